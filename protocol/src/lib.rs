@@ -1,0 +1,14 @@
+//! What goes over Flux-Gate's wires, and the decisions about it.
+//!
+//! Every item here is a pure function or a state machine that is handed bytes and time and gives back bytes and
+//! events (`handle_*` in, `poll_*` out). This crate never opens a socket, never reads a clock, never draws a random
+//! number it was not given the seed for, knows no runtime, and holds no `unsafe`.
+
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod kafka;
+pub mod order;
+pub mod postgres;
+pub mod resp;
+pub mod time;

@@ -1,0 +1,1 @@
+//! resp: see the plan.
