@@ -16,5 +16,6 @@ pub mod connection;
 pub mod frame;
 pub mod limits;
 pub mod metadata;
+pub mod records;
 pub mod versions;
 pub mod wire;
