@@ -1,0 +1,67 @@
+//! The Lua scripts, as they are loaded into Redis. What each takes and answers stands in its first lines.
+
+use flux_protocol::resp::Script;
+
+const TRUST: &str = include_str!("../lua/trust.lua");
+const OUTBOX: &str = include_str!("../lua/outbox.lua");
+
+/// Every script the edge calls, each with what it shares with the others put in front.
+#[derive(Debug)]
+pub struct Scripts {
+    /// Takes units for up to 64 orders.
+    pub reserve: Script,
+    /// Takes tokens of the rate limit for a while.
+    pub lease: Script,
+    /// Reads the state of the sales.
+    pub look: Script,
+    /// Opens a sale.
+    pub init: Script,
+    /// Closes a sale.
+    pub close: Script,
+    /// Claims outbox entries that nobody has delivered in time.
+    pub relay: Script,
+    /// Removes delivered entries and their claims.
+    pub settle: Script,
+    /// Moves the undelivered orders of an entry into a new one.
+    pub part: Script,
+    /// Says what became of an order.
+    pub status: Script,
+}
+
+impl Scripts {
+    /// All of them. Their digests are counted here, once: keep the value.
+    pub fn new() -> Scripts {
+        Scripts {
+            reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, OUTBOX]),
+            lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST]),
+            look: Script::new(include_str!("../lua/look.lua"), &[TRUST, OUTBOX]),
+            init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
+            close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
+            relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST]),
+            settle: Script::new(include_str!("../lua/settle.lua"), &[]),
+            part: Script::new(include_str!("../lua/part.lua"), &[TRUST]),
+            status: Script::new(include_str!("../lua/status.lua"), &[TRUST]),
+        }
+    }
+
+    /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
+    pub fn all(&self) -> [&Script; 9] {
+        [
+            &self.reserve,
+            &self.lease,
+            &self.look,
+            &self.init,
+            &self.close,
+            &self.relay,
+            &self.settle,
+            &self.part,
+            &self.status,
+        ]
+    }
+}
+
+impl Default for Scripts {
+    fn default() -> Scripts {
+        Scripts::new()
+    }
+}
