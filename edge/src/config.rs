@@ -1,19 +1,23 @@
 //! The configuration, validated once. What runs is handed values that hold; nothing reads the environment later.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use flux_net::{Address, DriverChoice};
 
+use crate::answer::Site;
 use crate::arguments::{Arguments, WaitingRoom};
+use crate::core::{CoreConfig, Secret};
 use crate::cores::CoresChoice;
-use crate::limits::*;
-use crate::metrics::CoreCounters;
 use crate::redis_url::RedisTarget;
-use crate::secret::Secret;
+use crate::shell_limits::{
+    ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
+    DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
+    URL_BYTES_MAX,
+};
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
@@ -30,16 +34,7 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// Longest drain.
     pub drain_deadline: Duration,
-    /// What every core is told, but for its number and counters.
-    pub shared: Shared,
-}
-
-/// What all cores have in common.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
-    pub edge_id: String,
-    /// Redis.
+    /// Redis: where, and as whom.
     pub redis: RedisTarget,
     /// Kafka's bootstrap brokers, host and port; never empty.
     pub kafka: Vec<(String, u16)>,
@@ -61,29 +56,19 @@ pub struct Shared {
     pub waiting_room_url: String,
     /// The origin let in, as it stands in an `origin` field.
     pub cors_origin: String,
-    /// The token of /init and /close; without one they are not on the public listener.
-    pub admin_token: Option<Secret>,
-    /// Whether the admin listener wants the token too: it is not bound to loopback.
-    pub admin_needs_token: bool,
+    /// FLUX_ADMIN_TOKEN.
+    admin_token: Option<AdminToken>,
+    /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
+    pub edge_id: String,
 }
 
-/// What one core is told.
-#[derive(Clone, Debug)]
-pub struct CoreConfig {
-    /// What all cores have in common; its fields are reached through this type.
-    pub shared: Shared,
-    /// This core, from 0.
-    pub index: usize,
-    /// Number of cores.
-    pub count: usize,
-    /// What this core counts; only it writes them.
-    pub counters: Arc<CoreCounters>,
-}
+/// The admin token on its way to the cores: never shown.
+#[derive(Clone)]
+struct AdminToken(String);
 
-impl std::ops::Deref for CoreConfig {
-    type Target = Shared;
-    fn deref(&self) -> &Shared {
-        &self.shared
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not shown")
     }
 }
 
@@ -115,10 +100,25 @@ impl Config {
         checked(arguments, admin_token, allowed).map_err(ConfigError::Mistake)
     }
 
-    /// What core `index` is told.
-    pub fn for_core(&self, index: usize, counters: Arc<CoreCounters>) -> CoreConfig {
-        assert!(index < self.cores.len(), "there is no such core");
-        CoreConfig { shared: self.shared.clone(), index, count: self.cores.len(), counters }
+    /// What each core is told; `public_port` is the port that the public listener got.
+    pub fn for_core(&self, public_port: u16) -> CoreConfig {
+        CoreConfig {
+            redis: self.redis.login.clone(),
+            kafka: self.kafka.clone(),
+            topic: self.topic.clone(),
+            rate: self.rate,
+            burst: self.burst,
+            idempotency_ttl: self.idempotency_ttl,
+            outbox_orders_max: self.outbox_orders_max,
+            redis_deadline: self.redis_deadline,
+            publish_deadline: self.publish_deadline,
+            site: Site::new(&self.waiting_room_url, &self.cors_origin),
+            cors_origin: self.cors_origin.clone(),
+            public_port,
+            admin_token: self.admin_token.as_ref().map(|token| Secret::new(&token.0)),
+            admin_needs_token: !self.admin.ip().is_loopback(),
+            edge_id: self.edge_id.clone(),
+        }
     }
 }
 
@@ -130,8 +130,7 @@ fn one_line(message: &str) -> String {
 
 fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, String> {
     let admin_token = checked_token(admin_token)?;
-    let admin_needs_token = !arguments.admin.ip().is_loopback();
-    if admin_needs_token && admin_token.is_none() {
+    if !arguments.admin.ip().is_loopback() && admin_token.is_none() {
         return Err(format!(
             "--admin {} is not loopback: set FLUX_ADMIN_TOKEN, or bind it to 127.0.0.1",
             arguments.admin
@@ -169,35 +168,32 @@ fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -
         driver: arguments.driver,
         cores,
         drain_deadline: arguments.drain_deadline,
-        shared: Shared {
-            edge_id: format!("edge-{:016x}", crate::random::seed()),
-            redis: arguments.redis,
-            kafka: brokers(&arguments.kafka)?,
-            topic: arguments.topic,
-            rate: arguments.rate,
-            burst: arguments.burst,
-            idempotency_ttl: arguments.idempotency_ttl,
-            outbox_orders_max: arguments.outbox_orders_max,
-            redis_deadline: arguments.redis_deadline,
-            publish_deadline: arguments.publish_deadline,
-            waiting_room_url: arguments.waiting_room_url,
-            cors_origin,
-            admin_token,
-            admin_needs_token,
-        },
+        redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
+        kafka: brokers(&arguments.kafka)?,
+        topic: arguments.topic,
+        rate: arguments.rate,
+        burst: arguments.burst,
+        idempotency_ttl: arguments.idempotency_ttl,
+        outbox_orders_max: arguments.outbox_orders_max,
+        redis_deadline: arguments.redis_deadline,
+        publish_deadline: arguments.publish_deadline,
+        waiting_room_url: arguments.waiting_room_url,
+        cors_origin,
+        admin_token,
+        edge_id: format!("edge-{:016x}", u64::from_ne_bytes(crate::random::draw())),
     })
 }
 
 /// An empty variable counts as unset: compose files pass those.
-fn checked_token(token: Option<&str>) -> Result<Option<Secret>, String> {
+fn checked_token(token: Option<&str>) -> Result<Option<AdminToken>, String> {
     match token {
         None | Some("") => Ok(None),
         Some(token) if token.len() <= ADMIN_TOKEN_BYTES_MAX && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(Some(Secret::new(token)))
+            Ok(Some(AdminToken(token.to_owned())))
         }
-        Some(_) => Err(format!(
-            "FLUX_ADMIN_TOKEN must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"
-        )),
+        Some(_) => {
+            Err(format!("FLUX_ADMIN_TOKEN must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"))
+        }
     }
 }
 

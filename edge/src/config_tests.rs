@@ -24,18 +24,18 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.cores, [0, 1]);
     assert_eq!(config.driver, DriverChoice::Auto);
     assert_eq!(config.drain_deadline, Duration::from_secs(10));
-    let core = config.for_core(1, Arc::default());
-    assert_eq!((core.index, core.count), (1, 2));
-    assert_eq!(core.kafka, [("127.0.0.1".to_owned(), 9092)]);
-    assert_eq!((core.rate, core.burst, core.outbox_orders_max), (10_000, 10_000, 100_000));
-    assert_eq!(core.idempotency_ttl, Duration::from_secs(24 * 3600));
-    assert_eq!((core.redis_deadline, core.publish_deadline), (Duration::from_millis(500), Duration::from_secs(2)));
-    assert_eq!(core.waiting_room_url, "http://localhost:4000/");
-    assert_eq!(core.cors_origin, "http://localhost:4000");
-    assert_eq!(core.topic, "orders");
+    assert_eq!(config.kafka, [("127.0.0.1".to_owned(), 9092)]);
+    assert_eq!((config.rate, config.burst, config.outbox_orders_max), (10_000, 10_000, 100_000));
+    assert_eq!(config.idempotency_ttl, Duration::from_secs(24 * 3600));
+    assert_eq!((config.redis_deadline, config.publish_deadline), (Duration::from_millis(500), Duration::from_secs(2)));
+    assert_eq!(config.waiting_room_url, "http://localhost:4000/");
+    assert_eq!(config.cors_origin, "http://localhost:4000");
+    assert_eq!(config.topic, "orders");
+    let core = config.for_core(3000);
     assert!(core.admin_token.is_none() && !core.admin_needs_token);
-    assert_eq!(core.redis.address.to_string(), "127.0.0.1:6379");
-    assert_ne!(core.edge_id, read(&[]).expect("the defaults").shared.edge_id, "each start is another edge");
+    assert_eq!(core.public_port, 3000);
+    assert_eq!(config.redis.address.to_string(), "127.0.0.1:6379");
+    assert_ne!(config.edge_id, read(&[]).expect("the defaults").edge_id, "each start is another edge");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--rate", "1000", "--burst", "9"], "--burst"),
         (&["--rate", "50", "--burst", "1"], "--burst"),
         (&["--rate", "2000000"], "--burst"),
-        (&["--rate", "-1"], "--rate"),
+        (&["--rate=-1"], "--rate"),
         (&["--admin", "0.0.0.0:3001"], "FLUX_ADMIN_TOKEN"),
         (&["--listen", "nowhere"], "--listen"),
         (&["--waiting-room", "on"], "--waiting-room"),
@@ -87,7 +87,8 @@ fn a_password_in_a_mistaken_url_is_not_repeated() {
 #[test]
 fn the_token_opens_other_addresses_and_is_never_shown() {
     let config = read_with(&["--admin", "0.0.0.0:3001"], Some("s3cret")).expect("a token is there");
-    assert!(config.shared.admin_needs_token);
+    assert!(config.for_core(1).admin_needs_token);
+    assert!(config.for_core(1).admin_token.is_some_and(|token| token.matches_bearer(Some(b"Bearer s3cret"))));
     assert!(!format!("{config:?}").contains("s3cret"));
     assert!(read_with(&["--admin", "0.0.0.0:3001"], Some("")).is_err(), "empty is unset");
     assert!(!mistake(&[], Some("two words")).contains("two words"));
@@ -96,7 +97,7 @@ fn the_token_opens_other_addresses_and_is_never_shown() {
 #[test]
 fn a_rate_of_zero_and_small_bursts_are_taken() {
     let config = read(&["--rate", "0", "--burst", "2"]).expect("no limit");
-    assert_eq!((config.shared.rate, config.shared.burst), (0, 2));
+    assert_eq!((config.rate, config.burst), (0, 2));
     let config = read(&["--rate", "50", "--cores", "1", "--waiting-room", "off"]).expect("the demo's");
     assert_eq!((config.cores.len(), config.waiting_room), (1, None));
 }
@@ -105,8 +106,23 @@ fn a_rate_of_zero_and_small_bursts_are_taken() {
 fn help_explains_every_flag_and_its_variable() {
     let Err(ConfigError::Asked(help)) = read(&["--help"]) else { panic!("help was asked for") };
     for flag in [
-        "listen", "admin", "waiting-room", "waiting-room-url", "cors-origin", "redis", "kafka", "topic", "rate", "burst",
-        "idempotency-ttl", "outbox-orders-max", "redis-deadline", "publish-deadline", "drain-deadline", "cores", "driver",
+        "listen",
+        "admin",
+        "waiting-room",
+        "waiting-room-url",
+        "cors-origin",
+        "redis",
+        "kafka",
+        "topic",
+        "rate",
+        "burst",
+        "idempotency-ttl",
+        "outbox-orders-max",
+        "redis-deadline",
+        "publish-deadline",
+        "drain-deadline",
+        "cores",
+        "driver",
     ] {
         assert!(help.contains(&format!("--{flag} ")), "{flag}");
         assert!(help.contains(&format!("FLUX_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CoresChoice {
+pub(crate) enum CoresChoice {
     /// The first so many that the process may use.
     Count(usize),
     /// These, ascending, none twice.
@@ -37,7 +37,7 @@ impl FromStr for CoresChoice {
 
 impl CoresChoice {
     /// The processors to run on, out of those that the process may use; all of them where nothing was asked for.
-    pub fn choose(choice: Option<&CoresChoice>, allowed: &[usize]) -> Result<Vec<usize>, String> {
+    pub(crate) fn choose(choice: Option<&CoresChoice>, allowed: &[usize]) -> Result<Vec<usize>, String> {
         match choice {
             None => Ok(allowed.to_vec()),
             Some(CoresChoice::Count(count)) if *count <= allowed.len() => Ok(allowed[..*count].to_vec()),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use flux_net::Address;
 use thiserror::Error;
 
-use crate::secret::Secret;
+use crate::redis::Login;
 
 /// The port where a URL names none.
 const DEFAULT_PORT: u16 = 6379;
@@ -16,12 +16,8 @@ const DEFAULT_PORT: u16 = 6379;
 pub struct RedisTarget {
     /// The server.
     pub address: Address,
-    /// The ACL user; `None` with a password is the default user.
-    pub user: Option<String>,
-    /// The password: AUTH is sent where there is one.
-    pub password: Option<Secret>,
-    /// The database: SELECT is sent where it is not 0.
-    pub database: u32,
+    /// Whom to log in as, and to which database.
+    pub login: Login,
 }
 
 /// The text is no such URL. The messages never repeat it: it may hold a password.
@@ -65,7 +61,7 @@ impl FromStr for RedisTarget {
                 return Err(RedisUrlError::Path);
             }
             let address = Address::Unix(PathBuf::from(path));
-            return Ok(RedisTarget { address, user: None, password: None, database: 0 });
+            return Ok(RedisTarget { address, login: Login::default() });
         }
         let rest = text.strip_prefix("redis://").ok_or(RedisUrlError::Scheme)?;
         // The last @ ends the login: a password may hold one that was not encoded.
@@ -90,10 +86,11 @@ impl FromStr for RedisTarget {
             Some(Ok((_, ""))) => return Err(RedisUrlError::UserWithoutPassword),
             Some(Ok((user, password))) => {
                 let user = percent_decoded(user)?;
-                (Some(user).filter(|user| !user.is_empty()), Some(Secret::new(&percent_decoded(password)?)))
+                (Some(user).filter(|user| !user.is_empty()), Some(percent_decoded(password)?))
             }
         };
-        Ok(RedisTarget { address: Address::parse_tcp(host, DEFAULT_PORT)?, user, password, database })
+        let login = Login { user, password, database };
+        Ok(RedisTarget { address: Address::parse_tcp(host, DEFAULT_PORT)?, login })
     }
 }
 
@@ -124,14 +121,14 @@ mod tests {
     fn every_part_is_read() {
         let target: RedisTarget = "redis://shop:p%40ss:w@rd@cache.example:6380/3".parse().expect("a URL");
         assert_eq!(target.address, tcp("cache.example", 6380));
-        assert_eq!(target.user.as_deref(), Some("shop"));
-        assert_eq!(target.password.as_ref().map(Secret::reveal), Some("p@ss:w@rd"));
-        assert_eq!(target.database, 3);
+        assert_eq!(target.login.user.as_deref(), Some("shop"));
+        assert_eq!(target.login.password.as_deref(), Some("p@ss:w@rd"));
+        assert_eq!(target.login.database, 3);
         assert!(!format!("{target:?}").contains("p@ss"));
 
         let target: RedisTarget = "redis://:only@[::1]".parse().expect("a URL");
-        assert_eq!((target.address, target.user, target.database), (tcp("::1", 6379), None, 0));
-        assert!(target.password.is_some_and(|password| password.matches(b"only")));
+        assert_eq!(target.address, tcp("::1", 6379));
+        assert_eq!((target.login.user, target.login.password.as_deref()), (None, Some("only")));
 
         let target: RedisTarget = "redis+unix:///run/redis.sock".parse().expect("a URL");
         assert_eq!(target.address, Address::Unix("/run/redis.sock".into()));

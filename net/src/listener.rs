@@ -1,5 +1,6 @@
 //! Listening sockets: one for each core on the same port, the kernel spreads connections over them (SO_REUSEPORT).
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsRawFd, RawFd};
@@ -56,6 +57,7 @@ fn set_defer_accept(socket: &Socket) -> io::Result<()> {
 /// connection a loop turn; on epoll one task takes all.
 pub struct Listener {
     inner: TcpListener,
+    closed: Cell<bool>,
 }
 
 impl Listener {
@@ -63,7 +65,7 @@ impl Listener {
     pub fn new(listener: StdListener) -> io::Result<Listener> {
         // A ring waits in the kernel, and a non-blocking descriptor would answer EAGAIN there in place of waiting.
         listener.set_nonblocking(on_epoll())?;
-        Ok(Listener { inner: TcpListener::from_std(listener)? })
+        Ok(Listener { inner: TcpListener::from_std(listener)?, closed: Cell::new(false) })
     }
 
     /// How many tasks should accept at once.
@@ -83,9 +85,15 @@ impl Listener {
         self.inner.local_addr()
     }
 
+    /// Whether [`Listener::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Stops listening: every pending and later [`Listener::accept`] fails with `InvalidInput`. The port is free for
     /// others at once, the descriptor when the value is dropped.
     pub fn close(&self) {
+        self.closed.set(true);
         // SAFETY: the descriptor is open as long as `self` is. The one possible failure is that it is closed already.
         unsafe { libc::shutdown(self.as_raw_fd(), libc::SHUT_RDWR) };
     }

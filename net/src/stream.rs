@@ -198,6 +198,13 @@ fn try_write(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// Whether bytes have arrived that nobody has read, or the peer has ended. By number: see [`shutdown`].
+pub fn has_unread(descriptor: RawFd) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: one byte of this frame may be written.
+    unsafe { libc::recv(descriptor, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) >= 0 }
+}
+
 /// Reads what is there without waiting, to throw it away: for a connection that is about to be closed, where unread
 /// bytes would turn the close into a reset and take an answer that is still on its way with them. The number of bytes.
 pub fn discard_pending(stream: &Stream) -> io::Result<usize> {

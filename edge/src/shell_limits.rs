@@ -1,6 +1,9 @@
-//! Every bound of the edge's shell, with its unit in its name and its reason beside it.
+//! Every bound of the edge's shell (sockets, tasks, timeouts, configuration), with its unit in its name and its reason
+//! beside it. Those of the decisions stand in `limits.rs`.
 
 use std::time::Duration;
+
+use flux_protocol::http::Limits;
 
 // Connections.
 
@@ -16,14 +19,16 @@ pub const ACCEPT_TASKS: usize = 4;
 /// Rest after an accept that failed for want of descriptors or memory: time for a connection to end.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Of a core's connections, those that only the admin listener may use: an operator gets in while a crowd does not.
+pub const ADMIN_CONNECTIONS_RESERVED: usize = 16;
+
 // Reading.
 
 /// A connection's read buffer while nothing large is in it. An idle connection pins it; a request of a browser with
 /// its cookies fits.
 pub const READ_BUFFER_BYTES: usize = 2 * 1024;
-/// What a read buffer may grow to: the largest head and body that are read, and as much again for the framing of
-/// chunks, which the reader bounds itself.
-pub const READ_BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// What a read buffer may grow to: the most with which a request can still be incomplete, and room for one more read.
+pub const READ_BUFFER_BYTES_MAX: usize = Limits::DEFAULT.buffer_bytes_max() + READ_BUFFER_BYTES;
 /// Pipelined requests taken from one connection before their answers leave. More wait in the buffer.
 pub const BURST_REQUESTS_MAX: usize = 64;
 /// Answers gathered before they are written, where a burst asks for large ones; the next request waits.
@@ -52,8 +57,8 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 /// And how many bytes of it are thrown away.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
-/// `retry-after` of a 503 that says that the edge is full, in seconds.
-pub const FULL_RETRY_AFTER_SECONDS: u32 = 1;
+/// `retry-after` of a 503 that says that the edge is full, in seconds: the field's text.
+pub const FULL_RETRY_AFTER: &str = "1";
 
 // Links to Redis and Kafka.
 
@@ -67,6 +72,12 @@ pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub const LINK_READ_BYTES: usize = 32 * 1024;
 /// Bytes taken from a machine before they are sent.
 pub const LINK_WRITE_BYTES: usize = 64 * 1024;
+
+// Turns.
+
+/// When a machine's deadline has passed and it could do nothing about it, it is asked again after this: often enough
+/// to be prompt, seldom enough to cost nothing.
+pub const OVERDUE_STEP: Duration = Duration::from_millis(1);
 
 // Readiness.
 
@@ -106,7 +117,6 @@ pub const TOPIC_BYTES_MAX: usize = 249;
 pub const URL_BYTES_MAX: usize = 512;
 
 const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
-const _: () = assert!(READ_BUFFER_BYTES_MAX <= SPARE_BUFFER_BYTES_MAX * 2);
 const _: () = assert!(
     CONNECTIONS_PER_CORE_MAX * 2 <= flux_net::limits::RING_COMPLETION_ENTRIES as usize,
     "one operation a connection and its close must fit a ring's completion queue"

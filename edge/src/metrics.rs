@@ -1,0 +1,233 @@
+//! `/metrics`: the counters of all cores, in the text format of Prometheus (OpenMetrics 1.0).
+//!
+//! Nothing is kept between two scrapes; a scrape reads the counters and costs the cores nothing but cache lines.
+
+use std::fmt::Error;
+use std::sync::{Arc, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::counters::{Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES, ProductGauge};
+use crate::shell_counters::{ENDED, STATUSES, ShellCounters};
+
+/// The media type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All counters of one core.
+#[derive(Clone, Debug, Default)]
+pub struct CoreCounters {
+    /// Of the decisions.
+    pub decisions: Arc<Counters>,
+    /// Of the shell.
+    pub shell: Arc<ShellCounters>,
+}
+
+/// The text of a scrape: counters of all cores added up, gauges with a label `core`.
+pub fn render(cores: &[CoreCounters]) -> String {
+    let mut registry = Registry::with_prefix("flux_edge");
+    registry.register_collector(Box::new(Scrape { cores: cores.to_vec() }));
+    let mut text = String::with_capacity(16 * 1024);
+    encode(&mut text, &registry).expect("a String takes all that is written to it");
+    text
+}
+
+#[derive(Debug)]
+struct Scrape {
+    cores: Vec<CoreCounters>,
+}
+
+type Labels<'a> = [(&'a str, String); 1];
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        self.encode_families(&mut encoder)?;
+        self.encode_sums(&mut encoder)?;
+        self.encode_gauges(&mut encoder)?;
+        self.encode_products(&mut encoder)?;
+        self.encode_latency(&mut encoder)
+    }
+}
+
+impl Scrape {
+    fn encode_families(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut metric = encoder.encode_descriptor("orders", "Orders answered", None, MetricType::Counter)?;
+        for (index, outcome) in ORDER_OUTCOMES.iter().enumerate() {
+            let labels: Labels<'_> = [("outcome", (*outcome).to_owned())];
+            let sum = self.sum(|core| core.decisions.orders[index].get());
+            ConstCounter::new(sum).encode(metric.encode_family(&labels)?)?;
+        }
+        let mut metric = encoder.encode_descriptor("http_responses", "Responses written", None, MetricType::Counter)?;
+        for status in STATUSES {
+            let code = if status == 0 { "other".to_owned() } else { status.to_string() };
+            let labels: Labels<'_> = [("code", code)];
+            let of =
+                |core: &CoreCounters| core.shell.responses().find(|(known, _)| *known == status).map(|found| found.1);
+            ConstCounter::new(self.sum(|core| of(core).unwrap_or(0))).encode(metric.encode_family(&labels)?)?;
+        }
+        let help = "Connections that the edge ended";
+        let mut metric = encoder.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
+        for (index, reason) in ENDED.iter().enumerate() {
+            let labels: Labels<'_> = [("reason", (*reason).to_owned())];
+            let sum = self.sum(|core| core.shell.ended[index].get());
+            ConstCounter::new(sum).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        type Of = fn(&CoreCounters) -> &Counter;
+        let sums: [(&str, &str, Of); 17] = [
+            ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
+            ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
+            ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
+            ("http_requests", "Requests read", |core| &core.shell.requests),
+            ("received_bytes", "Bytes read from clients", |core| &core.shell.bytes_read),
+            ("sent_bytes", "Bytes written to clients", |core| &core.shell.bytes_written),
+            ("redis_connects", "Connections opened to Redis", |core| &core.shell.redis_connects),
+            ("kafka_connects", "Connections opened to brokers", |core| &core.shell.kafka_connects),
+            ("reserve_calls", "Reserve calls", |core| &core.decisions.reserve_calls),
+            ("reserve_orders", "Orders in reserve calls", |core| &core.decisions.reserve_orders),
+            ("leases", "Leases of tokens", |core| &core.decisions.leases),
+            ("lease_tokens", "Tokens in leases", |core| &core.decisions.tokens),
+            ("suspensions", "Sales seen to become suspended", |core| &core.decisions.suspensions),
+            ("redis_errors", "Error replies of Redis", |core| &core.decisions.redis_errors),
+            ("records_refused", "Records that Kafka refused for certain", |core| &core.decisions.records_refused),
+            ("records_left", "Records left to the relay", |core| &core.decisions.records_left),
+            ("relayed_orders", "Orders that the relay delivered", |core| &core.decisions.relayed),
+        ];
+        for (name, help, of) in sums {
+            let counter = ConstCounter::new(self.sum(|core| of(core).get()));
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        type Of = fn(&CoreCounters) -> u64;
+        let gauges: [(&str, &str, Of); 6] = [
+            ("connections", "Connections open", |core| core.shell.connections.get()),
+            ("redis_up", "1 while Redis can be asked", |core| u64::from(core.shell.redis_down_ms.get() == 0)),
+            ("kafka_up", "1 while Kafka takes records", |core| u64::from(core.shell.kafka_down_ms.get() == 0)),
+            ("draining", "1 while the core drains", |core| core.shell.draining.get()),
+            ("orders_pending", "Orders under way", |core| core.decisions.orders_pending.get()),
+            ("producer_room", "Records that the producer may still take", |core| core.decisions.producer_room.get()),
+        ];
+        for (name, help, of) in gauges {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (index, core) in self.cores.iter().enumerate() {
+                let labels: Labels<'_> = [("core", index.to_string())];
+                gauge(of(core)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the first core saw when it last looked at each product.
+    fn encode_products(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        type Of = fn(&ProductGauge) -> u64;
+        let products = match self.cores.first() {
+            Some(core) => core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            None => Vec::new(),
+        };
+        let gauges: [(&str, &str, Of); 4] = [
+            ("stock_units", "Units left", |product| product.stock),
+            ("outbox_entries", "Entries of the outbox", |product| product.outbox_entries),
+            ("outbox_orders", "Undelivered orders", |product| product.outbox_orders),
+            ("outbox_oldest_milliseconds", "Age of the oldest entry", |product| product.outbox_oldest_ms),
+        ];
+        for (name, help, of) in gauges {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for product in &products {
+                let labels: Labels<'_> = [("product", product.name.as_str().to_owned())];
+                gauge(of(product)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let mut metric =
+            encoder.encode_descriptor("sale_state", "1 for the state it is in", None, MetricType::Gauge)?;
+        for product in &products {
+            let labels = [("product", product.name.as_str().to_owned()), ("state", product.state.name().to_owned())];
+            gauge(1).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut counts = [0_u64; LATENCY_BOUNDS_US.len() + 1];
+        let mut sum_us = 0;
+        for core in &self.cores {
+            let (buckets, sum) = core.decisions.latency.read();
+            counts.iter_mut().zip(buckets).for_each(|(count, more)| *count += more);
+            sum_us += sum;
+        }
+        // The encoder adds the buckets up itself; the last bound, the largest number, it writes as +Inf.
+        let bounds = LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain(std::iter::once(f64::MAX));
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        let help = "From reading an order that went to Redis to its answer";
+        let mut metric = encoder.encode_descriptor("order_duration_seconds", help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<Labels<'_>>(sum_us as f64 / 1e6, counts.iter().sum(), &buckets, None)
+    }
+
+    fn sum(&self, of: impl Fn(&CoreCounters) -> u64) -> u64 {
+        self.cores.iter().map(of).sum()
+    }
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use flux_protocol::order::Identifier;
+
+    use super::*;
+    use crate::counters::OrderOutcome;
+    use crate::product::State;
+
+    #[test]
+    fn cores_are_added_up_and_names_follow_the_standard() {
+        let cores = [CoreCounters::default(), CoreCounters::default()];
+        for core in &cores {
+            core.decisions.orders[OrderOutcome::Accepted as usize].add(1);
+            core.decisions.reserve_orders.add(35);
+            core.shell.response(200);
+            core.shell.connections.set(3);
+        }
+        cores[1].shell.redis_down_ms.set(1200);
+        let name = Identifier::new(b"iphone-15").expect("an identifier");
+        let product = ProductGauge {
+            name,
+            state: State::Open,
+            stock: 41,
+            outbox_entries: 1,
+            outbox_orders: 2,
+            outbox_oldest_ms: 3,
+        };
+        cores[0].decisions.products.lock().expect("not poisoned").push(product);
+        let text = render(&cores);
+        for line in [
+            "# TYPE flux_edge_orders counter",
+            "flux_edge_orders_total{outcome=\"accepted\"} 2",
+            "flux_edge_orders_total{outcome=\"sold_out\"} 0",
+            "flux_edge_http_responses_total{code=\"200\"} 2",
+            "flux_edge_http_responses_total{code=\"other\"} 0",
+            "flux_edge_connections{core=\"1\"} 3",
+            "flux_edge_redis_up{core=\"0\"} 1",
+            "flux_edge_redis_up{core=\"1\"} 0",
+            "flux_edge_reserve_orders_total 70",
+            "flux_edge_stock_units{product=\"iphone-15\"} 41",
+            "flux_edge_sale_state{product=\"iphone-15\",state=\"open\"} 1",
+            "flux_edge_order_duration_seconds_bucket{le=\"+Inf\"} 0",
+            "flux_edge_order_duration_seconds_count 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+    }
+}

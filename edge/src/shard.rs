@@ -1,0 +1,195 @@
+//! One core: its machine, its connections, its links, and the order in which they are served.
+//!
+//! Everything happens as an event in a task of this thread: a request was read, Redis answered, a broker did, time
+//! came. An event enters the machine, hands the answers that it gave to the connections that wait for them, and asks
+//! for a *turn*. The turn is the runtime's main future, so it comes once, after every task that was ready: it sends what the
+//! machine wants to send (so that all requests of a turn travel together), opens and closes links, and sets the one
+//! timer. Nothing here waits while the machine is borrowed, and nothing is shared with another core but counters.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flux_net::{Clock, Notify, Timer};
+use flux_protocol::http::Date;
+use flux_protocol::time::{Instant, Now};
+use tracing::warn;
+
+use crate::buffers::Buffers;
+use crate::connections::Connections;
+use crate::kafka_link::{self, Brokers};
+use crate::link::Link;
+use crate::machine::Machine;
+use crate::metrics::CoreCounters;
+use crate::shell_limits::OVERDUE_STEP;
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainEnd {
+    /// Every client was answered and everything under way was seen through.
+    Complete,
+    /// The time for it was up. What was reserved stands in the outbox and is delivered by another edge's relay.
+    OutOfTime,
+}
+
+/// One core. Its tasks hold it together, all on one thread.
+pub(crate) struct Shard<M> {
+    pub(crate) index: usize,
+    pub(crate) machine: RefCell<M>,
+    pub(crate) connections: RefCell<Connections>,
+    pub(crate) connections_max: usize,
+    pub(crate) buffers: RefCell<Buffers>,
+    pub(crate) clock: Clock,
+    pub(crate) date: RefCell<Date>,
+    /// Ticks of the ticker since the start: the clock of the connections' bounds on time.
+    pub(crate) tick: Cell<u32>,
+    pub(crate) draining: Cell<bool>,
+    drain_until: Cell<Instant>,
+    pub(crate) counters: CoreCounters,
+    /// Of all cores, this one among them.
+    pub(crate) all_counters: Arc<[CoreCounters]>,
+    /// Asks for a turn.
+    pub(crate) pump: Rc<Notify>,
+    pub(crate) redis: RefCell<Option<Rc<Link>>>,
+    pub(crate) brokers: Brokers,
+    timer: Timer,
+    /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
+    armed: Cell<Instant>,
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl<M: Machine> Shard<M> {
+    /// A core that serves nobody yet. Only inside a runtime.
+    pub(crate) fn new(
+        index: usize,
+        machine: M,
+        clock: Clock,
+        connections_max: usize,
+        all_counters: Arc<[CoreCounters]>,
+    ) -> io::Result<Rc<Shard<M>>> {
+        Ok(Rc::new(Shard {
+            index,
+            machine: RefCell::new(machine),
+            connections: RefCell::default(),
+            connections_max,
+            buffers: RefCell::default(),
+            date: RefCell::new(Date::new(clock.now().wall_ms / 1000)),
+            clock,
+            tick: Cell::new(0),
+            draining: Cell::new(false),
+            drain_until: Cell::new(Instant::FAR_FUTURE),
+            counters: all_counters[index].clone(),
+            all_counters,
+            pump: Rc::new(Notify::new()),
+            redis: RefCell::default(),
+            brokers: Brokers::default(),
+            timer: Timer::new()?,
+            armed: Cell::new(Instant::FAR_FUTURE),
+            scratch: RefCell::default(),
+        }))
+    }
+
+    /// Something happened: lets the machine know, hands out the answers that follow, and asks for a turn.
+    pub(crate) fn event<R>(&self, happen: impl FnOnce(&mut M, Now) -> R) -> R {
+        let now = self.clock.now();
+        let mut machine = self.machine.borrow_mut();
+        let result = happen(&mut machine, now);
+        self.hand_out(&mut machine);
+        self.pump.notify();
+        result
+    }
+
+    fn hand_out(&self, machine: &mut M) {
+        let mut connections = self.connections.borrow_mut();
+        while let Some((ticket, answer)) = machine.poll_completion() {
+            connections.complete(ticket, answer);
+        }
+    }
+
+    /// The main future: turns, whenever one is asked for, until the core is drained or has no more time for it.
+    pub(crate) async fn run(self: &Rc<Shard<M>>) -> DrainEnd {
+        loop {
+            self.turn();
+            if let Some(end) = self.end() {
+                return end;
+            }
+            self.pump.notified().await;
+        }
+    }
+
+    /// What is done once for everything that happened since the last time.
+    fn turn(self: &Rc<Shard<M>>) {
+        let now = self.clock.now();
+        let mut machine = self.machine.borrow_mut();
+        if machine.next_deadline() <= now.instant {
+            machine.handle_time(now);
+        }
+        self.hand_out(&mut machine);
+        while let Some(action) = machine.kafka_action() {
+            kafka_link::act(self, action);
+        }
+        let scratch = &mut *self.scratch.borrow_mut();
+        if let Some(link) = &*self.redis.borrow() {
+            link.flush(scratch, |out| machine.redis_poll_write(now, out));
+            if let Some(fault) = machine.redis_poll_failure() {
+                warn!(core = self.index, why = fault.0, "giving up a connection to Redis");
+                link.end();
+            }
+        }
+        self.brokers.flush(&mut *machine, now, scratch);
+        self.arm(machine.next_deadline(), now.instant);
+    }
+
+    /// Sets the timer where it would fire too late. One that fires too early does no harm: the turn it brings finds
+    /// nothing due and sets it anew.
+    fn arm(&self, next: Instant, now: Instant) {
+        // A machine whose deadline has passed and that can do nothing about it now is asked again soon, not at once.
+        let due = if next <= now { now + OVERDUE_STEP } else { next };
+        if due >= self.armed.get() {
+            return;
+        }
+        self.armed.set(due);
+        self.timer.set(due.since(now) + Duration::from_micros(1));
+    }
+
+    /// Turns when the timer fires; runs for as long as the core does.
+    pub(crate) async fn watch_timer(self: Rc<Shard<M>>) {
+        loop {
+            if let Err(error) = self.timer.fired().await {
+                warn!(core = self.index, %error, "the timer failed; the ticker takes its place");
+                return;
+            }
+            self.armed.set(Instant::FAR_FUTURE);
+            self.pump.notify();
+        }
+    }
+
+    /// No new work, and an end in `limit` at the latest: told to the machine, to every later answer, and to whoever asks whether the edge is ready.
+    pub(crate) fn drain(&self, limit: Duration) {
+        if !self.draining.replace(true) {
+            self.drain_until.set(self.clock.instant() + limit);
+            self.counters.shell.draining.set(1);
+            self.event(|machine, now| machine.drain(now));
+        }
+    }
+
+    /// Whether the last public client has gone and the machine has seen everything through.
+    fn is_drained(&self) -> bool {
+        self.connections.borrow().open_public() == 0 && self.machine.borrow().is_drained()
+    }
+
+    /// How the core ends, where it does now.
+    fn end(&self) -> Option<DrainEnd> {
+        if !self.draining.get() {
+            None
+        } else if self.is_drained() {
+            Some(DrainEnd::Complete)
+        } else if self.clock.instant() >= self.drain_until.get() {
+            Some(DrainEnd::OutOfTime)
+        } else {
+            None
+        }
+    }
+}
