@@ -1,0 +1,361 @@
+//! What a caller is told, and how it is written: status line, fields and body of every answer of the edge.
+//!
+//! The answers of the hot path are copied together from prebuilt pieces; nothing is allocated or formatted. Never
+//! decides what is true; that is `order.rs`' work.
+
+use std::borrow::Cow;
+
+use flux_protocol::http::{Connection, Date, response};
+use flux_protocol::order::{Identifier, Uuid, decimal};
+
+use crate::product::State;
+
+/// Why nothing was sold, told with 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Redis cannot be reached, or refuses to write.
+    Redis,
+    /// Redis is reached, but not the one the sale was opened on; or a key of it is missing.
+    Suspended,
+    /// Kafka's topic is not known yet.
+    Kafka,
+    /// A queue of this edge is full.
+    Full,
+    /// So many orders of the product wait for Kafka that no more are taken.
+    OutboxFull,
+    /// The edge is shutting down.
+    Draining,
+    /// The sale changed while the order was under way.
+    Changed,
+}
+
+impl Unavailable {
+    /// Its name in metrics and in the body's `msg`.
+    pub fn message(self) -> &'static str {
+        match self {
+            Unavailable::Redis => "Redis unavailable",
+            Unavailable::Suspended => "Sale suspended",
+            Unavailable::Kafka => "Kafka unavailable",
+            Unavailable::Full => "Edge full",
+            Unavailable::OutboxFull => "Too many undelivered orders",
+            Unavailable::Draining => "Edge draining",
+            Unavailable::Changed => "Sale changed, repeat with the same key",
+        }
+    }
+}
+
+/// One answer. Small and without heap data, but for the rare [`Answer::Document`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 200: reserved in Redis and acknowledged by Kafka.
+    Accepted {
+        /// The order.
+        id: Uuid,
+        /// It had been accepted, or was under way, before this request.
+        replayed: bool,
+    },
+    /// 202: reserved, not yet acknowledged.
+    Pending {
+        /// The order.
+        id: Uuid,
+        /// It was under way before this request.
+        replayed: bool,
+    },
+    /// 302 to the waiting room.
+    Redirect(Identifier),
+    /// 429: the same for a caller that asked for JSON.
+    Waiting(Identifier),
+    /// 429 of `GET /order`.
+    StatusWaiting,
+    /// 409, also of a closed sale.
+    SoldOut,
+    /// 409.
+    Insufficient {
+        /// Units left.
+        available: u64,
+    },
+    /// 409.
+    LimitReached,
+    /// 422.
+    KeyReused,
+    /// 404.
+    UnknownProduct,
+    /// 503: nothing was sold.
+    Unavailable(Unavailable),
+    /// 503: a unit may have been taken.
+    Unknown,
+    /// 200 of `GET /stock`.
+    Stock {
+        /// The product.
+        product: Identifier,
+        /// Units left.
+        available: u64,
+        /// The sale's state.
+        state: State,
+    },
+    /// 200 of `GET /order`.
+    Status {
+        /// The order.
+        id: Uuid,
+        /// Acknowledged by Kafka, as opposed to still in the outbox.
+        accepted: bool,
+    },
+    /// Anything that is not asked for thousands of times a second.
+    Document(Box<Document>),
+}
+
+/// A rare answer, spelled out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// HTTP status.
+    pub status: u16,
+    /// Fields beyond `content-type`, `content-length`, `date` and `connection`.
+    pub fields: Vec<(&'static str, String)>,
+    /// Media type; none is written for an empty body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Cow<'static, [u8]>,
+}
+
+impl Answer {
+    /// A JSON document.
+    pub fn json(status: u16, body: &serde_json::Value) -> Answer {
+        let body = Cow::Owned(body.to_string().into_bytes());
+        Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: JSON, body }))
+    }
+
+    /// `{"error": …}`.
+    pub fn error(status: u16, error: &str) -> Answer {
+        Answer::json(status, &serde_json::json!({ "error": error }))
+    }
+
+    /// With one more field; of documents only.
+    pub fn with_field(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+        match &mut self {
+            Answer::Document(document) => document.fields.push((name, value.into())),
+            _ => unreachable!("fields of prebuilt answers are fixed"),
+        }
+        self
+    }
+
+    /// Its HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Answer::Accepted { .. } | Answer::Stock { .. } | Answer::Status { .. } => 200,
+            Answer::Pending { .. } => 202,
+            Answer::Redirect(_) => 302,
+            Answer::UnknownProduct => 404,
+            Answer::SoldOut | Answer::Insufficient { .. } | Answer::LimitReached => 409,
+            Answer::KeyReused => 422,
+            Answer::Waiting(_) | Answer::StatusWaiting => 429,
+            Answer::Unavailable(_) | Answer::Unknown => 503,
+            Answer::Document(document) => document.status,
+        }
+    }
+}
+
+/// Media type of every body but the pages.
+pub const JSON: &str = "application/json";
+
+/// How one answer is framed; decided by its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// What it says about the connection.
+    pub connection: Connection,
+    /// The request was HEAD: no body is sent.
+    pub head_only: bool,
+    /// The request's origin may read the answer.
+    pub cors: bool,
+}
+
+/// What configuration adds to answers, prebuilt.
+#[derive(Debug)]
+pub struct Site {
+    /// `<waiting room>?product=`, to which the product's name is added.
+    waiting_room: Box<[u8]>,
+    cors: Box<[u8]>,
+}
+
+impl Site {
+    /// Of a waiting room's URL (validated by configuration) and the origin whose scripts may read answers.
+    pub fn new(waiting_room_url: &str, cors_origin: Option<&str>) -> Site {
+        let joint = if waiting_room_url.contains('?') { '&' } else { '?' };
+        let cors = cors_origin.map_or(String::new(), |origin| {
+            format!(
+                "access-control-allow-origin: {origin}\r\nvary: origin\r\n\
+                 access-control-expose-headers: idempotency-replayed, retry-after\r\n"
+            )
+        });
+        Site {
+            waiting_room: format!("{waiting_room_url}{joint}product=").into_bytes().into_boxed_slice(),
+            cors: cors.into_bytes().into_boxed_slice(),
+        }
+    }
+}
+
+/// A response being written: head first, the body's length filled in from its pieces.
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    site: &'a Site,
+    date: &'a Date,
+    framing: Framing,
+}
+
+const BODY_JSON: &[u8] = b"content-type: application/json\r\n";
+const RETRY_1: &[u8] = b"content-type: application/json\r\nretry-after: 1\r\n";
+const REPLAYED: &[u8] = b"content-type: application/json\r\nidempotency-replayed: true\r\n";
+const REPLAYED_RETRY_1: &[u8] = b"content-type: application/json\r\nidempotency-replayed: true\r\nretry-after: 1\r\n";
+
+impl Writer<'_> {
+    /// Writes the whole response; `body` in pieces, none of which is copied twice.
+    fn write(&mut self, status_line: &[u8], fields: &[u8], body: &[&[u8]]) {
+        let out = &mut *self.out;
+        out.extend_from_slice(status_line);
+        out.extend_from_slice(fields);
+        self.finish(body);
+    }
+
+    fn finish(&mut self, body: &[&[u8]]) {
+        let out = &mut *self.out;
+        out.extend_from_slice(b"date: ");
+        out.extend_from_slice(self.date.as_bytes());
+        out.extend_from_slice(b"\r\ncontent-length: ");
+        let length: usize = body.iter().map(|piece| piece.len()).sum();
+        out.extend_from_slice(decimal(length as u64, &mut [0; 20]));
+        out.extend_from_slice(b"\r\n");
+        if self.framing.cors {
+            out.extend_from_slice(&self.site.cors);
+        }
+        out.extend_from_slice(match self.framing.connection {
+            Connection::KeepAlive => b"",
+            Connection::KeepAliveOld => b"connection: keep-alive\r\n",
+            Connection::Close => b"connection: close\r\n",
+        });
+        out.extend_from_slice(b"\r\n");
+        if !self.framing.head_only {
+            for piece in body {
+                out.extend_from_slice(piece);
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// Appends the whole response.
+    pub fn write(&self, site: &Site, date: &Date, framing: Framing, out: &mut Vec<u8>) {
+        let mut digits = [0; 20];
+        let mut writer = Writer { out, site, date, framing };
+        match self {
+            Answer::Accepted { id, replayed } => writer.write(
+                b"HTTP/1.1 200 OK\r\n",
+                if *replayed { REPLAYED } else { BODY_JSON },
+                &[b"{\"status\":\"success\",\"msg\":\"Order accepted\",\"orderId\":\"", &id.text(), b"\"}"],
+            ),
+            Answer::Pending { id, replayed } => writer.write(
+                b"HTTP/1.1 202 Accepted\r\n",
+                if *replayed { REPLAYED_RETRY_1 } else { RETRY_1 },
+                &[b"{\"status\":\"pending\",\"msg\":\"Order reserved\",\"orderId\":\"", &id.text(), b"\"}"],
+            ),
+            Answer::Redirect(product) => {
+                writer.out.extend_from_slice(b"HTTP/1.1 302 Found\r\nlocation: ");
+                writer.out.extend_from_slice(&site.waiting_room);
+                writer.out.extend_from_slice(product.as_bytes());
+                writer.out.extend_from_slice(b"\r\ncache-control: no-store\r\n");
+                writer.finish(&[]);
+            }
+            Answer::Waiting(product) => writer.write(
+                b"HTTP/1.1 429 Too Many Requests\r\n",
+                RETRY_1,
+                &[b"{\"status\":\"waiting\",\"location\":\"", &site.waiting_room, product.as_bytes(), b"\"}"],
+            ),
+            Answer::StatusWaiting => {
+                writer.write(b"HTTP/1.1 429 Too Many Requests\r\n", RETRY_1, &[b"{\"status\":\"waiting\"}"]);
+            }
+            Answer::SoldOut => {
+                writer.write(CONFLICT, BODY_JSON, &[b"{\"status\":\"sold_out\",\"msg\":\"Inventory empty\"}"]);
+            }
+            Answer::Insufficient { available } => writer.write(
+                CONFLICT,
+                BODY_JSON,
+                &[
+                    b"{\"status\":\"insufficient\",\"msg\":\"Not enough units left\",\"available\":",
+                    decimal(*available, &mut digits),
+                    b"}",
+                ],
+            ),
+            Answer::LimitReached => writer.write(
+                CONFLICT,
+                BODY_JSON,
+                &[b"{\"status\":\"limit_reached\",\"msg\":\"Limit per customer reached\"}"],
+            ),
+            Answer::KeyReused => writer.write(
+                b"HTTP/1.1 422 Unprocessable Content\r\n",
+                BODY_JSON,
+                &[b"{\"error\":\"Idempotency key reused with a different order\"}"],
+            ),
+            Answer::UnknownProduct => {
+                writer.write(b"HTTP/1.1 404 Not Found\r\n", BODY_JSON, &[b"{\"error\":\"Unknown product\"}"]);
+            }
+            Answer::Unavailable(why) => writer.write(
+                UNAVAILABLE,
+                RETRY_1,
+                &[b"{\"status\":\"unavailable\",\"msg\":\"", why.message().as_bytes(), b"\"}"],
+            ),
+            Answer::Unknown => writer.write(
+                UNAVAILABLE,
+                RETRY_1,
+                &[b"{\"status\":\"unknown\",\"msg\":\"Outcome unknown, repeat with the same key\"}"],
+            ),
+            Answer::Stock { product, available, state } => writer.write(
+                b"HTTP/1.1 200 OK\r\n",
+                b"content-type: application/json\r\ncache-control: no-store\r\n",
+                &[
+                    b"{\"productId\":\"",
+                    product.as_bytes(),
+                    b"\",\"available\":",
+                    decimal(*available, &mut digits),
+                    b",\"state\":\"",
+                    state.name().as_bytes(),
+                    b"\"}",
+                ],
+            ),
+            Answer::Status { id, accepted } => writer.write(
+                b"HTTP/1.1 200 OK\r\n",
+                b"content-type: application/json\r\ncache-control: no-store\r\n",
+                &[
+                    b"{\"orderId\":\"",
+                    &id.text(),
+                    b"\",\"status\":\"",
+                    if *accepted { b"accepted" } else { b"pending" },
+                    b"\"}",
+                ],
+            ),
+            Answer::Document(document) => document.write(&mut writer),
+        }
+    }
+}
+
+const CONFLICT: &[u8] = b"HTTP/1.1 409 Conflict\r\n";
+const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n";
+
+impl Document {
+    fn write(&self, writer: &mut Writer<'_>) {
+        let out = &mut *writer.out;
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(decimal(u64::from(self.status), &mut [0; 20]));
+        out.push(b' ');
+        out.extend_from_slice(response::reason(self.status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in &self.fields {
+            for piece in [name, ": ", value, "\r\n"] {
+                out.extend_from_slice(piece.as_bytes());
+            }
+        }
+        if !self.body.is_empty() {
+            for piece in ["content-type: ", self.content_type, "\r\n"] {
+                out.extend_from_slice(piece.as_bytes());
+            }
+        }
+        writer.finish(&[&self.body]);
+    }
+}
