@@ -17,7 +17,7 @@ use crate::order::Wish;
 use crate::pending::{Pending, PendingIndex, Stage, Ticket};
 use crate::product::{Keys, ProductIndex};
 use crate::reply::Look;
-use crate::scripts::LOOK;
+use crate::scripts::SCRIPTS;
 
 /// What waits for a name.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ impl Core {
         let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
         self.redis.call(now.instant, Call::RegistryExists, |out| resp::command(out, &[b"EXISTS", b"flux:products"]));
-        self.redis.call(now.instant, Call::Find, |out| LOOK.write_call_with(out, &keys, &[b"0"]));
+        self.redis.call(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0"]));
     }
 
     pub(crate) fn handle_registry_exists(&mut self, reply: Reply<'_>) {

@@ -13,7 +13,7 @@ use flux_protocol::time::Instant;
 use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_KEYS_MAX, LOOKUPS_OUTSTANDING_MAX};
 use crate::pending::{Orders, PendingIndex, Stage};
 use crate::product::{ProductIndex, Products};
-use crate::scripts::RESERVE;
+use crate::scripts::SCRIPTS;
 
 /// A reserve call's place among those outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +247,7 @@ impl Call {
         let arguments = 3 + 4 * groups + 3 * count;
         resp::array_header(out, 3 + keys + arguments);
         resp::bulk(out, b"EVALSHA");
-        resp::bulk(out, RESERVE.digest());
+        resp::bulk(out, SCRIPTS.reserve.digest());
         resp::bulk_number(out, keys as u64);
         let mut at = 0;
         for group in &self.groups {

@@ -11,7 +11,7 @@ use crate::limits::{GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, STOCK_AGE_MAX, STOCK_W
 use crate::pending::Ticket;
 use crate::product::{Product, ProductIndex, State};
 use crate::reply::Look;
-use crate::scripts::LOOK;
+use crate::scripts::SCRIPTS;
 
 impl Core {
     /// The look of every second: all products that are not being looked at, and the registry.
@@ -44,7 +44,7 @@ impl Core {
         }
         let vouches: &[u8] = if good { b"1" } else { b"0" };
         let mut out = Vec::new();
-        LOOK.write_call_with(&mut out, &keys, &[vouches]);
+        SCRIPTS.look.write_call_with(&mut out, &keys, &[vouches]);
         for index in &indices {
             let product = &mut self.products[*index];
             product.looking = true;

@@ -18,7 +18,7 @@ use crate::order::is_json;
 use crate::pending::Ticket;
 use crate::product::Keys;
 use crate::reply::number;
-use crate::scripts::{CLOSE, INIT};
+use crate::scripts::SCRIPTS;
 
 /// An operation's place among those under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Core {
         (operation.rate, operation.burst, operation.total) = (rate, burst, body.quantity);
         operation.seed.clone_from(&seed);
         operation.done = format!("Stock initialized for {name} to {}", body.quantity);
-        self.redis.call(now.instant, Call::Init(index), |out| INIT.write_call_with(out, &keys.of_product(), &arguments));
+        self.redis.call(now.instant, Call::Init(index), |out| SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments));
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl Core {
         let index = self.begin_operation(now, ticket, name);
         self.operations.get(index).expect("begun just now").done = format!("Sale of {name} closed");
         let keys = Keys::new(&name);
-        self.redis.call(now.instant, Call::Close(index), |out| CLOSE.write_call_with(out, &keys.of_product(), &[]));
+        self.redis.call(now.instant, Call::Close(index), |out| SCRIPTS.close.write_call_with(out, &keys.of_product(), &[]));
         Ok(())
     }
 

@@ -141,7 +141,7 @@ impl<C> RedisLink<C> {
 
     /// Loads every script; calls written after this find them.
     pub fn load_scripts(&mut self, now: Instant) {
-        for script in scripts::all() {
+        for script in scripts::SCRIPTS.all() {
             script.write_load(&mut self.out);
             self.asked.push_back((Asked::Setup, now));
         }

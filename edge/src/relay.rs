@@ -13,7 +13,7 @@ use crate::core::{Call, Core, Token};
 use crate::limits::{CALL_ORDERS_MAX, RELAY_CLAIM, RELAY_ENTRIES_MAX, RELAY_HORIZON_EXTRA};
 use crate::outbox::{EntryHead, EntryId, EntryOrder};
 use crate::product::ProductIndex;
-use crate::scripts::RELAY;
+use crate::scripts::SCRIPTS;
 
 impl Core {
     /// After a look: whether entries may be waiting for a relay, and if so, which.
@@ -44,7 +44,7 @@ impl Core {
         texts.push(&product.keys.record_prefix);
         texts.push(ttl.as_bytes());
         let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
-        self.redis.call(now.instant, Call::Relay(index), |out| RELAY.write_call_with(out, &keys, &texts));
+        self.redis.call(now.instant, Call::Relay(index), |out| SCRIPTS.relay.write_call_with(out, &keys, &texts));
     }
 
     /// The entries this relay has been handed. No reply: the connection is gone, and the claims will run out.

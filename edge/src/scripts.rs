@@ -1,31 +1,70 @@
-//! The Lua scripts of the edge, embedded. What each takes and answers stands in the head of its own file under `lua/`.
-
-use std::sync::LazyLock;
+//! The Lua scripts, as they are loaded into Redis. What each takes and answers stands in its first lines.
 
 use flux_protocol::resp::Script;
 
-macro_rules! script {
-    ($name:ident, $file:literal, [$($prelude:literal),*], $what:literal) => {
-        #[doc = $what]
-        pub static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(
-                include_str!(concat!("../lua/", $file, ".lua")),
-                &[$(include_str!(concat!("../lua/", $prelude, ".lua"))),*],
-            )
-        });
-    };
+const TRUST: &str = include_str!("../lua/trust.lua");
+const OUTBOX: &str = include_str!("../lua/outbox.lua");
+
+/// Every script the edge calls, each with what it shares with the others put in front.
+#[derive(Debug)]
+pub struct Scripts {
+    /// Takes units for up to 64 orders.
+    pub reserve: Script,
+    /// Takes tokens of the rate limit for a while.
+    pub lease: Script,
+    /// Reads the state of the sales.
+    pub look: Script,
+    /// Opens a sale.
+    pub init: Script,
+    /// Closes a sale.
+    pub close: Script,
+    /// Claims outbox entries that nobody has delivered in time.
+    pub relay: Script,
+    /// Removes delivered entries and their claims.
+    pub settle: Script,
+    /// Moves the undelivered orders of an entry into a new one.
+    pub part: Script,
+    /// Says what became of an order.
+    pub status: Script,
 }
 
-script!(RESERVE, "reserve", ["trust", "outbox"], "Takes units for a batch of orders.");
-script!(LEASE, "lease", ["trust"], "Takes tokens of a sale's bucket.");
-script!(LOOK, "look", ["trust", "outbox"], "Says how sales stand, and whether Redis can be trusted with them.");
-script!(INIT, "init", ["trust"], "Opens a sale.");
-script!(CLOSE, "close", ["trust"], "Closes a sale.");
-script!(RELAY, "relay", ["trust"], "Leases outbox entries that nobody delivered.");
-script!(SETTLE, "settle", [], "Deletes relayed entries with their claims.");
-script!(STATUS, "status", ["trust"], "Says how far an order is.");
+impl Scripts {
+    /// All of them. Their digests are counted here, once: keep the value.
+    pub fn new() -> Scripts {
+        Scripts {
+            reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, OUTBOX]),
+            lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST]),
+            look: Script::new(include_str!("../lua/look.lua"), &[TRUST, OUTBOX]),
+            init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
+            close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
+            relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST]),
+            settle: Script::new(include_str!("../lua/settle.lua"), &[]),
+            part: Script::new(include_str!("../lua/part.lua"), &[TRUST]),
+            status: Script::new(include_str!("../lua/status.lua"), &[TRUST]),
+        }
+    }
 
-/// Every script, loaded whenever a connection opens or Redis has forgotten one.
-pub fn all() -> impl Iterator<Item = &'static Script> {
-    [&RESERVE, &LEASE, &LOOK, &INIT, &CLOSE, &RELAY, &SETTLE, &STATUS].into_iter().map(|script| &**script)
+    /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
+    pub fn all(&self) -> [&Script; 9] {
+        [
+            &self.reserve,
+            &self.lease,
+            &self.look,
+            &self.init,
+            &self.close,
+            &self.relay,
+            &self.settle,
+            &self.part,
+            &self.status,
+        ]
+    }
 }
+
+impl Default for Scripts {
+    fn default() -> Scripts {
+        Scripts::new()
+    }
+}
+
+/// The one value of this process.
+pub static SCRIPTS: std::sync::LazyLock<Scripts> = std::sync::LazyLock::new(Scripts::new);

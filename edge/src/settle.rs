@@ -10,7 +10,7 @@ use flux_protocol::time::Now;
 use crate::core::{Call, Core, Token};
 use crate::limits::REMOVAL_ENTRIES_MAX;
 use crate::outbox::{EntryIndex, Settled};
-use crate::scripts::SETTLE;
+use crate::scripts::SCRIPTS;
 
 impl Core {
     pub(crate) fn handle_settled(&mut self, now: Now, token: Token, published: Published) {
@@ -71,7 +71,7 @@ impl Core {
                         chunk.iter().filter(|(_, claimed)| *claimed).map(|(id, _)| id.to_string()).collect();
                     let ids: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
                     self.redis.call(now.instant, Call::Quiet, |out| {
-                        SETTLE.write_call_with(out, &[&product.keys.outbox, &product.keys.claims], &ids);
+                        SCRIPTS.settle.write_call_with(out, &[&product.keys.outbox, &product.keys.claims], &ids);
                     });
                 }
             }

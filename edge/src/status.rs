@@ -9,7 +9,7 @@ use crate::core::{Call, Core, Outcome};
 use crate::limiter::Admission;
 use crate::pending::Ticket;
 use crate::product::{ProductIndex, State};
-use crate::scripts::STATUS;
+use crate::scripts::SCRIPTS;
 
 impl Core {
     /// Takes a token and asks; without a token at hand the answer is 429 at once.
@@ -29,7 +29,7 @@ impl Core {
         let product = &self.products[index];
         let record = [&product.keys.record_prefix[..], &id.text()].concat();
         let keys: [&[u8]; 3] = [&record, &product.keys.outbox, &product.keys.sale];
-        self.redis.call(now.instant, Call::Status(ticket, id), |out| STATUS.write_call_with(out, &keys, &[]));
+        self.redis.call(now.instant, Call::Status(ticket, id), |out| SCRIPTS.status.write_call_with(out, &keys, &[]));
         Outcome::Later
     }
 

@@ -10,7 +10,7 @@ use crate::core::{Call, Core};
 use crate::limiter::lease_life;
 use crate::order::waiting_room;
 use crate::product::{ProductIndex, State};
-use crate::scripts::LEASE;
+use crate::scripts::SCRIPTS;
 
 impl Core {
     /// Asks for tokens of the product's sale if more are wanted than are at hand.
@@ -26,7 +26,7 @@ impl Core {
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
         let arguments = [wanted.to_string(), life.to_string()];
         self.redis.call(now.instant, Call::Lease(index), |out| {
-            LEASE.write_call_with(out, &keys, &[arguments[0].as_bytes(), arguments[1].as_bytes()]);
+            SCRIPTS.lease.write_call_with(out, &keys, &[arguments[0].as_bytes(), arguments[1].as_bytes()]);
         });
     }
 

@@ -1,0 +1,82 @@
+#!lua
+-- Opens a sale under a new sale id, in place of the one before. Makes every key of the sale.
+--
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
+-- ARGV  1 total, 2 rate, 3 burst, 4 force (0 or 1), 5 run_id the caller knows ("" where it knows none),
+--       6 seed (64 hexadecimal digits), 7 units per user (0: no limit; may be left out),
+--       8 opens at, ms since the epoch (0: at once; may be left out)
+--
+-- Reply, strings:
+--   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
+--      <its id> <generation> <total> <withdrawn> <rate> <burst>   (3 or 9 elements)
+--   BUSY <sale id>   a sale has units both sold and left, and force was 0; nothing changed
+--   S <reason>       the sale before is suspended, or run_id is another; nothing changed
+--
+-- The outbox is kept: what stands in it is delivered under its own sale id.
+
+local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local users, returned, rate_key, sales = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if not replid or (ARGV[5] ~= '' and ARGV[5] ~= run_id) then
+  return {'S', 'run_id'}
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 8))
+local id, orders, before = now, '0', nil
+if sale then
+  local stock = units(sale, stock_key)
+  reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 8))
+  if reason then
+    return {'S', reason}
+  end
+  if sale[3] == 'open' and stock > 0 and stock < tonumber(sale[5]) and ARGV[4] ~= '1' then
+    return {'BUSY', sale[1]}
+  end
+  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at')
+  if not (number(rest[1]) and number(rest[2]) and number(rest[3])) then
+    return {'S', 'sale'}
+  end
+  local withdrawn = sale[3] == 'closed' and rest[1] or string.format('%d', stock)
+  local closed_at = sale[3] == 'closed' and number(rest[4]) and rest[4] or string.format('%d', now)
+  before = {sale[1], sale[2], sale[5], withdrawn, rest[2], rest[3], closed_at}
+  id = math.max(tonumber(sale[1]) + 1, now)
+  orders = sale[6]
+elseif reason ~= 'unknown' then
+  return {'S', reason}
+end
+
+id = string.format('%d', id)
+local mark = id .. ' 1'
+local rate, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
+local tokens = 0
+if rate > 0 then
+  -- As lease.lua has it: what leases may carry is not in the bucket.
+  tokens = burst * 1000000 - rate * math.floor(math.min(200000, burst * 1000000 / (2 * rate)))
+end
+local replica = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0 and '1' or '0'
+
+-- From here on writes; every key is there or free, and of its own type.
+if not before then
+  redis.call('XGROUP', 'CREATE', outbox, '.', '$', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', outbox, '.')
+end
+redis.call('SET', stock_key, ARGV[1])
+redis.call('UNLINK', sale_key, users, returned, rate_key)
+redis.call('HSET', sale_key, 'id', id, 'gen', '1', 'state', 'open', 'replid', replid, 'total', ARGV[1],
+  'orders', orders, 'per_user', ARGV[7] or '0', 'opens_at', ARGV[8] or '0', 'rate', ARGV[2], 'burst', ARGV[3],
+  'run_id', run_id, 'seed', ARGV[6], 'withdrawn', '0', 'replica', replica, 'opened_at', string.format('%d', now))
+redis.call('HSET', claims, '.', mark)
+redis.call('HSET', users, '.', mark)
+redis.call('SADD', returned, '. ' .. mark)
+redis.call('HSET', rate_key, '.', mark, 'tokens', string.format('%d', tokens), 'at', time[1] .. string.format('%06d', time[2]))
+redis.call('HSET', sales, '.', mark)
+if not before then
+  return {'OK', id, '1'}
+end
+redis.call('HSET', sale_key, 'prev_id', before[1], 'prev_gen', before[2])
+redis.call('HSET', sales, before[1], '{"total":' .. before[3] .. ',"withdrawn":' .. before[4] .. ',"closedAt":' .. before[7]
+  .. ',"generation":' .. before[2] .. '}')
+return {'OK', id, '1', unpack(before, 1, 6)}

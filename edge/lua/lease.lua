@@ -1,0 +1,62 @@
+#!lua
+-- Grants a core tokens of the sale's bucket for a short while.
+--
+-- KEYS  1 rate, 2 sale, 3 stock
+-- ARGV  1 tokens wanted, 2 longest life in µs that the caller will use (200000 and more: all that is allowed)
+--
+-- Reply {granted, life in µs, µs until the next token is due (0: there is one), state}. State is one letter:
+--   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);
+--   S suspended, U no such sale (none of the three keys is there): granted is -1.
+-- The life counts from before the caller sent the request. A sale of rate 0 grants what is wanted.
+--
+-- Over any t seconds no more than rate·t + burst tokens can be used: a lease lives L = min(200 ms, burst / (2·rate)),
+-- and the bucket holds only burst − rate·L, so what leases carry into the span is made up for. Time is Redis' own.
+-- Tokens are kept in millionths: what accrues in a microsecond at `rate` is then a whole number, and nothing is rounded.
+
+local rate_key, sale_key, stock_key = KEYS[1], KEYS[2], KEYS[3]
+local sale, reason = believe(sale_key, stock_key, rate_key)
+if not sale then
+  return {-1, 0, 0, reason == 'unknown' and 'U' or 'S'}
+end
+local stock = units(sale, stock_key)
+local bucket = redis.pcall('HMGET', rate_key, '.', 'tokens', 'at')
+local options = redis.call('HMGET', sale_key, 'rate', 'burst')
+local rate, burst = number(options[1]), number(options[2])
+local whole = bucket[1] == sale[1] .. ' ' .. sale[2] and number(bucket[2]) and number(bucket[3])
+if not (stock and rate and burst and whole) then
+  return {-1, 0, 0, 'S'}
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local state = 'O'
+if sale[3] == 'closed' then
+  state = 'C'
+elseif opens_later(sale) then
+  state = 'N'
+elseif stock == 0 then
+  state = '0'
+end
+local wanted, life_wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
+if rate == 0 then
+  return {wanted, math.min(200000, life_wanted), 0, state}
+end
+
+local life = math.floor(math.min(200000, burst * 1000000 / (2 * rate)))
+local capacity = burst * 1000000 - rate * life
+local tokens, at = tonumber(bucket[2]), tonumber(bucket[3])
+if now > at then
+  -- Past the time that fills the bucket the product would only lose precision.
+  local passed = math.min(now - at, math.ceil(capacity / rate))
+  tokens = tokens + rate * passed
+end
+tokens = math.min(tokens, capacity)
+local granted = math.min(wanted, math.floor(tokens / 1000000))
+tokens = tokens - granted * 1000000
+-- A clock that was set back adds nothing and starts again from where it now stands.
+redis.call('HSET', rate_key, 'tokens', string.format('%d', tokens), 'at', string.format('%d', now))
+local due = 0
+if tokens < 1000000 then
+  due = math.ceil((1000000 - tokens) / rate)
+end
+return {granted, math.min(life, life_wanted), due, state}

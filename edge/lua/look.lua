@@ -1,0 +1,85 @@
+#!lua flags=allow-oom
+-- What the edges know of the sales, read every second. Changes nothing but two notes in :sale, see below.
+--
+-- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales
+-- ARGV  1 "1" where this caller's last good look, on this same connection, is less than 1 s old, else "0"
+--
+-- Reply: a flat array, for each product in turn 14 strings:
+--    1 state: open, scheduled, sold_out, closed, suspended, unknown (none of the product's keys is there)
+--    2 reason, where it is suspended (trust.lua)
+--    3 sale id, 4 generation, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
+--    9 outbox entries, 10 oldest entry id ("" if none), 11 outbox orders (exact up to 32 entries, else never fewer
+--      than there are), 12 replica: 1 where this sale's Redis was ever seen with a replica
+--   13 newest entry id ("" if none), 14 opens at, ms ("0": open from the start)
+--
+-- Notes: the first replica seen is noted (replica = 1). And where master_replid is new under the same run_id with
+-- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller whose
+-- last good look on this connection is less than a second old lets the sale take it over.
+
+local replicas = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0
+local harmless = ARGV[1] == '1' and replid and string.find(info, 'master_replid2:' .. string.rep('0', 40), 1, true)
+local run_id = nil
+local reply, said = {}, 0
+
+local function say(...)
+  for i = 1, 14 do
+    local value = select(i, ...)
+    reply[said + i] = value and tostring(value) or ''
+  end
+  said = said + 14
+end
+
+-- Entries, oldest, orders, newest.
+local function outbox_of(outbox, orders)
+  local entries = redis.pcall('XLEN', outbox)
+  if type(entries) ~= 'number' or entries == 0 then
+    return '0', '', '0', ''
+  end
+  local oldest = redis.call('XRANGE', outbox, '-', '+', 'COUNT', 1)[1][1]
+  local newest = redis.call('XREVRANGE', outbox, '+', '-', 'COUNT', 1)[1][1]
+  return string.format('%d', entries), oldest, string.format('%d', undelivered(outbox, entries, orders)), newest
+end
+
+for k = 0, #KEYS - 8, 8 do
+  local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local sale, reason = believe(sale_key, stock_key, unpack(KEYS, k + 3, k + 8))
+  if reason == 'replid' and harmless then
+    run_id = run_id or string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+    if redis.call('HGET', sale_key, 'run_id') == run_id then
+      redis.call('HSET', sale_key, 'replid', replid)
+      sale, reason = believe(sale_key)
+    end
+  end
+  local stock = sale and units(sale, stock_key)
+  if sale then
+    reason = not stock and 'stock' or broken(sale, unpack(KEYS, k + 3, k + 8))
+  end
+  if reason == 'unknown' then
+    say('unknown')
+  else
+    local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica', 'opens_at')
+    if fields.err then
+      say('suspended', reason)
+    else
+      if replicas and fields[1] and fields[7] ~= '1' then
+        redis.call('HSET', sale_key, 'replica', '1')
+        fields[7] = '1'
+      end
+      local state = 'open'
+      if reason then
+        state = 'suspended'
+      elseif sale[3] == 'closed' then
+        state = 'closed'
+      elseif opens_later(sale) then
+        state = 'scheduled'
+      elseif stock == 0 then
+        state = 'sold_out'
+      end
+      local left = redis.pcall('GET', stock_key)
+      local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
+      say(state, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
+        entries, oldest, orders, fields[7] or '0', newest, fields[8] or '0')
+    end
+  end
+end
+return reply

@@ -1,0 +1,69 @@
+#!lua flags=allow-oom
+-- Hands out outbox entries that nobody has delivered in time, each to one relay for a while.
+--
+-- KEYS  1 outbox, 2 claims, 3 sale
+-- ARGV  1 edge id (no blank), 2 horizon in ms, 3 lease in ms, 4 most entries to hand out,
+--       and, where the caller wants it, 5 an entry id ("" if none): this and older ones are due whatever time their ids
+--       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future),
+--       6 "idempotency:{P}:" and 7 seconds: the records of the entries handed out are made to live at least so long
+--
+-- Reply: flat, oldest entry first: id, h, o, id, h, o … Only entries claimed by this very call: one whose claim has not
+-- run out is skipped, the caller's own too. Empty where the sale is suspended: rebuild then publishes the outbox itself.
+
+local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
+local sale = believe(sale_key)
+if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] then
+  return {}
+end
+local entries = redis.pcall('XLEN', outbox)
+if type(entries) ~= 'number' then
+  return {}
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = string.format('%d', math.max(0, now - ARGV[2]))
+local seen = ARGV[5] or ''
+if seen ~= '' and tonumber(string.match(seen, '^%d+')) >= tonumber(due) then
+  due = seen
+end
+local most, until_ms = tonumber(ARGV[4]), string.format('%d', now + ARGV[3])
+local reply, taken, from = {}, 0, '-'
+
+local function prolong(lines)
+  for order in string.gmatch(lines, '[^\n]+') do
+    local id = string.match(order, '^%S+ %d+ (%S+) ')
+    if id then
+      redis.call('EXPIRE', ARGV[6] .. id, ARGV[7], 'GT')
+    end
+  end
+end
+
+-- At most 16 pages a call: entries that others hold do not keep Redis busy for long.
+for _ = 1, 16 do
+  local page = redis.call('XRANGE', outbox, from, due, 'COUNT', most)
+  for _, entry in ipairs(page) do
+    local id, fields = entry[1], entry[2]
+    local claim = redis.call('HGET', claims, id)
+    local claimed_until = claim and tonumber(string.match(claim, ' (%d+)$') or 0) or 0
+    -- A claim from before the clock was set back would last too long: none outlives its lease.
+    if taken < most and (claimed_until <= now or claimed_until > now + ARGV[3]) then
+      redis.call('HSET', claims, id, ARGV[1] .. ' ' .. until_ms)
+      if ARGV[6] then
+        prolong(fields[4] or '')
+      end
+      reply[3 * taken + 1], reply[3 * taken + 2], reply[3 * taken + 3] = id, fields[2] or '', fields[4] or ''
+      taken = taken + 1
+    end
+  end
+  if #page < most or taken == most then
+    break
+  end
+  from = '(' .. page[#page][1]
+end
+
+-- Claims on entries whose own edge came back and removed them are left over; they go once nothing needs them.
+if entries == 0 and redis.call('HLEN', claims) > 1 then
+  redis.call('DEL', claims)
+  redis.call('HSET', claims, '.', sale[1] .. ' ' .. sale[2])
+end
+return reply

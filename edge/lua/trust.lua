@@ -1,0 +1,85 @@
+-- Put in front of every script, behind its #!lua line: what must hold before a word of a sale is believed.
+--
+-- A sale trusts the Redis whose master_replid it was bound to by /init or rebuild. A restart, a failover, REPLICAOF
+-- there and back give another one; FLUSHALL and lost writes leave keys missing. /init and rebuild make every key, each
+-- hash and set with a member `.` that names sale and generation, so absence always means loss.
+--
+-- Where a reason is given, it is one word: role, replid, state, or the key that is missing or not what it should be.
+
+local info = redis.call('INFO', 'replication')
+local replid = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
+
+-- A whole number as Redis itself would write it, or nil.
+local function number(text)
+  if type(text) == 'string' and (text == '0' or string.find(text, '^[1-9]%d*$')) then
+    return tonumber(text)
+  end
+  return nil
+end
+
+-- The sale's fields, or nil and a reason; 'unknown' where there is neither the sale nor any of the other keys given.
+-- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at.
+local function believe(sale_key, ...)
+  local sale = redis.pcall('HMGET', sale_key, 'id', 'gen', 'state', 'replid', 'total', 'orders', 'per_user', 'opens_at')
+  if sale.err then
+    return nil, 'sale'
+  end
+  if not sale[1] and redis.call('EXISTS', sale_key, ...) == 0 then
+    return nil, 'unknown'
+  end
+  if not (number(sale[1]) and number(sale[2]) and number(sale[5]) and number(sale[6])) then
+    return nil, 'sale'
+  end
+  if not replid then
+    return nil, 'role'
+  end
+  if sale[4] ~= replid then
+    return nil, 'replid'
+  end
+  if sale[3] ~= 'open' and sale[3] ~= 'closed' then
+    return nil, 'state'
+  end
+  return sale
+end
+
+-- Units left, or nil where they cannot be believed.
+local function units(sale, stock_key)
+  local stock = number(redis.pcall('GET', stock_key))
+  return stock and stock <= tonumber(sale[5]) and stock or nil
+end
+
+-- nil where the other keys are there and of this sale and generation, else which is not (rate and sales: where they are
+-- given). Second: the number of entries in the outbox.
+local function broken(sale, outbox, claims, users, returned, rate, sales)
+  local entries = redis.pcall('XLEN', outbox)
+  if type(entries) ~= 'number' or (entries == 0 and redis.call('EXISTS', outbox) == 0) then
+    return 'outbox'
+  end
+  local mark = sale[1] .. ' ' .. sale[2]
+  if redis.pcall('HGET', claims, '.') ~= mark then
+    return 'claims'
+  end
+  if redis.pcall('HGET', users, '.') ~= mark then
+    return 'users'
+  end
+  if redis.pcall('SISMEMBER', returned, '. ' .. mark) ~= 1 then
+    return 'returned'
+  end
+  if rate and redis.pcall('HGET', rate, '.') ~= mark then
+    return 'rate'
+  end
+  if sales and redis.pcall('HGET', sales, '.') ~= mark then
+    return 'sales'
+  end
+  return nil, entries
+end
+
+-- Whether the sale opens later than now, on Redis' clock.
+local function opens_later(sale)
+  local opens_at = number(sale[8]) or 0
+  if opens_at == 0 then
+    return false
+  end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) < opens_at
+end

@@ -1,1 +1,0 @@
-//! resp: see the plan.
