@@ -124,6 +124,11 @@ impl Answer {
         Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: JSON, body }))
     }
 
+    /// No body at all.
+    pub fn empty(status: u16) -> Answer {
+        Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: "", body: Cow::Borrowed(b"") }))
+    }
+
     /// `{"error": …}`.
     pub fn error(status: u16, error: &str) -> Answer {
         Answer::json(status, &serde_json::json!({ "error": error }))

@@ -15,6 +15,7 @@ mod look;
 mod lookup;
 mod operation;
 mod order;
+mod pages;
 pub mod outbox;
 pub mod pending;
 pub mod product;

@@ -83,7 +83,7 @@ impl Core {
             Look::Unknown | Look::Suspended(_) => {
                 if product.state != State::Suspended {
                     product.state = State::Suspended;
-                    self.counters.suspended();
+                    self.counters.suspensions.add(1);
                 }
                 product.vouched = None;
                 product.outbox_oldest = None;

@@ -471,7 +471,7 @@ impl Core {
         if taken {
             self.by_reserved.push_back((now.instant, index));
         } else {
-            self.counters.left_to_relay(1);
+            self.counters.records_left.add(1);
             self.settle_entry(now, entry, false);
             self.respond(now, index, Answer::Pending { id, replayed: false });
         }

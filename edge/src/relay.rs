@@ -57,7 +57,7 @@ impl Core {
         };
         while let (Some(id), Some(head), Some(orders)) = (items.next_bulk(), items.next_bulk(), items.next_bulk()) {
             if self.relay_entry(now, index, id, head, orders).is_none() {
-                self.counters.relay_unreadable();
+                self.counters.relay_unreadable.add(1);
             }
         }
     }

@@ -17,18 +17,19 @@ impl Core {
         let acknowledged = match published {
             Published::Acknowledged => true,
             Published::Refused(code) => {
-                self.counters.record_refused(code);
+                tracing::warn!(code, "Kafka refused a record; its order stays in the outbox");
+                self.counters.records_refused.add(1);
                 false
             }
             Published::Abandoned => {
-                self.counters.left_to_relay(1);
+                self.counters.records_left.add(1);
                 false
             }
         };
         match token {
             Token::Order { order, entry } => self.published(now, order, entry, acknowledged),
             Token::Relayed(entry) => {
-                self.counters.relayed(u64::from(acknowledged));
+                self.counters.relayed.add(u64::from(acknowledged));
                 self.settle_entry(now, entry, acknowledged);
             }
             Token::Operation(operation) => self.handle_event_settled(now, operation, acknowledged),

@@ -1,0 +1,237 @@
+//! What one core counts of its orders. Written by the core alone, read by whoever serves `/metrics`.
+//!
+//! Every counter is a plain number behind a relaxed atomic: the owner loads, adds and stores, nobody else writes, so no
+//! bus lock and no wait. Gauges by product are handed over once a second.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flux_protocol::order::Identifier;
+use flux_protocol::resp::ErrorKind;
+
+use crate::answer::{Answer, Unavailable};
+use crate::product::State;
+
+/// A number that one thread raises and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Raises it; by its owner only.
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// Sets it, where it is a gauge; by its owner only.
+    pub fn set(&self, to: u64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
+    /// What it stands at.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How an order was answered: the label of `flux_edge_orders_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum OrderOutcome {
+    /// 200.
+    Accepted,
+    /// 200 of an order that had been accepted before.
+    Replayed,
+    /// 202.
+    Pending,
+    /// 302 or 429.
+    Redirected,
+    /// 409, closed sales too.
+    SoldOut,
+    /// 409.
+    Insufficient,
+    /// 409.
+    LimitReached,
+    /// 400, 415 or 422.
+    Invalid,
+    /// 404.
+    UnknownProduct,
+    /// 503: Redis.
+    UnavailableRedis,
+    /// 503: suspended.
+    UnavailableSuspended,
+    /// 503: Kafka's topic is not known.
+    UnavailableKafka,
+    /// 503: a queue is full.
+    UnavailableFull,
+    /// 503: the outbox is full.
+    UnavailableOutbox,
+    /// 503: draining.
+    UnavailableDraining,
+    /// 503: the sale changed under the order.
+    UnavailableChanged,
+    /// 503: Redis did not answer in time.
+    Unknown,
+}
+
+/// Names of all [`OrderOutcome`]s, in their order.
+pub const ORDER_OUTCOMES: [&str; 17] = [
+    "accepted",
+    "replayed",
+    "pending",
+    "redirected",
+    "sold_out",
+    "insufficient",
+    "limit_reached",
+    "invalid",
+    "unknown_product",
+    "unavailable_redis",
+    "unavailable_suspended",
+    "unavailable_kafka",
+    "unavailable_full",
+    "unavailable_outbox",
+    "unavailable_draining",
+    "unavailable_changed",
+    "unknown",
+];
+
+const _: () = assert!(OrderOutcome::Unknown as usize + 1 == ORDER_OUTCOMES.len());
+
+impl OrderOutcome {
+    /// How `answer` counts.
+    pub fn of(answer: &Answer) -> OrderOutcome {
+        match answer {
+            Answer::Accepted { replayed: false, .. } => OrderOutcome::Accepted,
+            Answer::Accepted { replayed: true, .. } => OrderOutcome::Replayed,
+            Answer::Pending { .. } => OrderOutcome::Pending,
+            Answer::Redirect(_) | Answer::Waiting(_) | Answer::StatusWaiting => OrderOutcome::Redirected,
+            Answer::SoldOut => OrderOutcome::SoldOut,
+            Answer::Insufficient { .. } => OrderOutcome::Insufficient,
+            Answer::LimitReached => OrderOutcome::LimitReached,
+            Answer::UnknownProduct => OrderOutcome::UnknownProduct,
+            Answer::Unknown => OrderOutcome::Unknown,
+            Answer::Unavailable(why) => match why {
+                Unavailable::Redis => OrderOutcome::UnavailableRedis,
+                Unavailable::Suspended => OrderOutcome::UnavailableSuspended,
+                Unavailable::Kafka => OrderOutcome::UnavailableKafka,
+                Unavailable::Full => OrderOutcome::UnavailableFull,
+                Unavailable::OutboxFull => OrderOutcome::UnavailableOutbox,
+                Unavailable::Draining => OrderOutcome::UnavailableDraining,
+                Unavailable::Changed => OrderOutcome::UnavailableChanged,
+            },
+            Answer::KeyReused | Answer::Stock { .. } | Answer::Status { .. } | Answer::Document(_) => {
+                OrderOutcome::Invalid
+            }
+        }
+    }
+}
+
+/// Upper bounds of the latency histogram's buckets, microseconds; the last bucket has none.
+pub const LATENCY_BOUNDS_US: [u64; 15] = [
+    100, 250, 500, 1_000, 2_000, 3_000, 5_000, 8_000, 12_000, 20_000, 50_000, 100_000, 250_000, 500_000, 2_000_000,
+];
+
+/// How long orders took that went to Redis, from reading to answering.
+#[derive(Debug, Default)]
+pub struct Latency {
+    buckets: [Counter; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+impl Latency {
+    fn observe(&self, span: Duration) {
+        let us = span.as_micros() as u64;
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        self.buckets[bucket].add(1);
+        self.sum_us.add(us);
+    }
+
+    /// Counts by bucket, not cumulated, and the sum in microseconds.
+    pub fn read(&self) -> ([u64; LATENCY_BOUNDS_US.len() + 1], u64) {
+        (std::array::from_fn(|bucket| self.buckets[bucket].get()), self.sum_us.get())
+    }
+}
+
+/// One product as one core last saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct ProductGauge {
+    /// The product.
+    pub name: Identifier,
+    /// Its sale's state.
+    pub state: State,
+    /// Units left.
+    pub stock: u64,
+    /// Outbox entries.
+    pub outbox_entries: u64,
+    /// Undelivered orders.
+    pub outbox_orders: u64,
+    /// How long the oldest entry has been seen standing, milliseconds.
+    pub outbox_oldest_ms: u64,
+}
+
+/// What one core counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Orders by [`OrderOutcome`].
+    pub orders: [Counter; ORDER_OUTCOMES.len()],
+    /// Of orders that did not get their answer from memory.
+    pub latency: Latency,
+    /// Reserve calls.
+    pub reserve_calls: Counter,
+    /// Orders in them.
+    pub reserve_orders: Counter,
+    /// Leases of tokens.
+    pub leases: Counter,
+    /// Tokens granted.
+    pub tokens: Counter,
+    /// Sales seen to become suspended.
+    pub suspensions: Counter,
+    /// Error replies of Redis.
+    pub redis_errors: Counter,
+    /// Of them, those that say that Redis refuses writes or is not the master.
+    pub redis_refusals: Counter,
+    /// Records that Kafka refused for certain.
+    pub records_refused: Counter,
+    /// Records left to the relay: their outcome is unknown to this core.
+    pub records_left: Counter,
+    /// Orders that this core's relay delivered.
+    pub relayed: Counter,
+    /// Outbox entries that could not be read.
+    pub relay_unreadable: Counter,
+    /// Orders under way.
+    pub orders_pending: Counter,
+    /// Records that the producer may still take.
+    pub producer_room: Counter,
+    /// 1 while Redis can be asked.
+    pub redis_up: Counter,
+    /// 1 while Kafka takes records.
+    pub kafka_up: Counter,
+    /// Once a second; only of the first core.
+    pub products: Mutex<Vec<ProductGauge>>,
+}
+
+impl Counters {
+    pub(crate) fn order_answered(&self, outcome: OrderOutcome, span: Duration) {
+        self.orders[outcome as usize].add(1);
+        if !span.is_zero() {
+            self.latency.observe(span);
+        }
+    }
+
+    pub(crate) fn reserve_call(&self, orders: usize) {
+        self.reserve_calls.add(1);
+        self.reserve_orders.add(orders as u64);
+    }
+
+    pub(crate) fn lease(&self, granted: u64) {
+        self.leases.add(1);
+        self.tokens.add(granted);
+    }
+
+    pub(crate) fn redis_error(&self, kind: ErrorKind) {
+        self.redis_errors.add(1);
+        if !matches!(kind, ErrorKind::NoScript | ErrorKind::Other) {
+            self.redis_refusals.add(1);
+        }
+    }
+}
