@@ -183,14 +183,12 @@ pub struct Site {
 
 impl Site {
     /// Of a waiting room's URL (validated by configuration) and the origin whose scripts may read answers.
-    pub fn new(waiting_room_url: &str, cors_origin: Option<&str>) -> Site {
+    pub fn new(waiting_room_url: &str, cors_origin: &str) -> Site {
         let joint = if waiting_room_url.contains('?') { '&' } else { '?' };
-        let cors = cors_origin.map_or(String::new(), |origin| {
-            format!(
-                "access-control-allow-origin: {origin}\r\nvary: origin\r\n\
-                 access-control-expose-headers: idempotency-replayed, retry-after\r\n"
-            )
-        });
+        let cors = format!(
+            "access-control-allow-origin: {cors_origin}\r\nvary: origin\r\n\
+             access-control-expose-headers: idempotency-replayed, retry-after\r\n"
+        );
         Site {
             waiting_room: format!("{waiting_room_url}{joint}product=").into_bytes().into_boxed_slice(),
             cors: cors.into_bytes().into_boxed_slice(),

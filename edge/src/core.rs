@@ -53,7 +53,9 @@ pub struct CoreConfig {
     /// Prebuilt pieces of answers.
     pub site: Site,
     /// The origin whose scripts may read answers.
-    pub cors_origin: Option<String>,
+    pub cors_origin: String,
+    /// The public listener's port, which the waiting room's page is told.
+    pub public_port: u16,
     /// What `/init` and `/close` ask for on the public listener. Never shown.
     pub admin_token: Option<Secret>,
     /// The admin listener is not on loopback and asks for the token too.
@@ -69,6 +71,12 @@ impl Secret {
     /// Of the configured text.
     pub fn new(text: &str) -> Secret {
         Secret(text.as_bytes().to_vec())
+    }
+
+    /// Whether an `authorization` field carries it as a bearer token (RFC 6750 section 2.1).
+    pub fn matches_bearer(&self, authorization: Option<&[u8]>) -> bool {
+        let Some((scheme, token)) = authorization.and_then(|field| field.split_at_checked(7)) else { return false };
+        scheme.eq_ignore_ascii_case(b"bearer ") && self.is(token.trim_ascii())
     }
 
     /// Whether `other` is the same; the time it takes tells nothing.

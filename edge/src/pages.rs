@@ -8,7 +8,7 @@ use flux_protocol::http::{Method, Request};
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Document};
-use crate::config::CoreConfig;
+use crate::core::CoreConfig;
 
 /// One embedded file.
 struct Page {
