@@ -179,7 +179,6 @@ pub struct Core {
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
     pub(crate) next_look: Instant,
-    pub(crate) look_from: u32,
     nonce: [u8; 8],
     pub(crate) secret: [u8; 32],
     drawn: u64,
@@ -233,7 +232,6 @@ impl Core {
             completions: VecDeque::new(),
             next_tick: now.instant,
             next_look: now.instant,
-            look_from: 0,
             nonce,
             secret,
             drawn: 0,
@@ -457,6 +455,11 @@ impl Core {
             self.look_if_due(now);
             self.publish_gauges(now);
         }
+    }
+
+    fn publish_gauges(&self, _now: Now) {
+        self.counters.orders_pending.set(self.orders.len() as u64);
+        self.counters.producer_room.set(self.producer.room() as u64);
     }
 
     /// Set where the connection to Redis is to be closed although its socket is quiet.

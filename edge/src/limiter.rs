@@ -146,3 +146,75 @@ impl Lease {
         self.window_orders += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_millis(200);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(1_000_000 + ms * 1000)
+    }
+
+    #[test]
+    fn a_lease_lives_no_longer_than_half_the_burst_takes() {
+        assert_eq!(lease_life(0, 2), Duration::ZERO);
+        assert_eq!(lease_life(50, 50), LEASE_LIFE_MAX);
+        assert_eq!(lease_life(10_000, 100), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn orders_wait_for_the_first_lease_and_are_refused_when_the_bucket_is_empty() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        assert_eq!(lease.wants(at(0), 1), Some(1));
+        lease.handle_asked(at(0));
+        assert_eq!(lease.wants(at(0), 5), None, "one request at a time");
+        lease.handle_granted(at(1), 2, LIFE, Duration::from_millis(20));
+        assert!(lease.take(at(1)), "the order that waited");
+        assert_eq!(lease.admit(at(1)), Admission::Admitted);
+        assert_eq!(lease.admit(at(1)), Admission::Refused);
+        assert_eq!(lease.wants(at(20), 0), None, "not before the next token is due");
+        assert_eq!(lease.admit(at(22)), Admission::Wait);
+    }
+
+    #[test]
+    fn tokens_die_with_their_own_lease() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_granted(at(50), 10, LIFE, Duration::ZERO);
+        assert_eq!(lease.admit(at(199)), Admission::Admitted, "199 ms after it was asked for");
+        assert_eq!(lease.admit(at(200)), Admission::Wait, "life counts from when it was asked for");
+    }
+
+    #[test]
+    fn a_lease_taken_ahead_of_need_outlives_the_one_before() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_granted(at(1), 4, LIFE, Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(lease.admit(at(2)), Admission::Admitted);
+        }
+        assert!(lease.wants(at(2), 0).is_some(), "a quarter is left");
+        lease.handle_asked(at(2));
+        lease.handle_granted(at(3), 2, LIFE, Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(lease.admit(at(4)), Admission::Admitted, "the last of the first, then the second");
+        }
+        assert_eq!(lease.admit(at(4)), Admission::Wait);
+    }
+
+    #[test]
+    fn a_lost_request_grants_nothing() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_failed();
+        assert_eq!(lease.admit(at(1)), Admission::Wait);
+        lease.handle_granted(at(1), 5, LIFE, Duration::ZERO);
+        assert_eq!(lease.admit(at(1)), Admission::Wait, "an answer that nobody waits for is not taken");
+    }
+}

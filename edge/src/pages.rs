@@ -102,16 +102,11 @@ fn serve(pages: &'static [Page], request: &Request<'_>, edge: Option<String>) ->
 }
 
 /// Half of the body's SHA-256. Embedded bodies are tagged once.
-fn tag_of(body: &Cow<'static, [u8]>) -> String {
+fn tag_of(body: &[u8]) -> String {
     static KNOWN: LazyLock<Vec<(&'static [u8], String)>> =
         LazyLock::new(|| STOREFRONT.iter().chain(&WAITING_ROOM).map(|page| (page.body, digest(page.body))).collect());
-    match body {
-        Cow::Borrowed(bytes) => {
-            let known = KNOWN.iter().find(|(page, _)| std::ptr::eq(*page, *bytes));
-            known.map_or_else(|| digest(bytes), |(_, tag)| tag.clone())
-        }
-        Cow::Owned(bytes) => digest(bytes),
-    }
+    let known = KNOWN.iter().find(|(page, _)| std::ptr::eq(*page, body));
+    known.map_or_else(|| digest(body), |(_, tag)| tag.clone())
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -192,3 +192,63 @@ impl Orders {
         Some(order)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(position: u32) -> Ticket {
+        Ticket { conn: 1, generation: 1, position }
+    }
+
+    fn order(id: u8) -> Pending {
+        let name = Identifier::new(b"someone").expect("an identifier");
+        Pending {
+            product: ProductIndex(0),
+            stage: Stage::Queued,
+            wants_json: false,
+            rederived: false,
+            quantity: 2,
+            order_id: Uuid([id; 16]),
+            reservation_id: Uuid([0; 16]),
+            user: name,
+            key: name,
+            received: Instant::default(),
+            timestamp_ms: 0,
+            waiters: smallvec::smallvec![ticket(0)],
+        }
+    }
+
+    #[test]
+    fn a_place_used_again_is_not_mistaken_for_the_order_before() {
+        let mut orders = Orders::default();
+        let first = orders.insert(order(1), true);
+        assert_eq!(orders.find(&Uuid([1; 16])), Some(first));
+        assert!(orders.remove(first).is_some());
+        assert_eq!(orders.find(&Uuid([1; 16])), None);
+        let second = orders.insert(order(2), true);
+        assert!(orders.get(first).is_none() && orders.get(second).is_some());
+        assert!(orders.remove(first).is_none(), "gone once is gone");
+        assert_eq!(orders.len(), 1);
+    }
+
+    #[test]
+    fn joining_needs_the_same_quantity_and_is_bounded() {
+        let mut orders = Orders::default();
+        let index = orders.insert(order(1), true);
+        assert_eq!(orders.join(index, 1, ticket(1)), Err(JoinError::OtherQuantity));
+        for position in 1..WAITERS_PER_ORDER_MAX as u32 {
+            assert_eq!(orders.join(index, 2, ticket(position)), Ok(()));
+        }
+        assert_eq!(orders.join(index, 2, ticket(0)), Err(JoinError::Full));
+    }
+
+    #[test]
+    fn an_order_without_an_id_is_found_only_once_it_has_one() {
+        let mut orders = Orders::default();
+        let index = orders.insert(order(1), false);
+        assert_eq!(orders.find(&Uuid([1; 16])), None);
+        orders.rename(index, Uuid([2; 16]));
+        assert_eq!(orders.find(&Uuid([2; 16])), Some(index));
+    }
+}
