@@ -14,7 +14,7 @@
 //   ATTEMPTS 20                                  how often one buyer tries before giving up
 //   P99_MS 2000                                  bound on the 99th percentile of one request, milliseconds
 //
-// It fails (exit code 99) when more units were sold than there are, when an answer came that SPEC.md does not know, or
+// It fails (exit code 99) when more units were sold than there are, when an answer came that the API does not have, or
 // when the percentile is above its bound. Against a sale that somebody else opened set STOCK to what was left.
 
 import { check, fail, sleep } from 'k6';
@@ -90,7 +90,7 @@ export function setup() {
   return { run };
 }
 
-// Which way the order was answered, or null where SPEC.md knows no such answer.
+// Which way the order was answered, or null where the API has no such answer.
 function classify(answer) {
   switch (answer.status) {
     case 200:

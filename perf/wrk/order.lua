@@ -3,7 +3,7 @@
 --   wrk -t2 -c256 -d10s --latency -s perf/wrk/order.lua http://127.0.0.1:3000 -- [product] [quantity]
 --
 -- Open the sale first, large enough to last and without a limit:
---   curl -d '{"productId":"bench","quantity":1000000000,"rate":0}' http://127.0.0.1:3001/init
+--   curl --json '{"productId":"bench","quantity":1000000000,"rate":0}' http://127.0.0.1:3001/init
 --
 -- STATUS=1 in the environment counts the answers by status. wrk then parses every answer's head in Lua, which costs
 -- it about as much as the request: use it to see what happens, not to measure.

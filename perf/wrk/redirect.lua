@@ -1,6 +1,6 @@
 -- The cheapest refusal: orders over the rate limit, answered 302 from the edge's memory.
 --
---   curl -d '{"productId":"trickle","quantity":1000000000,"rate":1}' http://127.0.0.1:3001/init
+--   curl --json '{"productId":"trickle","quantity":1000000000,"rate":1}' http://127.0.0.1:3001/init
 --   wrk -t2 -c256 -d10s --latency -s perf/wrk/redirect.lua http://127.0.0.1:3000 -- [product] [pipelined]
 --
 -- Nearly every request is over one order a second, so the key need not be unique: no key is looked up for a 302.
