@@ -16,6 +16,7 @@ pub mod connection;
 pub mod frame;
 pub mod limits;
 pub mod metadata;
+pub mod producer;
 pub mod records;
 pub mod versions;
 pub mod wire;
