@@ -46,6 +46,9 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 5;
 /// 1 MiB by default.
 pub const BATCH_BYTES_MAX: usize = 768 << 10;
 
+/// Longest time between the first and the last record of a batch: only reached while no broker takes batches.
+pub const BATCH_SPAN_MAX: Duration = Duration::from_millis(250);
+
 /// Batch buffers kept for reuse. What is above is given back to the allocator.
 pub const BATCHES_POOLED_MAX: usize = 32;
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::Settled;
 use super::verdict::{Verdict, code, verdict};
 use crate::kafka::backoff::{SplitMix64, backoff};
-use crate::kafka::limits::{BATCHES_POOLED_MAX, CORRUPT_RETRIES_MAX};
+use crate::kafka::limits::{BATCH_SPAN_MAX, BATCHES_POOLED_MAX, CORRUPT_RETRIES_MAX};
 use crate::kafka::metadata::NodeId;
 use crate::kafka::records::{BatchBuilder, ProducerId};
 use crate::time::Instant;
@@ -168,8 +168,12 @@ impl<T: Copy> Partition<T> {
         self.draining || self.failures > 0
     }
 
-    /// The open batch; a new one, named `serial`, where there is none.
+    /// The open batch; a new one, named `serial`, where there is none or it has been kept from leaving for long: records
+    /// become too old by batch, and the young should not share the fate of the old.
     pub(super) fn open_batch(&mut self, now: Instant, serial: u64, finished: &mut Finished<T>) -> &mut Batch<T> {
+        if self.open.as_ref().is_some_and(|batch| batch.opened + BATCH_SPAN_MAX <= now) {
+            self.seal();
+        }
         self.open.get_or_insert_with(|| finished.batch(serial, now))
     }
 
@@ -450,6 +454,6 @@ impl<T> Batch<T> {
 }
 
 /// Sequences go from 0 to `i32::MAX` and around.
-fn add_to_sequence(sequence: i32, count: u32) -> i32 {
+pub(super) fn add_to_sequence(sequence: i32, count: u32) -> i32 {
     ((i64::from(sequence) + i64::from(count)) & i64::from(i32::MAX)) as i32
 }
