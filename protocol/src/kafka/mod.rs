@@ -10,6 +10,7 @@
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
+pub mod admin;
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
