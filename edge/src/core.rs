@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flux_protocol::kafka::{BrokerAction, BrokerKey, Producer, ProducerConfig, ProducerError};
+use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey, ClusterError};
+use flux_protocol::kafka::producer::{Producer, ProducerConfig};
 use flux_protocol::order::Uuid;
 use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
@@ -279,9 +280,8 @@ impl Core {
     }
 
     /// No new orders from now on; those under way are seen through.
-    pub fn drain(&mut self, now: Now) {
+    pub fn drain(&mut self, _now: Now) {
         self.draining = true;
-        self.producer.flush(now.instant);
     }
 
     /// Whether nothing is under way any more.
@@ -397,7 +397,7 @@ impl Core {
     ///
     /// # Errors
     /// Close the connection, then say [`Core::kafka_closed`].
-    pub fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ProducerError> {
+    pub fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError> {
         let result = self.producer.handle_broker_bytes(now.instant, broker, buffer);
         self.settle_published(now);
         result

@@ -16,7 +16,7 @@ use crate::core::{Call, Core, Outcome, Token};
 use crate::limits::OPERATIONS_MAX;
 use crate::order::is_json;
 use crate::pending::Ticket;
-use crate::product::Keys;
+use crate::product::{Keys, State};
 use crate::reply::number;
 use crate::scripts::SCRIPTS;
 
@@ -113,7 +113,7 @@ impl Core {
         if rate > BUCKET_MAX || burst > BUCKET_MAX {
             return Err(Answer::error(400, "rate and burst must be at most 1000000000"));
         }
-        self.may_begin()?;
+        self.may_begin(name)?;
         let seed = self.draw_seed();
         let keys = Keys::new(&name);
         let numbers = [body.quantity, rate, burst, u64::from(body.force)].map(|number| number.to_string());
@@ -139,7 +139,7 @@ impl Core {
     fn begin_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
         let body: CloseBody = body_of(request)?;
         let name = name_of(&body.product_id)?;
-        self.may_begin()?;
+        self.may_begin(name)?;
         let index = self.begin_operation(now, ticket, name);
         self.operations.get(index).expect("begun just now").done = format!("Sale of {name} closed");
         let keys = Keys::new(&name);
@@ -147,7 +147,12 @@ impl Core {
         Ok(())
     }
 
-    fn may_begin(&self) -> Result<(), Answer> {
+    fn may_begin(&self, name: Identifier) -> Result<(), Answer> {
+        // Redis may have lost even the name: then only memory knows that a sale has to be rebuilt first.
+        let known = self.products.find(name.as_bytes()).map(|index| &self.products[index]);
+        if known.is_some_and(|product| product.state == State::Suspended && product.sale.is_some()) {
+            return Err(Answer::error(409, SUSPENDED));
+        }
         if self.draining {
             return Err(Answer::Unavailable(Unavailable::Draining));
         }
@@ -200,7 +205,7 @@ impl Core {
         match words.first().map(Vec::as_slice) {
             Some(b"OK") => {}
             Some(b"BUSY") => return self.end(index, Answer::error(409, &format!("A sale of {name} is under way"))),
-            Some(b"S") => return self.end(index, Answer::error(409, "Sale suspended, rebuild first")),
+            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
@@ -247,7 +252,7 @@ impl Core {
         match words.first().map(Vec::as_slice) {
             Some(b"OK") => {}
             Some(b"U") => return self.end(index, Answer::UnknownProduct),
-            Some(b"S") => return self.end(index, Answer::error(409, "Sale suspended, rebuild first")),
+            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
@@ -330,6 +335,7 @@ impl Core {
     }
 }
 
+const SUSPENDED: &str = "Sale suspended, rebuild first";
 /// Largest rate and burst: the bucket is kept in millionths of a token, which must stay whole numbers in Lua.
 const BUCKET_MAX: u64 = 1_000_000_000;
 

@@ -3,7 +3,7 @@
 //! An entry is deleted only when every order in it was acknowledged; else it is left to the relay. Deletions travel
 //! ahead of the next reserve call, in the same write, or by themselves after a few milliseconds.
 
-use flux_protocol::kafka::Settled as Published;
+use flux_protocol::kafka::producer::Settled as Published;
 use flux_protocol::resp;
 use flux_protocol::time::Now;
 
