@@ -127,9 +127,8 @@ impl OrderOutcome {
 }
 
 /// Upper bounds of the latency histogram's buckets, microseconds; the last bucket has none.
-pub const LATENCY_BOUNDS_US: [u64; 15] = [
-    100, 250, 500, 1_000, 2_000, 3_000, 5_000, 8_000, 12_000, 20_000, 50_000, 100_000, 250_000, 500_000, 2_000_000,
-];
+pub const LATENCY_BOUNDS_US: [u64; 15] =
+    [100, 250, 500, 1_000, 2_000, 3_000, 5_000, 8_000, 12_000, 20_000, 50_000, 100_000, 250_000, 500_000, 2_000_000];
 
 /// How long orders took that went to Redis, from reading to answering.
 #[derive(Debug, Default)]

@@ -214,13 +214,7 @@ pub fn record_key(out: &mut Vec<u8>, products: &Products, product: ProductIndex,
 
 impl Call {
     /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/reserve.lua`).
-    fn fill(
-        &mut self,
-        batch: &[(ProductIndex, PendingIndex)],
-        terms: CallTerms,
-        products: &Products,
-        orders: &Orders,
-    ) {
+    fn fill(&mut self, batch: &[(ProductIndex, PendingIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
         self.orders.clear();
         self.groups.clear();
         self.bytes.clear();

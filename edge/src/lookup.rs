@@ -2,12 +2,11 @@
 //!
 //! A repeat of an accepted order must get its first answer even then; the script gives it, once a record is found.
 
-use flux_protocol::resp::Reply;
+use flux_protocol::resp::{Reply, Value};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
-use crate::order::found;
 use crate::pending::PendingIndex;
 
 impl Core {
@@ -35,5 +34,14 @@ impl Core {
             }
         }
         self.gate.lookup_done(batch);
+    }
+}
+
+/// Whether a look-up found a record; `None` where it says neither.
+fn found(value: &Value<'_>) -> Option<bool> {
+    match value {
+        Value::Null => Some(false),
+        Value::Bulk(_) => Some(true),
+        _ => None,
     }
 }

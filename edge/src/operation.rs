@@ -124,7 +124,9 @@ impl Core {
         (operation.rate, operation.burst, operation.total) = (rate, burst, body.quantity);
         operation.seed.clone_from(&seed);
         operation.done = format!("Stock initialized for {name} to {}", body.quantity);
-        self.redis.call(now.instant, Call::Init(index), |out| SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments));
+        self.redis.call(now.instant, Call::Init(index), |out| {
+            SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
+        });
         Ok(())
     }
 
@@ -143,7 +145,8 @@ impl Core {
         let index = self.begin_operation(now, ticket, name);
         self.operations.get(index).expect("begun just now").done = format!("Sale of {name} closed");
         let keys = Keys::new(&name);
-        self.redis.call(now.instant, Call::Close(index), |out| SCRIPTS.close.write_call_with(out, &keys.of_product(), &[]));
+        self.redis
+            .call(now.instant, Call::Close(index), |out| SCRIPTS.close.write_call_with(out, &keys.of_product(), &[]));
         Ok(())
     }
 

@@ -19,11 +19,7 @@ struct Page {
 
 macro_rules! page {
     ($path:literal, $file:literal, $content_type:literal) => {
-        Page {
-            path: $path,
-            content_type: $content_type,
-            body: include_bytes!(concat!("../static/", $file)),
-        }
+        Page { path: $path, content_type: $content_type, body: include_bytes!(concat!("../static/", $file)) }
     };
 }
 

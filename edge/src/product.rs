@@ -9,8 +9,8 @@ use flux_protocol::order::Identifier;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
-use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
 use crate::limiter::Lease;
+use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
 use crate::outbox::EntryId;
 use crate::pending::{PendingIndex, Ticket};
 

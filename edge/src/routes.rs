@@ -114,7 +114,10 @@ impl Core {
         }
         answer
             .with_field("access-control-allow-methods", "POST")
-            .with_field("access-control-allow-headers", "content-type, idempotency-key, x-idempotency-key, x-queue-ticket")
+            .with_field(
+                "access-control-allow-headers",
+                "content-type, idempotency-key, x-idempotency-key, x-queue-ticket",
+            )
             .with_field("access-control-max-age", "86400")
     }
 }
