@@ -2,7 +2,7 @@
 -- Hands out outbox entries that nobody has delivered in time, each to one relay for a while.
 --
 -- KEYS  1 outbox, 2 claims, 3 sale
--- ARGV  1 edge id (no blank), 2 horizon in ms, 3 lease in ms, 4 most entries to hand out,
+-- ARGV  1 edge id (no blank), 2 horizon in ms, 3 lease in ms (at most 60000), 4 most entries to hand out,
 --       and, where the caller wants it, 5 an entry id ("" if none): this and older ones are due whatever time their ids
 --       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future),
 --       6 "idempotency:{P}:" and 7 seconds: the records of the entries handed out are made to live at least so long
@@ -45,8 +45,8 @@ for _ = 1, 16 do
     local id, fields = entry[1], entry[2]
     local claim = redis.call('HGET', claims, id)
     local claimed_until = claim and tonumber(string.match(claim, ' (%d+)$') or 0) or 0
-    -- A claim from before the clock was set back would last too long: none outlives its lease.
-    if taken < most and (claimed_until <= now or claimed_until > now + ARGV[3]) then
+    -- A claim from before the clock was set back would last too long: no lease is longer than a minute.
+    if taken < most and (claimed_until <= now or claimed_until > now + 60000) then
       redis.call('HSET', claims, id, ARGV[1] .. ' ' .. until_ms)
       if ARGV[6] then
         prolong(fields[4] or '')

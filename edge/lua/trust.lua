@@ -27,7 +27,7 @@ local function believe(sale_key, ...)
   if not sale[1] and redis.call('EXISTS', sale_key, ...) == 0 then
     return nil, 'unknown'
   end
-  if not (number(sale[1]) and number(sale[2]) and number(sale[5]) and number(sale[6])) then
+  if not (sale[1] and sale[2] and tonumber(sale[5]) and tonumber(sale[6])) then
     return nil, 'sale'
   end
   if not replid then

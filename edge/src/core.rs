@@ -1,19 +1,34 @@
-//! Stand-in for the decisions of one core: answers every request at once with a constant. Replaced by the real one.
+//! All decisions of one core, as one machine: requests, bytes and time in; answers, bytes and deadlines out.
+//!
+//! The shell (`shard.rs` and its tasks) owns sockets and clocks and drives this; so does a simulation. Nothing here
+//! opens a socket, reads a clock or waits. The story of an order is in `order.rs`; the other files of this module's
+//! fields each hold one piece of it.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flux_protocol::http::Request;
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey, ClusterError};
+use flux_protocol::kafka::producer::{Producer, ProducerConfig};
+use flux_protocol::order::Uuid;
+use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
 use sha2::{Digest, Sha256};
 
-use crate::answer::{Answer, Framing, Site};
+use crate::answer::{Answer, Site};
 use crate::counters::Counters;
-use crate::pending::Ticket;
-use crate::redis::{LinkError, Login};
-use crate::routes::Role;
+use crate::find::Finder;
+use crate::gate::{CallIndex, Gate};
+use crate::limits::{
+    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, RECORDS_MAX, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX,
+    TICK,
+};
+use crate::operation::{OperationIndex, Operations};
+use crate::outbox::{Entries, EntryIndex};
+use crate::pending::{Orders, PendingIndex, Ticket};
+use crate::product::{ProductIndex, Products};
+use crate::redis::{LinkError, Login, RedisLink, Step};
 
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
@@ -87,71 +102,373 @@ pub enum Outcome {
     Later,
 }
 
+/// What a record handed to the producer stands for.
+#[derive(Clone, Copy, Debug)]
+pub enum Token {
+    /// An order of this core.
+    Order {
+        /// Gone where it was answered 202 meanwhile.
+        order: PendingIndex,
+        /// Its outbox entry.
+        entry: EntryIndex,
+    },
+    /// An order of an entry that the relay took over.
+    Relayed(EntryIndex),
+    /// A sale opened or closed.
+    Operation(OperationIndex),
+}
+
+/// What a call to Redis was for.
+#[derive(Debug)]
+pub enum Call {
+    /// A reserve call.
+    Reserve(CallIndex),
+    /// An `MGET` of records.
+    Lookup(Vec<PendingIndex>),
+    /// A lease of tokens.
+    Lease(ProductIndex),
+    /// A look at products in memory.
+    Look(Vec<ProductIndex>),
+    /// Whether there is a registry, ahead of a look at unknown names.
+    RegistryExists,
+    /// A look at unknown names.
+    Find,
+    /// The registry.
+    Registry,
+    /// An outbox walk for the relay.
+    Relay(ProductIndex),
+    /// How far an order is.
+    Status(Ticket, Uuid),
+    /// Opening a sale.
+    Init(OperationIndex),
+    /// Adding its name to the registry.
+    Register(OperationIndex),
+    /// Closing a sale.
+    Close(OperationIndex),
+    /// A command whose reply tells nothing we act on: deletions of entries, prolonged records.
+    Quiet,
+}
+
 /// One core.
 #[derive(Debug)]
 pub struct Core {
-    config: Rc<CoreConfig>,
-    draining: bool,
+    pub(crate) config: Rc<CoreConfig>,
+    pub(crate) counters: std::sync::Arc<Counters>,
+    /// The first core of an edge relays; the others do not.
+    pub(crate) is_first: bool,
+    pub(crate) products: Products,
+    pub(crate) orders: Orders,
+    pub(crate) entries: Entries,
+    pub(crate) gate: Gate,
+    pub(crate) finder: Finder,
+    pub(crate) operations: Operations,
+    pub(crate) redis: RedisLink<Call>,
+    redis_failed: Option<LinkError>,
+    pub(crate) producer: Producer<Token>,
+    settled: Vec<Token>,
+    /// Places with the producer promised to orders on their way through Redis.
+    pub(crate) promised: usize,
+    /// Calls whose replies were lost; they are asked again.
+    pub(crate) lost_calls: Vec<CallIndex>,
+    /// Orders by when they were read, for the Redis deadline.
+    pub(crate) by_received: VecDeque<(Instant, PendingIndex)>,
+    /// Orders by when they were reserved, for the publish deadline.
+    pub(crate) by_reserved: VecDeque<(Instant, PendingIndex)>,
+    /// Products that have outbox entries to delete, and since when.
+    pub(crate) removals: Vec<ProductIndex>,
+    pub(crate) removals_since: Option<Instant>,
+    completions: VecDeque<(Ticket, Answer)>,
+    next_tick: Instant,
+    pub(crate) next_look: Instant,
+    nonce: [u8; 8],
+    pub(crate) secret: [u8; 32],
+    drawn: u64,
+    pub(crate) draining: bool,
 }
 
-#[allow(missing_docs, clippy::needless_pass_by_value)]
 impl Core {
+    /// A core that knows nothing yet. `secret` is 32 random bytes of its own: reservation ids and sale seeds come
+    /// from it.
     pub fn new(
         config: Rc<CoreConfig>,
-        _counters: std::sync::Arc<Counters>,
-        _index: usize,
-        _secret: [u8; 32],
-        _now: Now,
+        counters: std::sync::Arc<Counters>,
+        index: usize,
+        secret: [u8; 32],
+        now: Now,
     ) -> Core {
-        Core { config, draining: false }
+        let mut nonce = [0; 8];
+        nonce.copy_from_slice(&Sha256::digest(secret)[..8]);
+        let producer = ProducerConfig {
+            topic: config.topic.clone(),
+            bootstrap: config.kafka.clone(),
+            client_id: "flux-edge".into(),
+            linger: LINGER,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            in_flight_max: PRODUCE_IN_FLIGHT_MAX,
+            request_timeout: config.publish_deadline,
+            records_max: RECORDS_MAX,
+            record_age_max: RESERVED_AGE_MAX.min(config.publish_deadline + Duration::from_secs(1)),
+            seed: u64::from_le_bytes(nonce),
+        };
+        Core {
+            redis: RedisLink::new(config.redis.clone(), now.instant),
+            config,
+            counters,
+            is_first: index == 0,
+            products: Products::default(),
+            orders: Orders::default(),
+            entries: Entries::default(),
+            gate: Gate::default(),
+            finder: Finder::default(),
+            operations: Operations::default(),
+            redis_failed: None,
+            producer: Producer::new(producer, now.instant),
+            settled: Vec::new(),
+            promised: 0,
+            lost_calls: Vec::new(),
+            by_received: VecDeque::new(),
+            by_reserved: VecDeque::new(),
+            removals: Vec::new(),
+            removals_since: None,
+            completions: VecDeque::new(),
+            next_tick: now.instant,
+            next_look: now.instant,
+            nonce,
+            secret,
+            drawn: 0,
+            draining: false,
+        }
     }
-    pub fn handle_request(&mut self, _now: Now, _role: Role, _request: &Request<'_>, _ticket: Ticket) -> Outcome {
-        Outcome::Now(Answer::SoldOut)
-    }
-    pub fn framing(&self, request: &Request<'_>) -> Framing {
-        Framing { connection: request.connection(), head_only: request.head_only(), cors: false }
-    }
+
+    /// The next answer to a request that was told [`Outcome::Later`].
     pub fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
-        None
+        self.completions.pop_front()
     }
+
+    pub(crate) fn complete(&mut self, ticket: Ticket, answer: Answer) {
+        self.completions.push_back((ticket, answer));
+    }
+
+    /// A reservation id that nobody else draws: this core's nonce and a count.
+    pub(crate) fn draw_reservation_id(&mut self) -> Uuid {
+        self.drawn += 1;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.nonce);
+        // The low 60 bits of the count: version and variant take the rest.
+        bytes[8..].copy_from_slice(&self.drawn.to_be_bytes());
+        Uuid::version_8(bytes)
+    }
+
+    /// Prebuilt pieces for [`Answer::write`].
     pub fn site(&self) -> &Site {
         &self.config.site
     }
+
+    /// Whether Redis can be asked.
     pub fn redis_is_ready(&self) -> bool {
-        true
+        self.redis.is_ready()
     }
-    pub fn redis_down_for(&self, _now: Now) -> Duration {
-        Duration::ZERO
+
+    /// For how long Redis could not be asked.
+    pub fn redis_down_for(&self, now: Now) -> Duration {
+        self.redis.down_for(now.instant)
     }
+
+    /// Whether Kafka takes records now.
     pub fn kafka_is_ready(&self) -> bool {
-        true
+        self.producer.ready()
     }
+
+    /// No new orders from now on; those under way are seen through.
     pub fn drain(&mut self, _now: Now) {
         self.draining = true;
     }
+
+    /// Whether nothing is under way any more.
     pub fn is_drained(&self) -> bool {
-        self.draining
+        self.orders.is_empty() && self.entries.is_empty() && self.removals.is_empty() && self.operations.is_empty()
     }
-    pub fn redis_open(&mut self, _now: Now) {}
-    pub fn redis_bytes(&mut self, _now: Now, _buffer: &mut BytesMut) -> Result<(), LinkError> {
-        Ok(())
+
+    // Redis.
+
+    /// The connection to Redis is there.
+    pub fn redis_open(&mut self, now: Now) {
+        self.redis.handle_open(now.instant);
     }
-    pub fn redis_closed(&mut self, _now: Now) {}
-    pub fn redis_poll_write(&mut self, _now: Now, _out: &mut Vec<u8>) {}
-    pub fn redis_poll_failure(&mut self) -> Option<LinkError> {
-        None
+
+    /// Bytes came from Redis; `buffer` holds all that were not read yet.
+    ///
+    /// # Errors
+    /// Close the connection, then say [`Core::redis_closed`].
+    pub fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), LinkError> {
+        loop {
+            match self.redis.next(buffer)? {
+                Step::Nothing => return Ok(()),
+                Step::Login => {}
+                Step::Opened => self.redis_opened(now),
+                Step::Reply(call, reply) => self.redis_reply(now, call, reply),
+            }
+        }
     }
+
+    fn redis_reply(&mut self, now: Now, call: Call, reply: Reply<'_>) {
+        match call {
+            Call::Reserve(index) => self.handle_reserved(now, index, reply),
+            Call::Lookup(batch) => self.handle_looked_up(now, batch, Some(reply)),
+            Call::Lease(product) => self.handle_lease(now, product, Some(reply)),
+            Call::Look(products) => self.handle_look(now, &products, Some(reply)),
+            Call::RegistryExists => self.handle_registry_exists(reply),
+            Call::Find => self.handle_found(now, Some(reply)),
+            Call::Registry => self.handle_registry(now, reply),
+            Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
+            Call::Status(ticket, id) => self.handle_status(now, ticket, id, Some(reply)),
+            Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
+            Call::Register(operation) => self.handle_registered(now, operation, Some(reply)),
+            Call::Close(operation) => self.handle_close_reply(now, operation, Some(reply)),
+            Call::Quiet => {
+                if let Err(error) = reply.items() {
+                    self.note_error(now, error);
+                }
+            }
+        }
+    }
+
+    /// The login is done: what was lost is asked again, what waited goes out.
+    fn redis_opened(&mut self, now: Now) {
+        for index in std::mem::take(&mut self.lost_calls) {
+            self.repeat_reserve(now, index);
+        }
+        self.next_look = now.instant;
+        self.look_if_due(now);
+    }
+
+    /// The connection to Redis is gone, or could not be made.
+    pub fn redis_closed(&mut self, now: Now) {
+        let mut lost = Vec::new();
+        self.redis.handle_closed(now.instant, |call| lost.push(call));
+        self.redis_failed = None;
+        for call in lost {
+            match call {
+                Call::Reserve(index) => self.lost_calls.push(index),
+                Call::Lookup(batch) => self.handle_looked_up(now, batch, None),
+                Call::Lease(product) => self.handle_lease(now, product, None),
+                Call::Look(products) => self.handle_look(now, &products, None),
+                Call::Find => self.handle_found(now, None),
+                Call::Relay(product) => self.handle_relay(now, product, None),
+                Call::Status(ticket, id) => self.handle_status(now, ticket, id, None),
+                Call::Init(operation) => self.handle_init_reply(now, operation, None),
+                Call::Register(operation) => self.handle_registered(now, operation, None),
+                Call::Close(operation) => self.handle_close_reply(now, operation, None),
+                Call::RegistryExists | Call::Registry | Call::Quiet => {}
+            }
+        }
+    }
+
+    /// Appends what should go to Redis now: deletions first, then look-ups and reserve calls as far as they may.
+    pub fn redis_poll_write(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.redis.is_ready() {
+            let due = self.removals_since.is_some_and(|since| now.instant >= since + REMOVAL_DELAY_MAX);
+            if due || (!self.removals.is_empty() && self.gate.may_call()) {
+                self.write_removals(now);
+            }
+            while self.gate.may_look_up() && !self.redis.is_write_full() {
+                self.write_lookup(now);
+            }
+            while self.gate.may_call() && !self.redis.is_write_full() {
+                self.write_reserve(now);
+            }
+        }
+        self.redis.poll_write(out);
+    }
+
+    // Kafka.
+
+    /// What the shell should do about connections to brokers.
     pub fn kafka_action(&mut self) -> Option<BrokerAction> {
-        None
+        self.producer.poll_action()
     }
-    pub fn kafka_open(&mut self, _now: Now, _broker: BrokerKey) {}
-    pub fn kafka_bytes(&mut self, _now: Now, _broker: BrokerKey, _buffer: &mut BytesMut) -> Result<(), LinkError> {
-        Ok(())
+
+    /// A connection to a broker is there.
+    pub fn kafka_open(&mut self, now: Now, broker: BrokerKey) {
+        self.producer.handle_broker_open(now.instant, broker);
     }
-    pub fn kafka_closed(&mut self, _now: Now, _broker: BrokerKey) {}
-    pub fn kafka_poll_write(&mut self, _now: Now, _broker: BrokerKey, _out: &mut Vec<u8>) {}
+
+    /// Bytes came from a broker.
+    ///
+    /// # Errors
+    /// Close the connection, then say [`Core::kafka_closed`].
+    pub fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError> {
+        let result = self.producer.handle_broker_bytes(now.instant, broker, buffer);
+        self.settle_published(now);
+        result
+    }
+
+    /// A connection to a broker is gone, or could not be made.
+    pub fn kafka_closed(&mut self, now: Now, broker: BrokerKey) {
+        self.producer.handle_broker_closed(now.instant, broker);
+        self.settle_published(now);
+    }
+
+    /// Appends what should go to a broker now.
+    pub fn kafka_poll_write(&mut self, now: Now, broker: BrokerKey, out: &mut Vec<u8>) {
+        self.producer.poll_broker_write(now.instant, broker, out);
+    }
+
+    fn settle_published(&mut self, now: Now) {
+        let mut tokens = std::mem::take(&mut self.settled);
+        while let Some(settled) = self.producer.poll_settled(&mut tokens) {
+            for token in tokens.drain(..) {
+                self.handle_settled(now, token, settled);
+            }
+        }
+        self.settled = tokens;
+    }
+
+    // Time.
+
+    /// When [`Core::handle_time`] is due.
     pub fn next_deadline(&self) -> Instant {
-        Instant::FAR_FUTURE
+        let removals = self.removals_since.map_or(Instant::FAR_FUTURE, |since| since + REMOVAL_DELAY_MAX);
+        let tick = if self.has_deadlines() { self.next_tick } else { self.next_look };
+        self.producer.next_deadline().min(tick).min(self.next_look).min(removals)
     }
-    pub fn handle_time(&mut self, _now: Now) {}
+
+    fn has_deadlines(&self) -> bool {
+        !(self.by_received.is_empty() && self.by_reserved.is_empty() && self.operations.is_empty())
+    }
+
+    /// Looks at the time: deadlines, looks, lingering batches.
+    pub fn handle_time(&mut self, now: Now) {
+        self.producer.handle_time(now.instant);
+        self.settle_published(now);
+        if now.instant >= self.next_tick {
+            self.next_tick = now.instant + TICK;
+            self.expire_orders(now);
+            self.expire_operations(now);
+            self.expire_finds(now);
+            if let Err(error) = self.redis.handle_time(now.instant) {
+                self.redis_failed = Some(error);
+            }
+        }
+        if now.instant >= self.next_look {
+            self.next_look = now.instant + LOOK_INTERVAL;
+            self.look_if_due(now);
+            self.publish_gauges(now);
+        }
+    }
+
+    fn publish_gauges(&self, _now: Now) {
+        self.counters.orders_pending.set(self.orders.len() as u64);
+        self.counters.producer_room.set(self.producer.room() as u64);
+    }
+
+    /// Set where the connection to Redis is to be closed although its socket is quiet.
+    pub fn redis_poll_failure(&mut self) -> Option<LinkError> {
+        self.redis_failed.take()
+    }
+}
+
+/// How long Redis may be silent about a reserved order before its age forbids publishing it.
+pub(crate) fn is_too_old(now: Now, sent: Instant) -> bool {
+    now.instant.since(sent) >= RESERVED_AGE_MAX - Duration::from_secs(1)
 }

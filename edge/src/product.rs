@@ -1,4 +1,22 @@
-//! Stand-in: a sale's state.
+//! What one core remembers of the products: their keys in Redis, the sale as it last saw it, its tokens.
+//!
+//! A memory, not a truth: every script checks sale and generation against what stands in Redis. Never decides whether
+//! a unit may be sold.
+
+use std::collections::{HashMap, VecDeque};
+
+use flux_protocol::order::Identifier;
+use flux_protocol::time::Instant;
+use foldhash::fast::RandomState;
+
+use crate::limiter::Lease;
+use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
+use crate::outbox::EntryId;
+use crate::pending::{PendingIndex, Ticket};
+
+/// A product's place in this core's table; products never leave it while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProductIndex(pub u32);
 
 /// The state of a sale, as `GET /stock` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,5 +43,219 @@ impl State {
             State::Suspended => "suspended",
             State::Closed => "closed",
         }
+    }
+}
+
+/// A sale as last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sale {
+    /// Rises with every `/init`.
+    pub id: u64,
+    /// Rises with every rebuild.
+    pub generation: u32,
+    /// Units in all.
+    pub total: u64,
+    /// Orders a second; 0 is no limit.
+    pub rate: u64,
+    /// Orders.
+    pub burst: u64,
+}
+
+/// The keys of a product in Redis; the braces are the cluster's hash tag.
+#[derive(Debug)]
+pub struct Keys {
+    /// Units left, a plain integer.
+    pub stock: Box<[u8]>,
+    /// The sale's fields.
+    pub sale: Box<[u8]>,
+    /// Earlier sales.
+    pub sales: Box<[u8]>,
+    /// The stream of orders reserved and not yet acknowledged.
+    pub outbox: Box<[u8]>,
+    /// Who relays which entry.
+    pub claims: Box<[u8]>,
+    /// Units by user.
+    pub users: Box<[u8]>,
+    /// Reservations given back.
+    pub returned: Box<[u8]>,
+    /// The token bucket.
+    pub rate: Box<[u8]>,
+    /// `idempotency:{P}:`, to which the order id is added.
+    pub record_prefix: Box<[u8]>,
+}
+
+impl Keys {
+    /// Of a product's name.
+    pub fn new(product: &Identifier) -> Keys {
+        let key = |name: &str| format!("product:{{{product}}}:{name}").into_bytes().into_boxed_slice();
+        Keys {
+            stock: key("stock"),
+            sale: key("sale"),
+            sales: key("sales"),
+            outbox: key("outbox"),
+            claims: key("claims"),
+            users: key("users"),
+            returned: key("returned"),
+            rate: key("rate"),
+            record_prefix: format!("idempotency:{{{product}}}:").into_bytes().into_boxed_slice(),
+        }
+    }
+
+    /// All eight keys, in the order that look, init and close take them.
+    pub fn of_product(&self) -> [&[u8]; 8] {
+        let [stock, sale, outbox, claims, users, returned] = self.of_sale();
+        [stock, sale, outbox, claims, users, returned, &self.rate, &self.sales]
+    }
+
+    /// The six keys that reserve takes, in their order.
+    pub fn of_sale(&self) -> [&[u8]; 6] {
+        [&self.stock, &self.sale, &self.outbox, &self.claims, &self.users, &self.returned]
+    }
+}
+
+/// One product in memory.
+#[derive(Debug)]
+pub struct Product {
+    /// Its name.
+    pub name: Identifier,
+    /// Its keys.
+    pub keys: Keys,
+    /// Its sale, once one was seen.
+    pub sale: Option<Sale>,
+    /// The sale's state as last seen; [`State::SoldOut`] is kept in `sold_out_until` instead.
+    pub state: State,
+    /// Sold out is remembered before this instant.
+    pub sold_out_until: Instant,
+    /// Tokens of this core.
+    pub lease: Lease,
+    /// Orders that wait for tokens.
+    pub token_waiters: VecDeque<PendingIndex>,
+    /// Units left, as last seen.
+    pub stock: u64,
+    /// When `stock` and `state` were asked for; older than 100 ms is asked again.
+    pub seen: Option<Instant>,
+    /// When the last good look was asked for; it vouches for its connection.
+    pub vouched: Option<Instant>,
+    /// A look is on its way.
+    pub looking: bool,
+    /// When the look on its way was asked for.
+    pub look_asked: Instant,
+    /// Requests of `GET /stock` that wait for the look.
+    pub stock_waiters: Vec<Ticket>,
+    /// Orders that wait for a look because the sale changed under them.
+    pub look_waiters: Vec<PendingIndex>,
+    /// Outbox entries to delete, with whether `:claims` names them: every order in them is acknowledged.
+    pub removals: Vec<(EntryId, bool)>,
+    /// Outbox entries as the last look counted them.
+    pub outbox_entries: u64,
+    /// Undelivered orders as the last look counted them.
+    pub outbox_orders: u64,
+    /// The oldest outbox entry at the last look, and when this core first saw it stand.
+    pub outbox_oldest: Option<(EntryId, Instant)>,
+    /// A relay call for this product is on its way.
+    pub relaying: bool,
+}
+
+impl Product {
+    fn new(name: Identifier) -> Product {
+        Product {
+            name,
+            keys: Keys::new(&name),
+            sale: None,
+            state: State::Suspended,
+            sold_out_until: Instant::default(),
+            lease: Lease::default(),
+            token_waiters: VecDeque::new(),
+            stock: 0,
+            seen: None,
+            vouched: None,
+            looking: false,
+            look_asked: Instant::default(),
+            stock_waiters: Vec::new(),
+            look_waiters: Vec::new(),
+            removals: Vec::new(),
+            outbox_entries: 0,
+            outbox_orders: 0,
+            outbox_oldest: None,
+            relaying: false,
+        }
+    }
+
+    /// The state as a client is told.
+    pub fn visible_state(&self) -> State {
+        if self.state == State::Open && self.stock == 0 { State::SoldOut } else { self.state }
+    }
+}
+
+/// All products this core knows, and the names it knows to be unknown.
+#[derive(Debug, Default)]
+pub struct Products {
+    all: Vec<Product>,
+    by_name: HashMap<Box<[u8]>, ProductIndex, RandomState>,
+    unknown: HashMap<Identifier, Instant, RandomState>,
+}
+
+impl Products {
+    /// The product of that name, if it is in memory.
+    pub fn find(&self, name: &[u8]) -> Option<ProductIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The product of that name, made if need be; `None` where the table is full.
+    pub fn insert(&mut self, name: Identifier) -> Option<ProductIndex> {
+        if let Some(index) = self.find(name.as_bytes()) {
+            return Some(index);
+        }
+        if self.all.len() >= PRODUCTS_MAX {
+            return None;
+        }
+        let index = ProductIndex(self.all.len() as u32);
+        self.all.push(Product::new(name));
+        self.by_name.insert(name.as_bytes().into(), index);
+        self.unknown.remove(&name);
+        Some(index)
+    }
+
+    /// How many products are known.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Every index, in the order the products became known.
+    pub fn indices(&self) -> impl Iterator<Item = ProductIndex> + use<> {
+        (0..self.all.len() as u32).map(ProductIndex)
+    }
+
+    /// Remembers until `until` that Redis does not know the name.
+    pub fn remember_unknown(&mut self, now: Instant, name: Identifier, until: Instant) {
+        if self.unknown.len() >= UNKNOWN_NAMES_MAX {
+            self.unknown.retain(|_, until| now < *until);
+        }
+        if self.unknown.len() < UNKNOWN_NAMES_MAX {
+            self.unknown.insert(name, until);
+        }
+    }
+
+    /// Whether Redis said a moment ago that it does not know the name.
+    pub fn is_unknown(&self, now: Instant, name: &Identifier) -> bool {
+        self.unknown.get(name).is_some_and(|until| now < *until)
+    }
+}
+
+impl std::ops::Index<ProductIndex> for Products {
+    type Output = Product;
+    fn index(&self, index: ProductIndex) -> &Product {
+        &self.all[index.0 as usize]
+    }
+}
+
+impl std::ops::IndexMut<ProductIndex> for Products {
+    fn index_mut(&mut self, index: ProductIndex) -> &mut Product {
+        &mut self.all[index.0 as usize]
     }
 }

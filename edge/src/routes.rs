@@ -1,4 +1,15 @@
-//! Stand-in: which listener.
+//! Which request goes where, by listener: the public one, the admin one, the waiting room.
+//!
+//! Never decides about an order. `/livez`, `/readyz` and `/metrics` look across cores and are the shell's.
+
+use flux_protocol::http::{Method, Request};
+use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::time::Now;
+
+use crate::answer::{Answer, Framing};
+use crate::core::{Core, Outcome};
+use crate::pages;
+use crate::pending::Ticket;
 
 /// Which listener a connection came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,4 +20,112 @@ pub enum Role {
     Admin,
     /// The waiting room's page.
     WaitingRoom,
+}
+
+impl Core {
+    /// Answers a request, now or later; later exactly once.
+    pub fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        match role {
+            Role::Public => self.route_public(now, request, ticket),
+            Role::Admin => self.route_admin(now, request, ticket),
+            Role::WaitingRoom => Outcome::Now(pages::waiting_room(&self.config, request)),
+        }
+    }
+
+    /// How the answer to `request` is framed.
+    pub fn framing(&self, request: &Request<'_>) -> Framing {
+        let origin = request.fields.origin;
+        Framing {
+            connection: request.connection(),
+            head_only: request.head_only(),
+            cors: origin.is_some_and(|origin| origin == self.config.cors_origin.as_bytes()),
+        }
+    }
+
+    fn route_public(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        if request.path == "/order" {
+            return match request.method {
+                Method::Post => self.handle_order(now, request, ticket),
+                Method::Options => Outcome::Now(self.preflight(request)),
+                _ => not_allowed("POST, OPTIONS"),
+            };
+        }
+        let read = matches!(request.method, Method::Get | Method::Head);
+        if let Some(name) = request.path.strip_prefix("/stock/") {
+            return match (read, Identifier::new(name.as_bytes())) {
+                (false, _) => not_allowed("GET, HEAD"),
+                (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
+                (true, Some(name)) => match self.products.find(name.as_bytes()) {
+                    Some(index) => self.handle_stock(now, index, ticket),
+                    None => self.find_for_stock(now, name, ticket),
+                },
+            };
+        }
+        if let Some(rest) = request.path.strip_prefix("/order/") {
+            return if read { self.route_status(now, rest, ticket) } else { not_allowed("GET, HEAD") };
+        }
+        match request.path {
+            "/init" | "/close" => self.route_operation(now, request, ticket, true),
+            _ => Outcome::Now(pages::storefront(request)),
+        }
+    }
+
+    fn route_status(&mut self, now: Now, rest: &str, ticket: Ticket) -> Outcome {
+        let Some((name, id)) = rest.split_once('/') else { return Outcome::Now(Answer::error(404, "Not found")) };
+        match (Identifier::new(name.as_bytes()), Uuid::parse(id.as_bytes())) {
+            (Some(name), Some(id)) => match self.products.find(name.as_bytes()) {
+                Some(index) => self.ask_status(now, index, id, ticket),
+                None => self.find_for_status(now, name, id, ticket),
+            },
+            _ => Outcome::Now(Answer::error(404, "Unknown order")),
+        }
+    }
+
+    fn route_admin(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        match request.path {
+            "/init" | "/close" => self.route_operation(now, request, ticket, self.config.admin_needs_token),
+            _ => Outcome::Now(Answer::error(404, "Not found")),
+        }
+    }
+
+    fn route_operation(&mut self, now: Now, request: &Request<'_>, ticket: Ticket, needs_token: bool) -> Outcome {
+        if needs_token {
+            let Some(token) = &self.config.admin_token else { return Outcome::Now(Answer::error(404, "Not found")) };
+            if !token.matches_bearer(request.fields.authorization) {
+                let refused = Answer::error(401, "Unauthorized").with_field("www-authenticate", "Bearer");
+                return Outcome::Now(refused);
+            }
+        } else if request.fields.origin.is_some_and(|origin| !is_same_origin(origin, request.fields.host)) {
+            // Without a token a page that the operator happens to have open must not be able to open a sale.
+            return Outcome::Now(Answer::error(403, "Cross-origin request refused"));
+        }
+        match (request.method, request.path) {
+            (Method::Post, "/init") => self.handle_init(now, request, ticket),
+            (Method::Post, _) => self.handle_close(now, request, ticket),
+            _ => not_allowed("POST"),
+        }
+    }
+
+    /// The answer to a preflight (Fetch standard, CORS protocol): the waiting room's origin may order.
+    fn preflight(&self, request: &Request<'_>) -> Answer {
+        let answer = Answer::empty(204);
+        if !self.framing(request).cors || request.fields.access_control_request_method.is_none() {
+            return answer.with_field("allow", "POST, OPTIONS");
+        }
+        answer
+            .with_field("access-control-allow-methods", "POST")
+            .with_field(
+                "access-control-allow-headers",
+                "content-type, idempotency-key, x-idempotency-key, x-queue-ticket",
+            )
+            .with_field("access-control-max-age", "86400")
+    }
+}
+
+fn is_same_origin(origin: &[u8], host: Option<&[u8]>) -> bool {
+    host.is_some_and(|host| origin.strip_prefix(b"http://") == Some(host))
+}
+
+fn not_allowed(allow: &'static str) -> Outcome {
+    Outcome::Now(Answer::error(405, "Method not allowed").with_field("allow", allow))
 }

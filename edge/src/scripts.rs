@@ -65,3 +65,6 @@ impl Default for Scripts {
         Scripts::new()
     }
 }
+
+/// The one value of this process.
+pub static SCRIPTS: std::sync::LazyLock<Scripts> = std::sync::LazyLock::new(Scripts::new);

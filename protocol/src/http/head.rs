@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Error, Header, Status};
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::Method;
 use super::fields::{FieldSpans, Span};
@@ -146,8 +146,10 @@ fn check_request_line(line: &mut [u8]) -> Result<(), Fault> {
         Err(Error::Version) => {}
         Err(_) => return Err(REQUEST_LINE),
     }
+    let spaces = memchr_iter(b' ', line).count();
     let version = memrchr(b' ', line).map_or(0, |space| space + 1);
     match &mut line[version..] {
+        _ if spaces != 2 => Err(REQUEST_LINE),
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b'\r', b'\n'] => {
             *minor = b'1';
             check_request_line(line)

@@ -10,12 +10,14 @@
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
+pub mod admin;
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
 pub mod frame;
 pub mod limits;
 pub mod metadata;
+pub mod producer;
 pub mod records;
 pub mod versions;
 pub mod wire;

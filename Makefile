@@ -1,0 +1,51 @@
+# What the README and CI call. `make` alone lists the targets.
+# KEEP=1      leaves the demo running
+# PROFILE=release   runs the tests against optimised programs
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PROFILE ?= dev
+SECONDS_RECORDED ?= 10
+# Property tests draw the same cases every time; another seed is one variable away.
+export PROPTEST_RNG_SEED ?= 1705234700000
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what is missing: servers and tools from Debian, Kafka by Maven
+	@lab/setup.sh
+
+.PHONY: build
+build: ## both programs and the lab, optimised, into target/release
+	cargo build --release --workspace --bins
+
+.PHONY: demo
+demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1 leaves it running)
+	cargo run --release --quiet --package flux-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+# The end-to-end tests start flux-edge and flux-worker as processes, so those are built first.
+.PHONY: test
+test: setup ## every test: unit, wire, real servers, end to end
+	cargo build --workspace --bins --profile $(PROFILE)
+	cargo test --workspace --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
+
+.PHONY: lint
+lint: ## formatting, clippy, shell scripts, observability files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	lab/lint-files.sh
+
+.PHONY: compose-check
+compose-check: ## docker-compose.yml is valid (needs no Docker engine)
+	lab/compose-check.sh
+
+.PHONY: bench
+bench: ## criterion benchmarks of the hot path's pieces
+	cargo bench --package flux-benches
+
+.PHONY: flame
+flame: ## flame graph of a running edge (PID=… or the newest; SECONDS_RECORDED=10)
+	perf/flame.sh $(if $(PID),--pid $(PID)) --seconds $(SECONDS_RECORDED)

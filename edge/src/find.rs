@@ -1,0 +1,211 @@
+//! Products that are not in memory: asked for before anybody is told 404.
+//!
+//! One such call is outstanding a core, for up to 64 names; a name that Redis does not know is remembered for 100 ms,
+//! so that a crowd with a wrong name costs ten calls a second. Without a registry at all the answer is 503: a Redis
+//! that lost everything must not say that a product never was.
+
+use std::time::Duration;
+
+use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::resp::{self, Reply, Value};
+use flux_protocol::time::{Instant, Now};
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Call, Core, Outcome};
+use crate::limits::{FIND_NAMES_MAX, FIND_WAITERS_MAX, UNKNOWN_REMEMBERED};
+use crate::order::Wish;
+use crate::pending::{Pending, PendingIndex, Stage, Ticket};
+use crate::product::{Keys, ProductIndex};
+use crate::reply::Look;
+use crate::scripts::SCRIPTS;
+
+/// What waits for a name.
+#[derive(Clone, Copy, Debug)]
+enum Waiter {
+    Order(Wish, Ticket),
+    Stock(Ticket),
+    Status(Ticket, Uuid),
+}
+
+impl Waiter {
+    fn ticket(&self) -> Ticket {
+        match self {
+            Waiter::Order(_, ticket) | Waiter::Stock(ticket) | Waiter::Status(ticket, _) => *ticket,
+        }
+    }
+}
+
+/// Names being asked for.
+#[derive(Debug, Default)]
+pub struct Finder {
+    /// In line for the next call.
+    waiting: Vec<(Identifier, Instant, Waiter)>,
+    /// The names of the call on its way, and who waits for them.
+    asked: Vec<Identifier>,
+    asking: Vec<(Identifier, Instant, Waiter)>,
+    outstanding: bool,
+    registry_exists: bool,
+}
+
+impl Core {
+    pub(crate) fn find_for_order(&mut self, now: Now, name: Identifier, wish: Wish, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Order(wish, ticket))
+    }
+
+    pub(crate) fn find_for_stock(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Stock(ticket))
+    }
+
+    pub(crate) fn find_for_status(&mut self, now: Now, name: Identifier, id: Uuid, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Status(ticket, id))
+    }
+
+    fn find(&mut self, now: Now, name: Identifier, waiter: Waiter) -> Outcome {
+        if self.products.is_unknown(now.instant, &name) {
+            return Outcome::Now(Answer::UnknownProduct);
+        }
+        if !self.redis.is_ready() {
+            return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
+        }
+        if self.finder.waiting.len() + self.finder.asking.len() >= FIND_WAITERS_MAX {
+            return Outcome::Now(Answer::Unavailable(Unavailable::Full));
+        }
+        self.finder.waiting.push((name, now.instant, waiter));
+        self.ask_for_names(now);
+        Outcome::Later
+    }
+
+    fn ask_for_names(&mut self, now: Now) {
+        let finder = &mut self.finder;
+        if finder.outstanding || finder.waiting.is_empty() || !self.redis.is_ready() {
+            return;
+        }
+        finder.asked.clear();
+        let asked = &mut finder.asked;
+        finder.asking = finder
+            .waiting
+            .extract_if(.., |(name, _, _)| {
+                let listed = asked.contains(name);
+                if !listed && asked.len() < FIND_NAMES_MAX {
+                    asked.push(*name);
+                    return true;
+                }
+                listed
+            })
+            .collect();
+        finder.outstanding = true;
+        let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
+        let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
+        self.redis.call(now.instant, Call::RegistryExists, |out| resp::command(out, &[b"EXISTS", b"flux:products"]));
+        self.redis.call(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0"]));
+    }
+
+    pub(crate) fn handle_registry_exists(&mut self, reply: Reply<'_>) {
+        self.finder.registry_exists = reply.value() == Value::Integer(1);
+    }
+
+    /// What Redis knows of the names. No reply: the connection is gone.
+    pub(crate) fn handle_found(&mut self, now: Now, reply: Option<Reply<'_>>) {
+        let mut items = match reply.map(|reply| reply.items()) {
+            Some(Ok(items)) => items,
+            Some(Err(error)) => {
+                self.note_error(now, error);
+                None
+            }
+            None => None,
+        };
+        self.finder.outstanding = false;
+        let names = std::mem::take(&mut self.finder.asked);
+        let mut answers = Vec::with_capacity(names.len());
+        for name in &names {
+            let answer = match items.as_mut().and_then(Look::read) {
+                Some(Look::Unknown) if self.finder.registry_exists => {
+                    self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
+                    Err(Answer::UnknownProduct)
+                }
+                Some(Look::Unknown) => Err(Answer::Unavailable(Unavailable::Suspended)),
+                None => Err(Answer::Unavailable(Unavailable::Redis)),
+                Some(look) => match self.products.insert(*name) {
+                    Some(index) => {
+                        self.products[index].look_asked = now.instant;
+                        self.see(now, index, look);
+                        Ok(index)
+                    }
+                    None => Err(Answer::Unavailable(Unavailable::Full)),
+                },
+            };
+            answers.push(answer);
+        }
+        for (name, since, waiter) in std::mem::take(&mut self.finder.asking) {
+            let place = names.iter().position(|asked| *asked == name).expect("asked for with the call");
+            match &answers[place] {
+                Ok(index) => self.found(now, *index, since, waiter),
+                Err(answer) => self.complete(waiter.ticket(), answer.clone()),
+            }
+        }
+        self.finder.asked = names;
+        self.ask_for_names(now);
+    }
+
+    fn found(&mut self, now: Now, index: ProductIndex, since: Instant, waiter: Waiter) {
+        let outcome = match waiter {
+            Waiter::Order(wish, ticket) => {
+                if self.orders.is_full() {
+                    Outcome::Now(Answer::Unavailable(Unavailable::Full))
+                } else {
+                    let order = self.insert_nameless(now, index, since, wish, ticket);
+                    self.re_enter(now, order);
+                    Outcome::Later
+                }
+            }
+            Waiter::Stock(ticket) => self.handle_stock(now, index, ticket),
+            Waiter::Status(ticket, id) => self.ask_status(now, index, id, ticket),
+        };
+        if let Outcome::Now(answer) = outcome {
+            self.complete(waiter.ticket(), answer);
+        }
+    }
+
+    /// An order whose id is not known yet, because its sale was not.
+    fn insert_nameless(
+        &mut self,
+        now: Now,
+        product: ProductIndex,
+        received: Instant,
+        wish: Wish,
+        ticket: Ticket,
+    ) -> PendingIndex {
+        let reservation_id = self.draw_reservation_id();
+        let order = Pending {
+            product,
+            stage: Stage::Product,
+            wants_json: wish.wants_json,
+            rederived: false,
+            quantity: wish.quantity,
+            order_id: reservation_id,
+            reservation_id,
+            user: wish.user,
+            key: wish.key,
+            received,
+            timestamp_ms: now.wall_ms,
+            waiters: smallvec::smallvec![ticket],
+        };
+        let index = self.orders.insert(order, false);
+        self.by_received.push_back((received, index));
+        index
+    }
+
+    /// Requests that have waited past the deadline for a name.
+    pub(crate) fn expire_finds(&mut self, now: Now) {
+        let deadline: Duration = self.config.redis_deadline;
+        let expired: Vec<_> = self
+            .finder
+            .waiting
+            .extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline)
+            .chain(self.finder.asking.extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline))
+            .collect();
+        for (_, _, waiter) in expired {
+            self.complete(waiter.ticket(), Answer::Unavailable(Unavailable::Redis));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Reserve calls: orders gathered into one `EVALSHA` of `lua/reserve.lua`, sent while fewer than two are outstanding.
+//!
+//! Load itself makes the batches: while two calls are on their way, orders gather for the next. A call's bytes are
+//! kept until its reply, so that it can be asked again word for word after a lost connection: the reservation ids in
+//! it make the repeat harmless. Never reads a reply's meaning (`order.rs` does) and never touches a socket.
+
+use std::collections::VecDeque;
+
+use flux_protocol::order::{UUID_TEXT_BYTES, decimal};
+use flux_protocol::resp;
+use flux_protocol::time::Instant;
+
+use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_KEYS_MAX, LOOKUPS_OUTSTANDING_MAX};
+use crate::pending::{Orders, PendingIndex, Stage};
+use crate::product::{ProductIndex, Products};
+use crate::scripts::SCRIPTS;
+
+/// A reserve call's place among those outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallIndex(usize);
+
+/// The orders of one product in a call: they share an outbox entry and a head in the reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The product.
+    pub product: ProductIndex,
+    /// The sale the ids were derived for.
+    pub sale_id: u64,
+    /// Its total, for the records.
+    pub sale_total: u64,
+    /// The generation the call insists on.
+    pub generation: u32,
+    /// How many of the call's orders.
+    pub orders: usize,
+}
+
+/// One reserve call on its way.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// Orders in the order of the reply's codes, group by group.
+    pub orders: Vec<PendingIndex>,
+    /// The groups.
+    pub groups: Vec<Group>,
+    /// The partition that the outbox entries name.
+    pub partition: i32,
+    /// When it was last written.
+    pub sent: Instant,
+    bytes: Vec<u8>,
+    busy: bool,
+}
+
+/// What a reserve call is made with beyond its orders.
+#[derive(Clone, Copy, Debug)]
+pub struct CallTerms {
+    /// Where the call's records will go.
+    pub partition: i32,
+    /// Life of idempotency records, seconds.
+    pub record_ttl_seconds: u64,
+    /// Orders one product's outbox may hold.
+    pub outbox_orders_max: u64,
+}
+
+/// The gate of one core.
+#[derive(Debug, Default)]
+pub struct Gate {
+    queue: VecDeque<PendingIndex>,
+    calls: Vec<Call>,
+    outstanding: usize,
+    lookups: VecDeque<PendingIndex>,
+    lookups_outstanding: usize,
+    batch: Vec<(ProductIndex, PendingIndex)>,
+    spare: Vec<Vec<PendingIndex>>,
+}
+
+impl Gate {
+    /// Puts an order in line for the next call.
+    pub fn push(&mut self, order: PendingIndex) {
+        self.queue.push_back(order);
+    }
+
+    /// Takes the first order out of the line.
+    pub fn pop(&mut self) -> Option<PendingIndex> {
+        self.queue.pop_front()
+    }
+
+    /// Puts an order in line for the next look-up of records.
+    pub fn push_lookup(&mut self, order: PendingIndex) {
+        self.lookups.push_back(order);
+    }
+
+    /// Orders in line for a look-up.
+    pub fn lookups_waiting(&self) -> usize {
+        self.lookups.len()
+    }
+
+    /// Orders in line for a reserve call, some of which may have given up.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a reserve call may be written now.
+    pub fn may_call(&self) -> bool {
+        self.outstanding < CALLS_OUTSTANDING_MAX && !self.queue.is_empty()
+    }
+
+    /// Whether a look-up may be written now.
+    pub fn may_look_up(&self) -> bool {
+        self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX && !self.lookups.is_empty()
+    }
+
+    /// Seals up to 64 waiting orders into a call and appends it to `out`. `None`: all that waited had given up.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        terms: CallTerms,
+        products: &Products,
+        orders: &mut Orders,
+        out: &mut Vec<u8>,
+    ) -> Option<CallIndex> {
+        assert!(self.outstanding < CALLS_OUTSTANDING_MAX, "the caller asks may_call first");
+        self.batch.clear();
+        while self.batch.len() < CALL_ORDERS_MAX {
+            let Some(index) = self.queue.pop_front() else { break };
+            if let Some(order) = orders.get_mut(index) {
+                order.stage = Stage::Reserving;
+                self.batch.push((order.product, index));
+            }
+        }
+        if self.batch.is_empty() {
+            return None;
+        }
+        // Stable: orders of one product keep their order of arrival.
+        self.batch.sort_by_key(|(product, _)| *product);
+        let place = self.calls.iter().position(|call| !call.busy).unwrap_or_else(|| {
+            self.calls.push(Call::default());
+            self.calls.len() - 1
+        });
+        let call = &mut self.calls[place];
+        call.fill(&self.batch, terms, products, orders);
+        call.busy = true;
+        call.sent = now;
+        out.extend_from_slice(&call.bytes);
+        self.outstanding += 1;
+        Some(CallIndex(place))
+    }
+
+    /// The call at `index`; its reply has come or is to come.
+    pub fn call(&self, index: CallIndex) -> &Call {
+        &self.calls[index.0]
+    }
+
+    /// Writes a call once more, word for word.
+    pub fn repeat(&mut self, now: Instant, index: CallIndex, out: &mut Vec<u8>) {
+        let call = &mut self.calls[index.0];
+        assert!(call.busy, "only a call without a reply is repeated");
+        call.sent = now;
+        out.extend_from_slice(&call.bytes);
+    }
+
+    /// Takes a call whose reply is being read; give it back with [`Gate::recycle`].
+    pub fn take(&mut self, index: CallIndex) -> Call {
+        assert!(self.calls[index.0].busy, "a call is answered once");
+        self.outstanding -= 1;
+        std::mem::take(&mut self.calls[index.0])
+    }
+
+    /// Gives a finished call's buffers back.
+    pub fn recycle(&mut self, index: CallIndex, mut call: Call) {
+        call.busy = false;
+        self.calls[index.0] = call;
+    }
+
+    /// Takes up to 512 waiting look-ups and appends their `MGET`. The orders come back in the reply's order.
+    pub fn seal_lookup(
+        &mut self,
+        products: &Products,
+        orders: &Orders,
+        out: &mut Vec<u8>,
+    ) -> Option<Vec<PendingIndex>> {
+        assert!(self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX, "the caller asks may_look_up first");
+        let mut batch = self.spare.pop().unwrap_or_default();
+        while batch.len() < LOOKUP_KEYS_MAX {
+            let Some(index) = self.lookups.pop_front() else { break };
+            if orders.get(index).is_some() {
+                batch.push(index);
+            }
+        }
+        if batch.is_empty() {
+            self.spare.push(batch);
+            return None;
+        }
+        resp::array_header(out, 1 + batch.len());
+        resp::bulk(out, b"MGET");
+        for index in &batch {
+            let order = orders.get(*index).expect("looked at just now");
+            record_key(out, products, order.product, &order.order_id.text());
+        }
+        self.lookups_outstanding += 1;
+        Some(batch)
+    }
+
+    /// A look-up's reply has come, or never will.
+    pub fn lookup_done(&mut self, mut batch: Vec<PendingIndex>) {
+        self.lookups_outstanding -= 1;
+        batch.clear();
+        self.spare.push(batch);
+    }
+}
+
+/// Appends the key of an order's record as one bulk string.
+pub fn record_key(out: &mut Vec<u8>, products: &Products, product: ProductIndex, order_id: &[u8; UUID_TEXT_BYTES]) {
+    resp::bulk_parts(out, &[&products[product].keys.record_prefix, order_id]);
+}
+
+impl Call {
+    /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/reserve.lua`).
+    fn fill(&mut self, batch: &[(ProductIndex, PendingIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
+        self.orders.clear();
+        self.groups.clear();
+        self.bytes.clear();
+        self.partition = terms.partition;
+        for (product, index) in batch {
+            match self.groups.last_mut() {
+                Some(group) if group.product == *product => group.orders += 1,
+                _ => {
+                    let sale = products[*product].sale.expect("an order is queued under a sale");
+                    self.groups.push(Group {
+                        product: *product,
+                        sale_id: sale.id,
+                        sale_total: sale.total,
+                        generation: sale.generation,
+                        orders: 1,
+                    });
+                }
+            }
+            self.orders.push(*index);
+        }
+        let (groups, count) = (self.groups.len(), self.orders.len());
+        let out = &mut self.bytes;
+        let keys = 6 * groups + count;
+        let arguments = 3 + 4 * groups + 3 * count;
+        resp::array_header(out, 3 + keys + arguments);
+        resp::bulk(out, b"EVALSHA");
+        resp::bulk(out, SCRIPTS.reserve.digest());
+        resp::bulk_number(out, keys as u64);
+        let mut at = 0;
+        for group in &self.groups {
+            for key in products[group.product].keys.of_sale() {
+                resp::bulk(out, key);
+            }
+            for index in &self.orders[at..at + group.orders] {
+                let order = orders.get(*index).expect("sealed just now");
+                record_key(out, products, group.product, &order.order_id.text());
+            }
+            at += group.orders;
+        }
+        resp::bulk_number(out, groups as u64);
+        resp::bulk_number(out, terms.record_ttl_seconds);
+        resp::bulk_number(out, terms.outbox_orders_max);
+        at = 0;
+        for group in &self.groups {
+            resp::bulk_number(out, group.orders as u64);
+            resp::bulk_number(out, group.sale_id);
+            resp::bulk_number(out, u64::from(group.generation));
+            resp::bulk_number(out, terms.partition as u64);
+            for index in &self.orders[at..at + group.orders] {
+                let order = orders.get(*index).expect("sealed just now");
+                resp::bulk(out, &order.reservation_id.text());
+                resp::bulk_number(out, u64::from(order.quantity));
+                let timestamp = &mut [0; 20];
+                let timestamp = decimal(order.timestamp_ms, timestamp);
+                resp::bulk_parts(out, &[&order.order_id.text(), b" ", order.user.as_bytes(), b" ", timestamp]);
+            }
+            at += group.orders;
+        }
+    }
+}

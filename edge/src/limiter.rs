@@ -1,0 +1,220 @@
+//! Tokens of one sale's bucket, as one core holds them: a lease taken from Redis, spent without asking again.
+//!
+//! The bucket itself lives in Redis beside the stock and is clocked by Redis (`lua/lease.lua`). This file decides
+//! when to ask, for how much, and what to tell an order meanwhile. It never makes a token and never hands one back.
+
+use std::time::Duration;
+
+use flux_protocol::time::Instant;
+
+use crate::limits::{LEASE_HORIZON, LEASE_LIFE_MAX, LEASE_TOKENS_MAX};
+
+/// What becomes of an order at the limiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A token was taken.
+    Admitted,
+    /// No token is at hand and the bucket may hold some: the order waits for the lease that is being asked for.
+    Wait,
+    /// The bucket is known to be empty until the instant this core asks again.
+    Refused,
+}
+
+/// Tokens of one grant.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grant {
+    tokens: u64,
+    /// They count only before this instant.
+    expires: Instant,
+}
+
+impl Grant {
+    fn left(&self, now: Instant) -> u64 {
+        if now < self.expires { self.tokens } else { 0 }
+    }
+}
+
+/// One core's share of one sale's bucket.
+#[derive(Debug, Default)]
+pub struct Lease {
+    /// What is being spent; each grant keeps its own end.
+    current: Grant,
+    /// What was asked for ahead of need.
+    next: Grant,
+    /// The bucket is known to be empty before this instant.
+    empty_until: Instant,
+    /// When the request in flight was sent, if there is one: its grant lives from here.
+    asked_at: Option<Instant>,
+    last_grant: u64,
+    /// Orders that came since `window_from`.
+    window_orders: u64,
+    window_from: Instant,
+    /// Orders that came in the window before, scaled to [`LEASE_HORIZON`].
+    demand: u64,
+}
+
+/// How long a lease of this bucket lives: min(200 ms, burst / (2·rate)). Zero where there is no limit.
+pub fn lease_life(rate: u64, burst: u64) -> Duration {
+    if rate == 0 {
+        return Duration::ZERO;
+    }
+    let micros = burst.saturating_mul(500_000) / rate;
+    LEASE_LIFE_MAX.min(Duration::from_micros(micros))
+}
+
+impl Lease {
+    /// Takes a token for an order that has just come.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        self.count(now);
+        if self.take(now) {
+            Admission::Admitted
+        } else if self.asked_at.is_none() && now < self.empty_until {
+            Admission::Refused
+        } else {
+            Admission::Wait
+        }
+    }
+
+    /// Takes a token for an order that has waited; no new demand.
+    pub fn take(&mut self, now: Instant) -> bool {
+        if self.current.left(now) == 0 {
+            self.current = std::mem::take(&mut self.next);
+            if self.current.left(now) == 0 {
+                return false;
+            }
+        }
+        self.current.tokens -= 1;
+        true
+    }
+
+    /// How many tokens to ask for now, given orders waiting for one; `None`: nothing is to be asked.
+    ///
+    /// Asks ahead of need (at a quarter of the last grant), so that a steady stream never stands still.
+    pub fn wants(&self, now: Instant, waiting: usize) -> Option<u64> {
+        if self.asked_at.is_some() || now < self.empty_until {
+            return None;
+        }
+        let left = self.current.left(now) + self.next.left(now);
+        let running_out = self.window_orders > 0 && left <= self.last_grant / 4;
+        if waiting == 0 && !running_out {
+            return None;
+        }
+        Some((waiting as u64).max(self.demand.max(self.window_orders)).clamp(1, LEASE_TOKENS_MAX))
+    }
+
+    /// A request for tokens goes out.
+    pub fn handle_asked(&mut self, now: Instant) {
+        assert!(self.asked_at.is_none(), "one request for tokens at a time");
+        self.asked_at = Some(now);
+    }
+
+    /// The answer: `granted` tokens of those `wanted`, good for `life` from when they were asked for. `next_due` is
+    /// how long the bucket will hold no token after this grant (zero where it still holds some).
+    pub fn handle_granted(&mut self, now: Instant, granted: u64, life: Duration, next_due: Duration) {
+        let Some(asked_at) = self.asked_at.take() else { return };
+        let grant = Grant { tokens: granted, expires: asked_at + life };
+        if self.current.left(now) == 0 {
+            self.current = std::mem::take(&mut self.next);
+        }
+        if self.current.left(now) == 0 {
+            self.current = grant;
+        } else {
+            self.next = grant;
+        }
+        self.last_grant = granted;
+        self.empty_until = if next_due.is_zero() { Instant::default() } else { now + next_due };
+    }
+
+    /// The request was lost or refused: nothing was granted; orders that wait are to be told 503.
+    pub fn handle_failed(&mut self) {
+        self.asked_at = None;
+    }
+
+    /// Another sale: its bucket is another one.
+    pub fn reset(&mut self) {
+        *self = Lease { asked_at: self.asked_at, ..Lease::default() };
+    }
+
+    fn count(&mut self, now: Instant) {
+        let span = now.since(self.window_from);
+        if span >= LEASE_HORIZON {
+            let scaled = self.window_orders as u128 * LEASE_HORIZON.as_micros() / span.as_micros().max(1);
+            self.demand = scaled as u64;
+            self.window_orders = 0;
+            self.window_from = now;
+        }
+        self.window_orders += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_millis(200);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(1_000_000 + ms * 1000)
+    }
+
+    #[test]
+    fn a_lease_lives_no_longer_than_half_the_burst_takes() {
+        assert_eq!(lease_life(0, 2), Duration::ZERO);
+        assert_eq!(lease_life(50, 50), LEASE_LIFE_MAX);
+        assert_eq!(lease_life(10_000, 100), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn orders_wait_for_the_first_lease_and_are_refused_when_the_bucket_is_empty() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        assert_eq!(lease.wants(at(0), 1), Some(1));
+        lease.handle_asked(at(0));
+        assert_eq!(lease.wants(at(0), 5), None, "one request at a time");
+        lease.handle_granted(at(1), 2, LIFE, Duration::from_millis(20));
+        assert!(lease.take(at(1)), "the order that waited");
+        assert_eq!(lease.admit(at(1)), Admission::Admitted);
+        assert_eq!(lease.admit(at(1)), Admission::Refused);
+        assert_eq!(lease.wants(at(20), 0), None, "not before the next token is due");
+        assert_eq!(lease.admit(at(22)), Admission::Wait);
+    }
+
+    #[test]
+    fn tokens_die_with_their_own_lease() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_granted(at(50), 10, LIFE, Duration::ZERO);
+        assert_eq!(lease.admit(at(199)), Admission::Admitted, "199 ms after it was asked for");
+        assert_eq!(lease.admit(at(200)), Admission::Wait, "life counts from when it was asked for");
+    }
+
+    #[test]
+    fn a_lease_taken_ahead_of_need_outlives_the_one_before() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_granted(at(1), 4, LIFE, Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(lease.admit(at(2)), Admission::Admitted);
+        }
+        assert!(lease.wants(at(2), 0).is_some(), "a quarter is left");
+        lease.handle_asked(at(2));
+        lease.handle_granted(at(3), 2, LIFE, Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(lease.admit(at(4)), Admission::Admitted, "the last of the first, then the second");
+        }
+        assert_eq!(lease.admit(at(4)), Admission::Wait);
+    }
+
+    #[test]
+    fn a_lost_request_grants_nothing() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_failed();
+        assert_eq!(lease.admit(at(1)), Admission::Wait);
+        lease.handle_granted(at(1), 5, LIFE, Duration::ZERO);
+        assert_eq!(lease.admit(at(1)), Admission::Wait, "an answer that nobody waits for is not taken");
+    }
+}

@@ -1,0 +1,80 @@
+//! Every bound of the edge, its unit in its name and its reason beside it.
+
+use std::time::Duration;
+
+/// Orders in one reserve call: at 64 Redis' cost per order has flattened, and a call still fits one read of Redis.
+pub const CALL_ORDERS_MAX: usize = 64;
+/// Reserve calls on their way: two keep Redis busy while a reply travels; more make the batches smaller.
+pub const CALLS_OUTSTANDING_MAX: usize = 2;
+/// Keys of one `MGET` while a sale is remembered as sold out.
+pub const LOOKUP_KEYS_MAX: usize = 512;
+/// Look-ups on their way.
+pub const LOOKUPS_OUTSTANDING_MAX: usize = 2;
+/// Orders in line for a look-up; beyond: 503. Some ten calls' worth, a few milliseconds of Redis.
+pub const LOOKUPS_WAITING_MAX: usize = 8192;
+/// Orders under way on one core, about 300 bytes each: more than its connections can ask for at once without pipelining.
+pub const ORDERS_PENDING_MAX: usize = 32 << 10;
+/// Requests that may wait for one order: 1,000 parallel repeats of one key are a case we promise.
+pub const WAITERS_PER_ORDER_MAX: usize = 4096;
+/// Requests that may wait for one look at a product's stock.
+pub const STOCK_WAITERS_MAX: usize = 16 << 10;
+/// Products in one core's memory.
+pub const PRODUCTS_MAX: usize = 100_000;
+/// Names remembered as unknown; they are forgotten after [`UNKNOWN_REMEMBERED`].
+pub const UNKNOWN_NAMES_MAX: usize = 4096;
+/// How long a name is remembered as unknown (SPEC: Data).
+pub const UNKNOWN_REMEMBERED: Duration = Duration::from_millis(100);
+/// Names asked for in one call; one such call is outstanding at a time.
+pub const FIND_NAMES_MAX: usize = 64;
+/// Requests that may wait until an unknown name was asked for; beyond: 503.
+pub const FIND_WAITERS_MAX: usize = 4096;
+/// Products in one periodic look.
+pub const LOOK_PRODUCTS_MAX: usize = 64;
+/// How long a sold-out is remembered without asking (SPEC: units may come back).
+pub const SOLD_OUT_REMEMBERED: Duration = Duration::from_millis(100);
+/// How old an answer of `GET /stock` may be.
+pub const STOCK_AGE_MAX: Duration = Duration::from_millis(100);
+/// How often every product is looked at, and the registry read: edges notice a distrusted Redis within a second.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(900);
+/// A look older than this no longer vouches for the connection it came by (DESIGN: harmless changes).
+pub const GOOD_LOOK_AGE_MAX: Duration = Duration::from_secs(1);
+/// Longest life of a lease of tokens.
+pub const LEASE_LIFE_MAX: Duration = Duration::from_millis(200);
+/// A lease is sized to the orders expected within this span: a few round trips to Redis under load.
+pub const LEASE_HORIZON: Duration = Duration::from_millis(10);
+/// Tokens of one lease.
+pub const LEASE_TOKENS_MAX: u64 = 100_000;
+/// Orders of one product that may wait for tokens; beyond: 302, as if none had been granted.
+pub const TOKEN_WAITERS_MAX: usize = 8192;
+/// One write to Redis: its own read buffer, so that a call is parsed in one event.
+pub const REDIS_WRITE_BYTES_MAX: usize = 16 << 10;
+/// A call that has not been answered for so long says that the connection is half open or Redis stopped.
+pub const REDIS_REPLY_OVERDUE: Duration = Duration::from_secs(3);
+/// Nothing reserved longer ago than this is published from memory: a rebuild may have looked since (SPEC: rebuild's fence is 15 s).
+pub const RESERVED_AGE_MAX: Duration = Duration::from_secs(10);
+/// An acknowledged outbox entry is deleted with the next reserve call, or after this.
+pub const REMOVAL_DELAY_MAX: Duration = Duration::from_millis(5);
+/// Entries of one XDEL.
+pub const REMOVAL_ENTRIES_MAX: usize = 512;
+/// Beyond the publish deadline, how long an outbox entry stands before the relay takes it.
+pub const RELAY_HORIZON_EXTRA: Duration = Duration::from_secs(5);
+/// How long a relay's claim keeps others away.
+pub const RELAY_CLAIM: Duration = Duration::from_secs(15);
+/// Entries leased by one relay call.
+pub const RELAY_ENTRIES_MAX: usize = 64;
+/// Operations of the admin listener under way.
+pub const OPERATIONS_MAX: usize = 64;
+/// The coarse ticker behind deadlines.
+pub const TICK: Duration = Duration::from_millis(10);
+/// Records with the producer of one core: some 16 MiB.
+pub const RECORDS_MAX: usize = 64 << 10;
+/// How long records gather for one produce request.
+pub const LINGER: Duration = Duration::from_micros(500);
+/// One record batch.
+pub const BATCH_BYTES_MAX: usize = 256 << 10;
+/// Produce requests in flight to one broker.
+pub const PRODUCE_IN_FLIGHT_MAX: usize = 5;
+
+const _: () = assert!(CALL_ORDERS_MAX * 220 < REDIS_WRITE_BYTES_MAX);
+const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
+const _: () = assert!(REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());

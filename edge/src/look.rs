@@ -1,0 +1,211 @@
+//! Looking at the sales: every second at all of them and at the registry, at once where something changed, and for
+//! `GET /stock` when what is remembered is too old.
+
+use flux_protocol::order::Identifier;
+use flux_protocol::resp::{self, Reply, ServerError, Value};
+use flux_protocol::time::Now;
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Call, Core, Outcome};
+use crate::limits::{GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, STOCK_AGE_MAX, STOCK_WAITERS_MAX};
+use crate::pending::Ticket;
+use crate::product::{Product, ProductIndex, State};
+use crate::reply::Look;
+use crate::scripts::SCRIPTS;
+
+impl Core {
+    /// The look of every second: all products that are not being looked at, and the registry.
+    pub(crate) fn look_if_due(&mut self, now: Now) {
+        if !self.redis.is_ready() {
+            return;
+        }
+        self.redis.call(now.instant, Call::Registry, |out| resp::command(out, &[b"SMEMBERS", b"flux:products"]));
+        let due: Vec<ProductIndex> = self.products.indices().filter(|index| !self.products[*index].looking).collect();
+        for chunk in due.chunks(LOOK_PRODUCTS_MAX) {
+            self.write_look(now, chunk.to_vec());
+        }
+    }
+
+    /// Looks at one product now, unless it is being looked at.
+    pub(crate) fn look_soon(&mut self, now: Now, index: ProductIndex) {
+        if !self.products[index].looking && self.redis.is_ready() {
+            self.write_look(now, vec![index]);
+        }
+    }
+
+    fn write_look(&mut self, now: Now, indices: Vec<ProductIndex>) {
+        let mut good = true;
+        let mut keys: Vec<&[u8]> = Vec::with_capacity(8 * indices.len());
+        for index in &indices {
+            let product = &self.products[*index];
+            let fresh = |seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX;
+            good &= product.state != State::Suspended && product.vouched.is_some_and(fresh);
+            keys.extend(product.keys.of_product());
+        }
+        let vouches: &[u8] = if good { b"1" } else { b"0" };
+        let mut out = Vec::new();
+        SCRIPTS.look.write_call_with(&mut out, &keys, &[vouches]);
+        for index in &indices {
+            let product = &mut self.products[*index];
+            product.looking = true;
+            product.look_asked = now.instant;
+        }
+        self.redis.call(now.instant, Call::Look(indices), |to| to.extend_from_slice(&out));
+    }
+
+    /// What a look saw. No reply: the connection is gone.
+    pub(crate) fn handle_look(&mut self, now: Now, indices: &[ProductIndex], reply: Option<Reply<'_>>) {
+        let mut items = match reply.map(|reply| reply.items()) {
+            Some(Ok(items)) => items,
+            Some(Err(error)) => {
+                self.note_error(now, error);
+                None
+            }
+            None => None,
+        };
+        for index in indices {
+            let look = items.as_mut().and_then(Look::read);
+            let product = &mut self.products[*index];
+            product.looking = false;
+            match look {
+                Some(look) => self.see(now, *index, look),
+                // Nothing was learnt: what is remembered stays, but vouches for nothing.
+                None => product.vouched = None,
+            }
+            self.after_look(now, *index);
+        }
+    }
+
+    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, look: Look) {
+        let product = &mut self.products[index];
+        product.seen = Some(product.look_asked);
+        match look {
+            Look::Unknown | Look::Suspended(_) => {
+                if product.state != State::Suspended {
+                    product.state = State::Suspended;
+                    self.counters.suspensions.add(1);
+                }
+                product.vouched = None;
+                product.outbox_oldest = None;
+            }
+            Look::Sale { sale, state, stock, outbox_entries, outbox_orders, outbox_oldest } => {
+                if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
+                    product.lease.reset();
+                    product.sold_out_until = flux_protocol::time::Instant::default();
+                }
+                if stock > product.stock {
+                    // Units came back: what was remembered is not true any more.
+                    product.sold_out_until = flux_protocol::time::Instant::default();
+                }
+                product.sale = Some(sale);
+                product.state = state;
+                product.stock = stock;
+                product.vouched = Some(product.look_asked);
+                product.outbox_entries = outbox_entries;
+                product.outbox_orders = outbox_orders;
+                product.outbox_oldest = outbox_oldest.map(|id| match product.outbox_oldest {
+                    Some((known, since)) if known == id => (known, since),
+                    _ => (id, now.instant),
+                });
+                self.relay_if_due(now, index);
+            }
+        }
+    }
+
+    /// Those who waited for the look go on.
+    fn after_look(&mut self, now: Now, index: ProductIndex) {
+        for order in std::mem::take(&mut self.products[index].look_waiters) {
+            self.re_enter(now, order);
+        }
+        let mut waiters = std::mem::take(&mut self.products[index].stock_waiters);
+        for ticket in waiters.drain(..) {
+            let answer = self.stock_answer(now, index);
+            self.complete(ticket, answer);
+        }
+        self.products[index].stock_waiters = waiters;
+    }
+
+    /// `GET /stock/{product}` of a product in memory.
+    pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
+        let product = &mut self.products[index];
+        if product.is_fresh(now) {
+            return Outcome::Now(stock_of(product));
+        }
+        if !self.redis.is_ready() {
+            return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
+        }
+        if product.stock_waiters.len() >= STOCK_WAITERS_MAX {
+            return Outcome::Now(Answer::Unavailable(Unavailable::Full));
+        }
+        product.stock_waiters.push(ticket);
+        self.look_soon(now, index);
+        Outcome::Later
+    }
+
+    fn stock_answer(&mut self, now: Now, index: ProductIndex) -> Answer {
+        let product = &self.products[index];
+        if product.seen.is_some_and(|seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX) {
+            stock_of(product)
+        } else {
+            Answer::Unavailable(Unavailable::Redis)
+        }
+    }
+
+    /// The registry's names: those not in memory are learnt, those it lacks are put back.
+    pub(crate) fn handle_registry(&mut self, now: Now, reply: Reply<'_>) {
+        let items = match reply.items() {
+            Ok(Some(items)) => items,
+            Ok(None) => return,
+            Err(error) => return self.note_error(now, error),
+        };
+        let known = self.products.len();
+        let mut listed = vec![false; known];
+        for item in items {
+            let Value::Bulk(name) = item else { continue };
+            let Some(name) = Identifier::new(name) else { continue };
+            match self.products.find(name.as_bytes()) {
+                Some(index) if (index.0 as usize) < known => listed[index.0 as usize] = true,
+                Some(_) => {}
+                None => drop(self.products.insert(name)),
+            }
+        }
+        let new: Vec<ProductIndex> = self.products.indices().skip(known).collect();
+        for chunk in new.chunks(LOOK_PRODUCTS_MAX) {
+            self.write_look(now, chunk.to_vec());
+        }
+        let lacking: Vec<&[u8]> = self
+            .products
+            .indices()
+            .take(known)
+            .filter(|index| !listed[index.0 as usize] && self.products[*index].sale.is_some())
+            .map(|index| self.products[index].name.as_bytes())
+            .collect();
+        if !lacking.is_empty() {
+            self.redis.call(now.instant, Call::Quiet, |out| {
+                resp::array_header(out, 2 + lacking.len());
+                resp::bulk(out, b"SADD");
+                resp::bulk(out, b"flux:products");
+                lacking.iter().for_each(|name| resp::bulk(out, name));
+            });
+        }
+    }
+
+    /// An error reply that concerns nobody in particular: counted by its kind; a forgotten script is loaded again.
+    pub(crate) fn note_error(&mut self, now: Now, error: ServerError<'_>) {
+        self.counters.redis_error(error.kind());
+        if error.kind() == resp::ErrorKind::NoScript && self.redis.is_ready() {
+            self.redis.load_scripts(now.instant);
+        }
+    }
+}
+
+impl Product {
+    /// Whether what is remembered is young enough for `GET /stock`.
+    fn is_fresh(&self, now: Now) -> bool {
+        self.seen.is_some_and(|seen| now.instant.since(seen) < STOCK_AGE_MAX)
+    }
+}
+
+fn stock_of(product: &Product) -> Answer {
+    Answer::Stock { product: product.name, available: product.stock, state: product.visible_state() }
+}

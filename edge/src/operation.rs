@@ -1,0 +1,370 @@
+//! Opening and closing sales: `POST /init` and `POST /close`.
+//!
+//! Each is one script, then (for a sale that opened) its name in the registry, then a record in the topic. The answer
+//! is 200 only when that record is acknowledged on acks=all, so that the ledger knows what only Redis would know
+//! otherwise. Never on the hot path.
+
+use flux_protocol::http::Request;
+use flux_protocol::order::{Identifier, SALE_TOTAL_MAX, SaleEvent};
+use flux_protocol::resp::{self, Belief, Reply};
+use flux_protocol::time::{Instant, Now};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Call, Core, Outcome, Token};
+use crate::limits::OPERATIONS_MAX;
+use crate::order::is_json;
+use crate::pending::Ticket;
+use crate::product::{Keys, State};
+use crate::reply::number;
+use crate::scripts::SCRIPTS;
+
+/// An operation's place among those under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationIndex(u64);
+
+#[derive(Debug)]
+struct Operation {
+    index: OperationIndex,
+    ticket: Ticket,
+    since: Instant,
+    name: Identifier,
+    /// What is published once the script has done its part; the answer waits for as many acknowledgements.
+    events: Vec<SaleEvent>,
+    unacknowledged: usize,
+    /// What the caller is told in the end.
+    done: String,
+    rate: u64,
+    burst: u64,
+    total: u64,
+    seed: String,
+}
+
+/// The operations under way.
+#[derive(Debug, Default)]
+pub struct Operations {
+    all: Vec<Operation>,
+    next: u64,
+}
+
+impl Operations {
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn get(&mut self, index: OperationIndex) -> Option<&mut Operation> {
+        self.all.iter_mut().find(|operation| operation.index == index)
+    }
+
+    fn remove(&mut self, index: OperationIndex) -> Option<Operation> {
+        let place = self.all.iter().position(|operation| operation.index == index)?;
+        Some(self.all.swap_remove(place))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InitBody {
+    product_id: String,
+    quantity: u64,
+    rate: Option<u64>,
+    burst: Option<u64>,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CloseBody {
+    product_id: String,
+}
+
+/// The smallest burst that a rate allows: the largest lease of a core must fit (SPEC: Rate limit).
+pub fn burst_min(rate: u64) -> u64 {
+    rate.div_ceil(100).max(2)
+}
+
+impl Core {
+    /// `POST /init`.
+    pub(crate) fn handle_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        match self.begin_init(now, request, ticket) {
+            Ok(()) => Outcome::Later,
+            Err(answer) => Outcome::Now(answer),
+        }
+    }
+
+    fn begin_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
+        let body: InitBody = body_of(request)?;
+        let name = name_of(&body.product_id)?;
+        if !(1..=SALE_TOTAL_MAX).contains(&body.quantity) {
+            return Err(Answer::error(400, "quantity must be an integer from 1 to 1000000000"));
+        }
+        let rate = body.rate.unwrap_or(self.config.rate);
+        let burst = match (body.burst, body.rate) {
+            (Some(burst), _) => burst,
+            (None, Some(rate)) => rate.max(2),
+            (None, None) => self.config.burst,
+        };
+        if rate > 0 && burst < burst_min(rate) {
+            return Err(Answer::error(400, "burst must be at least max(2, rate / 100)"));
+        }
+        if rate > BUCKET_MAX || burst > BUCKET_MAX {
+            return Err(Answer::error(400, "rate and burst must be at most 1000000000"));
+        }
+        self.may_begin(name)?;
+        let seed = self.draw_seed();
+        let keys = Keys::new(&name);
+        let numbers = [body.quantity, rate, burst, u64::from(body.force)].map(|number| number.to_string());
+        let mut arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
+        arguments.extend([&b""[..], seed.as_bytes()]);
+        let index = self.begin_operation(now, ticket, name);
+        let operation = self.operations.get(index).expect("begun just now");
+        (operation.rate, operation.burst, operation.total) = (rate, burst, body.quantity);
+        operation.seed.clone_from(&seed);
+        operation.done = format!("Stock initialized for {name} to {}", body.quantity);
+        self.redis.call(now.instant, Call::Init(index), |out| {
+            SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
+        });
+        Ok(())
+    }
+
+    /// `POST /close`.
+    pub(crate) fn handle_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        match self.begin_close(now, request, ticket) {
+            Ok(()) => Outcome::Later,
+            Err(answer) => Outcome::Now(answer),
+        }
+    }
+
+    fn begin_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
+        let body: CloseBody = body_of(request)?;
+        let name = name_of(&body.product_id)?;
+        self.may_begin(name)?;
+        let index = self.begin_operation(now, ticket, name);
+        self.operations.get(index).expect("begun just now").done = format!("Sale of {name} closed");
+        let keys = Keys::new(&name);
+        self.redis
+            .call(now.instant, Call::Close(index), |out| SCRIPTS.close.write_call_with(out, &keys.of_product(), &[]));
+        Ok(())
+    }
+
+    fn may_begin(&self, name: Identifier) -> Result<(), Answer> {
+        // Redis may have lost even the name: then only memory knows that a sale has to be rebuilt first.
+        let known = self.products.find(name.as_bytes()).map(|index| &self.products[index]);
+        if known.is_some_and(|product| product.state == State::Suspended && product.sale.is_some()) {
+            return Err(Answer::error(409, SUSPENDED));
+        }
+        if self.draining {
+            return Err(Answer::Unavailable(Unavailable::Draining));
+        }
+        if !self.redis.is_ready() {
+            return Err(Answer::Unavailable(Unavailable::Redis));
+        }
+        if !self.producer.ready() {
+            return Err(Answer::Unavailable(Unavailable::Kafka));
+        }
+        if self.operations.all.len() >= OPERATIONS_MAX {
+            return Err(Answer::Unavailable(Unavailable::Full));
+        }
+        Ok(())
+    }
+
+    fn begin_operation(&mut self, now: Now, ticket: Ticket, name: Identifier) -> OperationIndex {
+        let index = OperationIndex(self.operations.next);
+        self.operations.next += 1;
+        self.operations.all.push(Operation {
+            index,
+            ticket,
+            since: now.instant,
+            name,
+            events: Vec::new(),
+            unacknowledged: 0,
+            done: String::new(),
+            rate: 0,
+            burst: 0,
+            total: 0,
+            seed: String::new(),
+        });
+        index
+    }
+
+    /// 32 bytes nobody can foresee, in hexadecimal.
+    fn draw_seed(&mut self) -> String {
+        let drawn = self.draw_reservation_id();
+        let digest = Sha256::new().chain_update(self.secret).chain_update(drawn.0).finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// `init.lua`'s answer.
+    pub(crate) fn handle_init_reply(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
+        let words = match self.words(now, reply) {
+            Ok(words) => words,
+            Err(answer) => return self.end(index, answer),
+        };
+        let Some(operation) = self.operations.get(index) else { return };
+        let name = operation.name;
+        match words.first().map(Vec::as_slice) {
+            Some(b"OK") => {}
+            Some(b"BUSY") => return self.end(index, Answer::error(409, &format!("A sale of {name} is under way"))),
+            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
+            _ => return self.end(index, Answer::Unknown),
+        }
+        let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
+        let (opened, before) = match numbers.as_deref() {
+            Some([id, generation]) => ((*id, *generation), None),
+            Some([id, generation, old @ ..]) if old.len() == 6 => ((*id, *generation), Some(old.to_vec())),
+            _ => return self.end(index, Answer::Unknown),
+        };
+        let timestamp = now.wall_ms;
+        if let Some(old) = before {
+            operation.events.push(sale_event("sale-closed", name, &old, "", timestamp));
+        }
+        let fields = [opened.0, opened.1, operation.total, 0, operation.rate, operation.burst];
+        let event = sale_event("sale-opened", name, &fields, &operation.seed, timestamp);
+        operation.events.push(event);
+        if let Some(product) = self.products.insert(name) {
+            self.look_soon(now, product);
+        }
+        self.redis.call(now.instant, Call::Register(index), |out| {
+            resp::command(out, &[b"SADD", b"flux:products", name.as_bytes()]);
+        });
+    }
+
+    /// The name is in the registry: the events go out.
+    pub(crate) fn handle_registered(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
+        match reply.map(|reply| reply.items()) {
+            Some(Ok(_)) => self.publish_events(now, index),
+            Some(Err(error)) => {
+                self.note_error(now, error);
+                self.end(index, Answer::Unknown);
+            }
+            None => self.end(index, Answer::Unknown),
+        }
+    }
+
+    /// `close.lua`'s answer.
+    pub(crate) fn handle_close_reply(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
+        let words = match self.words(now, reply) {
+            Ok(words) => words,
+            Err(answer) => return self.end(index, answer),
+        };
+        let Some(operation) = self.operations.get(index) else { return };
+        let name = operation.name;
+        match words.first().map(Vec::as_slice) {
+            Some(b"OK") => {}
+            Some(b"U") => return self.end(index, Answer::UnknownProduct),
+            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
+            _ => return self.end(index, Answer::Unknown),
+        }
+        let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
+        let Some(fields) = numbers.filter(|fields| fields.len() == 6) else { return self.end(index, Answer::Unknown) };
+        operation.events.push(sale_event("sale-closed", name, &fields, "", now.wall_ms));
+        if let Some(product) = self.products.find(name.as_bytes()) {
+            self.look_soon(now, product);
+        }
+        self.publish_events(now, index);
+    }
+
+    fn words(&mut self, now: Now, reply: Option<Reply<'_>>) -> Result<Vec<Vec<u8>>, Answer> {
+        match reply.map(|reply| reply.items()) {
+            Some(Ok(Some(mut items))) => {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_bulk() {
+                    words.push(word.to_vec());
+                }
+                Ok(words)
+            }
+            Some(Err(error)) => {
+                self.note_error(now, error);
+                Err(match error.belief() {
+                    Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
+                    Belief::Unknown => Answer::Unknown,
+                })
+            }
+            Some(Ok(None)) | None => Err(Answer::Unknown),
+        }
+    }
+
+    fn publish_events(&mut self, now: Now, index: OperationIndex) {
+        let Some(operation) = self.operations.get(index) else { return };
+        let events = std::mem::take(&mut operation.events);
+        operation.unacknowledged = events.len();
+        let Some(partition) = self.producer.current_partition() else { return self.end(index, Answer::Unknown) };
+        for event in events {
+            let json = serde_json::to_vec(&event).expect("strings and numbers only");
+            let (at, token) = (event.timestamp as i64, Token::Operation(index));
+            let appended =
+                self.producer.append(now.instant, partition, at, token, |value| value.extend_from_slice(&json));
+            if appended.is_err() {
+                return self.end(index, Answer::Unknown);
+            }
+        }
+    }
+
+    /// Kafka's word on one of an operation's events.
+    pub(crate) fn handle_event_settled(&mut self, _now: Now, index: OperationIndex, acknowledged: bool) {
+        let Some(operation) = self.operations.get(index) else { return };
+        if !acknowledged {
+            return self.end(index, Answer::Unknown);
+        }
+        operation.unacknowledged -= 1;
+        if operation.unacknowledged == 0 {
+            let done = Answer::json(200, &serde_json::json!({ "status": "ok", "msg": operation.done }));
+            self.end(index, done);
+        }
+    }
+
+    fn end(&mut self, index: OperationIndex, answer: Answer) {
+        if let Some(operation) = self.operations.remove(index) {
+            self.complete(operation.ticket, answer);
+        }
+    }
+
+    /// Operations that have taken too long: what became of them is unknown.
+    pub(crate) fn expire_operations(&mut self, now: Now) {
+        let patience = 2 * self.config.redis_deadline + self.config.publish_deadline;
+        let late: Vec<OperationIndex> = self
+            .operations
+            .all
+            .iter()
+            .filter(|operation| now.instant.since(operation.since) >= patience)
+            .map(|operation| operation.index)
+            .collect();
+        for index in late {
+            self.end(index, Answer::Unknown);
+        }
+    }
+}
+
+const SUSPENDED: &str = "Sale suspended, rebuild first";
+/// Largest rate and burst: the bucket is kept in millionths of a token, which must stay whole numbers in Lua.
+const BUCKET_MAX: u64 = 1_000_000_000;
+
+/// `fields`: id, generation, total, withdrawn, rate, burst.
+fn sale_event(event: &str, name: Identifier, fields: &[u64], seed: &str, timestamp: u64) -> SaleEvent {
+    SaleEvent {
+        event: event.into(),
+        product_id: name.as_str().into(),
+        sale_id: fields[0],
+        generation: fields[1] as u32,
+        sale_total: fields[2],
+        withdrawn: fields[3],
+        rate: fields[4],
+        burst: fields[5],
+        seed: seed.into(),
+        timestamp,
+    }
+}
+
+fn body_of<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Answer> {
+    if !request.fields.content_type.is_none_or(is_json) {
+        return Err(Answer::error(415, "content-type must be application/json"));
+    }
+    serde_json::from_slice(request.body).map_err(|error| Answer::error(400, &error.to_string()))
+}
+
+fn name_of(product_id: &str) -> Result<Identifier, Answer> {
+    Identifier::new(product_id.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid productId"))
+}

@@ -1,0 +1,333 @@
+//! THE hot path, from top to bottom the story of one order: parse, validate, admit, reserve, publish, respond.
+//!
+//! Every branch an order can take is here; what it calls is elsewhere. Nothing on the way allocates, locks, formats
+//! or logs. Retries, reconnects and metadata live in other files.
+
+use std::time::Duration;
+
+use flux_protocol::http::{KeyField, Request, order_body};
+use flux_protocol::order::{Identifier, Record, Uuid, order_id};
+use flux_protocol::time::Now;
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Core, Outcome, Token};
+use crate::counters::OrderOutcome;
+use crate::gate::Group;
+use crate::limiter::Admission;
+use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
+use crate::outbox::EntryIndex;
+use crate::pending::{JoinError, Pending, PendingIndex, Stage, Ticket};
+use crate::product::{ProductIndex, State};
+
+/// What a client wants, validated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) user: Identifier,
+    pub(crate) key: Identifier,
+    pub(crate) quantity: u16,
+    /// It reads JSON: 429 in place of 302.
+    pub(crate) wants_json: bool,
+}
+
+/// The way an order takes, as far as this core's memory tells.
+enum Way {
+    Answer(Answer),
+    /// The same order is under way.
+    Join(PendingIndex),
+    /// Sold out or closed, as far as is remembered: its record is looked up, so that a repeat gets its first answer.
+    LookUp,
+    /// A token is being asked for.
+    AwaitToken,
+    Reserve,
+}
+
+impl Core {
+    // Parse, validate.
+
+    /// `POST /order`.
+    pub(crate) fn handle_order(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        let (name, wish) = match parse(request) {
+            Ok(order) => order,
+            Err(answer) => return self.answered(answer),
+        };
+        if self.draining {
+            return self.answered(Answer::Unavailable(Unavailable::Draining));
+        }
+        match self.products.find(name.as_bytes()) {
+            Some(product) => self.enter(now, product, wish, ticket),
+            None => self.find_for_order(now, name, wish, ticket),
+        }
+    }
+
+    fn answered(&self, answer: Answer) -> Outcome {
+        self.counters.order_answered(OrderOutcome::of(&answer), Duration::ZERO);
+        Outcome::Now(answer)
+    }
+
+    fn enter(&mut self, now: Now, product: ProductIndex, wish: Wish, ticket: Ticket) -> Outcome {
+        let Some(sale) = self.products[product].sale else {
+            return self.answered(Answer::Unavailable(Unavailable::Suspended));
+        };
+        let name = self.products[product].name;
+        let id = order_id(name.as_bytes(), sale.id, wish.user.as_bytes(), wish.key.as_bytes());
+        let stage = match self.way(now, product, &wish, id) {
+            Way::Answer(answer) => return self.answered(answer),
+            Way::Join(index) => return self.join(index, wish.quantity, ticket),
+            Way::LookUp => Stage::Lookup,
+            Way::AwaitToken => Stage::Token,
+            Way::Reserve => Stage::Queued,
+        };
+        let reservation_id = self.draw_reservation_id();
+        let order = Pending {
+            product,
+            stage,
+            rederived: false,
+            wants_json: wish.wants_json,
+            quantity: wish.quantity,
+            order_id: id,
+            reservation_id,
+            user: wish.user,
+            key: wish.key,
+            received: now.instant,
+            timestamp_ms: now.wall_ms,
+            waiters: smallvec::smallvec![ticket],
+        };
+        let index = self.orders.insert(order, true);
+        self.by_received.push_back((now.instant, index));
+        self.go(now, index, stage);
+        Outcome::Later
+    }
+
+    /// Sends an order that had to wait for its product or its sale on its way.
+    pub(crate) fn re_enter(&mut self, now: Now, index: PendingIndex) {
+        let Some(order) = self.orders.get(index) else { return };
+        let product = order.product;
+        let wish = Wish { user: order.user, key: order.key, quantity: order.quantity, wants_json: order.wants_json };
+        let Some(sale) = self.products[product].sale else {
+            return self.respond(now, index, Answer::Unavailable(Unavailable::Suspended));
+        };
+        let name = self.products[product].name;
+        let id = order_id(name.as_bytes(), sale.id, wish.user.as_bytes(), wish.key.as_bytes());
+        let stage = match self.way(now, product, &wish, id) {
+            Way::Answer(answer) => return self.respond(now, index, answer),
+            Way::Join(other) if other != index => return self.merge(index, other),
+            Way::Join(_) => unreachable!("an order that waits has no id of this sale yet"),
+            Way::LookUp => Stage::Lookup,
+            Way::AwaitToken => Stage::Token,
+            Way::Reserve => Stage::Queued,
+        };
+        self.orders.rename(index, id);
+        self.go(now, index, stage);
+    }
+
+    // Admit.
+
+    /// The first of: suspended, under way here, closed or sold out (its record is looked up), no place, no token.
+    fn way(&mut self, now: Now, product: ProductIndex, wish: &Wish, id: Uuid) -> Way {
+        if self.products[product].state == State::Suspended {
+            return Way::Answer(Answer::Unavailable(Unavailable::Suspended));
+        }
+        if let Some(index) = self.orders.find(&id) {
+            return Way::Join(index);
+        }
+        if !self.redis.is_ready() {
+            return Way::Answer(Answer::Unavailable(Unavailable::Redis));
+        }
+        if self.orders.is_full() || !self.has_room() {
+            return Way::Answer(Answer::Unavailable(Unavailable::Full));
+        }
+        if self.producer.current_partition().is_none() {
+            return Way::Answer(Answer::Unavailable(Unavailable::Kafka));
+        }
+        let product = &mut self.products[product];
+        if product.state == State::Scheduled {
+            return Way::Answer(waiting_room(product.name, wish.wants_json));
+        }
+        if product.state == State::Closed || now.instant < product.sold_out_until {
+            if self.gate.lookups_waiting() >= LOOKUPS_WAITING_MAX {
+                return Way::Answer(Answer::Unavailable(Unavailable::Full));
+            }
+            return Way::LookUp;
+        }
+        if product.sale.is_some_and(|sale| sale.rate == 0) {
+            return Way::Reserve;
+        }
+        match product.lease.admit(now.instant) {
+            Admission::Admitted => Way::Reserve,
+            Admission::Wait if product.token_waiters.len() < TOKEN_WAITERS_MAX => Way::AwaitToken,
+            Admission::Wait | Admission::Refused => Way::Answer(waiting_room(product.name, wish.wants_json)),
+        }
+    }
+
+    /// Whether the producer has a place for one more order than those that were promised one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.promised < self.producer.room()
+    }
+
+    fn go(&mut self, now: Now, index: PendingIndex, stage: Stage) {
+        let order = self.orders.get_mut(index).expect("inserted just now");
+        order.stage = stage;
+        let product = order.product;
+        match stage {
+            Stage::Lookup => self.gate.push_lookup(index),
+            Stage::Token => self.products[product].token_waiters.push_back(index),
+            Stage::Queued => {
+                self.promised += 1;
+                self.gate.push(index);
+            }
+            Stage::Product | Stage::Reserving | Stage::Publishing => unreachable!("not a way in"),
+        }
+        if stage != Stage::Lookup {
+            self.ask_for_tokens(now, product);
+        }
+    }
+
+    fn join(&mut self, index: PendingIndex, quantity: u16, ticket: Ticket) -> Outcome {
+        let order = self.orders.get(index).expect("found by its id");
+        if order.waiters.is_empty() {
+            // Its own callers were told already that its outcome is unknown, or that it is pending.
+            let answer = match order.stage {
+                _ if order.quantity != quantity => Answer::KeyReused,
+                Stage::Publishing => Answer::Pending { id: order.order_id, replayed: true },
+                _ => Answer::Unknown,
+            };
+            return self.answered(answer);
+        }
+        match self.orders.join(index, quantity, ticket) {
+            Ok(()) => Outcome::Later,
+            Err(JoinError::OtherQuantity) => self.answered(Answer::KeyReused),
+            Err(JoinError::Full) => self.answered(Answer::Unavailable(Unavailable::Full)),
+        }
+    }
+
+    /// Two requests of one order that met only now: those who wait for `index` wait for `other`.
+    fn merge(&mut self, index: PendingIndex, other: PendingIndex) {
+        let Some(order) = self.orders.remove(index) else { return };
+        for ticket in order.waiters {
+            if let Outcome::Now(answer) = self.join(other, order.quantity, ticket) {
+                self.complete(ticket, answer);
+            }
+        }
+    }
+
+    /// A lease came or a place is free: an order that waited for a token has one.
+    pub(crate) fn reserve_after_token(&mut self, now: Now, index: PendingIndex) {
+        if self.orders.get(index).is_none() {
+            return;
+        }
+        if self.has_room() {
+            self.go(now, index, Stage::Queued);
+        } else {
+            self.respond(now, index, Answer::Unavailable(Unavailable::Full));
+        }
+    }
+
+    // Publish.
+
+    pub(crate) fn publish(
+        &mut self,
+        now: Now,
+        index: PendingIndex,
+        entry: EntryIndex,
+        partition: i32,
+        group: &Group,
+        too_old: bool,
+    ) {
+        let order = self.orders.get_mut(index).expect("an order stays until its call is answered");
+        order.stage = Stage::Publishing;
+        let (id, timestamp_ms) = (order.order_id, order.timestamp_ms);
+        self.promised -= 1;
+        let record = Record {
+            order_id: id,
+            reservation_id: order.reservation_id,
+            product_id: self.products[group.product].name.as_str(),
+            user_id: order.user.as_str(),
+            quantity: order.quantity,
+            sale_id: group.sale_id,
+            sale_total: group.sale_total,
+            generation: group.generation,
+            timestamp: timestamp_ms,
+        };
+        let token = Token::Order { order: index, entry };
+        let taken = !too_old
+            && self
+                .producer
+                .append(now.instant, partition, timestamp_ms as i64, token, |value| record.write_json(value))
+                .is_ok();
+        if taken {
+            self.by_reserved.push_back((now.instant, index));
+        } else {
+            self.counters.records_left.add(1);
+            self.settle_entry(now, entry, false);
+            self.respond(now, index, Answer::Pending { id, replayed: false });
+        }
+    }
+
+    /// Kafka has acknowledged an order, or will not to this core.
+    pub(crate) fn published(&mut self, now: Now, index: PendingIndex, entry: EntryIndex, acknowledged: bool) {
+        // The entry's deletion is queued before the answer is.
+        self.settle_entry(now, entry, acknowledged);
+        let Some(order) = self.orders.get(index) else { return };
+        let id = order.order_id;
+        let answer = if acknowledged {
+            Answer::Accepted { id, replayed: false }
+        } else {
+            Answer::Pending { id, replayed: false }
+        };
+        self.respond(now, index, answer);
+    }
+
+    // Respond.
+
+    /// Answers all who wait for an order and lets go of it.
+    pub(crate) fn respond(&mut self, now: Now, index: PendingIndex, answer: Answer) {
+        let Some(order) = self.orders.remove(index) else { return };
+        let span = now.instant.since(order.received);
+        for (position, ticket) in order.waiters.iter().enumerate() {
+            let answer = if position == 0 { answer.clone() } else { replayed(&answer) };
+            self.counters.order_answered(OrderOutcome::of(&answer), span);
+            self.complete(*ticket, answer);
+        }
+    }
+}
+
+/// What a request that joined an order is told: the same, marked as a replay.
+pub(crate) fn replayed(answer: &Answer) -> Answer {
+    match answer {
+        Answer::Accepted { id, .. } => Answer::Accepted { id: *id, replayed: true },
+        Answer::Pending { id, .. } => Answer::Pending { id: *id, replayed: true },
+        other => other.clone(),
+    }
+}
+
+/// Over the limit: where to go.
+pub(crate) fn waiting_room(product: Identifier, wants_json: bool) -> Answer {
+    if wants_json { Answer::Waiting(product) } else { Answer::Redirect(product) }
+}
+
+fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
+    if !request.fields.content_type.is_none_or(is_json) {
+        return Err(Answer::error(415, "content-type must be application/json"));
+    }
+    let key = match request.fields.idempotency_key {
+        KeyField::Absent => return Err(Answer::error(400, "Missing Idempotency Key")),
+        KeyField::Conflict => return Err(Answer::error(400, "Conflicting Idempotency Keys")),
+        KeyField::One(key) => Identifier::new(key).ok_or_else(|| Answer::error(400, "Invalid Idempotency Key"))?,
+    };
+    let body = order_body::parse(request.body).map_err(|error| Answer::error(400, &error.to_string()))?;
+    let identifier =
+        |text: &str| Identifier::new(text.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid identifier"));
+    let (product, user) = (identifier(&body.product_id)?, identifier(&body.user_id)?);
+    Ok((product, Wish { user, key, quantity: body.quantity, wants_json: wants_json(request.fields.accept) }))
+}
+
+/// Whether a media type is JSON, with any parameters (RFC 9110 section 8.3.1).
+pub(crate) fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// Whether `accept` names JSON: a script that cannot read a redirect.
+pub(crate) fn wants_json(accept: Option<&[u8]>) -> bool {
+    accept.is_some_and(|accept| accept.split(|byte| *byte == b',').any(is_json))
+}

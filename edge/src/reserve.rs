@@ -1,0 +1,239 @@
+//! The script's answers to reserve calls, order by order: who publishes, who is told what, what is asked again.
+//!
+//! The story itself is in `order.rs`; this file is its middle. Unknown is never treated as failed here: an order whose
+//! call got no readable answer is answered `unknown`, and whatever it reserved is the relay's.
+
+use flux_protocol::order::Uuid;
+use flux_protocol::resp::{Belief, ErrorKind, Items, Reply, ServerError};
+use flux_protocol::time::Now;
+use smallvec::SmallVec;
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Call, Core, is_too_old};
+use crate::gate::{CallIndex, CallTerms, Group};
+use crate::limits::SOLD_OUT_REMEMBERED;
+use crate::order::waiting_room;
+use crate::outbox::{EntryId, EntryIndex};
+use crate::pending::{PendingIndex, Stage};
+use crate::product::{ProductIndex, State};
+use crate::reply::{Code, Head};
+
+impl Core {
+    pub(crate) fn write_reserve(&mut self, now: Now) {
+        let Some(partition) = self.producer.current_partition() else { return self.refuse_queued(now) };
+        let terms = CallTerms {
+            partition,
+            record_ttl_seconds: self.config.idempotency_ttl.as_secs(),
+            outbox_orders_max: self.config.outbox_orders_max,
+        };
+        let (gate, products, orders) = (&mut self.gate, &self.products, &mut self.orders);
+        let mut sealed = None;
+        self.redis.call_if(now.instant, |out| {
+            sealed = gate.seal(now.instant, terms, products, orders, out);
+            sealed.map(Call::Reserve)
+        });
+        if let Some(index) = sealed {
+            self.counters.reserve_call(self.gate.call(index).orders.len());
+        }
+    }
+
+    /// The script's answer for a whole call.
+    pub(crate) fn handle_reserved(&mut self, now: Now, index: CallIndex, reply: Reply<'_>) {
+        let mut items = match reply.items() {
+            Ok(Some(items)) => Some(items),
+            Ok(None) => None,
+            Err(error) if error.kind() == ErrorKind::NoScript => {
+                self.redis.load_scripts(now.instant);
+                return self.repeat_reserve(now, index);
+            }
+            Err(error) => return self.handle_reserve_error(now, index, error),
+        };
+        let call = self.gate.take(index);
+        let mut at = 0;
+        for group in &call.groups {
+            let orders = &call.orders[at..at + group.orders];
+            let head = items.as_mut().and_then(|items| Head::read(items));
+            self.handle_group(now, group, orders, call.partition, is_too_old(now, call.sent), head, &mut items);
+            at += group.orders;
+        }
+        self.gate.recycle(index, call);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call's context, used once; a struct would only rename it")]
+    fn handle_group(
+        &mut self,
+        now: Now,
+        group: &Group,
+        orders: &[PendingIndex],
+        partition: i32,
+        too_old: bool,
+        head: Option<Head>,
+        items: &mut Option<Items<'_>>,
+    ) {
+        let entry = match head {
+            Some(Head::AllAccepted(id)) => {
+                let entry = self.entries.insert(group.product, id, orders.len() as u32, false);
+                for index in orders {
+                    self.publish(now, *index, entry, partition, group, too_old);
+                }
+                return;
+            }
+            Some(Head::Mixed(id)) => id,
+            refused => {
+                let answer = self.refusal(now, group.product, refused);
+                for index in orders {
+                    self.unreserved(now, *index, answer.clone());
+                }
+                return;
+            }
+        };
+        // The codes name who is in the entry; it is counted before the first of its orders can settle.
+        let codes: SmallVec<[Option<Code>; 64]> =
+            orders.iter().map(|_| items.as_mut().and_then(Iterator::next).and_then(|item| Code::read(&item))).collect();
+        let entries = self.open_entries(group.product, entry, orders, &codes);
+        for (index, code) in orders.iter().zip(&codes) {
+            let own = |id| entries.iter().find(|(known, _)| *known == id).map(|(_, place)| *place);
+            let place = match code {
+                Some(Code::Accepted) => entry.and_then(own),
+                Some(Code::Recorded(record)) if self.is_own(*index, record.reservation_id) => own(record.entry),
+                _ => None,
+            };
+            match place {
+                Some(place) => self.publish(now, *index, place, partition, group, too_old),
+                None => self.handle_code(now, *index, *code, group.product),
+            }
+        }
+    }
+
+    /// The entries this reply makes this core's business: the call's own, and those of its repeats.
+    fn open_entries(
+        &mut self,
+        product: ProductIndex,
+        own: Option<EntryId>,
+        orders: &[PendingIndex],
+        codes: &[Option<Code>],
+    ) -> SmallVec<[(EntryId, EntryIndex); 2]> {
+        let mut counted: SmallVec<[(EntryId, u32); 2]> = SmallVec::new();
+        for (index, code) in orders.iter().zip(codes) {
+            let id = match code {
+                Some(Code::Accepted) => own,
+                Some(Code::Recorded(record)) if !record.delivered && self.is_own(*index, record.reservation_id) => {
+                    Some(record.entry)
+                }
+                _ => None,
+            };
+            if let Some(id) = id {
+                match counted.iter_mut().find(|(known, _)| *known == id) {
+                    Some((_, orders)) => *orders += 1,
+                    None => counted.push((id, 1)),
+                }
+            }
+        }
+        counted.iter().map(|(id, orders)| (*id, self.entries.insert(product, *id, *orders, false))).collect()
+    }
+
+    fn is_own(&self, index: PendingIndex, reservation_id: Uuid) -> bool {
+        self.orders.get(index).is_some_and(|order| order.reservation_id == reservation_id)
+    }
+
+    /// An order that is in none of this core's entries.
+    fn handle_code(&mut self, now: Now, index: PendingIndex, code: Option<Code>, product: ProductIndex) {
+        let Some(order) = self.orders.get(index) else { return };
+        let (id, quantity, own) = (order.order_id, order.quantity, order.reservation_id);
+        let answer = match code {
+            Some(Code::Recorded(record)) if record.reservation_id == own => Answer::Accepted { id, replayed: false },
+            Some(Code::Recorded(record)) if record.quantity != quantity => Answer::KeyReused,
+            Some(Code::Recorded(record)) if record.delivered => Answer::Accepted { id, replayed: true },
+            Some(Code::Recorded(_)) => Answer::Pending { id, replayed: true },
+            Some(Code::SoldOut) => {
+                self.products[product].sold_out_until = now.instant + SOLD_OUT_REMEMBERED;
+                Answer::SoldOut
+            }
+            Some(Code::Closed) => {
+                self.products[product].state = State::Closed;
+                Answer::SoldOut
+            }
+            Some(Code::NotOpen) => {
+                self.products[product].state = State::Scheduled;
+                let wants_json = order.wants_json;
+                waiting_room(self.products[product].name, wants_json)
+            }
+            Some(Code::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
+            Some(Code::Insufficient(available)) => Answer::Insufficient { available },
+            Some(Code::LimitReached) => Answer::LimitReached,
+            Some(Code::OtherSale) => return self.derive_again(now, index, product),
+            None | Some(Code::Accepted) => Answer::Unknown,
+        };
+        self.unreserved(now, index, answer);
+    }
+
+    /// What a head that accepts nobody tells its orders, and this core's memory.
+    fn refusal(&mut self, now: Now, product: ProductIndex, head: Option<Head>) -> Answer {
+        match head {
+            Some(Head::Suspended) => {
+                self.products[product].state = State::Suspended;
+                Answer::Unavailable(Unavailable::Suspended)
+            }
+            Some(Head::OtherGeneration) => {
+                self.look_soon(now, product);
+                Answer::Unavailable(Unavailable::Changed)
+            }
+            Some(Head::UnknownProduct) => {
+                self.products[product].state = State::Suspended;
+                self.look_soon(now, product);
+                Answer::Unavailable(Unavailable::Suspended)
+            }
+            Some(Head::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
+            Some(Head::AllAccepted(_) | Head::Mixed(_)) | None => Answer::Unknown,
+        }
+    }
+
+    /// The sale is another than the id was derived for, and the old id has no record: once more, with the new one.
+    fn derive_again(&mut self, now: Now, index: PendingIndex, product: ProductIndex) {
+        self.promised -= 1;
+        let Some(order) = self.orders.get_mut(index) else { return };
+        if std::mem::replace(&mut order.rederived, true) {
+            return self.respond(now, index, Answer::Unavailable(Unavailable::Changed));
+        }
+        order.stage = Stage::Product;
+        self.products[product].look_waiters.push(index);
+        self.look_soon(now, product);
+    }
+
+    fn handle_reserve_error(&mut self, now: Now, index: CallIndex, error: ServerError<'_>) {
+        let answer = match error.belief() {
+            Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
+            Belief::Unknown => Answer::Unknown,
+        };
+        self.note_error(now, error);
+        let call = self.gate.take(index);
+        for order in &call.orders {
+            self.unreserved(now, *order, answer.clone());
+        }
+        self.gate.recycle(index, call);
+    }
+
+    /// Asks a call again that got no reply, word for word; drops it where nobody waits for any of its orders: what
+    /// it may have reserved is the relay's.
+    pub(crate) fn repeat_reserve(&mut self, now: Now, index: CallIndex) {
+        let waited_for = |order: &PendingIndex| self.orders.get(*order).is_some_and(|order| !order.waiters.is_empty());
+        if self.redis.is_ready() && self.gate.call(index).orders.iter().any(waited_for) {
+            let gate = &mut self.gate;
+            self.redis.call(now.instant, Call::Reserve(index), |out| gate.repeat(now.instant, index, out));
+            return;
+        }
+        let call = self.gate.take(index);
+        for order in &call.orders {
+            self.unreserved(now, *order, Answer::Unknown);
+        }
+        self.gate.recycle(index, call);
+    }
+
+    /// The order took no unit here, or none that this core will see through: its promised place is free again.
+    fn unreserved(&mut self, now: Now, index: PendingIndex, answer: Answer) {
+        if self.orders.get(index).is_some() {
+            self.promised -= 1;
+            self.respond(now, index, answer);
+        }
+    }
+}

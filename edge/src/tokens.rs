@@ -1,0 +1,84 @@
+//! Asking Redis for tokens, and what becomes of the orders that wait for them.
+
+use std::time::Duration;
+
+use flux_protocol::resp::Reply;
+use flux_protocol::time::Now;
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Call, Core};
+use crate::limiter::lease_life;
+use crate::order::waiting_room;
+use crate::product::{ProductIndex, State};
+use crate::scripts::SCRIPTS;
+
+impl Core {
+    /// Asks for tokens of the product's sale if more are wanted than are at hand.
+    pub(crate) fn ask_for_tokens(&mut self, now: Now, index: ProductIndex) {
+        let product = &mut self.products[index];
+        let Some(sale) = product.sale else { return };
+        if sale.rate == 0 || !self.redis.is_ready() {
+            return;
+        }
+        let Some(wanted) = product.lease.wants(now.instant, product.token_waiters.len()) else { return };
+        product.lease.handle_asked(now.instant);
+        let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
+        let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
+        let arguments = [wanted.to_string(), life.to_string()];
+        self.redis.call(now.instant, Call::Lease(index), |out| {
+            SCRIPTS.lease.write_call_with(out, &keys, &[arguments[0].as_bytes(), arguments[1].as_bytes()]);
+        });
+    }
+
+    /// The bucket's answer: `granted`, `life_us`, `next_due_us`, state. No reply: the connection is gone.
+    pub(crate) fn handle_lease(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
+        let refusal = match reply.map(|reply| reply.items()) {
+            Some(Ok(Some(mut items))) => match (items.next_number(), items.next_number(), items.next_number()) {
+                (Some(granted), Some(life), Some(next_due)) => {
+                    return self.grant(
+                        now,
+                        index,
+                        granted,
+                        Duration::from_micros(life),
+                        Duration::from_micros(next_due),
+                    );
+                }
+                _ => {
+                    self.products[index].state = State::Suspended;
+                    self.look_soon(now, index);
+                    Unavailable::Suspended
+                }
+            },
+            Some(Err(error)) => {
+                self.note_error(now, error);
+                Unavailable::Redis
+            }
+            Some(Ok(None)) | None => Unavailable::Redis,
+        };
+        self.products[index].lease.handle_failed();
+        while let Some(order) = self.products[index].token_waiters.pop_front() {
+            self.respond(now, order, Answer::Unavailable(refusal));
+        }
+    }
+
+    fn grant(&mut self, now: Now, index: ProductIndex, granted: u64, life: Duration, next_due: Duration) {
+        self.counters.lease(granted);
+        self.products[index].lease.handle_granted(now.instant, granted, life, next_due);
+        while let Some(&order) = self.products[index].token_waiters.front() {
+            if self.orders.get(order).is_some() && !self.products[index].lease.take(now.instant) {
+                break;
+            }
+            self.products[index].token_waiters.pop_front();
+            self.reserve_after_token(now, order);
+        }
+        if next_due.is_zero() {
+            // The bucket still holds some: those who still wait are asked for again.
+            return self.ask_for_tokens(now, index);
+        }
+        while let Some(order) = self.products[index].token_waiters.pop_front() {
+            let Some(pending) = self.orders.get(order) else { continue };
+            let answer = waiting_room(self.products[index].name, pending.wants_json);
+            self.respond(now, order, answer);
+        }
+    }
+}

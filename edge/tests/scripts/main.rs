@@ -1,0 +1,10 @@
+//! The contract of the Lua scripts, held against a real Redis that each test starts for itself.
+
+mod conservation;
+mod lease;
+mod relay;
+mod reserve;
+mod sale;
+mod sales;
+mod server;
+mod trust;

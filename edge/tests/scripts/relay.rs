@@ -1,0 +1,123 @@
+//! Entries that nobody delivered in time: claimed, published by a relay, settled or parted.
+
+use flux_protocol::resp::OwnedFrame;
+
+use crate::sale::{Options, PLAIN, Sale, order, record_key};
+use crate::server::{Client, Server, strings, text};
+
+fn part(client: &mut Client, sale: &Sale, entry: &str, kept: &[(&str, &str)]) -> String {
+    let mut keys = vec![sale.key("outbox"), sale.key("claims"), sale.key("sale")];
+    keys.extend(kept.iter().map(|(id, _)| record_key(&sale.product, id)));
+    let mut arguments = vec![entry.to_owned()];
+    arguments.extend(kept.iter().map(|(_, reservation)| reservation.to_string()));
+    text(client.call(|scripts| &scripts.part, &keys, &arguments))
+}
+
+fn ids(entries: &[(String, String, String)]) -> Vec<&str> {
+    entries.iter().map(|(id, ..)| id.as_str()).collect()
+}
+
+#[test]
+fn an_entry_is_handed_to_one_relay_until_its_claim_runs_out() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { total: 100, ..PLAIN });
+    let made: Vec<String> = (0..5)
+        .map(|n| sale.reserve(&mut client, &[order(&format!("r{n}"), 1, &format!("o{n}"), "u")])[0][1..].to_owned())
+        .collect();
+    assert_eq!(sale.relay(&mut client, "a", &["3600000", "60000", "10"]), [], "none is an hour old");
+    let first = sale.relay(&mut client, "a", &["0", "60000", "2"]);
+    assert_eq!(ids(&first), [&made[0], &made[1]], "the oldest first");
+    let (_, head, lines) = &first[0];
+    assert_eq!((head.as_str(), lines.as_str()), (format!("3 {} 100 1 1", sale.id).as_str(), "r0 1 o0 u 1705234800123"));
+    assert_eq!(ids(&sale.relay(&mut client, "b", &["0", "60000", "2"])), [&made[2], &made[3]]);
+    assert_eq!(ids(&sale.relay(&mut client, "a", &["0", "0", "10"])), [&made[4]], "its own claims stand too");
+    assert_eq!(
+        ids(&sale.relay(&mut client, "c", &["0", "60000", "10"])),
+        [&made[4]],
+        "a claim of no length has run out"
+    );
+    assert_eq!(sale.relay(&mut client, "c", &["0", "60000", "10"]), []);
+    // A claim from before the clock was set back cannot outlive the lease that a caller would get now.
+    client.command(&["HSET", &sale.key("claims"), &made[0], "z 99999999999999"]);
+    assert_eq!(ids(&sale.relay(&mut client, "c", &["0", "60000", "10"])), [&made[0]]);
+    assert_eq!(sale.settle(&mut client, &made), "5");
+    assert_eq!(text(client.command(&["HLEN", &sale.key("claims")])), "1", "the mark alone");
+    assert_eq!(sale.settle(&mut client, &made), "0");
+    assert_eq!(sale.status(&mut client, "o0"), "A");
+}
+
+#[test]
+fn an_entry_of_the_future_is_due_once_a_relay_has_seen_it_stand() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    let future = format!("{}-7", client.time_us() / 1000 + 3_600_000);
+    let head = format!("0 {} 10 1 1", sale.id);
+    client.command(&["XADD", &sale.key("outbox"), &future, "h", &head, "o", "r1 1 o1 u 1", "c", "1"]);
+    assert_eq!(sale.relay(&mut client, "a", &["0", "1000", "10"]), []);
+    assert_eq!(sale.relay(&mut client, "a", &["0", "1000", "10", ""]), []);
+    let before = format!("{}-6", &future[..future.len() - 2]);
+    assert_eq!(sale.relay(&mut client, "a", &["0", "1000", "10", &before]), []);
+    assert_eq!(ids(&sale.relay(&mut client, "a", &["0", "1000", "10", &future])), [&future]);
+}
+
+#[test]
+fn records_live_at_least_as_long_as_the_relay_needs_them() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale { ttl_s: 50, ..Sale::open(&mut client, "p", &PLAIN) };
+    sale.reserve(&mut client, &[order("r1", 1, "o1", "u"), order("r2", 1, "o2", "u")]);
+    let ttl = |client: &mut Client, id: &str| -> i64 {
+        text(client.command(&["TTL", &record_key("p", id)])).parse().expect("seconds")
+    };
+    client.command(&["EXPIRE", &record_key("p", "o2"), "5000"]);
+    assert_eq!(sale.relay(&mut client, "a", &["0", "0", "10", "", "idempotency:{p}:", "1000"]).len(), 1);
+    assert!((900..=1000).contains(&ttl(&mut client, "o1")));
+    assert!((4900..=5000).contains(&ttl(&mut client, "o2")), "never shortened");
+}
+
+#[test]
+fn claims_left_over_go_once_the_outbox_is_empty() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    let entry = sale.reserve(&mut client, &[order("r1", 1, "o1", "u")])[0][1..].to_owned();
+    assert_eq!(sale.relay(&mut client, "a", &["0", "60000", "10"]).len(), 1);
+    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    assert_eq!(text(client.command(&["HLEN", &sale.key("claims")])), "2");
+    assert_eq!(sale.relay(&mut client, "a", &["0", "60000", "10"]), []);
+    assert_eq!(strings(client.command(&["HGETALL", &sale.key("claims")])), [".", &format!("{} 1", sale.id)]);
+}
+
+#[test]
+fn orders_that_part_ways_leave_the_undelivered_in_an_entry_of_their_own() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale { ttl_s: 500, ..Sale::open(&mut client, "p", &PLAIN) };
+    let batch = [order("r1", 1, "o1", "u"), order("r2", 2, "o2", "v"), order("r3", 1, "o3", "w")];
+    let old = sale.reserve(&mut client, &batch)[0][1..].to_owned();
+    sale.relay(&mut client, "a", &["0", "60000", "10"]);
+    // The key of o3 has been taken by another reservation since: its record is not ours to move.
+    let foreign = format!("r9 1 1 {old} {}", sale.id);
+    client.command(&["SET", &record_key("p", "o3"), &foreign]);
+    let new = part(&mut client, &sale, &old, &[("o2", "r2"), ("o3", "r3")]);
+    assert!(new > old);
+    assert_eq!(text(client.command(&["GET", &record_key("p", "o3")])), foreign);
+    let expected = format!("r2 2 1 {new} {}", sale.id);
+    assert_eq!(text(client.command(&["GET", &record_key("p", "o2")])), expected);
+    let ttl: i64 = text(client.command(&["TTL", &record_key("p", "o2")])).parse().expect("seconds");
+    assert!((400..=500).contains(&ttl), "its time to live is kept");
+    assert_eq!(["o1", "o2"].map(|id| sale.status(&mut client, id)), ["A", "P"]);
+    let entries = sale.relay(&mut client, "a", &["0", "60000", "10"]);
+    let lines = "r2 2 o2 v 1705234800123\nr3 1 o3 w 1705234800123".to_owned();
+    assert_eq!(entries, [(new.clone(), format!("3 {} 10 1 2", sale.id), lines)], "unclaimed, same partition");
+    assert_eq!(sale.stock(&mut client), 6, "no unit moves");
+    let before = client.snapshot();
+    assert_eq!(part(&mut client, &sale, &old, &[("o2", "r2")]), "", "gone already");
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    assert_eq!(part(&mut client, &sale, &new, &[]), "");
+    assert_eq!(client.command(&["XLEN", &sale.key("outbox")]), OwnedFrame::Integer(0));
+    client.command(&["HSET", &sale.key("sale"), "state", "suspended"]);
+    assert_eq!(part(&mut client, &sale, &new, &[]), "S");
+}

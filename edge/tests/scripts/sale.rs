@@ -1,0 +1,176 @@
+//! A sale of one product, as the tests see it: its keys, and the calls the edge would make.
+
+use flux_protocol::resp::OwnedFrame;
+
+use crate::server::{Client, strings, text};
+
+/// The product's keys in the order that `init`, `close` and `look` take them.
+pub(crate) const KEYS: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+
+pub(crate) fn key(product: &str, name: &str) -> String {
+    format!("product:{{{product}}}:{name}")
+}
+
+pub(crate) fn keys(product: &str) -> Vec<String> {
+    KEYS.iter().map(|name| key(product, name)).collect()
+}
+
+pub(crate) fn record_key(product: &str, order: &str) -> String {
+    format!("idempotency:{{{product}}}:{order}")
+}
+
+/// One order of a reserve call.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) reservation: String,
+    pub(crate) quantity: u64,
+    pub(crate) id: String,
+    pub(crate) user: String,
+}
+
+pub(crate) fn order(reservation: &str, quantity: u64, id: &str, user: &str) -> Order {
+    Order { reservation: reservation.into(), quantity, id: id.into(), user: user.into() }
+}
+
+/// Options of a sale; the default is what most tests want.
+pub(crate) struct Options {
+    pub(crate) total: u64,
+    pub(crate) rate: u64,
+    pub(crate) burst: u64,
+    pub(crate) force: bool,
+    pub(crate) per_user: u64,
+    pub(crate) opens_at: u64,
+}
+
+pub(crate) const PLAIN: Options = Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0 };
+
+/// A sale as an edge knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sale {
+    pub(crate) product: String,
+    pub(crate) id: String,
+    pub(crate) generation: u32,
+    pub(crate) orders_max: u64,
+    pub(crate) ttl_s: u64,
+}
+
+pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) -> OwnedFrame {
+    let run_id = client.info("server", "run_id");
+    let arguments = [
+        options.total.to_string(),
+        options.rate.to_string(),
+        options.burst.to_string(),
+        u8::from(options.force).to_string(),
+        run_id,
+        "5e".repeat(32),
+        options.per_user.to_string(),
+        options.opens_at.to_string(),
+    ];
+    client.call(|scripts| &scripts.init, &keys(product), &arguments)
+}
+
+impl Sale {
+    /// Opens one and fails the test where that is refused.
+    pub(crate) fn open(client: &mut Client, product: &str, options: &Options) -> Sale {
+        let reply = strings(init_reply(client, product, options));
+        assert_eq!(reply[0], "OK", "{reply:?}");
+        Sale { product: product.into(), id: reply[1].clone(), generation: 1, orders_max: 100_000, ttl_s: 86_400 }
+    }
+
+    pub(crate) fn key(&self, name: &str) -> String {
+        key(&self.product, name)
+    }
+
+    pub(crate) fn reserve_reply(&self, client: &mut Client, orders: &[Order]) -> OwnedFrame {
+        reserve_reply(client, &[(self, orders)])
+    }
+
+    /// A reserve call of one group.
+    pub(crate) fn reserve(&self, client: &mut Client, orders: &[Order]) -> Vec<String> {
+        strings(self.reserve_reply(client, orders))
+    }
+
+    /// Heads and codes without the entry id of the head, and without that of an R code.
+    pub(crate) fn codes(&self, client: &mut Client, orders: &[Order]) -> Vec<String> {
+        let mut reply = self.reserve(client, orders);
+        if reply[0].starts_with(['A', 'M']) {
+            reply[0].truncate(1);
+        }
+        for code in &mut reply[1..] {
+            if code.starts_with('R') {
+                code.truncate(code.rfind(' ').expect("an entry id"));
+            }
+        }
+        reply
+    }
+
+    pub(crate) fn stock(&self, client: &mut Client) -> u64 {
+        text(client.command(&["GET", &self.key("stock")])).parse().expect("a number")
+    }
+
+    /// `look` at this product alone.
+    pub(crate) fn look(&self, client: &mut Client, fresh: bool) -> Look {
+        let reply = client.call(|scripts| &scripts.look, &keys(&self.product), &[u8::from(fresh).to_string()]);
+        let fields = strings(reply);
+        assert_eq!(fields.len(), 14);
+        Look(fields)
+    }
+
+    pub(crate) fn close(&self, client: &mut Client) -> Vec<String> {
+        strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[]))
+    }
+
+    pub(crate) fn status(&self, client: &mut Client, order: &str) -> String {
+        let keys = [record_key(&self.product, order), self.key("outbox"), self.key("sale")];
+        text(client.call(|scripts| &scripts.status, &keys, &[]))
+    }
+
+    /// `lease`: granted, life in µs, next due in µs, state.
+    pub(crate) fn lease(&self, client: &mut Client, wanted: u64, life_us: u64) -> (i64, u64, u64, String) {
+        let keys = [self.key("rate"), self.key("sale"), self.key("stock")];
+        let reply = client.call(|scripts| &scripts.lease, &keys, &[wanted.to_string(), life_us.to_string()]);
+        let parts = strings(reply);
+        let number = |text: &str| text.parse().expect("a number");
+        (parts[0].parse().expect("a number"), number(&parts[1]), number(&parts[2]), parts[3].clone())
+    }
+
+    /// `relay` as edge `edge`: entries as (id, head, lines).
+    pub(crate) fn relay(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> Vec<(String, String, String)> {
+        let keys = [self.key("outbox"), self.key("claims"), self.key("sale")];
+        let arguments: Vec<String> = std::iter::once(&edge).chain(arguments).map(|text| text.to_string()).collect();
+        let flat = strings(client.call(|scripts| &scripts.relay, &keys, &arguments));
+        assert_eq!(flat.len() % 3, 0);
+        flat.chunks(3).map(|entry| (entry[0].clone(), entry[1].clone(), entry[2].clone())).collect()
+    }
+
+    pub(crate) fn settle(&self, client: &mut Client, entries: &[String]) -> String {
+        text(client.call(|scripts| &scripts.settle, &[self.key("outbox"), self.key("claims")], entries))
+    }
+}
+
+/// One call for several sales.
+pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -> OwnedFrame {
+    let (first, _) = groups[0];
+    let (mut call_keys, mut arguments) = (Vec::new(), Vec::new());
+    arguments.extend([groups.len().to_string(), first.ttl_s.to_string(), first.orders_max.to_string()]);
+    for (sale, orders) in groups {
+        call_keys.extend(keys(&sale.product).into_iter().take(6));
+        arguments.extend([orders.len().to_string(), sale.id.clone(), sale.generation.to_string(), "3".to_owned()]);
+        for order in *orders {
+            call_keys.push(record_key(&sale.product, &order.id));
+            arguments.extend([order.reservation.clone(), order.quantity.to_string()]);
+            arguments.push(format!("{} {} 1705234800123", order.id, order.user));
+        }
+    }
+    client.call(|scripts| &scripts.reserve, &call_keys, &arguments)
+}
+
+/// What `look` says of one product.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Look(pub(crate) Vec<String>);
+
+impl Look {
+    pub(crate) fn state(&self) -> (&str, &str) {
+        (&self.0[0], &self.0[1])
+    }
+}

@@ -1,0 +1,205 @@
+//! A real Redis of the test's own, and a connection that speaks with it through `flux_protocol::resp`.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use flux_edge::scripts::Scripts;
+use flux_protocol::resp::{
+    Arguments, Belief, Decoder, ErrorKind, Limits, OwnedFrame, Script, ServerError, Value, command,
+};
+
+/// How long a server may take to answer before the test gives up: never what a test measures.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `redis-server` on loopback in a directory of its own; ended when dropped.
+pub(crate) struct Server {
+    child: Child,
+    directory: tempfile::TempDir,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    pub(crate) fn start() -> Server {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (child, port) = spawn(directory.path());
+        Server { child, directory, port }
+    }
+
+    /// Ends the process and starts it again over the same data and on another port.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().expect("our own process");
+        self.child.wait().expect("our own process");
+        (self.child, self.port) = spawn(self.directory.path());
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.port).expect("it has answered before")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The process may be gone already; either way none is left behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(directory: &std::path::Path) -> (Child, u16) {
+    let begun = Instant::now();
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let mut child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes", "--dir"])
+            .arg(directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        // Where another process took the port in between, ours ends by itself and another port is tried.
+        while child.try_wait().expect("our own process").is_none() {
+            if let Some(mut client) = Client::connect(port)
+                && client.command(&["PING"]) == OwnedFrame::SimpleString(b"PONG".to_vec())
+            {
+                return (child, port);
+            }
+            assert!(begun.elapsed() < PATIENCE, "redis-server did not come up");
+            std::thread::yield_now();
+        }
+        assert!(begun.elapsed() < PATIENCE, "redis-server ends at once");
+    }
+}
+
+/// One connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+    buffer: BytesMut,
+    pub(crate) scripts: Scripts,
+}
+
+impl Client {
+    fn connect(port: u16) -> Option<Client> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_nodelay(true).expect("a connected socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
+        let scripts = Scripts::new();
+        Some(Client { stream, decoder: Decoder::new(Limits::DEFAULT), buffer: BytesMut::new(), scripts })
+    }
+
+    /// Sends `wire`, which holds one command, and reads its reply.
+    fn exchange(&mut self, wire: &[u8]) -> OwnedFrame {
+        self.stream.write_all(wire).expect("Redis takes it");
+        loop {
+            if let Some(reply) = self.decoder.poll(&mut self.buffer).expect("Redis speaks RESP") {
+                return match reply.value() {
+                    Value::Array(items) => OwnedFrame::Array(items.map(frame).collect()),
+                    other => frame(other),
+                };
+            }
+            let mut chunk = [0; 64 << 10];
+            let length = self.stream.read(&mut chunk).expect("Redis answers");
+            assert!(length > 0, "Redis closed the connection");
+            self.buffer.extend_from_slice(&chunk[..length]);
+        }
+    }
+
+    /// One command of text arguments.
+    pub(crate) fn command(&mut self, arguments: &[&str]) -> OwnedFrame {
+        let mut wire = Vec::new();
+        command(&mut wire, &arguments.iter().map(|argument| argument.as_bytes()).collect::<Vec<_>>());
+        self.exchange(&wire)
+    }
+
+    /// One command whose arguments stand in `line`, blanks between.
+    pub(crate) fn run(&mut self, line: &str) -> OwnedFrame {
+        self.command(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    /// A script, loaded where Redis does not know it yet.
+    pub(crate) fn call(&mut self, pick: fn(&Scripts) -> &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
+        let collect = |texts: &[String]| {
+            let mut collected = Arguments::default();
+            texts.iter().for_each(|text| collected.push(text.as_bytes()));
+            collected
+        };
+        let (mut wire, mut load) = (Vec::new(), Vec::new());
+        pick(&self.scripts).write_call(&mut wire, &[&collect(keys)], &[&collect(arguments)]);
+        let answer = self.exchange(&wire);
+        if refusal(&answer) != Some((ErrorKind::NoScript, Belief::Refused)) {
+            return answer;
+        }
+        pick(&self.scripts).write_load(&mut load);
+        let digest = pick(&self.scripts).digest().to_vec();
+        assert_eq!(self.exchange(&load), OwnedFrame::BulkString(digest), "Redis counts the same digest");
+        self.exchange(&wire)
+    }
+
+    /// Everything in the data base, key by key, as `DUMP` gives it: equal where nothing was changed.
+    pub(crate) fn snapshot(&mut self) -> Vec<(String, OwnedFrame)> {
+        let mut keys = strings(self.run("KEYS *"));
+        keys.sort();
+        keys.into_iter().map(|key| (key.clone(), self.command(&["DUMP", &key]))).collect()
+    }
+
+    /// The clock that the scripts see, in µs.
+    pub(crate) fn time_us(&mut self) -> u64 {
+        let parts = strings(self.run("TIME"));
+        parts[0].parse::<u64>().expect("seconds") * 1_000_000 + parts[1].parse::<u64>().expect("microseconds")
+    }
+
+    /// A field of `INFO`.
+    pub(crate) fn info(&mut self, section: &str, field: &str) -> String {
+        let text = text(self.command(&["INFO", section]));
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.expect("INFO names the field").to_owned()
+    }
+}
+
+fn frame(value: Value<'_>) -> OwnedFrame {
+    match value {
+        Value::Status(text) => OwnedFrame::SimpleString(text.to_vec()),
+        Value::Error(error) => OwnedFrame::Error(String::from_utf8_lossy(error.message()).into_owned()),
+        Value::Integer(number) => OwnedFrame::Integer(number),
+        Value::Bulk(bytes) => OwnedFrame::BulkString(bytes.to_vec()),
+        Value::Null => OwnedFrame::Null,
+        Value::Array(items) => OwnedFrame::Array(items.map(frame).collect()),
+    }
+}
+
+/// Which error an answer is and what to believe, `None` where it is none.
+pub(crate) fn refusal(answer: &OwnedFrame) -> Option<(ErrorKind, Belief)> {
+    match answer {
+        OwnedFrame::Error(message) => {
+            let mut wire = format!("-{message}\r\n").into_bytes();
+            let mut buffer = BytesMut::from(wire.as_mut_slice() as &[u8]);
+            let mut decoder = Decoder::new(Limits::DEFAULT);
+            let reply = decoder.poll(&mut buffer).expect("well-formed").expect("complete");
+            let Value::Error(error) = reply.value() else { panic!("an error line") };
+            let error: ServerError<'_> = error;
+            Some((error.kind(), error.belief()))
+        }
+        _ => None,
+    }
+}
+
+/// A string, number or status as text; empty for null.
+pub(crate) fn text(answer: OwnedFrame) -> String {
+    match answer {
+        OwnedFrame::BulkString(bytes) | OwnedFrame::SimpleString(bytes) => String::from_utf8(bytes).expect("text"),
+        OwnedFrame::Integer(number) => number.to_string(),
+        OwnedFrame::Null => String::new(),
+        other => panic!("no text: {other:?}"),
+    }
+}
+
+/// An array of what [`text`] takes.
+pub(crate) fn strings(answer: OwnedFrame) -> Vec<String> {
+    match answer {
+        OwnedFrame::Array(items) => items.into_iter().map(text).collect(),
+        other => panic!("no array: {other:?}"),
+    }
+}

@@ -1,0 +1,208 @@
+//! What makes a sale suspended, and that no script then changes anything.
+
+use flux_protocol::resp::{Belief, ErrorKind};
+
+use crate::sale::{KEYS, Options, PLAIN, Sale, init_reply, keys, order};
+use crate::server::{Client, Server, refusal, strings};
+
+/// What every script says of `sale` must be that it is suspended, for `reason`, and nothing may change by asking.
+/// `looked`: the reason concerns one of the six keys that `reserve` looks at.
+fn assert_suspended(client: &mut Client, sale: &Sale, reason: &str, looked: bool, case: &str) {
+    let before = client.snapshot();
+    let fresh = order("r9", 1, "o9", "u");
+    let reserved = sale.reserve(client, &[fresh.clone(), order("r1", 1, "o1", "u")]);
+    if looked {
+        assert_eq!(reserved, [format!("S{reason}")], "reserve, {case}");
+        assert_eq!(client.snapshot(), before, "reserve changed something, {case}");
+    }
+    assert_eq!(sale.look(client, true).state(), ("suspended", reason), "look, {case}");
+    assert_eq!(sale.close(client), ["S", reason], "close, {case}");
+    for force in [false, true] {
+        assert_eq!(
+            strings(init_reply(client, &sale.product, &Options { force, ..PLAIN })),
+            ["S", reason],
+            "init, {case}"
+        );
+    }
+    if looked {
+        assert_eq!(client.snapshot(), before, "something changed, {case}");
+    }
+}
+
+#[test]
+fn a_key_that_is_missing_or_of_another_type_suspends() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for name in KEYS {
+        for damage in ["missing", "another type", "of another sale"] {
+            client.run("FLUSHALL");
+            let sale = Sale::open(&mut client, "p", &Options { rate: 100, ..PLAIN });
+            assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+            let key = sale.key(name);
+            match (damage, name) {
+                ("missing", _) => client.command(&["DEL", &key]),
+                ("another type", _) => {
+                    client.command(&["DEL", &key]);
+                    client.command(&["PFADD", &key, "x"]);
+                    if name == "stock" {
+                        client.command(&["DEL", &key]);
+                        client.command(&["LPUSH", &key, "7"])
+                    } else {
+                        client.run("PING")
+                    }
+                }
+                (_, "returned") => client.command(&["SPOP", &key]),
+                (_, "claims" | "users" | "rate" | "sales") => client.command(&["HSET", &key, ".", "1 1"]),
+                _ => continue,
+            };
+            let looked = !matches!(name, "rate" | "sales");
+            let case = format!("{name} {damage}");
+            assert_suspended(&mut client, &sale, name, looked, &case);
+            if matches!(name, "rate" | "sale" | "stock") {
+                assert_eq!(sale.lease(&mut client, 5, 200_000), (-1, 0, 0, "S".into()), "{case}");
+            }
+            if matches!(name, "sale" | "outbox") {
+                assert_eq!(sale.status(&mut client, "o1"), "S", "{case}");
+            }
+            if matches!(name, "sale" | "outbox" | "claims") {
+                assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), [], "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stock_that_no_script_of_ours_wrote_suspends() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    for stock in ["11", "-1", "007", "1.5", "", "1e3", " 5", "ten"] {
+        client.command(&["SET", &sale.key("stock"), stock]);
+        assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Sstock"], "{stock:?}");
+    }
+    client.command(&["SET", &sale.key("stock"), "10"]);
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+}
+
+#[test]
+fn a_restart_from_disk_is_another_redis() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+    client.run("SAVE");
+    server.restart();
+    let mut client = server.connect();
+    assert_eq!(sale.stock(&mut client), 9, "the data came back");
+    assert_suspended(&mut client, &sale, "replid", true, "restarted");
+    assert_eq!(sale.lease(&mut client, 5, 200_000).3, "S");
+    assert_eq!(sale.status(&mut client, "o1"), "S");
+    assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), []);
+}
+
+#[test]
+fn an_emptied_redis_knows_no_sale() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    client.run("FLUSHALL");
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["U"]);
+    assert_eq!(sale.look(&mut client, true).state(), ("unknown", ""));
+    assert_eq!(sale.lease(&mut client, 1, 200_000).3, "U");
+    assert_eq!(sale.close(&mut client), ["U"]);
+    assert_eq!(strings(client.run("KEYS *")), [] as [String; 0]);
+    // One key that came back is not nothing.
+    client.command(&["SET", &sale.key("stock"), "10"]);
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Ssale"]);
+    assert_eq!(strings(init_reply(&mut client, "p", &PLAIN)), ["S", "sale"]);
+}
+
+#[test]
+fn forgotten_scripts_are_refused_and_nothing_happens() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    let digest = String::from_utf8(client.scripts.reserve.digest().to_vec()).expect("ASCII");
+    sale.reserve(&mut client, &[order("r1", 1, "o1", "u")]);
+    client.run("SCRIPT FLUSH");
+    let answer = client.command(&["EVALSHA", &digest, "0"]);
+    assert_eq!(refusal(&answer), Some((ErrorKind::NoScript, Belief::Refused)));
+    assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["A"]);
+}
+
+#[test]
+fn full_memory_refuses_a_reserve_call_whole_and_lets_entries_go() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { rate: 10, ..PLAIN });
+    let entry = sale.reserve(&mut client, &[order("r1", 1, "o1", "u")])[0][1..].to_owned();
+    let second = sale.reserve(&mut client, &[order("r2", 1, "o2", "u")])[0][1..].to_owned();
+    client.run("CONFIG SET maxmemory-policy noeviction");
+    client.run("CONFIG SET maxmemory 1");
+    let before = client.snapshot();
+    let full = Some((ErrorKind::OutOfMemory, Belief::Refused));
+    assert_eq!(refusal(&sale.reserve_reply(&mut client, &[order("r3", 1, "o3", "u")])), full);
+    // Not even where it would only read: what is asked for cannot be known before.
+    assert_eq!(refusal(&sale.reserve_reply(&mut client, &[order("r1", 1, "o1", "u")])), full);
+    assert_eq!(refusal(&init_reply(&mut client, "q", &PLAIN)), full);
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    // What makes room or says how things stand goes on.
+    assert_eq!(client.command(&["XDEL", &sale.key("outbox"), &entry]), flux_protocol::resp::OwnedFrame::Integer(1));
+    assert_eq!(sale.look(&mut client, true).state(), ("open", ""));
+    assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]).len(), 1);
+    assert_eq!(sale.settle(&mut client, &[second]), "1");
+    assert_eq!(sale.status(&mut client, "o2"), "A");
+    assert_eq!(sale.close(&mut client)[0], "OK");
+    client.run("CONFIG SET maxmemory 0");
+    assert_eq!(sale.codes(&mut client, &[order("r3", 1, "o3", "u")]), ["M", "C"]);
+}
+
+#[test]
+fn a_replica_refuses_and_there_and_back_suspends() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+    // Nobody answers there, so the data stays as it is.
+    client.run("REPLICAOF 127.0.0.1 1");
+    let refused = refusal(&sale.reserve_reply(&mut client, &[order("r2", 1, "o2", "u")]));
+    assert_eq!(refused, Some((ErrorKind::ReadOnly, Belief::Refused)));
+    let looked = client.call(|scripts| &scripts.look, &keys("p"), &["1".to_owned()]);
+    assert_eq!(refusal(&looked), Some((ErrorKind::ReadOnly, Belief::Refused)));
+    client.run("REPLICAOF NO ONE");
+    assert_eq!(sale.stock(&mut client), 9);
+    assert_suspended(&mut client, &sale, "replid", true, "there and back under the same run id");
+    assert_ne!(client.info("replication", "master_replid2"), "0".repeat(40));
+}
+
+#[test]
+fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
+    let (server, other) = (Server::start(), Server::start());
+    let (mut client, mut replica) = (server.connect(), other.connect());
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(sale.look(&mut client, true).0[11], "0");
+    let bound = client.info("replication", "master_replid");
+    replica.command(&["REPLICAOF", "127.0.0.1", &server.port.to_string()]);
+    while client.info("replication", "connected_slaves") == "0" {
+        std::thread::yield_now();
+    }
+    assert_ne!(client.info("replication", "master_replid"), bound, "Redis takes a new id for its first replica");
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Sreplid"]);
+    let stale = sale.look(&mut client, false);
+    assert_eq!(stale.state(), ("suspended", "replid"), "an edge that had not looked just before changes nothing");
+    assert_eq!(stale.0[11], "1", "but notes the replica");
+    let fresh = sale.look(&mut client, true);
+    assert_eq!((fresh.state(), fresh.0[11].as_str()), (("open", ""), "1"));
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+    // Another process under the same data does not pass for harmless.
+    client.command(&["HSET", &sale.key("sale"), "replid", &bound, "run_id", &"0".repeat(40)]);
+    assert_eq!(sale.look(&mut client, true).state(), ("suspended", "replid"));
+    while replica.info("replication", "master_link_status") != "up" {
+        std::thread::yield_now();
+    }
+    let at_replica = sale.reserve_reply(&mut replica, &[order("r2", 1, "o2", "u")]);
+    assert_eq!(refusal(&at_replica), Some((ErrorKind::ReadOnly, Belief::Refused)));
+    let keys = [crate::sale::record_key("p", "o1"), sale.key("outbox"), sale.key("sale")];
+    let status = replica.call(|scripts| &scripts.status, &keys, &[]);
+    assert_eq!(crate::server::text(status), "S", "a replica is not the one to say what became of an order");
+}

@@ -1,0 +1,605 @@
+//! `POST /order`: what is an order, what is refused, and which member the refusal names.
+
+use std::borrow::Cow;
+
+use flux_protocol::http::order_body::{MEMBERS_MAX, OrderBody, OrderBodyError, parse};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use serde_json::Value;
+
+fn order(product_id: &'static str, user_id: &'static str, quantity: u16) -> Result<OrderBody<'static>, OrderBodyError> {
+    Ok(OrderBody { product_id: Cow::Borrowed(product_id), user_id: Cow::Borrowed(user_id), quantity })
+}
+
+/// An order with one more member.
+fn with(member: &str) -> Vec<u8> {
+    format!(r#"{{"productId":"p","userId":"u",{member}}}"#).into_bytes()
+}
+
+#[test]
+fn orders() {
+    for (body, expected) in [
+        (r#"{"productId":"iphone-15","userId":"user-42","quantity":1}"#, order("iphone-15", "user-42", 1)),
+        (r#"{"userId":"u","productId":"p"}"#, order("p", "u", 1)),
+        (
+            " \t\r\n{ \"quantity\" : 1000 , \"userId\" : \"u\" , \"productId\" : \"a.b_c:d-E9\" } \n",
+            order("a.b_c:d-E9", "u", 1000),
+        ),
+        (
+            r#"{"productId":"p","userId":"u","quantity":7,"note":"é ☃ \ud83d\ude00","x":[{"y":null}],"":0}"#,
+            order("p", "u", 7),
+        ),
+        (r#"{"product\u0049d":"\u0070","userId":"\u0075"}"#, order("p", "u", 1)),
+    ] {
+        assert_eq!(parse(body.as_bytes()), expected, "{body}");
+    }
+    assert!(matches!(parse(br#"{"productId":"p","userId":"u","x":1}"#).unwrap().product_id, Cow::Borrowed("p")));
+    let longest = "i".repeat(64);
+    let body = format!(r#"{{"productId":"{longest}","userId":"{longest}"}}"#);
+    assert_eq!(parse(body.as_bytes()).unwrap().user_id, longest);
+}
+
+#[test]
+fn quantities_are_integer_literals_from_1_to_1000() {
+    for quantity in ["1", "9", "10", "999", "1000", "1 ", "\n1"] {
+        assert!(parse(&with(&format!("\"quantity\":{quantity}"))).is_ok(), "{quantity}");
+    }
+    for quantity in [
+        "0",
+        "-0",
+        "-1",
+        "1001",
+        "10000",
+        "65536",
+        "65537",
+        "4294967297",
+        "18446744073709551617",
+        "1.0",
+        "1e0",
+        "1E0",
+        "1.5",
+        "0.1",
+        "1e3",
+        "1e400",
+        "-1e400",
+        "01",
+        "+1",
+        "0x1",
+        "null",
+        "true",
+        "false",
+        "\"1\"",
+        "[1]",
+        "{}",
+        "[]",
+        "",
+        "NaN",
+        "Infinity",
+        "- 1",
+        "1e",
+        "1.",
+        "\u{661}",
+    ] {
+        let body = with(&format!("\"quantity\":{quantity}"));
+        assert_eq!(parse(&body), Err(OrderBodyError::InvalidQuantity), "{quantity}");
+    }
+    let endless = "9".repeat(3000);
+    assert_eq!(parse(&with(&format!("\"quantity\":{endless}"))), Err(OrderBodyError::InvalidQuantity));
+}
+
+#[test]
+fn identifiers_name_their_member_when_they_are_wrong() {
+    let too_long = format!("\"{}\"", "i".repeat(65));
+    for value in [
+        "\"\"",
+        "\".\"",
+        "\"..\"",
+        "\"a b\"",
+        "\"a/b\"",
+        "\"é\"",
+        "\"a\\u0000\"",
+        "\"\\ud800\"",
+        "\"{a}\"",
+        "1",
+        "null",
+        "true",
+        "[\"a\"]",
+        "{}",
+        &too_long,
+        "\"a\\nb\"",
+        "\"\\\"\"",
+        "'a'",
+        "a",
+    ] {
+        assert_eq!(
+            parse(format!(r#"{{"productId":{value},"userId":"u"}}"#).as_bytes()),
+            Err(OrderBodyError::InvalidProductId),
+            "{value}"
+        );
+        assert_eq!(
+            parse(format!(r#"{{"productId":"p","userId":{value}}}"#).as_bytes()),
+            Err(OrderBodyError::InvalidUserId),
+            "{value}"
+        );
+    }
+    for (body, expected) in [
+        ("{}", OrderBodyError::MissingProductId),
+        (r#"{"userId":"u","quantity":1}"#, OrderBodyError::MissingProductId),
+        (r#"{"productId":"p","quantity":1}"#, OrderBodyError::MissingUserId),
+        (r#"{"productID":"p","userId":"u"}"#, OrderBodyError::MissingProductId),
+    ] {
+        assert_eq!(parse(body.as_bytes()), Err(expected), "{body}");
+    }
+}
+
+#[test]
+fn a_member_given_twice_is_refused_known_or_not() {
+    for member in [
+        r#""productId":"p""#,
+        r#""productId":"q""#,
+        r#""userId":"u""#,
+        r#""quantity":1,"quantity":1"#,
+        r#""product\u0049d":"p""#,
+        r#""x":1,"x":2"#,
+        r#""x":1,"y":2,"\u0078":2"#,
+        r#""":1,"":1"#,
+    ] {
+        assert_eq!(parse(&with(member)), Err(OrderBodyError::Duplicate), "{member}");
+    }
+    assert!(parse(&with(r#""x":{"productId":1},"y":{"x":1}"#)).is_ok());
+}
+
+#[test]
+fn members_are_bounded() {
+    let members = |count: usize| (0..count - 2).map(|index| format!("\"{index}\":0")).collect::<Vec<_>>().join(",");
+    assert!(parse(&with(&members(MEMBERS_MAX))).is_ok());
+    assert_eq!(parse(&with(&members(MEMBERS_MAX + 1))), Err(OrderBodyError::TooManyMembers));
+}
+
+#[test]
+fn what_is_not_an_object_is_refused() {
+    for body in ["[]", "null", "true", "1", "\"a\"", "-0.1e1", r#"[{"productId":"p","userId":"u"}]"#] {
+        assert_eq!(parse(body.as_bytes()), Err(OrderBodyError::NotAnObject), "{body}");
+    }
+    for body in [
+        &b""[..],
+        b" ",
+        b"{",
+        b"}",
+        b"\xef\xbb\xbf{}",
+        b"\xff",
+        b"{}{}",
+        b"{},",
+        b"{} x",
+        b"\0",
+        b"{}\0",
+        b"{\0}",
+        b"\x0c{}",
+    ] {
+        assert!(parse(body).is_err(), "{}", body.escape_ascii());
+    }
+    let order = br#"{"productId":"p","userId":"u"}"#;
+    for (before, after) in [
+        (&b"\xef\xbb\xbf"[..], &b""[..]),
+        (b"", b"x"),
+        (b"", b"{}"),
+        (b"", b","),
+        (b"", b"}"),
+        (b"", b"\0"),
+        (b"", b"//"),
+        (b"\x0b", b""),
+        (b"\xc2\xa0", b""),
+        (b"", b"\x1a"),
+    ] {
+        assert_eq!(parse(&[before, order, after].concat()), Err(OrderBodyError::Malformed));
+    }
+    // UTF-16, as some clients would have it.
+    let utf_16: Vec<u8> = order.iter().flat_map(|&byte| [byte, 0]).collect();
+    assert_eq!(parse(&utf_16), Err(OrderBodyError::Malformed));
+}
+
+#[test]
+fn deep_nesting_costs_no_stack() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let depth = 4000 / (open.len() + close.len());
+        let nested = format!("\"x\":{}0{}", open.repeat(depth), close.repeat(depth));
+        assert!(parse(&with(&nested)).is_ok());
+        assert_eq!(parse(&with(&format!("\"x\":{}", open.repeat(depth)))), Err(OrderBodyError::Malformed));
+    }
+    assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+    assert!(parse("{\"a\":".repeat(100_000).as_bytes()).is_err());
+}
+
+/// The malformed shapes (`n_…`) of Seriot's JSONTestSuite, as the value of a member that is otherwise ignored.
+const MALFORMED: &[&[u8]] = &[
+    b"[1 true]",
+    b"[a\xe5]",
+    b"[\"\": 1]",
+    b"[\"\"],",
+    b"[,1]",
+    b"[1,,2]",
+    b"[\"x\",,]",
+    b"[\"x\"]]",
+    b"[\"\",]",
+    b"[\"x\"",
+    b"[x",
+    b"[3[4]]",
+    b"[\xff]",
+    b"[1:2]",
+    b"[,]",
+    b"[-]",
+    b"[   , \"\"]",
+    b"[\"a\",\n4\n,1,",
+    b"[1,]",
+    b"[1,\n1\n,1",
+    b"[\"\x0ba\"\\f]",
+    b"[*]",
+    b"[\"\"",
+    b"[1,",
+    b"[1,\n1\n,1,",
+    b"[{}",
+    b"[fals]",
+    b"[nul]",
+    b"[tru]",
+    b"123\0",
+    b"[++1234]",
+    b"[+1]",
+    b"[+Inf]",
+    b"[-01]",
+    b"[-1.0.]",
+    b"[-2.]",
+    b"[-NaN]",
+    b"[.-1]",
+    b"[.2e-3]",
+    b"[0.1.2]",
+    b"[0.3e+]",
+    b"[0.3e]",
+    b"[0.e1]",
+    b"[0E+]",
+    b"[0E]",
+    b"[0e+]",
+    b"[0e]",
+    b"[1.0e+]",
+    b"[1.0e-]",
+    b"[1.0e]",
+    b"[1 000.0]",
+    b"[1eE2]",
+    b"[2.e+3]",
+    b"[2.e-3]",
+    b"[2.e3]",
+    b"[9.e+]",
+    b"[Inf]",
+    b"[NaN]",
+    b"[\xef\xbc\x91]",
+    b"[1+2]",
+    b"[0x1]",
+    b"[0x42]",
+    b"[Infinity]",
+    b"[0e+-1]",
+    b"[-123.123foo]",
+    b"[123\xe5]",
+    b"[1e1\xe5]",
+    b"[0\xe5]",
+    b"[-Infinity]",
+    b"[-foo]",
+    b"[- 1]",
+    b"[-012]",
+    b"[-.123]",
+    b"[-1x]",
+    b"[1ea]",
+    b"[1e\xe5]",
+    b"[1.]",
+    b"[.123]",
+    b"[1.2a-3]",
+    b"[1.8011670033376514H-308]",
+    b"[012]",
+    b"[\"x\", truth]",
+    b"{[: \"x\"}",
+    b"{\"x\", null}",
+    b"{\"x\"::\"b\"}",
+    b"{\xf0\x9f\x87\xa8\xf0\x9f\x87\xad}",
+    b"{\"a\":\"a\" 123}",
+    b"{key: 'value'}",
+    b"{\"\xb9\":\"0\",}",
+    b"{\"a\" b}",
+    b"{:\"b\"}",
+    b"{\"a\" \"b\"}",
+    b"{\"a\":",
+    b"{\"a\"",
+    b"{1:1}",
+    b"{9999E9999:1}",
+    b"{null:null,null:null}",
+    b"{\"id\":0,,,,,}",
+    b"{'a':0}",
+    b"{\"id\":0,}",
+    b"{\"a\":\"b\"}/**/",
+    b"{\"a\":\"b\"}/**//",
+    b"{\"a\":\"b\"}//",
+    b"{\"a\":\"b\"}/",
+    b"{\"a\":\"b\",,\"c\":\"d\"}",
+    b"{a: \"b\"}",
+    b"{\"a\":\"a",
+    b"{ \"foo\" : \"bar\", \"a\" }",
+    b"{\"a\":\"b\"}#",
+    b" ",
+    b"[\"\\uD800\\\"]",
+    b"[\"\\uD800\\u\"]",
+    b"[\"\\uD800\\u1\"]",
+    b"[\"\\uD800\\u1x\"]",
+    b"[\xc3\xa9]",
+    b"[\"\\\0\"]",
+    b"[\"\\x00\"]",
+    b"[\"\\\\\\\"]",
+    b"[\"\\\t\"]",
+    b"[\"\\\xf0\x9f\x8c\x80\"]",
+    b"[\"\\\"]",
+    b"[\"\\u00A\"]",
+    b"[\"\\uD834\\uDd\"]",
+    b"[\"\\uD800\\uD800\\x\"]",
+    b"[\"\\u\xe5\"]",
+    b"[\"\\a\"]",
+    b"[\"\\uqqqq\"]",
+    b"[\"\\\xe5\"]",
+    b"[\\u0020\"asd\"]",
+    b"[\\n]",
+    b"\"",
+    b"['single quote']",
+    b"abc",
+    b"[\"\\",
+    b"[\"a\0a\"]",
+    b"[\"new\nline\"]",
+    b"[\"\t\"]",
+    b"[\"\x1f\"]",
+    b"\"\\UA66D\"",
+    b"\"\"x",
+    b"\xe2\x81\xa0",
+    b"\xef\xbb\xbf",
+    b"<.>",
+    b"[<null>]",
+    b"[1]x",
+    b"[1]]",
+    b"[\"asd]",
+    b"a\xc3\xa5",
+    b"[True]",
+    b"1]",
+    b"{\"x\": true,",
+    b"[][]",
+    b"]",
+    b"\xef\xbb{}",
+    b"\xe5",
+    b"[",
+    b"",
+    b"[\0]",
+    b"2@",
+    b"{}}",
+    b"{\"\":",
+    b"{\"a\":/*comment*/\"b\"}",
+    b"{\"a\": true} \"x\"",
+    b"['",
+    b"[,",
+    b"[{",
+    b"[\"a",
+    b"[\"a\"",
+    b"{",
+    b"{]",
+    b"{,",
+    b"{[",
+    b"{\"a",
+    b"{'a'",
+    b"[\"\\{[\"\\{[\"\\{[\"\\{",
+    b"*",
+    b"{\"a\":\"b\"}#{}",
+    b"[\\u000A\"\"]",
+    b"[1",
+    b"[ false, nul",
+    b"[ true, fals",
+    b"[ false, tru",
+    b"{\"asd\":\"asd\"",
+    b"\xc3\xa5",
+    b"[\xe2\x81\xa0]",
+    b"[\x0c]",
+    b"\"\xff\"",
+    b"\"\xc0\xaf\"",
+    b"\"\xed\xa0\x80\"",
+    b"\"\xf4\xbf\xbf\xbf\"",
+    b"\"\xe0\xff\"",
+    b"\"\x81\"",
+    b"\"\xfc\x83\xbf\xbf\xbf\xbf\"",
+];
+
+/// Its well-formed shapes (`y_…`).
+const WELL_FORMED: &[&str] = &[
+    "[[]   ]",
+    "[\"\"]",
+    "[]",
+    "[\"a\"]",
+    "[false]",
+    "[null, 1, \"1\", {}]",
+    "[null]",
+    "[1\n]",
+    " [1]",
+    "[1,null,null,null,2]",
+    "[2] ",
+    "[123e65]",
+    "[0e+1]",
+    "[0e1]",
+    "[ 4]",
+    "[-0.000000000000000000000000000000000000000000000000000000000000000000000000000001]",
+    "[20e1]",
+    "[-0]",
+    "[-123]",
+    "[-1]",
+    "[1E22]",
+    "[1E-2]",
+    "[1E+2]",
+    "[123e45]",
+    "[123.456e78]",
+    "[1e-2]",
+    "[1e+2]",
+    "[123]",
+    "[123.456789]",
+    "{\"asd\":\"sdf\", \"dfg\":\"fgh\"}",
+    "{\"asd\":\"sdf\"}",
+    "{\"a\":\"b\",\"a\":\"c\"}",
+    "{}",
+    "{\"\":0}",
+    "{\"foo\\u0000bar\": 42}",
+    "{ \"min\": -1.0e+28, \"max\": 1.0e+28 }",
+    "{\"a\":[]}",
+    "{\n\"a\": \"b\"\n}",
+    "[\"\\u0060\\u012a\\u12AB\"]",
+    "[\"\\uD801\\udc37\"]",
+    "[\"\\ud83d\\ude39\\ud83d\\udc8d\"]",
+    "[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"]",
+    "[\"\\\\u0000\"]",
+    "[\"\\\"\"]",
+    "[\"a/*b*/c/*d//e\"]",
+    "[\"\\\\a\"]",
+    "[\"\\\\n\"]",
+    "[\"\\u0012\"]",
+    "[\"\\uFFFF\"]",
+    "[ \"asd\"]",
+    "[\"\u{10ffff}\"]",
+    "[\"\\u0000\"]",
+    "[\"\\u002c\"]",
+    "[\"π\"]",
+    "[\"\u{1bfff}\"]",
+    "\" \"",
+    "[\"\\uDBFF\\uDFFE\"]",
+    "[\"\u{2028}\"]",
+    "[\"\u{7f}\"]",
+    "false",
+    "42",
+    "-0.1",
+    "null",
+    "\"asd\"",
+    "true",
+    "\"\"",
+    "[true]",
+];
+
+#[test]
+fn json_is_refused_where_it_is_malformed_and_only_there() {
+    let embed = |value: &[u8]| [br#"{"productId":"p","userId":"u","x":"#, value, b"}"].concat();
+    for value in MALFORMED {
+        assert_eq!(parse(&embed(value)), Err(OrderBodyError::Malformed), "{}", value.escape_ascii());
+        assert!(parse(value).is_err(), "{}", value.escape_ascii());
+    }
+    for value in WELL_FORMED {
+        assert_eq!(parse(&embed(value.as_bytes())), order("p", "u", 1), "{value}");
+    }
+}
+
+#[test]
+fn an_order_that_ends_early_is_refused() {
+    let body = r#"{"productId":"p","userId":"u","quantity":1,"x":["\u00e9",{"y":-1.5e3}]}"#;
+    assert!(parse(body.as_bytes()).is_ok());
+    for end in 0..body.len() {
+        assert!(parse(&body.as_bytes()[..end]).is_err(), "{}", &body[..end]);
+    }
+}
+
+/// The rules once more, the slow way: over a whole tree of values, members in order.
+fn oracle(body: &[u8]) -> Option<(String, String, u16)> {
+    struct Members(Vec<(String, Value)>);
+    impl<'de> serde::Deserialize<'de> for Members {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Members;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                    let mut members = vec![];
+                    while let Some(member) = map.next_entry()? {
+                        members.push(member);
+                    }
+                    Ok(Members(members))
+                }
+            }
+            deserializer.deserialize_map(Visitor)
+        }
+    }
+    let Members(members) = serde_json::from_slice(body).ok()?;
+    let mut names: Vec<_> = members.iter().map(|(name, _)| name).collect();
+    names.sort();
+    names.dedup();
+    if names.len() != members.len() {
+        return None;
+    }
+    let get = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let identifier = |name: &str| {
+        let text = get(name)?.as_str()?;
+        let allowed = |character: char| character.is_ascii_alphanumeric() || "._:-".contains(character);
+        let is_valid = (1..=64).contains(&text.len()) && text.chars().all(allowed) && text != "." && text != "..";
+        is_valid.then(|| text.to_owned())
+    };
+    let quantity = match get("quantity") {
+        None => 1,
+        Some(value) => value.as_u64().filter(|number| (1..=1000).contains(number))? as u16,
+    };
+    Some((identifier("productId")?, identifier("userId")?, quantity))
+}
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        " ",
+        "\n",
+        "\\",
+        "\"productId\"",
+        "\"userId\"",
+        "\"quantity\"",
+        "\"x\"",
+        "\"p\"",
+        "\"u-1\"",
+        "\"\\u0070\"",
+        "\"é\"",
+        "\"..\"",
+        "0",
+        "1",
+        "5",
+        "1000",
+        "1001",
+        "-1",
+        "0.5",
+        "null",
+        "true",
+        "false",
+        "\"productId\":\"p\"",
+        "\"userId\":\"u\"",
+        "\"quantity\":2",
+        "\"x\":[1,{}]",
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 20_000, failure_persistence: None, rng_seed: RngSeed::Fixed(8259), ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn orders_are_read_as_the_rules_say(
+        members in prop::collection::vec(piece(), 0..6),
+        spoil in prop::option::weighted(0.5, (piece(), any::<prop::sample::Index>())),
+    ) {
+        let mut body = format!("{{\"userId\":\"u\",\"productId\":\"p\",{}}}", members.join(","));
+        if members.is_empty() {
+            body = r#"{"userId":"u","productId":"p","quantity":12}"#.to_owned();
+        }
+        if let Some((piece, at)) = spoil {
+            let at = (0..=at.index(body.len() + 1)).rev().find(|&at| body.is_char_boundary(at)).unwrap();
+            body.insert_str(at, piece);
+        }
+        let read = parse(body.as_bytes()).ok();
+        let read = read.map(|order| (order.product_id.into_owned(), order.user_id.into_owned(), order.quantity));
+        prop_assert_eq!(read, oracle(body.as_bytes()), "{}", body);
+    }
+}
