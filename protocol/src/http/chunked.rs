@@ -116,7 +116,7 @@ impl Decoder {
     /// The next line without its CRLF, once it is all here; longer than `most` it is a `fault`.
     fn line(&mut self, buffer: &[u8], most: usize, fault: Fault) -> Result<Option<Range<usize>>, Fault> {
         let start = self.next;
-        self.looked_at = self.looked_at.max(start);
+        debug_assert!(start <= self.looked_at, "every line begins where the last one, or the data, ended");
         let end = buffer.len().min(start + most);
         let Some(offset) = memchr(b'\n', &buffer[self.looked_at..end]) else {
             self.looked_at = end;
