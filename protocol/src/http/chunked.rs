@@ -12,16 +12,6 @@ use super::framing::is_token_byte;
 use super::limits::{CHUNK_LINE_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, FIELDS_MAX, Limits};
 use super::refusal::Fault;
 
-pub(super) const TOO_LARGE: Fault = Fault::new(413, "Content Too Large");
-const FRAMING_TOO_LARGE: Fault = Fault::new(413, "Too much chunk framing");
-const LINE_TOO_LONG: Fault = Fault::new(400, "Chunk size line too long");
-const BARE_LF: Fault = Fault::new(400, "Chunk line not ended by CRLF");
-const SIZE: Fault = Fault::new(400, "Malformed chunk size");
-const EXTENSION: Fault = Fault::new(400, "Malformed chunk extension");
-const DATA_END: Fault = Fault::new(400, "No CRLF after chunk data");
-const TRAILERS: Fault = Fault::new(400, "Malformed trailer section");
-const TRAILERS_TOO_LARGE: Fault = Fault::new(431, "Trailer section too large");
-
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Size,
@@ -73,14 +63,14 @@ impl Decoder {
                 Phase::Size => {
                     let budget = limits.chunk_framing_bytes_max - self.framing;
                     let (most, fault) = if budget < CHUNK_LINE_BYTES_MAX {
-                        (budget, FRAMING_TOO_LARGE)
+                        (budget, Fault::ChunkFramingTooLarge)
                     } else {
-                        (CHUNK_LINE_BYTES_MAX, LINE_TOO_LONG)
+                        (CHUNK_LINE_BYTES_MAX, Fault::ChunkLineTooLong)
                     };
                     let Some(line) = self.line(buffer, most, fault)? else { return Ok(false) };
                     let size = chunk_size(&buffer[line])?;
                     if size > limits.body_bytes_max - (self.body.1 - self.body.0) {
-                        return Err(TOO_LARGE);
+                        return Err(Fault::ContentTooLarge);
                     }
                     self.phase = if size == 0 { Phase::Trailers(self.next) } else { Phase::Data(size) };
                 }
@@ -99,16 +89,16 @@ impl Decoder {
                     [b'\r', b'\n', ..] => {
                         self.take_framing(2);
                         if self.framing > limits.chunk_framing_bytes_max {
-                            return Err(FRAMING_TOO_LARGE);
+                            return Err(Fault::ChunkFramingTooLarge);
                         }
                         self.phase = Phase::Size;
                     }
                     [] | [b'\r'] => return Ok(false),
-                    _ => return Err(DATA_END),
+                    _ => return Err(Fault::ChunkDataEnd),
                 },
                 Phase::Trailers(start) => {
                     let budget = limits.chunk_framing_bytes_max - self.framing;
-                    let Some(line) = self.line(buffer, budget, TRAILERS_TOO_LARGE)? else { return Ok(false) };
+                    let Some(line) = self.line(buffer, budget, Fault::TrailersTooLarge)? else { return Ok(false) };
                     if line.is_empty() {
                         return check_trailers(&buffer[start..self.next], limits).map(|()| true);
                     }
@@ -126,7 +116,7 @@ impl Decoder {
     /// The next line without its CRLF, once it is all here; longer than `most` it is a `fault`.
     fn line(&mut self, buffer: &[u8], most: usize, fault: Fault) -> Result<Option<Range<usize>>, Fault> {
         let start = self.next;
-        self.looked_at = self.looked_at.max(start);
+        debug_assert!(start <= self.looked_at, "every line begins where the last one, or the data, ended");
         let end = buffer.len().min(start + most);
         let Some(offset) = memchr(b'\n', &buffer[self.looked_at..end]) else {
             self.looked_at = end;
@@ -134,7 +124,7 @@ impl Decoder {
         };
         let lf = self.looked_at + offset;
         if lf == start || buffer[lf - 1] != b'\r' {
-            return Err(BARE_LF);
+            return Err(Fault::ChunkLineEnd);
         }
         self.take_framing(lf + 1 - start);
         Ok(Some(start..lf - 1))
@@ -145,14 +135,14 @@ impl Decoder {
 fn chunk_size(line: &[u8]) -> Result<usize, Fault> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     if !(1..=CHUNK_SIZE_DIGITS_MAX).contains(&digits) {
-        return Err(SIZE);
+        return Err(Fault::ChunkSize);
     }
     let (digits, extensions) = line.split_at(digits);
     if !matches!(extensions, [] | [b';' | b' ' | b'\t', ..]) {
-        return Err(SIZE);
+        return Err(Fault::ChunkSize);
     }
     if !are_extensions(extensions) {
-        return Err(EXTENSION);
+        return Err(Fault::ChunkExtension);
     }
     let value = |digit: &u8| match digit {
         b'0'..=b'9' => digit - b'0',
@@ -206,7 +196,7 @@ fn check_trailers(section: &[u8], limits: &Limits) -> Result<(), Fault> {
     let mut headers = [httparse::EMPTY_HEADER; FIELDS_MAX];
     match httparse::parse_headers(section, &mut headers[..limits.fields_max]) {
         Ok(Status::Complete((bytes, _))) if bytes == section.len() => Ok(()),
-        Err(Error::TooManyHeaders) => Err(TRAILERS_TOO_LARGE),
-        Ok(_) | Err(_) => Err(TRAILERS),
+        Err(Error::TooManyHeaders) => Err(Fault::TrailersTooLarge),
+        Ok(_) | Err(_) => Err(Fault::Trailers),
     }
 }

@@ -116,8 +116,8 @@ impl Control {
         }
         match self.content_length {
             ContentLength::Absent => Ok(Framing::Length(0)),
-            ContentLength::Malformed => Err(Fault::new(400, "Malformed content-length")),
-            ContentLength::Bytes(bytes) if bytes > body_bytes_max as u64 => Err(super::chunked::TOO_LARGE),
+            ContentLength::Malformed => Err(Fault::ContentLength),
+            ContentLength::Bytes(bytes) if bytes > body_bytes_max as u64 => Err(Fault::ContentTooLarge),
             ContentLength::Bytes(bytes) => Ok(Framing::Length(bytes as u32)),
         }
     }
@@ -126,16 +126,16 @@ impl Control {
 impl Codings {
     fn framing(&self, version_minor: u8, content_length: &ContentLength) -> Result<Framing, Fault> {
         if !matches!(content_length, ContentLength::Absent) {
-            return Err(Fault::new(400, "Both content-length and transfer-encoding"));
+            return Err(Fault::LengthAndCoding);
         }
         if version_minor == 0 {
-            return Err(Fault::new(400, "No transfer-encoding in HTTP/1.0"));
+            return Err(Fault::CodingInOldVersion);
         }
         if self.is_malformed || !self.chunked_is_last || self.chunked_count != 1 {
-            return Err(Fault::new(400, "Malformed transfer-encoding"));
+            return Err(Fault::TransferEncoding);
         }
         if self.count != 1 {
-            return Err(Fault::new(501, "Unsupported transfer-encoding"));
+            return Err(Fault::UnknownCoding);
         }
         Ok(Framing::Chunked)
     }

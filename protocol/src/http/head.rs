@@ -17,14 +17,6 @@ use super::limits::{BLANK_LINES_MAX, FIELDS_MAX, Limits, REQUEST_LINE_REST_BYTES
 use super::refusal::Fault;
 use super::target::{Target, is_host};
 
-const BARE_LF: Fault = Fault::new(400, "Line not ended by CRLF");
-const BLANK_LINES: Fault = Fault::new(400, "Empty lines before the request line");
-const REQUEST_LINE: Fault = Fault::new(400, "Malformed request line");
-const METHOD: Fault = Fault::new(501, "Unknown method");
-const TARGET_TOO_LONG: Fault = Fault::new(414, "Request target too long");
-const FIELDS_TOO_LARGE: Fault = Fault::new(431, "Header fields too large");
-const TOO_MANY_FIELDS: Fault = Fault::new(431, "Too many header fields");
-
 /// A parsed head, as offsets into the connection's buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
@@ -96,7 +88,7 @@ impl Scan {
                 break;
             }
             if lf == self.line || buffer[lf - 1] != b'\r' {
-                return Err(BARE_LF);
+                return Err(Fault::LineEnd);
             }
             let is_empty = lf - self.line == 1;
             if is_empty && self.request_line_seen {
@@ -105,7 +97,7 @@ impl Scan {
                 self.blank_lines += 1;
                 self.start = lf + 1;
                 if self.blank_lines > BLANK_LINES_MAX {
-                    return Err(BLANK_LINES);
+                    return Err(Fault::EmptyLines);
                 }
             } else if awaits_request_line {
                 check_request_line(&mut buffer[self.line..=lf])?;
@@ -117,10 +109,10 @@ impl Scan {
         self.looked_at = window;
         if !self.request_line_seen && window - self.start > request_line_bytes_max {
             let line = &buffer[self.start..self.start + request_line_bytes_max];
-            return Err(if line.contains(&b' ') { TARGET_TOO_LONG } else { METHOD });
+            return Err(if line.contains(&b' ') { Fault::TargetTooLong } else { Fault::UnknownMethod });
         }
         if window == limits.head_bytes_max {
-            return Err(FIELDS_TOO_LARGE);
+            return Err(Fault::FieldsTooLarge);
         }
         Ok(None)
     }
@@ -134,7 +126,7 @@ fn request_line_bytes_max(limits: &Limits) -> usize {
 /// A request begins with a method or an empty line. A TLS hello sent to the wrong port, say, does not: it has no line
 /// end to wait for either.
 fn check_first_byte(byte: u8) -> Result<(), Fault> {
-    if is_token_byte(byte) || matches!(byte, b'\r' | b'\n') { Ok(()) } else { Err(REQUEST_LINE) }
+    if is_token_byte(byte) || matches!(byte, b'\r' | b'\n') { Ok(()) } else { Err(Fault::RequestLine) }
 }
 
 /// Judges a request line, its CRLF included, before the fields have come: a client of HTTP/0.9 or of another protocol
@@ -144,20 +136,18 @@ fn check_request_line(line: &mut [u8]) -> Result<(), Fault> {
     match httparse::Request::new(&mut []).parse(line) {
         Ok(_) => return Ok(()),
         Err(Error::Version) => {}
-        Err(_) => return Err(REQUEST_LINE),
+        Err(_) => return Err(Fault::RequestLine),
     }
     let spaces = memchr_iter(b' ', line).count();
     let version = memrchr(b' ', line).map_or(0, |space| space + 1);
     match &mut line[version..] {
-        _ if spaces != 2 => Err(REQUEST_LINE),
+        _ if spaces != 2 => Err(Fault::RequestLine),
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b'\r', b'\n'] => {
             *minor = b'1';
             check_request_line(line)
         }
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r', b'\n'] => {
-            Err(Fault::new(505, "Unsupported HTTP version"))
-        }
-        _ => Err(REQUEST_LINE),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r', b'\n'] => Err(Fault::Version),
+        _ => Err(Fault::RequestLine),
     }
 }
 
@@ -187,25 +177,25 @@ fn parse(buffer: &[u8], start: usize, limits: &Limits) -> Result<Head, Fault> {
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(&buffer[start..], &mut space[..limits.fields_max]) {
         Ok(Status::Complete(bytes)) if start + bytes == buffer.len() => judge(&request, buffer, buffer.len(), limits),
-        Ok(_) => Err(Fault::new(400, "Malformed head")),
-        Err(Error::HeaderName) => Err(Fault::new(400, "Malformed header field name")),
-        Err(Error::HeaderValue) => Err(Fault::new(400, "Malformed header field value")),
-        Err(Error::TooManyHeaders) => Err(TOO_MANY_FIELDS),
-        Err(Error::NewLine | Error::Status | Error::Token | Error::Version) => Err(REQUEST_LINE),
+        Ok(_) => Err(Fault::Head),
+        Err(Error::HeaderName) => Err(Fault::FieldName),
+        Err(Error::HeaderValue) => Err(Fault::FieldValue),
+        Err(Error::TooManyHeaders) => Err(Fault::TooManyFields),
+        Err(Error::NewLine | Error::Status | Error::Token | Error::Version) => Err(Fault::RequestLine),
     }
 }
 
 /// What a well-formed head means. Framing first: what is wrong there ends the connection, all else is only refused.
 fn judge(request: &httparse::Request<'_, '_>, buffer: &[u8], bytes: usize, limits: &Limits) -> Result<Head, Fault> {
     let (Some(name), Some(target), Some(version_minor)) = (request.method, request.path, request.version) else {
-        return Err(REQUEST_LINE);
+        return Err(Fault::RequestLine);
     };
     let (mut fields, control, repeated) = FieldSpans::collect(request.headers, buffer);
     let framing = control.framing(version_minor, limits.body_bytes_max)?;
     let method = match name {
-        "POST" if !control.announces_content() => return Err(Fault::new(411, "Length Required")),
+        "POST" if !control.announces_content() => return Err(Fault::LengthRequired),
         // Its client takes whatever follows for a tunnel.
-        "CONNECT" => return Err(Fault::new(501, "No tunnels here")),
+        "CONNECT" => return Err(Fault::Tunnel),
         "POST" => Some(Method::Post),
         "GET" => Some(Method::Get),
         "HEAD" => Some(Method::Head),
@@ -216,12 +206,12 @@ fn judge(request: &httparse::Request<'_, '_>, buffer: &[u8], bytes: usize, limit
     let at = target.as_ptr() as usize - buffer.as_ptr() as usize;
     let target = Target::parse(target.as_bytes(), at, method.unwrap_or(Method::Other));
     let host_fault = match fields.host.get(buffer) {
-        None if version_minor > 0 => Some(Fault::new(400, "Missing host")),
-        Some(host) if !is_host(host) => Some(Fault::new(400, "Malformed host")),
+        None if version_minor > 0 => Some(Fault::MissingHost),
+        Some(host) if !is_host(host) => Some(Fault::Host),
         _ => None,
     };
-    let method_fault = if method.is_none() { Some(METHOD) } else { None };
-    let expect_fault = control.expects_other(version_minor).then_some(Fault::new(417, "Expectation Failed"));
+    let method_fault = if method.is_none() { Some(Fault::UnknownMethod) } else { None };
+    let expect_fault = control.expects_other(version_minor).then_some(Fault::Expectation);
     let fault = target.err().or(host_fault).or(repeated).or(method_fault).or(expect_fault);
     let nothing = Target { path: Span::ABSENT, query: Span::ABSENT, authority: Span::ABSENT };
     let target = target.unwrap_or(nothing);

@@ -15,6 +15,7 @@ mod fields;
 mod framing;
 mod head;
 mod limits;
+pub mod media;
 pub mod order_body;
 mod reader;
 mod refusal;

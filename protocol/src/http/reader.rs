@@ -144,7 +144,7 @@ impl Reader {
     }
 
     fn refuse<'b>(&mut self, fault: Fault, head_only: bool) -> Read<'b> {
-        let refusal = Refusal { head_only, ..Refusal::closing(fault.status, fault.error) };
+        let refusal = Refusal { head_only, ..fault.refusal() };
         self.state = State::Refused(refusal);
         Read::Refused(refusal)
     }
@@ -152,14 +152,13 @@ impl Reader {
 
 /// The request of a message that is all there.
 fn complete<'b>(head: &Head, buffer: &'b [u8], body: std::ops::Range<usize>, consumed: usize) -> Read<'b> {
-    if let Some(Fault { status, error }) = head.fault {
+    if let Some(fault) = head.fault {
         return Read::Refused(Refusal {
-            status,
-            error,
             close: !head.keep_alive,
             consumed,
             head_only: head.method == Method::Head,
             version_minor: head.version_minor,
+            ..fault.refusal()
         });
     }
     let text = |bytes: &'b [u8]| std::str::from_utf8(bytes).expect("a target is visible ASCII");

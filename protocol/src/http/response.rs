@@ -1,6 +1,6 @@
 //! Responses, appended to a caller's buffer: nothing is allocated beyond it, nothing is sent.
 //!
-//! [`write`] is for any answer, [`Template`] for those that are sent often and hardly differ: all but the date, the
+//! [`write()`] is for any answer, [`Template`] for those that are sent often and hardly differ: all but the date, the
 //! connection and one gap in the body is laid down once. Field values come from our own code and from validated
 //! identifiers, never from a request as it is.
 
@@ -101,7 +101,7 @@ pub fn write(
     write_parts(out, status, date, fields, &[body], connection.into(), head_only);
 }
 
-/// As [`write`], with the body in several parts.
+/// As [`write()`], with the body in several parts.
 pub fn write_parts(
     out: &mut Vec<u8>,
     status: u16,

@@ -7,9 +7,6 @@ use super::Method;
 use super::fields::Span;
 use super::refusal::Fault;
 
-const MALFORMED: Fault = Fault::new(400, "Malformed request target");
-const PERCENT: Fault = Fault::new(400, "Percent sign in path");
-
 /// May stand in a path: `pchar` without `pct-encoded`, and `/` (RFC 3986 section 3.3).
 const IN_PATH: u8 = 1;
 /// May stand in a query: visible ASCII but `#`. Browsers send more than RFC 3986 allows there.
@@ -67,11 +64,11 @@ fn absolute_form(target: &[u8], at: usize) -> Result<Target, Fault> {
     let scheme = ["http://", "https://"]
         .into_iter()
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())));
-    let start = scheme.ok_or(MALFORMED)?.len();
+    let start = scheme.ok_or(Fault::Target)?.len();
     let authority = &target[start..];
     let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(authority.len());
     if end == 0 || !is_host(&authority[..end]) {
-        return Err(MALFORMED);
+        return Err(Fault::Target);
     }
     let span = Span::new(at + start, at + start + end);
     path_and_query(&authority[end..], at + start + end, span)
@@ -85,8 +82,8 @@ fn path_and_query(rest: &[u8], at: usize, authority: Span) -> Result<Target, Fau
         [b'?', query @ ..] if query.iter().all(|&byte| is_in(byte, IN_QUERY)) => {
             Span::new(at + end + 1, at + rest.len())
         }
-        [b'%', ..] => return Err(PERCENT),
-        _ => return Err(MALFORMED),
+        [b'%', ..] => return Err(Fault::PercentInPath),
+        _ => return Err(Fault::Target),
     };
     Ok(Target { path, query, authority })
 }
@@ -94,36 +91,32 @@ fn path_and_query(rest: &[u8], at: usize, authority: Span) -> Result<Target, Fau
 /// Whether `value` is a `host` field's value: empty, or a name or address with an optional port (RFC 9110 section 7.2,
 /// RFC 3986 section 3.2.2). User information is none of it.
 pub(super) fn is_host(value: &[u8]) -> bool {
-    let (name, port) = match value {
+    let port = match value {
         [] => return true,
-        [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
-            Some(end) => (&rest[..end], &rest[end + 1..]),
-            None => return false,
-        },
-        _ => value.split_at(value.iter().position(|&byte| byte == b':').unwrap_or(value.len())),
+        [b'[', address @ ..] => after_address(address),
+        _ => after_name(value),
     };
-    let is_address = value[0] == b'[';
-    let name_is_valid = if is_address {
-        name.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-    } else {
-        is_registered_name(name)
-    };
-    let port_is_valid = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    !name.is_empty() && name_is_valid && port_is_valid
+    match port {
+        Some([]) => true,
+        Some([b':', digits @ ..]) => digits.iter().all(u8::is_ascii_digit),
+        Some(_) | None => false,
+    }
 }
 
-fn is_registered_name(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let [byte, after @ ..] = rest {
-        rest = match (byte, after) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
-            _ if is_in(*byte, IN_NAME) => after,
-            _ => return false,
-        };
+/// What follows an IP literal whose bracket has been read; `None` where it is none.
+fn after_address(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes.iter().take_while(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')).count();
+    if length == 0 { None } else { bytes[length..].strip_prefix(b"]") }
+}
+
+/// What follows a registered name of at least one character.
+fn after_name(bytes: &[u8]) -> Option<&[u8]> {
+    let mut length = 0;
+    loop {
+        length += bytes[length..].iter().take_while(|&&byte| is_in(byte, IN_NAME)).count();
+        match &bytes[length..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => length += 3,
+            rest => return if length == 0 { None } else { Some(rest) },
+        }
     }
-    true
 }

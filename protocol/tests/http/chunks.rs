@@ -70,6 +70,9 @@ fn chunk_sizes_that_others_read_otherwise_are_refused() {
     ] {
         closes(400, &chunked(&format!("{size}\r\nabc\r\n0\r\n\r\n")));
     }
+    // An empty size is not the last chunk.
+    closes(400, &chunked("\r\n\r\n"));
+    closes(400, &chunked(";a\r\n\r\n"));
     for size in ["1001", "ffff", "7fffffff", "80000000", "ffffffff"] {
         closes(413, &chunked(&format!("{size}\r\nabc\r\n0\r\n\r\n")));
     }
@@ -159,6 +162,11 @@ fn content_and_framing_are_bounded_however_small_the_chunks() {
     assert_eq!(request(&chunked(&("1\r\nx\r\n".repeat(fits) + "0\r\n\r\n"))).body.len(), fits);
     closes(413, &chunked(&("1\r\nx\r\n".repeat(fits + 1) + "0\r\n\r\n")));
     closes(413, &chunked(&"1\r\nx\r\n".repeat(4096)));
+    // Wherever in a chunk the framing comes to its bound.
+    for padding in 1..20 {
+        let start = "1\r\nx\r\n".repeat(fits - 4) + &format!("1;{}\r\nx\r\n", "a".repeat(padding));
+        closes(413, &chunked(&(start + &"1\r\nx\r\n".repeat(4) + "0\r\n\r\n")));
+    }
 }
 
 #[test]

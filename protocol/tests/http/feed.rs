@@ -50,7 +50,7 @@ impl Connection {
                     return;
                 }
                 Read::Refused(refusal) => {
-                    assert_eq!(refusal.close, refusal.consumed == 0 || refusal.close);
+                    assert!(refusal.close || refusal.consumed > 0, "the same message would be refused for ever");
                     (Outcome::Refused(refusal), refusal.consumed, !refusal.close)
                 }
                 Read::Request(request, consumed) => {

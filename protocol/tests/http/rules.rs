@@ -1,8 +1,8 @@
-//! One table a rule: what is read, what is refused with which status, and what becomes of the connection.
+//! Request line and fields, one table a rule: what is read, and what is refused with which status.
 
-use flux_protocol::http::{Connection, Limits, Method, Read, Reader, Stage};
+use flux_protocol::http::{Limits, Method, Read, Reader};
 
-use crate::feed::{NEXT, Outcome, closes, refusal, refused_and_goes_on, request, whole};
+use crate::feed::{closes, refusal, refused_and_goes_on, request};
 
 #[test]
 fn an_order_is_read() {
@@ -92,6 +92,14 @@ fn methods() {
         "(GET) /",
     ] {
         closes(400, format!("{line}\r\n").as_bytes());
+    }
+}
+
+#[test]
+fn another_protocol_is_refused_by_its_first_byte() {
+    for byte in [0x16, 0x80, 0x00, b' ', b'{', b':', b'/', 0xef] {
+        assert_eq!(refusal(&[byte]).status, 400);
+        assert_eq!(refusal(&[b'\r', b'\n', byte]).status, 400);
     }
 }
 
@@ -190,6 +198,7 @@ fn request_targets() {
     ] {
         refused_and_goes_on(400, format!("GET {target} HTTP/1.1\r\nHost: shop\r\n\r\n").as_bytes());
     }
+    assert_eq!(refusal(b"GET /%41 HTTP/1.1\r\nHost: a\r\n\r\n").error, "Percent sign in path");
     // Not UTF-8, or control characters: not even a request line.
     for target in [&b"/\xff"[..], b"/\x80a", b"/a\x7f", b"/\x00", b"/\x1f", b"/\t", b"/a b", b"", b"/\r"] {
         closes(400, &[b"GET ", target, b" HTTP/1.1\r\nHost: shop\r\n\r\n"].concat());
@@ -275,230 +284,4 @@ fn idempotency_keys() {
     ] {
         assert_eq!(key(fields), expected, "{fields:?}");
     }
-}
-
-#[test]
-fn keep_alive() {
-    for (version, connection, expected) in [
-        (1, "", true),
-        (1, "Connection: close\r\n", false),
-        (1, "Connection: CLOSE\r\n", false),
-        (1, "Connection: keep-alive\r\n", true),
-        (1, "Connection: keep-alive, close\r\n", false),
-        (1, "Connection: upgrade ,\tclose\r\n", false),
-        (1, "Connection: a\r\nConnection: close\r\n", false),
-        (1, "Connection: closed, \"close\"\r\n", true),
-        (1, "Connection:\r\n", true),
-        (0, "", false),
-        (0, "Connection: keep-alive\r\n", true),
-        (0, "Connection: Keep-Alive, x\r\n", true),
-        (0, "Connection: keep-alive, close\r\n", false),
-        (0, "Connection: close\r\nConnection: keep-alive\r\n", false),
-        (0, "Connection: upgrade\r\n", false),
-    ] {
-        let got = request(format!("GET / HTTP/1.{version}\r\nHost: a\r\n{connection}\r\n").as_bytes());
-        assert_eq!(got.keep_alive, expected, "HTTP/1.{version} {connection:?}");
-    }
-    // A refusal follows the client's wish too.
-    assert!(refusal(b"GET /%41 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").close);
-    assert!(refusal(b"GET /%41 HTTP/1.0\r\n\r\n").close);
-    assert_eq!(refusal(b"GET /%41 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").connection(), Connection::KeepAliveOld);
-}
-
-#[test]
-fn content_length() {
-    let post = |length: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:{length}\r\n\r\n");
-    for (length, body) in [(" 0", ""), ("3", "abc"), (" 003 \t", "abc"), (" 00000000000000000000000000000003", "abc")] {
-        assert_eq!(request((post(length) + body).as_bytes()).body, body.as_bytes(), "{length}");
-    }
-    for length in [
-        "", " ", " +3", " -3", " 3,3", " 3, 3", " 3 3", " 0x3", " 3.0", " 3e0", " three", " \"3\"", " ,3", " 3;",
-        " \u{663}",
-    ] {
-        closes(400, (post(length) + "abc").as_bytes());
-    }
-    for length in [
-        "4097",
-        "10000",
-        "2147483648",
-        "4294967299",
-        "18446744073709551615",
-        "18446744073709551616",
-        "18446744073709551619",
-    ] {
-        closes(413, (post(length) + "abc").as_bytes());
-    }
-    closes(413, (post(&"9".repeat(400)) + "abc").as_bytes());
-    let largest = post("4096") + &"x".repeat(4096);
-    assert_eq!(request(largest.as_bytes()).body.len(), 4096);
-}
-
-#[test]
-fn a_post_says_how_long_it_is() {
-    closes(411, b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
-    closes(411, b"POST / HTTP/1.0\r\n\r\n");
-    closes(411, b"POST / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{}");
-    assert_eq!(request(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n").body, b"");
-    assert_eq!(request(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").body, b"hi");
-    assert_eq!(request(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi").body, b"hi");
-}
-
-#[test]
-fn expectations() {
-    let order = b"POST /order HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\nhi";
-    let mut buffer = order[..order.len() - 2].to_vec();
-    let mut reader = Reader::new(Limits::DEFAULT);
-    assert!(!reader.expects_continue());
-    let cut = buffer.len() - 1;
-    assert!(matches!(reader.read(&mut buffer[..cut]), Read::Incomplete));
-    assert!(!reader.expects_continue(), "the head is not complete");
-    assert!(matches!(reader.read(&mut buffer), Read::Incomplete));
-    assert!(reader.expects_continue());
-    assert_eq!(reader.stage(), Stage::Body);
-    reader.continue_sent();
-    assert!(!reader.expects_continue(), "one 100 is enough");
-    buffer.push(b'h');
-    assert!(matches!(reader.read(&mut buffer), Read::Incomplete));
-    assert!(!reader.expects_continue());
-    buffer.push(b'i');
-    assert!(matches!(reader.read(&mut buffer), Read::Request(request, _) if request.body == b"hi"));
-    assert!(!reader.expects_continue());
-    // The next request is asked anew.
-    let mut again = order[..order.len() - 2].to_vec();
-    assert!(matches!(reader.read(&mut again), Read::Incomplete));
-    assert!(reader.expects_continue());
-
-    assert_eq!(request(order).body, b"hi");
-    assert_eq!(request(b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n").body, b"");
-    for expectation in ["nonsense", "100-continue, nonsense", "100-continue=x", "", "200-ok"] {
-        refused_and_goes_on(
-            417,
-            format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: {expectation}\r\nContent-Length: 2\r\n\r\nhi").as_bytes(),
-        );
-    }
-    // RFC 9110 section 10.1.1: a client of HTTP/1.0 expects nothing.
-    for expectation in ["100-continue", "nonsense"] {
-        let head = format!("POST / HTTP/1.0\r\nExpect: {expectation}\r\nContent-Length: 2\r\n\r\n");
-        let mut reader = Reader::new(Limits::DEFAULT);
-        assert!(matches!(reader.read(&mut head.clone().into_bytes()), Read::Incomplete));
-        assert!(!reader.expects_continue());
-        assert_eq!(request((head + "hi").as_bytes()).body, b"hi");
-    }
-}
-
-#[test]
-fn a_client_that_waits_for_a_100_and_is_refused_is_answered_at_once_and_closed() {
-    // Whether it goes on to send the content is its own choice, so nobody knows where its next message begins.
-    for framing in ["Content-Length: 2", "Transfer-Encoding: chunked"] {
-        let head = format!("POST /%41 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{framing}\r\n\r\n");
-        closes(400, head.as_bytes());
-        assert!(refusal(head.as_bytes()).close);
-    }
-    refused_and_goes_on(400, b"POST /%41 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n");
-    closes(413, b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n");
-}
-
-#[test]
-fn sizes_of_heads() {
-    let limits = Limits::DEFAULT;
-    let with_field = |bytes: usize| {
-        let head = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
-        format!("{head}{}\r\n\r\n", "x".repeat(bytes - head.len() - 4))
-    };
-    assert_eq!(request(with_field(limits.head_bytes_max).as_bytes()).consumed, limits.head_bytes_max);
-    closes(431, with_field(limits.head_bytes_max + 1).as_bytes());
-    closes(431, &[b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &*vec![b'x'; 100_000]].concat());
-
-    let with_target =
-        |method: &str, bytes: usize| format!("{method} /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(bytes - 1));
-    assert_eq!(request(with_target("OPTIONS", limits.target_bytes_max).as_bytes()).path.len(), limits.target_bytes_max);
-    closes(414, with_target("OPTIONS", limits.target_bytes_max + 1).as_bytes());
-    closes(414, with_target("GET", 100_000).as_bytes());
-    // RFC 9112 section 3: a method longer than any that is implemented is a 501.
-    closes(501, "X".repeat(100_000).as_bytes());
-
-    let with_fields = |fields: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a:b\r\n".repeat(fields - 1));
-    request(with_fields(limits.fields_max).as_bytes());
-    closes(431, with_fields(limits.fields_max + 1).as_bytes());
-}
-
-#[test]
-fn limits_can_be_set() {
-    let limits =
-        Limits { head_bytes_max: 300, fields_max: 2, body_bytes_max: 3, target_bytes_max: 5, ..Limits::DEFAULT };
-    let read = |text: &str| match Reader::new(limits).read(&mut text.as_bytes().to_vec()) {
-        Read::Request(..) => 200,
-        Read::Refused(refusal) => refusal.status,
-        Read::Incomplete => 100,
-    };
-    assert_eq!(read("GET /four HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"), 200);
-    assert_eq!(read("OPTIONS /five+ HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"), 414);
-    assert_eq!(read("GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC: d\r\n\r\n"), 431);
-    assert_eq!(read("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"), 200);
-    assert_eq!(read("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd"), 413);
-    assert_eq!(read(&format!("GET / HTTP/1.1\r\nHost: {}", "a".repeat(300))), 431);
-}
-
-#[test]
-#[should_panic(expected = "contradict")]
-fn limits_that_contradict_each_other_are_our_own_mistake() {
-    Reader::new(Limits { head_bytes_max: 100_000, ..Limits::DEFAULT });
-}
-
-#[test]
-fn empty_lines_before_a_request_are_bounded() {
-    for lines in 0..=2 {
-        let bytes = ["\r\n".repeat(lines).as_bytes(), NEXT].concat();
-        assert_eq!(request(&bytes).consumed, bytes.len());
-    }
-    closes(400, b"\r\n\r\n\r\n");
-    closes(400, "\r\n".repeat(10_000).as_bytes());
-    closes(400, b"\n");
-    closes(400, b"\r\n\n");
-    closes(400, b"\r\rGET / HTTP/1.1\r\n");
-    closes(400, b"\r\n GET / HTTP/1.1\r\n");
-    // Each request of a pipeline may have its own.
-    let pipeline = [b"\r\n\r\n", NEXT, b"\r\n\r\n", NEXT].concat();
-    assert_eq!(whole(&pipeline).len(), 2);
-}
-
-#[test]
-fn stages() {
-    let mut reader = Reader::new(Limits::DEFAULT);
-    let mut stage = |bytes: &[u8]| {
-        assert!(matches!(reader.read(&mut bytes.to_vec()), Read::Incomplete));
-        reader.stage()
-    };
-    assert_eq!(stage(b""), Stage::Idle);
-    assert_eq!(stage(b"\r\n"), Stage::Idle);
-    assert_eq!(stage(b"\r\nP"), Stage::Head);
-    assert_eq!(stage(b"\r\nPOST / HTTP/1.1\r\nHost: a\r\n"), Stage::Head);
-    assert_eq!(stage(b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"), Stage::Body);
-    assert_eq!(stage(b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh"), Stage::Body);
-}
-
-#[test]
-fn pipelined_requests_are_read_one_by_one() {
-    let post = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
-    let chunked = b"POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
-    let refused = b"GET /%41 HTTP/1.1\r\nHost: a\r\n\r\n";
-    let last = b"GET /c HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let outcomes = whole(&[&post[..], chunked, refused, last, NEXT].concat());
-    let paths: Vec<_> = outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Outcome::Request(got) => got.path.clone(),
-            Outcome::Refused(refusal) => refusal.status.to_string(),
-        })
-        .collect();
-    assert_eq!(paths, ["/a", "/b", "400", "/c"]);
-}
-
-#[test]
-fn a_connection_that_was_refused_stays_refused() {
-    let mut reader = Reader::new(Limits::DEFAULT);
-    let mut bytes = b"GET / HTTP/1.1\nHost: a\n\n".to_vec();
-    let Read::Refused(first) = reader.read(&mut bytes) else { panic!() };
-    let Read::Refused(second) = reader.read(&mut NEXT.to_vec()) else { panic!("it went on") };
-    assert_eq!(first, second);
 }
