@@ -482,10 +482,12 @@ impl<T: Copy> Producer<T> {
         let all_led = leaders.len() >= self.partition_count;
         leaders.sort_unstable();
         leaders.dedup();
-        // While an election runs the old leader may well be the new one.
+        // While an election runs the old leader may well be the new one; and answers that are due are waited for.
         let connected: Vec<NodeId> = self.cluster.connected_nodes(Lane::DATA).collect();
         for node in connected.into_iter().filter(|node| all_led && !leaders.contains(node)) {
-            self.cluster.disconnect(now, node, Lane::DATA);
+            if self.cluster.in_flight(node, Lane::DATA) == 0 {
+                self.cluster.disconnect(now, node, Lane::DATA);
+            }
         }
         for node in leaders {
             self.cluster.connect(now, node, Lane::DATA);

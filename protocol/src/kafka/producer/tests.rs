@@ -332,7 +332,7 @@ fn a_lost_connection_sends_the_same_sequences_again_and_nothing_twice() {
 }
 
 #[test]
-fn an_acknowledged_batch_counts_until_all_before_it_are_settled() {
+fn a_batch_that_may_be_in_the_log_is_not_pushed_out_of_the_brokers_memory() {
     let mut bench = Bench::started(1, 1);
     bench.batch(0, 1);
     bench.fake.holds = true;
@@ -343,13 +343,33 @@ fn an_acknowledged_batch_counts_until_all_before_it_are_settled() {
     }
     bench.fake.holds = false;
     bench.fake.appends_anyway = false;
-    // The first comes back unsure, four acknowledged. A sixth now would push the first out of the broker's memory.
+    // The first comes back unsure, four acknowledged. A sixth now would push the first out.
     let late = bench.batch(0, 1);
     bench.pass(2000);
     bench.assert_all(&[1, 2, 3, 4, 5], Settled::Acknowledged);
     bench.assert_all(&late, Settled::Acknowledged);
     assert_eq!(bench.log(0), values(&[0, 1, 2, 3, 4, 5, 6]));
     assert_eq!(bench.producer.counters().records_abandoned, 0);
+}
+
+#[test]
+fn nothing_goes_to_the_new_leader_while_the_old_one_owes_an_answer() {
+    let mut bench = Bench::started(2, 2);
+    let mut all = bench.batch(0, 1);
+    bench.fake.holds = true;
+    bench.script(0, &[6]);
+    all.extend(bench.batch(0, 1));
+    all.extend(bench.batch(0, 1)); // finds a gap
+    bench.fake.leaders[0] = 2;
+    bench.fake.releases = 1;
+    bench.pass(2000);
+    assert_eq!(bench.producer.counters().batches_failed, 1);
+    assert!(bench.fake.arrivals.iter().all(|its| its.node == 1));
+    bench.fake.holds = false;
+    bench.pass(2000);
+    bench.assert_all(&all, Settled::Acknowledged);
+    assert_eq!(bench.log(0), values(&all));
+    assert_eq!(bench.producer.counters().producer_ids, 1);
 }
 
 #[test]
