@@ -122,7 +122,7 @@ pub(super) struct Pace {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Partition<T> {
-    pub(super) leader: Option<NodeId>,
+    leader: Option<NodeId>,
     /// Whether it stands in the producer's list of partitions with something to do.
     pub(super) listed: bool,
     queue: VecDeque<Batch<T>>,
@@ -148,6 +148,18 @@ impl<T: Copy> Partition<T> {
             failures: 0,
             not_before: Instant::default(),
         }
+    }
+
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// A new leader is tried at once, whatever the old one's errors.
+    pub(super) fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
+        if leader.is_some() && self.leader != leader {
+            self.not_before = now;
+        }
+        self.leader = leader;
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -364,12 +364,60 @@ fn nothing_goes_to_the_new_leader_while_the_old_one_owes_an_answer() {
     bench.fake.releases = 1;
     bench.pass(2000);
     assert_eq!(bench.producer.counters().batches_failed, 1);
-    assert!(bench.fake.arrivals.iter().all(|its| its.node == 1));
+    assert_eq!(bench.fake.arrivals.len(), 3);
     bench.fake.holds = false;
     bench.pass(2000);
     bench.assert_all(&all, Settled::Acknowledged);
     assert_eq!(bench.log(0), values(&all));
     assert_eq!(bench.producer.counters().producer_ids, 1);
+}
+
+#[test]
+fn after_a_failure_one_in_flight_until_a_success() {
+    let mut bench = Bench::started(1, 1);
+    bench.batch(0, 1);
+    bench.script(0, &[19]);
+    bench.batch(0, 1);
+    bench.fake.holds = true;
+    bench.pass(1000);
+    for _ in 0..3 {
+        bench.batch(0, 1);
+    }
+    let sequences = |bench: &Bench| bench.fake.arrivals.iter().map(|its| its.sequence).collect::<Vec<_>>();
+    assert_eq!(sequences(&bench), [0, 1, 1]);
+    bench.fake.holds = false;
+    bench.pass(1000);
+    assert_eq!(sequences(&bench), [0, 1, 1, 2]);
+    assert_eq!(bench.outcomes.len(), 5);
+}
+
+#[test]
+fn a_session_is_left_behind_only_when_nothing_of_it_is_in_flight() {
+    let mut bench = Bench::started(1, 1);
+    bench.batch(0, 1);
+    bench.fake.up.insert(1, false);
+    bench.fake.reset(1, &mut bench.producer);
+    let first = bench.batch(0, 1);
+    bench.pass(300);
+    let second = bench.batch(0, 1);
+    bench.pass(8000);
+    bench.fake.up.insert(1, true);
+    bench.fake.holds = true;
+    bench.fake.appends_anyway = true;
+    bench.script(0, &[7]); // appended, said to be unsure
+    bench.pass(1100);
+    assert_eq!(bench.fake.arrivals.len(), 3);
+    bench.fake.releases = 1;
+    bench.pass(1000); // the first is too old now; the second is in the log, its answer on the way
+    bench.assert_all(&first, Settled::Abandoned);
+    assert_eq!(bench.outcomes(&second), [None]);
+    bench.fake.reset(1, &mut bench.producer);
+    bench.fake.holds = false;
+    bench.pass(5000);
+    bench.assert_all(&second, Settled::Abandoned);
+    assert_eq!(bench.log(0), values(&[0, first[0], second[0]]));
+    let third = bench.batch(0, 1);
+    bench.assert_all(&third, Settled::Acknowledged);
 }
 
 #[test]
