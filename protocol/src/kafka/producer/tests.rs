@@ -398,9 +398,9 @@ fn a_session_is_left_behind_only_when_nothing_of_it_is_in_flight() {
     bench.fake.up.insert(1, false);
     bench.fake.reset(1, &mut bench.producer);
     let first = bench.batch(0, 1);
-    bench.pass(300);
+    bench.pass(3000);
     let second = bench.batch(0, 1);
-    bench.pass(8000);
+    bench.pass(5300);
     bench.fake.up.insert(1, true);
     bench.fake.holds = true;
     bench.fake.appends_anyway = true;
