@@ -40,7 +40,7 @@ use kafka_protocol::protocol::Request;
 use super::backoff::{SplitMix64, backoff};
 use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT};
-use super::metadata::{self, Address, Metadata, NodeId, Topic};
+use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
 
@@ -262,6 +262,12 @@ impl<P> Cluster<P> {
             Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
             Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
         }
+    }
+
+    /// Requests to `node` over `lane` that have no answer yet.
+    pub fn in_flight(&self, node: NodeId, lane: Lane) -> usize {
+        let peer = Peer::Node(node, lane);
+        self.slots.iter().find(|slot| slot.peer == peer).map_or(0, Slot::in_flight)
     }
 
     /// The version in which `target` would get a request; `None` where it is not ready or there is no common one.
@@ -529,7 +535,10 @@ impl<P> Cluster<P> {
                     Some(topic) => topic.update(newer),
                     None => self.topic = Some(newer),
                 }
-                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(|its| its.leader.is_some());
+                // A leader may be named while its broker is away.
+                let nodes = &self.nodes;
+                let led = |its: &Partition| its.leader.is_some_and(|leader| nodes.contains_key(&leader));
+                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(led);
             }
             // A broker that has just started may not know the topic yet: what is known is kept.
             Err(code) => {
