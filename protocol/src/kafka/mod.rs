@@ -1,1 +1,6 @@
 //! kafka.
+
+pub mod assignor;
+pub mod decompress;
+pub mod reader;
+pub mod records_decode;
