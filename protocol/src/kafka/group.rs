@@ -165,14 +165,19 @@ enum Coordinator {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Membership {
-    Out { not_before: Instant },
+    Out {
+        not_before: Instant,
+    },
     Joining,
     /// Joined; the assignments are ours to send where we lead, else empty.
     Joined(Vec<SyncGroupRequestAssignment>),
     Syncing,
     In,
     Releasing,
-    Leaving { asked: bool, deadline: Instant },
+    Leaving {
+        asked: bool,
+        deadline: Instant,
+    },
     Left,
 }
 
@@ -355,19 +360,24 @@ impl Group {
             Coordinator::Unknown { not_before } if self.membership != Membership::Left => not_before,
             _ => Instant::FAR_FUTURE,
         };
+        earliest = earliest.min(self.membership_deadline());
         let reachable = matches!(self.coordinator, Coordinator::Known(_));
         match self.membership {
-            Membership::Out { not_before } if reachable && self.partition_count > 0 => earliest = earliest.min(not_before),
-            Membership::In | Membership::Releasing => {
-                earliest = earliest.min(self.session_end);
-                if reachable && self.heartbeat_asked.is_none() {
-                    earliest = earliest.min(self.heartbeat_due);
-                }
+            Membership::Out { not_before } if reachable && self.partition_count > 0 => earliest.min(not_before),
+            Membership::In | Membership::Releasing if reachable && self.heartbeat_asked.is_none() => {
+                earliest.min(self.heartbeat_due)
             }
-            Membership::Leaving { deadline, .. } => earliest = earliest.min(deadline),
-            _ => {}
+            _ => earliest,
         }
-        earliest
+    }
+
+    /// The part of [`Group::next_deadline`] that does not wait for anybody to be reached.
+    pub fn membership_deadline(&self) -> Instant {
+        match self.membership {
+            Membership::In | Membership::Releasing => self.session_end,
+            Membership::Leaving { deadline, .. } => deadline,
+            _ => Instant::FAR_FUTURE,
+        }
     }
 
     /// Notices that a session is over, or that nobody answers a farewell.
