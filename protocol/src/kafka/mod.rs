@@ -26,6 +26,7 @@ pub mod group;
 pub mod limits;
 pub mod metadata;
 pub mod reader;
+pub mod records;
 pub mod records_decode;
 pub mod versions;
 pub mod wire;
