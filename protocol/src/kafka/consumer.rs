@@ -419,10 +419,10 @@ impl Consumer {
     }
 
     fn drive_group(&mut self, now: Instant) {
-        if self.cluster.is_ready(Target::Any) {
-            if let Some(request) = self.group.poll_find(now) {
-                self.send_group(now, Target::Any, request);
-            }
+        if self.cluster.is_ready(Target::Any)
+            && let Some(request) = self.group.poll_find(now)
+        {
+            self.send_group(now, Target::Any, request);
         }
         let Some(node) = self.group.coordinator() else {
             self.coordinator_missed = None;

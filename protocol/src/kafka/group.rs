@@ -534,12 +534,11 @@ impl Group {
         let Some(sent) = self.commits_in_flight.take() else {
             return;
         };
-        let errors = response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
-        if let Some(error) = errors.filter(|error| *error != 0).next() {
-            if is_coordinator_error(error) {
-                self.put_commits_back(sent);
-                self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
-            }
+        let mut errors =
+            response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
+        if errors.any(is_coordinator_error) {
+            self.put_commits_back(sent);
+            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
         }
     }
 

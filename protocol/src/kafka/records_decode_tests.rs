@@ -208,7 +208,12 @@ fn a_compressed_batch_too_large_is_unreadable_and_its_neighbour_is_not() {
     assert!(matches!(&entries[1], Entry::Record(record) if record.offset == 1));
 }
 
-fn any_record() -> impl Strategy<Value = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, i64)> {
+type Bytestring = Option<Vec<u8>>;
+
+/// Step to the next offset, key, value, headers, timestamp.
+type AnyRecord = (i64, Bytestring, Bytestring, Vec<(String, Bytestring)>, i64);
+
+fn any_record() -> impl Strategy<Value = AnyRecord> {
     let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200));
     (
         1..5i64,
