@@ -253,6 +253,17 @@ impl<P> Cluster<P> {
         self.ready_slot(target).is_some()
     }
 
+    /// Whether a request of this kind to `target` would be sent now, and why not.
+    ///
+    /// # Errors
+    /// What [`Cluster::request`] would answer.
+    pub fn may_send(&self, target: Target, api_key: ApiKeyCode) -> Result<(), RequestError> {
+        match self.ready_slot(target).map(|index| &self.slots[index].socket) {
+            Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
+            Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
+        }
+    }
+
     /// The version in which `target` would get a request; `None` where it is not ready or there is no common one.
     pub fn version(&self, target: Target, api_key: ApiKeyCode) -> Option<i16> {
         match &self.slots[self.ready_slot(target)?].socket {

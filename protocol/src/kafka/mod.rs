@@ -14,6 +14,7 @@
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
 pub mod assignor;
+pub mod admin;
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
@@ -26,6 +27,7 @@ pub mod group;
 pub mod limits;
 pub mod metadata;
 pub mod reader;
+pub mod producer;
 pub mod records;
 pub mod records_decode;
 pub mod versions;
