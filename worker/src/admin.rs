@@ -192,7 +192,8 @@ impl Admin {
             }
             Ok(_) => unknown(),
             Err(_) => {
-                let answer = Answer::json(503, r#"{"status":"unavailable","msg":"The ledger is out of reach"}"#.to_owned());
+                let answer =
+                    Answer::json(503, r#"{"status":"unavailable","msg":"The ledger is out of reach"}"#.to_owned());
                 Answer { field: Some(("retry-after", "1")), ..answer }
             }
         }

@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Flux-Gate's worker: brings accepted orders from Kafka into PostgreSQL, each exactly once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "flux-worker", version, max_term_width = 100)]
-#[command(after_help = "Without a command it consumes until SIGTERM: it migrates its database, creates the topic if it is \
+#[command(
+    after_help = "Without a command it consumes until SIGTERM: it migrates its database, creates the topic if it is \
     missing, joins the group, stores orders. Servers that are not there yet are waited for. RUST_LOG sets what is logged \
     (default: info). Logs go to standard error, as text on a terminal and as JSON otherwise. A mistake in the \
-    configuration is one line on standard error and exit code 2.")]
+    configuration is one line on standard error and exit code 2."
+)]
 pub struct Arguments {
     /// What to do instead of consuming
     #[command(subcommand)]

@@ -84,8 +84,21 @@ fn a_password_is_in_no_message() {
 fn help_documents_every_flag() {
     let Err(ConfigError::Asked(help)) = read(&["--help"]) else { panic!("no help") };
     for flag in [
-        "--kafka", "--topic", "--redis", "--group", "--postgres", "--batch-orders", "--batch-wait", "--worker-admin",
-        "--rebuild", "--topic-partitions", "--topic-replicas", "FLUX_KAFKA", "FLUX_BATCH_WAIT", "audit", "rebuild",
+        "--kafka",
+        "--topic",
+        "--redis",
+        "--group",
+        "--postgres",
+        "--batch-orders",
+        "--batch-wait",
+        "--worker-admin",
+        "--rebuild",
+        "--topic-partitions",
+        "--topic-replicas",
+        "FLUX_KAFKA",
+        "FLUX_BATCH_WAIT",
+        "audit",
+        "rebuild",
     ] {
         assert!(help.contains(flag), "{flag} is not in\n{help}");
     }

@@ -314,8 +314,7 @@ impl Shared {
 
     /// Ends a release or the process where what was in hand is stored, or where the ledger is away: it is in Kafka still.
     fn finish(&self, state: &mut State, now: Instant) {
-        let is_done =
-            state.intake.is_flushed() || self.health.postgres.is_failing() || now >= state.stop_deadline;
+        let is_done = state.intake.is_flushed() || self.health.postgres.is_failing() || now >= state.stop_deadline;
         if state.stopping == Some(Stopping::Flushing) && is_done {
             state.intake.lost();
             state.stopping = Some(Stopping::Leaving);
@@ -418,7 +417,11 @@ impl Shared {
             error!(partition, orders = stored.rejected, "orders were rejected: table `rejected` says why");
         }
         if stored.dead_letters > 0 {
-            error!(partition, records = stored.dead_letters, "records could not be stored: table `dead_letters` has them");
+            error!(
+                partition,
+                records = stored.dead_letters,
+                "records could not be stored: table `dead_letters` has them"
+            );
         }
         let state = &mut *self.state.borrow_mut();
         if state.intake.stored(now, tenure, batch) {

@@ -25,12 +25,7 @@ pub struct Reach {
 impl Reach {
     /// Not reached yet.
     pub fn new(name: &'static str, now: Instant) -> Reach {
-        Reach {
-            name,
-            since: Cell::new(Some(now)),
-            reason: RefCell::new(FIRST.to_owned()),
-            logged: RefCell::default(),
-        }
+        Reach { name, since: Cell::new(Some(now)), reason: RefCell::new(FIRST.to_owned()), logged: RefCell::default() }
     }
 
     /// It works.
@@ -84,11 +79,7 @@ pub struct Health {
 impl Health {
     /// Nothing is reached yet.
     pub fn new(now: Instant) -> Health {
-        Health {
-            kafka: Reach::new("kafka", now),
-            postgres: Reach::new("postgres", now),
-            is_draining: Cell::new(false),
-        }
+        Health { kafka: Reach::new("kafka", now), postgres: Reach::new("postgres", now), is_draining: Cell::new(false) }
     }
 
     /// Why we are not ready; empty where we are.

@@ -122,13 +122,10 @@ impl Intake {
         self.lost();
         self.topic_id = Some(topic_id);
         for &partition in partitions {
-            self.held.insert(partition, Held {
-                open: None,
-                opened_at: Instant::FAR_FUTURE,
-                stored_next: 0,
-                end_offset: 0,
-                fenced_in_a_row: 0,
-            });
+            self.held.insert(
+                partition,
+                Held { open: None, opened_at: Instant::FAR_FUTURE, stored_next: 0, end_offset: 0, fenced_in_a_row: 0 },
+            );
             self.claims.push(Claim { tenure: self.tenure, topic_id, partition });
         }
     }

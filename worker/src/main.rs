@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
-use flux_net::{Clock, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener, within};
+use flux_net::{Clock, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener};
 use flux_protocol::order::Uuid;
 use flux_worker::admin::{self, Admin};
 use flux_worker::config::{Config, ConfigError, Task};

@@ -109,8 +109,11 @@ impl Metrics {
         let assignments = register!("assignments", "Assignments by the group", Counter::default());
         let damaged = register!("damaged_fetches", "Fetches whose records could not be used", Counter::default());
         let partitions = register!("partitions", "Partitions held", Gauge::default());
-        let out_of_range =
-            register!("partitions_out_of_range", "Partitions that stand still, their offset not in the log", Gauge::default());
+        let out_of_range = register!(
+            "partitions_out_of_range",
+            "Partitions that stand still, their offset not in the log",
+            Gauge::default()
+        );
         let lag = register!("lag_records", "Records in the log that the ledger does not hold", Family::default());
         let buffered_bytes =
             register!("buffered_bytes", "Bytes of records fetched and not taken", Gauge::<u64, AtomicU64>::default());

@@ -39,7 +39,9 @@ impl fmt::Debug for RedisTarget {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisTargetError {
     /// TLS is asked for.
-    #[error("TLS (rediss://) is not supported yet: use redis:// on a trusted network, or a TLS proxy beside the worker")]
+    #[error(
+        "TLS (rediss://) is not supported yet: use redis:// on a trusted network, or a TLS proxy beside the worker"
+    )]
     Tls,
     /// Another scheme, or none.
     #[error("must begin with redis:// or redis+unix://")]
@@ -114,7 +116,8 @@ fn percent_decoded(text: &str) -> Result<String, RedisTargetError> {
             decoded.push(byte);
             continue;
         }
-        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(RedisTargetError::Encoding);
+        let mut digit =
+            || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(RedisTargetError::Encoding);
         let value = digit()? * 16 + digit()?;
         decoded.push(u8::try_from(value).expect("two hexadecimal digits are a byte"));
     }
