@@ -1,4 +1,5 @@
 //! lab.
+pub mod checker;
 pub mod crowd;
 pub mod error;
 pub mod http_client;
@@ -9,3 +10,4 @@ pub mod programs;
 pub mod run_dir;
 pub mod servers;
 pub mod topic;
+pub mod truth;
