@@ -329,6 +329,11 @@ fn write(path: &Path, text: &str) -> Result<(), LabError> {
     std::fs::write(path, text).doing(|| format!("writing {}", path.display()))
 }
 
+/// Whether it could be started.
+pub(crate) fn check_installed() -> Result<(), LabError> {
+    java().and_then(|_| libs()).map(drop)
+}
+
 fn java() -> Result<PathBuf, LabError> {
     let home =
         std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());

@@ -13,6 +13,18 @@ pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{Redis, RedisOptions};
 
+use crate::error::LabError;
+
+/// Whether all three can be started here: what is missing is found before anybody waits.
+///
+/// # Errors
+/// Where one is missing; the text has a line for each.
+pub fn check_installed() -> Result<(), LabError> {
+    let missing = [redis::check_installed(), kafka::check_installed(), postgres::check_installed()];
+    let missing: Vec<String> = missing.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    if missing.is_empty() { Ok(()) } else { Err(LabError::Failed(missing.join("\n"))) }
+}
+
 /// What a restart does with the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {

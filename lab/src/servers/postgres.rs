@@ -239,6 +239,11 @@ fn answers(url: &str) -> bool {
     config.connect(postgres::NoTls).is_ok_and(|mut client| client.simple_query("SELECT 1").is_ok())
 }
 
+/// Whether it could be started.
+pub(crate) fn check_installed() -> Result<(), LabError> {
+    programs().and_then(|_| account()).map(drop)
+}
+
 /// The directory of initdb and postgres: Debian keeps them out of PATH, by version; the newest is taken.
 fn programs() -> Result<PathBuf, LabError> {
     if let Some(named) = std::env::var_os("FLUX_POSTGRES_BIN") {

@@ -183,6 +183,11 @@ fn ping(url: &str) -> bool {
     redis::cmd("PING").query::<String>(&mut connection).is_ok_and(|answer| answer == "PONG")
 }
 
+/// Whether it could be started.
+pub(crate) fn check_installed() -> Result<(), LabError> {
+    program().map(drop)
+}
+
 fn program() -> Result<PathBuf, LabError> {
     if let Some(named) = std::env::var_os("FLUX_REDIS_SERVER") {
         return Ok(named.into());
