@@ -35,6 +35,8 @@ use crate::truth::{Sources, Truth};
 
 /// How long one administrative request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(15);
+/// Open files each program should be allowed: many shells allow 1,024.
+const FILES_WANTED: u64 = 20_000;
 /// How often [`World::settle`] looks.
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
@@ -112,7 +114,8 @@ pub struct World {
     topic: String,
     database: String,
     sources: Sources,
-    started: u32,
+    /// Edges and workers started so far: the numbers in their logs' names.
+    started: (u32, u32),
     run: RunDir,
 }
 
@@ -128,6 +131,9 @@ impl World {
         programs::edge_binary()?;
         programs::worker_binary()?;
         servers::check_installed()?;
+        // The programs inherit the limit, and an edge needs a descriptor for each buyer. Where so many are not allowed
+        // they do with fewer and say so themselves.
+        let _ = crate::crowd::raise_file_limit(FILES_WANTED);
         let run = RunDir::new()?;
         let (kafka, postgres) = match &options.servers {
             Servers::Shared => shared()?,
@@ -155,7 +161,7 @@ impl World {
             topic,
             database,
             sources,
-            started: 0,
+            started: (0, 0),
             run,
         };
         for _ in 0..workers {
@@ -200,19 +206,19 @@ impl World {
     }
 
     fn launch_edge(&mut self) -> Result<(), LabError> {
-        self.started += 1;
+        self.started.0 += 1;
         let mut environment = self.common_environment();
         environment.extend(self.options.edge_environment.iter().cloned());
-        let mut edge = Edge::new(&self.run, &format!("edge-{}", self.started), &environment)?;
+        let mut edge = Edge::new(&self.run, &format!("edge-{}", self.started.0), &environment)?;
         edge.program.launch()?;
         self.edges.push(edge);
         Ok(())
     }
 
     fn launch_worker(&mut self) -> Result<(), LabError> {
-        self.started += 1;
+        self.started.1 += 1;
         let environment = self.worker_environment();
-        let mut worker = Worker::new(&self.run, &format!("worker-{}", self.started), &environment)?;
+        let mut worker = Worker::new(&self.run, &format!("worker-{}", self.started.1), &environment)?;
         worker.program.launch()?;
         self.workers.push(worker);
         Ok(())

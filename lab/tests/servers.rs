@@ -113,3 +113,30 @@ fn kafka_keeps_its_log_over_a_kill_and_the_reader_sees_every_record() {
     assert!(reader.read().is_err(), "the topic is gone with the data");
     kafka.stop().unwrap();
 }
+
+/// Three JVMs: too much for every run, `--ignored` runs it.
+#[test]
+#[ignore = "three brokers take a minute and two gigabytes"]
+fn a_cluster_of_three_goes_on_without_one() {
+    let run = RunDir::new().unwrap();
+    let mut kafka = Kafka::start(&run, KafkaOptions { brokers: 3, ..KafkaOptions::default() }).unwrap();
+    kafka.create_topic("t", 3, 3).unwrap();
+    let mut reader = TopicReader::new(&kafka.bootstrap(), "t");
+    for partition in 0..3 {
+        reader.append(partition, &[b"before"]).unwrap();
+    }
+    kafka.broker(2).kill();
+    // A leader is elected when the dead one is fenced; until then the reader cannot reach every partition.
+    let records = loop {
+        if let Ok(records) = reader.read() {
+            break records;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    };
+    assert_eq!(records.len(), 3);
+    for partition in 0..3 {
+        reader.append(partition, &[b"after"]).unwrap();
+    }
+    kafka.broker(2).up().unwrap();
+    assert_eq!(reader.read().unwrap().len(), 3);
+}

@@ -275,6 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_comes_from_the_source_it_is_given() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap();
+        let mut runtime =
+            monoio::RuntimeBuilder::<monoio::time::TimeDriver<monoio::LegacyDriver>>::new().build().unwrap();
+        runtime.block_on(async {
+            let _first = open(target, Some(Ipv4Addr::new(127, 0, 0, 3)), false).await.unwrap();
+            let _second = open(target, None, false).await.unwrap();
+        });
+        let sources = [(); 2].map(|()| listener.accept().unwrap().1.ip());
+        assert_eq!(sources, [Ipv4Addr::new(127, 0, 0, 3), Ipv4Addr::LOCALHOST]);
+        drop(listener);
+        assert!(runtime.block_on(open(target, None, false)).is_err(), "nobody listens");
+    }
+
+    #[test]
     fn an_answer_is_whole_only_at_its_last_byte() {
         let whole = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 38\r\n\r\n\
             {\"status\":\"unavailable\",\"msg\":\"later\"}";

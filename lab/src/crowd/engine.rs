@@ -275,13 +275,11 @@ pub(crate) fn raise_file_limit(wanted: u64) -> Result<(), LabError> {
     if limit.rlim_cur >= wanted {
         return Ok(());
     }
-    // Root may raise the hard limit as well; for others the call fails and the hard limit is what there is.
-    for hard in [limit.rlim_max, limit.rlim_max.max(wanted)] {
-        let raised = libc::rlimit { rlim_cur: hard, rlim_max: hard };
-        // SAFETY: the pointer is to a value of ours of the right type.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 && hard >= wanted {
-            return Ok(());
-        }
+    // Where the hard limit is lower, root may raise it; for others the call fails.
+    let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+    // SAFETY: the pointer is to a value of ours of the right type.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+        return Ok(());
     }
     Err(LabError::failed(format!(
         "{wanted} open files are needed and {} allowed; raise the hard limit (ulimit -Hn) or use fewer connections",
