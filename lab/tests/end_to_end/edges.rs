@@ -1,0 +1,84 @@
+//! Several edges: one sale for all, a killed one's orders delivered by another, an orderly end.
+
+use std::time::Duration;
+
+use flux_lab::crowd::{Arrival, Repeat};
+use flux_lab::world::{World, WorldOptions};
+
+use crate::{accepted, run, settle_and_check, sold_out, units_stored, wait_until, world};
+
+fn two_edges() -> World {
+    World::start(WorldOptions { edges: 2, ..WorldOptions::default() }).expect("two edges and a worker")
+}
+
+#[test]
+fn two_edges_of_two_cores_sell_one_stock() {
+    let mut world = World::start(WorldOptions {
+        edges: 2,
+        edge_environment: vec![("FLUX_CORES".to_owned(), "2".to_owned())],
+        ..WorldOptions::default()
+    })
+    .expect("two edges and a worker");
+    world.init("phone", 200).unwrap();
+    let report = run(world.buyers("phone", 2_000, 200));
+    assert_eq!((accepted(&report.history), sold_out(&report.history)), (200, 1_800), "{}", report.table());
+    settle_and_check(&world, &report.history);
+    assert_eq!(units_stored(&world, "phone"), 200);
+}
+
+#[test]
+fn the_orders_of_a_killed_edge_are_delivered_by_another() {
+    let mut world = two_edges();
+    world.init("phone", 100_000).unwrap();
+    wait_until("both edges know the sale", || world.get("/stock/phone").is_ok_and(|stock| stock.status == 200));
+    let mut crowd = world.buyers("phone", 0, 128);
+    crowd.arrival = Arrival::Closed(Duration::from_secs(3));
+    crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };
+    let crowd = flux_lab::crowd::start(crowd).unwrap();
+    wait_until("orders are being accepted", || crowd.progress().accepted > 500);
+    world.edges[0].program.kill();
+    let report = crowd.join().unwrap();
+    assert!(accepted(&report.history) > 500, "{}", report.table());
+    settle_and_check(&world, &report.history);
+}
+
+#[test]
+fn sigterm_under_load_ends_in_order_and_loses_nothing() {
+    let mut world = two_edges();
+    world.init("phone", 100_000).unwrap();
+    let mut crowd = world.buyers("phone", 0, 64);
+    crowd.arrival = Arrival::Closed(Duration::from_secs(2));
+    crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };
+    let crowd = flux_lab::crowd::start(crowd).unwrap();
+    wait_until("orders are being accepted", || crowd.progress().accepted > 200);
+    let ended = world.edges[0].program.terminate(Duration::from_secs(30)).unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", world.edges[0].program.output());
+    let report = crowd.join().unwrap();
+    settle_and_check(&world, &report.history);
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_one_line_and_exit_code_2() {
+    for (binary, argument, value) in [
+        (flux_lab::programs::edge_binary().unwrap(), "--burst", "1"),
+        (flux_lab::programs::edge_binary().unwrap(), "--redis", "rediss://127.0.0.1"),
+        (flux_lab::programs::worker_binary().unwrap(), "--postgres", "postgres://127.0.0.1/flux?sslmode=require"),
+    ] {
+        let output = std::process::Command::new(binary).args([argument, value]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{argument} {value}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn sales_outlive_an_edge() {
+    let mut world = world();
+    world.init("phone", 10).unwrap();
+    let first = world.order("phone", "u", "k", 1).unwrap();
+    world.edges[0].program.kill();
+    world.edges[0].program.start().unwrap();
+    let again = world.order("phone", "u", "k", 1).unwrap();
+    assert_eq!((again.status, again.text()), (200, first.text()), "the key's record is in Redis, not in the edge");
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+}

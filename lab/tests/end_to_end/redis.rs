@@ -1,0 +1,99 @@
+//! Redis stopped, emptied, restarted, without its scripts: 503, never a sale, and nothing lost of what was promised.
+
+use std::time::Duration;
+
+use flux_lab::crowd::{Arrival, Outcome, Refusal, Repeat};
+use flux_lab::servers::Data;
+
+use crate::{accepted, run, settle_and_check, units_stored, wait_until, world};
+
+#[test]
+fn a_stopped_redis_sells_nothing_and_what_lay_in_its_socket_is_delivered() {
+    let mut world = world();
+    world.init("phone", 50_000).unwrap();
+    let mut crowd = world.buyers("phone", 0, 64);
+    crowd.arrival = Arrival::Closed(Duration::from_secs(8));
+    crowd.repeat = Repeat { attempts_max: 100, ..Repeat::UNTIL_SETTLED };
+    let crowd = flux_lab::crowd::start(crowd).unwrap();
+    wait_until("orders are being accepted", || crowd.progress().accepted > 200);
+    world.redis.pause().unwrap();
+    wait_until("the edge says 503", || crowd.progress().unknown + crowd.progress().other_no > 50);
+    world.redis.resume();
+    let before = crowd.progress().accepted;
+    wait_until("orders are accepted again", || crowd.progress().accepted > before + 200);
+    let report = crowd.join().unwrap();
+    let refused = report.history.count(|outcome| *outcome == Outcome::No(Refusal::Unavailable));
+    assert!(refused > 0, "{}", report.table());
+    settle_and_check(&world, &report.history);
+}
+
+#[test]
+fn an_emptied_redis_suspends_the_sale_until_it_is_rebuilt() {
+    let mut world = world();
+    world.init("phone", 100).unwrap();
+    let first = run(world.buyers("phone", 40, 20));
+    assert_eq!(accepted(&first.history), 40);
+    world.settle(&first.history, crate::SETTLE_MAX).unwrap();
+    world.redis.wipe().unwrap();
+    let refused = world.order("phone", "late", "late", 1).unwrap();
+    assert_eq!((refused.status, refused.json()["status"].as_str()), (503, Some("unavailable")));
+    let init = world.admin("/init", &serde_json::json!({"productId": "phone", "quantity": 100})).unwrap();
+    assert_eq!((init.status, init.json()["error"].as_str()), (409, Some("Sale suspended, rebuild first")));
+
+    let rebuilt = world.rebuild("phone", &["--fence", "1s"]).unwrap();
+    assert!(rebuilt.code == Some(0), "{rebuilt:?}");
+    wait_until("the edge sells again", || {
+        world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
+    });
+    let mut crowd = world.buyers("phone", 200, 20);
+    crowd.orders = flux_lab::crowd::Orders::unique("phone", "second");
+    let second = run(crowd);
+    assert_eq!(accepted(&second.history), 59, "100 less 40 less 1: {}", second.table());
+    let mut history = first.history;
+    history.extend(&second.history);
+    world.settle(&history, crate::SETTLE_MAX).unwrap();
+    assert_eq!(units_stored(&world, "phone"), 100);
+    let replayed = world.order("phone", "crowd-u0", "crowd-k0", 1).unwrap();
+    assert_eq!(replayed.status, 200, "records are rebuilt too: {}", replayed.text());
+    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+}
+
+#[test]
+fn a_restarted_redis_is_not_trusted_even_with_its_data() {
+    let mut world = flux_lab::world::World::start(flux_lab::world::WorldOptions {
+        redis: flux_lab::servers::RedisOptions { append_only: true, ..Default::default() },
+        ..Default::default()
+    })
+    .unwrap();
+    world.init("phone", 100).unwrap();
+    let first = run(world.buyers("phone", 30, 20));
+    world.settle(&first.history, crate::SETTLE_MAX).unwrap();
+    world.redis.restart(Data::Keep).unwrap();
+    wait_until("the edge has found it again and says suspended", || {
+        let answer = world.order("phone", "late", "late", 1).unwrap();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        answer.json()["msg"] == "Sale suspended"
+    });
+    let rebuilt = world.rebuild("phone", &["--fence", "1s"]).unwrap();
+    assert!(rebuilt.code == Some(0), "{rebuilt:?}");
+    wait_until("the edge sells again", || {
+        world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_flushed_script_cache_goes_unnoticed() {
+    let mut world = world();
+    world.init("phone", 50_000).unwrap();
+    let mut crowd = world.buyers("phone", 3_000, 64);
+    crowd.repeat = Repeat::NEVER;
+    let crowd = flux_lab::crowd::start(crowd).unwrap();
+    let mut redis = world.redis.connection().unwrap();
+    for _ in 0..20 {
+        redis::cmd("SCRIPT").arg("FLUSH").exec(&mut redis).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let report = crowd.join().unwrap();
+    assert_eq!(accepted(&report.history), 3_000, "{}", report.table());
+    settle_and_check(&world, &report.history);
+}
