@@ -140,3 +140,20 @@ fn a_cluster_of_three_goes_on_without_one() {
     kafka.broker(2).up().unwrap();
     assert_eq!(reader.read().unwrap().len(), 3);
 }
+
+#[test]
+fn a_killed_postgres_leaves_no_shared_memory_behind() {
+    let run = RunDir::new().unwrap();
+    let mut postgres = Postgres::start(&run, PostgresOptions { fsync: false, ..Default::default() }).unwrap();
+    postgres.kill();
+    let data = std::fs::read_dir(run.path()).unwrap().flatten().find(|entry| entry.path().join("data").is_dir());
+    let lock = std::fs::read_to_string(data.unwrap().path().join("data/postmaster.pid")).unwrap();
+    let segment = lock.lines().nth(6).unwrap().split_ascii_whitespace().nth(1).unwrap().to_owned();
+    let exists = || {
+        let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
+        table.lines().any(|line| line.split_ascii_whitespace().nth(1) == Some(&segment))
+    };
+    assert!(exists());
+    drop(postgres);
+    assert!(!exists());
+}

@@ -97,6 +97,8 @@ impl Postgres {
         set("unix_socket_directories", &self.sockets.display().to_string());
         set("fsync", if self.options.fsync { "on" } else { "off" });
         set("logging_collector", "off");
+        // In the data directory, where a killed server leaves nothing that outlives the run.
+        set("dynamic_shared_memory_type", "mmap");
         for (name, value) in &self.options.settings {
             set(name, value);
         }
@@ -218,6 +220,20 @@ impl Postgres {
                 .doing(|| format!("giving {} to PostgreSQL's user", path.display()))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.process = None;
+        // A killed server leaves its lock file and, in the system, the small segment that guards its data directory;
+        // the next start would have taken it over, but there is none. Line 7 of the file: its key and its id.
+        let lock = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let segment = lock.lines().nth(6).and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<i32>().ok());
+        if let Some(segment) = segment {
+            // SAFETY: a system call that takes no memory of ours; nobody is attached to the segment any more.
+            unsafe { libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()) };
+        }
     }
 }
 
