@@ -713,3 +713,6 @@ impl<P> Slot<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 //! - [`connection`]: one broker connection, its handshake and its requests in flight;
 //! - [`cluster`]: the brokers, the topic's partitions and leaders ([`metadata`]), reconnecting. A machine that needs
 //!   Kafka owns a [`cluster::Cluster`] and asks through it;
+//! - [`records`]: the record batch; [`producer`]: the idempotent producer; [`admin`]: the topic made where it is missing.
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
@@ -14,6 +15,8 @@ pub mod admin;
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod frame;
 pub mod limits;
 pub mod metadata;
