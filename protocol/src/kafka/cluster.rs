@@ -12,6 +12,9 @@
 //! the time has come         ──▶  handle_time, next_deadline        ──▶  the same, then poll_response() until None
 //! ```
 //!
+//! After any call, what is to be done and what is to be written may have changed: ask for actions until there is none, then
+//! for the writes of every open connection (one comparison where there is nothing).
+//!
 //! **To send a request**, name a [`Target`]: any broker, or a node by its id. [`Cluster::request`] takes any request type of
 //! kafka-protocol that [`super::versions`] lists and a token `P`; [`Cluster::request_with`] lets the caller write the body.
 //! Nothing is queued: where no connection is ready the error says so, and the caller asks again after one of its
@@ -715,3 +718,6 @@ impl<P> Slot<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

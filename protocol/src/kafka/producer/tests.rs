@@ -1,13 +1,12 @@
 //! The producer against a scripted cluster, under virtual time.
 
-mod fake;
 mod simulation;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use self::fake::{BOOTSTRAP_PORT, Fake, TOPIC};
 use super::*;
+use crate::kafka::fake::{BOOTSTRAP_PORT, Fake, TOPIC};
 
 fn config() -> ProducerConfig {
     ProducerConfig {

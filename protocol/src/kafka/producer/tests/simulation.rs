@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::fake::Fake;
 use super::{Bench, config, value};
 use crate::kafka::backoff::SplitMix64;
+use crate::kafka::fake::Fake;
 use crate::kafka::producer::Settled;
 
 /// Codes that pass, those that end a producer id, and those that refuse.
