@@ -69,8 +69,8 @@ pub struct DeadReason {
 pub(crate) struct Progress {
     /// Entries before this one are in the ledger for certain, and the offset stands behind them.
     pub(crate) stored_entries: usize,
-    /// Entries from here on wait until those before are stored; the end of the batch unless it was split.
-    pub(crate) span_end: Option<usize>,
+    /// Where the batch was halved, the innermost half last: each entry from there on waits for those before.
+    pub(crate) span_ends: Vec<usize>,
     /// A COMMIT was sent for the span and its outcome is unknown; what it would have stored.
     pub(crate) in_doubt: Option<Stored>,
     /// The span is looked at order by order, because the short way met something.
@@ -79,6 +79,13 @@ pub(crate) struct Progress {
     pub(crate) totals: Stored,
     /// The whole batch is in the ledger.
     pub(crate) finished: bool,
+}
+
+impl Progress {
+    /// Whether nothing of the batch is stored, split or in doubt: only then may it still grow.
+    fn is_fresh(&self) -> bool {
+        self.stored_entries == 0 && self.span_ends.is_empty() && self.in_doubt.is_none() && !self.finished
+    }
 }
 
 /// Records of one partition, in order, from the offset at which the ledger stands.
@@ -143,7 +150,7 @@ impl Batch {
 
     fn append(&mut self, entry: Entry) {
         assert!(entry.offset >= self.next, "records come in the order of their offsets");
-        assert!(!self.progress.finished && self.progress.span_end.is_none(), "a batch on its way is closed");
+        assert!(self.progress.is_fresh(), "a batch on its way is closed");
         if let Content::Order(order) = &entry.content {
             let at = self.entries.len();
             match self.seen.entry(order.order_id) {
@@ -213,7 +220,7 @@ impl Batch {
 
     /// The span that is on its way or next.
     pub(crate) fn span(&self) -> Range<usize> {
-        self.progress.stored_entries..self.progress.span_end.unwrap_or(self.entries.len())
+        self.progress.stored_entries..self.progress.span_ends.last().copied().unwrap_or(self.entries.len())
     }
 
     /// The offsets that a span leads from and to.
@@ -229,7 +236,7 @@ impl Batch {
         let progress = &mut self.progress;
         progress.totals.add(stored);
         progress.stored_entries = span.end;
-        progress.span_end = None;
+        progress.span_ends.pop();
         progress.in_doubt = None;
         progress.finished = span.end == self.entries.len();
         if progress.finished {
@@ -243,7 +250,7 @@ impl Batch {
         let span = self.span();
         self.progress.careful = true;
         if span.len() > 1 {
-            self.progress.span_end = Some(span.start + span.len() / 2);
+            self.progress.span_ends.push(span.start + span.len() / 2);
             return true;
         }
         let Some(entry) = self.entries.get_mut(span.start).filter(|_| !span.is_empty()) else { return false };

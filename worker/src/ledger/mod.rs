@@ -101,8 +101,9 @@ impl Ledger {
             let asked = match step {
                 Step::Ask(asked) => asked,
                 Step::Done(outcome) => {
-                    if matches!(outcome, Err(StoreError::Retry(_) | StoreError::Fatal(_))) {
-                        // A server that has become a standby would refuse us for ever on this connection.
+                    if outcome.is_err() {
+                        // A transaction may be open on it; and a server that has become a standby would refuse us on
+                        // it for ever.
                         self.disconnect();
                     }
                     return outcome;
@@ -167,3 +168,6 @@ fn outcome(reply: Reply) -> Result<Reply, LedgerError> {
         None => Ok(reply),
     }
 }
+
+#[cfg(test)]
+mod tests;
