@@ -286,3 +286,88 @@ fn event(sale: SaleEvent, make: fn(Box<SaleEvent>) -> Content) -> Content {
     }
     make(Box::new(sale))
 }
+
+#[cfg(test)]
+mod tests {
+    use flux_protocol::order::Record;
+
+    use super::*;
+
+    fn empty() -> Batch {
+        Batch::new(Origin { topic: "orders".into(), topic_id: Uuid([7; 16]), partition: 3 }, 100)
+    }
+
+    fn order(number: u8, reservation: u8) -> Option<Bytes> {
+        let mut value = Vec::new();
+        Record {
+            order_id: Uuid([number; 16]),
+            reservation_id: Uuid([reservation; 16]),
+            product_id: "phone",
+            user_id: "user-42",
+            quantity: 1,
+            sale_id: 7,
+            sale_total: 10,
+            generation: 1,
+            timestamp: 1_705_234_800_123,
+        }
+        .write_json(&mut value);
+        Some(value.into())
+    }
+
+    fn reason(batch: &Batch, at: usize) -> &str {
+        match &batch.entries[at].content {
+            Content::Dead(dead) => &dead.reason,
+            other => panic!("{other:?} is not dead"),
+        }
+    }
+
+    #[test]
+    fn a_redelivery_inside_is_dropped_and_a_second_reservation_kept() {
+        let mut batch = empty();
+        for (offset, value) in [order(1, 1), order(2, 2), order(1, 1), order(1, 9)].into_iter().enumerate() {
+            batch.push(100 + 2 * offset as i64, None, value);
+        }
+        assert_eq!((batch.orders(), batch.redelivered(), batch.entries.len()), (3, 1, 3));
+        assert!(batch.progress.careful, "the short way cannot tell which of the two stands");
+        assert_eq!((batch.first_offset(), batch.next_offset()), (100, 107));
+        assert_eq!(batch.span_offsets(&(0..1)), (100, 102));
+        assert_eq!(batch.span_offsets(&(1..3)), (102, 107));
+    }
+
+    #[test]
+    fn what_is_no_record_of_ours_is_kept_with_its_reason() {
+        let mut batch = empty();
+        let event = |member: &str| {
+            let text = format!(
+                r#"{{"event":"sale-closed","productId":"p","saleId":1,"saleTotal":1,"generation":1,"rate":1,"burst":1,
+                "timestamp":1,{member}}}"#
+            );
+            Some(Bytes::from(text.replacen(&format!("{}:1,", member.split(':').next().unwrap()), "", 1)))
+        };
+        let cases = [
+            (None, "without a value"),
+            (Some(Bytes::from_static(b"\x00")), "not an order record"),
+            (event(r#""generation":4294967295"#), "`generation`"),
+            (event(r#""rate":18446744073709551615"#), "`rate`"),
+            (event(r#""burst":9223372036854775808"#), "`burst`"),
+            (event(r#""timestamp":4503599627370496"#), "`timestamp`"),
+            (event(r#""seed":"\u0000""#), "`seed`"),
+            (event(r#""withdrawn":2"#), "`withdrawn`"),
+        ];
+        for (at, (value, says)) in cases.into_iter().enumerate() {
+            batch.push(batch.next_offset(), None, value);
+            assert!(reason(&batch, at).contains(says), "{says}: {}", reason(&batch, at));
+        }
+        batch.push(batch.next_offset(), None, event(r#""withdrawn":1"#));
+        assert!(matches!(batch.entries[8].content, Content::Closed(_)));
+        assert!(!reason(&batch, 1).contains(char::is_control));
+    }
+
+    #[test]
+    #[should_panic(expected = "order of their offsets")]
+    fn offsets_ascend() {
+        let mut batch = empty();
+        batch.push(100, None, order(1, 1));
+        batch.push(100, None, order(2, 2));
+    }
+}

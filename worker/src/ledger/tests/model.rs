@@ -75,7 +75,7 @@ impl Model {
             match outcome {
                 Ok(completed) => reply.completed.push(completed),
                 Err(error) => {
-                    reply.failed = Some(error);
+                    reply.failed = Some(*error);
                     break;
                 }
             }
@@ -97,7 +97,7 @@ impl Model {
         Ok(reply)
     }
 
-    fn one(&mut self, statement: &Prepared) -> Result<Completed, ServerError> {
+    fn one(&mut self, statement: &Prepared) -> Result<Completed, Box<ServerError>> {
         match statement.purpose {
             Purpose::Begin => {
                 assert!(self.open.is_none(), "BEGIN inside a transaction");
@@ -125,7 +125,7 @@ impl Model {
     }
 }
 
-fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) -> Result<Completed, ServerError> {
+fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) -> Result<Completed, Box<ServerError>> {
     let params = &statement.params;
     let mut completed = Completed::default();
     match statement.purpose {
@@ -257,8 +257,8 @@ fn order(fields: &[Vec<u8>]) -> (Uuid, Order) {
     (uuid(&fields[0]), order)
 }
 
-pub(super) fn error(code: [u8; 5], constraint: &str) -> ServerError {
-    ServerError {
+pub(super) fn error(code: [u8; 5], constraint: &str) -> Box<ServerError> {
+    Box::new(ServerError {
         severity: Severity::Error,
         code: SqlState(code),
         message: "by the model".into(),
@@ -266,7 +266,7 @@ pub(super) fn error(code: [u8; 5], constraint: &str) -> ServerError {
         constraint: constraint.into(),
         table: String::new(),
         context: String::new(),
-    }
+    })
 }
 
 fn keys(params: &[Param]) -> Vec<(String, i64)> {
