@@ -1,6 +1,6 @@
 //! The ledger: PostgreSQL, the system of record.
 //!
-//! [`store::Store`] decides, [`statements`] words it, [`connection`] carries it, [`judge`] says what becomes of an order
+//! [`store::Store`] decides, `statements` words it, `connection` carries it, [`judge`] says what becomes of an order
 //! where the short way is barred. The first two and the last are pure. [`Ledger`] is the shell around them.
 //!
 //! A ledger is one connection, made again when it is needed and gone; whoever asks from another task opens another
