@@ -126,7 +126,10 @@ fn a_refused_message_is_answered_in_its_turn_and_ends_the_connection() {
         let edge = edge(driver, 100, false);
         let mut client = Client::connect(edge.listen);
         client.send(
-            (get("/later/first") + "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n" + &get("/now/never")).as_bytes(),
+            (get("/later/first")
+                + "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
+                + &get("/now/never"))
+                .as_bytes(),
         );
         assert_eq!(client.response().body, word("first"));
         let refused = client.response();
@@ -228,10 +231,7 @@ fn a_drain_answers_what_is_under_way_and_ends_the_rest() {
         while monitor.get("/readyz").status != 200 {}
         let mut held = Client::connect(edge.listen);
         held.send((get("/hold") + &get("/now/behind")).as_bytes());
-        // The request has been read: the counter says so.
-        while edge.running.counters()[0].shell.requests.get() < 5 {
-            assert_eq!(monitor.get("/livez").status, 200);
-        }
+        while monitor.get("/held").body != word("1") {}
         edge.running.drain().request();
         let ended = std::thread::spawn(move || edge.running.wait());
         assert!(idle.ends(), "an idle connection is closed");
@@ -256,12 +256,13 @@ fn a_request_during_the_drain_is_told_to_close() {
             assert_eq!(monitor.get("/livez").status, 200);
         }
         edge.running.drain().request();
+        let ended = std::thread::spawn(move || edge.running.wait());
         while monitor.get("/readyz").body != "{\"reasons\":[\"draining\"],\"status\":\"unready\"}" {}
         held.send(&get("/now/late").as_bytes()[1..]);
         let response = held.response();
         assert_eq!((response.status, response.closes()), (200, true));
         held.shutdown_write();
         assert!(held.ends());
-        assert!(edge.running.wait());
+        assert!(ended.join().expect("a thread"));
     }
 }

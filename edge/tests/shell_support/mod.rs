@@ -1,10 +1,10 @@
 //! A script in the machine's place, and a client that speaks in bytes.
 //!
 //! Paths: `/now/<word>` is answered at once, `/later/<word>` by time (half a millisecond later), `/redis/<word>` when
-//! the word has come back from an echo server in Redis' place, `/kafka/<word>` likewise from a broker's, `/hold` never
-//! until the drain has begun.
+//! the word has come back from an echo server in Redis' place, `/kafka/<word>` likewise from a broker's, `/hold` when
+//! the drain begins; `/held` tells how many wait for that.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "a module of tests, shared by several test crates")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -105,6 +105,7 @@ impl Machine for Script {
             Some("now") => return Outcome::Now(answer(word)),
             Some("body") => return Outcome::Now(answer(&request.body.escape_ascii().to_string())),
             Some("role") => return Outcome::Now(answer(&format!("{role:?}"))),
+            Some("held") => return Outcome::Now(answer(&self.held.len().to_string())),
             Some("large") => return Outcome::Now(answer(&"x".repeat(100_000))),
             Some("later") => {
                 self.timed.push_back((now.instant + Duration::from_micros(500), ticket, word.to_owned()));
@@ -194,7 +195,12 @@ pub fn echo_server() -> SocketAddr {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            loop {
+                let count = match stream.read(&mut buffer) {
+                    Ok(count @ 1..) => count,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                    _ => break,
+                };
                 if !hung_up && buffer[..count].windows(4).any(|window| window == b"bye\n") {
                     hung_up = true;
                     break;
@@ -309,6 +315,7 @@ impl Client {
                 count
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.fill(),
             Err(error) => panic!("no answer: {error}"),
         }
     }
