@@ -5,6 +5,7 @@
 //! client that hangs up is noticed when it is written to: what was reserved for it stands.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -90,6 +91,7 @@ pub(crate) async fn serve<M: Machine>(shard: Rc<Shard<M>>, mut stream: Stream, r
             window = filled;
             match read {
                 Ok(bytes) if bytes > 0 => shard.counters.shell.bytes_read.add(bytes as u64),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
                     say_timeout(&seat, &mut stream).await;
                     break;

@@ -3,6 +3,7 @@
 //! Never interprets a byte, and never decides which broker to speak to or when to try again: the machine does.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -98,6 +99,7 @@ async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, key: BrokerKey, mut read: Re
         match result {
             Ok(0) => return "closed".into(),
             Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return error.to_string(),
         }
         if let Err(fault) = shard.event(|machine, now| machine.kafka_bytes(now, key, &mut buffer)) {

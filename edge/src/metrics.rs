@@ -165,8 +165,8 @@ impl Scrape {
             counts.iter_mut().zip(buckets).for_each(|(count, more)| *count += more);
             sum_us += sum;
         }
-        // The encoder adds the buckets up itself; the last bound, the largest number, it writes as +Inf.
-        let bounds = LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain(std::iter::once(f64::MAX));
+        // The encoder adds the buckets up itself; the last bound it writes as +Inf.
+        let bounds = LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain(std::iter::once(f64::INFINITY));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         let help = "From reading an order that went to Redis to its answer";
         let mut metric = encoder.encode_descriptor("order_duration_seconds", help, None, MetricType::Histogram)?;

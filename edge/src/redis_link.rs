@@ -3,6 +3,7 @@
 //! Never interprets a byte; the machine does. Calls that were on their way when a connection ended are the machine's
 //! to ask again: it is told of every end.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -73,6 +74,7 @@ async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, mut read: ReadHalf) -> Strin
         match result {
             Ok(0) => return "closed".into(),
             Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return error.to_string(),
         }
         if let Err(fault) = shard.event(|machine, now| machine.redis_bytes(now, &mut buffer)) {

@@ -1,0 +1,101 @@
+//! What the shell alone costs: every request is answered at once with the same small answer. Measured with wrk, this
+//! is the floor under everything the edge does.
+//!
+//!     cargo run --release -p flux-edge --example floor -- 3000 uring 1
+//!
+//! Port, driver, number of cores.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use flux_edge::answer::{Answer, Framing, Site};
+use flux_edge::core::Outcome;
+use flux_edge::machine::{LinkFault, Machine};
+use flux_edge::pending::Ticket;
+use flux_edge::routes::Role;
+use flux_edge::server::{Plan, start};
+use flux_edge::{descriptors, signals};
+use flux_net::{Address, affinity};
+use flux_protocol::http::Request;
+use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::time::{Instant, Now};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Constant {
+    site: Site,
+}
+
+impl Machine for Constant {
+    fn handle_request(&mut self, _: Now, _: Role, _: &Request<'_>, _: Ticket) -> Outcome {
+        Outcome::Now(Answer::SoldOut)
+    }
+    fn framing(&self, request: &Request<'_>) -> Framing {
+        Framing { connection: request.connection(), head_only: request.head_only(), cors: false }
+    }
+    fn site(&self) -> &Site {
+        &self.site
+    }
+    fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
+        None
+    }
+    fn redis_open(&mut self, _: Now) {}
+    fn redis_bytes(&mut self, _: Now, _: &mut BytesMut) -> Result<(), LinkFault> {
+        Ok(())
+    }
+    fn redis_closed(&mut self, _: Now) {}
+    fn redis_poll_write(&mut self, _: Now, _: &mut Vec<u8>) {}
+    fn redis_poll_failure(&mut self) -> Option<LinkFault> {
+        None
+    }
+    fn redis_down_for(&self, _: Now) -> Duration {
+        Duration::ZERO
+    }
+    fn kafka_action(&mut self) -> Option<BrokerAction> {
+        None
+    }
+    fn kafka_open(&mut self, _: Now, _: BrokerKey) {}
+    fn kafka_bytes(&mut self, _: Now, _: BrokerKey, _: &mut BytesMut) -> Result<(), LinkFault> {
+        Ok(())
+    }
+    fn kafka_closed(&mut self, _: Now, _: BrokerKey) {}
+    fn kafka_poll_write(&mut self, _: Now, _: BrokerKey, _: &mut Vec<u8>) {}
+    fn kafka_is_ready(&self) -> bool {
+        true
+    }
+    fn next_deadline(&self) -> Instant {
+        Instant::FAR_FUTURE
+    }
+    fn handle_time(&mut self, _: Now) {}
+    fn drain(&mut self, _: Now) {}
+    fn is_drained(&self) -> bool {
+        true
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let port: u16 = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(3000);
+    let driver = arguments.next().map_or(Ok(Default::default()), |driver| driver.parse()).expect("a driver");
+    let cores: usize = arguments.next().and_then(|cores| cores.parse().ok()).unwrap_or(1);
+    let limit = descriptors::raise_limit().expect("a limit");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let plan = Plan {
+        listen: SocketAddr::from(([127, 0, 0, 1], port)),
+        admin: any,
+        waiting_room: None,
+        driver,
+        cores: affinity::allowed().expect("processors").into_iter().take(cores).collect(),
+        connections_per_core_max: descriptors::connections_per_core(limit, cores),
+        // Nobody is there; the link rests for a second between two attempts.
+        redis: Address::Unix("/nonexistent".into()),
+        drain_deadline: Duration::from_secs(1),
+    };
+    let running = start(plan, |_, _, _, _| Constant { site: Site::new("http://localhost/", "http://localhost") });
+    let running = running.expect("it starts");
+    signals::watch(running.drain()).expect("signals");
+    println!("{} on {} with {}", running.listen, cores, running.driver);
+    running.wait();
+}

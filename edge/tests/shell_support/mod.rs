@@ -1,0 +1,346 @@
+//! A script in the machine's place, and a client that speaks in bytes.
+//!
+//! Paths: `/now/<word>` is answered at once, `/later/<word>` by time (half a millisecond later), `/redis/<word>` when
+//! the word has come back from an echo server in Redis' place, `/kafka/<word>` likewise from a broker's, `/hold` when
+//! the drain begins; `/held` tells how many wait for that.
+
+#![allow(dead_code, unreachable_pub, reason = "a module of tests, shared by several test crates")]
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use flux_edge::answer::{Answer, Framing, Site};
+use flux_edge::core::Outcome;
+use flux_edge::machine::{LinkFault, Machine};
+use flux_edge::pending::Ticket;
+use flux_edge::routes::Role;
+use flux_edge::server::{Plan, Running, start};
+use flux_net::{Address, DriverChoice};
+use flux_protocol::http::Request;
+use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::time::{Instant, Now};
+
+const BROKER: BrokerKey = BrokerKey(7);
+
+#[derive(Default)]
+struct Echo {
+    open: bool,
+    out: Vec<u8>,
+    asked: VecDeque<(Ticket, String)>,
+}
+
+impl Echo {
+    fn ask(&mut self, ticket: Ticket, word: &str) {
+        self.out.extend_from_slice(word.as_bytes());
+        self.out.push(b'\n');
+        self.asked.push_back((ticket, word.to_owned()));
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) {
+        if self.open {
+            out.append(&mut self.out);
+        }
+    }
+
+    fn read(&mut self, buffer: &mut BytesMut, completions: &mut VecDeque<(Ticket, Answer)>) -> Result<(), LinkFault> {
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let (ticket, word) = self.asked.pop_front().ok_or_else(|| LinkFault("unasked".into()))?;
+            assert_eq!(&buffer[..end], word.as_bytes(), "an echo is what was said");
+            buffer.advance(end + 1);
+            completions.push_back((ticket, answer(&word)));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.open = false;
+        // What was asked is asked again.
+        self.out.clear();
+        for (_, word) in &self.asked {
+            self.out.extend_from_slice(word.as_bytes());
+            self.out.push(b'\n');
+        }
+    }
+}
+
+/// The script.
+pub struct Script {
+    site: Site,
+    redis: Echo,
+    kafka: Echo,
+    broker: Option<SocketAddr>,
+    timed: VecDeque<(Instant, Ticket, String)>,
+    held: Vec<Ticket>,
+    completions: VecDeque<(Ticket, Answer)>,
+    draining: bool,
+}
+
+impl Script {
+    pub fn new(broker: Option<SocketAddr>) -> Script {
+        Script {
+            site: Site::new("http://localhost:4000/", "http://localhost:4000"),
+            redis: Echo::default(),
+            kafka: Echo::default(),
+            broker,
+            timed: VecDeque::new(),
+            held: Vec::new(),
+            completions: VecDeque::new(),
+            draining: false,
+        }
+    }
+}
+
+fn answer(word: &str) -> Answer {
+    Answer::json(200, &serde_json::json!({ "word": word }))
+}
+
+impl Machine for Script {
+    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        let word = request.path.rsplit('/').next().unwrap_or_default();
+        match request.path.split('/').nth(1) {
+            Some("now") => return Outcome::Now(answer(word)),
+            Some("body") => return Outcome::Now(answer(&request.body.escape_ascii().to_string())),
+            Some("role") => return Outcome::Now(answer(&format!("{role:?}"))),
+            Some("held") => return Outcome::Now(answer(&self.held.len().to_string())),
+            Some("large") => return Outcome::Now(answer(&"x".repeat(100_000))),
+            Some("later") => {
+                self.timed.push_back((now.instant + Duration::from_micros(500), ticket, word.to_owned()));
+            }
+            Some("redis") => self.redis.ask(ticket, word),
+            Some("kafka") => self.kafka.ask(ticket, word),
+            Some("hold") => self.held.push(ticket),
+            _ => return Outcome::Now(Answer::error(404, "Not found")),
+        }
+        Outcome::Later
+    }
+    fn framing(&self, request: &Request<'_>) -> Framing {
+        Framing { connection: request.connection(), head_only: request.head_only(), cors: false }
+    }
+    fn site(&self) -> &Site {
+        &self.site
+    }
+    fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
+        self.completions.pop_front()
+    }
+    fn redis_open(&mut self, _now: Now) {
+        self.redis.open = true;
+    }
+    fn redis_bytes(&mut self, _now: Now, buffer: &mut BytesMut) -> Result<(), LinkFault> {
+        self.redis.read(buffer, &mut self.completions)
+    }
+    fn redis_closed(&mut self, _now: Now) {
+        self.redis.close();
+    }
+    fn redis_poll_write(&mut self, _now: Now, out: &mut Vec<u8>) {
+        self.redis.write(out);
+    }
+    fn redis_poll_failure(&mut self) -> Option<LinkFault> {
+        None
+    }
+    fn redis_down_for(&self, now: Now) -> Duration {
+        if self.redis.open { Duration::ZERO } else { now.instant.since(Instant::default()) }
+    }
+    fn kafka_action(&mut self) -> Option<BrokerAction> {
+        let address = self.broker.take()?;
+        Some(BrokerAction::Connect { broker: BROKER, host: address.ip().to_string(), port: address.port() })
+    }
+    fn kafka_open(&mut self, _now: Now, broker: BrokerKey) {
+        assert_eq!(broker, BROKER);
+        self.kafka.open = true;
+    }
+    fn kafka_bytes(&mut self, _now: Now, _broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), LinkFault> {
+        self.kafka.read(buffer, &mut self.completions)
+    }
+    fn kafka_closed(&mut self, _now: Now, _broker: BrokerKey) {
+        self.kafka.close();
+    }
+    fn kafka_poll_write(&mut self, _now: Now, _broker: BrokerKey, out: &mut Vec<u8>) {
+        self.kafka.write(out);
+    }
+    fn kafka_is_ready(&self) -> bool {
+        self.kafka.open
+    }
+    fn next_deadline(&self) -> Instant {
+        self.timed.front().map_or(Instant::FAR_FUTURE, |(due, ..)| *due)
+    }
+    fn handle_time(&mut self, now: Now) {
+        while let Some((due, ticket, word)) = self.timed.front() {
+            if *due > now.instant {
+                break;
+            }
+            self.completions.push_back((*ticket, answer(word)));
+            self.timed.pop_front();
+        }
+    }
+    fn drain(&mut self, _now: Now) {
+        self.draining = true;
+        self.completions.extend(self.held.drain(..).map(|ticket| (ticket, answer("held"))));
+    }
+    fn is_drained(&self) -> bool {
+        self.timed.is_empty() && self.redis.asked.is_empty() && self.kafka.asked.is_empty() && self.held.is_empty()
+    }
+}
+
+/// A server that sends back what it gets, for any number of connections. A line `bye` makes it hang up instead, once
+/// for each such line ever seen (the word is echoed when it is said again).
+pub fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut hung_up = false;
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut buffer = [0; 4096];
+            loop {
+                let count = match stream.read(&mut buffer) {
+                    Ok(count @ 1..) => count,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                    _ => break,
+                };
+                if !hung_up && buffer[..count].windows(4).any(|window| window == b"bye\n") {
+                    hung_up = true;
+                    break;
+                }
+                if stream.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+/// Drivers that this kernel offers.
+pub fn drivers() -> Vec<DriverChoice> {
+    let options = |driver| flux_net::RuntimeOptions { driver, monoio_timers: false };
+    [DriverChoice::Epoll, DriverChoice::Uring]
+        .into_iter()
+        .filter(|driver| flux_net::Runtime::build(options(*driver)).is_ok())
+        .collect()
+}
+
+pub struct Edge {
+    pub running: Running,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// An edge of one core around the script.
+pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> Edge {
+    let redis = echo_server();
+    let broker = with_broker.then(echo_server);
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let plan = Plan {
+        listen: any,
+        admin: any,
+        waiting_room: Some(any),
+        driver,
+        cores: flux_net::affinity::allowed().expect("processors")[..1].to_vec(),
+        connections_per_core_max: connections_max,
+        redis: Address::Tcp { host: redis.ip().to_string(), port: redis.port() },
+        drain_deadline: Duration::from_secs(60),
+    };
+    let running = start(plan, move |_, _, _, _| Script::new(broker)).expect("it starts");
+    Edge { listen: running.listen, admin: running.admin, running }
+}
+
+/// One response as it came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Response {
+    pub fn closes(&self) -> bool {
+        self.head.contains("connection: close")
+    }
+}
+
+pub struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("connected");
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("an option");
+        Client { stream, unread: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("sent");
+    }
+
+    pub fn get(&mut self, path: &str) -> Response {
+        self.send(get(path).as_bytes());
+        self.response()
+    }
+
+    pub fn shutdown_write(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+    }
+
+    /// The next response; panics where the connection ends first.
+    pub fn response(&mut self) -> Response {
+        loop {
+            if let Some(response) = self.parse() {
+                return response;
+            }
+            assert!(
+                self.fill() > 0,
+                "the connection ended in the middle of {:?}",
+                self.unread.escape_ascii().to_string()
+            );
+        }
+    }
+
+    /// Whether the connection ends without another byte.
+    pub fn ends(&mut self) -> bool {
+        self.unread.is_empty() && self.fill() == 0
+    }
+
+    fn fill(&mut self) -> usize {
+        let mut buffer = [0; 8192];
+        match self.stream.read(&mut buffer) {
+            Ok(count) => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                count
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.fill(),
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+
+    fn parse(&mut self) -> Option<Response> {
+        let end = self.unread.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let head = String::from_utf8(self.unread[..end].to_vec()).expect("text");
+        let length: usize = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse().expect("a number"));
+        if self.unread.len() < end + length {
+            return None;
+        }
+        let status = head[9..12].parse().expect("a status");
+        let body = String::from_utf8(self.unread[end..end + length].to_vec()).expect("text");
+        self.unread.drain(..end + length);
+        Some(Response { status, head, body })
+    }
+}
+
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
+}
+
+pub fn word(word: &str) -> String {
+    format!("{{\"word\":\"{word}\"}}")
+}
