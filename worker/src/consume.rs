@@ -341,10 +341,11 @@ impl Shared {
             return;
         }
         state.observe_due = now + OBSERVE_INTERVAL;
-        if state.consumer.is_ready(now) {
-            self.health.kafka.works();
-        } else if let Some(code) = state.consumer.topic_error() {
+        // A topic that was known and is gone is an error too, though brokers and group are well.
+        if let Some(code) = state.consumer.topic_error() {
             self.health.kafka.fails(now, &format!("the brokers answer error {code} for the topic"));
+        } else if state.consumer.is_ready(now) {
+            self.health.kafka.works();
         } else {
             self.health.kafka.fails(now, "no broker answers, or not a member of the group");
         }
