@@ -12,6 +12,9 @@
 //! the time has come         ──▶  handle_time, next_deadline        ──▶  the same, then poll_response() until None
 //! ```
 //!
+//! After any call, what is to be done and what is to be written may have changed: ask for actions until there is none, then
+//! for the writes of every open connection (one comparison where there is nothing).
+//!
 //! **To send a request**, name a [`Target`]: any broker, or a node by its id. [`Cluster::request`] takes any request type of
 //! kafka-protocol that [`super::versions`] lists and a token `P`; [`Cluster::request_with`] lets the caller write the body.
 //! Nothing is queued: where no connection is ready the error says so, and the caller asks again after one of its
@@ -40,7 +43,7 @@ use kafka_protocol::protocol::Request;
 use super::backoff::{SplitMix64, backoff};
 use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT};
-use super::metadata::{self, Address, Metadata, NodeId, Topic};
+use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
 
@@ -262,6 +265,12 @@ impl<P> Cluster<P> {
             Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
             Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
         }
+    }
+
+    /// Requests to `node` over `lane` that have no answer yet.
+    pub fn in_flight(&self, node: NodeId, lane: Lane) -> usize {
+        let peer = Peer::Node(node, lane);
+        self.slots.iter().find(|slot| slot.peer == peer).map_or(0, Slot::in_flight)
     }
 
     /// The version in which `target` would get a request; `None` where it is not ready or there is no common one.
@@ -531,7 +540,10 @@ impl<P> Cluster<P> {
                     Some(topic) => topic.update(newer),
                     None => self.topic = Some(newer),
                 }
-                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(|its| its.leader.is_some());
+                // A leader may be named while its broker is away.
+                let nodes = &self.nodes;
+                let led = |its: &Partition| its.leader.is_some_and(|leader| nodes.contains_key(&leader));
+                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(led);
             }
             // A broker that has just started may not know the topic yet: what is known is kept.
             Err(code) => {
@@ -706,3 +718,6 @@ impl<P> Slot<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,8 @@
 //!   Kafka owns a [`cluster::Cluster`] and asks through it;
 //! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
 //! - [`group`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
-//!   [`consumer`]: both over one cluster.
+//!   [`consumer`]: both over one cluster;
+//! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made where it is missing.
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
@@ -22,6 +23,8 @@ pub mod consumer;
 pub mod decompress;
 pub mod error_code;
 pub mod fetch;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod frame;
 pub mod group;
 pub mod limits;

@@ -1,42 +1,88 @@
-//! A small scripted cluster: nodes, leaders, logs, and a broker's rules for idempotent producers. It answers when told to,
-//! and with the errors it is given.
+//! A small scripted cluster for tests: nodes, leaders, logs, and a broker's rules for idempotent producers. It answers
+//! when told to, and with the errors it is given.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader,
-    TopicName,
+    ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdResponse, MetadataResponse,
+    ProduceRequest, ProduceResponse, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
 
-use crate::kafka::cluster::{BrokerAction, BrokerKey};
-use crate::kafka::producer::Producer;
-use crate::kafka::versions::key;
+use super::admin::Admin;
+use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterError};
+use super::producer::Producer;
+use super::versions::key;
 use crate::time::Instant;
 
-pub(super) const TOPIC: &str = "orders";
+pub(crate) const TOPIC: &str = "orders";
+
+/// Whatever a shell drives.
+pub(crate) trait Machine {
+    fn action(&mut self) -> Option<BrokerAction>;
+    fn open(&mut self, now: Instant, broker: BrokerKey);
+    fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError>;
+    fn closed(&mut self, now: Instant, broker: BrokerKey);
+    fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>);
+    fn deadline(&self) -> Instant;
+    fn time(&mut self, now: Instant);
+}
+
+macro_rules! machine {
+    ([$($of:tt)*] $kind:ty, $write:expr) => {
+        impl<$($of)*> Machine for $kind {
+            fn action(&mut self) -> Option<BrokerAction> {
+                self.poll_action()
+            }
+            fn open(&mut self, now: Instant, broker: BrokerKey) {
+                self.handle_broker_open(now, broker);
+            }
+            fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError> {
+                self.handle_broker_bytes(now, broker, buffer)
+            }
+            fn closed(&mut self, now: Instant, broker: BrokerKey) {
+                self.handle_broker_closed(now, broker);
+            }
+            fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
+                let write: fn(&mut Self, Instant, BrokerKey, &mut Vec<u8>) = $write;
+                write(self, now, broker, out);
+            }
+            fn deadline(&self) -> Instant {
+                self.next_deadline()
+            }
+            fn time(&mut self, now: Instant) {
+                self.handle_time(now);
+            }
+        }
+    };
+}
+
+machine!([T: Copy] Producer<T>, Self::poll_broker_write);
+machine!([] Admin, Self::poll_broker_write);
+machine!([P] Cluster<P>, |cluster, _, broker, out| cluster.poll_broker_write(broker, out));
 
 /// One batch as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Arrival {
-    pub(super) node: i32,
-    pub(super) partition: i32,
-    pub(super) producer: (i64, i16),
-    pub(super) sequence: i32,
-    pub(super) values: Vec<String>,
-    pub(super) code: i16,
+pub(crate) struct Arrival {
+    pub(crate) node: i32,
+    pub(crate) partition: i32,
+    pub(crate) producer: (i64, i16),
+    pub(crate) sequence: i32,
+    pub(crate) values: Vec<String>,
+    pub(crate) code: i16,
 }
 
 #[derive(Default)]
-pub(super) struct Log {
-    pub(super) values: Vec<String>,
+pub(crate) struct Log {
+    pub(crate) values: Vec<String>,
     /// By producer id: the first and last sequence of its last five batches, oldest first.
     producers: HashMap<i64, VecDeque<(i32, i32)>>,
 }
@@ -48,40 +94,46 @@ struct Socket {
     buffer: BytesMut,
 }
 
-pub(super) struct Fake {
-    pub(super) now: Instant,
-    pub(super) up: BTreeMap<i32, bool>,
-    pub(super) leaders: Vec<i32>,
+pub(crate) struct Fake {
+    pub(crate) now: Instant,
+    pub(crate) up: BTreeMap<i32, bool>,
+    pub(crate) leaders: Vec<i32>,
     /// What metadata says, where it differs.
-    pub(super) leaders_told: Option<Vec<i32>>,
-    pub(super) topic_id: u128,
-    pub(super) logs: BTreeMap<(u128, i32), Log>,
+    pub(crate) leaders_told: Option<Vec<i32>>,
+    pub(crate) topic_id: u128,
+    pub(crate) logs: BTreeMap<(u128, i32), Log>,
     /// Error codes for the next produce batches, by partition.
-    pub(super) produce_codes: HashMap<i32, VecDeque<i16>>,
+    pub(crate) produce_codes: HashMap<i32, VecDeque<i16>>,
     /// Whether a batch with such an error is appended all the same.
-    pub(super) appends_anyway: bool,
+    pub(crate) appends_anyway: bool,
     /// (error, producer id, epoch) of the next answers to InitProducerId.
-    pub(super) identities: VecDeque<(i16, i64, i16)>,
-    pub(super) next_identity: i64,
+    pub(crate) identities: VecDeque<(i16, i64, i16)>,
+    pub(crate) next_identity: i64,
     /// Batches longer than this are too large.
-    pub(super) batch_bytes_max: usize,
+    pub(crate) batch_bytes_max: usize,
     /// Values that make a batch invalid.
-    pub(super) poison: Option<&'static str>,
+    pub(crate) poison: Option<&'static str>,
     /// Produce answers are kept back.
-    pub(super) holds: bool,
+    pub(crate) holds: bool,
+    /// So many of them are let through all the same.
+    pub(crate) releases: usize,
     /// Every byte is delivered by itself.
-    pub(super) trickles: bool,
-    pub(super) produce_version_max: i16,
-    pub(super) arrivals: Vec<Arrival>,
-    pub(super) requests: Vec<i16>,
-    pub(super) closed_by_machine: usize,
+    pub(crate) trickles: bool,
+    pub(crate) produce_version_max: i16,
+    /// Partitions of the topic; there is none where it is empty, until it is created. Errors of the next attempts.
+    pub(crate) create_codes: VecDeque<i16>,
+    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) requests: Vec<i16>,
+    pub(crate) closed_by_machine: usize,
     sockets: BTreeMap<BrokerKey, Socket>,
 }
 
-pub(super) const BOOTSTRAP_PORT: u16 = 9000;
+const CREATE_TOPICS: i16 = 19;
+
+pub(crate) const BOOTSTRAP_PORT: u16 = 9000;
 
 impl Fake {
-    pub(super) fn new(nodes: i32, partitions: i32) -> Fake {
+    pub(crate) fn new(nodes: i32, partitions: i32) -> Fake {
         Fake {
             now: Instant::from_micros(1_000_000),
             up: (1..=nodes).map(|node| (node, true)).collect(),
@@ -96,8 +148,10 @@ impl Fake {
             batch_bytes_max: usize::MAX,
             poison: None,
             holds: false,
+            releases: 0,
             trickles: false,
             produce_version_max: 13,
+            create_codes: VecDeque::new(),
             arrivals: Vec::new(),
             requests: Vec::new(),
             closed_by_machine: 0,
@@ -105,67 +159,67 @@ impl Fake {
         }
     }
 
-    pub(super) fn log(&self, partition: i32) -> &[String] {
+    pub(crate) fn log(&self, partition: i32) -> &[String] {
         self.logs.get(&(self.topic_id, partition)).map_or(&[], |log| &log.values)
     }
 
-    pub(super) fn connections(&self) -> Vec<i32> {
+    pub(crate) fn connections(&self) -> Vec<i32> {
         self.sockets.values().map(|socket| socket.node).collect()
     }
 
-    pub(super) fn only_socket(&self) -> (BrokerKey, i32) {
+    pub(crate) fn only_socket(&self) -> (BrokerKey, i32) {
         assert_eq!(self.sockets.len(), 1);
         let (key, socket) = self.sockets.first_key_value().unwrap();
         (*key, socket.node)
     }
 
     /// Resets every connection to `node`; what was held on them is lost.
-    pub(super) fn reset<T: Copy>(&mut self, node: i32, producer: &mut Producer<T>) {
+    pub(crate) fn reset<M: Machine>(&mut self, node: i32, machine: &mut M) {
         let keys: Vec<BrokerKey> =
             self.sockets.iter().filter(|(_, socket)| socket.node == node).map(|(key, _)| *key).collect();
         for key in keys {
             self.sockets.remove(&key);
-            producer.handle_broker_closed(self.now, key);
+            machine.closed(self.now, key);
         }
     }
 
     /// Lets time pass in steps no longer than the machine's deadlines.
-    pub(super) fn pass<T: Copy>(&mut self, millis: u64, producer: &mut Producer<T>) {
+    pub(crate) fn pass<M: Machine>(&mut self, millis: u64, machine: &mut M) {
         let end = self.now + std::time::Duration::from_millis(millis);
         let mut steps = 0;
         loop {
-            self.run(producer);
-            let next = producer.next_deadline();
+            self.run(machine);
+            let next = machine.deadline();
             if next > end {
                 break;
             }
             assert!(next > self.now, "a deadline that handling did not move: the shell would spin");
             self.now = next;
-            producer.handle_time(self.now);
+            machine.time(self.now);
             steps += 1;
             assert!(steps < 100_000, "the machine spins");
         }
         self.now = end;
-        producer.handle_time(self.now);
-        self.run(producer);
+        machine.time(self.now);
+        self.run(machine);
     }
 
     /// Carries bytes until nobody has any.
-    pub(super) fn run<T: Copy>(&mut self, producer: &mut Producer<T>) {
+    pub(crate) fn run<M: Machine>(&mut self, machine: &mut M) {
         for _ in 0..10_000 {
             let mut quiet = true;
-            while let Some(action) = producer.poll_action() {
+            while let Some(action) = machine.action() {
                 quiet = false;
-                self.act(action, producer);
+                self.act(action, machine);
             }
             let keys: Vec<BrokerKey> = self.sockets.keys().copied().collect();
             for key in keys {
-                quiet &= !self.carry(key, producer);
+                quiet &= !self.carry(key, machine);
             }
             if quiet {
-                if producer.next_deadline() <= self.now {
-                    producer.handle_time(self.now);
-                    assert!(producer.next_deadline() > self.now, "a deadline that handling did not move");
+                if machine.deadline() <= self.now {
+                    machine.time(self.now);
+                    assert!(machine.deadline() > self.now, "a deadline that handling did not move");
                     continue;
                 }
                 return;
@@ -174,18 +228,18 @@ impl Fake {
         panic!("machine and cluster never come to rest");
     }
 
-    fn act<T: Copy>(&mut self, action: BrokerAction, producer: &mut Producer<T>) {
+    fn act<M: Machine>(&mut self, action: BrokerAction, machine: &mut M) {
         match action {
             BrokerAction::Connect { broker, host, port } => {
-                assert_eq!(host, "broker");
+                assert!(host == "broker" || host == "alias");
                 let node = i32::from(port - BOOTSTRAP_PORT);
                 if self.up.get(&node) == Some(&true) {
                     let socket =
                         Socket { node, inbound: BytesMut::new(), outbound: VecDeque::new(), buffer: BytesMut::new() };
                     assert!(self.sockets.insert(broker, socket).is_none(), "a key was used twice");
-                    producer.handle_broker_open(self.now, broker);
+                    machine.open(self.now, broker);
                 } else {
-                    producer.handle_broker_closed(self.now, broker);
+                    machine.closed(self.now, broker);
                 }
             }
             BrokerAction::Close { broker } => {
@@ -195,9 +249,9 @@ impl Fake {
         }
     }
 
-    fn carry<T: Copy>(&mut self, key: BrokerKey, producer: &mut Producer<T>) -> bool {
+    fn carry<M: Machine>(&mut self, key: BrokerKey, machine: &mut M) -> bool {
         let mut out = Vec::new();
-        producer.poll_broker_write(self.now, key, &mut out);
+        machine.write(self.now, key, &mut out);
         let Some(mut socket) = self.sockets.remove(&key) else {
             return false;
         };
@@ -215,18 +269,21 @@ impl Fake {
         let mut failed = false;
         while let Some((api_key, _)) = socket.outbound.front() {
             if self.holds && *api_key == key::PRODUCE {
-                break;
+                if self.releases == 0 {
+                    break;
+                }
+                self.releases -= 1;
             }
             moved = true;
             let (_, bytes) = socket.outbound.pop_front().unwrap();
             let step = if self.trickles { 1 } else { bytes.len() };
             for chunk in bytes.chunks(step) {
                 socket.buffer.extend_from_slice(chunk);
-                failed |= producer.handle_broker_bytes(self.now, key, &mut socket.buffer).is_err();
+                failed |= machine.bytes(self.now, key, &mut socket.buffer).is_err();
             }
         }
         if failed {
-            producer.handle_broker_closed(self.now, key);
+            machine.closed(self.now, key);
         } else {
             self.sockets.insert(key, socket);
         }
@@ -249,6 +306,7 @@ impl Fake {
                     range(key::METADATA, 0, 13),
                     range(key::API_VERSIONS, 0, 4),
                     range(key::INIT_PRODUCER_ID, 0, 6),
+                    range(CREATE_TOPICS, 0, 7),
                 ];
                 ApiVersionsResponse::default().with_api_keys(keys).encode(&mut body, version).unwrap();
             }
@@ -268,6 +326,10 @@ impl Fake {
             key::PRODUCE => {
                 let request = ProduceRequest::decode(&mut frame, version).unwrap();
                 self.produce(node, version, &request).encode(&mut body, version).unwrap();
+            }
+            CREATE_TOPICS => {
+                let request = CreateTopicsRequest::decode(&mut frame, version).unwrap();
+                self.create(&request).encode(&mut body, version).unwrap();
             }
             other => panic!("request {other}"),
         }
@@ -298,8 +360,26 @@ impl Fake {
         let topic = MetadataResponseTopic::default()
             .with_name(Some(TopicName(StrBytes::from_static_str(TOPIC))))
             .with_topic_id(uuid::Uuid::from_u128(self.topic_id))
+            .with_error_code(if leaders.is_empty() { 3 } else { 0 })
             .with_partitions(partitions.collect());
         MetadataResponse::default().with_brokers(brokers.collect()).with_topics(vec![topic])
+    }
+
+    fn create(&mut self, request: &CreateTopicsRequest) -> CreateTopicsResponse {
+        let topic = &request.topics[0];
+        let code = match self.create_codes.pop_front() {
+            Some(code) => code,
+            None if self.leaders.is_empty() => {
+                self.leaders = (0..topic.num_partitions).map(|_| 1).collect();
+                0
+            }
+            None => 36,
+        };
+        let result = CreatableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_error_code(code)
+            .with_error_message(Some(StrBytes::from_static_str("scripted")));
+        CreateTopicsResponse::default().with_topics(vec![result])
     }
 
     fn produce(&mut self, node: i32, version: i16, request: &ProduceRequest) -> ProduceResponse {
