@@ -69,8 +69,8 @@ pub struct DeadReason {
 pub(crate) struct Progress {
     /// Entries before this one are in the ledger for certain, and the offset stands behind them.
     pub(crate) stored_entries: usize,
-    /// Entries from here on wait until those before are stored; the end of the batch unless it was split.
-    pub(crate) span_end: Option<usize>,
+    /// Where the batch was halved, the innermost half last: each entry from there on waits for those before.
+    pub(crate) span_ends: Vec<usize>,
     /// A COMMIT was sent for the span and its outcome is unknown; what it would have stored.
     pub(crate) in_doubt: Option<Stored>,
     /// The span is looked at order by order, because the short way met something.
@@ -79,6 +79,13 @@ pub(crate) struct Progress {
     pub(crate) totals: Stored,
     /// The whole batch is in the ledger.
     pub(crate) finished: bool,
+}
+
+impl Progress {
+    /// Whether nothing of the batch is stored, split or in doubt: only then may it still grow.
+    fn is_fresh(&self) -> bool {
+        self.stored_entries == 0 && self.span_ends.is_empty() && self.in_doubt.is_none() && !self.finished
+    }
 }
 
 /// Records of one partition, in order, from the offset at which the ledger stands.
@@ -143,7 +150,7 @@ impl Batch {
 
     fn append(&mut self, entry: Entry) {
         assert!(entry.offset >= self.next, "records come in the order of their offsets");
-        assert!(!self.progress.finished && self.progress.span_end.is_none(), "a batch on its way is closed");
+        assert!(self.progress.is_fresh(), "a batch on its way is closed");
         if let Content::Order(order) = &entry.content {
             let at = self.entries.len();
             match self.seen.entry(order.order_id) {
@@ -213,7 +220,7 @@ impl Batch {
 
     /// The span that is on its way or next.
     pub(crate) fn span(&self) -> Range<usize> {
-        self.progress.stored_entries..self.progress.span_end.unwrap_or(self.entries.len())
+        self.progress.stored_entries..self.progress.span_ends.last().copied().unwrap_or(self.entries.len())
     }
 
     /// The offsets that a span leads from and to.
@@ -229,7 +236,7 @@ impl Batch {
         let progress = &mut self.progress;
         progress.totals.add(stored);
         progress.stored_entries = span.end;
-        progress.span_end = None;
+        progress.span_ends.pop();
         progress.in_doubt = None;
         progress.finished = span.end == self.entries.len();
         if progress.finished {
@@ -243,7 +250,7 @@ impl Batch {
         let span = self.span();
         self.progress.careful = true;
         if span.len() > 1 {
-            self.progress.span_end = Some(span.start + span.len() / 2);
+            self.progress.span_ends.push(span.start + span.len() / 2);
             return true;
         }
         let Some(entry) = self.entries.get_mut(span.start).filter(|_| !span.is_empty()) else { return false };
@@ -278,4 +285,89 @@ fn event(sale: SaleEvent, make: fn(Box<SaleEvent>) -> Content) -> Content {
         }
     }
     make(Box::new(sale))
+}
+
+#[cfg(test)]
+mod tests {
+    use flux_protocol::order::Record;
+
+    use super::*;
+
+    fn empty() -> Batch {
+        Batch::new(Origin { topic: "orders".into(), topic_id: Uuid([7; 16]), partition: 3 }, 100)
+    }
+
+    fn order(number: u8, reservation: u8) -> Option<Bytes> {
+        let mut value = Vec::new();
+        Record {
+            order_id: Uuid([number; 16]),
+            reservation_id: Uuid([reservation; 16]),
+            product_id: "phone",
+            user_id: "user-42",
+            quantity: 1,
+            sale_id: 7,
+            sale_total: 10,
+            generation: 1,
+            timestamp: 1_705_234_800_123,
+        }
+        .write_json(&mut value);
+        Some(value.into())
+    }
+
+    fn reason(batch: &Batch, at: usize) -> &str {
+        match &batch.entries[at].content {
+            Content::Dead(dead) => &dead.reason,
+            other => panic!("{other:?} is not dead"),
+        }
+    }
+
+    #[test]
+    fn a_redelivery_inside_is_dropped_and_a_second_reservation_kept() {
+        let mut batch = empty();
+        for (offset, value) in [order(1, 1), order(2, 2), order(1, 1), order(1, 9)].into_iter().enumerate() {
+            batch.push(100 + 2 * offset as i64, None, value);
+        }
+        assert_eq!((batch.orders(), batch.redelivered(), batch.entries.len()), (3, 1, 3));
+        assert!(batch.progress.careful, "the short way cannot tell which of the two stands");
+        assert_eq!((batch.first_offset(), batch.next_offset()), (100, 107));
+        assert_eq!(batch.span_offsets(&(0..1)), (100, 102));
+        assert_eq!(batch.span_offsets(&(1..3)), (102, 107));
+    }
+
+    #[test]
+    fn what_is_no_record_of_ours_is_kept_with_its_reason() {
+        let mut batch = empty();
+        let event = |member: &str| {
+            let text = format!(
+                r#"{{"event":"sale-closed","productId":"p","saleId":1,"saleTotal":1,"generation":1,"rate":1,"burst":1,
+                "timestamp":1,{member}}}"#
+            );
+            Some(Bytes::from(text.replacen(&format!("{}:1,", member.split(':').next().unwrap()), "", 1)))
+        };
+        let cases = [
+            (None, "without a value"),
+            (Some(Bytes::from_static(b"\x00")), "not an order record"),
+            (event(r#""generation":4294967295"#), "`generation`"),
+            (event(r#""rate":18446744073709551615"#), "`rate`"),
+            (event(r#""burst":9223372036854775808"#), "`burst`"),
+            (event(r#""timestamp":4503599627370496"#), "`timestamp`"),
+            (event(r#""seed":"\u0000""#), "`seed`"),
+            (event(r#""withdrawn":2"#), "`withdrawn`"),
+        ];
+        for (at, (value, says)) in cases.into_iter().enumerate() {
+            batch.push(batch.next_offset(), None, value);
+            assert!(reason(&batch, at).contains(says), "{says}: {}", reason(&batch, at));
+        }
+        batch.push(batch.next_offset(), None, event(r#""withdrawn":1"#));
+        assert!(matches!(batch.entries[8].content, Content::Closed(_)));
+        assert!(!reason(&batch, 1).contains(char::is_control));
+    }
+
+    #[test]
+    #[should_panic(expected = "order of their offsets")]
+    fn offsets_ascend() {
+        let mut batch = empty();
+        batch.push(100, None, order(1, 1));
+        batch.push(100, None, order(2, 2));
+    }
 }

@@ -94,6 +94,13 @@ impl Connection {
         self.reply().await
     }
 
+    /// Says goodbye; whether it was heard does not matter.
+    pub(super) async fn close(mut self) {
+        self.session.terminate();
+        self.session.poll_write(&mut self.unwritten);
+        let _ = within(CONNECT_TIMEOUT, self.writer.write_all(self.unwritten)).await;
+    }
+
     async fn reply(&mut self) -> Result<Reply, LedgerError> {
         let Collector { completed, failed, finished, .. } = self.run().await?;
         let status = finished.ok_or(LedgerError::Unexpected("no end of the answer"))?;

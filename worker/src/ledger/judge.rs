@@ -68,6 +68,12 @@ pub fn judge(span: &[Entry], mut known: Known) -> Verdicts {
 
 fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut Verdicts) {
     let quantity = u32::from(order.quantity);
+    // First: rejected for want of room and delivered again after another reservation of the order was stored, it would
+    // otherwise be given back as well.
+    if known.rejected.contains(&(order.order_id, order.reservation_id)) {
+        verdicts.redelivered += 1;
+        return;
+    }
     if let Some((reservation, stored_quantity)) = known.orders.get(&order.order_id) {
         if *reservation == order.reservation_id {
             verdicts.redelivered += 1;
@@ -77,10 +83,6 @@ fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut
         if *stored_quantity != quantity {
             verdicts.rejected.push((at, Rejection::KeyReused));
         }
-        return;
-    }
-    if known.rejected.contains(&(order.order_id, order.reservation_id)) {
-        verdicts.redelivered += 1;
         return;
     }
     // A sale that could not be opened has no room; the machine never asks about one.

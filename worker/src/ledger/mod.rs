@@ -1,6 +1,6 @@
 //! The ledger: PostgreSQL, the system of record.
 //!
-//! [`store::Store`] decides, [`statements`] words it, [`connection`] carries it, [`judge`] says what becomes of an order
+//! [`store::Store`] decides, `statements` words it, `connection` carries it, [`judge`] says what becomes of an order
 //! where the short way is barred. The first two and the last are pure. [`Ledger`] is the shell around them.
 //!
 //! A ledger is one connection, made again when it is needed and gone; whoever asks from another task opens another
@@ -101,8 +101,9 @@ impl Ledger {
             let asked = match step {
                 Step::Ask(asked) => asked,
                 Step::Done(outcome) => {
-                    if matches!(outcome, Err(StoreError::Retry(_) | StoreError::Fatal(_))) {
-                        // A server that has become a standby would refuse us for ever on this connection.
+                    if outcome.is_err() {
+                        // A transaction may be open on it; and a server that has become a standby would refuse us on
+                        // it for ever.
                         self.disconnect();
                     }
                     return outcome;
@@ -131,6 +132,14 @@ impl Ledger {
     /// As [`Ledger::query`].
     pub async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, LedgerError> {
         self.one(sql, params).await.map(|completed| completed.count)
+    }
+
+    /// Says goodbye to the server, where there is a connection. Dropping the ledger is as good, but for a line in the
+    /// server's log.
+    pub async fn close(mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
     }
 
     async fn one(&mut self, sql: &str, params: &[Param]) -> Result<reply::Completed, LedgerError> {
@@ -167,3 +176,6 @@ fn outcome(reply: Reply) -> Result<Reply, LedgerError> {
         None => Ok(reply),
     }
 }
+
+#[cfg(test)]
+mod tests;

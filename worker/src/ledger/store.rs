@@ -40,7 +40,7 @@ pub enum Step {
     /// Ask this in one run, on the connection of the run before, and hand the answer to [`Store::handle`]. Where the
     /// connection is lost, the next run goes to a new one.
     Ask(Vec<Prepared>),
-    /// The end.
+    /// The end. After an error the connection is to be dropped: a transaction may be open on it.
     Done(Result<Stored, StoreError>),
 }
 
@@ -81,9 +81,12 @@ impl Store {
     pub fn handle(&mut self, batch: &mut Batch, asked: &[Prepared], answer: Result<Reply, LedgerError>) -> Step {
         match (std::mem::replace(&mut self.state, State::Begun), answer) {
             (State::Begun, _) => unreachable!("an answer follows a question"),
-            // Undone either way: by ROLLBACK, or with the connection.
+            // Undone either way: by ROLLBACK, or with the connection, which whoever carries this drops after an error.
             (State::RollingBack(Some(error)), _) => Step::Done(Err(error)),
-            (State::RollingBack(None), _) => self.next(batch),
+            (State::RollingBack(None), Ok(reply)) => match reply.failed {
+                None => self.next(batch),
+                Some(error) => Step::Done(Err(StoreError::Retry(LedgerError::Server(Box::new(error))))),
+            },
             (State::Committing(stored), Err(error)) => {
                 batch.progress.in_doubt = Some(stored);
                 Step::Done(Err(StoreError::Retry(error)))
@@ -227,7 +230,7 @@ impl Store {
             // It should mean "undone"; the offset knows for certain.
             Some(error) => {
                 batch.progress.in_doubt = Some(stored);
-                Step::Done(Err(failure(LedgerError::Server(Box::new(error)))))
+                Step::Done(Err(StoreError::Retry(LedgerError::Server(Box::new(error)))))
             }
         }
     }

@@ -12,11 +12,11 @@ use flux_protocol::postgres::{Host, PostgresConfig};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cut {
     /// The COMMIT never reaches the server.
-    BeforeCommit,
+    Unsent,
     /// The server commits; the connection breaks before its answer is heard.
-    AfterCommit,
+    Unheard,
     /// The server commits; its answer never comes, and nobody says so.
-    SilentAfterCommit,
+    Silence,
 }
 
 pub(crate) struct Cutter {
@@ -90,10 +90,10 @@ impl Shared {
                 self.cuts.fetch_add(1, Ordering::SeqCst);
                 muted.store(true, Ordering::SeqCst);
             }
-            if matches!(cut, Some(Cut::BeforeCommit)) || server.write_all(bytes).is_err() {
+            if matches!(cut, Some(Cut::Unsent)) || server.write_all(bytes).is_err() {
                 break;
             }
-            if matches!(cut, Some(Cut::AfterCommit)) {
+            if matches!(cut, Some(Cut::Unheard)) {
                 break;
             }
         }
