@@ -127,7 +127,8 @@ async fn prepare(
         }
     };
     health.postgres.works();
-    let described = topic::ensure(config, client_id, seed).await.map_err(|error| error.to_string())?;
+    let described = topic::ensure(config, client_id, seed, health, clock).await;
+    let described = described.map_err(|error| error.to_string())?;
     let topic_id = Uuid(described.id);
     if described.created {
         info!(topic = config.topic, partitions = described.partitions, "the topic was missing and has been created");

@@ -14,6 +14,8 @@ use tracing::{debug, warn};
 
 use crate::brokers::{BrokerSink, BrokerSource, Brokers};
 use crate::config::Config;
+use crate::health::Health;
+use crate::limits::OBSERVE_INTERVAL;
 
 struct Shared {
     clock: Clock,
@@ -59,8 +61,13 @@ impl BrokerSource for Source<'_> {
 ///
 /// # Errors
 /// The process has no descriptor left for a timer.
-pub async fn ensure(config: &Config, client_id: &str, seed: u64) -> std::io::Result<TopicDescription> {
-    let clock = Clock::start();
+pub async fn ensure(
+    config: &Config,
+    client_id: &str,
+    seed: u64,
+    health: &Health,
+    clock: Clock,
+) -> std::io::Result<TopicDescription> {
     let cluster = ClusterConfig {
         bootstrap: config.kafka.clone(),
         client_id: client_id.to_owned(),
@@ -103,6 +110,7 @@ pub async fn ensure(config: &Config, client_id: &str, seed: u64) -> std::io::Res
             brokers.turn(&mut Source(&mut admin, now));
             admin.next_deadline().since(now)
         };
-        within(span, shared.turn.notified()).await?;
+        health.kafka.fails(clock.instant(), "no broker has told of the topic yet");
+        within(span.min(OBSERVE_INTERVAL), shared.turn.notified()).await?;
     }
 }

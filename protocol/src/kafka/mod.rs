@@ -9,8 +9,8 @@
 //!   Kafka owns a [`cluster::Cluster`] and asks through it;
 //! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
 //! - [`group`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
-//!   [`consumer`]: both over one cluster.
-//! - [`records`]: the record batch; [`producer`]: the idempotent producer; [`admin`]: the topic made where it is missing.
+//!   [`consumer`]: both over one cluster;
+//! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made where it is missing.
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
