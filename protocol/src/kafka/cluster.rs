@@ -471,7 +471,9 @@ impl<P> Cluster<P> {
                 self.slots.iter().position(|slot| slot.peer == peer && slot.is_ready())
             }
             Target::Any => {
-                let ready = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_ready());
+                // Not over the group's lane: the broker reads nothing behind a JoinGroup until the whole group has joined.
+                let may_wait = |slot: &Slot<P>| matches!(slot.peer, Peer::Node(_, Lane::GROUP));
+                let ready = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_ready() && !may_wait(slot));
                 ready.min_by_key(|(_, slot)| slot.in_flight()).map(|(index, _)| index)
             }
         }
