@@ -1,1 +1,36 @@
-//! placeholder
+//! The thin I/O layer of edge and worker: it chooses monoio's driver, opens sockets, waits for time and for other
+//! threads, and keeps monoio's types in few places so that the runtime could be replaced.
+//!
+//! This crate never decides anything about an order, never parses a protocol, never blocks a runtime's thread (names
+//! are resolved on a thread of their own), and never wakes a task of another thread: monoio's tasks belong to one
+//! thread for life, and what other threads have to say comes through a [`doorbell`].
+
+pub mod address;
+pub mod affinity;
+pub mod buffer;
+pub mod clock;
+mod descriptor;
+pub mod doorbell;
+pub mod limits;
+pub mod listener;
+pub mod notify;
+mod resolve;
+pub mod runtime;
+pub mod stream;
+pub mod timer;
+
+pub use address::Address;
+pub use buffer::{Tail, Window};
+pub use clock::Clock;
+pub use doorbell::{Doorbell, DoorbellListener};
+pub use listener::{ListenOptions, Listener};
+pub use monoio::buf::{IoBuf, IoBufMut};
+pub use notify::Notify;
+pub use runtime::{Driver, DriverChoice, Runtime, RuntimeOptions};
+pub use stream::{ReadHalf, Stream, WriteHalf};
+pub use timer::{Timer, sleep, within};
+
+/// Starts a task on this thread's runtime. It never moves to another thread; what it returns is dropped.
+pub fn spawn<F: Future<Output = ()> + 'static>(task: F) {
+    drop(monoio::spawn(task));
+}

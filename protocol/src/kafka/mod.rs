@@ -1,1 +1,32 @@
-//! kafka.
+//! Kafka, spoken directly: framing, one connection, a cluster of them, record batches, and the machines on top.
+//!
+//! From the bottom up:
+//!
+//! - [`frame`]: length, header and correlation id around a message; [`wire`]: decoding a message nobody vouches for;
+//! - [`versions`]: which version of which request we speak;
+//! - [`connection`]: one broker connection, its handshake and its requests in flight;
+//! - [`cluster`]: the brokers, the topic's partitions and leaders ([`metadata`]), reconnecting. A machine that needs
+//!   Kafka owns a [`cluster::Cluster`] and asks through it;
+//! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
+//! - [`group`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
+//!   [`consumer`]: both over one cluster.
+//!
+//! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
+
+pub mod assignor;
+pub mod backoff;
+pub mod cluster;
+pub mod connection;
+pub mod consumer;
+pub mod decompress;
+pub mod error_code;
+pub mod fetch;
+pub mod frame;
+pub mod group;
+pub mod limits;
+pub mod metadata;
+pub mod reader;
+pub mod records;
+pub mod records_decode;
+pub mod versions;
+pub mod wire;

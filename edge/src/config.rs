@@ -1,0 +1,273 @@
+//! The configuration, validated once. What runs is handed values that hold; nothing reads the environment later.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use flux_net::{Address, DriverChoice};
+
+use crate::arguments::{Arguments, WaitingRoom};
+use crate::cores::CoresChoice;
+use crate::limits::*;
+use crate::metrics::CoreCounters;
+use crate::redis_url::RedisTarget;
+use crate::secret::Secret;
+
+/// Everything the process was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Public listener.
+    pub listen: SocketAddr,
+    /// Admin listener.
+    pub admin: SocketAddr,
+    /// Waiting room listener, where this edge serves it.
+    pub waiting_room: Option<SocketAddr>,
+    /// The driver asked for.
+    pub driver: DriverChoice,
+    /// Processors to run on, one thread each; never empty.
+    pub cores: Vec<usize>,
+    /// Longest drain.
+    pub drain_deadline: Duration,
+    /// What every core is told, but for its number and counters.
+    pub shared: Shared,
+}
+
+/// What all cores have in common.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
+    pub edge_id: String,
+    /// Redis.
+    pub redis: RedisTarget,
+    /// Kafka's bootstrap brokers, host and port; never empty.
+    pub kafka: Vec<(String, u16)>,
+    /// The topic.
+    pub topic: String,
+    /// Orders per second where a sale names no rate; 0 is no limit.
+    pub rate: u64,
+    /// Orders at once on top of the rate.
+    pub burst: u64,
+    /// How long a key's record lives.
+    pub idempotency_ttl: Duration,
+    /// Undelivered orders by product.
+    pub outbox_orders_max: u64,
+    /// By when Redis must have answered.
+    pub redis_deadline: Duration,
+    /// By when Kafka must have acknowledged.
+    pub publish_deadline: Duration,
+    /// Absolute, http or https, visible ASCII, with neither query nor fragment.
+    pub waiting_room_url: String,
+    /// The origin let in, as it stands in an `origin` field.
+    pub cors_origin: String,
+    /// The token of /init and /close; without one they are not on the public listener.
+    pub admin_token: Option<Secret>,
+    /// Whether the admin listener wants the token too: it is not bound to loopback.
+    pub admin_needs_token: bool,
+}
+
+/// What one core is told.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// What all cores have in common; its fields are reached through this type.
+    pub shared: Shared,
+    /// This core, from 0.
+    pub index: usize,
+    /// Number of cores.
+    pub count: usize,
+    /// What this core counts; only it writes them.
+    pub counters: Arc<CoreCounters>,
+}
+
+impl std::ops::Deref for CoreConfig {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// Why nothing runs.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
+    Asked(String),
+    /// A mistake: one line for standard error, exit code 2.
+    Mistake(String),
+}
+
+impl Config {
+    /// Reads the command line and the environment, and checks all of it.
+    ///
+    /// `admin_token` is FLUX_ADMIN_TOKEN, `allowed` the processors that the process may use.
+    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let arguments = Arguments::try_parse_from(arguments).map_err(|error| {
+            if error.use_stderr() {
+                ConfigError::Mistake(one_line(&error.render().to_string()))
+            } else {
+                ConfigError::Asked(error.render().ansi().to_string())
+            }
+        })?;
+        checked(arguments, admin_token, allowed).map_err(ConfigError::Mistake)
+    }
+
+    /// What core `index` is told.
+    pub fn for_core(&self, index: usize, counters: Arc<CoreCounters>) -> CoreConfig {
+        assert!(index < self.cores.len(), "there is no such core");
+        CoreConfig { shared: self.shared.clone(), index, count: self.cores.len(), counters }
+    }
+}
+
+/// clap explains over several lines; the first paragraph says what is wrong.
+fn one_line(message: &str) -> String {
+    let first: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    first.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, String> {
+    let admin_token = checked_token(admin_token)?;
+    let admin_needs_token = !arguments.admin.ip().is_loopback();
+    if admin_needs_token && admin_token.is_none() {
+        return Err(format!(
+            "--admin {} is not loopback: set FLUX_ADMIN_TOKEN, or bind it to 127.0.0.1",
+            arguments.admin
+        ));
+    }
+    check_rate(arguments.rate, arguments.burst)?;
+    check_span("--idempotency-ttl", arguments.idempotency_ttl, IDEMPOTENCY_TTL_MIN, IDEMPOTENCY_TTL_MAX)?;
+    check_span("--redis-deadline", arguments.redis_deadline, DEADLINE_MIN, DEADLINE_MAX)?;
+    check_span("--publish-deadline", arguments.publish_deadline, DEADLINE_MIN, DEADLINE_MAX)?;
+    check_span("--drain-deadline", arguments.drain_deadline, Duration::ZERO, DRAIN_DEADLINE_MAX)?;
+    if !(1..=OUTBOX_ORDERS_MAX).contains(&arguments.outbox_orders_max) {
+        return Err(format!("--outbox-orders-max must be from 1 to {OUTBOX_ORDERS_MAX}"));
+    }
+    check_topic(&arguments.topic)?;
+    let waiting_room_origin = origin_of(&arguments.waiting_room_url)
+        .ok_or("--waiting-room-url must be an http:// or https:// URL without ? and #, in visible ASCII")?;
+    let cors_origin = match arguments.cors_origin {
+        None => waiting_room_origin,
+        Some(origin) if origin_of(&origin).is_some_and(|parsed| parsed == origin) => origin,
+        Some(_) => return Err("--cors-origin must be one origin such as https://shop.example, without a path".into()),
+    };
+    let cores = CoresChoice::choose(arguments.cores.as_ref(), allowed).map_err(|why| format!("--cores: {why}"))?;
+    if cores.is_empty() {
+        return Err("--cores: the process may use no core".into());
+    }
+    let waiting_room = match arguments.waiting_room {
+        WaitingRoom::Here(address) => Some(address),
+        WaitingRoom::Off => None,
+    };
+    check_ports(arguments.listen, arguments.admin, waiting_room)?;
+    Ok(Config {
+        listen: arguments.listen,
+        admin: arguments.admin,
+        waiting_room,
+        driver: arguments.driver,
+        cores,
+        drain_deadline: arguments.drain_deadline,
+        shared: Shared {
+            edge_id: format!("edge-{:016x}", crate::random::seed()),
+            redis: arguments.redis,
+            kafka: brokers(&arguments.kafka)?,
+            topic: arguments.topic,
+            rate: arguments.rate,
+            burst: arguments.burst,
+            idempotency_ttl: arguments.idempotency_ttl,
+            outbox_orders_max: arguments.outbox_orders_max,
+            redis_deadline: arguments.redis_deadline,
+            publish_deadline: arguments.publish_deadline,
+            waiting_room_url: arguments.waiting_room_url,
+            cors_origin,
+            admin_token,
+            admin_needs_token,
+        },
+    })
+}
+
+/// An empty variable counts as unset: compose files pass those.
+fn checked_token(token: Option<&str>) -> Result<Option<Secret>, String> {
+    match token {
+        None | Some("") => Ok(None),
+        Some(token) if token.len() <= ADMIN_TOKEN_BYTES_MAX && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(Secret::new(token)))
+        }
+        Some(_) => Err(format!(
+            "FLUX_ADMIN_TOKEN must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"
+        )),
+    }
+}
+
+fn check_rate(rate: u64, burst: u64) -> Result<(), String> {
+    if rate > RATE_MAX {
+        return Err(format!("--rate must be at most {RATE_MAX}"));
+    }
+    let least = BURST_MIN.max(rate.div_ceil(BURST_PER_RATE));
+    if !(least..=BURST_MAX).contains(&burst) {
+        return Err(format!("--burst must be from {least} (2, or a hundredth of --rate) to {BURST_MAX}"));
+    }
+    Ok(())
+}
+
+fn check_span(flag: &str, span: Duration, least: Duration, most: Duration) -> Result<(), String> {
+    if span < least || span > most {
+        let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+        return Err(format!("{flag} must be from {least} to {most}"));
+    }
+    Ok(())
+}
+
+/// Kafka's own rule for names.
+fn check_topic(topic: &str) -> Result<(), String> {
+    let legal = topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if !legal || topic.is_empty() || topic.len() > TOPIC_BYTES_MAX || matches!(topic, "." | "..") {
+        return Err("--topic must be 1 to 249 of A-Z a-z 0-9 . _ -".into());
+    }
+    Ok(())
+}
+
+fn check_ports(listen: SocketAddr, admin: SocketAddr, waiting_room: Option<SocketAddr>) -> Result<(), String> {
+    let clash = |a: SocketAddr, b: SocketAddr| a.port() != 0 && a == b;
+    // The public listener shares its port among cores, so the kernel would not notice another one of ours on it.
+    if clash(listen, admin) {
+        return Err("--listen and --admin must differ".into());
+    }
+    if waiting_room.is_some_and(|room| clash(room, listen) || clash(room, admin)) {
+        return Err("--waiting-room must differ from --listen and --admin".into());
+    }
+    Ok(())
+}
+
+fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
+    let mut brokers = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match Address::parse_tcp(part, 9092) {
+            Ok(Address::Tcp { host, port }) => brokers.push((host, port)),
+            Ok(Address::Unix(_)) => return Err("--kafka: a broker is a host and a port".into()),
+            Err(error) => return Err(format!("--kafka: {error}")),
+        }
+    }
+    if brokers.is_empty() || brokers.len() > BOOTSTRAP_BROKERS_MAX {
+        return Err(format!("--kafka must name 1 to {BOOTSTRAP_BROKERS_MAX} brokers"));
+    }
+    Ok(brokers)
+}
+
+/// `scheme://host[:port]` of an http or https URL that is fit for a header; `None` where it is none.
+fn origin_of(url: &str) -> Option<String> {
+    let fit = url.len() <= URL_BYTES_MAX
+        && url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'?' | b'#'));
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    if !fit || authority.contains('@') || Address::parse_tcp(authority, 80).is_err() {
+        return None;
+    }
+    Some(url[..url.len() - rest.len() + authority.len()].to_owned())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

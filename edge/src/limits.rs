@@ -1,0 +1,114 @@
+//! Every bound of the edge's shell, with its unit in its name and its reason beside it.
+
+use std::time::Duration;
+
+// Connections.
+
+/// Connections that one core serves at once. Each pins a read buffer of [`READ_BUFFER_BYTES`] and a task of about a
+/// kilobyte: 50 MB a core at the bound. The next one is told 503 and closed.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 16_000;
+/// Descriptors kept back from connections, for the process: listeners, rings, links, timers, logs.
+pub const DESCRIPTORS_RESERVED: usize = 24;
+/// And this many more for each core.
+pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 12;
+/// Tasks that accept from one listener on a ring: one pending accept takes one connection a loop turn.
+pub const ACCEPT_TASKS: usize = 4;
+/// Rest after an accept that failed for want of descriptors or memory: time for a connection to end.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// Reading.
+
+/// A connection's read buffer while nothing large is in it. An idle connection pins it; a request of a browser with
+/// its cookies fits.
+pub const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// What a read buffer may grow to: the largest head and body that are read, and as much again for the framing of
+/// chunks, which the reader bounds itself.
+pub const READ_BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// Pipelined requests taken from one connection before their answers leave. More wait in the buffer.
+pub const BURST_REQUESTS_MAX: usize = 64;
+/// Answers gathered before they are written, where a burst asks for large ones; the next request waits.
+pub const BURST_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Spare read buffers and spare write buffers that a core keeps, each.
+pub const SPARE_BUFFERS_MAX: usize = 1024;
+/// A write buffer that has grown beyond this is freed, not kept: one large page must not stay in memory for good.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// A new write buffer: several hot answers of about 250 bytes.
+pub const WRITE_BUFFER_BYTES: usize = 1024;
+
+// Times. All are kept by one coarse ticker a core, so each may take one tick longer.
+
+/// The ticker's step.
+pub const TICK: Duration = Duration::from_millis(250);
+/// From the first byte of a head to its last: nginx gives 60 s, a slow-loris needs less than that to hurt.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// From the end of the head to the end of the body: 4 KiB at most.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+/// An idle connection is kept for this long, a new one that says nothing too.
+pub const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(15);
+/// The answers of one burst must be taken within this.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a refused sender is listened to after the answer, so that the answer is not lost to a reset (RFC 9112
+/// section 9.6).
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// And how many bytes of it are thrown away.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// `retry-after` of a 503 that says that the edge is full, in seconds.
+pub const FULL_RETRY_AFTER_SECONDS: u32 = 1;
+
+// Links to Redis and Kafka.
+
+/// A connect, name resolution included. Longer than a SYN sent again takes (1 s).
+pub const LINK_CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Rest before the first reconnect to Redis; doubles, with jitter, up to [`LINK_BACKOFF_MAX`].
+pub const LINK_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest rest between two attempts.
+pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Room offered to one read of a link: Redis writes 64 KiB at once, and an acknowledgement is small.
+pub const LINK_READ_BYTES: usize = 32 * 1024;
+/// Bytes taken from a machine before they are sent.
+pub const LINK_WRITE_BYTES: usize = 64 * 1024;
+
+// Readiness.
+
+/// Redis or Kafka out of reach for this long makes `/readyz` say 503.
+pub const READY_OUTAGE_MAX: Duration = Duration::from_secs(1);
+
+// Configuration.
+
+/// Shortest `--idempotency-ttl`: far above the relay's horizon, so that no record dies before its outbox entry.
+pub const IDEMPOTENCY_TTL_MIN: Duration = Duration::from_secs(60);
+/// Longest `--idempotency-ttl`.
+pub const IDEMPOTENCY_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Shortest deadline: below a millisecond only 503 and 202 would be answered.
+pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
+/// Longest `--redis-deadline` and `--publish-deadline`: what was reserved more than 10 s ago is published by the
+/// relay only, so there is nothing to wait for after that.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(10);
+/// Longest `--drain-deadline`.
+pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(600);
+/// Most orders per second that `--rate` takes.
+pub const RATE_MAX: u64 = 1_000_000_000;
+/// Most orders that `--burst` takes.
+pub const BURST_MAX: u64 = 1_000_000_000;
+/// Smallest burst of any limit: the bucket must hold a whole token beside the one that is being taken.
+pub const BURST_MIN: u64 = 2;
+/// A burst is at least this part of the rate: below a hundredth of a second leases would live too short to be used.
+pub const BURST_PER_RATE: u64 = 100;
+/// Most undelivered orders of a product that `--outbox-orders-max` allows.
+pub const OUTBOX_ORDERS_MAX: u64 = 100_000_000;
+/// Longest admin token, in bytes: it must fit a request's head beside everything else.
+pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
+/// Most bootstrap brokers.
+pub const BOOTSTRAP_BROKERS_MAX: usize = 64;
+/// Longest name of a Kafka topic, in bytes (Kafka's own bound).
+pub const TOPIC_BYTES_MAX: usize = 249;
+/// Longest `--waiting-room-url` and `--cors-origin`, in bytes: each goes into a header of most answers.
+pub const URL_BYTES_MAX: usize = 512;
+
+const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES_MAX <= SPARE_BUFFER_BYTES_MAX * 2);
+const _: () = assert!(
+    CONNECTIONS_PER_CORE_MAX * 2 <= flux_net::limits::RING_COMPLETION_ENTRIES as usize,
+    "one operation a connection and its close must fit a ring's completion queue"
+);
+const _: () = assert!(LINK_BACKOFF_MIN.as_millis() < LINK_BACKOFF_MAX.as_millis());

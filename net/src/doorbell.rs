@@ -1,0 +1,48 @@
+//! How another thread gets the attention of a runtime: an eventfd that the runtime waits for.
+//!
+//! It carries no message: what there is to know stands in an atomic or behind a lock that both sides hold.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::descriptor::{Counter, owned};
+
+/// The button. Any thread may press it; pressing it often before it is heard counts once.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    descriptor: Arc<OwnedFd>,
+}
+
+impl Doorbell {
+    /// A new doorbell. Fails where the process has no descriptor left.
+    pub fn new() -> io::Result<Doorbell> {
+        // SAFETY: a plain system call without pointers.
+        let made = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        Ok(Doorbell { descriptor: Arc::new(owned(made)?) })
+    }
+
+    /// Presses it. What was written to memory before is seen by who hears it.
+    pub fn ring(&self) {
+        let one = 1_u64;
+        // SAFETY: eight bytes of this frame are read. The only failure left is a full counter, and a full counter rings.
+        unsafe { libc::write(self.descriptor.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    /// The listening end, for a task of the runtime that this is called in. One listener a doorbell.
+    pub fn listen(&self) -> io::Result<DoorbellListener> {
+        Ok(DoorbellListener { counter: Counter::new(self.descriptor.try_clone()?)? })
+    }
+}
+
+/// Where a [`Doorbell`] is heard.
+pub struct DoorbellListener {
+    counter: Counter,
+}
+
+impl DoorbellListener {
+    /// Waits until it has been pressed since the last time, once or more often.
+    pub async fn rung(&self) -> io::Result<()> {
+        self.counter.take().await.map(|_| ())
+    }
+}

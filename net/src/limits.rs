@@ -1,0 +1,25 @@
+//! Bounds of the I/O layer, each with its unit in its name and its reason beside it.
+
+use std::time::Duration;
+
+/// Entries of a ring's submission queue. A full queue is flushed to the kernel, so this bounds a batch, not a load.
+pub const RING_SUBMISSION_ENTRIES: u32 = 4096;
+/// Entries of a ring's completion queue. At least one for every operation that can be outstanding at once (a
+/// connection has one): a queue that overflows makes the kernel refuse to wait, and monoio would spin on that.
+pub const RING_COMPLETION_ENTRIES: u32 = 32 * 1024;
+/// Connections that wait to be accepted. The kernel caps it at `net.core.somaxconn`, 4,096 by default since 5.4.
+pub const BACKLOG_CONNECTIONS: i32 = 4096;
+/// How long the kernel keeps a new connection to itself while it says nothing: as long as a head may take.
+pub const DEFER_ACCEPT_SECONDS: i32 = 5;
+/// Unacknowledged bytes on an outgoing connection for this long mean that its peer, or the way to it, is gone.
+pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// An outgoing connection idle for this long is probed, so that a half-open one is noticed.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// Time between two probes; [`KEEPALIVE_PROBES`] unanswered ones end the connection.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Unanswered probes that end a connection.
+pub const KEEPALIVE_PROBES: u32 = 5;
+/// Addresses of one name that a connect tries in turn.
+pub const ADDRESSES_TRIED_MAX: usize = 8;
+
+const _: () = assert!(RING_COMPLETION_ENTRIES > RING_SUBMISSION_ENTRIES, "the kernel refuses a ring without that");

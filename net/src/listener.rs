@@ -1,0 +1,98 @@
+//! Listening sockets: one for each core on the same port, the kernel spreads connections over them (SO_REUSEPORT).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsRawFd, RawFd};
+
+use monoio::net::TcpListener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits::{BACKLOG_CONNECTIONS, DEFER_ACCEPT_SECONDS};
+use crate::runtime::on_epoll;
+use crate::stream::Stream;
+
+/// How to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// Several sockets share the port (SO_REUSEPORT).
+    pub shared_port: bool,
+    /// The kernel hands a connection over when its first bytes are there (TCP_DEFER_ACCEPT).
+    pub wait_for_data: bool,
+}
+
+/// Binds and listens. Outside any runtime, so that a port that is taken is known before a thread is started.
+///
+/// Accepted sockets inherit NODELAY. Fails for certain: nothing is bound then.
+pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server must not wait for the connections of the old one to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(options.shared_port)?;
+    socket.set_tcp_nodelay(true)?;
+    if options.wait_for_data {
+        set_defer_accept(&socket)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG_CONNECTIONS)?;
+    Ok(socket.into())
+}
+
+fn set_defer_accept(socket: &Socket) -> io::Result<()> {
+    let seconds: libc::c_int = DEFER_ACCEPT_SECONDS;
+    // SAFETY: the option is an int, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("four bytes"),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A listening socket in a runtime. Several tasks may accept from it on a ring, where each pending accept takes one
+/// connection a loop turn; on epoll one task takes all.
+pub struct Listener {
+    inner: TcpListener,
+}
+
+impl Listener {
+    /// Takes a bound socket into this thread's runtime.
+    pub fn new(listener: StdListener) -> io::Result<Listener> {
+        // A ring waits in the kernel, and a non-blocking descriptor would answer EAGAIN there in place of waiting.
+        listener.set_nonblocking(on_epoll())?;
+        Ok(Listener { inner: TcpListener::from_std(listener)? })
+    }
+
+    /// How many tasks should accept at once.
+    pub fn accept_tasks(&self, on_a_ring: usize) -> usize {
+        if on_epoll() { 1 } else { on_a_ring }
+    }
+
+    /// The next connection. Must not be dropped while it waits: a connection accepted meanwhile would be lost. To end
+    /// it, [`Listener::close`].
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, peer) = self.inner.accept().await?;
+        Ok((Stream::from_tcp(stream), peer))
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// Stops listening: every pending and later [`Listener::accept`] fails with `InvalidInput`. The port is free for
+    /// others at once, the descriptor when the value is dropped.
+    pub fn close(&self) {
+        // SAFETY: the descriptor is open as long as `self` is. The one possible failure is that it is closed already.
+        unsafe { libc::shutdown(self.as_raw_fd(), libc::SHUT_RDWR) };
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+}

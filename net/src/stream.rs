@@ -1,0 +1,222 @@
+//! Connected sockets, TCP or Unix, behind one type.
+//!
+//! A pending read or write is ended by [`Stream::shutdown`] (or a half's), never by dropping it: bytes that had
+//! arrived would be lost, and on a ring the buffer stays with the kernel until it is done.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::{TcpStream, UnixStream};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::address::Address;
+use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, PEER_SILENCE_MAX};
+use crate::resolve::resolve;
+use crate::timer::within;
+
+/// A connected socket.
+pub struct Stream {
+    socket: Socket,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The reading end of a split [`Stream`].
+pub struct ReadHalf {
+    socket: ReadSocket,
+}
+
+enum ReadSocket {
+    Tcp(OwnedReadHalf<TcpStream>),
+    Unix(OwnedReadHalf<UnixStream>),
+}
+
+/// The writing end of a split [`Stream`]. Dropping it ends the sending direction; the socket is closed when both
+/// halves are gone.
+pub struct WriteHalf {
+    socket: WriteSocket,
+}
+
+enum WriteSocket {
+    Tcp(OwnedWriteHalf<TcpStream>),
+    Unix(OwnedWriteHalf<UnixStream>),
+}
+
+impl Stream {
+    /// Connects, looking the name up first and trying its addresses in turn, all of it within `limit` (`TimedOut`
+    /// beyond). After an error there is no connection, for certain.
+    ///
+    /// A TCP connection gets NODELAY, keep-alive probes and a user timeout, so that a peer that has vanished is
+    /// noticed.
+    pub async fn connect(address: &Address, limit: Duration) -> io::Result<Stream> {
+        match within(limit, Stream::connect_untimed(address)).await? {
+            Some(result) => result,
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn connect_untimed(address: &Address) -> io::Result<Stream> {
+        let (host, port) = match address {
+            Address::Unix(path) => return Ok(Stream { socket: Socket::Unix(UnixStream::connect(path).await?) }),
+            Address::Tcp { host, port } => (host, *port),
+        };
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for peer in resolve(host, port).await? {
+            match TcpStream::connect_addr(peer).await {
+                Ok(stream) => {
+                    watch_peer(&SockRef::from(&borrowed(&stream)))?;
+                    return Ok(Stream::from_tcp(stream));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    pub(crate) fn from_tcp(stream: TcpStream) -> Stream {
+        Stream { socket: Socket::Tcp(stream) }
+    }
+
+    /// Reads what is there, at least one byte, into the room of `buffer`; 0 is the end of the stream.
+    pub async fn read<B: IoBufMut>(&mut self, buffer: B) -> (io::Result<usize>, B) {
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.read(buffer).await,
+            Socket::Unix(stream) => stream.read(buffer).await,
+        }
+    }
+
+    /// Writes all of `buffer`. After an error it is unknown how much of it has left; the connection is of no more use.
+    pub async fn write_all<B: IoBuf>(&mut self, buffer: B) -> (io::Result<usize>, B) {
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.write_all(buffer).await,
+            Socket::Unix(stream) => stream.write_all(buffer).await,
+        }
+    }
+
+    /// Sends at once what the socket has room for, without waiting: `WouldBlock` where it has none.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        try_write(self.as_raw_fd(), bytes)
+    }
+
+    /// Ends one direction or both. A pending read then returns 0, a pending write an error.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        shutdown(self.as_raw_fd(), how)
+    }
+
+    /// Two ends that can be used at the same time by two tasks.
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        match self.socket {
+            Socket::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadHalf { socket: ReadSocket::Tcp(read) }, WriteHalf { socket: WriteSocket::Tcp(write) })
+            }
+            Socket::Unix(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadHalf { socket: ReadSocket::Unix(read) }, WriteHalf { socket: WriteSocket::Unix(write) })
+            }
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+impl ReadHalf {
+    /// As [`Stream::read`].
+    pub async fn read<B: IoBufMut>(&mut self, buffer: B) -> (io::Result<usize>, B) {
+        match &mut self.socket {
+            ReadSocket::Tcp(half) => half.read(buffer).await,
+            ReadSocket::Unix(half) => half.read(buffer).await,
+        }
+    }
+}
+
+impl WriteHalf {
+    /// As [`Stream::write_all`].
+    pub async fn write_all<B: IoBuf>(&mut self, buffer: B) -> (io::Result<usize>, B) {
+        match &mut self.socket {
+            WriteSocket::Tcp(half) => half.write_all(buffer).await,
+            WriteSocket::Unix(half) => half.write_all(buffer).await,
+        }
+    }
+
+    /// As [`Stream::try_write`].
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        try_write(self.as_raw_fd(), bytes)
+    }
+
+    /// As [`Stream::shutdown`]; `Both` also ends the other half's pending read.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        shutdown(self.as_raw_fd(), how)
+    }
+}
+
+impl AsRawFd for WriteHalf {
+    fn as_raw_fd(&self) -> RawFd {
+        // SAFETY: monoio's halves share the stream behind an `UnsafeCell` of one thread; reading the descriptor's
+        // number through a shared reference for the length of this expression touches nothing that another changes.
+        unsafe {
+            match &self.socket {
+                WriteSocket::Tcp(half) => (*half.0.get()).as_raw_fd(),
+                WriteSocket::Unix(half) => (*half.0.get()).as_raw_fd(),
+            }
+        }
+    }
+}
+
+/// Ends directions of a socket that is known by its number only: for a supervisor that keeps the numbers of streams
+/// that are open for certain, such as a table from which a stream is struck out before it is dropped.
+///
+/// Linux numbers descriptors anew: with the number of a closed one this would hit a stranger's.
+pub fn shutdown(descriptor: RawFd, how: Shutdown) -> io::Result<()> {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: a plain system call without pointers.
+    if unsafe { libc::shutdown(descriptor, how) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn try_write(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the slice lives through the call, and its length is given.
+    let sent =
+        unsafe { libc::send(descriptor, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Reads what is there without waiting, to throw it away: for a connection that is about to be closed, where unread
+/// bytes would turn the close into a reset and take an answer that is still on its way with them. The number of bytes.
+pub fn discard_pending(stream: &Stream) -> io::Result<usize> {
+    let mut scratch = [0_u8; 4096];
+    // SAFETY: the buffer lives through the call, and its length is given.
+    let read =
+        unsafe { libc::recv(stream.as_raw_fd(), scratch.as_mut_ptr().cast(), scratch.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+fn borrowed(stream: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and outlives the borrow.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let probes =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_user_timeout(Some(PEER_SILENCE_MAX))
+}

@@ -1,0 +1,700 @@
+//! Membership of a consumer group, by the classic protocol: find the coordinator, join, sync, heartbeat, leave.
+//!
+//! ```text
+//!          ┌────────────── rebalance: released ──────────────┐
+//!          ▼                                                 │
+//!   Out ─ JoinGroup ─▶ Joining ─▶ Joined ─ SyncGroup ─▶ Syncing ─▶ In ─ 27 ─▶ Releasing
+//!    ▲                                                        │               │
+//!    └── member unknown, generation illegal, session over ────┴─── Lost ──────┘
+//! ```
+//!
+//! Where the coordinator is, is a question of its own: it can move while the membership stands.
+//!
+//! A rebalance is eager: the owner is told to finish ([`GroupEvent::Release`]), goes on being a member meanwhile, and
+//! joins again when it has said [`Group::release`]. What it had is told to the leader, which leaves it there if it can
+//! ([`super::assignor`]).
+//!
+//! Never sends anything itself and never chooses a connection: the caller takes [`Group::poll_request`] when
+//! [`Group::coordinator`] can be reached and brings back each answer, or that it was lost. Never stores a position: the
+//! offsets committed here are for lag tools only.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetCommitResponse, SyncGroupRequest,
+    SyncGroupResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::assignor::{self, PROTOCOL_NAME, PROTOCOL_TYPE};
+use super::backoff::{SplitMix64, backoff};
+use super::error_code as code;
+use super::metadata::NodeId;
+use crate::time::Instant;
+
+/// Longest wait for the answer to a LeaveGroup: the process wants to end, and the session ends by itself.
+const LEAVE_WAIT: Duration = Duration::from_secs(3);
+/// Most partitions in one answer; the assignor's work grows with their product with the members.
+const MEMBERS_MAX: usize = 1_000;
+
+/// What a member is.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// The group's id.
+    pub group: String,
+    /// The one topic it consumes.
+    pub topic: String,
+    /// Without a heartbeat for so long the coordinator takes the partitions away.
+    pub session_timeout: Duration,
+    /// How long the owner may take to release its partitions.
+    pub rebalance_timeout: Duration,
+    /// Between heartbeats; a third of the session or less.
+    pub heartbeat_interval: Duration,
+    /// For jitter.
+    pub seed: u64,
+}
+
+/// A request to be sent; [`GroupRequest::kind`] comes back with its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupRequest {
+    /// To any broker.
+    FindCoordinator(FindCoordinatorRequest),
+    /// To the coordinator, as are those below. Its answer takes as long as the other members take to join.
+    Join(JoinGroupRequest),
+    /// See the protocol.
+    Sync(SyncGroupRequest),
+    /// See the protocol.
+    Heartbeat(HeartbeatRequest),
+    /// See the protocol.
+    Commit(OffsetCommitRequest),
+    /// See the protocol.
+    Leave(LeaveGroupRequest),
+}
+
+/// Which request was lost with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupRequestKind {
+    /// [`GroupRequest::FindCoordinator`].
+    FindCoordinator,
+    /// [`GroupRequest::Join`].
+    Join,
+    /// [`GroupRequest::Sync`].
+    Sync,
+    /// [`GroupRequest::Heartbeat`].
+    Heartbeat,
+    /// [`GroupRequest::Commit`].
+    Commit,
+    /// [`GroupRequest::Leave`].
+    Leave,
+}
+
+impl GroupRequest {
+    /// Which it is.
+    pub fn kind(&self) -> GroupRequestKind {
+        match self {
+            GroupRequest::FindCoordinator(_) => GroupRequestKind::FindCoordinator,
+            GroupRequest::Join(_) => GroupRequestKind::Join,
+            GroupRequest::Sync(_) => GroupRequestKind::Sync,
+            GroupRequest::Heartbeat(_) => GroupRequestKind::Heartbeat,
+            GroupRequest::Commit(_) => GroupRequestKind::Commit,
+            GroupRequest::Leave(_) => GroupRequestKind::Leave,
+        }
+    }
+}
+
+/// Where the coordinator listens, as FindCoordinator says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorAddress {
+    /// Its id.
+    pub node: NodeId,
+    /// Its host, not checked.
+    pub host: String,
+    /// Its port, not checked.
+    pub port: i32,
+}
+
+/// What the owner is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// These partitions are ours from now on, and no others.
+    Assigned {
+        /// Of which generation.
+        generation: i32,
+        /// Ascending; may be empty.
+        partitions: Vec<i32>,
+    },
+    /// A rebalance is under way: finish what is in hand, then call [`Group::release`]. Still a member until then.
+    Release,
+    /// The partitions are another's already: drop what is in hand. What was being stored is fenced or it was in time.
+    Lost {
+        /// Why.
+        reason: LostReason,
+    },
+    /// The coordinator refuses for a reason that time alone does not cure; asked again all the same.
+    Refused {
+        /// Kafka's error code.
+        code: i16,
+    },
+    /// The group has been left; nothing more will come.
+    Left,
+}
+
+/// Why a membership ended without being left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostReason {
+    /// The coordinator has forgotten us.
+    UnknownMember,
+    /// The group has gone on without us.
+    IllegalGeneration,
+    /// No heartbeat was answered for a whole session timeout.
+    SessionOver,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coordinator {
+    Unknown { not_before: Instant },
+    Asked,
+    Known(NodeId),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Membership {
+    Out {
+        not_before: Instant,
+    },
+    Joining,
+    /// Joined; the assignments are ours to send where we lead, else empty.
+    Joined(Vec<SyncGroupRequestAssignment>),
+    Syncing,
+    In,
+    Releasing,
+    Leaving {
+        asked: bool,
+        deadline: Instant,
+    },
+    Left,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Group {
+    config: GroupConfig,
+    random: SplitMix64,
+    coordinator: Coordinator,
+    membership: Membership,
+    /// Empty: none was given to us.
+    member_id: String,
+    generation: i32,
+    /// What we had last, kept through rebalances for the leader to see.
+    owned: Vec<i32>,
+    /// Partitions of the topic; 0 while unknown, and then nothing is joined.
+    partition_count: usize,
+    /// As leader: how many partitions the current assignment deals. `None`: we do not lead.
+    assigned_count: Option<usize>,
+    heartbeat_due: Instant,
+    /// When the heartbeat in flight was sent.
+    heartbeat_asked: Option<Instant>,
+    session_end: Instant,
+    failures: u32,
+    commits: BTreeMap<i32, i64>,
+    commits_in_flight: Option<BTreeMap<i32, i64>>,
+    events: std::collections::VecDeque<GroupEvent>,
+}
+
+impl Group {
+    /// Not a member yet; begins with finding the coordinator.
+    pub fn new(config: GroupConfig, now: Instant) -> Group {
+        assert!(config.heartbeat_interval * 3 <= config.session_timeout, "three heartbeats fit into a session");
+        Group {
+            random: SplitMix64::new(config.seed),
+            config,
+            coordinator: Coordinator::Unknown { not_before: now },
+            membership: Membership::Out { not_before: now },
+            member_id: String::new(),
+            generation: -1,
+            owned: Vec::new(),
+            partition_count: 0,
+            assigned_count: None,
+            heartbeat_due: Instant::FAR_FUTURE,
+            heartbeat_asked: None,
+            session_end: Instant::FAR_FUTURE,
+            failures: 0,
+            commits: BTreeMap::new(),
+            commits_in_flight: None,
+            events: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// The coordinator, where known: requests go to it, except for FindCoordinator.
+    pub fn coordinator(&self) -> Option<NodeId> {
+        match self.coordinator {
+            Coordinator::Known(node) => Some(node),
+            Coordinator::Unknown { .. } | Coordinator::Asked => None,
+        }
+    }
+
+    /// Whether partitions are held, or would be if there were enough of them.
+    pub fn is_member(&self) -> bool {
+        matches!(self.membership, Membership::In | Membership::Releasing)
+    }
+
+    /// Whether the answer to a JoinGroup is awaited: until it comes the broker reads nothing else from that connection.
+    pub fn is_joining(&self) -> bool {
+        self.membership == Membership::Joining
+    }
+
+    /// How many partitions the topic has, whenever metadata tells. As leader: a change begins a rebalance.
+    pub fn set_partition_count(&mut self, count: usize) {
+        self.partition_count = count;
+        if self.membership == Membership::In && self.assigned_count.is_some_and(|assigned| assigned != count) {
+            self.begin_release();
+        }
+    }
+
+    /// The owner has let go of its partitions: joins again. Nothing where no [`GroupEvent::Release`] is open.
+    pub fn release(&mut self, now: Instant) {
+        if self.membership == Membership::Releasing {
+            self.membership = Membership::Out { not_before: now };
+        }
+    }
+
+    /// The owner found itself fenced: another stores its partitions. Drops the generation and joins again, as the same
+    /// member, after a while.
+    pub fn rejoin(&mut self, now: Instant) {
+        if self.is_member() {
+            self.lose(LostReason::IllegalGeneration, now);
+            let wait = self.wait();
+            self.membership = Membership::Out { not_before: now + wait };
+        }
+    }
+
+    /// Notes offsets to be committed, the next to be read by partition.
+    pub fn commit(&mut self, offsets: impl IntoIterator<Item = (i32, i64)>) {
+        if self.is_member() {
+            self.commits.extend(offsets);
+        }
+    }
+
+    /// Leaves the group, after what is still to be committed. [`GroupEvent::Left`] follows, within seconds even where
+    /// nobody answers.
+    pub fn leave(&mut self, now: Instant) {
+        if matches!(self.membership, Membership::Leaving { .. } | Membership::Left) {
+            return;
+        }
+        if self.member_id.is_empty() {
+            self.membership = Membership::Left;
+            self.events.push_back(GroupEvent::Left);
+        } else {
+            self.membership = Membership::Leaving { asked: false, deadline: now + LEAVE_WAIT };
+        }
+    }
+
+    /// The coordinator cannot be reached, though no request was lost with it: asks where it is.
+    pub fn forget_coordinator(&mut self, now: Instant) {
+        if matches!(self.coordinator, Coordinator::Known(_)) {
+            let wait = self.wait();
+            self.coordinator = Coordinator::Unknown { not_before: now + wait };
+        }
+    }
+
+    /// What the owner is to know, in order.
+    pub fn poll_event(&mut self) -> Option<GroupEvent> {
+        self.events.pop_front()
+    }
+
+    /// The request to any broker that is due.
+    pub fn poll_find(&mut self, now: Instant) -> Option<GroupRequest> {
+        match self.coordinator {
+            Coordinator::Unknown { not_before } if not_before <= now && self.membership != Membership::Left => {
+                self.coordinator = Coordinator::Asked;
+                let request = FindCoordinatorRequest::default()
+                    .with_key_type(0)
+                    .with_coordinator_keys(vec![text(&self.config.group)]);
+                Some(GroupRequest::FindCoordinator(request))
+            }
+            _ => None,
+        }
+    }
+
+    /// The next request to the coordinator that is due. Called only while it can be reached.
+    pub fn poll_request(&mut self, now: Instant) -> Option<GroupRequest> {
+        if !matches!(self.coordinator, Coordinator::Known(_)) {
+            return None;
+        }
+        match &mut self.membership {
+            Membership::Out { not_before } if *not_before <= now && self.partition_count > 0 => {
+                self.membership = Membership::Joining;
+                self.heartbeat_asked = None; // An answer that is still to come is of the old generation.
+                Some(GroupRequest::Join(self.join_request()))
+            }
+            Membership::Joined(assignments) => {
+                let assignments = std::mem::take(assignments);
+                self.membership = Membership::Syncing;
+                Some(GroupRequest::Sync(self.sync_request(assignments)))
+            }
+            Membership::In | Membership::Releasing => self.commit_request().or_else(|| self.heartbeat_request(now)),
+            Membership::Leaving { asked: false, .. } => {
+                if let Some(commit) = self.commit_request() {
+                    return Some(commit);
+                }
+                if let Membership::Leaving { asked, .. } = &mut self.membership {
+                    *asked = true;
+                }
+                let member = MemberIdentity::default().with_member_id(text(&self.member_id));
+                let request = LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![member]);
+                Some(GroupRequest::Leave(request))
+            }
+            _ => None,
+        }
+    }
+
+    /// When [`Group::handle_time`], and [`Group::poll_request`] after it, is to be called at the latest.
+    pub fn next_deadline(&self) -> Instant {
+        let mut earliest = match self.coordinator {
+            Coordinator::Unknown { not_before } if self.membership != Membership::Left => not_before,
+            _ => Instant::FAR_FUTURE,
+        };
+        earliest = earliest.min(self.membership_deadline());
+        let reachable = matches!(self.coordinator, Coordinator::Known(_));
+        match self.membership {
+            Membership::Out { not_before } if reachable && self.partition_count > 0 => earliest.min(not_before),
+            Membership::In | Membership::Releasing if reachable && self.heartbeat_asked.is_none() => {
+                earliest.min(self.heartbeat_due)
+            }
+            _ => earliest,
+        }
+    }
+
+    /// The part of [`Group::next_deadline`] that does not wait for anybody to be reached.
+    pub fn membership_deadline(&self) -> Instant {
+        match self.membership {
+            Membership::In | Membership::Releasing => self.session_end,
+            Membership::Leaving { deadline, .. } => deadline,
+            _ => Instant::FAR_FUTURE,
+        }
+    }
+
+    /// Notices that a session is over, or that nobody answers a farewell.
+    pub fn handle_time(&mut self, now: Instant) {
+        match self.membership {
+            Membership::In | Membership::Releasing if self.session_end <= now => {
+                self.lose(LostReason::SessionOver, now);
+            }
+            Membership::Leaving { deadline, .. } if deadline <= now => self.left(),
+            _ => {}
+        }
+    }
+
+    // Answers.
+
+    /// The answer to FindCoordinator: the address, to be told to the cluster, where there is one.
+    pub fn handle_find(&mut self, now: Instant, response: &FindCoordinatorResponse) -> Option<CoordinatorAddress> {
+        let found = response.coordinators.iter().find(|its| *its.key == *self.config.group);
+        let error = found.map_or(code::COORDINATOR_NOT_AVAILABLE, |its| its.error_code);
+        match found {
+            Some(its) if error == 0 && its.node_id.0 >= 0 => {
+                self.coordinator = Coordinator::Known(its.node_id.0);
+                Some(CoordinatorAddress { node: its.node_id.0, host: its.host.to_string(), port: its.port })
+            }
+            _ => {
+                if !is_coordinator_error(error) {
+                    self.events.push_back(GroupEvent::Refused { code: error });
+                }
+                self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+                None
+            }
+        }
+    }
+
+    /// The answer to JoinGroup.
+    pub fn handle_join(&mut self, now: Instant, response: &JoinGroupResponse) {
+        if self.membership != Membership::Joining {
+            return;
+        }
+        match response.error_code {
+            0 => self.joined(now, response),
+            code::MEMBER_ID_REQUIRED => {
+                self.member_id = response.member_id.to_string();
+                self.membership = Membership::Out { not_before: now };
+            }
+            code::UNKNOWN_MEMBER_ID => {
+                self.member_id.clear();
+                self.membership = Membership::Out { not_before: now };
+            }
+            error => self.join_failed(now, error),
+        }
+    }
+
+    fn joined(&mut self, now: Instant, response: &JoinGroupResponse) {
+        self.member_id = response.member_id.to_string();
+        self.generation = response.generation_id;
+        let leads = response.leader == response.member_id;
+        self.assigned_count = leads.then_some(self.partition_count);
+        if response.members.len() > MEMBERS_MAX {
+            return self.join_failed(now, code::GROUP_MAX_SIZE_REACHED);
+        }
+        let mut assignments = Vec::new();
+        // With `skip_assignment` the leader is told that the group stands as it was (KIP-814, static members only).
+        if leads && !response.skip_assignment {
+            let members: Vec<_> = response
+                .members
+                .iter()
+                .map(|member| {
+                    let subscription = assignor::decode_subscription(member.metadata.clone(), &self.config.topic);
+                    // Who cannot be understood is given nothing: the others must not wait for it.
+                    let nothing = assignor::Subscription { subscribed: false, owned: Vec::new(), generation: -1 };
+                    (member.member_id.to_string(), subscription.unwrap_or(nothing))
+                })
+                .collect();
+            let partitions: Vec<i32> = (0..self.partition_count).map(|partition| partition as i32).collect();
+            for (member, partitions) in assignor::assign(&members, &partitions) {
+                assignments.push(
+                    SyncGroupRequestAssignment::default()
+                        .with_member_id(text(&member))
+                        .with_assignment(assignor::encode_assignment(&self.config.topic, &partitions)),
+                );
+            }
+        }
+        self.membership = Membership::Joined(assignments);
+    }
+
+    fn join_failed(&mut self, now: Instant, error: i16) {
+        if is_coordinator_error(error) {
+            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+        } else if error != code::REBALANCE_IN_PROGRESS {
+            self.events.push_back(GroupEvent::Refused { code: error });
+        }
+        self.membership = Membership::Out { not_before: now + self.wait() };
+    }
+
+    /// The answer to SyncGroup.
+    pub fn handle_sync(&mut self, now: Instant, response: &SyncGroupResponse) {
+        if self.membership != Membership::Syncing {
+            return;
+        }
+        match response.error_code {
+            0 => match assignor::decode_assignment(response.assignment.clone(), &self.config.topic) {
+                Ok(partitions) => {
+                    self.membership = Membership::In;
+                    self.failures = 0;
+                    self.owned.clone_from(&partitions);
+                    self.heartbeat_due = now + self.config.heartbeat_interval;
+                    self.heartbeat_asked = None;
+                    self.session_end = now + self.config.session_timeout;
+                    self.commits.clear();
+                    self.events.push_back(GroupEvent::Assigned { generation: self.generation, partitions });
+                    // Partitions may have been added between the join and now.
+                    self.set_partition_count(self.partition_count);
+                }
+                Err(_) => self.join_failed(now, code::INCONSISTENT_GROUP_PROTOCOL),
+            },
+            code::REBALANCE_IN_PROGRESS | code::ILLEGAL_GENERATION => {
+                self.membership = Membership::Out { not_before: now };
+            }
+            code::UNKNOWN_MEMBER_ID => {
+                self.member_id.clear();
+                self.membership = Membership::Out { not_before: now };
+            }
+            error => self.join_failed(now, error),
+        }
+    }
+
+    /// The answer to Heartbeat.
+    pub fn handle_heartbeat(&mut self, now: Instant, response: &HeartbeatResponse) {
+        let Some(asked) = self.heartbeat_asked.take() else {
+            return; // Of a membership that has ended since.
+        };
+        match response.error_code {
+            // Alive, and counted from when we asked: the coordinator cannot have heard of us later than that.
+            0 => self.session_end = asked + self.config.session_timeout,
+            code::REBALANCE_IN_PROGRESS => {
+                self.session_end = asked + self.config.session_timeout;
+                if self.membership == Membership::In {
+                    self.begin_release();
+                }
+            }
+            code::UNKNOWN_MEMBER_ID => self.lose(LostReason::UnknownMember, now),
+            code::ILLEGAL_GENERATION => self.lose(LostReason::IllegalGeneration, now),
+            error if is_coordinator_error(error) => {
+                self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+            }
+            error => self.events.push_back(GroupEvent::Refused { code: error }),
+        }
+    }
+
+    /// The answer to OffsetCommit. What fails is dropped, unless it was only asked in the wrong place: the next batch
+    /// commits again, and nothing depends on it.
+    pub fn handle_commit(&mut self, now: Instant, response: &OffsetCommitResponse) {
+        let Some(sent) = self.commits_in_flight.take() else {
+            return;
+        };
+        let mut errors =
+            response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
+        if errors.any(is_coordinator_error) {
+            self.put_commits_back(sent);
+            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+        }
+    }
+
+    /// The answer to LeaveGroup: whatever it says, we are out.
+    pub fn handle_leave(&mut self) {
+        if matches!(self.membership, Membership::Leaving { .. }) {
+            self.left();
+        }
+    }
+
+    /// A request was lost with its connection: what became of it is unknown. Each can be asked again: a join under the
+    /// same member id replaces itself.
+    pub fn handle_lost(&mut self, now: Instant, kind: GroupRequestKind) {
+        match kind {
+            GroupRequestKind::FindCoordinator => {}
+            GroupRequestKind::Join if self.membership == Membership::Joining => {
+                self.membership = Membership::Out { not_before: now };
+            }
+            GroupRequestKind::Sync if self.membership == Membership::Syncing => {
+                self.membership = Membership::Out { not_before: now };
+            }
+            GroupRequestKind::Join | GroupRequestKind::Sync => {}
+            GroupRequestKind::Heartbeat => {
+                self.heartbeat_asked = None;
+                self.heartbeat_due = now;
+            }
+            GroupRequestKind::Commit => {
+                if let Some(sent) = self.commits_in_flight.take() {
+                    self.put_commits_back(sent);
+                }
+            }
+            GroupRequestKind::Leave => {
+                if let Membership::Leaving { asked, .. } = &mut self.membership {
+                    *asked = false;
+                }
+            }
+        }
+        if kind == GroupRequestKind::FindCoordinator || matches!(self.coordinator, Coordinator::Known(_)) {
+            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+        }
+    }
+
+    // Inside.
+
+    fn begin_release(&mut self) {
+        self.membership = Membership::Releasing;
+        self.events.push_back(GroupEvent::Release);
+    }
+
+    fn lose(&mut self, reason: LostReason, now: Instant) {
+        if reason == LostReason::UnknownMember {
+            self.member_id.clear();
+        }
+        self.generation = -1;
+        self.assigned_count = None;
+        self.heartbeat_asked = None;
+        self.commits.clear();
+        self.commits_in_flight = None;
+        if self.is_member() {
+            self.membership = Membership::Out { not_before: now };
+            self.events.push_back(GroupEvent::Lost { reason });
+        }
+    }
+
+    fn left(&mut self) {
+        self.membership = Membership::Left;
+        self.events.push_back(GroupEvent::Left);
+    }
+
+    fn wait(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        backoff(self.failures, &mut self.random)
+    }
+
+    fn put_commits_back(&mut self, sent: BTreeMap<i32, i64>) {
+        for (partition, offset) in sent {
+            self.commits.entry(partition).or_insert(offset);
+        }
+    }
+
+    fn group_id(&self) -> GroupId {
+        GroupId(text(&self.config.group))
+    }
+
+    fn join_request(&self) -> JoinGroupRequest {
+        let subscription = assignor::encode_subscription(&self.config.topic, &self.owned, self.generation);
+        JoinGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_session_timeout_ms(millis(self.config.session_timeout))
+            .with_rebalance_timeout_ms(millis(self.config.rebalance_timeout))
+            .with_member_id(text(&self.member_id))
+            .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
+            .with_protocols(vec![
+                JoinGroupRequestProtocol::default()
+                    .with_name(StrBytes::from_static_str(PROTOCOL_NAME))
+                    .with_metadata(subscription),
+            ])
+    }
+
+    fn sync_request(&self, assignments: Vec<SyncGroupRequestAssignment>) -> SyncGroupRequest {
+        SyncGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(self.generation)
+            .with_member_id(text(&self.member_id))
+            .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
+            .with_protocol_name(Some(StrBytes::from_static_str(PROTOCOL_NAME)))
+            .with_assignments(assignments)
+    }
+
+    fn heartbeat_request(&mut self, now: Instant) -> Option<GroupRequest> {
+        if self.heartbeat_asked.is_some() || now < self.heartbeat_due {
+            return None;
+        }
+        self.heartbeat_asked = Some(now);
+        self.heartbeat_due = now + self.config.heartbeat_interval;
+        let request = HeartbeatRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(self.generation)
+            .with_member_id(text(&self.member_id));
+        Some(GroupRequest::Heartbeat(request))
+    }
+
+    fn commit_request(&mut self) -> Option<GroupRequest> {
+        if self.commits.is_empty() || self.commits_in_flight.is_some() {
+            return None;
+        }
+        let commits = std::mem::take(&mut self.commits);
+        let partitions = commits.iter().map(|(partition, offset)| {
+            OffsetCommitRequestPartition::default().with_partition_index(*partition).with_committed_offset(*offset)
+        });
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(TopicName(text(&self.config.topic)))
+            .with_partitions(partitions.collect());
+        let request = OffsetCommitRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id_or_member_epoch(self.generation)
+            .with_member_id(text(&self.member_id))
+            .with_topics(vec![topic]);
+        self.commits_in_flight = Some(commits);
+        Some(GroupRequest::Commit(request))
+    }
+}
+
+/// The group is not there, or not yet: ask who coordinates it.
+fn is_coordinator_error(error: i16) -> bool {
+    matches!(error, code::COORDINATOR_LOAD_IN_PROGRESS | code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR)
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn millis(span: Duration) -> i32 {
+    i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

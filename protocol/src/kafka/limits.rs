@@ -1,0 +1,43 @@
+//! Every bound of the Kafka machines, with its unit in its name and its reason beside it.
+
+use std::time::Duration;
+
+/// Longest response where the caller names no other bound, bytes. Metadata of a topic with a thousand partitions and
+/// the answer to a produce request are both far below it.
+pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
+
+/// Longest frame anybody may ask for, bytes: the broker's own `socket.request.max.bytes`.
+pub const FRAME_BYTES_MAX: usize = 100 << 20;
+
+/// Requests in flight on one connection. The busiest user (a producer) has five; the rest is metadata.
+pub const CONNECTION_REQUESTS_MAX: usize = 64;
+
+/// Brokers a metadata response may name. The largest clusters known have some hundreds.
+pub const NODES_MAX: usize = 4096;
+
+/// Partitions a topic may have here. The broker's practical limit is lower; ours is one worker a partition.
+pub const PARTITIONS_MAX: usize = 10_000;
+
+/// Longest host name, bytes (RFC 1035 section 2.3.4).
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// How long a connection may take to open, and then to shake hands.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Shortest wait before a broker that failed is tried again.
+pub const RECONNECT_BACKOFF_MIN: Duration = Duration::from_millis(50);
+
+/// Longest wait before a broker that failed is tried again.
+pub const RECONNECT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Least time between two metadata requests: leaders move faster than this only while an election runs.
+pub const METADATA_GAP: Duration = Duration::from_millis(100);
+
+/// How long a metadata answer may take before its connection is given up.
+pub const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Metadata older than this is asked for again even where nothing failed: that is how added partitions are seen.
+pub const METADATA_AGE_MAX: Duration = Duration::from_secs(30);
+
+const _: () = assert!(RESPONSE_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(RECONNECT_BACKOFF_MIN.as_micros() < RECONNECT_BACKOFF_MAX.as_micros());

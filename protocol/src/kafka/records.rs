@@ -1,0 +1,344 @@
+//! Record batch v2, written by hand into one buffer.
+//!
+//! ```text
+//! base offset:i64 | length:i32 | leader epoch:i32 | magic:i8 = 2 | crc:u32 | attributes:i16 | last offset delta:i32
+//! | base timestamp:i64 | max timestamp:i64 | producer id:i64 | producer epoch:i16 | base sequence:i32 | count:i32 | records
+//!
+//! record   length:varint | attributes:i8 | timestamp delta:varint | offset delta:varint | key length:varint
+//!          | value length:varint | value | count of headers:varint
+//! ```
+//!
+//! Values are written by their owner straight into the batch; lengths are filled in behind them, the header and its
+//! CRC-32C last. Records have no key, no headers and no compression. Never sends anything and never reads a batch
+//! (decoding is the consumer's).
+
+/// Bytes in front of the first record.
+pub const HEADER_BYTES: usize = 61;
+
+/// Longest value of one record, bytes. An order takes 300; the bound keeps a batch that has just not been full below the
+/// broker's default of 1 MiB.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// A value longer than [`VALUE_BYTES_MAX`]; how long. Nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record of {0} bytes, where at most {VALUE_BYTES_MAX} are allowed")]
+pub struct ValueTooLong(pub usize);
+
+/// Where the part begins that the length counts.
+const LENGTH_END: usize = 12;
+/// Where the part begins that the CRC covers.
+const CRC_END: usize = 21;
+
+/// Bytes that are set aside for each of a record's two lengths: enough for 64 to 8,191 bytes, which is what an order takes.
+const LENGTH_VARINT_BYTES: usize = 2;
+
+/// Who produced a batch, as the broker tells its duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerId {
+    /// From InitProducerId; never negative.
+    pub id: i64,
+    /// From InitProducerId.
+    pub epoch: i16,
+}
+
+/// A batch that records are appended to. Reusable: [`BatchBuilder::clear`] keeps its buffer.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    buffer: Vec<u8>,
+    count: u32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl BatchBuilder {
+    /// An empty batch without a buffer.
+    pub const fn new() -> BatchBuilder {
+        BatchBuilder { buffer: Vec::new(), count: 0, base_timestamp: 0, max_timestamp: 0 }
+    }
+
+    /// Makes the batch empty.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.count = 0;
+    }
+
+    /// Records in it.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Its bytes so far; 0 where it is empty.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes its buffer holds on to.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Appends a record whose value is what `write` appends to the buffer it is given (it must not do anything else to
+    /// it). `timestamp_ms` is milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`ValueTooLong`] where the value has more than [`VALUE_BYTES_MAX`]: the batch is as before.
+    pub fn append(&mut self, timestamp_ms: i64, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ValueTooLong> {
+        if self.count == 0 {
+            self.buffer.clear();
+            self.buffer.resize(HEADER_BYTES, 0);
+            (self.base_timestamp, self.max_timestamp) = (timestamp_ms, timestamp_ms);
+        }
+        let start = self.buffer.len();
+
+        // Up to the value everything has a known width but the two lengths: room is set aside for the usual one.
+        let mut head = [0; RECORD_HEAD_BYTES_MAX];
+        let mut at = LENGTH_VARINT_BYTES + 1; // length, attributes = 0
+        at += put_varint(&mut head[at..], timestamp_ms.wrapping_sub(self.base_timestamp));
+        at += put_varint(&mut head[at..], i64::from(self.count));
+        head[at] = NO_KEY;
+        at += 1;
+        let fixed = at - LENGTH_VARINT_BYTES; // between the two lengths
+        at += LENGTH_VARINT_BYTES;
+        self.buffer.extend_from_slice(&head[..at]);
+
+        let value_start = self.buffer.len();
+        write(&mut self.buffer);
+        assert!(self.buffer.len() >= value_start, "a value's writer has taken bytes away");
+        let value_bytes = self.buffer.len() - value_start;
+        if value_bytes > VALUE_BYTES_MAX {
+            self.buffer.truncate(start);
+            return Err(ValueTooLong(value_bytes));
+        }
+        self.buffer.push(0); // no headers
+
+        let value_width = varint_width(value_bytes as i64);
+        let record_bytes = fixed + value_width + value_bytes + 1;
+        let record_width = varint_width(record_bytes as i64);
+        if value_width != LENGTH_VARINT_BYTES || record_width != LENGTH_VARINT_BYTES {
+            self.make_room(start, fixed, record_width, value_width, value_bytes);
+        }
+        put_varint(&mut self.buffer[start..], record_bytes as i64);
+        put_varint(&mut self.buffer[start + record_width + fixed..], value_bytes as i64);
+        self.count += 1;
+        self.max_timestamp = self.max_timestamp.max(timestamp_ms);
+        Ok(())
+    }
+
+    /// Moves what stands around the lengths of a small or large record to where it belongs.
+    #[cold]
+    fn make_room(&mut self, start: usize, fixed: usize, record_width: usize, value_width: usize, value_bytes: usize) {
+        let old_fixed = start + LENGTH_VARINT_BYTES;
+        let old_value = old_fixed + fixed + LENGTH_VARINT_BYTES;
+        let new_fixed = start + record_width;
+        let new_value = new_fixed + fixed + value_width;
+        let tail = value_bytes + 1; // with the count of headers
+        let mut between = [0; RECORD_HEAD_BYTES_MAX];
+        between[..fixed].copy_from_slice(&self.buffer[old_fixed..old_fixed + fixed]);
+        if new_value > old_value {
+            self.buffer.resize(new_value + tail, 0);
+        }
+        self.buffer.copy_within(old_value..old_value + tail, new_value);
+        self.buffer.truncate(new_value + tail);
+        self.buffer[new_fixed..new_fixed + fixed].copy_from_slice(&between[..fixed]);
+    }
+
+    /// Fills the header in: from now on the batch can be sent, as often as need be, as [`BatchBuilder::bytes`].
+    ///
+    /// # Panics
+    /// Where it is empty.
+    pub fn seal(&mut self, producer: ProducerId, base_sequence: i32) {
+        assert!(self.count > 0 && base_sequence >= 0 && producer.id >= 0, "not a batch that may be sent");
+        let length = (self.buffer.len() - LENGTH_END) as i32;
+        let header = &mut self.buffer[..HEADER_BYTES];
+        let mut put = Put { header, at: 0 };
+        put.bytes(&0i64.to_be_bytes()); // base offset: the broker's
+        put.bytes(&length.to_be_bytes());
+        put.bytes(&(-1i32).to_be_bytes()); // leader epoch: the broker's
+        put.bytes(&[2]);
+        put.bytes(&[0; 4]); // CRC, below
+        put.bytes(&0i16.to_be_bytes()); // attributes: no compression, create time
+        put.bytes(&(self.count as i32 - 1).to_be_bytes());
+        put.bytes(&self.base_timestamp.to_be_bytes());
+        put.bytes(&self.max_timestamp.to_be_bytes());
+        put.bytes(&producer.id.to_be_bytes());
+        put.bytes(&producer.epoch.to_be_bytes());
+        put.bytes(&base_sequence.to_be_bytes());
+        put.bytes(&(self.count as i32).to_be_bytes());
+        debug_assert_eq!(put.at, HEADER_BYTES);
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &self.buffer[CRC_END..]) as u32;
+        self.buffer[CRC_END - 4..CRC_END].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    /// The batch as it goes over the wire; its header is right once it is sealed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Calls `each` with the timestamp and the value of each record, in order: for splitting a batch that a broker found
+    /// too large.
+    pub fn for_each(&self, mut each: impl FnMut(i64, &[u8])) {
+        let mut rest = self.buffer.get(HEADER_BYTES..).unwrap_or(&[]);
+        for _ in 0..self.count {
+            let (_, after) = take_varint(rest);
+            let (timestamp_delta, after) = take_varint(&after[1..]);
+            let (_, after) = take_varint(after);
+            let (_, after) = take_varint(after);
+            let (value_bytes, after) = take_varint(after);
+            let (value, after) = after.split_at(value_bytes as usize);
+            each(self.base_timestamp.wrapping_add(timestamp_delta), value);
+            rest = &after[1..];
+        }
+        debug_assert!(rest.is_empty());
+    }
+}
+
+struct Put<'a> {
+    header: &'a mut [u8],
+    at: usize,
+}
+
+impl Put<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.header[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+}
+
+/// Two lengths, attributes, a timestamp delta of ten bytes, an offset delta of five, the key's length.
+const RECORD_HEAD_BYTES_MAX: usize = 2 * LENGTH_VARINT_BYTES + 1 + 10 + 5 + 1;
+
+/// −1 in zigzag.
+const NO_KEY: u8 = 1;
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// Bytes that `value` takes as a zigzag varint.
+fn varint_width(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+/// Writes `value` as a zigzag varint to the front of `out`; returns its width.
+fn put_varint(out: &mut [u8], value: i64) -> usize {
+    let mut rest = zigzag(value);
+    let mut at = 0;
+    while rest >= 0x80 {
+        out[at] = rest as u8 | 0x80;
+        rest >>= 7;
+        at += 1;
+    }
+    out[at] = rest as u8;
+    at + 1
+}
+
+/// Reads back what [`put_varint`] wrote.
+fn take_varint(bytes: &[u8]) -> (i64, &[u8]) {
+    let mut value = 0u64;
+    let mut shift = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        value |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if *byte < 0x80 {
+            return ((value >> 1) as i64 ^ -((value & 1) as i64), &bytes[index + 1..]);
+        }
+    }
+    unreachable!("only what this module wrote is read back")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use kafka_protocol::records::RecordBatchDecoder;
+    use proptest::prelude::*;
+
+    fn build(records: &[(i64, Vec<u8>)], producer: ProducerId, sequence: i32) -> BatchBuilder {
+        let mut batch = BatchBuilder::new();
+        for (timestamp, value) in records {
+            batch.append(*timestamp, |out| out.extend_from_slice(value)).unwrap();
+        }
+        batch.seal(producer, sequence);
+        batch
+    }
+
+    fn check_against_the_crate(records: &[(i64, Vec<u8>)], producer: ProducerId, sequence: i32) {
+        let batch = build(records, producer, sequence);
+        let mut bytes = Bytes::copy_from_slice(batch.bytes());
+        let decoded = RecordBatchDecoder::decode(&mut bytes).unwrap().records; // checks the CRC
+        assert!(bytes.is_empty());
+        assert_eq!(decoded.len(), records.len());
+        for (index, (found, (timestamp, value))) in decoded.iter().zip(records).enumerate() {
+            assert_eq!(found.value.as_deref(), Some(&value[..]));
+            assert_eq!(found.key, None);
+            assert!(found.headers.is_empty());
+            assert_eq!(found.timestamp, *timestamp);
+            assert_eq!(found.offset, index as i64);
+            assert_eq!(found.sequence, sequence + index as i32);
+            assert_eq!((found.producer_id, found.producer_epoch), (producer.id, producer.epoch));
+            assert!(!found.transactional && !found.control);
+        }
+        let mut index = 0;
+        batch.for_each(|timestamp, value| {
+            assert_eq!((timestamp, value), (records[index].0, &records[index].1[..]));
+            index += 1;
+        });
+        assert_eq!(index, records.len());
+    }
+
+    /// Lengths around every width of the two lengths of a record.
+    #[test]
+    fn lengths_of_every_width() {
+        let producer = ProducerId { id: 7, epoch: 3 };
+        for bytes in (0..140).chain(8_100..8_300).chain([20_000, VALUE_BYTES_MAX]) {
+            let records = [(5, vec![b'x'; bytes]), (6, vec![b'y'; 300]), (4, vec![b'z'; bytes])];
+            check_against_the_crate(&records, producer, 0);
+        }
+    }
+
+    #[test]
+    fn a_value_too_long_leaves_the_batch_as_it_was() {
+        let producer = ProducerId { id: 7, epoch: 3 };
+        let too_long = vec![b'x'; VALUE_BYTES_MAX + 1];
+        let mut batch = BatchBuilder::new();
+        assert_eq!(batch.append(99, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
+        assert!(batch.is_empty());
+        batch.append(10, |out| out.extend_from_slice(b"first")).unwrap();
+        assert_eq!(batch.append(99, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
+        batch.append(10, |out| out.extend_from_slice(b"second")).unwrap();
+        batch.seal(producer, 5);
+        let same = build(&[(10, b"first".to_vec()), (10, b"second".to_vec())], producer, 5);
+        assert_eq!(batch.bytes(), same.bytes());
+    }
+
+    #[test]
+    fn a_batch_can_be_sealed_again() {
+        let mut batch = build(&[(1, b"x".to_vec())], ProducerId { id: 1, epoch: 0 }, 9);
+        batch.seal(ProducerId { id: 2, epoch: 0 }, 0);
+        assert_eq!(batch.bytes(), build(&[(1, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
+        batch.clear();
+        assert!(batch.is_empty() && batch.len() == 0);
+        batch.append(1, |out| out.push(b'x')).unwrap();
+        batch.seal(ProducerId { id: 2, epoch: 0 }, 0);
+        assert_eq!(batch.bytes(), build(&[(1, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..ProptestConfig::default() })]
+        #[test]
+        fn the_crate_reads_what_was_written(
+            base in 0i64..1 << 52,
+            records in proptest::collection::vec((-70_000i64..70_000_000, proptest::collection::vec(any::<u8>(), 0..600)), 1..60),
+            id in 0i64.., epoch in 0i16.., sequence in 0i32..1 << 30,
+        ) {
+            let records: Vec<_> = records.into_iter().map(|(delta, value)| (base + delta, value)).collect();
+            check_against_the_crate(&records, ProducerId { id, epoch }, sequence);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Where PostgreSQL is and who asks: `postgres://user:password@host:port/db`, `?host=/socket/dir`.
+//!
+//! Never resolves a name and never reads a file: what is not in the URL is the default written here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The port where none is named.
+pub(super) const PORT_DEFAULT: u16 = 5432;
+const USER_DEFAULT: &str = "postgres";
+const HOST_DEFAULT: &str = "127.0.0.1";
+
+/// Where the server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A name or an address, to be reached by TCP.
+    Tcp(String),
+    /// The directory in which the server keeps its Unix socket `.s.PGSQL.<port>`.
+    Unix(PathBuf),
+}
+
+/// A validated connection URL. The password is in neither `Debug` nor `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresConfig {
+    /// Where the server listens.
+    pub host: Host,
+    /// TCP port, or the number in the Unix socket's name.
+    pub port: u16,
+    /// The role that logs in.
+    pub user: String,
+    /// Its password, where the server asks for one.
+    pub password: Option<String>,
+    /// The database.
+    pub database: String,
+}
+
+/// Why a URL is refused: one line, without the password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither `postgres://` nor `postgresql://`.
+    #[error("a PostgreSQL URL begins with postgres://")]
+    Scheme,
+    /// TLS was asked for.
+    #[error(
+        "sslmode={0} is not supported yet: use a Unix socket, a private network or a TLS proxy, and sslmode=disable"
+    )]
+    Tls(String),
+    /// Several hosts, as libpq would take.
+    #[error("one PostgreSQL host, not a list: `{0}`")]
+    SeveralHosts(String),
+    /// A parameter that has no meaning here; silently ignoring it could mean ignoring a safeguard.
+    #[error("unknown parameter `{0}` in the PostgreSQL URL")]
+    Parameter(String),
+    /// A part that cannot be what it should be.
+    #[error("the PostgreSQL URL's {0} is not valid")]
+    Part(&'static str),
+}
+
+impl PostgresConfig {
+    /// Parses a connection URL.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the part that is wrong; nothing was contacted.
+    pub fn parse(url: &str) -> Result<PostgresConfig, ConfigError> {
+        let rest =
+            url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")).ok_or(ConfigError::Scheme)?;
+        let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = match login.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (login, None),
+        };
+        let (host, port) = split_address(address)?;
+        let mut parsed = Parts {
+            user: text(user, "user")?,
+            password: password.map(|password| text(password, "password")).transpose()?,
+            host: text(host, "host")?,
+            port: text(port, "port")?,
+            database: text(database, "database")?,
+        };
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            parsed.apply(name, text(value, "parameter")?)?;
+        }
+        parsed.finish()
+    }
+
+    /// The Unix socket's path, where it is one.
+    pub fn socket_path(&self) -> Option<PathBuf> {
+        match &self.host {
+            Host::Unix(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
+            Host::Tcp(_) => None,
+        }
+    }
+}
+
+struct Parts {
+    user: String,
+    password: Option<String>,
+    host: String,
+    port: String,
+    database: String,
+}
+
+impl Parts {
+    fn apply(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
+        match name {
+            "host" => self.host = value,
+            "port" => self.port = value,
+            "user" => self.user = value,
+            "password" => self.password = Some(value),
+            "dbname" => self.database = value,
+            // What they ask for is a connection that may be plain, and plain is what they get.
+            "sslmode" if matches!(&*value, "disable" | "allow" | "prefer") => {}
+            "sslmode" => return Err(ConfigError::Tls(value)),
+            _ => return Err(ConfigError::Parameter(name.to_owned())),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<PostgresConfig, ConfigError> {
+        let user = if self.user.is_empty() { USER_DEFAULT.to_owned() } else { self.user };
+        let host = match self.host {
+            host if host.starts_with('/') => Host::Unix(Path::new(&host).to_owned()),
+            host if host.contains(',') => return Err(ConfigError::SeveralHosts(host)),
+            host if host.is_empty() => Host::Tcp(HOST_DEFAULT.to_owned()),
+            host if host.contains(char::is_whitespace) => return Err(ConfigError::Part("host")),
+            host => Host::Tcp(host),
+        };
+        let port = match &*self.port {
+            "" => PORT_DEFAULT,
+            digits => {
+                let port = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+                port.filter(|port| *port != 0).ok_or(ConfigError::Part("port"))?
+            }
+        };
+        // As libpq has it: a database named after its user.
+        let database = if self.database.is_empty() { user.clone() } else { self.database };
+        Ok(PostgresConfig { host, port, user, password: self.password, database })
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`; the port is empty where there is none.
+fn split_address(address: &str) -> Result<(&str, &str), ConfigError> {
+    if let Some(rest) = address.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or(ConfigError::Part("host"))?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((host, port)),
+            None if rest.is_empty() => Ok((host, "")),
+            None => Err(ConfigError::Part("host")),
+        };
+    }
+    if address.contains(',') {
+        return Err(ConfigError::SeveralHosts(address.to_owned()));
+    }
+    match address.split_once(':') {
+        Some((_, port)) if port.contains(':') => Err(ConfigError::Part("host")),
+        Some(both) => Ok(both),
+        None => Ok((address, "")),
+    }
+}
+
+/// Percent-decodes (RFC 3986 section 2.1). A NUL could end a C string early in the start-up message: refused.
+fn text(encoded: &str, part: &'static str) -> Result<String, ConfigError> {
+    let wrong = ConfigError::Part(part);
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        match (digit(bytes.next()), digit(bytes.next())) {
+            (Some(high), Some(low)) => decoded.push((high * 16 + low) as u8),
+            _ => return Err(wrong),
+        }
+    }
+    match String::from_utf8(decoded) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        _ => Err(wrong),
+    }
+}
+
+impl fmt::Display for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Tcp(host) if host.contains(':') => {
+                write!(f, "postgres://{}@[{host}]:{}/{}", self.user, self.port, self.database)
+            }
+            Host::Tcp(host) => write!(f, "postgres://{}@{host}:{}/{}", self.user, self.port, self.database),
+            Host::Unix(directory) => {
+                write!(f, "postgres://{}@/{}?host={}&port={}", self.user, self.database, directory.display(), self.port)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> PostgresConfig {
+        PostgresConfig::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    #[test]
+    fn reads_every_part() {
+        let config = parse("postgres://shop:s%3Acr%40t@db.example:6432/flux");
+        assert_eq!(config.host, Host::Tcp("db.example".into()));
+        assert_eq!((config.port, &*config.user, &*config.database), (6432, "shop", "flux"));
+        assert_eq!(config.password.as_deref(), Some("s:cr@t"));
+    }
+
+    #[test]
+    fn fills_in_what_is_left_out() {
+        let config = parse("postgresql://");
+        assert_eq!(config.host, Host::Tcp("127.0.0.1".into()));
+        assert_eq!((config.port, &*config.user, &*config.database), (5432, "postgres", "postgres"));
+        assert_eq!(config.password, None);
+        assert_eq!(parse("postgres://shop@db").database, "shop");
+        assert_eq!(parse("postgres://[::1]:5433/flux").host, Host::Tcp("::1".into()));
+    }
+
+    #[test]
+    fn takes_a_socket_directory() {
+        for url in ["postgres://shop@/flux?host=/run/pg&port=5433", "postgres://shop@%2Frun%2Fpg:5433/flux"] {
+            let config = parse(url);
+            assert_eq!(config.host, Host::Unix("/run/pg".into()));
+            assert_eq!(config.socket_path(), Some("/run/pg/.s.PGSQL.5433".into()));
+        }
+        assert_eq!(parse("postgres://db").socket_path(), None);
+    }
+
+    #[test]
+    fn refuses_tls_in_one_clear_line() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let error = PostgresConfig::parse(&format!("postgres://db/flux?sslmode={mode}")).unwrap_err();
+            assert_eq!(error, ConfigError::Tls(mode.into()));
+            assert!(!error.to_string().contains('\n'));
+        }
+        parse("postgres://db/flux?sslmode=disable");
+        parse("postgres://db/flux?sslmode=prefer");
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        for (url, error) in [
+            ("mysql://db", ConfigError::Scheme),
+            ("postgres://db:0", ConfigError::Part("port")),
+            ("postgres://db:65536", ConfigError::Part("port")),
+            ("postgres://db:+1", ConfigError::Part("port")),
+            ("postgres://::1/flux", ConfigError::Part("host")),
+            ("postgres://[::1", ConfigError::Part("host")),
+            ("postgres://[::1]x", ConfigError::Part("host")),
+            ("postgres://a b/flux", ConfigError::Part("host")),
+            ("postgres://a,b/flux", ConfigError::SeveralHosts("a,b".into())),
+            ("postgres://db/flux?host=a,b", ConfigError::SeveralHosts("a,b".into())),
+            ("postgres://us%0er%00:x@db", ConfigError::Part("user")),
+            ("postgres://user:%zz@db", ConfigError::Part("password")),
+            ("postgres://db/%ff", ConfigError::Part("database")),
+            ("postgres://db/flux?sslcert=x", ConfigError::Parameter("sslcert".into())),
+        ] {
+            assert_eq!(PostgresConfig::parse(url), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn never_shows_the_password() {
+        for url in [
+            "postgres://shop:hunter2@db/flux",
+            "postgres://shop:hunter2@/flux?host=/run",
+            "postgres://[::1]/x?password=hunter2",
+        ] {
+            let config = parse(url);
+            assert!(!format!("{config} {config:?}").contains("hunter2"));
+            assert_eq!(PostgresConfig { password: None, ..config.clone() }, parse(&config.to_string()));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! From the start-up message to AuthenticationOk: trust, SCRAM-SHA-256, MD5, and clear text where nobody can listen.
+//!
+//! Never sends a password in clear text over TCP, and never believes a server that broke off SCRAM before it had
+//! proved that it knows the password too.
+
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::authentication::{md5_hash, sasl};
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+
+use super::config::{Host, PostgresConfig};
+use super::error::ServerError;
+
+/// Why nobody was let in. Nothing was asked of the database.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// The server says why: a wrong password, no such database, too many connections, still starting up.
+    #[error("{0}")]
+    Refused(Box<ServerError>),
+    /// The server asks for a password and the URL holds none.
+    #[error("the server asks for a password and the URL holds none")]
+    PasswordMissing,
+    /// The server asks for a method that is not spoken here; names it.
+    #[error("the server asks for {0}, which is not supported: use scram-sha-256 in pg_hba.conf")]
+    Method(&'static str),
+    /// The server asks for the password in clear text over TCP.
+    #[error("the server asks for the password in clear text over TCP: use scram-sha-256 in pg_hba.conf")]
+    ClearText,
+    /// The exchange of SCRAM went wrong: not the server that knows this password, or not a server of this protocol.
+    #[error("SCRAM-SHA-256 failed: {0}")]
+    Scram(String),
+    /// Messages in an order that no server would send.
+    #[error("the server broke the order of the login")]
+    Order,
+}
+
+pub(super) struct Login {
+    user: String,
+    password: Option<String>,
+    clear_text_allowed: bool,
+    step: Step,
+}
+
+enum Step {
+    /// Nothing was answered yet.
+    Start,
+    /// A password message was sent.
+    Answered,
+    /// The first SCRAM message was sent.
+    ScramFirst(sasl::ScramSha256),
+    /// The proof was sent; the server's is awaited.
+    ScramFinal(sasl::ScramSha256),
+    /// Both sides have proved what they know.
+    Proven,
+}
+
+impl Login {
+    pub(super) fn new(config: &PostgresConfig) -> Login {
+        Login {
+            user: config.user.clone(),
+            password: config.password.clone(),
+            clear_text_allowed: matches!(config.host, Host::Unix(_)),
+            step: Step::Start,
+        }
+    }
+
+    /// Takes one Authentication message; appends the answer to `out`. True: logged in.
+    pub(super) fn handle(&mut self, message: &Message, out: &mut BytesMut) -> Result<bool, LoginError> {
+        let step = std::mem::replace(&mut self.step, Step::Answered);
+        self.step = match (step, message) {
+            (Step::Start | Step::Answered | Step::Proven, Message::AuthenticationOk) => return Ok(true),
+            (Step::Start, Message::AuthenticationCleartextPassword) => {
+                if !self.clear_text_allowed {
+                    return Err(LoginError::ClearText);
+                }
+                self.send_password(self.password()?.to_owned().as_bytes(), out);
+                Step::Answered
+            }
+            (Step::Start, Message::AuthenticationMd5Password(body)) => {
+                let hash = md5_hash(self.user.as_bytes(), self.password()?.as_bytes(), body.salt());
+                self.send_password(hash.as_bytes(), out);
+                Step::Answered
+            }
+            (Step::Start, Message::AuthenticationSasl(body)) => {
+                let mut mechanisms = body.mechanisms();
+                loop {
+                    match mechanisms.next() {
+                        Ok(Some(sasl::SCRAM_SHA_256)) => break,
+                        Ok(Some(_)) => {}
+                        Ok(None) => return Err(LoginError::Method("a SASL mechanism other than SCRAM-SHA-256")),
+                        Err(_) => return Err(LoginError::Order),
+                    }
+                }
+                // Channel binding needs TLS.
+                let scram = sasl::ScramSha256::new(self.password()?.as_bytes(), sasl::ChannelBinding::unsupported());
+                frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), out)
+                    .expect("a nonce is short and without NUL");
+                Step::ScramFirst(scram)
+            }
+            (Step::ScramFirst(mut scram), Message::AuthenticationSaslContinue(body)) => {
+                scram.update(body.data()).map_err(|error| LoginError::Scram(error.to_string()))?;
+                frontend::sasl_response(scram.message(), out).expect("a proof is short");
+                Step::ScramFinal(scram)
+            }
+            (Step::ScramFinal(mut scram), Message::AuthenticationSaslFinal(body)) => {
+                scram.finish(body.data()).map_err(|error| LoginError::Scram(error.to_string()))?;
+                Step::Proven
+            }
+            (Step::Start, Message::AuthenticationGss | Message::AuthenticationSspi) => {
+                return Err(LoginError::Method("GSSAPI or SSPI"));
+            }
+            (Step::Start, Message::AuthenticationKerberosV5 | Message::AuthenticationScmCredential) => {
+                return Err(LoginError::Method("Kerberos V5 or SCM credentials"));
+            }
+            _ => return Err(LoginError::Order),
+        };
+        Ok(false)
+    }
+
+    fn password(&self) -> Result<&str, LoginError> {
+        self.password.as_deref().ok_or(LoginError::PasswordMissing)
+    }
+
+    fn send_password(&self, password: &[u8], out: &mut BytesMut) {
+        frontend::password_message(password, out).expect("the URL's password holds no NUL");
+    }
+}

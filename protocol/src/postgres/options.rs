@@ -1,0 +1,65 @@
+//! What a session asks of the server for its whole life, as the start-up message says it.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+
+use super::config::PostgresConfig;
+
+/// What a session asks of the server for its whole life. Zero switches a timeout off.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// As `pg_stat_activity` shows it.
+    pub application_name: String,
+    /// The server cancels a statement that runs longer (57014).
+    pub statement_timeout: Duration,
+    /// The server gives up waiting for one lock (55P03).
+    pub lock_timeout: Duration,
+    /// The server ends a session that leaves a transaction open and is silent (25P03).
+    pub idle_in_transaction_timeout: Duration,
+    /// The server ends a session whose bytes nobody acknowledges; TCP only, without meaning on a Unix socket.
+    pub tcp_user_timeout: Duration,
+    /// We give up on a server that owes an answer and sends nothing.
+    pub reply_timeout: Duration,
+}
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions {
+            application_name: "flux-gate".to_owned(),
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(5),
+            // A worker stopped in mid-transaction must not hold its heir up for long.
+            idle_in_transaction_timeout: Duration::from_secs(10),
+            tcp_user_timeout: Duration::from_secs(10),
+            // Longer than the server's own limits, so that its error is heard rather than guessed.
+            reply_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+impl SessionOptions {
+    /// Appends the start-up message. Setting these here, not by SET, costs no round trip and leaves no session without.
+    pub(super) fn write_startup(&self, config: &PostgresConfig, out: &mut BytesMut) {
+        let milliseconds = |span: Duration| span.as_millis().to_string();
+        let [statement, lock, idle, tcp] =
+            [self.statement_timeout, self.lock_timeout, self.idle_in_transaction_timeout, self.tcp_user_timeout]
+                .map(milliseconds);
+        let parameters = [
+            ("user", &*config.user),
+            ("database", &config.database),
+            ("client_encoding", "UTF8"),
+            ("application_name", &self.application_name),
+            ("DateStyle", "ISO"),
+            ("TimeZone", "UTC"),
+            // An operator's default of `off` would let a crash take back what a commit had said.
+            ("synchronous_commit", "on"),
+            ("statement_timeout", &statement),
+            ("lock_timeout", &lock),
+            ("idle_in_transaction_session_timeout", &idle),
+            ("tcp_user_timeout", &tcp),
+        ];
+        frontend::startup_message(parameters, out).expect("the URL's parts hold no NUL");
+    }
+}
