@@ -40,7 +40,7 @@ use kafka_protocol::protocol::Request;
 use super::backoff::{SplitMix64, backoff};
 use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT};
-use super::metadata::{self, Address, Metadata, NodeId, Topic};
+use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
 
@@ -251,6 +251,17 @@ impl<P> Cluster<P> {
     /// Whether a request to `target` would be sent now.
     pub fn is_ready(&self, target: Target) -> bool {
         self.ready_slot(target).is_some()
+    }
+
+    /// Whether a request of this kind to `target` would be sent now, and why not.
+    ///
+    /// # Errors
+    /// What [`Cluster::request`] would answer.
+    pub fn may_send(&self, target: Target, api_key: ApiKeyCode) -> Result<(), RequestError> {
+        match self.ready_slot(target).map(|index| &self.slots[index].socket) {
+            Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
+            Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
+        }
     }
 
     /// The version in which `target` would get a request; `None` where it is not ready or there is no common one.
@@ -520,7 +531,10 @@ impl<P> Cluster<P> {
                     Some(topic) => topic.update(newer),
                     None => self.topic = Some(newer),
                 }
-                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(|its| its.leader.is_some());
+                // A leader may be named while its broker is away.
+                let nodes = &self.nodes;
+                let led = |its: &Partition| its.leader.is_some_and(|leader| nodes.contains_key(&leader));
+                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(led);
             }
             // A broker that has just started may not know the topic yet: what is known is kept.
             Err(code) => {

@@ -197,7 +197,11 @@ impl<P> Connection<P> {
         Ok(())
     }
 
-    fn may_send(&self, api_key: ApiKeyCode) -> Result<i16, RequestError> {
+    /// The version in which a request of this kind would be sent now.
+    ///
+    /// # Errors
+    /// Why it would not be.
+    pub fn may_send(&self, api_key: ApiKeyCode) -> Result<i16, RequestError> {
         if !self.is_ready() {
             return Err(RequestError::NotReady);
         }

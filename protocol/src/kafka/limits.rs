@@ -39,5 +39,22 @@ pub const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// Metadata older than this is asked for again even where nothing failed: that is how added partitions are seen.
 pub const METADATA_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// Batches of one partition that may be in flight: the broker recognises the last five of a producer when they come again.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 5;
+
+/// Largest batch a producer may be told to build, bytes. With one more value on top it stays below `max.message.bytes`,
+/// 1 MiB by default.
+pub const BATCH_BYTES_MAX: usize = 768 << 10;
+
+/// Longest time between the first and the last record of a batch: only reached while no broker takes batches.
+pub const BATCH_SPAN_MAX: Duration = Duration::from_millis(250);
+
+/// Batch buffers kept for reuse. What is above is given back to the allocator.
+pub const BATCHES_POOLED_MAX: usize = 32;
+
+/// How often a batch that arrived corrupted is sent again before it is taken apart.
+pub const CORRUPT_RETRIES_MAX: u8 = 2;
+
+const _: () = assert!(BATCH_BYTES_MAX + super::records::VALUE_BYTES_MAX + 1024 < 1 << 20);
 const _: () = assert!(RESPONSE_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(RECONNECT_BACKOFF_MIN.as_micros() < RECONNECT_BACKOFF_MAX.as_micros());

@@ -13,6 +13,7 @@
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
+pub mod admin;
 pub mod assignor;
 pub mod backoff;
 pub mod cluster;
@@ -25,6 +26,7 @@ pub mod frame;
 pub mod group;
 pub mod limits;
 pub mod metadata;
+pub mod producer;
 pub mod reader;
 pub mod records;
 pub mod records_decode;

@@ -111,7 +111,7 @@ impl BatchBuilder {
         assert!(self.buffer.len() >= value_start, "a value's writer has taken bytes away");
         let value_bytes = self.buffer.len() - value_start;
         if value_bytes > VALUE_BYTES_MAX {
-            self.buffer.truncate(start);
+            self.buffer.truncate(if self.count == 0 { 0 } else { start });
             return Err(ValueTooLong(value_bytes));
         }
         self.buffer.push(0); // no headers
@@ -308,7 +308,7 @@ mod tests {
         let too_long = vec![b'x'; VALUE_BYTES_MAX + 1];
         let mut batch = BatchBuilder::new();
         assert_eq!(batch.append(99, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
-        assert!(batch.is_empty());
+        assert!(batch.is_empty() && batch.bytes().is_empty());
         batch.append(10, |out| out.extend_from_slice(b"first")).unwrap();
         assert_eq!(batch.append(99, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
         batch.append(10, |out| out.extend_from_slice(b"second")).unwrap();
@@ -323,7 +323,7 @@ mod tests {
         batch.seal(ProducerId { id: 2, epoch: 0 }, 0);
         assert_eq!(batch.bytes(), build(&[(1, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
         batch.clear();
-        assert!(batch.is_empty() && batch.len() == 0);
+        assert!(batch.is_empty() && batch.bytes().is_empty());
         batch.append(1, |out| out.push(b'x')).unwrap();
         batch.seal(ProducerId { id: 2, epoch: 0 }, 0);
         assert_eq!(batch.bytes(), build(&[(1, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());

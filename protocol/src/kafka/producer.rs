@@ -1,0 +1,617 @@
+//! The idempotent producer of one core: acks=all, in order by partition, nothing sent twice into the log.
+//!
+//! Records are written by their owner straight into the open batch of a partition. A batch leaves when it is full or its
+//! linger is over, as soon as the partition's window has a place; requests are gathered by broker. Each record's token
+//! comes back exactly once through [`Producer::poll_settled`], with what its owner must now believe: [`Settled`].
+//!
+//! ```text
+//! append ─▶ open batch ─▶ queue of the partition ─▶ produce request ─▶ answer ─▶ poll_settled
+//!                              ▲     (partition.rs)                      │ (verdict.rs)
+//!                              └──────────── again, same sequence ◀──────┘
+//! ```
+//!
+//! What is held is bounded: by records ([`ProducerConfig::records_max`]) and by time. A record is sent for the first or
+//! another time only while its batch is younger than [`ProducerConfig::record_age_max`]; a request then leaves the
+//! process, or its connection is closed, within [`ProducerConfig::request_timeout`] more. Whoever fences this producer off
+//! waits for the sum.
+//!
+//! Never gives up a record silently, never compresses, never creates a topic, knows nothing of transactions.
+
+mod partition;
+mod request;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::InitProducerIdRequest;
+
+use self::partition::{Finished, Next, Pace, Partition};
+use super::backoff::{SplitMix64, backoff};
+use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
+use super::connection::{Answer, RequestError, RequestLimits};
+use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX};
+use super::metadata::{NodeId, TopicId};
+use super::records::{ProducerId, VALUE_BYTES_MAX, ValueTooLong};
+use super::versions::key;
+use super::wire::WireError;
+use crate::time::Instant;
+
+/// How a producer works.
+#[derive(Clone, Debug)]
+pub struct ProducerConfig {
+    /// The one topic it writes to.
+    pub topic: String,
+    /// Where to start: any of the brokers. Not empty.
+    pub bootstrap: Vec<(String, u16)>,
+    /// Shown in the broker's logs and quotas.
+    pub client_id: String,
+    /// How long a batch that is not full waits for more records. 0.5 ms costs the broker a quarter of what none does.
+    pub linger: Duration,
+    /// A batch that has reached this is full, bytes (its last record may reach over it); 1 to [`BATCH_BYTES_MAX`].
+    pub batch_bytes_max: usize,
+    /// Batches in flight by partition, 1 to [`BATCHES_IN_FLIGHT_MAX`].
+    pub in_flight_max: usize,
+    /// How long an answer may take before the connection is given up. The broker is told three quarters of it, so that it
+    /// answers first.
+    pub request_timeout: Duration,
+    /// Records that may be held: open, waiting, in flight, or settled and not yet polled.
+    pub records_max: usize,
+    /// Records appended longer ago are never sent, nor sent again: they come back [`Settled::Abandoned`].
+    pub record_age_max: Duration,
+    /// For jitter, and for which partition is the first.
+    pub seed: u64,
+}
+
+/// What became of the records of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// In the log, on every replica in sync: it will not be lost.
+    Acknowledged,
+    /// Not in the log for certain, and the broker will never take it; its error code.
+    Refused(i16),
+    /// Unknown, or too old to be sent: it may be in the log, once, or not. Whoever keeps the outbox owns it now.
+    Abandoned,
+}
+
+/// Why a record was not taken. It left no trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// [`ProducerConfig::records_max`] are held.
+    #[error("the producer is full")]
+    Full,
+    /// The topic has no such partition, or is not known yet.
+    #[error("no such partition")]
+    UnknownPartition,
+    /// The value is longer than [`VALUE_BYTES_MAX`].
+    #[error("a record of {0} bytes, where at most {VALUE_BYTES_MAX} are allowed")]
+    ValueTooLong(usize),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProducerCounters {
+    /// Produce requests.
+    pub requests: u64,
+    /// Batches, those sent again included.
+    pub batches: u64,
+    /// Bytes of those batches.
+    pub bytes: u64,
+    /// Batches that came back with an error or lost their connection.
+    pub batches_failed: u64,
+    /// Records acknowledged.
+    pub records_acknowledged: u64,
+    /// Records refused.
+    pub records_refused: u64,
+    /// Records abandoned.
+    pub records_abandoned: u64,
+    /// Producer ids taken.
+    pub producer_ids: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Token {
+    Identity,
+    /// A place in [`Producer::requests`].
+    Produce(usize),
+}
+
+/// The producer id in use, and the way to the next.
+#[derive(Debug)]
+struct Identity {
+    current: Option<ProducerId>,
+    wanted: bool,
+    in_flight: bool,
+    failures: u32,
+    not_before: Instant,
+}
+
+/// See the module. `T` tells its owner which record is meant.
+#[derive(Debug)]
+pub struct Producer<T> {
+    config: ProducerConfig,
+    pace: Pace,
+    cluster: Cluster<Token>,
+    changes_seen: u64,
+    random: SplitMix64,
+    identity: Identity,
+    topic_id: Option<TopicId>,
+    partition_count: usize,
+    partitions: Vec<Partition<T>>,
+    /// Partitions with something to do.
+    listed: Vec<usize>,
+    current: Option<usize>,
+    serial_last: u64,
+    /// Of each request in flight, its batches: partition and serial. Those of ended requests are empty.
+    requests: Vec<Vec<(usize, u64)>>,
+    requests_free: Vec<usize>,
+    codes: Vec<i16>,
+    finished: Finished<T>,
+    records_held: usize,
+    /// When [`Producer::advance`] has more to do at the latest, if nothing happens.
+    wake: Instant,
+    counters: ProducerCounters,
+}
+
+impl<T: Copy> Producer<T> {
+    /// A producer that begins to connect at once.
+    ///
+    /// # Panics
+    /// Where a number of `config` is out of its range: they are constants of the program.
+    pub fn new(config: ProducerConfig, now: Instant) -> Producer<T> {
+        assert!((1..=BATCH_BYTES_MAX).contains(&config.batch_bytes_max), "batch_bytes_max");
+        assert!((1..=BATCHES_IN_FLIGHT_MAX).contains(&config.in_flight_max), "in_flight_max");
+        assert!(config.records_max > 0, "records_max");
+        let mut random = SplitMix64::new(config.seed);
+        let cluster = ClusterConfig {
+            bootstrap: config.bootstrap.clone(),
+            client_id: config.client_id.clone(),
+            topic: config.topic.clone(),
+            seed: random.next(),
+        };
+        let pace = Pace { linger: config.linger, in_flight_max: config.in_flight_max, age_max: config.record_age_max };
+        Producer {
+            pace,
+            cluster: Cluster::new(cluster, now),
+            changes_seen: 0,
+            random,
+            identity: Identity { current: None, wanted: true, in_flight: false, failures: 0, not_before: now },
+            topic_id: None,
+            partition_count: 0,
+            partitions: Vec::new(),
+            listed: Vec::new(),
+            current: None,
+            serial_last: 0,
+            requests: Vec::new(),
+            requests_free: Vec::new(),
+            codes: Vec::new(),
+            finished: Finished::new(),
+            records_held: 0,
+            wake: Instant::FAR_FUTURE,
+            counters: ProducerCounters::default(),
+            config,
+        }
+    }
+
+    // What is known.
+
+    /// How many partitions the topic has; `None` until metadata has told.
+    pub fn partition_count(&self) -> Option<usize> {
+        self.topic_id.map(|_| self.partition_count)
+    }
+
+    /// The topic's id, once known.
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id
+    }
+
+    /// The broker's error code for the topic (3: there is no such topic), where the latest metadata had one.
+    pub fn topic_error(&self) -> Option<i16> {
+        self.cluster.topic_error()
+    }
+
+    /// Whether a record appended now would leave without waiting for a broker: the topic is known, a leader is connected,
+    /// a producer id is held.
+    pub fn ready(&self) -> bool {
+        self.identity.current.is_some() && self.current.is_some_and(|index| self.is_within_reach(index))
+    }
+
+    /// The partition that new reserve calls should name. It stays the same until a batch of it leaves, then the next one's
+    /// turn comes; only partitions with a leader, those within reach and without trouble first.
+    pub fn current_partition(&self) -> Option<i32> {
+        self.current.map(|index| index as i32)
+    }
+
+    /// Whether the topic has this partition.
+    pub fn has_partition(&self, partition: i32) -> bool {
+        usize::try_from(partition).is_ok_and(|index| index < self.partition_count)
+    }
+
+    /// How many more records may be appended.
+    pub fn room(&self) -> usize {
+        self.config.records_max - self.records_held
+    }
+
+    /// Records appended and not yet polled as settled: 0 when everything has been told.
+    pub fn records_held(&self) -> usize {
+        self.records_held
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> ProducerCounters {
+        self.counters
+    }
+
+    // Records in, outcomes out.
+
+    /// Appends a record: `write` appends its value to the buffer it is given, and does nothing else to it.
+    /// `timestamp_ms` is milliseconds since the Unix epoch. Allocates nothing once the pools are warm.
+    ///
+    /// # Errors
+    /// [`AppendError`]: the record was not taken, its token will not come back.
+    pub fn append(
+        &mut self,
+        now: Instant,
+        partition: i32,
+        timestamp_ms: i64,
+        token: T,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), AppendError> {
+        if !self.has_partition(partition) {
+            return Err(AppendError::UnknownPartition);
+        }
+        if self.room() == 0 {
+            return Err(AppendError::Full);
+        }
+        let index = partition as usize;
+        let its = &mut self.partitions[index];
+        self.serial_last += 1;
+        let (records, tokens) = its.open_batch(now, self.serial_last, &mut self.finished).parts();
+        if let Err(ValueTooLong(bytes)) = records.append(timestamp_ms, write) {
+            its.drop_empty(&mut self.finished);
+            return Err(AppendError::ValueTooLong(bytes));
+        }
+        tokens.push(token);
+        self.records_held += 1;
+        if records.count() == 1 {
+            self.wake = self.wake.min(now + self.pace.linger);
+        }
+        let is_full = records.len() >= self.config.batch_bytes_max;
+        if !its.listed {
+            its.listed = true;
+            self.listed.push(index);
+        }
+        if is_full {
+            its.seal();
+            self.move_on(index);
+            self.send_batches(now);
+        }
+        Ok(())
+    }
+
+    /// What became of a batch. The tokens of its records, in the order they were appended, take the place of what is in
+    /// `tokens`. `None`: nothing more for now, and `tokens` is as it was.
+    pub fn poll_settled(&mut self, tokens: &mut Vec<T>) -> Option<Settled> {
+        let (outcome, mut settled) = self.finished.settled.pop_front()?;
+        std::mem::swap(tokens, &mut settled);
+        self.finished.keep_tokens(settled);
+        self.records_held -= tokens.len();
+        let count = tokens.len() as u64;
+        match outcome {
+            Settled::Acknowledged => self.counters.records_acknowledged += count,
+            Settled::Refused(_) => self.counters.records_refused += count,
+            Settled::Abandoned => self.counters.records_abandoned += count,
+        }
+        Some(outcome)
+    }
+
+    // The shell's side; see `cluster.rs`.
+
+    /// What the shell is to do next.
+    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+        self.cluster.poll_action()
+    }
+
+    /// The socket is open.
+    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+        self.cluster.handle_broker_open(now, broker);
+    }
+
+    /// Bytes have arrived at the end of `buffer`; whole answers are taken off its front.
+    ///
+    /// # Errors
+    /// [`ClusterError`]: close the socket. What was in flight on it is sent again over the next.
+    pub fn handle_broker_bytes(
+        &mut self,
+        now: Instant,
+        broker: BrokerKey,
+        buffer: &mut BytesMut,
+    ) -> Result<(), ClusterError> {
+        let result = self.cluster.handle_broker_bytes(now, broker, buffer);
+        self.advance(now);
+        result
+    }
+
+    /// The socket is gone, or could not be opened.
+    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+        self.cluster.handle_broker_closed(now, broker);
+        self.advance(now);
+    }
+
+    /// Moves what should go out over this connection now to the end of `out`, all of it in one piece; where `out` is empty
+    /// the buffers change places. One comparison where there is nothing.
+    pub fn poll_broker_write(&mut self, _now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
+        self.cluster.poll_broker_write(broker, out);
+    }
+
+    /// When [`Producer::handle_time`] is to be called at the latest. An append may bring it nearer.
+    pub fn next_deadline(&self) -> Instant {
+        self.wake.min(self.cluster.next_deadline())
+    }
+
+    /// Does what has become due: lingers that are over, retries, records that are too old, connections that do not answer.
+    pub fn handle_time(&mut self, now: Instant) {
+        if now < self.next_deadline() {
+            return;
+        }
+        self.cluster.handle_time(now);
+        self.advance(now);
+    }
+
+    // Inside.
+
+    /// Takes in what the cluster has to tell, then does all that can be done now.
+    fn advance(&mut self, now: Instant) {
+        loop {
+            while let Some(response) = self.cluster.poll_response() {
+                self.handle_response(now, response);
+            }
+            if self.changes_seen == self.cluster.changes() {
+                break;
+            }
+            self.changes_seen = self.cluster.changes();
+            self.follow_leaders(now);
+        }
+        for index in 0..self.listed.len() {
+            self.partitions[self.listed[index]].tidy(now, &self.pace, &mut self.finished);
+        }
+        self.send_batches(now);
+        if self.current.is_none_or(|index| !self.is_healthy(index)) {
+            self.choose_partition(self.current.unwrap_or(0));
+        }
+        self.plan(now);
+    }
+
+    /// When there will be something to do without anything happening.
+    fn plan(&mut self, now: Instant) {
+        let mut wake = Instant::FAR_FUTURE;
+        let partitions = &mut self.partitions;
+        self.listed.retain(|index| {
+            let its = &mut partitions[*index];
+            its.listed = !its.is_idle();
+            wake = wake.min(its.deadline(now, &self.pace));
+            its.listed
+        });
+        self.wake = wake;
+        self.ask_for_identity(now);
+    }
+
+    fn handle_response(&mut self, now: Instant, response: Response<Token>) {
+        let understood = match response.token {
+            Token::Identity => self.handle_identity(now, response.answer),
+            Token::Produce(place) => self.handle_produced(now, place, response.answer),
+        };
+        if understood.is_err() {
+            self.cluster.close_broker(now, response.broker);
+        }
+    }
+
+    /// Error 14 (the coordinator is loading) passes. An id of −1 must never be used: the broker would take duplicates.
+    fn handle_identity(&mut self, now: Instant, answer: Option<Answer>) -> Result<(), WireError> {
+        self.identity.in_flight = false;
+        self.identity.failures = self.identity.failures.saturating_add(1);
+        self.identity.not_before = now + backoff(self.identity.failures, &mut self.random);
+        let Some(answer) = answer else {
+            return Ok(());
+        };
+        let response = answer.decode::<InitProducerIdRequest>()?;
+        if response.error_code != 0 {
+            return Ok(());
+        }
+        if response.producer_id.0 < 0 || response.producer_epoch < 0 {
+            return Err(WireError { kind: "InitProducerIdResponse", reason: "no producer id".to_owned() });
+        }
+        self.identity.current = Some(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch });
+        (self.identity.wanted, self.identity.failures, self.identity.not_before) = (false, 0, now);
+        self.counters.producer_ids += 1;
+        Ok(())
+    }
+
+    fn handle_produced(&mut self, now: Instant, place: usize, answer: Option<Answer>) -> Result<(), WireError> {
+        let mut batches = std::mem::take(&mut self.requests[place]);
+        let mut codes = std::mem::take(&mut self.codes);
+        let asked = batches.iter().map(|(index, _)| *index as i32);
+        let read = answer.map(|answer| request::read(&answer, asked, &mut codes));
+        let mut stale = false;
+        for (at, (index, serial)) in batches.iter().enumerate() {
+            let its = &mut self.partitions[*index];
+            match &read {
+                Some(Ok(())) => {
+                    let code = codes[at];
+                    self.counters.batches_failed += u64::from(code != 0);
+                    let serials = &mut self.serial_last;
+                    stale |= its.handle_code(now, *serial, code, serials, &mut self.random, &mut self.finished);
+                }
+                Some(Err(_)) | None => {
+                    self.counters.batches_failed += 1;
+                    its.handle_lost(*serial);
+                }
+            }
+        }
+        batches.clear();
+        self.requests[place] = batches;
+        self.requests_free.push(place);
+        self.codes = codes;
+        if stale {
+            self.cluster.refresh_metadata(now);
+        }
+        read.unwrap_or(Ok(()))
+    }
+
+    /// Takes over what the cluster knows of the topic, and keeps connections to its leaders and to nobody else.
+    fn follow_leaders(&mut self, now: Instant) {
+        let Some(topic) = self.cluster.topic() else {
+            return;
+        };
+        let is_another = self.topic_id.replace(topic.id).is_some_and(|known| known != topic.id);
+        self.partition_count = topic.partitions.len();
+        while self.partitions.len() < self.partition_count {
+            self.partitions.push(Partition::new());
+        }
+        let mut leaders: Vec<NodeId> = Vec::new();
+        for (index, its) in self.partitions.iter_mut().enumerate() {
+            its.leader = topic.partitions.get(index).and_then(|partition| partition.leader);
+            leaders.extend(its.leader);
+            if is_another {
+                its.leave_session();
+            }
+        }
+        let all_led = leaders.len() >= self.partition_count;
+        leaders.sort_unstable();
+        leaders.dedup();
+        // While an election runs the old leader may well be the new one.
+        let connected: Vec<NodeId> = self.cluster.connected_nodes(Lane::DATA).collect();
+        for node in connected.into_iter().filter(|node| all_led && !leaders.contains(node)) {
+            self.cluster.disconnect(now, node, Lane::DATA);
+        }
+        for node in leaders {
+            self.cluster.connect(now, node, Lane::DATA);
+        }
+        if self.current.is_some_and(|index| self.partitions[index].leader.is_none()) {
+            self.current = None;
+        }
+        if self.current.is_none() {
+            let start = self.random.below(self.partition_count as u64) as usize;
+            self.choose_partition(start);
+        }
+    }
+
+    fn is_within_reach(&self, index: usize) -> bool {
+        let leader = self.partitions[index].leader;
+        let may_send = |node| self.cluster.may_send(Target::Node(node, Lane::DATA), key::PRODUCE);
+        // Full is busy, not out of reach.
+        leader.is_some_and(|node| matches!(may_send(node), Ok(()) | Err(RequestError::Full)))
+    }
+
+    fn is_healthy(&self, index: usize) -> bool {
+        !self.partitions[index].is_troubled() && self.is_within_reach(index)
+    }
+
+    /// The first partition from `start` on that will do, healthy ones before those that merely have a leader.
+    fn choose_partition(&mut self, start: usize) {
+        let turn = || (0..self.partition_count).map(|step| (start + step) % self.partition_count);
+        let healthy = turn().find(|index| self.is_healthy(*index));
+        self.current = healthy.or_else(|| turn().find(|index| self.partitions[*index].leader.is_some()));
+    }
+
+    fn move_on(&mut self, index: usize) {
+        if self.current == Some(index) {
+            self.choose_partition(index + 1);
+        }
+    }
+
+    fn ask_for_identity(&mut self, now: Instant) {
+        if !self.identity.wanted || self.identity.in_flight {
+            return;
+        }
+        if now < self.identity.not_before {
+            self.wake = self.wake.min(self.identity.not_before);
+            return;
+        }
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(i32::MAX)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1);
+        let limits = RequestLimits::within(self.config.request_timeout);
+        match self.cluster.request(now, Target::Any, &request, Token::Identity, limits) {
+            Ok(_) => self.identity.in_flight = true,
+            // A connection that becomes ready, or an answer, brings us back here.
+            Err(RequestError::NotReady | RequestError::Full) => {}
+            Err(RequestError::Unsupported(_) | RequestError::Encode(_)) => {
+                self.identity.failures = self.identity.failures.saturating_add(1);
+                self.identity.not_before = now + backoff(self.identity.failures, &mut self.random);
+                self.wake = self.wake.min(self.identity.not_before);
+            }
+        }
+    }
+
+    /// Sends every batch that may go, one request after the other, each with at most one batch of a partition.
+    fn send_batches(&mut self, now: Instant) {
+        while self.send_request(now) {}
+        self.ask_for_identity(now);
+    }
+
+    /// Sends one request to one broker; `false`: there is none to send.
+    fn send_request(&mut self, now: Instant) -> bool {
+        let mut target: Option<NodeId> = None;
+        let mut place = None;
+        for at in 0..self.listed.len() {
+            let index = self.listed[at];
+            let its = &mut self.partitions[index];
+            let Some(leader) = its.leader.filter(|leader| target.is_none_or(|node| node == *leader)) else {
+                continue;
+            };
+            let next = its.next(now, &self.pace);
+            if next == Next::Nothing {
+                continue;
+            }
+            if !its.adopt(self.identity.current) {
+                self.identity.wanted = true;
+                continue;
+            }
+            let to = Target::Node(leader, Lane::DATA);
+            if target.is_none() && self.cluster.may_send(to, key::PRODUCE).is_err() {
+                continue;
+            }
+            let serial = its.send(next);
+            target = Some(leader);
+            let place = *place.get_or_insert_with(|| {
+                self.requests_free.pop().unwrap_or_else(|| {
+                    self.requests.push(Vec::new());
+                    self.requests.len() - 1
+                })
+            });
+            self.requests[place].push((index, serial));
+            if next == Next::Open {
+                self.move_on(index);
+            }
+        }
+        let (Some(node), Some(place)) = (target, place) else {
+            return false;
+        };
+        self.write_request(now, node, place);
+        true
+    }
+
+    fn write_request(&mut self, now: Instant, node: NodeId, place: usize) {
+        let timeout = self.config.request_timeout;
+        let timeout_ms = i32::try_from(timeout.as_millis() * 3 / 4).unwrap_or(i32::MAX);
+        let topic = (self.config.topic.as_str(), self.topic_id.unwrap_or_default());
+        let (partitions, batches) = (&self.partitions, &self.requests[place]);
+        let views = batches.iter().map(|(index, serial)| (*index as i32, partitions[*index].bytes(*serial)));
+        let limits = RequestLimits::within(timeout);
+        let target = Target::Node(node, Lane::DATA);
+        self.counters.requests += 1;
+        self.counters.batches += batches.len() as u64;
+        self.counters.bytes += views.clone().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        let sent =
+            self.cluster.request_with(now, target, key::PRODUCE, Token::Produce(place), limits, |out, version| {
+                request::write(out, version, topic, timeout_ms, views);
+            });
+        assert!(sent.is_ok(), "the cluster has just said that it would send this: {sent:?}");
+    }
+}

@@ -1,0 +1,365 @@
+//! A small scripted cluster: nodes, leaders, logs, and a broker's rules for idempotent producers. It answers when told to,
+//! and with the errors it is given.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::{
+    ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader,
+    TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::records::RecordBatchDecoder;
+
+use crate::kafka::cluster::{BrokerAction, BrokerKey};
+use crate::kafka::producer::Producer;
+use crate::kafka::versions::key;
+use crate::time::Instant;
+
+pub(super) const TOPIC: &str = "orders";
+
+/// One batch as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) node: i32,
+    pub(super) partition: i32,
+    pub(super) producer: (i64, i16),
+    pub(super) sequence: i32,
+    pub(super) values: Vec<String>,
+    pub(super) code: i16,
+}
+
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) values: Vec<String>,
+    /// By producer id: the first and last sequence of its last five batches, oldest first.
+    producers: HashMap<i64, VecDeque<(i32, i32)>>,
+}
+
+struct Socket {
+    node: i32,
+    inbound: BytesMut,
+    outbound: VecDeque<(i16, Bytes)>,
+    buffer: BytesMut,
+}
+
+pub(super) struct Fake {
+    pub(super) now: Instant,
+    pub(super) up: BTreeMap<i32, bool>,
+    pub(super) leaders: Vec<i32>,
+    /// What metadata says, where it differs.
+    pub(super) leaders_told: Option<Vec<i32>>,
+    pub(super) topic_id: u128,
+    pub(super) logs: BTreeMap<(u128, i32), Log>,
+    /// Error codes for the next produce batches, by partition.
+    pub(super) produce_codes: HashMap<i32, VecDeque<i16>>,
+    /// Whether a batch with such an error is appended all the same.
+    pub(super) appends_anyway: bool,
+    /// (error, producer id, epoch) of the next answers to InitProducerId.
+    pub(super) identities: VecDeque<(i16, i64, i16)>,
+    pub(super) next_identity: i64,
+    /// Batches longer than this are too large.
+    pub(super) batch_bytes_max: usize,
+    /// Values that make a batch invalid.
+    pub(super) poison: Option<&'static str>,
+    /// Produce answers are kept back.
+    pub(super) holds: bool,
+    /// Every byte is delivered by itself.
+    pub(super) trickles: bool,
+    pub(super) produce_version_max: i16,
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) requests: Vec<i16>,
+    pub(super) closed_by_machine: usize,
+    sockets: BTreeMap<BrokerKey, Socket>,
+}
+
+pub(super) const BOOTSTRAP_PORT: u16 = 9000;
+
+impl Fake {
+    pub(super) fn new(nodes: i32, partitions: i32) -> Fake {
+        Fake {
+            now: Instant::from_micros(1_000_000),
+            up: (1..=nodes).map(|node| (node, true)).collect(),
+            leaders: (0..partitions).map(|partition| partition % nodes + 1).collect(),
+            leaders_told: None,
+            topic_id: 77,
+            logs: BTreeMap::new(),
+            produce_codes: HashMap::new(),
+            appends_anyway: false,
+            identities: VecDeque::new(),
+            next_identity: 1000,
+            batch_bytes_max: usize::MAX,
+            poison: None,
+            holds: false,
+            trickles: false,
+            produce_version_max: 13,
+            arrivals: Vec::new(),
+            requests: Vec::new(),
+            closed_by_machine: 0,
+            sockets: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn log(&self, partition: i32) -> &[String] {
+        self.logs.get(&(self.topic_id, partition)).map_or(&[], |log| &log.values)
+    }
+
+    pub(super) fn connections(&self) -> Vec<i32> {
+        self.sockets.values().map(|socket| socket.node).collect()
+    }
+
+    pub(super) fn only_socket(&self) -> (BrokerKey, i32) {
+        assert_eq!(self.sockets.len(), 1);
+        let (key, socket) = self.sockets.first_key_value().unwrap();
+        (*key, socket.node)
+    }
+
+    /// Resets every connection to `node`; what was held on them is lost.
+    pub(super) fn reset<T: Copy>(&mut self, node: i32, producer: &mut Producer<T>) {
+        let keys: Vec<BrokerKey> =
+            self.sockets.iter().filter(|(_, socket)| socket.node == node).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.sockets.remove(&key);
+            producer.handle_broker_closed(self.now, key);
+        }
+    }
+
+    /// Lets time pass in steps no longer than the machine's deadlines.
+    pub(super) fn pass<T: Copy>(&mut self, millis: u64, producer: &mut Producer<T>) {
+        let end = self.now + std::time::Duration::from_millis(millis);
+        let mut steps = 0;
+        loop {
+            self.run(producer);
+            let next = producer.next_deadline();
+            if next > end {
+                break;
+            }
+            assert!(next > self.now, "a deadline that handling did not move: the shell would spin");
+            self.now = next;
+            producer.handle_time(self.now);
+            steps += 1;
+            assert!(steps < 100_000, "the machine spins");
+        }
+        self.now = end;
+        producer.handle_time(self.now);
+        self.run(producer);
+    }
+
+    /// Carries bytes until nobody has any.
+    pub(super) fn run<T: Copy>(&mut self, producer: &mut Producer<T>) {
+        for _ in 0..10_000 {
+            let mut quiet = true;
+            while let Some(action) = producer.poll_action() {
+                quiet = false;
+                self.act(action, producer);
+            }
+            let keys: Vec<BrokerKey> = self.sockets.keys().copied().collect();
+            for key in keys {
+                quiet &= !self.carry(key, producer);
+            }
+            if quiet {
+                if producer.next_deadline() <= self.now {
+                    producer.handle_time(self.now);
+                    assert!(producer.next_deadline() > self.now, "a deadline that handling did not move");
+                    continue;
+                }
+                return;
+            }
+        }
+        panic!("machine and cluster never come to rest");
+    }
+
+    fn act<T: Copy>(&mut self, action: BrokerAction, producer: &mut Producer<T>) {
+        match action {
+            BrokerAction::Connect { broker, host, port } => {
+                assert_eq!(host, "broker");
+                let node = i32::from(port - BOOTSTRAP_PORT);
+                if self.up.get(&node) == Some(&true) {
+                    let socket =
+                        Socket { node, inbound: BytesMut::new(), outbound: VecDeque::new(), buffer: BytesMut::new() };
+                    assert!(self.sockets.insert(broker, socket).is_none(), "a key was used twice");
+                    producer.handle_broker_open(self.now, broker);
+                } else {
+                    producer.handle_broker_closed(self.now, broker);
+                }
+            }
+            BrokerAction::Close { broker } => {
+                self.closed_by_machine += 1;
+                self.sockets.remove(&broker);
+            }
+        }
+    }
+
+    fn carry<T: Copy>(&mut self, key: BrokerKey, producer: &mut Producer<T>) -> bool {
+        let mut out = Vec::new();
+        producer.poll_broker_write(self.now, key, &mut out);
+        let Some(mut socket) = self.sockets.remove(&key) else {
+            return false;
+        };
+        let mut moved = !out.is_empty();
+        socket.inbound.extend_from_slice(&out);
+        while let Some(length) = socket.inbound.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) {
+            if socket.inbound.len() < 4 + length {
+                break;
+            }
+            socket.inbound.advance(4);
+            let frame = socket.inbound.split_to(length).freeze();
+            let answer = self.answer(socket.node, frame);
+            socket.outbound.push_back(answer);
+        }
+        let mut failed = false;
+        while let Some((api_key, _)) = socket.outbound.front() {
+            if self.holds && *api_key == key::PRODUCE {
+                break;
+            }
+            moved = true;
+            let (_, bytes) = socket.outbound.pop_front().unwrap();
+            let step = if self.trickles { 1 } else { bytes.len() };
+            for chunk in bytes.chunks(step) {
+                socket.buffer.extend_from_slice(chunk);
+                failed |= producer.handle_broker_bytes(self.now, key, &mut socket.buffer).is_err();
+            }
+        }
+        if failed {
+            producer.handle_broker_closed(self.now, key);
+        } else {
+            self.sockets.insert(key, socket);
+        }
+        moved
+    }
+
+    fn answer(&mut self, node: i32, mut frame: Bytes) -> (i16, Bytes) {
+        let header = RequestHeader::decode(&mut frame, 2).unwrap();
+        let version = header.request_api_version;
+        self.requests.push(header.request_api_key);
+        let mut body = Vec::new();
+        let mut tags = true;
+        match header.request_api_key {
+            key::API_VERSIONS => {
+                tags = false;
+                let range =
+                    |key, min, max| ApiVersion::default().with_api_key(key).with_min_version(min).with_max_version(max);
+                let keys = vec![
+                    range(key::PRODUCE, 0, self.produce_version_max),
+                    range(key::METADATA, 0, 13),
+                    range(key::API_VERSIONS, 0, 4),
+                    range(key::INIT_PRODUCER_ID, 0, 6),
+                ];
+                ApiVersionsResponse::default().with_api_keys(keys).encode(&mut body, version).unwrap();
+            }
+            key::METADATA => self.metadata().encode(&mut body, version).unwrap(),
+            key::INIT_PRODUCER_ID => {
+                let fresh = (0, self.next_identity, 0);
+                let (error, id, epoch) = self.identities.pop_front().unwrap_or_else(|| {
+                    self.next_identity += 1;
+                    fresh
+                });
+                let response = InitProducerIdResponse::default()
+                    .with_error_code(error)
+                    .with_producer_id(id.into())
+                    .with_producer_epoch(epoch);
+                response.encode(&mut body, version).unwrap();
+            }
+            key::PRODUCE => {
+                let request = ProduceRequest::decode(&mut frame, version).unwrap();
+                self.produce(node, version, &request).encode(&mut body, version).unwrap();
+            }
+            other => panic!("request {other}"),
+        }
+        let mut out = BytesMut::new();
+        out.put_u32((4 + usize::from(tags) + body.len()) as u32);
+        out.put_i32(header.correlation_id);
+        if tags {
+            out.put_u8(0);
+        }
+        out.extend_from_slice(&body);
+        (header.request_api_key, out.freeze())
+    }
+
+    fn metadata(&self) -> MetadataResponse {
+        let brokers = self.up.iter().filter(|(_, up)| **up).map(|(node, _)| {
+            MetadataResponseBroker::default()
+                .with_node_id((*node).into())
+                .with_host(StrBytes::from_static_str("broker"))
+                .with_port(i32::from(BOOTSTRAP_PORT) + node)
+        });
+        let leaders = self.leaders_told.as_ref().unwrap_or(&self.leaders);
+        let partitions = leaders.iter().enumerate().map(|(index, leader)| {
+            MetadataResponsePartition::default()
+                .with_partition_index(index as i32)
+                .with_leader_id((*leader).into())
+                .with_leader_epoch(0)
+        });
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(TopicName(StrBytes::from_static_str(TOPIC))))
+            .with_topic_id(uuid::Uuid::from_u128(self.topic_id))
+            .with_partitions(partitions.collect());
+        MetadataResponse::default().with_brokers(brokers.collect()).with_topics(vec![topic])
+    }
+
+    fn produce(&mut self, node: i32, version: i16, request: &ProduceRequest) -> ProduceResponse {
+        assert_eq!((request.acks, request.topic_data.len()), (-1, 1));
+        let topic = &request.topic_data[0];
+        let mut seen = Vec::new();
+        let mut partitions = Vec::new();
+        for data in &topic.partition_data {
+            assert!(!seen.contains(&data.index), "two batches of one partition in a request");
+            seen.push(data.index);
+            let known =
+                if version >= 13 { topic.topic_id.as_u128() == self.topic_id } else { topic.name.0.as_str() == TOPIC };
+            let batch = data.records.clone().unwrap();
+            let code = if known { self.take_batch(node, data.index, batch) } else { 100 };
+            partitions.push(PartitionProduceResponse::default().with_index(data.index).with_error_code(code));
+        }
+        let mut response = TopicProduceResponse::default().with_partition_responses(partitions);
+        if version >= 13 {
+            response = response.with_topic_id(topic.topic_id);
+        } else {
+            response = response.with_name(topic.name.clone());
+        }
+        ProduceResponse::default().with_responses(vec![response])
+    }
+
+    fn take_batch(&mut self, node: i32, partition: i32, batch: Bytes) -> i16 {
+        let bytes = batch.len();
+        let records = RecordBatchDecoder::decode(&mut batch.clone()).unwrap().records;
+        let values: Vec<String> =
+            records.iter().map(|its| String::from_utf8(its.value.clone().unwrap().to_vec()).unwrap()).collect();
+        let (id, epoch) = (records[0].producer_id, records[0].producer_epoch);
+        assert!(id >= 0, "a batch without a producer id");
+        let (first, last) = (records[0].sequence, records[records.len() - 1].sequence);
+        let scripted = self.produce_codes.get_mut(&partition).and_then(VecDeque::pop_front).unwrap_or(0);
+        let code = if scripted != 0 && !self.appends_anyway {
+            scripted
+        } else if self.leaders[partition as usize] != node {
+            6
+        } else if bytes > self.batch_bytes_max {
+            10
+        } else if self.poison.is_some_and(|poison| values.iter().any(|value| value == poison)) {
+            87
+        } else {
+            let log = self.logs.entry((self.topic_id, partition)).or_default();
+            let batches = log.producers.entry(id).or_default();
+            let next = batches.back().map(|(_, last)| (last + 1) & i32::MAX);
+            if batches.contains(&(first, last)) {
+                scripted
+            } else if next.is_some_and(|next| next != first) {
+                45
+            } else {
+                batches.push_back((first, last));
+                if batches.len() > 5 {
+                    batches.pop_front();
+                }
+                log.values.extend(values.iter().cloned());
+                scripted
+            }
+        };
+        self.arrivals.push(Arrival { node, partition, producer: (id, epoch), sequence: first, values, code });
+        code
+    }
+}
