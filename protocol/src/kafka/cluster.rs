@@ -40,7 +40,7 @@ use kafka_protocol::protocol::Request;
 use super::backoff::{SplitMix64, backoff};
 use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT};
-use super::metadata::{self, Address, Metadata, NodeId, Topic};
+use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
 
@@ -531,7 +531,10 @@ impl<P> Cluster<P> {
                     Some(topic) => topic.update(newer),
                     None => self.topic = Some(newer),
                 }
-                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(|its| its.leader.is_some());
+                // A leader may be named while its broker is away.
+                let nodes = &self.nodes;
+                let led = |its: &Partition| its.leader.is_some_and(|leader| nodes.contains_key(&leader));
+                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(led);
             }
             // A broker that has just started may not know the topic yet: what is known is kept.
             Err(code) => {

@@ -13,8 +13,8 @@
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
-pub mod assignor;
 pub mod admin;
+pub mod assignor;
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
@@ -26,8 +26,8 @@ pub mod frame;
 pub mod group;
 pub mod limits;
 pub mod metadata;
-pub mod reader;
 pub mod producer;
+pub mod reader;
 pub mod records;
 pub mod records_decode;
 pub mod versions;

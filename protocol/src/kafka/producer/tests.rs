@@ -1,6 +1,7 @@
 //! The producer against a scripted cluster, under virtual time.
 
 mod fake;
+mod simulation;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
