@@ -264,6 +264,12 @@ impl<P> Cluster<P> {
         }
     }
 
+    /// Requests to `node` over `lane` that have no answer yet.
+    pub fn in_flight(&self, node: NodeId, lane: Lane) -> usize {
+        let peer = Peer::Node(node, lane);
+        self.slots.iter().find(|slot| slot.peer == peer).map_or(0, Slot::in_flight)
+    }
+
     /// The version in which `target` would get a request; `None` where it is not ready or there is no common one.
     pub fn version(&self, target: Target, api_key: ApiKeyCode) -> Option<i16> {
         match &self.slots[self.ready_slot(target)?].socket {

@@ -473,8 +473,9 @@ impl<T: Copy> Producer<T> {
         }
         let mut leaders: Vec<NodeId> = Vec::new();
         for (index, its) in self.partitions.iter_mut().enumerate() {
-            its.leader = topic.partitions.get(index).and_then(|partition| partition.leader);
-            leaders.extend(its.leader);
+            let leader = topic.partitions.get(index).and_then(|partition| partition.leader);
+            its.follow(now, leader);
+            leaders.extend(leader);
             if is_another {
                 its.leave_session();
             }
@@ -482,15 +483,17 @@ impl<T: Copy> Producer<T> {
         let all_led = leaders.len() >= self.partition_count;
         leaders.sort_unstable();
         leaders.dedup();
-        // While an election runs the old leader may well be the new one.
+        // While an election runs the old leader may well be the new one; and answers that are due are waited for.
         let connected: Vec<NodeId> = self.cluster.connected_nodes(Lane::DATA).collect();
         for node in connected.into_iter().filter(|node| all_led && !leaders.contains(node)) {
-            self.cluster.disconnect(now, node, Lane::DATA);
+            if self.cluster.in_flight(node, Lane::DATA) == 0 {
+                self.cluster.disconnect(now, node, Lane::DATA);
+            }
         }
         for node in leaders {
             self.cluster.connect(now, node, Lane::DATA);
         }
-        if self.current.is_some_and(|index| self.partitions[index].leader.is_none()) {
+        if self.current.is_some_and(|index| self.partitions[index].leader().is_none()) {
             self.current = None;
         }
         if self.current.is_none() {
@@ -500,7 +503,7 @@ impl<T: Copy> Producer<T> {
     }
 
     fn is_within_reach(&self, index: usize) -> bool {
-        let leader = self.partitions[index].leader;
+        let leader = self.partitions[index].leader();
         let may_send = |node| self.cluster.may_send(Target::Node(node, Lane::DATA), key::PRODUCE);
         // Full is busy, not out of reach.
         leader.is_some_and(|node| matches!(may_send(node), Ok(()) | Err(RequestError::Full)))
@@ -514,7 +517,7 @@ impl<T: Copy> Producer<T> {
     fn choose_partition(&mut self, start: usize) {
         let turn = || (0..self.partition_count).map(|step| (start + step) % self.partition_count);
         let healthy = turn().find(|index| self.is_healthy(*index));
-        self.current = healthy.or_else(|| turn().find(|index| self.partitions[*index].leader.is_some()));
+        self.current = healthy.or_else(|| turn().find(|index| self.partitions[*index].leader().is_some()));
     }
 
     fn move_on(&mut self, index: usize) {
@@ -562,7 +565,7 @@ impl<T: Copy> Producer<T> {
         for at in 0..self.listed.len() {
             let index = self.listed[at];
             let its = &mut self.partitions[index];
-            let Some(leader) = its.leader.filter(|leader| target.is_none_or(|node| node == *leader)) else {
+            let Some(leader) = its.leader().filter(|leader| target.is_none_or(|node| node == *leader)) else {
                 continue;
             };
             let next = its.next(now, &self.pace);

@@ -1,16 +1,16 @@
 //! One partition's batches: their order, their sequences, and what becomes of each.
 //!
 //! ```text
-//! queue, oldest first:   Done   InFlight   Done   InFlight   Waiting   Waiting   |  open batch
-//!                        └──────────── window ────────────┘
+//! queue, oldest first:   in flight   in flight   waiting   waiting   |  open batch
+//!                        └────── window ──────┘
 //! ```
 //!
 //! What surprises:
 //!
-//! - **An acknowledged batch keeps its place** until all before it are settled. The broker recognises only the last five
-//!   batches of a producer, so the window is counted from the oldest unsettled one, not by what is in flight.
-//! - **A batch that has been sent is sent again only while none of its partition is in flight.** Otherwise the error of a
-//!   younger one (45: an earlier batch is missing) could arrive late and be taken for a lost log.
+//! - **A batch that has been sent is sent again only while none of its partition is in flight, and until it has succeeded
+//!   nothing follows it.** The broker recognises only the last five batches of a producer: were the window opened by the
+//!   success of a younger one, this one could be the sixth and be taken for a gap. And the error of a younger one (45: an
+//!   earlier batch is missing) could arrive late and be taken for a lost log.
 //! - **A gap in the sequences cannot be closed**, only left behind: whenever a batch will not be appended under its
 //!   sequence, the partition drains (nothing is sent until all in flight have come back), gives up what *may* have been
 //!   appended, and sends the rest under a new producer id. Other partitions keep theirs.
@@ -28,15 +28,6 @@ use crate::kafka::metadata::NodeId;
 use crate::kafka::records::{BatchBuilder, ProducerId};
 use crate::time::Instant;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// To be sent, or sent again.
-    Waiting,
-    InFlight,
-    /// Acknowledged; keeps its place only.
-    Done,
-}
-
 /// Records that travel together.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
@@ -48,7 +39,7 @@ pub(super) struct Batch<T> {
     opened: Instant,
     /// Under the partition's session; `None` until it is sent for the first time.
     sequence: Option<i32>,
-    state: State,
+    in_flight: bool,
     /// Whether some attempt ended without word: it may be in the log.
     unknown: bool,
     corrupted: u8,
@@ -75,15 +66,15 @@ impl<T> Finished<T> {
             serial,
             opened,
             sequence: None,
-            state: State::Waiting,
+            in_flight: false,
             unknown: false,
             corrupted: 0,
         }
     }
 
-    fn settle(&mut self, outcome: Settled, batch: &mut Batch<T>) {
-        self.settled.push_back((outcome, std::mem::take(&mut batch.tokens)));
-        self.keep_batch(std::mem::take(&mut batch.records));
+    fn settle(&mut self, outcome: Settled, batch: Batch<T>) {
+        self.settled.push_back((outcome, batch.tokens));
+        self.keep_batch(batch.records);
     }
 
     fn keep_batch(&mut self, mut records: BatchBuilder) {
@@ -131,7 +122,7 @@ pub(super) struct Pace {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Partition<T> {
-    pub(super) leader: Option<NodeId>,
+    leader: Option<NodeId>,
     /// Whether it stands in the producer's list of partitions with something to do.
     pub(super) listed: bool,
     queue: VecDeque<Batch<T>>,
@@ -157,6 +148,18 @@ impl<T: Copy> Partition<T> {
             failures: 0,
             not_before: Instant::default(),
         }
+    }
+
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// A new leader is tried at once, whatever the old one's errors.
+    pub(super) fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
+        if leader.is_some() && self.leader != leader {
+            self.not_before = now;
+        }
+        self.leader = leader;
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -191,12 +194,7 @@ impl<T: Copy> Partition<T> {
     }
 
     fn in_flight(&self) -> bool {
-        self.queue.iter().any(|batch| batch.state == State::InFlight)
-    }
-
-    /// The oldest batch that is not settled.
-    fn head(&self) -> Option<usize> {
-        self.queue.iter().position(|batch| batch.state != State::Done)
+        self.queue.iter().any(|batch| batch.in_flight)
     }
 
     fn window(&self, pace: &Pace) -> usize {
@@ -209,10 +207,9 @@ impl<T: Copy> Partition<T> {
             return Next::Nothing;
         }
         let is_young = |batch: &&Batch<T>| now < batch.opened + pace.age_max;
-        let waiting = self.queue.iter().position(|batch| batch.state == State::Waiting);
+        let waiting = self.queue.iter().position(|batch| !batch.in_flight);
         if let Some(index) = waiting {
-            let was_sent = self.queue[index].sequence.is_some();
-            let has_turn = if was_sent { !self.in_flight() } else { index < self.window(pace) };
+            let has_turn = if self.queue[index].was_sent() { !self.in_flight() } else { index < self.window(pace) };
             return if has_turn && is_young(&&self.queue[index]) { Next::Queued(index) } else { Next::Nothing };
         }
         let has_place = self.queue.len() < self.window(pace);
@@ -225,11 +222,8 @@ impl<T: Copy> Partition<T> {
     /// When [`Partition::next`] may have more to say than now, or a batch becomes too old, if nothing else happens.
     pub(super) fn deadline(&self, now: Instant, pace: &Pace) -> Instant {
         let mut earliest = Instant::FAR_FUTURE;
-        let oldest = match self.head() {
-            Some(index) => Some(&self.queue[index]).filter(|batch| batch.state == State::Waiting),
-            None => self.open.as_ref(),
-        };
-        if let Some(batch) = oldest {
+        // What is in flight comes back by itself, however old.
+        if let Some(batch) = self.queue.front().or(self.open.as_ref()).filter(|batch| !batch.in_flight) {
             earliest = earliest.min(batch.opened + pace.age_max);
         }
         if now < self.not_before {
@@ -269,13 +263,13 @@ impl<T: Copy> Partition<T> {
         };
         let session = self.session.as_mut().expect("a producer id was adopted");
         let batch = &mut self.queue[index];
-        assert_eq!(batch.state, State::Waiting, "a batch is sent twice at once");
+        assert!(!batch.in_flight, "a batch is sent twice at once");
         if batch.sequence.is_none() {
             batch.records.seal(session.producer, session.sequence_next);
             batch.sequence = Some(session.sequence_next);
             session.sequence_next = add_to_sequence(session.sequence_next, batch.records.count());
         }
-        batch.state = State::InFlight;
+        batch.in_flight = true;
         batch.serial
     }
 
@@ -286,7 +280,7 @@ impl<T: Copy> Partition<T> {
     }
 
     fn index_in_flight(&self, serial: u64) -> Option<usize> {
-        self.queue.iter().position(|batch| batch.serial == serial && batch.state == State::InFlight)
+        self.queue.iter().position(|batch| batch.serial == serial && batch.in_flight)
     }
 
     /// The connection was lost: the batch may have been appended, so it goes again under the same sequence.
@@ -310,23 +304,19 @@ impl<T: Copy> Partition<T> {
             debug_assert!(false, "an answer about a batch that is not in flight");
             return false;
         };
-        let is_head = self.head() == Some(index);
         let verdict = verdict(error);
         match verdict {
             Verdict::Acknowledged => {
-                let batch = &mut self.queue[index];
-                finished.settle(Settled::Acknowledged, batch);
-                batch.state = State::Done;
+                self.settle(index, Settled::Acknowledged, finished);
                 if let Some(session) = &mut self.session {
                     session.confirmed = true;
                 }
                 (self.failures, self.not_before) = (0, now);
-                self.drop_done();
             }
             Verdict::NotAppended { .. } => self.retry(now, index, false, random),
             Verdict::Unknown => self.retry(now, index, true, random),
             // Not the oldest: the one before it is missing, and will be sent again first.
-            Verdict::OutOfSequence if self.draining || !is_head => self.requeue(index, false),
+            Verdict::OutOfSequence if self.draining || index > 0 => self.requeue(index, false),
             Verdict::OutOfSequence => self.end(index, Settled::Abandoned, finished),
             Verdict::Poisoned if self.queue[index].unknown => self.end(index, Settled::Abandoned, finished),
             Verdict::Poisoned => {
@@ -348,7 +338,7 @@ impl<T: Copy> Partition<T> {
 
     /// Sends it again, later than at once; only the oldest batch's failures count.
     fn retry(&mut self, now: Instant, index: usize, unknown: bool, random: &mut SplitMix64) {
-        if self.head() == Some(index) {
+        if index == 0 {
             self.failures = self.failures.saturating_add(1);
             self.not_before = now + backoff(self.failures, random);
         }
@@ -356,7 +346,7 @@ impl<T: Copy> Partition<T> {
     }
 
     fn requeue(&mut self, index: usize, unknown: bool) {
-        self.queue[index].state = State::Waiting;
+        self.queue[index].in_flight = false;
         self.queue[index].unknown |= unknown;
         if let Some(session) = &mut self.session {
             session.confirmed = false;
@@ -365,15 +355,18 @@ impl<T: Copy> Partition<T> {
 
     /// A batch that will not be appended under its sequence: what follows it needs a new producer id.
     fn end(&mut self, index: usize, outcome: Settled, finished: &mut Finished<T>) {
-        let mut batch = self.queue.remove(index).expect("the index was found");
-        finished.settle(outcome, &mut batch);
-        self.drop_done();
+        self.settle(index, outcome, finished);
         self.draining = true;
+    }
+
+    fn settle(&mut self, index: usize, outcome: Settled, finished: &mut Finished<T>) {
+        let batch = self.queue.remove(index).expect("the index was found");
+        finished.settle(outcome, batch);
     }
 
     /// Puts two halves in the place of a batch: the poisoned record is found by halving.
     fn split(&mut self, index: usize, serials: &mut u64, finished: &mut Finished<T>) {
-        let mut whole = self.queue.remove(index).expect("the index was found");
+        let whole = self.queue.remove(index).expect("the index was found");
         let half = whole.records.count() as usize / 2;
         let mut serial = || {
             *serials += 1;
@@ -392,15 +385,9 @@ impl<T: Copy> Partition<T> {
         let [first, second] = halves;
         self.queue.insert(index, second);
         self.queue.insert(index, first);
-        finished.keep_batch(std::mem::take(&mut whole.records));
+        finished.keep_batch(whole.records);
         finished.keep_tokens(whole.tokens);
         self.draining = true;
-    }
-
-    fn drop_done(&mut self) {
-        while self.queue.front().is_some_and(|batch| batch.state == State::Done) {
-            self.queue.pop_front();
-        }
     }
 
     /// The topic is another one under the same name: what is in flight went to the old one.
@@ -412,21 +399,15 @@ impl<T: Copy> Partition<T> {
 
     /// Gives up what is too old, and leaves a session behind as soon as nothing of it is in flight.
     pub(super) fn tidy(&mut self, now: Instant, pace: &Pace, finished: &mut Finished<T>) {
-        while let Some(index) = self.head() {
-            let batch = &self.queue[index];
-            if batch.state != State::Waiting || now < batch.opened + pace.age_max {
-                break;
-            }
-            let was_sent = batch.sequence.is_some();
-            let draining = self.draining;
-            self.end(index, Settled::Abandoned, finished);
-            self.draining = draining || was_sent;
+        let is_too_old = |batch: &Batch<T>| !batch.in_flight && batch.opened + pace.age_max <= now;
+        while let Some(was_sent) = self.queue.front().filter(|batch| is_too_old(batch)).map(Batch::was_sent) {
+            self.settle(0, Settled::Abandoned, finished);
+            self.draining |= was_sent;
         }
-        let too_old = |batch: &mut Batch<T>| batch.opened + pace.age_max <= now;
-        if self.head().is_none()
-            && let Some(mut batch) = self.open.take_if(too_old)
+        if self.queue.is_empty()
+            && let Some(batch) = self.open.take_if(|batch| is_too_old(batch))
         {
-            finished.settle(Settled::Abandoned, &mut batch);
+            finished.settle(Settled::Abandoned, batch);
         }
         if self.draining && !self.in_flight() {
             self.start_afresh(finished);
@@ -434,19 +415,25 @@ impl<T: Copy> Partition<T> {
     }
 
     fn start_afresh(&mut self, finished: &mut Finished<T>) {
-        self.queue.retain_mut(|batch| {
-            if batch.unknown && batch.state == State::Waiting {
+        for _ in 0..self.queue.len() {
+            let mut batch = self.queue.pop_front().expect("as many as were counted");
+            if batch.unknown {
                 finished.settle(Settled::Abandoned, batch);
+            } else {
+                batch.sequence = None;
+                self.queue.push_back(batch);
             }
-            batch.sequence = None;
-            batch.state == State::Waiting && !batch.unknown
-        });
+        }
         self.spent = self.session.take().map(|session| session.producer).or(self.spent);
         self.draining = false;
     }
 }
 
 impl<T> Batch<T> {
+    fn was_sent(&self) -> bool {
+        self.sequence.is_some()
+    }
+
     /// Its records, to append to; each needs a token beside it.
     pub(super) fn parts(&mut self) -> (&mut BatchBuilder, &mut Vec<T>) {
         (&mut self.records, &mut self.tokens)

@@ -69,6 +69,8 @@ pub(super) struct Fake {
     pub(super) poison: Option<&'static str>,
     /// Produce answers are kept back.
     pub(super) holds: bool,
+    /// So many of them are let through all the same.
+    pub(super) releases: usize,
     /// Every byte is delivered by itself.
     pub(super) trickles: bool,
     pub(super) produce_version_max: i16,
@@ -96,6 +98,7 @@ impl Fake {
             batch_bytes_max: usize::MAX,
             poison: None,
             holds: false,
+            releases: 0,
             trickles: false,
             produce_version_max: 13,
             arrivals: Vec::new(),
@@ -215,7 +218,10 @@ impl Fake {
         let mut failed = false;
         while let Some((api_key, _)) = socket.outbound.front() {
             if self.holds && *api_key == key::PRODUCE {
-                break;
+                if self.releases == 0 {
+                    break;
+                }
+                self.releases -= 1;
             }
             moved = true;
             let (_, bytes) = socket.outbound.pop_front().unwrap();
