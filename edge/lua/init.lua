@@ -64,12 +64,16 @@ if not before then
   redis.call('XGROUP', 'DESTROY', outbox, '.')
 end
 redis.call('SET', stock_key, ARGV[1])
-redis.call('UNLINK', sale_key, users, returned, rate_key)
+redis.call('UNLINK', sale_key, users, rate_key)
 redis.call('HSET', sale_key, 'id', id, 'gen', '1', 'state', 'open', 'replid', replid, 'total', ARGV[1],
   'orders', orders, 'per_user', ARGV[7] or '0', 'opens_at', ARGV[8] or '0', 'rate', ARGV[2], 'burst', ARGV[3],
   'run_id', run_id, 'seed', ARGV[6], 'withdrawn', '0', 'replica', replica, 'opened_at', string.format('%d', now))
 redis.call('HSET', claims, '.', mark)
 redis.call('HSET', users, '.', mark)
+-- Its members are kept: a return of the sale before that is asked for again must still be known as done.
+if before then
+  redis.call('SREM', returned, '. ' .. before[1] .. ' ' .. before[2])
+end
 redis.call('SADD', returned, '. ' .. mark)
 redis.call('HSET', rate_key, '.', mark, 'tokens', string.format('%d', tokens), 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)

@@ -1,0 +1,63 @@
+#!lua
+-- Rebuild, first half: binds the sale to this Redis under a new generation and leaves it suspended, so that whatever an
+-- edge believes of the old one is refused from now on. Makes every key that is missing or of another type, except the
+-- stock, which is not known yet. What stands in the outbox stays.
+--
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
+-- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, all as the ledger has them
+--
+-- Reply, strings: OK <units per user> <entries in the outbox>; OLD <generation>: Redis holds this sale with this
+-- generation or a later one, or a later sale, nothing changed; S role: not a master, nothing changed.
+
+local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local users, returned, rate_key, sales = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+if not replid then
+  return {'S', 'role'}
+end
+local fields = {'id', 'gen', 'orders', 'per_user', 'opens_at', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn'}
+local held = redis.pcall('HMGET', sale_key, unpack(fields))
+local known = {}
+if not held.err and number(held[1]) then
+  if tonumber(held[1]) > tonumber(ARGV[1]) or (held[1] == ARGV[1] and (tonumber(held[2]) or 0) >= tonumber(ARGV[2])) then
+    return {'OLD', held[2] or ''}
+  end
+  if held[1] == ARGV[1] then
+    for i, field in ipairs(fields) do
+      known[field] = held[i] or nil
+    end
+  else
+    known.orders = held[3] or nil
+  end
+end
+
+local function keep_only(key, kind)
+  if redis.call('TYPE', key).ok ~= kind then
+    redis.call('UNLINK', key)
+  end
+end
+
+local mark = ARGV[1] .. ' ' .. ARGV[2]
+local time = redis.call('TIME')
+redis.call('UNLINK', sale_key, claims, users, returned, rate_key)
+redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended', 'replid', replid, 'total', ARGV[3],
+  'orders', number(known.orders) and known.orders or '0', 'per_user', known.per_user or '0',
+  'opens_at', known.opens_at or '0', 'rate', ARGV[4], 'burst', ARGV[5],
+  'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
+  'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1])
+if known.prev_id and known.prev_gen then
+  redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)
+end
+keep_only(stock_key, 'string')
+keep_only(outbox, 'stream')
+keep_only(sales, 'hash')
+if redis.call('EXISTS', outbox) == 0 then
+  redis.call('XGROUP', 'CREATE', outbox, '.', '$', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', outbox, '.')
+end
+redis.call('HSET', claims, '.', mark)
+redis.call('HSET', users, '.', mark)
+redis.call('SADD', returned, '. ' .. mark)
+-- Empty: what was granted before may still be in use.
+redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))
+redis.call('HSET', sales, '.', mark)
+return {'OK', known.per_user or '0', string.format('%d', redis.call('XLEN', outbox))}

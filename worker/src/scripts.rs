@@ -1,0 +1,34 @@
+//! The Lua scripts that the worker calls. What each takes and answers stands in its first lines.
+
+use flux_protocol::resp::Script;
+
+/// What must hold before a sale is believed: one text for edge and worker.
+const TRUST: &str = include_str!("../../edge/lua/trust.lua");
+
+/// Every script the worker calls.
+#[derive(Debug)]
+pub struct Scripts {
+    /// Gives units back.
+    pub returns: Script,
+    /// Binds a sale to this Redis under a new generation, suspended.
+    pub rebuild_fence: Script,
+    /// Sets the proved stock and lets the sale go on.
+    pub rebuild_restore: Script,
+}
+
+impl Scripts {
+    /// All of them; their digests are counted here.
+    pub fn new() -> Scripts {
+        Scripts {
+            returns: Script::new(include_str!("../lua/returns.lua"), &[TRUST]),
+            rebuild_fence: Script::new(include_str!("../lua/rebuild_fence.lua"), &[TRUST]),
+            rebuild_restore: Script::new(include_str!("../lua/rebuild_restore.lua"), &[TRUST]),
+        }
+    }
+}
+
+impl Default for Scripts {
+    fn default() -> Scripts {
+        Scripts::new()
+    }
+}
