@@ -23,3 +23,7 @@ pub const KEEPALIVE_PROBES: u32 = 5;
 pub const ADDRESSES_TRIED_MAX: usize = 8;
 
 const _: () = assert!(RING_COMPLETION_ENTRIES > RING_SUBMISSION_ENTRIES, "the kernel refuses a ring without that");
+/// How long a bind waits for a port that is taken; a second instance started by mistake is told then.
+pub const BIND_TIME_MAX: Duration = Duration::from_secs(3);
+/// Rest between two attempts to bind.
+pub const BIND_PAUSE: Duration = Duration::from_millis(20);

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
 
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::{BACKLOG_CONNECTIONS, DEFER_ACCEPT_SECONDS};
+use crate::limits::{BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS};
 use crate::runtime::on_epoll;
 use crate::stream::Stream;
 
@@ -33,9 +34,23 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<StdListen
     if options.wait_for_data {
         set_defer_accept(&socket)?;
     }
-    socket.bind(&address.into())?;
+    bind_patiently(&socket, address)?;
     socket.listen(BACKLOG_CONNECTIONS)?;
     Ok(socket.into())
+}
+
+/// A process that was killed lets go of the sockets in its ring a moment after its end: a supervisor that starts it
+/// again at once would find the port taken.
+fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let end = Instant::now() + BIND_TIME_MAX;
+    loop {
+        match socket.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                std::thread::sleep(BIND_PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn set_defer_accept(socket: &Socket) -> io::Result<()> {

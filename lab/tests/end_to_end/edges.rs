@@ -29,7 +29,7 @@ fn two_edges_of_two_cores_sell_one_stock() {
 #[test]
 fn the_orders_of_a_killed_edge_are_delivered_by_another() {
     let mut world = two_edges();
-    world.init("phone", 100_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     wait_until("both edges know the sale", || world.get("/stock/phone").is_ok_and(|stock| stock.status == 200));
     let mut crowd = world.buyers("phone", 0, 128);
     crowd.arrival = Arrival::Closed(Duration::from_secs(3));
@@ -45,7 +45,7 @@ fn the_orders_of_a_killed_edge_are_delivered_by_another() {
 #[test]
 fn sigterm_under_load_ends_in_order_and_loses_nothing() {
     let mut world = two_edges();
-    world.init("phone", 100_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     let mut crowd = world.buyers("phone", 0, 64);
     crowd.arrival = Arrival::Closed(Duration::from_secs(2));
     crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };

@@ -10,7 +10,7 @@ use crate::{settle_and_check, wait_until};
 #[test]
 fn a_paused_kafka_means_202_and_later_delivery() {
     let mut world = World::start(WorldOptions { servers: Servers::own(), ..WorldOptions::default() }).unwrap();
-    world.init("phone", 50_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     let mut crowd = world.buyers("phone", 0, 32);
     crowd.arrival = Arrival::Closed(Duration::from_secs(6));
     crowd.timeout = Duration::from_secs(10);

@@ -7,10 +7,13 @@ use flux_lab::servers::Data;
 
 use crate::{accepted, run, settle_and_check, units_stored, wait_until, world};
 
+/// The shortest that is sound: an edge publishes nothing from memory that is older.
+const FENCE: &[&str] = &["--fence", "10s"];
+
 #[test]
 fn a_stopped_redis_sells_nothing_and_what_lay_in_its_socket_is_delivered() {
     let mut world = world();
-    world.init("phone", 50_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     let mut crowd = world.buyers("phone", 0, 64);
     crowd.arrival = Arrival::Closed(Duration::from_secs(8));
     crowd.repeat = Repeat { attempts_max: 100, ..Repeat::UNTIL_SETTLED };
@@ -34,13 +37,13 @@ fn an_emptied_redis_suspends_the_sale_until_it_is_rebuilt() {
     let first = run(world.buyers("phone", 40, 20));
     assert_eq!(accepted(&first.history), 40);
     world.settle(&first.history, crate::SETTLE_MAX).unwrap();
-    world.redis.wipe().unwrap();
+    redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
     let refused = world.order("phone", "late", "late", 1).unwrap();
     assert_eq!((refused.status, refused.json()["status"].as_str()), (503, Some("unavailable")));
     let init = world.admin("/init", &serde_json::json!({"productId": "phone", "quantity": 100})).unwrap();
     assert_eq!((init.status, init.json()["error"].as_str()), (409, Some("Sale suspended, rebuild first")));
 
-    let rebuilt = world.rebuild("phone", &["--fence", "1s"]).unwrap();
+    let rebuilt = world.rebuild("phone", FENCE).unwrap();
     assert!(rebuilt.code == Some(0), "{rebuilt:?}");
     wait_until("the edge sells again", || {
         world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
@@ -74,7 +77,7 @@ fn a_restarted_redis_is_not_trusted_even_with_its_data() {
         assert_eq!(answer.status, 503, "{}", answer.text());
         answer.json()["msg"] == "Sale suspended"
     });
-    let rebuilt = world.rebuild("phone", &["--fence", "1s"]).unwrap();
+    let rebuilt = world.rebuild("phone", FENCE).unwrap();
     assert!(rebuilt.code == Some(0), "{rebuilt:?}");
     wait_until("the edge sells again", || {
         world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
@@ -84,7 +87,7 @@ fn a_restarted_redis_is_not_trusted_even_with_its_data() {
 #[test]
 fn a_flushed_script_cache_goes_unnoticed() {
     let mut world = world();
-    world.init("phone", 50_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     let mut crowd = world.buyers("phone", 3_000, 64);
     crowd.repeat = Repeat::NEVER;
     let crowd = flux_lab::crowd::start(crowd).unwrap();

@@ -10,7 +10,7 @@ use crate::{accepted, settle_and_check, units_stored, wait_until, world};
 #[test]
 fn a_worker_killed_under_load_loses_nothing() {
     let mut world = world();
-    world.init("phone", 100_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     let mut crowd = world.buyers("phone", 0, 64);
     crowd.arrival = Arrival::Closed(Duration::from_secs(3));
     let crowd = flux_lab::crowd::start(crowd).unwrap();
@@ -30,7 +30,7 @@ fn a_worker_killed_under_load_loses_nothing() {
 #[test]
 fn two_workers_share_the_partitions_and_one_inherits_all() {
     let mut world = World::start(WorldOptions { workers: 2, ..WorldOptions::default() }).unwrap();
-    world.init("phone", 100_000).unwrap();
+    world.init("phone", 1_000_000).unwrap();
     let assigned = |world: &World, worker: usize| {
         let metrics = flux_lab::http_client::request(world.workers[worker].admin(), "GET", "/metrics", &[], b"", Duration::from_secs(5)).unwrap();
         let text = metrics.text();
