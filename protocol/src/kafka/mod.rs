@@ -25,6 +25,7 @@ pub mod fetch;
 pub mod frame;
 pub mod group;
 pub mod limits;
+pub mod log_reader;
 pub mod metadata;
 pub mod producer;
 pub mod reader;
