@@ -205,6 +205,11 @@ impl Session {
         self.out.clear();
     }
 
+    /// Whether [`Session::poll_write`] has something.
+    pub fn wants_write(&self) -> bool {
+        !self.out.is_empty()
+    }
+
     /// What has become known, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

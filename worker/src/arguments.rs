@@ -1,0 +1,141 @@
+//! The command line: every flag with its environment variable, unit and default. A flag wins over the variable.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Flux-Gate's worker: brings accepted orders from Kafka into PostgreSQL, each exactly once.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "flux-worker", version, max_term_width = 100)]
+#[command(
+    after_help = "Without a command it consumes until SIGTERM: it migrates its database, creates the topic if it is \
+    missing, joins the group, stores orders. Servers that are not there yet are waited for. RUST_LOG sets what is logged \
+    (default: info). Logs go to standard error, as text on a terminal and as JSON otherwise. A mistake in the \
+    configuration is one line on standard error and exit code 2."
+)]
+pub struct Arguments {
+    /// What to do instead of consuming
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Kafka bootstrap brokers, a comma between them
+    #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092", global = true)]
+    pub kafka: String,
+
+    /// Topic that orders are read from; created if it is missing
+    #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders", global = true)]
+    pub topic: String,
+
+    /// Redis, for units that go back to the stock: redis://[user:password@]host:port[/db] or redis+unix:///path
+    #[arg(
+        long,
+        env = "FLUX_REDIS",
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true,
+        global = true
+    )]
+    pub redis: String,
+
+    /// Consumer group; all workers of one ledger are in one group
+    #[arg(long, env = "FLUX_GROUP", value_name = "NAME", default_value = "flux-worker", global = true)]
+    pub group: String,
+
+    /// PostgreSQL: postgres://user:password@host:port/db, or ?host=/socket/dir for a Unix socket
+    #[arg(
+        long,
+        env = "FLUX_POSTGRES",
+        value_name = "URL",
+        default_value = "postgres://postgres@127.0.0.1/flux",
+        hide_env_values = true,
+        global = true
+    )]
+    pub postgres: String,
+
+    /// Orders that a batch holds at most; one COPY each (1 to 100000)
+    #[arg(long, env = "FLUX_BATCH_ORDERS", value_name = "ORDERS", default_value_t = 5_000, global = true)]
+    pub batch_orders: usize,
+
+    /// How long a batch that is not full waits for more orders (0s to 10s)
+    #[arg(
+        long,
+        env = "FLUX_BATCH_WAIT",
+        value_name = "TIME",
+        default_value = "20ms",
+        value_parser = humantime::parse_duration,
+        global = true
+    )]
+    pub batch_wait: Duration,
+
+    /// Admin listener: /livez, /readyz, /metrics and GET /order/{product}/{order} from the ledger
+    #[arg(
+        long,
+        env = "FLUX_WORKER_ADMIN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:3002",
+        global = true
+    )]
+    pub worker_admin: SocketAddr,
+
+    /// Rebuild a suspended sale by itself: `auto` does so only where every look at Redis saw connected_slaves 0, a
+    /// Redis without replicas that restarted; `off` leaves it to `flux-worker rebuild`
+    #[arg(long, env = "FLUX_REBUILD", value_name = "off|auto", default_value = "off", global = true)]
+    pub rebuild: RebuildMode,
+
+    /// Partitions of the topic where it is created (1 to 10000); as many workers can share the work
+    #[arg(long, env = "FLUX_TOPIC_PARTITIONS", value_name = "PARTITIONS", default_value_t = 4, global = true)]
+    pub topic_partitions: u32,
+
+    /// Replicas of each partition where the topic is created (1 to 32); min.insync.replicas becomes one less, at least 1
+    #[arg(long, env = "FLUX_TOPIC_REPLICAS", value_name = "REPLICAS", default_value_t = 1, global = true)]
+    pub topic_replicas: u16,
+}
+
+/// Whether a suspended sale is rebuilt without being told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RebuildMode {
+    /// Never.
+    Off,
+    /// Where it is certain that no replica ever served.
+    Auto,
+}
+
+/// One-shot commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print the conservation account of each sale over Redis, topic and PostgreSQL. Exit code 0: it holds; 1: it does
+    /// not; 3: a server was out of reach for 30 s
+    Audit(AuditArguments),
+    /// Prove a suspended sale's stock from the ledger and open it again. Exit code 0: done; 1: refused; 3: a server was
+    /// out of reach for 30 s
+    Rebuild(RebuildArguments),
+}
+
+/// What to audit.
+#[derive(Clone, Debug, Args)]
+pub struct AuditArguments {
+    /// One product [default: all]
+    #[arg(long, env = "FLUX_PRODUCT", value_name = "PRODUCT")]
+    pub product: Option<String>,
+}
+
+/// What to rebuild.
+#[derive(Clone, Debug, Args)]
+pub struct RebuildArguments {
+    /// The product whose sale is suspended
+    #[arg(long, env = "FLUX_PRODUCT", value_name = "PRODUCT")]
+    pub product: String,
+
+    /// How long to wait until no edge publishes what it had reserved before (10s to 10min)
+    #[arg(long, env = "FLUX_FENCE", value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub fence: Duration,
+
+    /// The sale has noted that its Redis had a replica: the old master will not come back with what it knew
+    #[arg(long, env = "FLUX_OLD_MASTER_IS_DEAD")]
+    pub old_master_is_dead: bool,
+
+    /// The sale's slot was moved to another node of the cluster on purpose
+    #[arg(long, env = "FLUX_SLOT_MOVED")]
+    pub slot_moved: bool,
+}

@@ -1,0 +1,281 @@
+//! One batch: consecutive records of one partition on their way into the ledger.
+//!
+//! Pure: it parses what Kafka brought, drops redeliveries that meet inside it, sets aside what is no record of ours,
+//! and remembers how much of it the ledger holds for certain. It never talks to the ledger; [`crate::ledger`] does.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+use flux_protocol::order::{OwnedRecord, SaleEvent, TopicRecord, Uuid};
+use foldhash::fast::RandomState;
+
+use crate::ledger::Stored;
+
+/// Longest reason kept with a dead letter, in characters.
+const REASON_CHARS_MAX: usize = 500;
+/// Milliseconds since the epoch that every timestamp of a record stays below, as `TopicRecord::parse` has it.
+const TIMESTAMP_MS_END: u64 = 1 << 52;
+const SEED_DIGITS: usize = 64;
+
+/// Where a batch comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The topic's name, for people.
+    pub topic: String,
+    /// The topic's id: what positions belong to.
+    pub topic_id: Uuid,
+    /// Its partition.
+    pub partition: i32,
+}
+
+/// One record of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the partition.
+    pub offset: i64,
+    /// The record's key as it came.
+    pub key: Option<Bytes>,
+    /// The record's value as it came.
+    pub value: Option<Bytes>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// An accepted order.
+    Order(OwnedRecord),
+    /// A sale has opened.
+    Opened(Box<SaleEvent>),
+    /// A sale has closed.
+    Closed(Box<SaleEvent>),
+    /// Nothing that the ledger can store, and why.
+    Dead(DeadReason),
+}
+
+/// Why a record goes to the dead letters, and what is known of it nevertheless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadReason {
+    /// For people; no control characters.
+    pub reason: String,
+    /// Product, sale and quantity where it was an order.
+    pub order: Option<(String, u64, u16)>,
+}
+
+/// What happens to the whole batch in the ledger. Kept here, so that a batch can be handed in again after a failure.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// Entries before this one are in the ledger for certain, and the offset stands behind them.
+    pub(crate) stored_entries: usize,
+    /// Entries from here on wait until those before are stored; the end of the batch unless it was split.
+    pub(crate) span_end: Option<usize>,
+    /// A COMMIT was sent for the span and its outcome is unknown; what it would have stored.
+    pub(crate) in_doubt: Option<Stored>,
+    /// The span is looked at order by order, because the short way met something.
+    pub(crate) careful: bool,
+    /// What the spans that are stored have come to.
+    pub(crate) totals: Stored,
+    /// The whole batch is in the ledger.
+    pub(crate) finished: bool,
+}
+
+/// Records of one partition, in order, from the offset at which the ledger stands.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    origin: Origin,
+    first: i64,
+    next: i64,
+    entries: Vec<Entry>,
+    /// First entry of each order.
+    seen: HashMap<Uuid, usize, RandomState>,
+    bytes: usize,
+    orders: usize,
+    redelivered: u64,
+    pub(crate) progress: Progress,
+}
+
+impl Batch {
+    /// An empty batch that begins at `next_offset`, where the ledger stands (`Ledger::claim`, or the `next_offset` of the
+    /// batch before).
+    pub fn new(origin: Origin, next_offset: i64) -> Batch {
+        assert!(next_offset >= 0, "offsets are counted from 0");
+        Batch {
+            origin,
+            first: next_offset,
+            next: next_offset,
+            entries: Vec::new(),
+            seen: HashMap::default(),
+            bytes: 0,
+            orders: 0,
+            redelivered: 0,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Appends a record. Offsets ascend; what lies between them (control records, compaction) is passed over.
+    pub fn push(&mut self, offset: i64, key: Option<Bytes>, value: Option<Bytes>) {
+        let content = match value.as_deref().map(TopicRecord::parse) {
+            None => dead("a record without a value", None),
+            Some(Err(error)) => dead(&error.to_string(), None),
+            Some(Ok(TopicRecord::Order(order))) => Content::Order(order),
+            Some(Ok(TopicRecord::SaleOpened(sale))) => event(sale, Content::Opened),
+            Some(Ok(TopicRecord::SaleClosed(sale))) => event(sale, Content::Closed),
+        };
+        self.append(Entry { offset, key, value, content });
+        self.advance_to(offset + 1);
+    }
+
+    /// Appends what can never be read as records: one dead letter for all offsets from `first_offset` to `last_offset`.
+    pub fn push_unreadable(&mut self, first_offset: i64, last_offset: i64, reason: &str, bytes: Bytes) {
+        assert!(first_offset <= last_offset);
+        let content = dead(&format!("offsets {first_offset} to {last_offset} cannot be read: {reason}"), None);
+        self.append(Entry { offset: first_offset, key: None, value: Some(bytes), content });
+        self.advance_to(last_offset + 1);
+    }
+
+    /// Says that nothing stands before `next_offset` but what was pushed.
+    pub fn advance_to(&mut self, next_offset: i64) {
+        assert!(next_offset >= self.next, "a batch goes forward");
+        self.next = next_offset;
+    }
+
+    fn append(&mut self, entry: Entry) {
+        assert!(entry.offset >= self.next, "records come in the order of their offsets");
+        assert!(!self.progress.finished && self.progress.span_end.is_none(), "a batch on its way is closed");
+        if let Content::Order(order) = &entry.content {
+            let at = self.entries.len();
+            match self.seen.entry(order.order_id) {
+                std::collections::hash_map::Entry::Vacant(vacant) => {
+                    vacant.insert(at);
+                }
+                std::collections::hash_map::Entry::Occupied(first) => {
+                    let Content::Order(earlier) = &self.entries[*first.get()].content else {
+                        unreachable!("only orders are remembered")
+                    };
+                    if earlier.reservation_id == order.reservation_id {
+                        self.redelivered += 1;
+                        return;
+                    }
+                    // A second reservation: units to give back. The short way cannot tell.
+                    self.progress.careful = true;
+                }
+            }
+            self.orders += 1;
+        }
+        if matches!(entry.content, Content::Opened(_) | Content::Closed(_)) {
+            // Their sales' rows must be locked in one order with those of the orders.
+            self.progress.careful = true;
+        }
+        self.bytes += entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len);
+        self.entries.push(entry);
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Where the ledger stood when it was begun.
+    pub fn first_offset(&self) -> i64 {
+        self.first
+    }
+
+    /// Where the ledger stands once it is stored.
+    pub fn next_offset(&self) -> i64 {
+        self.next
+    }
+
+    /// Orders in it, without redeliveries.
+    pub fn orders(&self) -> usize {
+        self.orders
+    }
+
+    /// Bytes of keys and values that it keeps alive.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether storing it would change nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.next == self.first
+    }
+
+    /// Redeliveries that were dropped because they met inside it.
+    pub fn redelivered(&self) -> u64 {
+        self.redelivered
+    }
+
+    pub(crate) fn entries(&self, span: Range<usize>) -> &[Entry] {
+        &self.entries[span]
+    }
+
+    /// The span that is on its way or next.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.progress.stored_entries..self.progress.span_end.unwrap_or(self.entries.len())
+    }
+
+    /// The offsets that a span leads from and to.
+    pub(crate) fn span_offsets(&self, span: &Range<usize>) -> (i64, i64) {
+        let from = if span.start == 0 { self.first } else { self.entries[span.start].offset };
+        let to = self.entries.get(span.end).map_or(self.next, |entry| entry.offset);
+        (from, to)
+    }
+
+    /// The span is in the ledger for certain.
+    pub(crate) fn span_stored(&mut self, stored: &Stored) {
+        let span = self.span();
+        let progress = &mut self.progress;
+        progress.totals.add(stored);
+        progress.stored_entries = span.end;
+        progress.span_end = None;
+        progress.in_doubt = None;
+        progress.finished = span.end == self.entries.len();
+        if progress.finished {
+            progress.totals.duplicates += self.redelivered;
+        }
+    }
+
+    /// The database cannot store something in the span: halves it, or makes its only record a dead letter. False where
+    /// neither is possible, because there is no record to blame.
+    pub(crate) fn isolate(&mut self, reason: &str) -> bool {
+        let span = self.span();
+        self.progress.careful = true;
+        if span.len() > 1 {
+            self.progress.span_end = Some(span.start + span.len() / 2);
+            return true;
+        }
+        let Some(entry) = self.entries.get_mut(span.start).filter(|_| !span.is_empty()) else { return false };
+        let order = match &entry.content {
+            Content::Order(order) => Some((order.product_id.clone(), order.sale_id, order.quantity)),
+            Content::Opened(_) | Content::Closed(_) => None,
+            Content::Dead(_) => return false,
+        };
+        entry.content = dead(reason, order);
+        true
+    }
+}
+
+fn dead(reason: &str, order: Option<(String, u64, u16)>) -> Content {
+    let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARS_MAX).collect();
+    Content::Dead(DeadReason { reason, order })
+}
+
+/// An event whose numbers the ledger can hold, or a dead letter.
+fn event(sale: SaleEvent, make: fn(Box<SaleEvent>) -> Content) -> Content {
+    let seed_holds = sale.seed.is_empty()
+        || sale.seed.len() == SEED_DIGITS && sale.seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for (member, holds) in [
+        ("generation", i32::try_from(sale.generation).is_ok()),
+        ("rate", i64::try_from(sale.rate).is_ok()),
+        ("burst", i64::try_from(sale.burst).is_ok()),
+        ("timestamp", sale.timestamp < TIMESTAMP_MS_END),
+        ("seed", seed_holds),
+    ] {
+        if !holds {
+            return dead(&format!("`{member}` is out of range"), None);
+        }
+    }
+    make(Box::new(sale))
+}

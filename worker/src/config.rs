@@ -1,0 +1,206 @@
+//! The configuration, validated once. What runs is handed values that hold; nothing reads the environment later.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use flux_net::Address;
+use flux_protocol::order::Identifier;
+use flux_protocol::postgres::PostgresConfig;
+
+use crate::arguments::{Arguments, Command, RebuildMode};
+use crate::limits::*;
+use crate::redis_target::RedisTarget;
+
+/// Everything the process was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What to do.
+    pub task: Task,
+    /// Kafka's bootstrap brokers, host and port; never empty.
+    pub kafka: Vec<(String, u16)>,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// Redis.
+    pub redis: RedisTarget,
+    /// PostgreSQL.
+    pub postgres: PostgresConfig,
+    /// Orders that a batch holds at most.
+    pub batch_orders: usize,
+    /// How long a batch that is not full waits.
+    pub batch_wait: Duration,
+    /// Admin listener.
+    pub admin: SocketAddr,
+    /// Whether a suspended sale is rebuilt without being told to.
+    pub rebuild: RebuildMode,
+    /// Partitions of the topic where it is created.
+    pub topic_partitions: u32,
+    /// Replicas of the topic where it is created.
+    pub topic_replicas: u16,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Consume until told to stop.
+    Consume,
+    /// `flux-worker audit`.
+    Audit {
+        /// One product, or all.
+        product: Option<Identifier>,
+    },
+    /// `flux-worker rebuild`.
+    Rebuild(RebuildOrder),
+}
+
+/// What `flux-worker rebuild` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebuildOrder {
+    /// The product whose sale is suspended.
+    pub product: Identifier,
+    /// How long no edge may publish from memory what it reserved before.
+    pub fence: Duration,
+    /// Said by an operator who knows.
+    pub old_master_is_dead: bool,
+    /// Said by an operator who knows.
+    pub slot_moved: bool,
+}
+
+/// Why nothing runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
+    Asked(String),
+    /// A mistake: one line for standard error, exit code 2.
+    Mistake(String),
+}
+
+/// The shortest fence: an edge publishes from memory what is up to 10 s old.
+const FENCE_MIN: Duration = Duration::from_secs(10);
+/// The longest fence: a sale stands still meanwhile.
+const FENCE_MAX: Duration = Duration::from_secs(600);
+
+impl Config {
+    /// Reads the command line and the environment, and checks all of it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing was contacted.
+    pub fn read<I, T>(arguments: I) -> Result<Config, ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let arguments = Arguments::try_parse_from(arguments).map_err(|error| {
+            if error.use_stderr() {
+                ConfigError::Mistake(one_line(&error.render().to_string()))
+            } else {
+                ConfigError::Asked(error.render().ansi().to_string())
+            }
+        })?;
+        checked(arguments).map_err(ConfigError::Mistake)
+    }
+}
+
+/// clap explains over several lines; the first paragraph says what is wrong.
+fn one_line(message: &str) -> String {
+    let first: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    first.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn checked(arguments: Arguments) -> Result<Config, String> {
+    if !(1..=BATCH_ORDERS_MAX).contains(&arguments.batch_orders) {
+        return Err(format!("--batch-orders must be from 1 to {BATCH_ORDERS_MAX}"));
+    }
+    if arguments.batch_wait > BATCH_WAIT_MAX {
+        return Err(format!("--batch-wait must be at most {}", humantime::format_duration(BATCH_WAIT_MAX)));
+    }
+    if !(1..=TOPIC_PARTITIONS_MAX).contains(&arguments.topic_partitions) {
+        return Err(format!("--topic-partitions must be from 1 to {TOPIC_PARTITIONS_MAX}"));
+    }
+    if !(1..=TOPIC_REPLICAS_MAX).contains(&arguments.topic_replicas) {
+        return Err(format!("--topic-replicas must be from 1 to {TOPIC_REPLICAS_MAX}"));
+    }
+    check_topic(&arguments.topic)?;
+    check_group(&arguments.group)?;
+    Ok(Config {
+        task: task(arguments.command)?,
+        kafka: brokers(&arguments.kafka)?,
+        topic: arguments.topic,
+        group: arguments.group,
+        redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
+        postgres: PostgresConfig::parse(&arguments.postgres).map_err(|error| format!("--postgres: {error}"))?,
+        batch_orders: arguments.batch_orders,
+        batch_wait: arguments.batch_wait,
+        admin: arguments.worker_admin,
+        rebuild: arguments.rebuild,
+        topic_partitions: arguments.topic_partitions,
+        topic_replicas: arguments.topic_replicas,
+    })
+}
+
+fn task(command: Option<Command>) -> Result<Task, String> {
+    match command {
+        None => Ok(Task::Consume),
+        // An empty variable counts as unset: compose files pass those.
+        Some(Command::Audit(audit)) => match audit.product.as_deref() {
+            None | Some("") => Ok(Task::Audit { product: None }),
+            Some(product) => Ok(Task::Audit { product: Some(identifier(product)?) }),
+        },
+        Some(Command::Rebuild(rebuild)) => {
+            if !(FENCE_MIN..=FENCE_MAX).contains(&rebuild.fence) {
+                let (least, most) = (humantime::format_duration(FENCE_MIN), humantime::format_duration(FENCE_MAX));
+                return Err(format!("--fence must be from {least} to {most}"));
+            }
+            Ok(Task::Rebuild(RebuildOrder {
+                product: identifier(&rebuild.product)?,
+                fence: rebuild.fence,
+                old_master_is_dead: rebuild.old_master_is_dead,
+                slot_moved: rebuild.slot_moved,
+            }))
+        }
+    }
+}
+
+fn identifier(product: &str) -> Result<Identifier, String> {
+    Identifier::new(product.as_bytes())
+        .ok_or_else(|| "--product must be 1 to 64 of A-Z a-z 0-9 . _ : -, but not . or ..".to_owned())
+}
+
+/// Kafka's own rule for names.
+fn check_topic(topic: &str) -> Result<(), String> {
+    let legal = topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if !legal || topic.is_empty() || topic.len() > TOPIC_BYTES_MAX || matches!(topic, "." | "..") {
+        return Err(format!("--topic must be 1 to {TOPIC_BYTES_MAX} of A-Z a-z 0-9 . _ -"));
+    }
+    Ok(())
+}
+
+fn check_group(group: &str) -> Result<(), String> {
+    let legal = group.bytes().all(|byte| byte.is_ascii_graphic());
+    if !legal || group.is_empty() || group.len() > GROUP_BYTES_MAX {
+        return Err(format!("--group must be 1 to {GROUP_BYTES_MAX} visible ASCII characters"));
+    }
+    Ok(())
+}
+
+fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
+    let mut brokers = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match Address::parse_tcp(part, 9092) {
+            Ok(Address::Tcp { host, port }) => brokers.push((host, port)),
+            Ok(Address::Unix(_)) => return Err("--kafka: a broker is a host and a port".to_owned()),
+            Err(error) => return Err(format!("--kafka: {error}")),
+        }
+    }
+    if brokers.is_empty() || brokers.len() > BOOTSTRAP_BROKERS_MAX {
+        return Err(format!("--kafka must name 1 to {BOOTSTRAP_BROKERS_MAX} brokers"));
+    }
+    Ok(brokers)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,105 @@
+use super::*;
+
+fn read(arguments: &[&str]) -> Result<Config, ConfigError> {
+    Config::read(std::iter::once("flux-worker").chain(arguments.iter().copied()))
+}
+
+fn mistake(arguments: &[&str]) -> String {
+    match read(arguments) {
+        Err(ConfigError::Mistake(line)) => {
+            assert!(!line.contains('\n') && !line.is_empty(), "one line: {line:?}");
+            line
+        }
+        other => panic!("{arguments:?} gives {other:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_specification() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.task, Task::Consume);
+    assert_eq!(config.kafka, [("127.0.0.1".to_owned(), 9092)]);
+    assert_eq!((&*config.topic, &*config.group), ("orders", "flux-worker"));
+    assert_eq!((config.batch_orders, config.batch_wait), (5000, Duration::from_millis(20)));
+    assert_eq!(config.admin, "127.0.0.1:3002".parse().unwrap());
+    assert_eq!(config.rebuild, RebuildMode::Off);
+    assert_eq!((config.topic_partitions, config.topic_replicas), (4, 1));
+    assert_eq!(config.postgres.database, "flux");
+}
+
+#[test]
+fn flags_may_stand_before_and_behind_a_command() {
+    for arguments in [
+        &["--topic", "other", "audit", "--product", "iphone-15"][..],
+        &["audit", "--product", "iphone-15", "--topic", "other"][..],
+    ] {
+        let config = read(arguments).unwrap();
+        assert_eq!(config.topic, "other");
+        assert_eq!(config.task, Task::Audit { product: Identifier::new(b"iphone-15") });
+    }
+    assert_eq!(read(&["audit"]).unwrap().task, Task::Audit { product: None });
+    let Task::Rebuild(order) = read(&["rebuild", "--product", "p", "--old-master-is-dead"]).unwrap().task else {
+        panic!("not a rebuild")
+    };
+    assert_eq!((order.fence, order.old_master_is_dead, order.slot_moved), (Duration::from_secs(15), true, false));
+}
+
+#[test]
+fn mistakes_are_one_line_that_names_the_flag() {
+    for (arguments, named) in [
+        (&["--kafka", ""][..], "--kafka"),
+        (&["--kafka", "a:b"], "--kafka"),
+        (&["--topic", "with blank"], "--topic"),
+        (&["--group", ""], "--group"),
+        (&["--redis", "rediss://host"], "rediss"),
+        (&["--postgres", "mysql://host"], "--postgres"),
+        (&["--postgres", "postgres://host/db?sslmode=require"], "sslmode"),
+        (&["--batch-orders", "0"], "--batch-orders"),
+        (&["--batch-wait", "11s"], "--batch-wait"),
+        (&["--batch-wait", "soon"], "--batch-wait"),
+        (&["--worker-admin", "nowhere"], "--worker-admin"),
+        (&["--rebuild", "maybe"], "--rebuild"),
+        (&["--topic-partitions", "0"], "--topic-partitions"),
+        (&["--topic-replicas", "33"], "--topic-replicas"),
+        (&["--unknown"], "--unknown"),
+        (&["rebuild"], "--product"),
+        (&["rebuild", "--product", ".."], "--product"),
+        (&["rebuild", "--product", "p", "--fence", "5s"], "--fence"),
+    ] {
+        let line = mistake(arguments);
+        assert!(line.contains(named), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn a_password_is_in_no_message() {
+    for arguments in [["--redis", "redis://u:hunter2@host/x"], ["--postgres", "postgres://u:hunter2@host/db?x=y"]] {
+        assert!(!mistake(&arguments).contains("hunter2"));
+    }
+    let config = read(&["--redis", "redis://u:hunter2@h", "--postgres", "postgres://u:hunter2@h/db"]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn help_documents_every_flag() {
+    let Err(ConfigError::Asked(help)) = read(&["--help"]) else { panic!("no help") };
+    for flag in [
+        "--kafka",
+        "--topic",
+        "--redis",
+        "--group",
+        "--postgres",
+        "--batch-orders",
+        "--batch-wait",
+        "--worker-admin",
+        "--rebuild",
+        "--topic-partitions",
+        "--topic-replicas",
+        "FLUX_KAFKA",
+        "FLUX_BATCH_WAIT",
+        "audit",
+        "rebuild",
+    ] {
+        assert!(help.contains(flag), "{flag} is not in\n{help}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The reader's desk: questions to the ledger that are none of the batches' business. It has a connection of its own, so
+//! that no question waits for a COPY and no COPY for a question.
+//!
+//! Bounded: what does not fit into the queue is turned away at once. Never writes.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use flux_net::{Clock, Notify, within};
+use flux_protocol::order::Uuid;
+use flux_protocol::postgres::PostgresConfig;
+use tracing::debug;
+
+use crate::ledger::{Ledger, LedgerError, OrderStatus};
+use crate::limits::{ADMIN_LEDGER_TIMEOUT, ADMIN_QUESTIONS_MAX, UNITS_INTERVAL};
+use crate::metrics::Metrics;
+
+/// The ledger could not be asked, or not in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+struct Question {
+    order_id: Uuid,
+    answer: RefCell<Option<Result<Option<OrderStatus>, Unavailable>>>,
+    answered: Notify,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Desk {
+    queue: RefCell<VecDeque<Rc<Question>>>,
+    asked: Notify,
+}
+
+impl Desk {
+    /// Nobody asks yet; [`answer`] has to run.
+    pub fn new() -> Desk {
+        Desk::default()
+    }
+
+    /// What has become of an order; `None` where the ledger does not know it.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the ledger is away, or too many ask.
+    pub async fn order_status(&self, order_id: Uuid) -> Result<Option<OrderStatus>, Unavailable> {
+        let question = Rc::new(Question { order_id, answer: RefCell::default(), answered: Notify::new() });
+        {
+            let mut queue = self.queue.borrow_mut();
+            if queue.len() >= ADMIN_QUESTIONS_MAX {
+                return Err(Unavailable);
+            }
+            queue.push_back(Rc::clone(&question));
+        }
+        self.asked.notify();
+        match within(ADMIN_LEDGER_TIMEOUT, question.answered.notified()).await {
+            Ok(Some(())) => question.answer.borrow_mut().take().unwrap_or(Err(Unavailable)),
+            Ok(None) | Err(_) => Err(Unavailable),
+        }
+    }
+
+    /// The next question that somebody still waits for.
+    fn next(&self) -> Option<Rc<Question>> {
+        let mut queue = self.queue.borrow_mut();
+        loop {
+            let question = queue.pop_front()?;
+            if Rc::strong_count(&question) > 1 {
+                return Some(question);
+            }
+        }
+    }
+}
+
+/// Answers what is asked at the desk, and reads the units of all products once a second. Never ends.
+pub async fn answer(desk: Rc<Desk>, postgres: PostgresConfig, metrics: Rc<Metrics>, clock: Clock) {
+    let mut ledger = None;
+    let mut units_due = clock.instant();
+    loop {
+        let now = clock.instant();
+        if let Some(question) = desk.next() {
+            let answer = match connected(&mut ledger, &postgres).await {
+                Ok(ledger) => ledger.order_status(question.order_id).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &answer {
+                debug!(%error, "a question to the ledger failed");
+            }
+            question.answer.replace(Some(answer.map_err(|_| Unavailable)));
+            question.answered.notify();
+        } else if units_due <= now {
+            units_due = now + UNITS_INTERVAL;
+            if let Err(error) = read_units(&mut ledger, &postgres, &metrics).await {
+                debug!(%error, "the units could not be read");
+            }
+        } else if within(units_due.since(now), desk.asked.notified()).await.is_err() {
+            // No descriptor for a timer: the next question wakes us.
+            desk.asked.notified().await;
+        }
+    }
+}
+
+async fn read_units(
+    ledger: &mut Option<Ledger>,
+    postgres: &PostgresConfig,
+    metrics: &Metrics,
+) -> Result<(), LedgerError> {
+    for units in connected(ledger, postgres).await?.units().await? {
+        metrics.set_ledger_units(&units);
+    }
+    Ok(())
+}
+
+async fn connected<'a>(
+    ledger: &'a mut Option<Ledger>,
+    postgres: &PostgresConfig,
+) -> Result<&'a mut Ledger, LedgerError> {
+    match ledger {
+        Some(ledger) => Ok(ledger),
+        none => Ok(none.insert(Ledger::connect(postgres).await?)),
+    }
+}

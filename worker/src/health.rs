@@ -1,0 +1,117 @@
+//! What the process knows of its servers, for `/readyz` and for the log: since when each is out of reach, and why.
+//!
+//! Never decides what to do about it.
+
+use std::cell::{Cell, RefCell};
+
+use flux_protocol::time::Instant;
+use tracing::{info, warn};
+
+use crate::limits::{READY_PATIENCE, REPEAT_LOG_INTERVAL};
+
+/// The reason at the start.
+const FIRST: &str = "not reached yet";
+
+/// One server, or one thing that is wanted of it.
+#[derive(Debug)]
+pub struct Reach {
+    name: &'static str,
+    since: Cell<Option<Instant>>,
+    reason: RefCell<String>,
+    /// When and for what reason it was logged last, while it is out of reach.
+    logged: RefCell<Option<(Instant, String)>>,
+}
+
+impl Reach {
+    /// Not reached yet.
+    pub fn new(name: &'static str, now: Instant) -> Reach {
+        Reach { name, since: Cell::new(Some(now)), reason: RefCell::new(FIRST.to_owned()), logged: RefCell::default() }
+    }
+
+    /// It works.
+    pub fn works(&self) {
+        let was_logged = self.logged.take().is_some();
+        let was_first = self.since.take().is_some() && self.reason.borrow().as_str() == FIRST;
+        self.reason.borrow_mut().clear();
+        if was_logged || was_first {
+            info!(server = self.name, "reached");
+        }
+    }
+
+    /// It does not, and why. What lasts for a moment only is not logged, and the same reason every ten seconds only.
+    pub fn fails(&self, now: Instant, reason: &str) {
+        if self.since.get().is_none() {
+            self.since.set(Some(now));
+        }
+        self.reason.replace(reason.to_owned());
+        let lasts = self.since.get().is_some_and(|since| now.since(since) >= READY_PATIENCE);
+        let logged = &mut *self.logged.borrow_mut();
+        let is_said = logged.as_ref().is_some_and(|(at, said)| said == reason && *at + REPEAT_LOG_INTERVAL > now);
+        if lasts && !is_said {
+            warn!(server = self.name, reason, "out of reach; asked again");
+            *logged = Some((now, reason.to_owned()));
+        }
+    }
+
+    /// Whether the last attempt failed.
+    pub fn is_failing(&self) -> bool {
+        self.since.get().is_some()
+    }
+
+    /// Why we are not ready because of it: out of reach for longer than a moment.
+    pub fn complaint(&self, now: Instant) -> Option<String> {
+        let since = self.since.get()?;
+        (now.since(since) >= READY_PATIENCE).then(|| format!("{}: {}", self.name, self.reason.borrow()))
+    }
+}
+
+/// All that readiness depends on.
+#[derive(Debug)]
+pub struct Health {
+    /// The brokers and the group.
+    pub kafka: Reach,
+    /// The ledger.
+    pub postgres: Reach,
+    /// SIGTERM has come.
+    pub is_draining: Cell<bool>,
+}
+
+impl Health {
+    /// Nothing is reached yet.
+    pub fn new(now: Instant) -> Health {
+        Health { kafka: Reach::new("kafka", now), postgres: Reach::new("postgres", now), is_draining: Cell::new(false) }
+    }
+
+    /// Why we are not ready; empty where we are.
+    pub fn complaints(&self, now: Instant) -> Vec<String> {
+        let mut complaints: Vec<String> =
+            [self.kafka.complaint(now), self.postgres.complaint(now)].into_iter().flatten().collect();
+        if self.is_draining.get() {
+            complaints.push("draining".to_owned());
+        }
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_out_of_reach_is_no_complaint_and_a_second_is() {
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let health = Health::new(at(0));
+        assert_eq!(health.complaints(at(999)).len(), 0);
+        assert_eq!(health.complaints(at(1000)).len(), 2);
+        health.kafka.works();
+        health.postgres.works();
+        assert_eq!(health.complaints(at(5000)).len(), 0);
+        health.postgres.fails(at(6000), "refused");
+        health.postgres.fails(at(6900), "refused");
+        assert_eq!(health.complaints(at(6999)).len(), 0);
+        assert_eq!(health.complaints(at(7000)), ["postgres: refused"]);
+        health.postgres.works();
+        health.is_draining.set(true);
+        assert_eq!(health.complaints(at(8000)), ["draining"]);
+    }
+}

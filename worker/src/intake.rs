@@ -1,0 +1,310 @@
+//! What the worker has in hand between Kafka and the ledger: the partitions it holds, their open batches, the order in
+//! which they are stored. Pure: it is handed records and time, and never waits for anything.
+//!
+//! ```text
+//!  Fetched ──▶ in hand ──fill──▶ open batch (one a partition) ──take_due──▶ at the ledger (one) ──stored──▶ gone
+//! ```
+//!
+//! Memory is bounded: nothing is taken from the fetched records while the partition's batch is full or all open batches
+//! together hold [`OPEN_BYTES_MAX`]; what is not taken is not fetched again meanwhile ([`flux_protocol::kafka::fetch`]).
+//! So one batch is stored while the next ones fill, and no more.
+//!
+//! Never acknowledges anything, and never changes a batch that is on its way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use flux_protocol::kafka::fetch::Fetched;
+use flux_protocol::kafka::records_decode::Entry;
+use flux_protocol::order::Uuid;
+use flux_protocol::time::Instant;
+
+use crate::batch::{Batch, Origin};
+use crate::limits::{BATCH_BYTES_MAX, FENCED_IN_A_ROW_MAX, OPEN_BYTES_MAX};
+
+/// How batches are cut.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeConfig {
+    /// Orders that a batch holds at most.
+    pub batch_orders: usize,
+    /// How long one that is not full waits for more.
+    pub batch_wait: Duration,
+}
+
+/// Tells one assignment from the next: an answer to a question of an earlier one is not listened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tenure(u64);
+
+/// A partition whose position is to be asked of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// For whom.
+    pub tenure: Tenure,
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// Which partition.
+    pub partition: i32,
+}
+
+/// What follows from a fenced batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    /// The partition is claimed anew; it is not read meanwhile.
+    ClaimAgain,
+    /// It has happened too often in a row: two members believe that they hold it. Join the group anew.
+    Rejoin,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// `None` until the ledger has told the position.
+    open: Option<Batch>,
+    /// When the open batch got its first record.
+    opened_at: Instant,
+    /// Where the ledger stands, as far as we know.
+    stored_next: i64,
+    /// Where the log ended when it was last read.
+    end_offset: i64,
+    fenced_in_a_row: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Intake {
+    config: IntakeConfig,
+    topic: String,
+    topic_id: Option<Uuid>,
+    tenure: Tenure,
+    held: BTreeMap<i32, Held>,
+    claims: Vec<Claim>,
+    in_hand: Option<Fetched>,
+    /// Partition of the batch that is at the ledger.
+    storing: Option<i32>,
+    is_flushing: bool,
+}
+
+impl Intake {
+    /// Holds nothing.
+    pub fn new(topic: &str, config: IntakeConfig) -> Intake {
+        assert!(config.batch_orders > 0, "a batch holds an order");
+        Intake {
+            config,
+            topic: topic.to_owned(),
+            topic_id: None,
+            tenure: Tenure::default(),
+            held: BTreeMap::new(),
+            claims: Vec::new(),
+            in_hand: None,
+            storing: None,
+            is_flushing: false,
+        }
+    }
+
+    /// The assignment that stands.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure
+    }
+
+    /// Partitions held.
+    pub fn partitions(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Records that the log holds and the ledger does not, by partition, as of the last fetch.
+    pub fn lag(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.held.iter().map(|(partition, held)| (*partition, (held.end_offset - held.stored_next).max(0)))
+    }
+
+    // The group.
+
+    /// These partitions are ours: their positions are asked for ([`Intake::take_claim`]).
+    pub fn assigned(&mut self, topic_id: Uuid, partitions: &[i32]) {
+        self.lost();
+        self.topic_id = Some(topic_id);
+        for &partition in partitions {
+            self.held.insert(
+                partition,
+                Held { open: None, opened_at: Instant::FAR_FUTURE, stored_next: 0, end_offset: 0, fenced_in_a_row: 0 },
+            );
+            self.claims.push(Claim { tenure: self.tenure, topic_id, partition });
+        }
+    }
+
+    /// Nothing is ours any more; what is in hand is dropped. It is in Kafka still.
+    pub fn lost(&mut self) {
+        self.tenure.0 += 1;
+        self.topic_id = None;
+        self.held.clear();
+        self.claims.clear();
+        self.in_hand = None;
+        self.storing = None;
+        self.is_flushing = false;
+    }
+
+    /// Takes no more records, and stores what is in the open batches without waiting for more.
+    pub fn flush(&mut self) {
+        self.is_flushing = true;
+        self.in_hand = None;
+        self.claims.clear();
+    }
+
+    /// Whether nothing is left to store.
+    pub fn is_flushed(&self) -> bool {
+        self.storing.is_none() && self.held.values().all(|held| held.open.as_ref().is_none_or(Batch::is_empty))
+    }
+
+    // The ledger's positions.
+
+    /// The next partition whose position is wanted.
+    pub fn take_claim(&mut self) -> Option<Claim> {
+        self.claims.pop()
+    }
+
+    /// The ledger's answer. Where this is true, reading begins at `next_offset`.
+    pub fn claimed(&mut self, claim: &Claim, next_offset: i64) -> bool {
+        if claim.tenure != self.tenure || self.is_flushing {
+            return false;
+        }
+        let origin = self.origin(claim.partition);
+        let Some(held) = self.held.get_mut(&claim.partition) else { return false };
+        held.open = Some(Batch::new(origin, next_offset));
+        held.stored_next = next_offset;
+        held.end_offset = held.end_offset.max(next_offset);
+        true
+    }
+
+    fn origin(&self, partition: i32) -> Origin {
+        let topic_id = self.topic_id.expect("partitions are held of a topic only");
+        Origin { topic: self.topic.clone(), topic_id, partition }
+    }
+
+    // Records.
+
+    /// Whether [`Intake::offer`] may be called: nothing is in hand.
+    pub fn wants_records(&self) -> bool {
+        self.in_hand.is_none() && !self.is_flushing && self.open_bytes() < OPEN_BYTES_MAX
+    }
+
+    /// Takes records in hand and as many of them into the batch as fit.
+    pub fn offer(&mut self, now: Instant, fetched: Fetched) {
+        assert!(self.in_hand.is_none(), "one piece at a time");
+        // Of a partition that is just being claimed anew: read from the old position, of no use.
+        let Some(held) = self.held.get_mut(&fetched.partition).filter(|held| held.open.is_some()) else { return };
+        held.end_offset = fetched.end_offset;
+        self.in_hand = Some(fetched);
+        self.fill(now);
+    }
+
+    /// Moves what is in hand into its batch until that is full.
+    pub fn fill(&mut self, now: Instant) {
+        let open_bytes = self.open_bytes();
+        let Some(fetched) = &mut self.in_hand else { return };
+        let Some(held) = self.held.get_mut(&fetched.partition) else { return };
+        let Some(batch) = &mut held.open else { return };
+        let bytes_before = batch.bytes();
+        while !is_full(batch, &self.config) && open_bytes + batch.bytes() - bytes_before < OPEN_BYTES_MAX {
+            let entry = fetched.records.next();
+            if batch.is_empty() {
+                held.opened_at = now;
+            }
+            match entry {
+                Some(Entry::Record(record)) => batch.push(record.offset, record.key, record.value),
+                Some(Entry::Unreadable(gap)) => {
+                    batch.push_unreadable(gap.first_offset, gap.last_offset, gap.reason, gap.bytes);
+                }
+                None => {
+                    // Markers and compacted records at the end: passed, so that the lag can become nothing.
+                    batch.advance_to(fetched.records.next_offset());
+                    self.in_hand = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn open_bytes(&self) -> usize {
+        self.held.values().filter_map(|held| held.open.as_ref()).map(Batch::bytes).sum()
+    }
+
+    // Batches.
+
+    /// The batch to be stored now, where none is at the ledger: a full one first, else the one that has waited longest
+    /// if it has waited long enough.
+    pub fn take_due(&mut self, now: Instant) -> Option<Batch> {
+        if self.storing.is_some() {
+            return None;
+        }
+        let no_room = self.open_bytes() >= OPEN_BYTES_MAX;
+        let waiting = self.held.iter().filter_map(|(partition, held)| {
+            let batch = held.open.as_ref().filter(|batch| !batch.is_empty())?;
+            let full = is_full(batch, &self.config);
+            let due = full || no_room || self.is_flushing || held.opened_at + self.config.batch_wait <= now;
+            due.then_some((!full, held.opened_at, *partition))
+        });
+        let (_, _, partition) = waiting.min()?;
+        let held = self.held.get_mut(&partition).expect("it was just looked at");
+        let batch = held.open.take().expect("it was just looked at");
+        held.open = Some(Batch::new(batch.origin().clone(), batch.next_offset()));
+        held.opened_at = Instant::FAR_FUTURE;
+        self.storing = Some(partition);
+        self.fill(now);
+        Some(batch)
+    }
+
+    /// When a batch will have waited long enough; nothing while one is at the ledger.
+    pub fn next_deadline(&self) -> Instant {
+        if self.storing.is_some() {
+            return Instant::FAR_FUTURE;
+        }
+        let open = self.held.values().filter(|held| held.open.as_ref().is_some_and(|batch| !batch.is_empty()));
+        open.map(|held| held.opened_at + self.config.batch_wait).min().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// The batch is in the ledger. Where this is true the offset may be told to Kafka.
+    pub fn stored(&mut self, now: Instant, tenure: Tenure, batch: &Batch) -> bool {
+        if tenure != self.tenure {
+            return false;
+        }
+        self.storing = None;
+        if let Some(held) = self.held.get_mut(&batch.origin().partition) {
+            held.stored_next = batch.next_offset();
+            held.end_offset = held.end_offset.max(held.stored_next);
+            held.fenced_in_a_row = 0;
+        }
+        self.fill(now);
+        true
+    }
+
+    /// The batch was not stored because another worker has gone on with its partition. What was read behind it is
+    /// dropped, and the position asked for anew.
+    pub fn fenced(&mut self, now: Instant, tenure: Tenure, partition: i32) -> Option<Fenced> {
+        if tenure != self.tenure {
+            return None;
+        }
+        self.storing = None;
+        if self.in_hand.as_ref().is_some_and(|fetched| fetched.partition == partition) {
+            self.in_hand = None;
+        }
+        let held = self.held.get_mut(&partition)?;
+        held.open = None;
+        held.fenced_in_a_row += 1;
+        if held.fenced_in_a_row >= FENCED_IN_A_ROW_MAX {
+            return Some(Fenced::Rejoin);
+        }
+        if let (Some(topic_id), false) = (self.topic_id, self.is_flushing) {
+            self.claims.push(Claim { tenure: self.tenure, topic_id, partition });
+        }
+        self.fill(now);
+        Some(Fenced::ClaimAgain)
+    }
+}
+
+/// Counted in offsets, so that records that are no orders, or empty, are bounded as well.
+fn is_full(batch: &Batch, config: &IntakeConfig) -> bool {
+    let offsets = batch.next_offset() - batch.first_offset();
+    usize::try_from(offsets).is_ok_and(|offsets| offsets >= config.batch_orders) || batch.bytes() >= BATCH_BYTES_MAX
+}
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

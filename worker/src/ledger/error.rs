@@ -1,0 +1,96 @@
+//! What can go wrong with the ledger, and what its caller must then believe.
+
+use flux_protocol::postgres::{ErrorClass, LoginError, ServerError};
+
+/// Why the ledger could not be asked, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// No connection. Nothing was done.
+    #[error("PostgreSQL at {address} cannot be reached: {source}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A connection, and nobody let in. Nothing was done.
+    #[error("PostgreSQL at {address} refuses the login of {user}: {source}")]
+    Login {
+        /// Where.
+        address: String,
+        /// As whom.
+        user: String,
+        /// Why.
+        source: LoginError,
+    },
+    /// The server is older than we can work with. Nothing was done.
+    #[error("PostgreSQL {} is too old: 14 or later is needed", .0 / 10_000)]
+    TooOld(u32),
+    /// The database was migrated by a newer program. Nothing was done.
+    #[error("the database's schema is version {found}, this program knows up to {known}: a newer one has migrated it")]
+    NewerSchema {
+        /// In the database.
+        found: i32,
+        /// In this program.
+        known: i32,
+    },
+    /// The connection is gone. What was asked without a transaction may or may not have been done; an open transaction
+    /// whose COMMIT was not sent is undone.
+    #[error("the connection to PostgreSQL was lost: {0}")]
+    Lost(String),
+    /// The server refused a statement. It failed for certain, and its transaction with it.
+    #[error("PostgreSQL: {0}")]
+    Server(Box<ServerError>),
+    /// An answer that does not fit what was asked, or an answer too long to keep.
+    #[error("PostgreSQL's answer is not what was asked for: {0}")]
+    Unexpected(&'static str),
+}
+
+impl LedgerError {
+    /// Whether the same may succeed later without anybody mending something.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            LedgerError::Unreachable { .. } | LedgerError::Lost(_) => true,
+            LedgerError::Login { source: LoginError::Refused(error), .. } => is_retryable(error.class()),
+            LedgerError::Server(error) => is_retryable(error.class()),
+            LedgerError::Login { .. }
+            | LedgerError::TooOld(_)
+            | LedgerError::NewerSchema { .. }
+            | LedgerError::Unexpected(_) => false,
+        }
+    }
+
+    /// Whether the disk is full: retried, and somebody should know.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, LedgerError::Server(error) if error.class() == ErrorClass::DiskFull)
+    }
+}
+
+pub(super) fn is_retryable(class: ErrorClass) -> bool {
+    match class {
+        ErrorClass::Conflict | ErrorClass::Retryable | ErrorClass::DiskFull => true,
+        ErrorClass::Duplicate | ErrorClass::Constraint | ErrorClass::Data | ErrorClass::Login | ErrorClass::Other => {
+            false
+        }
+    }
+}
+
+/// Why a batch is not stored, or not known to be.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Hand the same batch in again, after a pause. It remembers what of it is stored and what is in doubt.
+    #[error("the batch is to be stored again: {0}")]
+    Retry(LedgerError),
+    /// The offset does not stand where this worker read it: another one has gone on. Drop the batch, and claim the
+    /// partition anew before going on with it. Nothing of it was stored by us but what went before.
+    #[error("another worker has taken partition {partition} on from offset {expected}")]
+    Fenced {
+        /// Which partition.
+        partition: i32,
+        /// Where it was believed to stand.
+        expected: i64,
+    },
+    /// Nothing that waiting would mend: a missing table, a missing privilege, a bug. Not stored.
+    #[error("the batch cannot be stored: {0}")]
+    Fatal(LedgerError),
+}

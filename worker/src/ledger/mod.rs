@@ -1,0 +1,169 @@
+//! The ledger: PostgreSQL, the system of record.
+//!
+//! [`store::Store`] decides, [`statements`] words it, [`connection`] carries it, [`judge`] says what becomes of an order
+//! where the short way is barred. The first two and the last are pure. [`Ledger`] is the shell around them.
+//!
+//! A ledger is one connection, made again when it is needed and gone; whoever asks from another task opens another
+//! ledger. It never repeats what it was asked: a caller whose error is retryable pauses and asks again.
+
+mod connection;
+mod error;
+pub mod judge;
+mod migrate;
+pub mod reply;
+mod statements;
+pub mod store;
+mod views;
+
+use flux_protocol::postgres::{Param, PostgresConfig, Row, SessionOptions, Statement};
+
+pub use error::{LedgerError, StoreError};
+pub use views::{OrderStatus, PendingReturn, ReturnState, Units};
+
+use crate::batch::Batch;
+use connection::Connection;
+use reply::Reply;
+use store::{Step, Store};
+
+/// What a batch has come to. Orders that were stored by another attempt count as duplicates here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Orders stored.
+    pub orders: u64,
+    /// Redeliveries dropped: inside the batch, of stored orders, or of rejected ones.
+    pub duplicates: u64,
+    /// Second reservations noted for return.
+    pub returns: u64,
+    /// Rejections noted.
+    pub rejected: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+}
+
+impl Stored {
+    /// Adds another account to this one.
+    pub fn add(&mut self, other: &Stored) {
+        self.orders += other.orders;
+        self.duplicates += other.duplicates;
+        self.returns += other.returns;
+        self.rejected += other.rejected;
+        self.dead_letters += other.dead_letters;
+    }
+}
+
+/// See the module.
+pub struct Ledger {
+    config: PostgresConfig,
+    options: SessionOptions,
+    connection: Option<Connection>,
+    /// Whether a connection that is gone is made again.
+    reconnects: bool,
+}
+
+impl Ledger {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// Nothing was done. [`LedgerError::is_retryable`] tells a server that is not there yet from a wrong password.
+    pub async fn connect(config: &PostgresConfig) -> Result<Ledger, LedgerError> {
+        let options = SessionOptions { application_name: "flux-worker".to_owned(), ..SessionOptions::default() };
+        Ledger::connect_with(config, options).await
+    }
+
+    /// As [`Ledger::connect`], with other limits: an audit may want a longer `statement_timeout`.
+    ///
+    /// # Errors
+    /// As [`Ledger::connect`].
+    pub async fn connect_with(config: &PostgresConfig, options: SessionOptions) -> Result<Ledger, LedgerError> {
+        let mut ledger = Ledger { config: config.clone(), options, connection: None, reconnects: true };
+        ledger.connection().await?;
+        Ok(ledger)
+    }
+
+    /// As [`Ledger::connect_with`], for whoever holds an advisory lock or a transaction over several questions: once its
+    /// connection is gone, everything fails with [`LedgerError::Lost`] rather than go on without what it held.
+    ///
+    /// # Errors
+    /// As [`Ledger::connect`].
+    pub async fn connect_pinned(config: &PostgresConfig, options: SessionOptions) -> Result<Ledger, LedgerError> {
+        let mut ledger = Ledger::connect_with(config, options).await?;
+        ledger.reconnects = false;
+        Ok(ledger)
+    }
+
+    /// Stores a batch: all of it, exactly once, or says what to do.
+    ///
+    /// # Errors
+    /// [`StoreError`]. The batch remembers how far it came: hand the same one in again after [`StoreError::Retry`].
+    pub async fn store(&mut self, batch: &mut Batch) -> Result<Stored, StoreError> {
+        let (mut store, mut step) = Store::begin(batch);
+        loop {
+            let asked = match step {
+                Step::Ask(asked) => asked,
+                Step::Done(outcome) => {
+                    if matches!(outcome, Err(StoreError::Retry(_) | StoreError::Fatal(_))) {
+                        // A server that has become a standby would refuse us for ever on this connection.
+                        self.disconnect();
+                    }
+                    return outcome;
+                }
+            };
+            let answer = match self.connection().await {
+                Ok(connection) => connection.ask(&asked).await,
+                Err(error) => Err(error),
+            };
+            let answer = self.checked(answer);
+            step = store.handle(batch, &asked, answer);
+        }
+    }
+
+    /// Asks one statement, in a transaction of its own unless one is open, and returns its rows.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; after [`LedgerError::Lost`] the statement may or may not have been carried out.
+    pub async fn query(&mut self, sql: &str, params: &[Param]) -> Result<Vec<Row>, LedgerError> {
+        self.one(sql, params).await.map(|completed| completed.rows)
+    }
+
+    /// As [`Ledger::query`], for the number of rows written.
+    ///
+    /// # Errors
+    /// As [`Ledger::query`].
+    pub async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, LedgerError> {
+        self.one(sql, params).await.map(|completed| completed.count)
+    }
+
+    async fn one(&mut self, sql: &str, params: &[Param]) -> Result<reply::Completed, LedgerError> {
+        let answer = self.connection().await?.ask_one(Statement { sql, params, copy: None }).await;
+        let mut reply = self.checked(answer).and_then(outcome)?;
+        reply.completed.pop().ok_or(LedgerError::Unexpected("no end of the statement"))
+    }
+
+    async fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            None if !self.reconnects => Err(LedgerError::Lost("what it held is gone with it".to_owned())),
+            none => Ok(none.insert(Connection::open(&self.config, &self.options).await?)),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Forgets a connection that is of no more use.
+    fn checked(&mut self, answer: Result<Reply, LedgerError>) -> Result<Reply, LedgerError> {
+        if answer.is_err() {
+            self.disconnect();
+        }
+        answer
+    }
+}
+
+/// A failed statement as an error.
+fn outcome(reply: Reply) -> Result<Reply, LedgerError> {
+    match reply.failed {
+        Some(error) => Err(LedgerError::Server(Box::new(error))),
+        None => Ok(reply),
+    }
+}

@@ -1,0 +1,164 @@
+//! What the worker asks of the ledger beside storing: where partitions stand, units to give back, one order's fate.
+
+use flux_protocol::order::Uuid;
+use flux_protocol::postgres::{Param, Row};
+
+use super::Ledger;
+use super::error::LedgerError;
+use super::statements::statement;
+
+/// Units of a second reservation, to be given back to Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingReturn {
+    /// The reservation that was dropped.
+    pub reservation_id: Uuid,
+    /// The order that is stored under another one.
+    pub order_id: Uuid,
+    /// Its product.
+    pub product_id: String,
+    /// The sale its units were taken from.
+    pub sale_id: u64,
+    /// That sale's generation then.
+    pub generation: u32,
+    /// Units.
+    pub quantity: u16,
+    /// Whose.
+    pub user_id: String,
+}
+
+/// What has become of units that were to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnState {
+    /// Redis has them again.
+    Returned,
+    /// A rebuild has counted them in: Redis was told another stock.
+    Absorbed,
+    /// Their sale is over.
+    Withdrawn,
+}
+
+impl ReturnState {
+    /// As the ledger writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReturnState::Returned => "returned",
+            ReturnState::Absorbed => "absorbed",
+            ReturnState::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// What the ledger knows of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderStatus {
+    /// Its product.
+    pub product_id: String,
+    /// Why it was rejected; `None`: it is stored.
+    pub rejected: Option<String>,
+}
+
+/// The account of a product's latest sale, of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Units {
+    /// The product.
+    pub product_id: String,
+    /// Its latest sale.
+    pub sale_id: u64,
+    /// That sale's generation.
+    pub generation: u32,
+    /// Whether it was closed.
+    pub closed: bool,
+    /// Units in all.
+    pub total: u64,
+    /// Units of stored orders.
+    pub stored: u64,
+    /// Units taken back unsold.
+    pub withdrawn: u64,
+    /// Units of orders rejected for want of room.
+    pub rejected: u64,
+    /// Units of dead letters that are known to be orders.
+    pub dead_lettered: u64,
+    /// Units to be given back.
+    pub awaiting_return: u64,
+}
+
+impl Ledger {
+    /// Where a partition goes on; 0 where the ledger has never seen it. Waits for a transaction that is just advancing it.
+    pub async fn claim(&mut self, topic_id: Uuid, partition: i32) -> Result<i64, LedgerError> {
+        let params = [Param::Uuid(topic_id), Param::I32(partition)];
+        let rows = self.query(statement!("claim"), &params).await?;
+        rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no offset"))
+    }
+
+    /// Topics, by id, whose records the ledger holds. One that is not the topic read now was deleted or replaced.
+    pub async fn known_topics(&mut self) -> Result<Vec<Uuid>, LedgerError> {
+        let rows = self.query("SELECT DISTINCT topic_id FROM offsets WHERE next_offset > 0", &[]).await?;
+        rows.iter().map(|row| uuid(row, 0)).collect()
+    }
+
+    /// Units to give back, the oldest first, at most `limit`.
+    pub async fn pending_returns(&mut self, limit: u32) -> Result<Vec<PendingReturn>, LedgerError> {
+        let rows = self.query(statement!("pending_returns"), &[Param::I64(i64::from(limit))]).await?;
+        rows.iter().map(pending_return).collect()
+    }
+
+    /// Notes what has become of returns. Those that are settled already stay as they are. Returns how many changed.
+    pub async fn mark_returned(&mut self, reservations: &[Uuid], state: ReturnState) -> Result<u64, LedgerError> {
+        let params = [Param::Uuids(reservations.to_vec()), Param::Text(state.as_str().to_owned())];
+        self.execute(statement!("mark_returned"), &params).await
+    }
+
+    /// What has become of an order; `None` where the ledger knows nothing of it (yet).
+    pub async fn order_status(&mut self, order_id: Uuid) -> Result<Option<OrderStatus>, LedgerError> {
+        let rows = self.query(statement!("order_status"), &[Param::Uuid(order_id)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let product_id = text(row, 0)?;
+        Ok(Some(OrderStatus { product_id, rejected: row.text(1).map(str::to_owned) }))
+    }
+
+    /// The account of the latest sale of each product.
+    pub async fn units(&mut self) -> Result<Vec<Units>, LedgerError> {
+        self.query(statement!("units"), &[]).await?.iter().map(units).collect()
+    }
+}
+
+const UNREADABLE: LedgerError = LedgerError::Unexpected("a value of another type");
+
+fn number<T: std::str::FromStr>(row: &Row, column: usize) -> Result<T, LedgerError> {
+    row.get(column).ok_or(UNREADABLE)
+}
+
+fn text(row: &Row, column: usize) -> Result<String, LedgerError> {
+    row.text(column).map(str::to_owned).ok_or(UNREADABLE)
+}
+
+fn uuid(row: &Row, column: usize) -> Result<Uuid, LedgerError> {
+    row.text(column).and_then(|text| Uuid::parse(text.as_bytes())).ok_or(UNREADABLE)
+}
+
+fn pending_return(row: &Row) -> Result<PendingReturn, LedgerError> {
+    Ok(PendingReturn {
+        reservation_id: uuid(row, 0)?,
+        order_id: uuid(row, 1)?,
+        product_id: text(row, 2)?,
+        sale_id: number(row, 3)?,
+        generation: number(row, 4)?,
+        quantity: number(row, 5)?,
+        user_id: text(row, 6)?,
+    })
+}
+
+fn units(row: &Row) -> Result<Units, LedgerError> {
+    Ok(Units {
+        product_id: text(row, 0)?,
+        sale_id: number(row, 1)?,
+        generation: number(row, 2)?,
+        closed: row.text(3) == Some("closed"),
+        total: number(row, 4)?,
+        stored: number(row, 5)?,
+        withdrawn: number(row, 6)?,
+        rejected: number(row, 7)?,
+        dead_lettered: number(row, 8)?,
+        awaiting_return: number(row, 9)?,
+    })
+}

@@ -1,0 +1,76 @@
+//! Every bound of the worker's shell, with its unit in its name and its reason beside it.
+
+use std::time::Duration;
+
+/// Most orders a batch may be told to hold: more make one COPY longer than a session's statement timeout likes.
+pub const BATCH_ORDERS_MAX: usize = 100_000;
+/// Most bytes of keys and values in one batch, whatever its orders: a foreign producer's records can be large.
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Most bytes of keys and values in all open batches together. Beyond it nothing more is taken until one is stored.
+pub const OPEN_BYTES_MAX: usize = 64 << 20;
+/// Longest wait for a batch to fill: an order's way to the ledger is not to take longer than a person notices.
+pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of records one fetch brings: some four thousand orders.
+pub const FETCH_ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of records fetched ahead of the batches, over all leaders.
+pub const FETCH_BUFFERED_BYTES_MAX: usize = 8 << 20;
+/// How long a broker waits for a first record before it answers with none.
+pub const FETCH_WAIT: Duration = Duration::from_millis(500);
+
+/// A worker that says nothing for so long is out of the group and its partitions are another's. Brokers allow 6 s to 30 min.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Three fit into a session, so that one lost heartbeat costs nothing.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
+/// How long a member may take to store what it has in hand before a rebalance goes on without it.
+pub const REBALANCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a worker that is told to end may store what it has in hand; then it leaves the group, which takes 3 s at most
+/// ([`flux_protocol::kafka::group`]). What was not stored is still in Kafka.
+pub const FLUSH_DEADLINE: Duration = Duration::from_secs(6);
+/// How long a server may be away before `/readyz` says so.
+pub const READY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// First wait before PostgreSQL is asked again; doubled up to [`RETRY_WAIT_MAX`].
+pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
+/// Longest wait before PostgreSQL is asked again.
+pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Wait after an error that waiting does not mend: somebody has to, and need not restart us then.
+pub const FATAL_WAIT: Duration = Duration::from_secs(5);
+/// An error that repeats itself is logged this often.
+pub const REPEAT_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Times in a row that a partition is claimed anew because another worker went on with it; then the group is joined
+/// anew, for two members believe that they hold it.
+pub const FENCED_IN_A_ROW_MAX: u32 = 3;
+/// A partition whose offset is out of range is tried again so often, so that a mended log needs no restart.
+pub const OUT_OF_RANGE_RETRY: Duration = Duration::from_secs(10);
+
+/// Room made before each read from a broker, bytes.
+pub const READ_ROOM_BYTES: usize = 64 << 10;
+
+/// Connections to the admin listener at once: a scraper, a probe, some people.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long a request to the admin listener may take to arrive, and its connection may stand idle.
+pub const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the ledger may take to answer `GET /order`.
+pub const ADMIN_LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Questions to the ledger that may wait; beyond: 503.
+pub const ADMIN_QUESTIONS_MAX: usize = 64;
+/// How often `flux_units` is read from the ledger.
+pub const UNITS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Partitions a topic may be created with.
+pub const TOPIC_PARTITIONS_MAX: u32 = 10_000;
+/// Replicas a topic may be created with.
+pub const TOPIC_REPLICAS_MAX: u16 = 32;
+/// Bootstrap brokers that may be named.
+pub const BOOTSTRAP_BROKERS_MAX: usize = 64;
+/// Kafka's own bound on a topic's name, bytes.
+pub const TOPIC_BYTES_MAX: usize = 249;
+/// Longest group id, bytes. Kafka has no bound; longer ones are a mistake.
+pub const GROUP_BYTES_MAX: usize = 249;
+
+const _: () = assert!(BATCH_BYTES_MAX <= OPEN_BYTES_MAX);
+const _: () = assert!(FETCH_ANSWER_BYTES_MAX <= FETCH_BUFFERED_BYTES_MAX);
+const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 <= SESSION_TIMEOUT.as_millis());
+const _: () = assert!(RETRY_WAIT_MIN.as_micros() < RETRY_WAIT_MAX.as_micros());

@@ -1,0 +1,263 @@
+//! What the worker counts, and how a scraper reads it (OpenMetrics text).
+//!
+//! Counters are written by one thread and read by it; nothing here waits for anything.
+
+use std::fmt::Write;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::ledger::{Stored, Units};
+
+/// The type of what [`Metrics::render`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "these are the labels' values as they are written")]
+pub enum Server {
+    /// A broker.
+    kafka,
+    /// The ledger.
+    postgres,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabel {
+    server: Server,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    partition: i32,
+}
+
+/// A product's units in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnitsLabel {
+    product: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProductLabel {
+    product: String,
+}
+
+/// All of them.
+pub struct Metrics {
+    registry: Registry,
+    orders: Counter,
+    duplicates: Counter,
+    returns: Counter,
+    rejected: Counter,
+    dead_letters: Counter,
+    batches: Counter,
+    batch_orders: Histogram,
+    store_seconds: Histogram,
+    failures: Family<ServerLabel, Counter>,
+    fenced: Counter,
+    assignments: Counter,
+    damaged: Counter,
+    partitions: Gauge,
+    out_of_range: Gauge,
+    lag: Family<PartitionLabel, Gauge>,
+    buffered_bytes: Gauge<u64, AtomicU64>,
+    units: Family<UnitsLabel, Gauge>,
+    breach: Family<ProductLabel, Gauge>,
+}
+
+impl Metrics {
+    /// All at nothing.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::default();
+        let units = Family::default();
+        let breach = Family::default();
+        registry.register("flux_units", "Units of the product's latest sale by state", units.clone());
+        let help = "1 when stored plus available units exceed the sale's total";
+        registry.register("flux_conservation_breach", help, breach.clone());
+        let worker = registry.sub_registry_with_prefix("flux_worker");
+        macro_rules! register {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                worker.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let orders = register!("orders_stored", "Orders stored", Counter::default());
+        let duplicates = register!("duplicates", "Redeliveries dropped", Counter::default());
+        let returns = register!("returns", "Second reservations noted for return", Counter::default());
+        let rejected = register!("rejected", "Orders rejected by the ledger", Counter::default());
+        let dead_letters = register!("dead_letters", "Records kept as dead letters", Counter::default());
+        let batches = register!("batches", "Batches stored", Counter::default());
+        let batch_orders =
+            register!("batch_orders", "Orders in a batch", Histogram::new(exponential_buckets(1.0, 4.0, 9)));
+        let store_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        worker.register_with_unit(
+            "store",
+            "Time from handing a batch to the ledger to its commit",
+            Unit::Seconds,
+            store_seconds.clone(),
+        );
+        let failures = register!("failures", "Connections lost and questions failed, by server", Family::default());
+        let fenced = register!("fenced", "Batches dropped because another worker had gone on", Counter::default());
+        let assignments = register!("assignments", "Assignments by the group", Counter::default());
+        let damaged = register!("damaged_fetches", "Fetches whose records could not be used", Counter::default());
+        let partitions = register!("partitions", "Partitions held", Gauge::default());
+        let out_of_range = register!(
+            "partitions_out_of_range",
+            "Partitions that stand still, their offset not in the log",
+            Gauge::default()
+        );
+        let lag = register!("lag_records", "Records in the log that the ledger does not hold", Family::default());
+        let buffered_bytes =
+            register!("buffered_bytes", "Bytes of records fetched and not taken", Gauge::<u64, AtomicU64>::default());
+        Metrics {
+            registry,
+            orders,
+            duplicates,
+            returns,
+            rejected,
+            dead_letters,
+            batches,
+            batch_orders,
+            store_seconds,
+            failures,
+            fenced,
+            assignments,
+            damaged,
+            partitions,
+            out_of_range,
+            lag,
+            buffered_bytes,
+            units,
+            breach,
+        }
+    }
+
+    /// A batch is stored.
+    pub fn stored(&self, stored: &Stored, seconds: f64) {
+        self.batches.inc();
+        self.orders.inc_by(stored.orders);
+        self.duplicates.inc_by(stored.duplicates);
+        self.returns.inc_by(stored.returns);
+        self.rejected.inc_by(stored.rejected);
+        self.dead_letters.inc_by(stored.dead_letters);
+        self.batch_orders.observe(stored.orders as f64);
+        self.store_seconds.observe(seconds);
+    }
+
+    /// A connection was lost, or something was asked in vain.
+    pub fn failed(&self, server: Server) {
+        self.failures.get_or_create(&ServerLabel { server }).inc();
+    }
+
+    /// A batch was fenced.
+    pub fn fenced(&self) {
+        self.fenced.inc();
+    }
+
+    /// Partitions were assigned.
+    pub fn assigned(&self) {
+        self.assignments.inc();
+    }
+
+    /// A fetch brought damage.
+    pub fn damaged(&self) {
+        self.damaged.inc();
+    }
+
+    /// What stands now.
+    pub fn set_reading(&self, partitions: usize, out_of_range: usize, buffered_bytes: usize) {
+        self.partitions.set(partitions as i64);
+        self.out_of_range.set(out_of_range as i64);
+        self.buffered_bytes.set(buffered_bytes as u64);
+    }
+
+    /// The lag of the partitions held; those of others are not ours to report.
+    pub fn set_lag(&self, lag: impl Iterator<Item = (i32, i64)>) {
+        self.lag.clear();
+        for (partition, records) in lag {
+            self.lag.get_or_create(&PartitionLabel { partition }).set(records);
+        }
+    }
+
+    /// The ledger's part of a product's account.
+    pub fn set_ledger_units(&self, units: &Units) {
+        for (state, value) in [
+            ("total", units.total),
+            ("stored", units.stored),
+            ("rejected", units.rejected),
+            ("dead_lettered", units.dead_lettered),
+            ("awaiting_return", units.awaiting_return),
+            ("withdrawn", units.withdrawn),
+        ] {
+            self.set_units(&units.product_id, state, value);
+        }
+    }
+
+    /// Redis' part of a product's account, read after the ledger's: `stored` and `total` are what the ledger said.
+    pub fn set_redis_units(&self, product: &str, available: u64, reserved: u64, stored: u64, total: u64) {
+        self.set_units(product, "available", available);
+        self.set_units(product, "reserved", reserved);
+        let breach = stored.saturating_add(available) > total;
+        self.breach.get_or_create(&ProductLabel { product: product.to_owned() }).set(i64::from(breach));
+    }
+
+    fn set_units(&self, product: &str, state: &'static str, value: u64) {
+        let label = UnitsLabel { product: product.to_owned(), state };
+        self.units.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    /// All of them as text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            // Only a writer that fails makes it fail, and a `String` does not.
+            text.clear();
+            let _ = writeln!(text, "# EOF");
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_dashboards_ask_for() {
+        let metrics = Metrics::new();
+        metrics.stored(&Stored { orders: 3, duplicates: 2, ..Stored::default() }, 0.01);
+        metrics.failed(Server::postgres);
+        metrics.set_lag([(1, 7)].into_iter());
+        metrics.set_redis_units("iphone-15", 60, 5, 41, 100);
+        let text = metrics.render();
+        for line in [
+            "flux_worker_orders_stored_total 3",
+            "flux_worker_duplicates_total 2",
+            "flux_worker_batches_total 1",
+            "flux_worker_failures_total{server=\"postgres\"} 1",
+            "flux_worker_lag_records{partition=\"1\"} 7",
+            "flux_worker_store_seconds_count 1",
+            "flux_units{product=\"iphone-15\",state=\"available\"} 60",
+            "flux_conservation_breach{product=\"iphone-15\"} 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        metrics.set_lag([(2, 0)].into_iter());
+        assert!(!metrics.render().contains("partition=\"1\""), "a partition given up is not reported any more");
+    }
+}

@@ -1,0 +1,157 @@
+//! `--redis`: `redis://[user:password@]host:port[/db]` or `redis+unix:///path`.
+//!
+//! Never connects, and never repeats the text it was given: it may hold a password.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use flux_net::Address;
+
+/// The port where a URL names none.
+const PORT_DEFAULT: u16 = 6379;
+
+/// Where Redis is and who we are to it. The password is not in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisTarget {
+    /// The server.
+    pub address: Address,
+    /// The ACL user; `None` with a password is the default user.
+    pub user: Option<String>,
+    /// AUTH is sent where there is one.
+    pub password: Option<String>,
+    /// SELECT is sent where it is not 0.
+    pub database: u32,
+}
+
+impl fmt::Debug for RedisTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTarget")
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("database", &self.database)
+            .finish()
+    }
+}
+
+/// The text is no such URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedisTargetError {
+    /// TLS is asked for.
+    #[error(
+        "TLS (rediss://) is not supported yet: use redis:// on a trusted network, or a TLS proxy beside the worker"
+    )]
+    Tls,
+    /// Another scheme, or none.
+    #[error("must begin with redis:// or redis+unix://")]
+    Scheme,
+    /// Host or port.
+    #[error("{0}")]
+    Address(#[from] flux_net::address::AddressError),
+    /// No number after the slash.
+    #[error("the database must be a number")]
+    Database,
+    /// A percent sign without two hexadecimal digits, or bytes that are no text.
+    #[error("user or password is not percent-encoded as it should be")]
+    Encoding,
+    /// A user without a password: Redis has no such login.
+    #[error("a user needs a password: redis://user:password@host")]
+    UserWithoutPassword,
+    /// A Unix socket without an absolute path.
+    #[error("redis+unix:// needs an absolute path, as in redis+unix:///run/redis.sock")]
+    Path,
+    /// A query or fragment, which no option of ours is in.
+    #[error("must have neither ? nor #")]
+    Query,
+}
+
+impl FromStr for RedisTarget {
+    type Err = RedisTargetError;
+
+    fn from_str(text: &str) -> Result<RedisTarget, RedisTargetError> {
+        if text.starts_with("rediss://") {
+            return Err(RedisTargetError::Tls);
+        }
+        if let Some(path) = text.strip_prefix("redis+unix://") {
+            if !path.starts_with('/') || path.len() < 2 {
+                return Err(RedisTargetError::Path);
+            }
+            let address = Address::Unix(PathBuf::from(path));
+            return Ok(RedisTarget { address, user: None, password: None, database: 0 });
+        }
+        let rest = text.strip_prefix("redis://").ok_or(RedisTargetError::Scheme)?;
+        // The last @ ends the login: a password may hold one that was not encoded.
+        let (login, rest) = match rest.rsplit_once('@') {
+            Some((login, rest)) => (login, rest),
+            None => ("", rest),
+        };
+        if rest.contains(['?', '#']) {
+            return Err(RedisTargetError::Query);
+        }
+        let (host, database) = rest.split_once('/').unwrap_or((rest, "0"));
+        let database = match database {
+            "" => 0,
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| RedisTargetError::Database)?
+            }
+            _ => return Err(RedisTargetError::Database),
+        };
+        let (user, password) = match login.split_once(':') {
+            None if login.is_empty() => (None, None),
+            None | Some((_, "")) => return Err(RedisTargetError::UserWithoutPassword),
+            Some((user, password)) => {
+                (Some(percent_decoded(user)?).filter(|user| !user.is_empty()), Some(percent_decoded(password)?))
+            }
+        };
+        Ok(RedisTarget { address: Address::parse_tcp(host, PORT_DEFAULT)?, user, password, database })
+    }
+}
+
+fn percent_decoded(text: &str) -> Result<String, RedisTargetError> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit =
+            || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(RedisTargetError::Encoding);
+        let value = digit()? * 16 + digit()?;
+        decoded.push(u8::try_from(value).expect("two hexadecimal digits are a byte"));
+    }
+    String::from_utf8(decoded).map_err(|_| RedisTargetError::Encoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_read() {
+        let target: RedisTarget = "redis://shop:p%40ss:w@rd@cache.example:6380/3".parse().unwrap();
+        assert_eq!(target.address, Address::Tcp { host: "cache.example".to_owned(), port: 6380 });
+        assert_eq!(target.user.as_deref(), Some("shop"));
+        assert_eq!(target.password.as_deref(), Some("p@ss:w@rd"));
+        assert_eq!(target.database, 3);
+        assert!(!format!("{target:?}").contains("p@ss"), "a password is never shown");
+        let target: RedisTarget = "redis+unix:///run/redis.sock".parse().unwrap();
+        assert_eq!(target.address, Address::Unix("/run/redis.sock".into()));
+    }
+
+    #[test]
+    fn what_is_no_such_url_is_refused_without_repeating_it() {
+        for (text, error) in [
+            ("rediss://host", RedisTargetError::Tls),
+            ("127.0.0.1:6379", RedisTargetError::Scheme),
+            ("redis+unix://relative", RedisTargetError::Path),
+            ("redis://host/one", RedisTargetError::Database),
+            ("redis://user@host", RedisTargetError::UserWithoutPassword),
+            ("redis://a:%zz@host", RedisTargetError::Encoding),
+            ("redis://host?db=1", RedisTargetError::Query),
+        ] {
+            assert_eq!(text.parse::<RedisTarget>().unwrap_err(), error, "{text}");
+        }
+    }
+}

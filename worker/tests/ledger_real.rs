@@ -1,0 +1,631 @@
+//! The ledger against a real PostgreSQL: each test has a database of its own in one isolated server, or a server of
+//! its own where it kills it.
+
+mod cutter;
+mod server;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cutter::{Cut, Cutter};
+use flux_net::{DriverChoice, Runtime, RuntimeOptions, sleep, within};
+use flux_protocol::order::{Record, SaleEvent, Uuid};
+use flux_protocol::postgres::{Param, PostgresConfig, SessionOptions};
+use flux_worker::batch::{Batch, Origin};
+use flux_worker::ledger::{Ledger, LedgerError, ReturnState, StoreError, Stored};
+use server::Server;
+
+const SALE: u64 = 1_705_234_700_000;
+const TOPIC: Uuid = Uuid([7; 16]);
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let options = RuntimeOptions { driver: DriverChoice::Auto, monoio_timers: false };
+    let mut runtime = Runtime::build(options).expect("a runtime");
+    let outcome = runtime.block_on(async { within(Duration::from_secs(120), test).await });
+    outcome.expect("a timer").expect("the test hangs")
+}
+
+/// A migrated database of its own.
+async fn ledger(server: &Server) -> (Ledger, PostgresConfig) {
+    let config = server.database();
+    let mut ledger = Ledger::connect(&config).await.expect("a server");
+    assert_eq!(ledger.migrate().await.expect("a schema"), 1);
+    (ledger, config)
+}
+
+fn origin(partition: i32) -> Origin {
+    Origin { topic: "orders".into(), topic_id: TOPIC, partition }
+}
+
+fn id(kind: u8, number: u64) -> Uuid {
+    let mut bytes = [kind; 16];
+    // Spread, as hashes are.
+    bytes[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    Uuid(bytes)
+}
+
+/// An order and one reservation of it.
+#[derive(Clone, Copy)]
+struct Order {
+    order: u64,
+    reservation: u64,
+    quantity: u16,
+    total: u64,
+    product: &'static str,
+    sale: u64,
+}
+
+fn order(number: u64) -> Order {
+    Order { order: number, reservation: number, quantity: 1, total: 1_000_000, product: "phone", sale: SALE }
+}
+
+impl Order {
+    fn value(self) -> Bytes {
+        let mut value = Vec::new();
+        Record {
+            order_id: id(1, self.order),
+            reservation_id: id(2, self.reservation),
+            product_id: self.product,
+            user_id: "user-42",
+            quantity: self.quantity,
+            sale_id: self.sale,
+            sale_total: self.total,
+            generation: 1,
+            timestamp: 1_705_234_800_123,
+        }
+        .write_json(&mut value);
+        value.into()
+    }
+}
+
+fn batch(first: i64, orders: impl IntoIterator<Item = Order>) -> Batch {
+    let mut batch = Batch::new(origin(0), first);
+    for order in orders {
+        batch.push(batch.next_offset(), None, Some(order.value()));
+    }
+    batch
+}
+
+async fn number(ledger: &mut Ledger, sql: &str) -> i64 {
+    let rows = ledger.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    rows[0].get(0).unwrap_or_else(|| panic!("{sql}: {rows:?}"))
+}
+
+/// Stores, however often it must be handed in.
+async fn stored(ledger: &mut Ledger, batch: &mut Batch) -> Stored {
+    loop {
+        match ledger.store(batch).await {
+            Ok(stored) => return stored,
+            Err(StoreError::Retry(error)) => {
+                eprintln!("again: {error}");
+                sleep(Duration::from_millis(50)).await.expect("a timer");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn orders_are_stored_with_their_offset() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, config) = ledger(&server).await;
+        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap(), 0);
+        let mut first = batch(0, (0..1000).map(order));
+        first.advance_to(1003);
+        let outcome = ledger.store(&mut first).await.unwrap();
+        assert_eq!(outcome, Stored { orders: 1000, ..Stored::default() });
+        assert_eq!(ledger.store(&mut first).await.unwrap(), outcome, "a batch that is stored is stored");
+        assert_eq!(number(&mut ledger, "select count(*) from orders").await, 1000);
+        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap(), 1003);
+
+        let mut other = order(5000);
+        (other.product, other.quantity, other.total) = ("case", 3, 10);
+        assert_eq!(ledger.store(&mut batch(1003, [order(1000), other])).await.unwrap().orders, 2);
+        assert_eq!(number(&mut ledger, "select stock from products where id = 'phone'").await, 1_000_000 - 1001);
+        assert_eq!(number(&mut ledger, "select stock from products where id = 'case'").await, 7);
+        assert_eq!(number(&mut ledger, "select sold from sales where product_id = 'case'").await, 3);
+        let row = "select product_id, user_id, quantity, sale_id, generation, partition, kafka_offset, reservation_id, \
+                   created_at, stored_at > now() - interval '1 minute' from orders where id = $1";
+        let rows = ledger.query(row, &[Param::Uuid(id(1, 5000))]).await.unwrap();
+        let texts: Vec<_> = rows[0].texts().map(|text| text.unwrap_or("NULL")).collect();
+        let reservation = id(2, 5000).to_string();
+        let at = "2024-01-14 12:20:00.123+00";
+        assert_eq!(texts, ["case", "user-42", "3", "1705234700000", "1", "0", "1004", &reservation, at, "t"]);
+
+        let status = ledger.order_status(id(1, 5000)).await.unwrap().expect("it is stored");
+        assert_eq!((&*status.product_id, status.rejected), ("case", None));
+        assert_eq!(ledger.order_status(id(1, 77_777)).await.unwrap(), None);
+        assert_eq!(ledger.known_topics().await.unwrap(), [TOPIC]);
+
+        // Another worker finds the schema as it should be.
+        assert_eq!(Ledger::connect(&config).await.unwrap().migrate().await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn redeliveries_are_dropped_and_second_reservations_given_back() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        ledger.store(&mut batch(0, (0..10).map(order))).await.unwrap();
+        // All again, twice, and one new.
+        let mut again = batch(10, (0..10).chain(0..10).chain([10]).map(order));
+        assert_eq!(again.redelivered(), 10);
+        let outcome = ledger.store(&mut again).await.unwrap();
+        assert_eq!(outcome, Stored { orders: 1, duplicates: 20, ..Stored::default() });
+
+        let second = Order { reservation: 100, ..order(3) };
+        let other_quantity = Order { reservation: 101, quantity: 5, ..order(4) };
+        let outcome = ledger.store(&mut batch(31, [second, other_quantity, second, order(11)])).await.unwrap();
+        assert_eq!(outcome, Stored { orders: 1, duplicates: 1, returns: 2, rejected: 1, dead_letters: 0 });
+        // Within one batch, nothing stored before: the first reservation stands.
+        let inside = Order { reservation: 102, ..order(12) };
+        let outcome = ledger.store(&mut batch(35, [order(12), inside])).await.unwrap();
+        assert_eq!((outcome.orders, outcome.returns), (1, 1));
+        // Redelivered, they change nothing more.
+        let outcome = ledger.store(&mut batch(37, [second, other_quantity, inside])).await.unwrap();
+        assert_eq!((outcome.orders, outcome.returns, outcome.rejected), (0, 0, 0));
+
+        assert_eq!(number(&mut ledger, "select sum(quantity) from orders").await, 13);
+        assert_eq!(number(&mut ledger, "select sold from sales").await, 13);
+        let pending = ledger.pending_returns(10).await.unwrap();
+        let mut units: Vec<_> =
+            pending.iter().map(|back| (back.order_id, back.reservation_id, back.quantity)).collect();
+        units.sort();
+        let mut expected = vec![(id(1, 3), id(2, 100), 1), (id(1, 4), id(2, 101), 5), (id(1, 12), id(2, 102), 1)];
+        expected.sort();
+        assert_eq!(units, expected);
+        assert_eq!(pending[0].sale_id, SALE);
+        assert_eq!(ledger.units().await.unwrap()[0].awaiting_return, 7);
+        assert_eq!(ledger.mark_returned(&[id(2, 100)], ReturnState::Returned).await.unwrap(), 1);
+        assert_eq!(ledger.mark_returned(&[id(2, 100)], ReturnState::Withdrawn).await.unwrap(), 0);
+        assert_eq!(ledger.pending_returns(10).await.unwrap().len(), 2);
+        // The order stands, whatever its second reservation met.
+        let status = ledger.order_status(id(1, 4)).await.unwrap().expect("it is stored");
+        assert_eq!(status.rejected, None);
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_rejected_in_the_order_of_the_log() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let of = |number, quantity| Order { quantity, total: 10, ..order(number) };
+        // 4 + 4 + (4: no room) + 2, then nothing fits; the other product is not concerned.
+        let other = Order { product: "case", ..order(50) };
+        let orders = [of(1, 4), of(2, 4), of(3, 4), other, of(4, 2), of(5, 1)];
+        let outcome = ledger.store(&mut batch(0, orders)).await.unwrap();
+        assert_eq!(outcome, Stored { orders: 4, rejected: 2, ..Stored::default() });
+        assert_eq!(number(&mut ledger, "select sold from sales where product_id = 'phone'").await, 10);
+        assert_eq!(number(&mut ledger, "select stock from products where id = 'phone'").await, 0);
+        let status = ledger.order_status(id(1, 3)).await.unwrap().expect("it is known");
+        assert_eq!(status.rejected.as_deref(), Some("no_room"));
+        let units = ledger.units().await.unwrap();
+        let phone = units.iter().find(|units| units.product_id == "phone").unwrap();
+        assert_eq!((phone.total, phone.stored, phone.rejected), (10, 10, 5));
+        // A batch that meets a full sale of old; redelivered rejections are known.
+        let outcome = ledger.store(&mut batch(6, [of(3, 4), of(6, 1)])).await.unwrap();
+        assert_eq!(outcome, Stored { duplicates: 1, rejected: 1, ..Stored::default() });
+        // Nor does anybody else get unit 11 in.
+        let error = ledger.query("update sales set sold = 11 where product_id = 'phone'", &[]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Server(error) if error.constraint == "sales_room"));
+    });
+}
+
+#[test]
+fn a_stale_offset_fences_off() {
+    let server = Server::shared();
+    run(async {
+        let (mut heir, config) = ledger(&server).await;
+        let mut zombie = Ledger::connect(&config).await.unwrap();
+        let at = zombie.claim(TOPIC, 0).await.unwrap();
+        assert_eq!(heir.claim(TOPIC, 0).await.unwrap(), at);
+        heir.store(&mut batch(at, (0..5).map(order))).await.unwrap();
+        // The same records, and others: neither gets in, the duplicates do not hide the fence.
+        for first in [0, 100] {
+            let error = zombie.store(&mut batch(at, (first..first + 5).map(order))).await.unwrap_err();
+            assert!(matches!(error, StoreError::Fenced { partition: 0, expected: 0 }), "{error}");
+        }
+        assert_eq!(number(&mut heir, "select count(*) from orders").await, 5);
+        // A partition that nobody has claimed, or whose row somebody has deleted.
+        let mut unclaimed = Batch::new(origin(9), 0);
+        unclaimed.push(0, None, Some(order(1).value()));
+        assert!(matches!(zombie.store(&mut unclaimed).await, Err(StoreError::Fenced { partition: 9, .. })));
+        // The fenced one claims anew and goes on, on the same connection.
+        let at = zombie.claim(TOPIC, 0).await.unwrap();
+        assert_eq!(at, 5);
+        assert_eq!(zombie.store(&mut batch(at, [order(7)])).await.unwrap().orders, 1);
+    });
+}
+
+#[test]
+fn poison_is_set_aside_and_its_neighbours_stored() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let mut poison = Batch::new(origin(0), 0);
+        let nul = String::from_utf8(order(2).value().to_vec()).unwrap().replace("phone", "pho\\u0000ne");
+        for value in [
+            Some(order(1).value()),
+            Some(Bytes::from(nul.clone())),
+            Some(Bytes::from_static(b"\x00\xff not json")),
+            Some(Bytes::from_static(br#"{"another":"topic"}"#)),
+            None,
+            Some(Bytes::from_static(br#"{"event":"sale-opened","productId":"p","saleId":1,"saleTotal":1,"generation":4000000000,"rate":1,"burst":1,"timestamp":1}"#)),
+            Some(order(3).value()),
+        ] {
+            poison.push(poison.next_offset(), Some(Bytes::from_static(b"key\0")), value);
+        }
+        poison.push_unreadable(7, 11, "an unknown compression", Bytes::from_static(b"\0batch"));
+        let outcome = ledger.store(&mut poison).await.unwrap();
+        assert_eq!(outcome, Stored { orders: 2, dead_letters: 6, ..Stored::default() });
+        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap(), 12);
+        let sql = "select kafka_offset, encode(key, 'escape'), encode(value, 'hex'), reason, topic from dead_letters \
+                   order by kafka_offset";
+        let rows = ledger.query(sql, &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get(0).unwrap()).collect::<Vec<i64>>(), [1, 2, 3, 4, 5, 7]);
+        let hex: String = nul.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((rows[0].text(1), rows[0].text(2)), (Some("key\\000"), Some(&*hex)));
+        assert_eq!((rows[0].text(3), rows[0].text(4)), (Some("`productId` is out of range"), Some("orders")));
+        assert_eq!(rows[3].text(2), None, "no value is not an empty value");
+        assert!(rows[4].text(3).unwrap().contains("generation"));
+        assert!(rows[5].text(3).unwrap().contains("offsets 7 to 11"));
+    });
+}
+
+/// What no parser of ours would catch: the database itself refuses one record in the middle.
+#[test]
+fn a_record_that_the_database_refuses_is_found() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        ledger.query("alter table orders add constraint no_thirteen check (kafka_offset <> 613)", &[]).await.unwrap();
+        let outcome = ledger.store(&mut batch(0, (0..1000).map(order))).await.unwrap();
+        assert_eq!(outcome, Stored { orders: 999, dead_letters: 1, ..Stored::default() });
+        let rows =
+            ledger.query("select kafka_offset, reason, product_id, sale_id, quantity from dead_letters", &[]).await;
+        let rows = rows.unwrap();
+        assert_eq!(
+            (rows[0].get::<i64>(0), rows[0].text(2), rows[0].get::<u64>(3)),
+            (Some(613), Some("phone"), Some(SALE))
+        );
+        assert!(rows[0].text(1).unwrap().contains("no_thirteen"));
+        assert_eq!(ledger.units().await.unwrap()[0].dead_lettered, 1);
+        assert_eq!(number(&mut ledger, "select next_offset from offsets").await, 1000);
+        assert_eq!(number(&mut ledger, "select sold from sales").await, 999);
+    });
+}
+
+#[test]
+fn sales_open_and_close_by_their_events() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let event = |event: &str, withdrawn, timestamp| {
+            let sale = SaleEvent {
+                event: event.into(),
+                product_id: "phone".into(),
+                sale_id: SALE,
+                sale_total: 100,
+                generation: 1,
+                withdrawn,
+                rate: 50,
+                burst: 60,
+                seed: if withdrawn == 0 { "5a".repeat(32) } else { String::new() },
+                timestamp,
+            };
+            Some(Bytes::from(serde_json::to_vec(&sale).unwrap()))
+        };
+        let mut batch = Batch::new(origin(0), 0);
+        batch.push(0, None, event("sale-opened", 0, 1_705_234_700_000));
+        assert_eq!(ledger.store(&mut batch).await.unwrap(), Stored::default());
+        assert_eq!(number(&mut ledger, "select stock from products").await, 100);
+        let mut batch = Batch::new(origin(0), 1);
+        batch.push(1, None, Some(Order { quantity: 7, total: 100, ..order(1) }.value()));
+        batch.push(2, None, event("sale-opened", 0, 1_805_234_700_000));
+        batch.push(3, None, event("sale-closed", 93, 1_705_234_900_000));
+        batch.push(4, None, event("sale-closed", 93, 1_805_234_900_000));
+        batch.push(5, None, Some(Order { total: 100, ..order(2) }.value()));
+        assert_eq!(ledger.store(&mut batch).await.unwrap().orders, 2);
+        let sql = "select state, total, sold, withdrawn, rate, burst, seed, opened_at, closed_at from sales";
+        let rows = ledger.query(sql, &[]).await.unwrap();
+        let texts: Vec<_> = rows[0].texts().map(Option::unwrap).collect();
+        let seed = "5a".repeat(32);
+        let (opened, closed) = ("2024-01-14 12:18:20+00", "2024-01-14 12:21:40+00");
+        assert_eq!(texts, ["closed", "100", "8", "93", "50", "60", &seed, opened, closed]);
+        // A later sale of the product; a late order of the first leaves its stock alone.
+        let next = Order { sale: SALE + 1, total: 5, ..order(3) };
+        ledger.store(&mut self::batch(6, [next])).await.unwrap();
+        ledger.store(&mut self::batch(7, [Order { total: 100, ..order(4) }])).await.unwrap();
+        assert_eq!(number(&mut ledger, "select stock from products").await, 4);
+        assert_eq!(number(&mut ledger, "select sold from sales where state = 'closed'").await, 9);
+    });
+}
+
+/// The answer to a COMMIT is lost, in every way: the offset tells what became of it, and the account is right.
+#[test]
+fn a_commit_without_an_answer_is_asked_for() {
+    let server = Server::shared();
+    run(async {
+        let (mut direct, config) = ledger(&server).await;
+        let options = SessionOptions { reply_timeout: Duration::from_millis(300), ..SessionOptions::default() };
+        let mut expected = 0;
+        for (round, cut) in [Cut::BeforeCommit, Cut::AfterCommit, Cut::SilentAfterCommit].into_iter().enumerate() {
+            let cutter = Cutter::start(&config, cut);
+            let mut ledger = Ledger::connect_with(&cutter.config, options.clone()).await.unwrap();
+            let at = ledger.claim(TOPIC, 0).await.unwrap();
+            assert_eq!(at, expected);
+            // The short way, then the careful one with a redelivery.
+            let first = round as u64 * 1000;
+            for (orders, duplicates, at) in [(100, 0, at), (50, 100, at + 100)] {
+                cutter.arm();
+                let mut batch = batch(at, (first..first + orders + duplicates).map(order));
+                let error = ledger.store(&mut batch).await.unwrap_err();
+                assert!(matches!(error, StoreError::Retry(LedgerError::Lost(_))), "{error}");
+                let committed = !matches!(cut, Cut::BeforeCommit);
+                if committed {
+                    // Whatever was in doubt is there already, and nothing is asked of it but the offset.
+                    direct.claim(TOPIC, 0).await.unwrap();
+                    assert_eq!(number(&mut direct, "select next_offset from offsets").await, batch.next_offset());
+                }
+                let outcome = stored(&mut ledger, &mut batch).await;
+                assert_eq!(outcome, Stored { orders, duplicates, ..Stored::default() });
+                expected = batch.next_offset();
+                assert_eq!(cutter.cuts(), 1, "what was cut was a COMMIT");
+            }
+        }
+        assert_eq!(number(&mut direct, "select count(*) from orders").await, 450);
+        assert_eq!(number(&mut direct, "select sold from sales").await, 450);
+    });
+}
+
+/// A deadlock in the middle of a COPY, brought about for certain: the batch goes the careful way and is stored.
+#[test]
+fn a_deadlock_costs_nothing_but_time() {
+    let server = Server::shared();
+    run(async {
+        let (mut watcher, config) = ledger(&server).await;
+        // Whoever waits first looks for deadlocks after a second; the other one never does, and so is never the victim.
+        let mut other = Ledger::connect_pinned(&config, SessionOptions::default()).await.unwrap();
+        other.query("set deadlock_timeout = '1h'", &[]).await.unwrap();
+        let insert = "insert into orders (id, product_id, user_id, quantity, sale_id, generation, reservation_id, \
+                      partition, kafka_offset, created_at) values ($1, 'x', 'x', 1, 1, 1, $1, 0, 0, now())";
+        other.query("begin", &[]).await.unwrap();
+        other.query(insert, &[Param::Uuid(id(1, 2))]).await.unwrap();
+        let mut ledger = Ledger::connect(&config).await.unwrap();
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let mut batch = batch(0, [order(1), order(2)]);
+        let storing = ledger.store(&mut batch);
+        let crossing = async {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database() \
+                         and wait_event_type = 'Lock' and query like 'COPY%'";
+            while number(&mut watcher, waits).await == 0 {
+                sleep(Duration::from_millis(5)).await.unwrap();
+            }
+            other.query(insert, &[Param::Uuid(id(1, 1))]).await.expect("the COPY is the victim");
+            other.query("rollback", &[]).await.unwrap();
+        };
+        let (outcome, ()) = monoio::join!(storing, crossing);
+        assert_eq!(outcome.unwrap(), Stored { orders: 2, ..Stored::default() });
+        assert_eq!(number(&mut watcher, "select sum(sold) from sales").await, 2);
+    });
+}
+
+/// Two ledgers store the same orders from two partitions at the same time, in opposite directions: every order is
+/// stored once, and each second reservation is noted.
+#[test]
+fn two_ledgers_lose_nothing_to_each_other() {
+    let server = Server::shared();
+    run(async {
+        let (mut first, config) = ledger(&server).await;
+        // Deadlocks are looked for early, so that the test is quick.
+        let database = first.query("select current_database()", &[]).await.unwrap()[0].text(0).unwrap().to_owned();
+        first.query(&format!("alter database {database} set deadlock_timeout = '20ms'"), &[]).await.unwrap();
+        let mut tasks = Vec::new();
+        for partition in 0..2 {
+            let mut ledger = Ledger::connect(&config).await.unwrap();
+            tasks.push(async move {
+                ledger.claim(TOPIC, partition).await.unwrap();
+                let mut account = Stored::default();
+                for round in 0..5 {
+                    let mut batch = Batch::new(origin(partition), round * 2000);
+                    for at in 0..2000u64 {
+                        let at = if partition == 0 { at } else { 1999 - at };
+                        let number = round as u64 * 2000 + at;
+                        // Every tenth is the other partition's second reservation.
+                        let reservation = if at % 10 == 0 { number + 100_000 * partition as u64 } else { number };
+                        let order = Order { reservation, ..order(number) };
+                        batch.push(batch.next_offset(), None, Some(order.value()));
+                    }
+                    account.add(&stored(&mut ledger, &mut batch).await);
+                }
+                account
+            });
+        }
+        let second = tasks.pop().unwrap();
+        let (one, two) = monoio::join!(tasks.pop().unwrap(), second);
+        let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+        eprintln!("{one:?} {two:?}, {} deadlocks", number(&mut first, deadlocks).await);
+        assert_eq!(one.orders + two.orders, 10_000);
+        assert_eq!(one.duplicates + two.duplicates, 9000);
+        assert_eq!(one.returns + two.returns, 1000);
+        assert_eq!(number(&mut first, "select count(*) from orders").await, 10_000);
+        assert_eq!(number(&mut first, "select sold from sales").await, 10_000);
+        assert_eq!(number(&mut first, "select stock from products").await, 990_000);
+    });
+}
+
+/// Backends are killed while batches are on their way, COMMIT among them: whatever was in doubt is resolved.
+#[test]
+fn killed_backends_lose_and_double_nothing() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, config) = ledger(&server).await;
+        let mut killer = Ledger::connect(&config).await.unwrap();
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let storing = async {
+            let mut account = Stored::default();
+            for round in 0..60u64 {
+                let mut batch = batch(round as i64 * 500, (round * 500..round * 500 + 500).map(order));
+                account.add(&stored(&mut ledger, &mut batch).await);
+            }
+            account
+        };
+        let killing = async {
+            let sql = "select pg_terminate_backend(pid) from pg_stat_activity \
+                       where datname = current_database() and pid <> pg_backend_pid()";
+            for _ in 0..60 {
+                killer.query(sql, &[]).await.unwrap();
+                sleep(Duration::from_millis(5)).await.unwrap();
+            }
+        };
+        let (account, ()) = monoio::join!(storing, killing);
+        assert_eq!(account.orders, 30_000);
+        assert_eq!(account.duplicates, 0, "what was in doubt was asked for, not stored again");
+        assert_eq!(number(&mut killer, "select count(*) from orders").await, 30_000);
+        assert_eq!(number(&mut killer, "select sold from sales").await, 30_000);
+    });
+}
+
+#[test]
+fn a_restarted_server_is_found_again() {
+    let mut server = Server::start();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        ledger.store(&mut batch(0, (0..100).map(order))).await.unwrap();
+        server.kill();
+        let mut next = batch(100, (100..200).map(order));
+        for _ in 0..3 {
+            let error = ledger.store(&mut next).await.unwrap_err();
+            assert!(matches!(error, StoreError::Retry(_)), "{error}");
+        }
+        server.restart();
+        assert_eq!(stored(&mut ledger, &mut next).await.orders, 100);
+        assert_eq!(number(&mut ledger, "select count(*) from orders").await, 200);
+    });
+}
+
+#[test]
+fn passwords_go_by_scram_and_wrong_ones_are_named() {
+    let server = Server::shared();
+    run(async {
+        let mut ledger = Ledger::connect(&server.tcp("shop", Some("pass word:@%"))).await.expect("SCRAM");
+        assert_eq!(number(&mut ledger, "select 1").await, 1);
+        let sql = "select current_setting('synchronous_commit') || current_setting('statement_timeout') || \
+                   current_setting('lock_timeout') || current_setting('idle_in_transaction_session_timeout') || \
+                   current_setting('tcp_user_timeout')";
+        assert_eq!(ledger.query(sql, &[]).await.unwrap()[0].text(0), Some("on10s5s10s10000"));
+
+        for (config, says) in [
+            (server.tcp("shop", Some("wrong")), "password authentication failed for user \"shop\""),
+            (server.tcp("shop", None), "the server asks for a password and the URL holds none"),
+            (server.tcp("nobody", Some("x")), "password authentication failed for user \"nobody\""),
+            (server.tcp("clear", Some("x")), "in clear text over TCP"),
+        ] {
+            let Err(error) = Ledger::connect(&config).await else { panic!("{config} was let in") };
+            assert!(matches!(error, LedgerError::Login { .. }) && !error.is_retryable(), "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let mut nowhere = server.database();
+        nowhere.database = "nowhere".into();
+        let Err(error) = Ledger::connect(&nowhere).await else { panic!("no such database") };
+        assert!(error.to_string().contains("database \"nowhere\" does not exist") && !error.is_retryable(), "{error}");
+        let closed = PostgresConfig::parse("postgres://x@127.0.0.1:1/x").unwrap();
+        let Err(error) = Ledger::connect(&closed).await else { panic!("nobody listens there") };
+        assert!(matches!(error, LedgerError::Unreachable { .. }) && error.is_retryable(), "{error}");
+    });
+}
+
+#[test]
+fn workers_migrate_one_at_a_time_and_never_backwards() {
+    let server = Server::shared();
+    run(async {
+        let config = server.database();
+        let mut ledgers = Vec::new();
+        for _ in 0..2 {
+            ledgers.push(Ledger::connect(&config).await.unwrap());
+        }
+        let mut second = ledgers.pop().unwrap();
+        let mut first = ledgers.pop().unwrap();
+        let (one, two) = monoio::join!(first.migrate(), second.migrate());
+        assert_eq!(one.unwrap() + two.unwrap(), 1);
+        first.query("insert into flux_schema (version, name) values (2, 'of the future')", &[]).await.unwrap();
+        let error = first.migrate().await.unwrap_err();
+        assert!(matches!(error, LedgerError::NewerSchema { found: 2, known: 1 }) && !error.is_retryable(), "{error}");
+        assert_eq!(number(&mut first, "select count(*) from orders").await, 0, "the connection is made again");
+        // A schema that is missing is nothing that waiting would mend.
+        let mut empty = Ledger::connect(&server.database()).await.unwrap();
+        let error = empty.store(&mut batch(0, [order(1)])).await.unwrap_err();
+        assert!(matches!(error, StoreError::Fatal(_)), "{error}");
+    });
+}
+
+#[test]
+fn a_pinned_ledger_does_not_go_on_without_its_lock() {
+    let server = Server::shared();
+    run(async {
+        let (mut other, config) = ledger(&server).await;
+        let mut pinned = Ledger::connect_pinned(&config, Default::default()).await.unwrap();
+        pinned.query("select pg_advisory_lock(1)", &[]).await.unwrap();
+        let sql = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = \
+                   (select oid from pg_database where datname = current_database())";
+        other.query(sql, &[]).await.unwrap();
+        for _ in 0..2 {
+            assert!(matches!(pinned.query("select 1", &[]).await, Err(LedgerError::Lost(_))));
+        }
+    });
+}
+
+/// Answers larger than every socket buffer, to questions larger than every socket buffer: neither end blocks.
+#[test]
+fn long_answers_to_long_questions() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let count = 40_000;
+        ledger.store(&mut batch(0, (0..count).map(order))).await.unwrap();
+        let outcome = ledger.store(&mut batch(count as i64, (0..count).map(order))).await.unwrap();
+        assert_eq!(outcome, Stored { duplicates: count, ..Stored::default() });
+    });
+}
+
+/// Not a test: `cargo test --release -p flux-worker --test ledger_real -- --ignored --nocapture copy_throughput`.
+#[test]
+#[ignore = "a measurement"]
+fn copy_throughput() {
+    let server = Server::durable();
+    run(async {
+        for size in [500, 1000, 4000, 5000, 16_000] {
+            let (mut ledger, _) = ledger(&server).await;
+            ledger.claim(TOPIC, 0).await.unwrap();
+            let total = 1_000_000u64;
+            let values: Vec<Bytes> =
+                (0..total).map(|number| Order { total: 1_000_000_000, ..order(number) }.value()).collect();
+            let begun = std::time::Instant::now();
+            let mut parsing = Duration::ZERO;
+            for (round, values) in values.chunks(size).enumerate() {
+                let at = std::time::Instant::now();
+                let mut batch = Batch::new(origin(0), (round * size) as i64);
+                for value in values {
+                    batch.push(batch.next_offset(), None, Some(value.clone()));
+                }
+                parsing += at.elapsed();
+                ledger.store(&mut batch).await.unwrap();
+            }
+            let span = begun.elapsed();
+            println!(
+                "batches of {size}: {total} orders in {span:.2?}, {:.0} orders/s; of it reading the records {parsing:.2?}",
+                total as f64 / span.as_secs_f64()
+            );
+        }
+    });
+}
