@@ -214,7 +214,11 @@ impl Log {
             }
             if fetched.records.next_offset() >= end {
                 open.swap_remove(at);
-                self.driver.until(Duration::ZERO, |reader, _| Some(reader.stop(partition))).await?;
+                let stop = |reader: &mut LogReader, _| {
+                    reader.stop(partition);
+                    Some(())
+                };
+                self.driver.until(Duration::ZERO, stop).await?;
             }
         }
         Ok(found)

@@ -70,7 +70,7 @@ async fn page_published(
     let (mut waiting, mut settled) = (to_append.len(), Vec::new());
     let total = waiting as u64;
     let outcome = driver.until(2 * PATIENCE, |producer, now| {
-        let Some(partitions) = producer.partition_count() else { return None };
+        let partitions = producer.partition_count()?;
         while let Some(token) = to_append.pop() {
             let (entry, order) = (&entries[token.0], &entries[token.0].orders[token.1]);
             // Where the topic has fewer partitions than it had, another will do: the ledger goes by the ids.
