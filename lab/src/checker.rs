@@ -1,0 +1,442 @@
+//! Compares what the crowd was told with what the servers hold: invariants I1 to I4 of FAULTS.md. Pure: a [`Truth`] and
+//! a [`History`] in, every violation by name out.
+//!
+//! - **I1** stored orders × quantity ≤ the sale's total.
+//! - **I2** every order that got a 200 is stored exactly once (a 202 too, where Redis kept its data).
+//! - **I3** one order per sale, user, product and key; every answer for it names the same one.
+//! - **I4** total = available + reserved + stored + dead-lettered + awaiting return + withdrawn; where Redis lost data,
+//!   what was rejected for want of room may make up a difference.
+//!
+//! A reader of one replay may be told 202 after another was told 200: that is allowed, and nothing else is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use flux_protocol::order::{Uuid, order_id};
+
+use crate::crowd::{History, Order, Outcome};
+use crate::truth::{SaleKey, StoredOrder, Truth};
+
+/// Which promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// No overselling.
+    I1,
+    /// Nothing accepted is lost.
+    I2,
+    /// One order a key.
+    I3,
+    /// Conservation.
+    I4,
+}
+
+/// One broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// The product concerned.
+    pub product: String,
+    /// The order concerned, where it is one.
+    pub order_id: Option<Uuid>,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.invariant, self.product)?;
+        if let Some(order_id) = self.order_id {
+            write!(f, " order {order_id}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// What a run may show without being wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allow {
+    /// Redis lost data in this run: a 202 may be gone, a 200 may end in `rejected`.
+    pub redis_lost_data: bool,
+    /// Others ordered too: the ledger may hold orders that this history did not ask for.
+    pub other_buyers: bool,
+    /// Leave conservation aside (a sale that is suspended and not yet rebuilt has no stock to count).
+    pub no_account: bool,
+}
+
+/// Where the units of one sale are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Units in all.
+    pub total: u64,
+    /// In Redis' stock.
+    pub available: u64,
+    /// In the outbox or the log, not yet settled by the worker.
+    pub reserved: u64,
+    /// In `orders`.
+    pub stored: u64,
+    /// Refused for want of room; not part of the sum.
+    pub rejected: u64,
+    /// In the dead letters.
+    pub dead_lettered: u64,
+    /// Noted for return, not yet given back.
+    pub awaiting_return: u64,
+    /// Taken back unsold.
+    pub withdrawn: u64,
+}
+
+impl Account {
+    /// All that is accounted for: the `u` of SPEC.md's promise 8.
+    pub fn sum(&self) -> u64 {
+        self.available + self.reserved + self.stored + self.dead_lettered + self.awaiting_return + self.withdrawn
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { total, available, reserved, stored, rejected, dead_lettered, awaiting_return, withdrawn } = self;
+        write!(
+            f,
+            "total {total} = available {available} + reserved {reserved} + stored {stored} + dead-lettered \
+             {dead_lettered} + awaiting return {awaiting_return} + withdrawn {withdrawn} (rejected {rejected})"
+        )
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Broken promises; none is what is wanted.
+    pub violations: Vec<Violation>,
+    /// The account of every sale.
+    pub accounts: BTreeMap<SaleKey, Account>,
+    /// Orders that got a 200.
+    pub accepted: usize,
+    /// Orders in the ledger.
+    pub stored: usize,
+}
+
+impl Verdict {
+    /// Whether every promise held.
+    pub fn holds(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// Whether a promise of this kind was broken.
+    pub fn breaks(&self, invariant: Invariant) -> bool {
+        self.violations.iter().any(|violation| violation.invariant == invariant)
+    }
+
+    /// For tests.
+    ///
+    /// # Panics
+    /// Where a promise was broken; names every violation.
+    #[track_caller]
+    pub fn assert_holds(&self) {
+        assert!(self.holds(), "{self}");
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A broken run breaks the same promise thousands of times.
+        const SHOWN_MAX: usize = 20;
+        writeln!(f, "{} violations", self.violations.len())?;
+        for violation in self.violations.iter().take(SHOWN_MAX) {
+            writeln!(f, "  {violation}")?;
+        }
+        if self.violations.len() > SHOWN_MAX {
+            writeln!(f, "  … and {} more", self.violations.len() - SHOWN_MAX)?;
+        }
+        for ((product, sale_id), account) in &self.accounts {
+            writeln!(f, "  {product}, sale {sale_id}: {account}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks I1 to I4.
+pub fn check(truth: &Truth, history: &History, allow: Allow) -> Verdict {
+    let mut verdict = Verdict { accepted: history.accepted().len(), stored: truth.orders.len(), ..Verdict::default() };
+    let stored = by_id(&truth.orders);
+    check_room(truth, &mut verdict);
+    check_promises(truth, history, &stored, allow, &mut verdict);
+    check_keys(truth, history, &stored, allow, &mut verdict);
+    check_accounts(truth, allow, &mut verdict);
+    verdict
+}
+
+fn by_id(orders: &[StoredOrder]) -> HashMap<Uuid, Vec<&StoredOrder>> {
+    let mut rows: HashMap<Uuid, Vec<&StoredOrder>> = HashMap::with_capacity(orders.len());
+    for order in orders {
+        rows.entry(order.order_id).or_default().push(order);
+    }
+    rows
+}
+
+/// I1, and that the ledger's own counts are those of its rows.
+fn check_room(truth: &Truth, verdict: &mut Verdict) {
+    let mut units: BTreeMap<SaleKey, u64> = BTreeMap::new();
+    for order in &truth.orders {
+        *units.entry((order.product.clone(), order.sale_id)).or_default() += order.quantity;
+    }
+    let mut wrong = |product: &str, what: String| {
+        verdict.violations.push(Violation {
+            invariant: Invariant::I1,
+            product: product.to_owned(),
+            order_id: None,
+            what,
+        });
+    };
+    for ((product, sale_id), units) in &units {
+        let key = (product.clone(), *sale_id);
+        let Some(sale) = truth.sales.get(&key) else {
+            wrong(product, format!("{units} units are stored of sale {sale_id}, which the ledger does not know"));
+            continue;
+        };
+        if *units > sale.total {
+            wrong(product, format!("{units} units of sale {sale_id} are stored, its total is {}", sale.total));
+        }
+    }
+    for (key, sale) in &truth.sales {
+        let units = units.get(key).copied().unwrap_or(0);
+        if sale.sold != units {
+            wrong(&key.0, format!("the ledger counts {} sold of sale {}, its rows say {units}", sale.sold, key.1));
+        }
+        if let Some(total) = truth.opened.get(key).filter(|total| **total != sale.total) {
+            wrong(&key.0, format!("sale {} was opened with {total} units, the ledger has {}", key.1, sale.total));
+        }
+    }
+    for (product, (stock, sale_id)) in &truth.products {
+        let expected = truth.sales.get(&(product.clone(), *sale_id)).map(|sale| sale.total as i64 - sale.sold as i64);
+        if expected != Some(*stock) {
+            wrong(product, format!("products.stock is {stock}, sale {sale_id} leaves {expected:?}"));
+        }
+    }
+}
+
+/// I2.
+fn check_promises(
+    truth: &Truth,
+    history: &History,
+    stored: &HashMap<Uuid, Vec<&StoredOrder>>,
+    allow: Allow,
+    verdict: &mut Verdict,
+) {
+    let rejected: HashMap<Uuid, &str> =
+        truth.rejected.iter().map(|order| (order.order_id, order.reason.as_str())).collect();
+    let in_topic: HashSet<Uuid> = truth.topic.iter().map(|order| order.record.order_id).collect();
+    let in_outbox: HashSet<Uuid> =
+        truth.redis.values().flat_map(|sale| &sale.outbox).map(|order| order.order_id).collect();
+
+    // By order: what was asked, and whether a 200 was among the answers.
+    let mut promised: BTreeMap<Uuid, (Arc<Order>, bool)> = BTreeMap::new();
+    for exchange in &history.exchanges {
+        let Some(order_id) = exchange.outcome.order_id() else { continue };
+        let accepted = matches!(exchange.outcome, Outcome::Accepted { .. });
+        let entry = promised.entry(order_id).or_insert_with(|| (Arc::clone(&exchange.order), false));
+        entry.1 |= accepted;
+    }
+    for (order_id, (order, accepted)) in promised {
+        let mut wrong = |what: String| {
+            let product = order.product.clone();
+            verdict.violations.push(Violation { invariant: Invariant::I2, product, order_id: Some(order_id), what });
+        };
+        let answer = if accepted { "200" } else { "202" };
+        match stored.get(&order_id).map(Vec::as_slice) {
+            Some([row]) => {
+                if (&row.product, &row.user, row.quantity) != (&order.product, &order.user, u64::from(order.quantity)) {
+                    let (asked, kept) = ((&order.user, order.quantity), (&row.user, row.quantity));
+                    wrong(format!("answered {answer} for {asked:?}, stored for {kept:?} of {}", row.product));
+                }
+            }
+            Some(rows) => wrong(format!("answered {answer}, stored {} times", rows.len())),
+            None => {
+                if let Some(reason) = rejected.get(&order_id) {
+                    if !allow.redis_lost_data {
+                        wrong(format!("answered {answer}, rejected ({reason}) though Redis lost nothing"));
+                    }
+                } else if accepted || !allow.redis_lost_data {
+                    let place = match (in_topic.contains(&order_id), in_outbox.contains(&order_id)) {
+                        (true, _) => "it stands in the topic and is not stored",
+                        (false, true) => "it stands in the outbox only",
+                        (false, false) => "it is nowhere",
+                    };
+                    wrong(format!("answered {answer} (key {}), but {place}", order.key));
+                }
+            }
+        }
+    }
+}
+
+/// I3.
+fn check_keys(
+    truth: &Truth,
+    history: &History,
+    stored: &HashMap<Uuid, Vec<&StoredOrder>>,
+    allow: Allow,
+    verdict: &mut Verdict,
+) {
+    let mut wrong = |product: &str, order_id: Uuid, what: String| {
+        let (product, order_id) = (product.to_owned(), Some(order_id));
+        verdict.violations.push(Violation { invariant: Invariant::I3, product, order_id, what });
+    };
+    // An order's id says which sale, user and key it belongs to: an answer that names another one mixes up buyers, and
+    // two ids for one key in one sale cannot both be right.
+    let mut sale_ids: HashMap<&str, BTreeSet<u64>> = HashMap::new();
+    let mut expected: HashMap<&Order, Vec<Uuid>> = HashMap::new();
+    let mut asked: HashSet<Uuid> = HashSet::new();
+    for exchange in &history.exchanges {
+        let order = &*exchange.order;
+        let ids = expected.entry(order).or_insert_with(|| {
+            let sales = sale_ids.entry(&order.product).or_insert_with(|| truth.sale_ids(&order.product));
+            let id = |sale| order_id(order.product.as_bytes(), sale, order.user.as_bytes(), order.key.as_bytes());
+            sales.iter().map(|sale| id(*sale)).collect()
+        });
+        asked.extend(ids.iter());
+        if let Some(told) = exchange.outcome.order_id().filter(|told| !ids.contains(told)) {
+            let what = format!("told to user {} for key {}, whose order it is not", order.user, order.key);
+            wrong(&order.product, told, what);
+        }
+    }
+    for (id, rows) in stored {
+        if rows.len() > 1 {
+            wrong(&rows[0].product, *id, format!("stored {} times", rows.len()));
+        }
+        if !allow.other_buyers && !asked.contains(id) {
+            wrong(&rows[0].product, *id, format!("stored for user {}, who did not ask for it", rows[0].user));
+        }
+    }
+    let mut reservations: HashMap<Uuid, Uuid> = HashMap::new();
+    for order in &truth.orders {
+        if let Some(other) = reservations.insert(order.reservation_id, order.order_id)
+            && other != order.order_id
+        {
+            let what = format!("shares reservation {} with order {other}", order.reservation_id);
+            wrong(&order.product, order.order_id, what);
+        }
+    }
+    let mut owners: HashMap<Uuid, (&str, &str, u64)> = HashMap::new();
+    for order in &truth.topic {
+        let record = &order.record;
+        let owner = (record.product_id.as_str(), record.user_id.as_str(), record.sale_id);
+        let first = *owners.entry(record.order_id).or_insert(owner);
+        if first != owner {
+            wrong(owner.0, record.order_id, format!("stands in the topic for {first:?} and for {owner:?}"));
+        }
+    }
+}
+
+/// I4.
+fn check_accounts(truth: &Truth, allow: Allow, verdict: &mut Verdict) {
+    verdict.accounts = accounts(truth);
+    if allow.no_account {
+        return;
+    }
+    for ((product, sale_id), account) in &verdict.accounts {
+        let mut wrong = |what: String| {
+            let product = product.clone();
+            verdict.violations.push(Violation { invariant: Invariant::I4, product, order_id: None, what });
+        };
+        let current = truth.redis.get(product).filter(|sale| sale.sale_id == *sale_id);
+        if current.is_some_and(|sale| sale.stock.is_none()) {
+            wrong(format!("sale {sale_id}: Redis holds no stock"));
+            continue;
+        }
+        let rejected = if allow.redis_lost_data { account.rejected } else { 0 };
+        let sum = account.sum();
+        if sum > account.total || sum + rejected < account.total {
+            wrong(format!("sale {sale_id}: {sum} units are accounted for, {} is the total: {account}", account.total));
+        }
+    }
+}
+
+/// The account of every sale that any of the servers knows.
+pub fn accounts(truth: &Truth) -> BTreeMap<SaleKey, Account> {
+    let mut accounts: BTreeMap<SaleKey, Account> = BTreeMap::new();
+    let mut products: BTreeSet<&String> = truth.redis.keys().collect();
+    products.extend(truth.sales.keys().map(|(product, _)| product));
+    products.extend(truth.opened.keys().map(|(product, _)| product));
+    for product in products {
+        for sale_id in truth.sale_ids(product) {
+            let key = (product.clone(), sale_id);
+            let account = opening_account(truth, &key);
+            accounts.insert(key, account);
+        }
+    }
+    let mut settled: HashSet<Uuid> = HashSet::new();
+    let mut add = |key: SaleKey, quantity: u64, to: fn(&mut Account) -> &mut u64| {
+        if let Some(account) = accounts.get_mut(&key) {
+            *to(account) += quantity;
+        }
+    };
+    for order in &truth.orders {
+        settled.insert(order.reservation_id);
+        add((order.product.clone(), order.sale_id), order.quantity, |account| &mut account.stored);
+    }
+    for order in &truth.rejected {
+        settled.insert(order.reservation_id);
+        if order.reason == "no_room" {
+            add((order.product.clone(), order.sale_id), order.quantity, |account| &mut account.rejected);
+        }
+    }
+    for units in &truth.returns {
+        settled.insert(units.reservation_id);
+        let key = (units.product.clone(), units.sale_id);
+        // Given back in Redis already though the ledger has not noted it yet: then it is in the stock.
+        let in_stock =
+            truth.redis.get(&units.product).is_some_and(|sale| sale.returned.contains(&units.reservation_id));
+        match units.state.as_str() {
+            "pending" if !in_stock => add(key, units.quantity, |account| &mut account.awaiting_return),
+            "withdrawn" => add(key, units.quantity, |account| &mut account.withdrawn),
+            _ => {}
+        }
+    }
+    let dead: HashSet<(i32, i64)> = truth.dead_letters.iter().map(|letter| (letter.partition, letter.offset)).collect();
+    for (product, sale_id, quantity) in truth.dead_letters.iter().filter_map(|letter| letter.units.clone()) {
+        add((product, sale_id), quantity, |account| &mut account.dead_lettered);
+    }
+    settled.extend(
+        truth
+            .topic
+            .iter()
+            .filter(|order| dead.contains(&(order.partition, order.offset)))
+            .map(|order| order.record.reservation_id),
+    );
+    // What is left of log and outbox, each reservation once, is reserved.
+    for order in &truth.topic {
+        if settled.insert(order.record.reservation_id) {
+            let key = (order.record.product_id.clone(), order.record.sale_id);
+            add(key, u64::from(order.record.quantity), |account| &mut account.reserved);
+        }
+    }
+    for (product, sale) in &truth.redis {
+        for order in &sale.outbox {
+            if settled.insert(order.reservation_id) {
+                add((product.clone(), order.sale_id), order.quantity, |account| &mut account.reserved);
+            }
+        }
+    }
+    accounts
+}
+
+/// Total, available and withdrawn: Redis' word where it has the sale, else the ledger's.
+fn opening_account(truth: &Truth, key: &SaleKey) -> Account {
+    let ledger = truth.sales.get(key);
+    let current = truth.redis.get(&key.0).filter(|sale| sale.sale_id == key.1);
+    let earlier = truth.earlier.get(key);
+    let total = ledger.map(|sale| sale.total).or_else(|| truth.opened.get(key).copied());
+    let total = total.or(current.map(|sale| sale.total)).or(earlier.map(|sale| sale.total)).unwrap_or(0);
+    let withdrawn = current.map(|sale| sale.withdrawn).or(earlier.map(|sale| sale.withdrawn));
+    Account {
+        total,
+        available: current.and_then(|sale| sale.stock).unwrap_or(0),
+        withdrawn: withdrawn.or(ledger.map(|sale| sale.withdrawn)).unwrap_or(0),
+        ..Account::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "checker_tests.rs"]
+mod tests;

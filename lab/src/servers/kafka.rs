@@ -1,0 +1,369 @@
+//! Apache Kafka of our own in KRaft mode: one broker (or several) that is its own controller, on free ports.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::error::{Doing, LabError};
+use crate::kafka_client::KafkaConnection;
+use crate::ports::Port;
+use crate::process::{Ending, Process};
+use crate::run_dir::RunDir;
+use crate::servers::{Data, find_in_path};
+
+const READY_MAX: Duration = Duration::from_secs(90);
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// Any 16 bytes in URL-safe base64; every cluster of the lab may have the same.
+const CLUSTER_ID: &str = "Rmx1eC1HYXRlLWxhYi0xMA";
+
+/// How the cluster is set up.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Brokers, 1 to 9. Internal topics have as many replicas, three at most.
+    pub brokers: usize,
+    /// More of server.properties.
+    pub properties: Vec<(String, String)>,
+    /// The JVM's heap, in MiB, by broker.
+    pub heap_mib: u32,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> KafkaOptions {
+        KafkaOptions { brokers: 1, properties: Vec::new(), heap_mib: 512 }
+    }
+}
+
+/// A running (or stopped) cluster. Dropping it ends it.
+#[derive(Debug)]
+pub struct Kafka {
+    brokers: Vec<Broker>,
+    _run: RunDir,
+}
+
+/// One of its brokers.
+#[derive(Debug)]
+pub struct Broker {
+    id: usize,
+    java: PathBuf,
+    libs: PathBuf,
+    heap_mib: u32,
+    home: PathBuf,
+    log: PathBuf,
+    port: Port,
+    _controller_port: Port,
+    process: Option<Process>,
+}
+
+impl Kafka {
+    /// Starts a cluster in `run` and waits until every broker has registered.
+    ///
+    /// # Errors
+    /// Where Java or Kafka's jars are missing or the cluster does not come up.
+    pub fn start(run: &RunDir, options: KafkaOptions) -> Result<Kafka, LabError> {
+        if !(1..=9).contains(&options.brokers) {
+            return Err(LabError::failed(format!("{} brokers: 1 to 9", options.brokers)));
+        }
+        let (java, libs) = (java()?, libs()?);
+        let mut ports = Vec::new();
+        for _ in 0..options.brokers {
+            ports.push((Port::reserve()?, Port::reserve()?));
+        }
+        let voters: Vec<String> = (1..).zip(&ports).map(|(id, (_, port))| format!("{id}@{}", port.address())).collect();
+        let voters = voters.join(",");
+        let mut brokers = Vec::new();
+        for (id, (port, controller_port)) in (1..).zip(ports) {
+            let home = run.join(format!("kafka-{}", port.number()));
+            std::fs::create_dir_all(&home).doing(|| format!("making {}", home.display()))?;
+            let properties = properties(id, &home, &port, &controller_port, &voters, &options);
+            write(&home.join("server.properties"), &properties)?;
+            write(&home.join("log4j2.properties"), LOG4J)?;
+            let log = run.join(format!("kafka-{}.log", port.number()));
+            let (java, libs, heap_mib) = (java.clone(), libs.clone(), options.heap_mib);
+            let broker =
+                Broker { id, java, libs, heap_mib, home, log, port, _controller_port: controller_port, process: None };
+            broker.format()?;
+            brokers.push(broker);
+        }
+        let mut kafka = Kafka { brokers, _run: run.clone() };
+        kafka.up()?;
+        Ok(kafka)
+    }
+
+    /// Starts every broker that does not run and waits until all of them have registered.
+    ///
+    /// # Errors
+    /// Where one does not come up.
+    pub fn up(&mut self) -> Result<(), LabError> {
+        for broker in &mut self.brokers {
+            broker.launch()?;
+        }
+        let count = self.brokers.len();
+        self.brokers.iter_mut().try_for_each(|broker| broker.wait_ready(count))
+    }
+
+    /// Whether every broker's process is there (paused counts as there).
+    pub fn is_running(&mut self) -> bool {
+        self.brokers.iter_mut().all(Broker::is_running)
+    }
+
+    /// Ends all brokers by SIGTERM, a controlled shutdown.
+    ///
+    /// # Errors
+    /// Where one does not end.
+    pub fn stop(&mut self) -> Result<(), LabError> {
+        // All at once: a controlled shutdown of the last ones would wait for the controllers that are gone.
+        for process in self.brokers.iter_mut().filter_map(|broker| broker.process.as_mut()) {
+            process.resume();
+            process.signal(libc::SIGTERM);
+        }
+        self.brokers.iter_mut().try_for_each(Broker::stop)
+    }
+
+    /// SIGKILL to all brokers.
+    pub fn kill(&mut self) {
+        self.brokers.iter_mut().for_each(Broker::kill);
+    }
+
+    /// SIGSTOP to all brokers.
+    ///
+    /// # Errors
+    /// See [`LabError`].
+    pub fn pause(&mut self) -> Result<(), LabError> {
+        self.brokers.iter_mut().try_for_each(Broker::pause)
+    }
+
+    /// SIGCONT after [`Kafka::pause`].
+    pub fn resume(&mut self) {
+        self.brokers.iter_mut().for_each(Broker::resume);
+    }
+
+    /// Ends all brokers and starts them again, with their logs or as a new, empty cluster.
+    ///
+    /// # Errors
+    /// Where one does not end or come up.
+    pub fn restart(&mut self, data: Data) -> Result<(), LabError> {
+        self.stop()?;
+        if data == Data::Lose {
+            self.brokers.iter().try_for_each(Broker::wipe)?;
+        }
+        self.up()
+    }
+
+    /// `host:port` of every broker, comma between.
+    pub fn bootstrap(&self) -> String {
+        self.brokers.iter().map(|broker| broker.port.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// One of the brokers, counted from 0, to stop, kill or pause it alone.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    pub fn broker(&mut self, index: usize) -> &mut Broker {
+        &mut self.brokers[index]
+    }
+
+    /// Creates a topic; one that exists is left as it is. (flux-worker creates its own.)
+    ///
+    /// # Errors
+    /// Where the broker refuses or does not answer.
+    pub fn create_topic(&self, topic: &str, partitions: i32, replicas: i16) -> Result<(), LabError> {
+        let address = self.brokers[0].port.address().to_string();
+        KafkaConnection::open(&address)?.create_topic(topic, partitions, replicas)
+    }
+}
+
+impl Broker {
+    /// Its node id, from 1.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Whether its process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.exited().is_none())
+    }
+
+    /// Starts it and waits until it has registered. Nothing happens where it runs.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn up(&mut self) -> Result<(), LabError> {
+        self.launch()?;
+        self.wait_ready(1)
+    }
+
+    /// SIGTERM, a controlled shutdown.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub fn stop(&mut self) -> Result<(), LabError> {
+        if let Some(process) = &mut self.process {
+            process.stop(libc::SIGTERM, STOP_MAX)?;
+        }
+        self.process = None;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// See [`LabError`].
+    pub fn pause(&mut self) -> Result<(), LabError> {
+        self.process.as_mut().map_or(Ok(()), Process::pause)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.resume();
+        }
+    }
+
+    fn launch(&mut self) -> Result<(), LabError> {
+        if self.is_running() {
+            return Ok(());
+        }
+        let mut command = self.java();
+        command.arg(format!("-Dlog4j2.configurationFile={}", self.home.join("log4j2.properties").display()));
+        command.arg("kafka.Kafka").arg(self.home.join("server.properties"));
+        self.process = Some(Process::start("kafka", command, &self.log, Ending::KILL)?);
+        Ok(())
+    }
+
+    /// Waits until this broker shows at least `brokers` registered ones, itself among them.
+    fn wait_ready(&mut self, brokers: usize) -> Result<(), LabError> {
+        let address = self.port.address().to_string();
+        let port = i32::from(self.port.number());
+        let Some(process) = &mut self.process else { return Err(LabError::failed("the broker was not started")) };
+        process.wait_ready(READY_MAX, || {
+            KafkaConnection::open(&address).and_then(|mut broker| broker.metadata(None)).is_ok_and(|answer| {
+                answer.brokers.len() >= brokers && answer.brokers.iter().any(|broker| broker.port == port)
+            })
+        })
+    }
+
+    /// Prepares the data directory with Kafka's own tool.
+    fn format(&self) -> Result<(), LabError> {
+        let mut command = self.java();
+        command.args(["-Dlog4j2.level=ERROR", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
+        command.arg(self.home.join("server.properties"));
+        let output = command.output().doing(|| format!("starting {}", self.java.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        Err(LabError::failed(format!(
+            "kafka.tools.StorageTool failed: {}",
+            said.lines().collect::<Vec<_>>().join(" | ")
+        )))
+    }
+
+    fn wipe(&self) -> Result<(), LabError> {
+        let data = self.home.join("data");
+        std::fs::remove_dir_all(&data).doing(|| format!("emptying {}", data.display()))?;
+        self.format()
+    }
+
+    fn java(&self) -> Command {
+        let mut command = Command::new(&self.java);
+        command.arg(format!("-Xmx{}m", self.heap_mib));
+        // A quick start matters more here than the last of its speed.
+        command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"]);
+        command.arg("-cp").arg(self.libs.join("*"));
+        command.env_remove("KAFKA_OPTS").env_remove("JAVA_TOOL_OPTIONS");
+        command
+    }
+}
+
+const LOG4J: &str = "\
+status = error
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = [%d] %p %m (%c)%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = info
+";
+
+fn properties(id: usize, home: &Path, port: &Port, controller: &Port, voters: &str, options: &KafkaOptions) -> String {
+    let replicas = options.brokers.min(3);
+    let mut text = String::new();
+    let mut set = |name: &str, value: &dyn std::fmt::Display| {
+        writeln!(text, "{name}={value}").expect("writing to a string cannot fail");
+    };
+    set("process.roles", &"broker,controller");
+    set("node.id", &id);
+    set("controller.quorum.voters", &voters);
+    set("listeners", &format!("PLAINTEXT://{},CONTROLLER://{}", port.address(), controller.address()));
+    set("advertised.listeners", &format!("PLAINTEXT://{}", port.address()));
+    set("listener.security.protocol.map", &"PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT");
+    set("controller.listener.names", &"CONTROLLER");
+    set("inter.broker.listener.name", &"PLAINTEXT");
+    set("log.dirs", &home.join("data").display());
+    set("auto.create.topics.enable", &false);
+    set("offsets.topic.replication.factor", &replicas);
+    set("offsets.topic.num.partitions", &4);
+    set("transaction.state.log.replication.factor", &replicas);
+    set("transaction.state.log.min.isr", &1);
+    set("share.coordinator.state.topic.replication.factor", &replicas);
+    set("share.coordinator.state.topic.min.isr", &1);
+    set("group.initial.rebalance.delay.ms", &0);
+    // A killed member is noticed within the session timeout the worker asks for; nothing here may forbid a short one.
+    set("group.min.session.timeout.ms", &1000);
+    for (name, value) in &options.properties {
+        set(name, value);
+    }
+    text
+}
+
+fn write(path: &Path, text: &str) -> Result<(), LabError> {
+    std::fs::write(path, text).doing(|| format!("writing {}", path.display()))
+}
+
+/// Whether it could be started.
+pub(crate) fn check_installed() -> Result<(), LabError> {
+    java().and_then(|_| libs()).map(drop)
+}
+
+fn java() -> Result<PathBuf, LabError> {
+    let home =
+        std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());
+    home.or_else(|| find_in_path("java")).ok_or_else(|| LabError::Missing {
+        what: "java (not in PATH nor in JAVA_HOME)".to_owned(),
+        install: "sudo apt-get install openjdk-17-jre-headless".to_owned(),
+    })
+}
+
+/// The directory with Kafka's jars: `FLUX_KAFKA_LIBS`, or `target/kafka/libs` of the workspace, found upwards from this
+/// program and from the current directory.
+fn libs() -> Result<PathBuf, LabError> {
+    let holds_kafka = |directory: &Path| {
+        std::fs::read_dir(directory).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"kafka_2.")))
+        })
+    };
+    let missing =
+        |looked: &str| LabError::Missing { what: format!("Apache Kafka ({looked})"), install: "make setup".to_owned() };
+    if let Some(named) = std::env::var_os("FLUX_KAFKA_LIBS") {
+        let named = PathBuf::from(named);
+        let looked = format!("FLUX_KAFKA_LIBS={} holds no kafka_2.*.jar", named.display());
+        return if holds_kafka(&named) { Ok(named) } else { Err(missing(&looked)) };
+    }
+    let program = std::env::current_exe().ok();
+    let above_program = program.iter().flat_map(|path| path.ancestors()).map(|above| above.join("kafka/libs"));
+    let here = std::env::current_dir().ok();
+    let above_here = here.iter().flat_map(|path| path.ancestors()).map(|above| above.join("target/kafka/libs"));
+    above_program
+        .chain(above_here)
+        .find(|directory| holds_kafka(directory))
+        .ok_or_else(|| missing("no kafka_2.*.jar in target/kafka/libs, FLUX_KAFKA_LIBS is not set"))
+}

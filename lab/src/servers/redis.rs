@@ -1,0 +1,199 @@
+//! One Redis (or Valkey) of our own, on a free port and a Unix socket.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::error::{Doing, LabError};
+use crate::ports::Port;
+use crate::process::{Ending, Process};
+use crate::run_dir::RunDir;
+use crate::servers::{Data, find_in_path};
+
+const READY_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How the server is set up.
+#[derive(Clone, Debug, Default)]
+pub struct RedisOptions {
+    /// Keep an append-only file, synced every second.
+    pub append_only: bool,
+    /// More of redis-server's options, such as `["--maxmemory", "64mb"]`.
+    pub arguments: Vec<String>,
+}
+
+/// A running (or stopped) Redis. Dropping it ends it.
+#[derive(Debug)]
+pub struct Redis {
+    program: PathBuf,
+    options: RedisOptions,
+    directory: PathBuf,
+    log: PathBuf,
+    port: Port,
+    process: Option<Process>,
+    _run: RunDir,
+}
+
+impl Redis {
+    /// Starts one in `run` and waits until it answers.
+    ///
+    /// # Errors
+    /// Where redis-server is missing or does not come up.
+    pub fn start(run: &RunDir, options: RedisOptions) -> Result<Redis, LabError> {
+        let port = Port::reserve()?;
+        let directory = run.join(format!("redis-{}", port.number()));
+        std::fs::create_dir_all(&directory).doing(|| format!("making {}", directory.display()))?;
+        let log = run.join(format!("redis-{}.log", port.number()));
+        let program = program()?;
+        let mut redis = Redis { program, options, directory, log, port, process: None, _run: run.clone() };
+        redis.up()?;
+        Ok(redis)
+    }
+
+    /// Starts it again after [`Redis::stop`] or [`Redis::kill`], on the same port, with the data that is on disk.
+    /// Nothing happens where it runs.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn up(&mut self) -> Result<(), LabError> {
+        if self.is_running() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.program);
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.number().to_string()]);
+        command.arg("--dir").arg(&self.directory);
+        command.arg("--unixsocket").arg(self.socket()).args(["--unixsocketperm", "777"]);
+        command.args(["--daemonize", "no", "--save", "", "--maxmemory-policy", "noeviction"]);
+        command.args(["--appendonly", if self.options.append_only { "yes" } else { "no" }]);
+        command.args(["--tcp-backlog", "4096"]);
+        command.args(&self.options.arguments);
+        let process = self.process.insert(Process::start("redis-server", command, &self.log, Ending::KILL)?);
+        let url = format!("redis://{}", self.port.address());
+        process.wait_ready(READY_MAX, || ping(&url))
+    }
+
+    /// Whether its process is there (paused counts as there).
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.exited().is_none())
+    }
+
+    /// Ends it by SIGTERM: what its settings say is on disk stays on disk.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub fn stop(&mut self) -> Result<(), LabError> {
+        if let Some(process) = &mut self.process {
+            process.stop(libc::SIGTERM, STOP_MAX)?;
+        }
+        self.process = None;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGSTOP: it takes no more part in anything, its sockets stay open.
+    ///
+    /// # Errors
+    /// See [`LabError`].
+    pub fn pause(&mut self) -> Result<(), LabError> {
+        self.process.as_mut().map_or(Ok(()), Process::pause)
+    }
+
+    /// SIGCONT after [`Redis::pause`].
+    pub fn resume(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.resume();
+        }
+    }
+
+    /// Ends it and starts it again. With [`Data::Keep`] it writes all it holds first, whatever its settings. Either way
+    /// it is another Redis to its clients: its run id is new.
+    ///
+    /// # Errors
+    /// Where it does not end or come up.
+    pub fn restart(&mut self, data: Data) -> Result<(), LabError> {
+        if data == Data::Keep && self.is_running() && !self.options.append_only {
+            let mut connection = self.connection()?;
+            redis::cmd("SAVE").exec(&mut connection).doing(|| "saving before a restart".to_owned())?;
+        }
+        self.stop()?;
+        if data == Data::Lose {
+            self.wipe()?;
+        }
+        self.up()
+    }
+
+    /// Removes its data from disk; it must not be running.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made anew.
+    pub fn wipe(&mut self) -> Result<(), LabError> {
+        let directory = &self.directory;
+        std::fs::remove_dir_all(directory).doing(|| format!("emptying {}", directory.display()))?;
+        std::fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("redis.sock")
+    }
+
+    /// `redis://…`, over TCP.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.port.address())
+    }
+
+    /// `redis+unix://…`, over its Unix socket.
+    pub fn socket_url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// A connection for a test's own questions; they time out after ten seconds.
+    ///
+    /// # Errors
+    /// Where it cannot be reached.
+    pub fn connection(&self) -> Result<redis::Connection, LabError> {
+        connect(&self.url())
+    }
+}
+
+/// A blocking connection to `url` whose calls time out after ten seconds.
+pub(crate) fn connect(url: &str) -> Result<redis::Connection, LabError> {
+    let doing = || format!("connecting to {url}");
+    let limit = Duration::from_secs(10);
+    let connection = redis::Client::open(url).doing(doing)?.get_connection_with_timeout(limit).doing(doing)?;
+    connection.set_read_timeout(Some(limit)).doing(doing)?;
+    connection.set_write_timeout(Some(limit)).doing(doing)?;
+    Ok(connection)
+}
+
+fn ping(url: &str) -> bool {
+    let Ok(client) = redis::Client::open(url) else { return false };
+    let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_secs(1)) else { return false };
+    // LOADING is an error answer: not ready yet.
+    redis::cmd("PING").query::<String>(&mut connection).is_ok_and(|answer| answer == "PONG")
+}
+
+/// Whether it could be started.
+pub(crate) fn check_installed() -> Result<(), LabError> {
+    program().map(drop)
+}
+
+fn program() -> Result<PathBuf, LabError> {
+    if let Some(named) = std::env::var_os("FLUX_REDIS_SERVER") {
+        return Ok(named.into());
+    }
+    find_in_path("redis-server").or_else(|| find_in_path("valkey-server")).ok_or_else(|| LabError::Missing {
+        what: "redis-server (not in PATH, FLUX_REDIS_SERVER names none)".to_owned(),
+        install: "sudo apt-get install redis-server".to_owned(),
+    })
+}

@@ -1,0 +1,209 @@
+//! A world whose edge and worker are played by this very binary, on real servers: what the tests of the real ones build
+//! on (starting, asking, settling, reading the truth, checking) is tried without them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use flux_lab::checker::{Allow, Invariant};
+use flux_lab::crowd::{self, Exchange, Outcome};
+use flux_lab::topic::TopicReader;
+use flux_lab::world::{World, WorldOptions};
+use flux_protocol::order::{Record, Uuid, order_id};
+
+const SALE: u64 = 1_705_234_700_000;
+const PRODUCT: &str = "p";
+const BUYERS: u64 = 40;
+
+fn main() {
+    if std::env::var_os("LAB_TEST_ROLE").is_some() {
+        if std::env::args().any(|argument| argument == "audit") {
+            println!("held");
+            return;
+        }
+        let address = std::env::var("FLUX_WORKER_ADMIN").or_else(|_| std::env::var("FLUX_ADMIN")).unwrap();
+        let public = std::env::var("FLUX_LISTEN").unwrap_or_default();
+        if !public.is_empty() {
+            std::thread::spawn(move || serve(&public));
+        }
+        return serve(&address);
+    }
+    if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && !"world".contains(&argument)) {
+        return;
+    }
+    let binary = std::env::current_exe().unwrap();
+    // SAFETY: nothing else runs in this process yet.
+    unsafe {
+        std::env::set_var("FLUX_EDGE_BIN", &binary);
+        std::env::set_var("FLUX_WORKER_BIN", &binary);
+    }
+    a_history_is_settled_and_checked_against_real_servers();
+    println!("test a_history_is_settled_and_checked_against_real_servers ... ok");
+}
+
+/// An edge (or worker) that is always ready and accepts every order.
+fn serve(address: &str) {
+    for stream in TcpListener::bind(address).unwrap().incoming() {
+        std::thread::spawn(move || answer_all(stream.unwrap()));
+    }
+}
+
+fn answer_all(mut stream: TcpStream) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let length: usize = field("content-length:").map_or(0, |text| text.parse().unwrap());
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let path = head.split(' ').nth(1).unwrap();
+        let said = match path {
+            "/order" => {
+                let order: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let key = field("x-idempotency-key:").unwrap();
+                let user = order["userId"].as_str().unwrap();
+                let id = order_id(PRODUCT.as_bytes(), SALE, user.as_bytes(), key.as_bytes());
+                format!(r#"{{"status":"success","msg":"Order accepted","orderId":"{id}"}}"#)
+            }
+            _ => r#"{"status":"ok"}"#.to_owned(),
+        };
+        let length = said.len();
+        if write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{said}").is_err() {
+            return;
+        }
+        if field("connection:") == Some("close") {
+            return;
+        }
+    }
+}
+
+/// The columns that the truth reads, as the worker's migrations have them.
+const LEDGER: &str = "
+    CREATE TABLE products (id text PRIMARY KEY, stock bigint NOT NULL, sale_id bigint NOT NULL);
+    CREATE TABLE sales (product_id text, sale_id bigint, generation integer NOT NULL, total bigint NOT NULL,
+        sold bigint NOT NULL, withdrawn bigint NOT NULL, state text NOT NULL);
+    CREATE TABLE orders (id uuid PRIMARY KEY, product_id text, user_id text, quantity integer, sale_id bigint,
+        generation integer, reservation_id uuid);
+    CREATE TABLE returns (reservation_id uuid, product_id text, sale_id bigint, quantity integer, state text);
+    CREATE TABLE rejected (order_id uuid, reservation_id uuid, reason text, product_id text, sale_id bigint,
+        quantity integer);
+    CREATE TABLE dead_letters (partition integer, kafka_offset bigint, product_id text, sale_id bigint,
+        quantity integer);";
+
+fn reservation(index: usize) -> Uuid {
+    Uuid::version_8([index as u8 + 1; 16])
+}
+
+fn a_history_is_settled_and_checked_against_real_servers() {
+    let role = ("LAB_TEST_ROLE".to_owned(), "program".to_owned());
+    let mut world = World::start(WorldOptions {
+        edges: 2,
+        edge_environment: vec![role.clone()],
+        worker_environment: vec![role],
+        ..WorldOptions::default()
+    })
+    .unwrap();
+    assert_eq!(world.targets().len(), 2);
+    world.init(PRODUCT, 100).unwrap();
+    assert_eq!(world.get("/stock/p").unwrap().status, 200);
+    let ran = world.audit(None).unwrap();
+    assert_eq!((ran.code, ran.output.as_str()), (Some(0), "held\n"));
+    let history = crowd::run(world.buyers(PRODUCT, BUYERS, 4)).unwrap().history;
+    assert_eq!(history.accepted().len() as u64, BUYERS);
+
+    // What the real ones would have written: all but the last two stored, one of these in the topic, one in the outbox.
+    world.kafka().create_topic(world.topic(), 2, 1).unwrap();
+    let topic = TopicReader::new(&world.sources().kafka, world.topic());
+    let mut redis = world.redis.connection().unwrap();
+    let mut ledger = world.ledger().unwrap();
+    ledger.batch_execute(LEDGER).unwrap();
+    let mut values = Vec::new();
+    let stored = BUYERS as usize - 2;
+    let mut insert = String::new();
+    for (index, exchange) in history.exchanges.iter().enumerate() {
+        let (id, reservation) = (exchange.outcome.order_id().unwrap(), reservation(index));
+        let user = &exchange.order.user;
+        if index <= stored {
+            values.push(record(exchange, reservation));
+        } else {
+            let entry = ["h", &format!("0 {SALE} 100 1 1"), "o", &format!("{reservation} 1 {id} {user} 1705")];
+            redis::cmd("XADD").arg("product:{p}:outbox").arg("*").arg(&entry).exec(&mut redis).unwrap();
+        }
+        if index < stored {
+            insert += &format!("INSERT INTO orders VALUES ('{id}', 'p', '{user}', 1, {SALE}, 1, '{reservation}');");
+        }
+    }
+    values.push(format!(
+        r#"{{"event":"sale-opened","productId":"p","saleId":{SALE},"saleTotal":100,"generation":1,"rate":0,"burst":0,"timestamp":1}}"#
+    ).into_bytes());
+    values.push(b"no order".to_vec());
+    topic.append(1, &values.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    ledger.batch_execute(&insert).unwrap();
+    let sold = stored as u64;
+    let rest = 100 - sold;
+    ledger
+        .batch_execute(&format!(
+            "INSERT INTO sales VALUES ('p', {SALE}, 1, 100, {sold}, 0, 'open');
+             INSERT INTO products VALUES ('p', {rest}, {SALE})"
+        ))
+        .unwrap();
+    let fields = ["id", &SALE.to_string(), "gen", "1", "total", "100", "state", "open", "withdrawn", "0"];
+    redis::cmd("HSET").arg("product:{p}:sale").arg(&fields).exec(&mut redis).unwrap();
+    redis::cmd("SET").arg("product:{p}:stock").arg(100 - BUYERS).exec(&mut redis).unwrap();
+    redis::cmd("SADD").arg("product:{p}:returned").arg(". mark").exec(&mut redis).unwrap();
+    redis::cmd("SADD").arg("flux:products").arg("p").exec(&mut redis).unwrap();
+
+    let verdict = world.check(&history).unwrap();
+    assert_eq!(verdict.violations.len(), 2, "two are promised and not stored: {verdict}");
+    assert!(verdict.breaks(Invariant::I2) && !verdict.breaks(Invariant::I4), "{verdict}");
+    let account = verdict.accounts.values().next().unwrap();
+    assert_eq!((account.stored, account.reserved, account.available), (sold, 2, 100 - BUYERS));
+    assert_eq!(world.truth().unwrap().poison, 1);
+    let error = world.settle(&history, Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains("2 promised orders are not stored"), "{error}");
+
+    // Now they are delivered and stored.
+    for index in [stored, stored + 1] {
+        let exchange = &history.exchanges[index];
+        let (id, user) = (exchange.outcome.order_id().unwrap(), &exchange.order.user);
+        if index > stored {
+            topic.append(0, &[&record(exchange, reservation(index))]).unwrap();
+        }
+        let row = format!("'{id}', 'p', '{user}', 1, {SALE}, 1, '{}'", reservation(index));
+        ledger.batch_execute(&format!("INSERT INTO orders VALUES ({row})")).unwrap();
+    }
+    ledger.batch_execute("UPDATE sales SET sold = sold + 2; UPDATE products SET stock = stock - 2").unwrap();
+    let error = world.settle(&history, Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains("outbox"), "{error}");
+    redis::cmd("XTRIM").arg("product:{p}:outbox").arg("MAXLEN").arg(0).exec(&mut redis).unwrap();
+    world.settle(&history, Duration::from_secs(30)).unwrap();
+    world.check(&history).unwrap().assert_holds();
+
+    // And a unit is given back that was sold.
+    redis::cmd("INCR").arg("product:{p}:stock").exec(&mut redis).unwrap();
+    let verdict = world.check_allowing(&history, Allow { other_buyers: true, ..Allow::default() }).unwrap();
+    assert!(verdict.breaks(Invariant::I4) && verdict.violations.len() == 1, "{verdict}");
+}
+
+fn record(exchange: &Exchange, reservation_id: Uuid) -> Vec<u8> {
+    let Outcome::Accepted { order_id, .. } = exchange.outcome else { panic!("{exchange:?}") };
+    let mut value = Vec::new();
+    let record = Record {
+        order_id,
+        reservation_id,
+        product_id: PRODUCT,
+        user_id: &exchange.order.user,
+        quantity: 1,
+        sale_id: SALE,
+        sale_total: 100,
+        generation: 1,
+        timestamp: 1_705,
+    };
+    record.write_json(&mut value);
+    value
+}
