@@ -14,8 +14,9 @@ use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
 use flux_protocol::kafka::records_decode::Entry;
 use flux_protocol::time::Instant;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, GroupId, OffsetFetchRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
@@ -189,6 +190,18 @@ impl Scene {
         }
     }
 
+    /// The group's offsets as its coordinator has them.
+    fn committed(&mut self) -> BTreeMap<i32, i64> {
+        let topic =
+            OffsetFetchRequestTopics::default().with_name(self.topic_name()).with_partition_indexes((0..4).collect());
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(GroupId(StrBytes::from_string(format!("{}-group", self.topic))))
+            .with_topics(Some(vec![topic]));
+        let answer = self.ask(&OffsetFetchRequest::default().with_groups(vec![group]));
+        let partitions = answer.groups[0].topics[0].partitions.iter();
+        partitions.map(|its| (its.partition_index, its.committed_offset)).collect()
+    }
+
     fn member(&self, seed: u64) -> Member {
         let config = ConsumerConfig {
             topic: self.topic.clone(),
@@ -236,9 +249,8 @@ impl Member {
                 Event::Assigned { partitions, .. } => {
                     self.assignments += 1;
                     self.assigned = partitions.iter().copied().collect();
-                    for partition in partitions {
-                        self.consumer.start(now, partition, ledger.next.get(&partition).copied().unwrap_or(0));
-                    }
+                    let position = |partition| (partition, ledger.next.get(&partition).copied().unwrap_or(0));
+                    self.consumer.start(now, partitions.into_iter().map(position));
                 }
                 Event::Release => {
                     self.assigned.clear();
@@ -327,4 +339,5 @@ fn two_members_share_the_partitions_and_one_leaves() {
     let now = scene.now();
     left[0].consumer.leave(now);
     run(&mut scene, &mut left, &mut ledger, |members, _| members[0].has_left);
+    assert_eq!(scene.committed(), ledger.next, "what lag tools see");
 }

@@ -31,7 +31,7 @@ use crate::metrics::{Metrics, Server};
 
 /// What the ledger's task is asked.
 enum Job {
-    Claim(Claim),
+    Claim(Vec<Claim>),
     Store(Tenure, Box<Batch>),
 }
 
@@ -62,6 +62,7 @@ struct State {
     stop_deadline: Instant,
     /// Partitions whose offset is not in the log, and when they are tried again.
     out_of_range: Vec<(i32, i64, Instant)>,
+    observe_due: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,6 +159,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
             stopping: None,
             stop_deadline: Instant::FAR_FUTURE,
             out_of_range: Vec::new(),
+            observe_due: clock.instant(),
         }),
         turn: Notify::new(),
         job: Notify::new(),
@@ -226,10 +228,8 @@ impl Shared {
         self.finish(state, now);
         self.observe(state, now);
         let retries = state.out_of_range.iter().map(|(_, _, at)| *at).min().unwrap_or(Instant::FAR_FUTURE);
-        // Once a second at least, so that readiness and gauges keep up.
-        let second = now + Duration::from_secs(1);
         let deadlines = state.consumer.next_deadline(now).min(state.intake.next_deadline());
-        deadlines.min(retries).min(second)
+        deadlines.min(retries).min(state.observe_due)
     }
 
     fn handle_event(&self, state: &mut State, now: Instant, event: Event) {
@@ -292,7 +292,7 @@ impl Shared {
     fn retry_out_of_range(&self, state: &mut State, now: Instant) {
         while let Some(at) = state.out_of_range.iter().position(|(_, _, due)| *due <= now) {
             let (partition, offset, _) = state.out_of_range.remove(at);
-            state.consumer.start(now, partition, offset);
+            state.consumer.start(now, [(partition, offset)]);
         }
     }
 
@@ -301,9 +301,11 @@ impl Shared {
             return;
         }
         let tenure = state.intake.tenure();
-        let job = match state.intake.take_claim() {
-            Some(claim) => Some(Job::Claim(claim)),
-            None => state.intake.take_due(now).map(|batch| Job::Store(tenure, Box::new(batch))),
+        let claims = state.intake.take_claims();
+        let job = if claims.is_empty() {
+            state.intake.take_due(now).map(|batch| Job::Store(tenure, Box::new(batch)))
+        } else {
+            Some(Job::Claim(claims))
         };
         if job.is_some() {
             state.job = job;
@@ -334,13 +336,17 @@ impl Shared {
         }
     }
 
-    fn observe(&self, state: &State, now: Instant) {
-        if state.consumer.is_ready() {
+    fn observe(&self, state: &mut State, now: Instant) {
+        if now < state.observe_due {
+            return;
+        }
+        state.observe_due = now + OBSERVE_INTERVAL;
+        if state.consumer.is_ready(now) {
             self.health.kafka.works();
         } else if let Some(code) = state.consumer.topic_error() {
             self.health.kafka.fails(now, &format!("the brokers answer error {code} for the topic"));
         } else {
-            self.health.kafka.fails(now, "not a member of the group yet");
+            self.health.kafka.fails(now, "no broker answers, or not a member of the group");
         }
         self.metrics.set_reading(state.intake.partitions(), state.out_of_range.len(), state.consumer.buffered_bytes());
         self.metrics.set_lag(state.intake.lag());
@@ -361,7 +367,7 @@ async fn answer_jobs(shared: Rc<Shared>, mut ledger: Ledger) {
                 shared.job.notified().await;
                 continue;
             }
-            Some(Job::Claim(claim)) => shared.claim(&mut ledger, claim).await,
+            Some(Job::Claim(claims)) => shared.claim(&mut ledger, claims).await,
             Some(Job::Store(tenure, batch)) => shared.store(&mut ledger, tenure, *batch).await,
         }
         shared.state.borrow_mut().is_ledger_busy = false;
@@ -370,22 +376,25 @@ async fn answer_jobs(shared: Rc<Shared>, mut ledger: Ledger) {
 }
 
 impl Shared {
-    async fn claim(&self, ledger: &mut Ledger, claim: Claim) {
+    /// Asks for the positions of all of them, then begins to read them all.
+    async fn claim(&self, ledger: &mut Ledger, claims: Vec<Claim>) {
         let mut pause = RETRY_WAIT_MIN;
-        while self.matters(claim.tenure) {
+        let mut offsets = Vec::with_capacity(claims.len());
+        while let Some(claim) = claims.get(offsets.len()) {
+            if !self.matters(claim.tenure) {
+                return;
+            }
             match ledger.claim(claim.topic_id, claim.partition).await {
-                Ok(offset) => {
-                    self.health.postgres.works();
-                    let state = &mut *self.state.borrow_mut();
-                    if state.intake.claimed(&claim, offset) {
-                        info!(partition = claim.partition, offset, "reading");
-                        state.consumer.start(self.clock.instant(), claim.partition, offset);
-                    }
-                    return;
-                }
+                Ok(offset) => offsets.push(offset),
                 Err(error) => self.pause(&mut pause, &error, error.is_retryable()).await,
             }
         }
+        self.health.postgres.works();
+        let State { intake, consumer, .. } = &mut *self.state.borrow_mut();
+        let claimed = claims.iter().zip(offsets).filter(|(claim, offset)| intake.claimed(claim, *offset));
+        let positions: Vec<(i32, i64)> = claimed.map(|(claim, offset)| (claim.partition, offset)).collect();
+        info!(?positions, "reading");
+        consumer.start(self.clock.instant(), positions);
     }
 
     async fn store(&self, ledger: &mut Ledger, tenure: Tenure, mut batch: Batch) {

@@ -117,7 +117,7 @@ impl Intake {
 
     // The group.
 
-    /// These partitions are ours: their positions are asked for ([`Intake::take_claim`]).
+    /// These partitions are ours: their positions are asked for ([`Intake::take_claims`]).
     pub fn assigned(&mut self, topic_id: Uuid, partitions: &[i32]) {
         self.lost();
         self.topic_id = Some(topic_id);
@@ -155,9 +155,9 @@ impl Intake {
 
     // The ledger's positions.
 
-    /// The next partition whose position is wanted.
-    pub fn take_claim(&mut self) -> Option<Claim> {
-        self.claims.pop()
+    /// The partitions whose positions are wanted; none of them twice.
+    pub fn take_claims(&mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
     }
 
     /// The ledger's answer. Where this is true, reading begins at `next_offset`.

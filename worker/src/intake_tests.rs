@@ -1,1 +1,256 @@
+use super::*;
+use bytes::{Bytes, BytesMut};
+use flux_protocol::kafka::records_decode::FetchedRecords;
+use flux_protocol::order::Record;
 
+const TOPIC: Uuid = Uuid([3; 16]);
+
+fn at(millis: u64) -> Instant {
+    Instant::from_micros(millis * 1000)
+}
+
+fn intake() -> Intake {
+    Intake::new("orders", IntakeConfig { batch_orders: 3, batch_wait: Duration::from_millis(20) })
+}
+
+/// An intake that holds these partitions, each read from 0.
+fn holding(partitions: &[i32]) -> Intake {
+    let mut intake = intake();
+    intake.assigned(TOPIC, partitions);
+    for claim in intake.take_claims() {
+        assert!(intake.claimed(&claim, 0));
+    }
+    intake
+}
+
+/// Orders at the offsets from `from`, as a fetch brings them: written by hand, so that no encoder is trusted here.
+fn fetched(partition: i32, from: i64, count: i64) -> Fetched {
+    let mut records = Vec::new();
+    for index in 0..count {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(from + index).to_be_bytes());
+        id[8..12].copy_from_slice(&partition.to_be_bytes());
+        let mut json = Vec::new();
+        Record {
+            order_id: Uuid::version_8(id),
+            reservation_id: Uuid(id),
+            product_id: "p",
+            user_id: "u",
+            quantity: 1,
+            sale_id: 1,
+            sale_total: 1_000_000,
+            generation: 1,
+            timestamp: 1,
+        }
+        .write_json(&mut json);
+        records.push(json);
+    }
+    values(partition, from, &records)
+}
+
+fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
+    fn varint(out: &mut Vec<u8>, value: i64) {
+        let mut bits = ((value << 1) ^ (value >> 63)) as u64;
+        while bits >= 0x80 {
+            out.push(bits as u8 | 0x80);
+            bits >>= 7;
+        }
+        out.push(bits as u8);
+    }
+    let mut content = Vec::new();
+    content.extend_from_slice(&[0, 0]); // attributes
+    content.extend_from_slice(&(values.len() as i32 - 1).to_be_bytes());
+    content.extend_from_slice(&[0; 16]); // timestamps
+    content.extend_from_slice(&[0xff; 14]); // no producer
+    content.extend_from_slice(&(values.len() as i32).to_be_bytes());
+    for (delta, value) in values.iter().enumerate() {
+        let mut record = vec![0, 0];
+        varint(&mut record, delta as i64);
+        varint(&mut record, -1);
+        varint(&mut record, value.len() as i64);
+        record.extend_from_slice(value);
+        record.push(0);
+        varint(&mut content, record.len() as i64);
+        content.extend_from_slice(&record);
+    }
+    let mut batch = BytesMut::new();
+    batch.extend_from_slice(&from.to_be_bytes());
+    batch.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
+    batch.extend_from_slice(&[0, 0, 0, 0, 2]);
+    batch.extend_from_slice(&(crc32c(&content)).to_be_bytes());
+    batch.extend_from_slice(&content);
+    let records = FetchedRecords::scan(batch.freeze(), from, Vec::new()).expect("a batch of the test's own making");
+    Fetched { partition, records, end_offset: from + values.len() as i64 }
+}
+
+/// CRC-32C (RFC 3720 appendix B.4), bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+fn span(batch: &Batch) -> (i32, i64, i64) {
+    (batch.origin().partition, batch.first_offset(), batch.next_offset())
+}
+
+#[test]
+fn a_full_batch_is_due_at_once_and_a_small_one_when_it_has_waited() {
+    let mut intake = holding(&[0]);
+    intake.offer(at(0), fetched(0, 0, 4));
+    let batch = intake.take_due(at(0)).expect("full");
+    assert_eq!(span(&batch), (0, 0, 3));
+    assert!(intake.take_due(at(100)).is_none(), "one at the ledger");
+    assert_eq!(intake.next_deadline(), Instant::FAR_FUTURE);
+    assert!(intake.stored(at(1), intake.tenure(), &batch));
+    assert!(intake.take_due(at(19)).is_none());
+    assert_eq!(intake.next_deadline(), at(20));
+    assert_eq!(span(&intake.take_due(at(20)).expect("it has waited")), (0, 3, 4));
+}
+
+#[test]
+fn while_one_is_stored_the_next_fills_and_no_more_is_taken() {
+    let mut intake = holding(&[0]);
+    intake.offer(at(0), fetched(0, 0, 10));
+    assert!(!intake.wants_records(), "what is in hand does not fit");
+    let mut spans = Vec::new();
+    let tenure = intake.tenure();
+    for now in (0..).step_by(20).map(at).take(5) {
+        if let Some(batch) = intake.take_due(now) {
+            spans.push(span(&batch));
+            intake.stored(now, tenure, &batch);
+        }
+    }
+    assert_eq!(spans, [(0, 0, 3), (0, 3, 6), (0, 6, 9), (0, 9, 10)]);
+    assert!(intake.wants_records());
+    assert_eq!(intake.lag().collect::<Vec<_>>(), [(0, 0)]);
+}
+
+#[test]
+fn a_full_one_goes_before_one_that_has_waited_longer() {
+    let mut intake = holding(&[0, 1]);
+    intake.offer(at(0), fetched(0, 0, 1));
+    intake.offer(at(50), fetched(1, 0, 3));
+    let full = intake.take_due(at(50)).expect("a batch");
+    assert_eq!(span(&full), (1, 0, 3));
+    intake.stored(at(51), intake.tenure(), &full);
+    assert_eq!(span(&intake.take_due(at(51)).expect("a batch")), (0, 0, 1));
+}
+
+#[test]
+fn records_that_are_no_orders_fill_a_batch_too() {
+    let mut intake = holding(&[0]);
+    intake.offer(at(0), values(0, 0, &vec![Vec::new(); 10]));
+    assert_eq!(span(&intake.take_due(at(0)).expect("full")), (0, 0, 3));
+}
+
+#[test]
+fn a_flush_stores_what_is_open_and_takes_nothing_more() {
+    let mut intake = holding(&[0, 1]);
+    intake.offer(at(0), fetched(0, 0, 5));
+    let first = intake.take_due(at(0)).expect("full");
+    intake.flush();
+    assert!(!intake.wants_records());
+    assert!(!intake.is_flushed());
+    intake.stored(at(0), intake.tenure(), &first);
+    let second = intake.take_due(at(0)).expect("no waiting in a flush");
+    assert_eq!(span(&second), (0, 3, 5));
+    assert!(!intake.is_flushed(), "it is at the ledger");
+    intake.stored(at(0), intake.tenure(), &second);
+    assert!(intake.is_flushed());
+}
+
+#[test]
+fn answers_of_an_earlier_tenure_are_not_listened_to() {
+    let mut intake = holding(&[0]);
+    let tenure = intake.tenure();
+    intake.offer(at(0), fetched(0, 0, 3));
+    let batch = intake.take_due(at(0)).expect("full");
+    intake.assigned(TOPIC, &[0]);
+    let claims = intake.take_claims();
+    assert!(!intake.stored(at(0), tenure, &batch));
+    assert_eq!(intake.fenced(at(0), tenure, 0), None);
+    intake.lost();
+    assert!(!intake.claimed(&claims[0], 7));
+    assert_eq!(intake.partitions(), 0);
+}
+
+#[test]
+fn a_fenced_partition_is_claimed_anew_and_goes_on_from_there() {
+    let mut intake = holding(&[0, 1]);
+    intake.offer(at(0), fetched(0, 0, 5));
+    let tenure = intake.tenure();
+    let batch = intake.take_due(at(0)).expect("full");
+    assert_eq!(intake.fenced(at(0), tenure, batch.origin().partition), Some(Fenced::ClaimAgain));
+    assert!(intake.take_due(at(1000)).is_none(), "what was read behind the fenced batch is dropped");
+    intake.offer(at(0), fetched(0, 5, 3));
+    assert!(intake.take_due(at(1000)).is_none(), "so is what still comes from the old position");
+    let claims = intake.take_claims();
+    assert_eq!(claims.iter().map(|claim| claim.partition).collect::<Vec<_>>(), [0]);
+    assert!(intake.claimed(&claims[0], 4));
+    intake.offer(at(0), fetched(0, 4, 3));
+    assert_eq!(span(&intake.take_due(at(0)).expect("full")), (0, 4, 7));
+}
+
+#[test]
+fn fenced_again_and_again_means_that_two_hold_it() {
+    let mut intake = holding(&[0]);
+    let tenure = intake.tenure();
+    for round in 1.. {
+        intake.offer(at(0), fetched(0, 0, 3));
+        let batch = intake.take_due(at(0)).expect("full");
+        let fenced = intake.fenced(at(0), tenure, batch.origin().partition);
+        if round == FENCED_IN_A_ROW_MAX {
+            assert_eq!(fenced, Some(Fenced::Rejoin));
+            return;
+        }
+        assert_eq!(fenced, Some(Fenced::ClaimAgain));
+        let claims = intake.take_claims();
+        intake.claimed(&claims[0], 0);
+    }
+}
+
+#[test]
+fn memory_is_bounded_over_all_partitions() {
+    let mut intake = Intake::new("orders", IntakeConfig { batch_orders: 100_000, batch_wait: Duration::from_secs(9) });
+    let partitions: Vec<i32> = (0..100).collect();
+    intake.assigned(TOPIC, &partitions);
+    for claim in intake.take_claims() {
+        intake.claimed(&claim, 0);
+    }
+    let large = vec![vec![b'x'; 1 << 20]; 4];
+    let mut taken = 0;
+    for partition in partitions {
+        if !intake.wants_records() {
+            break;
+        }
+        intake.offer(at(0), values(partition, 0, &large));
+        taken += 1;
+    }
+    assert_eq!(taken * (4 << 20), OPEN_BYTES_MAX, "no more is taken than fits");
+    assert!(intake.take_due(at(0)).is_some(), "and room is made without waiting");
+}
+
+#[test]
+fn an_unreadable_batch_is_kept_and_passed() {
+    let mut intake = holding(&[0]);
+    let mut fetched = values(0, 0, &[b"x".to_vec(), b"y".to_vec()]);
+    // The same batch with a compression that does not exist, sealed anew.
+    let mut bytes = BytesMut::new();
+    bytes.extend_from_slice(&0i64.to_be_bytes());
+    let content: Vec<u8> =
+        [&[0, 7][..], &1i32.to_be_bytes(), &[0; 16], &[0xff; 14], &2i32.to_be_bytes(), b"??"].concat();
+    bytes.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 0, 2]);
+    bytes.extend_from_slice(&crc32c(&content).to_be_bytes());
+    bytes.extend_from_slice(&content);
+    fetched.records = FetchedRecords::scan(Bytes::from(bytes), 0, Vec::new()).expect("its frame is whole");
+    intake.offer(at(0), fetched);
+    let batch = intake.take_due(at(1000)).expect("a dead letter is to be stored");
+    assert_eq!(span(&batch), (0, 0, 2));
+}

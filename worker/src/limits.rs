@@ -31,6 +31,9 @@ pub const FLUSH_DEADLINE: Duration = Duration::from_secs(6);
 /// How long a server may be away before `/readyz` says so.
 pub const READY_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often readiness and gauges are brought up to date.
+pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+
 /// First wait before PostgreSQL is asked again; doubled up to [`RETRY_WAIT_MAX`].
 pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before PostgreSQL is asked again.

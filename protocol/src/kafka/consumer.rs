@@ -4,7 +4,7 @@
 //! owner                                          Consumer
 //!   poll_event ◀── Assigned{topic_id, partitions} ──
 //!   (asks its ledger where to go on)
-//!   start(partition, offset) ──▶
+//!   start(partitions and offsets) ──▶
 //!   poll_records ◀── records, at the owner's pace ──
 //!   (stores them) commit(offsets) ──▶                for lag tools only
 //!   poll_event ◀── Release ──                        a rebalance: finish what is in hand
@@ -41,6 +41,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_SLACK: Duration = Duration::from_secs(5);
 /// A coordinator that has not been reached for so long is asked for again: it may have moved.
 const COORDINATOR_PATIENCE: Duration = Duration::from_secs(2);
+/// Brokers that have said nothing for so much longer than they should count as out of reach.
+const SILENCE_SLACK: Duration = Duration::from_secs(1);
 /// Longest fetch answer taken: one batch comes whole whatever the fetch allows, and brokers may be configured for large ones.
 const FETCH_ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -140,6 +142,8 @@ pub struct Consumer {
     /// Where the group's lane goes.
     coordinator: Option<NodeId>,
     coordinator_missed: Option<Instant>,
+    /// When a broker last answered.
+    answered_at: Instant,
     events: VecDeque<Event>,
 }
 
@@ -180,6 +184,7 @@ impl Consumer {
             topic_id: None,
             coordinator: None,
             coordinator_missed: None,
+            answered_at: now,
             events: VecDeque::new(),
         }
     }
@@ -196,10 +201,13 @@ impl Consumer {
         self.fetcher.poll_records()
     }
 
-    /// Reads an assigned partition from `offset` on.
-    pub fn start(&mut self, now: Instant, partition: i32, offset: i64) {
+    /// Reads assigned partitions, each from the offset beside it. All at once is better than one by one: a fetch waits
+    /// for new records, and a partition that was started behind it waits as long.
+    pub fn start(&mut self, now: Instant, positions: impl IntoIterator<Item = (i32, i64)>) {
         if self.topic_id.is_some() {
-            self.fetcher.start(now, partition, offset);
+            for (partition, offset) in positions {
+                self.fetcher.start(now, partition, offset);
+            }
             self.drive(now);
         }
     }
@@ -246,9 +254,10 @@ impl Consumer {
         self.drive(now);
     }
 
-    /// Whether the group has us as a member and metadata is known: fit for a readiness check.
-    pub fn is_ready(&self) -> bool {
-        self.group.is_member() && self.cluster.topic().is_some()
+    /// Whether the group has us as a member and brokers answer: fit for a readiness check.
+    pub fn is_ready(&self, now: Instant) -> bool {
+        let silence_max = self.config.heartbeat_interval.max(self.config.fetch_wait) + SILENCE_SLACK;
+        self.group.is_member() && now.since(self.answered_at) <= silence_max
     }
 
     /// The broker's error for the topic in its latest metadata (3: no such topic).
@@ -342,6 +351,9 @@ impl Consumer {
     }
 
     fn handle_response(&mut self, now: Instant, response: Response<Token>) {
+        if response.answer.is_some() {
+            self.answered_at = now;
+        }
         let understood = match (response.token, response.answer) {
             (Token::Group(kind), Some(answer)) => self.handle_group_answer(now, kind, &answer),
             (Token::Group(kind), None) => {

@@ -340,8 +340,8 @@ impl Group {
             }
             Membership::In | Membership::Releasing => self.commit_request().or_else(|| self.heartbeat_request(now)),
             Membership::Leaving { asked: false, .. } => {
-                if let Some(commit) = self.commit_request() {
-                    return Some(commit);
+                if !self.commits.is_empty() || self.commits_in_flight.is_some() {
+                    return self.commit_request(); // Nothing while one is in flight: its answer, or the deadline, comes first.
                 }
                 if let Membership::Leaving { asked, .. } = &mut self.membership {
                     *asked = true;

@@ -412,8 +412,14 @@ fn commits_merge_while_one_is_in_flight_and_survive_a_moved_coordinator() {
 fn leaving_commits_first_and_ends_with_the_answer() {
     let mut scene = Scene::member();
     scene.group.commit([(0, 5)]);
-    scene.group.leave(scene.now);
     assert_eq!(commits(&scene.request()), [(0, 5)]);
+    scene.group.commit([(0, 6)]);
+    scene.group.leave(scene.now);
+    assert_eq!(scene.request(), None, "one commit is in flight, another is to follow");
+    scene.group.handle_commit(scene.now, &commit_answer(0));
+    assert_eq!(commits(&scene.request()), [(0, 6)]);
+    assert_eq!(scene.request(), None);
+    scene.group.handle_commit(scene.now, &commit_answer(0));
     let Some(GroupRequest::Leave(request)) = scene.request() else { panic!("no LeaveGroup") };
     assert_eq!(request.members[0].member_id.as_str(), "me");
     assert_eq!(scene.event(), None);
