@@ -6,6 +6,7 @@
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
 //! - [`admin`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
+//!   [`upkeep`] does that every second;
 //! - [`audit`], [`rebuild`]: the commands, over [`servers`] and [`drive`].
 
 pub mod admin;
@@ -31,3 +32,4 @@ pub mod returns;
 pub mod scripts;
 pub mod servers;
 pub mod topic;
+pub mod upkeep;
