@@ -231,6 +231,7 @@ async fn in_ledger(
             account.withdrawn = withdrawn;
             account.state = "earlier".to_owned();
             if latest.get(&sale.0).is_none_or(|latest| sale.1 > *latest) {
+                account.state = "not in Redis".to_owned();
                 account.faults.push("Redis does not hold this sale: its stock is lost".to_owned());
             }
         } else {
