@@ -6,7 +6,7 @@
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
 -- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, all as the ledger has them
 --
--- Reply, strings: OK <units per user> <entries in the outbox>; OLD <generation>: Redis holds this sale with this
+-- Reply, strings: OK <units per user> <state before: open or closed>; OLD <generation>: Redis holds this sale with this
 -- generation or a later one, or a later sale, nothing changed; S role: not a master, nothing changed.
 
 local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -14,7 +14,8 @@ local users, returned, rate_key, sales = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 if not replid then
   return {'S', 'role'}
 end
-local fields = {'id', 'gen', 'orders', 'per_user', 'opens_at', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn'}
+local fields = {'id', 'gen', 'orders', 'per_user', 'opens_at', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn',
+  'state', 'was'}
 local held = redis.pcall('HMGET', sale_key, unpack(fields))
 local known = {}
 if not held.err and number(held[1]) then
@@ -30,6 +31,9 @@ if not held.err and number(held[1]) then
   end
 end
 
+-- What the sale was before any rebuild began: a close that only Redis knew of outlives a rebuild that did not end.
+local was = known.state == 'suspended' and known.was or known.state or 'open'
+
 local function keep_only(key, kind)
   if redis.call('TYPE', key).ok ~= kind then
     redis.call('UNLINK', key)
@@ -43,7 +47,8 @@ redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended'
   'orders', number(known.orders) and known.orders or '0', 'per_user', known.per_user or '0',
   'opens_at', known.opens_at or '0', 'rate', ARGV[4], 'burst', ARGV[5],
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
-  'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1])
+  'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
+  'was', was)
 if known.prev_id and known.prev_gen then
   redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)
 end
@@ -60,4 +65,4 @@ redis.call('SADD', returned, '. ' .. mark)
 -- Empty: what was granted before may still be in use.
 redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
-return {'OK', known.per_user or '0', string.format('%d', redis.call('XLEN', outbox))}
+return {'OK', known.per_user or '0', was}

@@ -5,7 +5,9 @@
 //!   are cut), with [`brokers`] for the sockets; [`topic`] makes sure of the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
 //! - [`admin`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
-//! - [`audit`], [`rebuild`]: the commands.
+//! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
+//!   [`upkeep`] does that every second;
+//! - [`audit`], [`rebuild`]: the commands, over [`servers`] and [`drive`].
 
 pub mod admin;
 pub mod arguments;
@@ -15,12 +17,19 @@ pub mod brokers;
 pub mod config;
 pub mod consume;
 pub mod desk;
+pub mod drive;
 pub mod health;
 pub mod intake;
 pub mod ledger;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod outbox;
 pub mod rebuild;
+pub mod redis;
 pub mod redis_target;
+pub mod returns;
+pub mod scripts;
+pub mod servers;
 pub mod topic;
+pub mod upkeep;

@@ -13,7 +13,7 @@ use flux_worker::health::Health;
 use flux_worker::ledger::{Ledger, LedgerError};
 use flux_worker::limits::{RETRY_WAIT_MAX, RETRY_WAIT_MIN};
 use flux_worker::metrics::{Metrics, Server};
-use flux_worker::{audit, logging, rebuild, topic};
+use flux_worker::{audit, logging, rebuild, topic, upkeep};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -91,6 +91,8 @@ async fn consume(config: &Config, listener: std::net::TcpListener) -> ExitCode {
     };
     info!(topic = config.topic, topic_id = %known, "the topic is there and the ledger is migrated");
     flux_net::spawn(desk::answer(desk, config.postgres.clone(), Rc::clone(&metrics), clock));
+    let upkeep = (config.clone(), Rc::clone(&metrics));
+    flux_net::spawn(async move { upkeep::run(upkeep.0, &upkeep.1).await });
     let surroundings = Surroundings { client_id, seed, ledger, health, metrics, clock, stop };
     match consume::run(config, surroundings).await {
         Ok(()) => {

@@ -1,11 +1,185 @@
-//! `flux-worker rebuild`: proves a suspended sale's stock from the ledger and opens it again.
+//! `flux-worker rebuild`: proves a suspended sale's stock from the ledger and lets it go on.
+//!
+//! ```text
+//! lock ─▶ drain ─▶ generation + 1 in the ledger ─▶ fence in Redis ─▶ wait ─▶ publish the outbox ─▶ drain
+//!                                                                                                    │
+//!               open again ◀─ records, users' units ◀─ stock = total − sold − dead-lettered ◀────────┘
+//! ```
+//!
+//! The ledger is believed, Redis is not: the sale's id, total and options come from the ledger, and of Redis only what
+//! stands in the outbox is taken, under the ids it was reserved with. After the wait no edge publishes from memory what
+//! it reserved under the older generation, so what the drained log has brought is all that was sold.
+//!
+//! Ended at any point it leaves the sale suspended, and can be begun again. Never gives a unit to anybody.
+
+mod outbox;
+mod records;
+mod sale;
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use flux_net::sleep;
+use flux_protocol::postgres::Param;
+use tracing::{error, info};
 
 use crate::config::{Config, RebuildOrder};
+use crate::ledger::Ledger;
+use crate::redis::{Redis, key, keys};
+use crate::scripts::Scripts;
+use crate::servers::{self, Ended, Log};
+use sale::Sale;
 
-/// Rebuilds one sale. Exit code 0: done; 1: refused; 3: a server was out of reach for 30 s.
-pub async fn run(_config: &Config, _order: &RebuildOrder) -> ExitCode {
-    eprintln!("flux-worker: rebuild is not part of this build");
-    ExitCode::FAILURE
+/// How often the ledger is asked how far it has come.
+const DRAIN_PAUSE: Duration = Duration::from_millis(200);
+/// Times that the ledger may have come no further before it is said that nobody stores: 60 s.
+const DRAIN_PATIENCE: u32 = 300;
+
+/// Rebuilds what `order` names. Says on standard output what was done, or on standard error why nothing was.
+pub async fn run(config: &Config, order: &RebuildOrder) -> ExitCode {
+    match rebuild(config, order).await {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(ended) => {
+            error!("{ended}");
+            eprintln!("flux-worker: rebuild of {}: {ended}", order.product);
+            ended.exit_code()
+        }
+    }
+}
+
+/// The whole of it; the line that says what was done.
+///
+/// # Errors
+/// [`Ended`]: the sale is suspended still, or was never touched. To be begun again.
+pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, Ended> {
+    let product = order.product.as_str();
+    let scripts = Scripts::new();
+    let mut ledger = servers::ledger(config).await?;
+    let mut redis = servers::redis(config).await?;
+    let mut log = Log::new(config, seed());
+    lock(&mut ledger, product).await?;
+    // First of all: an event in the log that closes the sale is to be stored before the generation goes up.
+    drain(&mut ledger, &mut log).await?;
+
+    let held = sale::in_redis(&mut redis, product).await?;
+    held.permits(order)?;
+    let sale = Sale::raise(&mut ledger, product, &held).await?;
+    info!(product, sale = sale.id, generation = sale.generation, "fenced off in the ledger");
+    let fenced = fence(&mut redis, &scripts, product, &sale).await?;
+    info!(product, wait = ?order.fence, "fenced off in Redis: waiting until no edge publishes what it reserved before");
+    sleep(order.fence).await?;
+
+    let published = outbox::publish(config, &mut redis, product, seed()).await?;
+    info!(product, orders = published, "what was left in the outbox is in the log");
+    drain(&mut ledger, &mut log).await?;
+
+    let account = sale.account(&mut ledger, product, fenced.was_closed).await?;
+    let (users, records) = records::write(&mut ledger, &mut redis, product, &sale, fenced.per_user).await?;
+    restore(&mut redis, &scripts, product, &sale, &account).await?;
+    redis.ask(&[b"SADD", b"flux:products", product.as_bytes()]).await?;
+    Ok(format!(
+        "{product}: sale {} is {} again as generation {}: {} of {} units left, {} sold, {} withdrawn; {published} orders \
+         published from the outbox, {records} records and {users} users written",
+        sale.id,
+        if account.is_closed { "closed" } else { "open" },
+        sale.generation,
+        account.stock,
+        sale.total,
+        account.sold,
+        account.withdrawn,
+    ))
+}
+
+/// One rebuild of a product at a time. The lock goes with the connection, and the connection is never made anew.
+async fn lock(ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
+    let sql = "SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))";
+    let rows = ledger.query(sql, &[Param::Text(product.to_owned())]).await?;
+    match rows.first().and_then(|row| row.text(0)) {
+        Some("t") => Ok(()),
+        _ => Err(Ended::Refused("another rebuild of this product is under way".to_owned())),
+    }
+}
+
+/// Waits until the ledger has stored what the log holds now.
+async fn drain(ledger: &mut Ledger, log: &mut Log) -> Result<(), Ended> {
+    let ends = log.ends().await?;
+    let (mut before, mut stood) = (Vec::new(), 0);
+    loop {
+        let stored = servers::stored_offsets(ledger, &ends).await?;
+        if stored.iter().zip(&ends.offsets).all(|(stored, end)| stored >= end) {
+            return Ok(());
+        }
+        stood = if stored == before { stood + 1 } else { 0 };
+        if stood == DRAIN_PATIENCE {
+            return Err(Ended::Refused(format!(
+                "the ledger stands at {stored:?} and the log ends at {:?}: no worker is storing; start one",
+                ends.offsets
+            )));
+        }
+        before = stored;
+        sleep(DRAIN_PAUSE).await?;
+    }
+}
+
+struct Fenced {
+    per_user: u64,
+    was_closed: bool,
+}
+
+async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale) -> Result<Fenced, Ended> {
+    let arguments = [
+        sale.id.to_string(),
+        sale.generation.to_string(),
+        sale.total.to_string(),
+        sale.rate.to_string(),
+        sale.burst.to_string(),
+        sale.seed.clone(),
+    ];
+    let reply = redis.call(&scripts.rebuild_fence, &slices(&keys(product)), &slices(&arguments)).await?;
+    match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["OK", per_user, was] => Ok(Fenced { per_user: per_user.parse().unwrap_or(0), was_closed: was == "closed" }),
+        ["OLD", generation] => Err(Ended::Refused(format!(
+            "Redis holds generation {generation} by now: somebody else is at it, or it was restored meanwhile; run again"
+        ))),
+        ["S", "role"] => Err(Ended::Refused("this Redis is a replica: point --redis at the master".to_owned())),
+        _ => Err(Ended::Refused(format!("rebuild_fence.lua answers {reply:?}"))),
+    }
+}
+
+async fn restore(
+    redis: &mut Redis,
+    scripts: &Scripts,
+    product: &str,
+    sale: &Sale,
+    account: &sale::Account,
+) -> Result<(), Ended> {
+    let arguments = [
+        sale.id.to_string(),
+        sale.generation.to_string(),
+        account.stock.to_string(),
+        if account.is_closed { "closed" } else { "open" }.to_owned(),
+        account.withdrawn.to_string(),
+    ];
+    let reply = redis.call(&scripts.rebuild_restore, &slices(&keys(product)), &slices(&arguments)).await?;
+    match reply.first().map(String::as_str) {
+        Some("OK") => Ok(()),
+        _ => Err(Ended::Refused(format!(
+            "Redis has changed since it was fenced off ({}): run again; {} is suspended still",
+            reply.get(1).map_or("no reason", String::as_str),
+            key(product, "sale"),
+        ))),
+    }
+}
+
+fn slices(texts: &[String]) -> Vec<&[u8]> {
+    texts.iter().map(|text| text.as_bytes()).collect()
+}
+
+/// For jitter alone.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -82,7 +82,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn connect(port: u16) -> Option<Client> {
+    pub(crate) fn connect(port: u16) -> Option<Client> {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_nodelay(true).expect("a connected socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
@@ -121,19 +121,25 @@ impl Client {
 
     /// A script, loaded where Redis does not know it yet.
     pub(crate) fn call(&mut self, pick: fn(&Scripts) -> &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
+        let script = pick(&self.scripts).clone();
+        self.call_script(&script, keys, arguments)
+    }
+
+    /// Any other script, likewise.
+    pub(crate) fn call_script(&mut self, script: &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
         let collect = |texts: &[String]| {
             let mut collected = Arguments::default();
             texts.iter().for_each(|text| collected.push(text.as_bytes()));
             collected
         };
         let (mut wire, mut load) = (Vec::new(), Vec::new());
-        pick(&self.scripts).write_call(&mut wire, &[&collect(keys)], &[&collect(arguments)]);
+        script.write_call(&mut wire, &[&collect(keys)], &[&collect(arguments)]);
         let answer = self.exchange(&wire);
         if refusal(&answer) != Some((ErrorKind::NoScript, Belief::Refused)) {
             return answer;
         }
-        pick(&self.scripts).write_load(&mut load);
-        let digest = pick(&self.scripts).digest().to_vec();
+        script.write_load(&mut load);
+        let digest = script.digest().to_vec();
         assert_eq!(self.exchange(&load), OwnedFrame::BulkString(digest), "Redis counts the same digest");
         self.exchange(&wire)
     }

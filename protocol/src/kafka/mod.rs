@@ -28,6 +28,7 @@ pub(crate) mod fake;
 pub mod frame;
 pub mod group;
 pub mod limits;
+pub mod log_reader;
 pub mod metadata;
 pub mod producer;
 pub mod reader;

@@ -1,0 +1,271 @@
+//! Reads a topic without a group: where each partition ends, and what stands between two offsets. For commands that look
+//! once (audit, rebuild) and must not disturb the members that store.
+//!
+//! ```text
+//! owner                                LogReader
+//!   ask_ends() ──▶
+//!   ends() ◀── topic id, end by partition ──
+//!   start(partition, offset) ──▶
+//!   poll_records() ◀── records ──
+//! ```
+//!
+//! Never commits, never joins a group, never decides how far to read: the owner stops at the ends it was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{ListOffsetsRequest, TopicName};
+
+use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
+use super::connection::{Answer, RequestLimits};
+use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher};
+use super::limits::FRAME_BYTES_MAX;
+use super::metadata::{NodeId, TopicId, text};
+use crate::time::Instant;
+
+/// How long an answer may take that waits for nobody.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before a partition that answered with an error is asked for its end again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// `timestamp` of ListOffsets that means the end.
+const LATEST: i64 = -1;
+/// Only what consumers may see: what an open transaction holds back is not waited for.
+const READ_COMMITTED: i8 = 1;
+
+/// Where the log ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Offsets belong to this id, not to the name.
+    pub topic_id: TopicId,
+    /// The offset behind the last record of each partition, in order.
+    pub offsets: Vec<i64>,
+}
+
+#[derive(Clone, Debug)]
+enum Token {
+    Ends(Vec<i32>),
+    Fetch(FetchId, TopicId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogReader {
+    topic: String,
+    cluster: Cluster<Token>,
+    fetcher: Fetcher,
+    fetch: FetchConfig,
+    wanted: bool,
+    ends: BTreeMap<i32, i64>,
+    asked: BTreeSet<i32>,
+    not_before: Instant,
+}
+
+impl LogReader {
+    /// Connects at once; reads nothing until it is asked.
+    pub fn new(config: ClusterConfig, fetch: FetchConfig, now: Instant) -> LogReader {
+        LogReader {
+            topic: config.topic.clone(),
+            cluster: Cluster::new(config, now),
+            fetcher: Fetcher::new(fetch),
+            fetch,
+            wanted: false,
+            ends: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            not_before: now,
+        }
+    }
+
+    /// Asks anew where every partition ends.
+    pub fn ask_ends(&mut self, now: Instant) {
+        self.wanted = true;
+        self.ends.clear();
+        self.drive(now);
+    }
+
+    /// The ends, once all partitions have answered since [`LogReader::ask_ends`].
+    pub fn ends(&self) -> Option<Ends> {
+        let topic = self.cluster.topic().filter(|_| self.wanted)?;
+        let offsets: Option<Vec<i64>> =
+            (0..topic.partitions.len()).map(|at| self.ends.get(&(at as i32)).copied()).collect();
+        Some(Ends { topic_id: topic.id, offsets: offsets? })
+    }
+
+    /// The broker's error for the topic (3: no such topic).
+    pub fn topic_error(&self) -> Option<i16> {
+        self.cluster.topic_error()
+    }
+
+    /// Reads `partition` from `offset` on.
+    pub fn start(&mut self, now: Instant, partition: i32, offset: i64) {
+        self.fetcher.start(now, partition, offset);
+        self.drive(now);
+    }
+
+    /// Reads `partition` no more.
+    pub fn stop(&mut self, partition: i32) {
+        self.fetcher.stop(partition);
+    }
+
+    /// Records that have come. Taking them makes room for more: call [`LogReader::handle_time`] afterwards.
+    pub fn poll_records(&mut self) -> Option<Fetched> {
+        self.fetcher.poll_records()
+    }
+
+    /// What stands in the way of reading.
+    pub fn poll_event(&mut self) -> Option<FetchEvent> {
+        self.fetcher.poll_event()
+    }
+
+    // The shell's side; see `cluster.rs`.
+
+    /// What the shell is to do next.
+    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+        self.cluster.poll_action()
+    }
+
+    /// The socket is open.
+    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+        self.cluster.handle_broker_open(now, broker);
+        self.drive(now);
+    }
+
+    /// Bytes have arrived at the end of `buffer`; whole answers are taken off its front.
+    ///
+    /// # Errors
+    /// [`ClusterError`]: close the socket.
+    pub fn handle_broker_bytes(
+        &mut self,
+        now: Instant,
+        broker: BrokerKey,
+        buffer: &mut BytesMut,
+    ) -> Result<(), ClusterError> {
+        let result = self.cluster.handle_broker_bytes(now, broker, buffer);
+        self.drive(now);
+        result
+    }
+
+    /// The socket is gone, or could not be opened.
+    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+        self.cluster.handle_broker_closed(now, broker);
+        self.drive(now);
+    }
+
+    /// Moves what should go out over this connection now to the end of `out`.
+    pub fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
+        self.cluster.poll_broker_write(broker, out);
+    }
+
+    /// When [`LogReader::handle_time`] is to be called at the latest.
+    pub fn next_deadline(&self, now: Instant) -> Instant {
+        let retry = if self.wanted && self.not_before > now { self.not_before } else { Instant::FAR_FUTURE };
+        self.cluster.next_deadline().min(self.fetcher.next_deadline(now)).min(retry)
+    }
+
+    /// Does what has become due.
+    pub fn handle_time(&mut self, now: Instant) {
+        self.cluster.handle_time(now);
+        self.drive(now);
+    }
+
+    // Inside.
+
+    fn drive(&mut self, now: Instant) {
+        loop {
+            while let Some(Response { token, broker, answer }) = self.cluster.poll_response() {
+                let understood = match (token, answer) {
+                    (Token::Ends(partitions), answer) => self.take_ends(now, &partitions, answer),
+                    (Token::Fetch(id, topic), Some(answer)) => {
+                        self.fetcher.handle_answer(now, id, topic, answer.body).is_ok()
+                    }
+                    (Token::Fetch(id, _), None) => {
+                        self.fetcher.handle_lost(now, id);
+                        true
+                    }
+                };
+                if !understood {
+                    self.cluster.close_broker(now, broker);
+                }
+            }
+            if self.fetcher.take_metadata_stale() {
+                self.cluster.refresh_metadata(now);
+            }
+            if !self.send(now) {
+                return;
+            }
+        }
+    }
+
+    /// Sends what can be sent; whether anything was given up at once, so that there may be more to do.
+    fn send(&mut self, now: Instant) -> bool {
+        let Some(topic) = self.cluster.topic() else { return false };
+        let (topic_id, count) = (topic.id, topic.partitions.len());
+        let mut nodes: Vec<NodeId> = (0..count).filter_map(|at| self.cluster.leader(at as i32)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let mut again = false;
+        for node in nodes {
+            self.cluster.connect(now, node, Lane::DATA);
+            let target = Target::Node(node, Lane::DATA);
+            if !self.cluster.is_ready(target) {
+                continue;
+            }
+            let cluster = &self.cluster;
+            let leads = |partition: i32| cluster.leader(partition) == Some(node);
+            let missing: Vec<i32> = (0..count as i32)
+                .filter(|at| self.wanted && now >= self.not_before && leads(*at))
+                .filter(|at| !self.ends.contains_key(at) && !self.asked.contains(at))
+                .collect();
+            let fetch = self.fetcher.poll_fetch(now, node, topic_id, leads);
+            if !missing.is_empty() {
+                let request = ends_request(&self.topic, &missing);
+                let limits = RequestLimits::within(ANSWER_TIMEOUT);
+                if self.cluster.request(now, target, &request, Token::Ends(missing.clone()), limits).is_ok() {
+                    self.asked.extend(missing);
+                }
+            }
+            if let Some((id, request)) = fetch {
+                let limits =
+                    RequestLimits { timeout: self.fetch.wait + ANSWER_TIMEOUT, response_bytes_max: FRAME_BYTES_MAX };
+                if self.cluster.request(now, target, &request, Token::Fetch(id, topic_id), limits).is_err() {
+                    self.fetcher.handle_lost(now, id);
+                    again = true;
+                }
+            }
+        }
+        again && self.cluster.next_deadline() <= now
+    }
+
+    /// Whether the answer could be read.
+    fn take_ends(&mut self, now: Instant, partitions: &[i32], answer: Option<Answer>) -> bool {
+        for partition in partitions {
+            self.asked.remove(partition);
+        }
+        let Some(answer) = answer else { return true };
+        let Ok(response) = answer.decode::<ListOffsetsRequest>() else { return false };
+        for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if !partitions.contains(&found.partition_index) {
+                continue;
+            }
+            if found.error_code == 0 && found.offset >= 0 {
+                self.ends.insert(found.partition_index, found.offset);
+            } else {
+                self.not_before = now + RETRY_PAUSE;
+                self.cluster.refresh_metadata(now);
+            }
+        }
+        true
+    }
+}
+
+fn ends_request(topic: &str, partitions: &[i32]) -> ListOffsetsRequest {
+    let partitions = partitions.iter().map(|at| {
+        ListOffsetsPartition::default().with_partition_index(*at).with_current_leader_epoch(-1).with_timestamp(LATEST)
+    });
+    let topic = ListOffsetsTopic::default().with_name(TopicName(text(topic))).with_partitions(partitions.collect());
+    ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![topic])
+}

@@ -1,0 +1,3 @@
+-- Units of earlier generations that wait to be given back: the stock that is set next counts them in.
+UPDATE returns SET state = 'absorbed', settled_at = now()
+WHERE product_id = $1 AND sale_id = $2 AND generation < $3 AND state = 'pending'

@@ -1,0 +1,90 @@
+//! Writes what a repeat of a key must find, and how many units each user has, from the ledger into a fenced sale.
+//!
+//! A record is written under the sale's new generation with an outbox entry that does not exist: delivered.
+
+use flux_protocol::order::Uuid;
+use flux_protocol::postgres::Param;
+use flux_protocol::resp::command;
+
+use super::sale::Sale;
+use crate::ledger::{Ledger, LedgerError};
+use crate::redis::{Redis, key};
+use crate::servers::Ended;
+
+/// How long a record lives, seconds: `--idempotency-ttl` of an edge that was told nothing. Where edges keep records for
+/// longer, a repeat after a rebuild and a day is dropped by the ledger, and its unit given back.
+const RECORD_TTL_S: i64 = 24 * 3600;
+
+/// Users and records written.
+pub(super) async fn write(
+    ledger: &mut Ledger,
+    redis: &mut Redis,
+    product: &str,
+    sale: &Sale,
+    per_user: u64,
+) -> Result<(u64, u64), Ended> {
+    let users = if per_user > 0 { write_users(ledger, redis, product, sale).await? } else { 0 };
+    let rejected = include_str!("../../sql/statements/rebuild_rejected.sql");
+    let stored = include_str!("../../sql/statements/rebuild_records.sql");
+    let mut records = 0;
+    for sql in [rejected, stored] {
+        records += write_records(ledger, redis, product, sale, sql).await?;
+    }
+    Ok((users, records))
+}
+
+async fn write_records(
+    ledger: &mut Ledger,
+    redis: &mut Redis,
+    product: &str,
+    sale: &Sale,
+    sql: &str,
+) -> Result<u64, Ended> {
+    let (mut written, mut after) = (0, Uuid([0; 16]));
+    loop {
+        let params = [text(product), bigint(sale.id), Param::Uuid(after), Param::I64(RECORD_TTL_S)];
+        let rows = ledger.query(sql, &params).await?;
+        let mut wire = Vec::new();
+        for row in &rows {
+            let column = |at: usize| row.text(at).ok_or(LedgerError::Unexpected("a value of another type"));
+            let (order, reservation, quantity) = (column(0)?, column(1)?, column(2)?);
+            let ttl = row.get::<i64>(3).unwrap_or(RECORD_TTL_S).clamp(1, RECORD_TTL_S).to_string();
+            after = Uuid::parse(order.as_bytes()).ok_or(LedgerError::Unexpected("no UUID"))?;
+            let record = format!("{reservation} {quantity} {} 0-0 {}", sale.generation, sale.id);
+            let key = format!("idempotency:{{{product}}}:{order}");
+            command(&mut wire, &[b"SET", key.as_bytes(), record.as_bytes(), b"EX", ttl.as_bytes()]);
+        }
+        if rows.is_empty() {
+            return Ok(written);
+        }
+        redis.ask_many(wire, rows.len()).await?;
+        written += rows.len() as u64;
+    }
+}
+
+async fn write_users(ledger: &mut Ledger, redis: &mut Redis, product: &str, sale: &Sale) -> Result<u64, Ended> {
+    let (mut written, mut after) = (0, String::new());
+    let users = key(product, "users");
+    loop {
+        let params = [text(product), bigint(sale.id), text(&after)];
+        let rows = ledger.query(include_str!("../../sql/statements/rebuild_users.sql"), &params).await?;
+        let Some(last) = rows.last() else { return Ok(written) };
+        after = last.text(0).unwrap_or_default().to_owned();
+        let mut counts: Vec<&[u8]> = vec![b"HSET", users.as_bytes()];
+        for row in &rows {
+            let column = |at: usize| row.text(at).ok_or(LedgerError::Unexpected("a value of another type"));
+            counts.extend([column(0)?.as_bytes(), column(1)?.as_bytes()]);
+        }
+        redis.ask(&counts).await?;
+        written += rows.len() as u64;
+    }
+}
+
+fn text(text: &str) -> Param {
+    Param::Text(text.to_owned())
+}
+
+/// Sale ids fit: they were checked when they were stored.
+fn bigint(number: u64) -> Param {
+    Param::I64(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,102 @@
+//! Units of dropped second reservations go back to Redis' stock: each once, whatever is repeated.
+//!
+//! The ledger remembers what is to be given back; the script remembers what was. So a crash between the two costs a
+//! repeat, and no unit. Never gives back what the ledger has not noted.
+
+use std::collections::BTreeMap;
+
+use flux_protocol::order::Uuid;
+
+use crate::ledger::{Ledger, LedgerError, PendingReturn, ReturnState};
+use crate::redis::{Redis, RedisError, keys};
+use crate::scripts::Scripts;
+
+/// Returns settled in one go.
+const RETURNS_MAX: u32 = 500;
+
+/// Why some returns wait for another time. Nothing is lost by it.
+#[derive(Debug, thiserror::Error)]
+pub enum ReturnsError {
+    /// The ledger could not be asked.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Redis could not be asked. It may have given units back all the same: it will say so when asked again.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
+/// What has become of the returns that were asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// In Redis' stock again.
+    pub returned: u64,
+    /// Counted in by a rebuild.
+    pub absorbed: u64,
+    /// Their sale is over.
+    pub withdrawn: u64,
+    /// Not now: the sale is suspended, or Redis has not heard of it.
+    pub waiting: u64,
+}
+
+/// Settles what is pending, the oldest first, as much as fits into one go. Call it again within seconds.
+///
+/// # Errors
+/// [`ReturnsError`]; what was settled before it is settled.
+pub async fn give_back(ledger: &mut Ledger, redis: &mut Redis, scripts: &Scripts) -> Result<Given, ReturnsError> {
+    let mut given = Given::default();
+    let mut by_product: BTreeMap<String, Vec<PendingReturn>> = BTreeMap::new();
+    for pending in ledger.pending_returns(RETURNS_MAX).await? {
+        by_product.entry(pending.product_id.clone()).or_default().push(pending);
+    }
+    for (product, pending) in by_product {
+        let letters = ask(redis, scripts, &product, &pending).await?;
+        let mut settled: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
+        for (pending, letter) in pending.iter().zip(&letters) {
+            match state_of(letter)? {
+                Some(state) => settled.entry(state.as_str()).or_default().push(pending.reservation_id),
+                None => given.waiting += 1,
+            }
+        }
+        if letters.len() == 1 && letters[0].starts_with(['S', 'U']) {
+            given.waiting += pending.len() as u64 - 1;
+        }
+        for (state, count) in [
+            (ReturnState::Returned, &mut given.returned),
+            (ReturnState::Absorbed, &mut given.absorbed),
+            (ReturnState::Withdrawn, &mut given.withdrawn),
+        ] {
+            if let Some(reservations) = settled.get(state.as_str()) {
+                *count += ledger.mark_returned(reservations, state).await?;
+            }
+        }
+    }
+    Ok(given)
+}
+
+async fn ask(
+    redis: &mut Redis,
+    scripts: &Scripts,
+    product: &str,
+    pending: &[PendingReturn],
+) -> Result<Vec<String>, RedisError> {
+    let mut arguments: Vec<String> = Vec::with_capacity(5 * pending.len());
+    for unit in pending {
+        arguments.extend([unit.reservation_id.to_string(), unit.sale_id.to_string(), unit.generation.to_string()]);
+        arguments.extend([unit.quantity.to_string(), unit.user_id.clone()]);
+    }
+    let keys = keys(product);
+    let keys: Vec<&[u8]> = keys[..6].iter().map(|key| key.as_bytes()).collect();
+    let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
+    redis.call(&scripts.returns, &keys, &arguments).await
+}
+
+/// What one of the script's letters makes of a return; `None`: it waits.
+fn state_of(letter: &str) -> Result<Option<ReturnState>, RedisError> {
+    match letter.as_bytes().first() {
+        Some(b'R' | b'D') => Ok(Some(ReturnState::Returned)),
+        Some(b'G') => Ok(Some(ReturnState::Absorbed)),
+        Some(b'E' | b'W') => Ok(Some(ReturnState::Withdrawn)),
+        Some(b'P' | b'S' | b'U') => Ok(None),
+        _ => Err(RedisError::Unexpected("a letter that returns.lua does not say")),
+    }
+}

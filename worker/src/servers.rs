@@ -1,0 +1,246 @@
+//! The three servers, for a command that runs once: each is waited for, for half a minute and no longer.
+//!
+//! Never decides what to do with them.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use flux_net::sleep;
+use flux_protocol::kafka::cluster::ClusterConfig;
+use flux_protocol::kafka::fetch::FetchConfig;
+use flux_protocol::kafka::log_reader::{Ends, LogReader};
+use flux_protocol::kafka::records_decode::Entry;
+use flux_protocol::order::{TopicRecord, Uuid};
+use flux_protocol::postgres::{Param, SessionOptions};
+
+use crate::config::Config;
+use crate::drive::Driver;
+use crate::ledger::{Ledger, LedgerError};
+use crate::limits::{FETCH_ANSWER_BYTES_MAX, FETCH_BUFFERED_BYTES_MAX, FETCH_WAIT};
+use crate::redis::{Redis, RedisError};
+
+/// How long a server may be out of reach before a command gives up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause before a server that is not there is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// An audit's sums run over all orders: longer than a worker's statements may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Exit code of a command that was refused, or whose account does not hold.
+const EXIT_REFUSED: u8 = 1;
+/// Exit code where a server was out of reach.
+const EXIT_OUT_OF_REACH: u8 = 3;
+
+/// Why a command ends before its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// A server was out of reach for [`PATIENCE`]. Run again when it is back.
+    OutOfReach(String),
+    /// Nothing that waiting would mend; says what to do.
+    Refused(String),
+}
+
+impl Ended {
+    /// As the command line has it.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Ended::OutOfReach(_) => EXIT_OUT_OF_REACH,
+            Ended::Refused(_) => EXIT_REFUSED,
+        })
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::OutOfReach(line) | Ended::Refused(line) => f.write_str(line),
+        }
+    }
+}
+
+impl From<LedgerError> for Ended {
+    fn from(error: LedgerError) -> Ended {
+        if error.is_retryable() { Ended::OutOfReach(error.to_string()) } else { Ended::Refused(error.to_string()) }
+    }
+}
+
+impl From<RedisError> for Ended {
+    fn from(error: RedisError) -> Ended {
+        if error.is_retryable() { Ended::OutOfReach(error.to_string()) } else { Ended::Refused(error.to_string()) }
+    }
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Ended {
+        Ended::Refused(error.to_string())
+    }
+}
+
+/// Connects to the ledger, pinned: what is held over it (a lock) is gone with it, and is then not gone on without.
+///
+/// # Errors
+/// [`Ended`].
+pub async fn ledger(config: &Config) -> Result<Ledger, Ended> {
+    let mut left = PATIENCE;
+    loop {
+        let options = SessionOptions {
+            application_name: "flux-worker".to_owned(),
+            statement_timeout: STATEMENT_TIMEOUT,
+            ..SessionOptions::default()
+        };
+        match Ledger::connect_pinned(&config.postgres, options).await {
+            Err(error) if error.is_retryable() && left > PAUSE => {}
+            outcome => return Ok(outcome?),
+        }
+        sleep(PAUSE).await?;
+        left -= PAUSE;
+    }
+}
+
+/// Connects to Redis.
+///
+/// # Errors
+/// [`Ended`].
+pub async fn redis(config: &Config) -> Result<Redis, Ended> {
+    let mut left = PATIENCE;
+    loop {
+        match Redis::connect(&config.redis).await {
+            Err(error) if error.is_retryable() && left > PAUSE => {}
+            outcome => return Ok(outcome?),
+        }
+        sleep(PAUSE).await?;
+        left -= PAUSE;
+    }
+}
+
+/// The topic, to be looked at.
+pub struct Log {
+    driver: Driver<LogReader>,
+    topic: String,
+}
+
+/// A record that the ledger has not settled yet, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// What it says; `None`: no record of ours.
+    pub record: Option<TopicRecord>,
+}
+
+impl Log {
+    /// Connects when it is first asked.
+    pub fn new(config: &Config, seed: u64) -> Log {
+        let cluster = ClusterConfig {
+            bootstrap: config.kafka.clone(),
+            client_id: "flux-worker-command".to_owned(),
+            topic: config.topic.clone(),
+            seed,
+        };
+        let fetch = FetchConfig {
+            answer_bytes_max: FETCH_ANSWER_BYTES_MAX,
+            buffered_bytes_max: FETCH_BUFFERED_BYTES_MAX,
+            wait: FETCH_WAIT,
+            seed: seed.wrapping_add(1),
+        };
+        Log { driver: Driver::new(|now| LogReader::new(cluster, fetch, now)), topic: config.topic.clone() }
+    }
+
+    /// Where every partition ends now.
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub async fn ends(&mut self) -> Result<Ends, Ended> {
+        let mut asked = false;
+        let found = self.driver.until(PATIENCE, |reader, now| {
+            if !std::mem::replace(&mut asked, true) {
+                reader.ask_ends(now);
+            }
+            reader.ends().map(Ok).or_else(|| reader.topic_error().map(Err))
+        });
+        match found.await? {
+            Some(Ok(ends)) => Ok(ends),
+            Some(Err(3)) => Err(Ended::Refused(format!("Kafka has no topic {}", self.topic))),
+            Some(Err(code)) => Err(Ended::Refused(format!("Kafka refuses the topic {}: error {code}", self.topic))),
+            None => Err(Ended::OutOfReach("Kafka has not answered for 30 s".to_owned())),
+        }
+    }
+
+    /// What stands in the log from `from` (by partition) up to `ends`.
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub async fn between(&mut self, from: &[i64], ends: &Ends) -> Result<Vec<Pending>, Ended> {
+        let mut open: Vec<(i32, i64)> = Vec::new();
+        let mut to_start: Vec<(i32, i64)> = Vec::new();
+        for (partition, (from, end)) in (0..).zip(from.iter().zip(&ends.offsets)) {
+            if from < end {
+                open.push((partition, *end));
+                to_start.push((partition, *from));
+            }
+        }
+        let mut found = Vec::new();
+        while !open.is_empty() {
+            // One piece at a time: the patience is for silence, not for the whole log.
+            let piece = self.driver.until(PATIENCE, |reader, now| {
+                for (partition, offset) in to_start.drain(..) {
+                    reader.start(now, partition, offset);
+                }
+                if let Some(event) = reader.poll_event() {
+                    return Some(Err(format!("the log cannot be read: {event:?}")));
+                }
+                reader.poll_records().map(Ok)
+            });
+            let Some(piece) = piece.await? else {
+                return Err(Ended::OutOfReach("Kafka has not answered for 30 s".to_owned()));
+            };
+            let mut fetched = piece.map_err(Ended::Refused)?;
+            let partition = fetched.partition;
+            let Some(at) = open.iter().position(|(open, _)| *open == partition) else { continue };
+            let end = open[at].1;
+            for entry in &mut fetched.records {
+                let (offset, record) = match entry {
+                    Entry::Record(record) => {
+                        (record.offset, record.value.and_then(|value| TopicRecord::parse(&value).ok()))
+                    }
+                    Entry::Unreadable(unreadable) => (unreadable.first_offset, None),
+                };
+                if offset < end {
+                    found.push(Pending { partition, offset, record });
+                }
+            }
+            if fetched.records.next_offset() >= end {
+                open.swap_remove(at);
+                let stop = |reader: &mut LogReader, _| {
+                    reader.stop(partition);
+                    Some(())
+                };
+                self.driver.until(Duration::ZERO, stop).await?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where the ledger stands in each of `partitions` partitions; 0 where it has never been.
+///
+/// # Errors
+/// [`Ended`].
+pub async fn stored_offsets(ledger: &mut Ledger, ends: &Ends) -> Result<Vec<i64>, Ended> {
+    let rows = ledger
+        .query("SELECT partition, next_offset FROM offsets WHERE topic_id = $1", &[Param::Uuid(Uuid(ends.topic_id))])
+        .await?;
+    let mut offsets = vec![0; ends.offsets.len()];
+    for row in rows {
+        let (partition, offset): (Option<usize>, Option<i64>) = (row.get(0), row.get(1));
+        if let (Some(partition), Some(offset)) = (partition, offset)
+            && let Some(place) = offsets.get_mut(partition)
+        {
+            *place = offset;
+        }
+    }
+    Ok(offsets)
+}

@@ -1,0 +1,101 @@
+//! What the worker does for Redis beside storing, every second: units of second reservations go back, open sales stand in
+//! the registry, and the account of each latest sale is compared while it runs.
+//!
+//! On connections of its own: a Redis that is away delays nothing but this. Never changes a sale otherwise.
+
+use flux_net::sleep;
+use flux_protocol::resp::command;
+use tracing::{debug, info, warn};
+
+use crate::config::Config;
+use crate::ledger::{Ledger, Units};
+use crate::limits::UNITS_INTERVAL;
+use crate::metrics::Metrics;
+use crate::redis::{Redis, key, strings, text};
+use crate::returns::{ReturnsError, give_back};
+use crate::scripts::Scripts;
+
+/// Names put into the registry with one command.
+const NAMES_MAX: usize = 1000;
+
+/// Never ends but where the process has no descriptor left for a timer.
+pub async fn run(config: Config, metrics: &Metrics) {
+    let scripts = Scripts::new();
+    let mut servers = None;
+    let mut failing = false;
+    loop {
+        match turn(&config, &scripts, &mut servers, metrics).await {
+            Ok(()) => {
+                if std::mem::replace(&mut failing, false) {
+                    info!("returns and registry are looked after again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, "returns and registry have to wait; nothing is lost by it");
+                }
+            }
+        }
+        if let Err(error) = sleep(UNITS_INTERVAL).await {
+            warn!(%error, "returns and registry are looked after no more");
+            return;
+        }
+    }
+}
+
+async fn turn(
+    config: &Config,
+    scripts: &Scripts,
+    servers: &mut Option<(Ledger, Redis)>,
+    metrics: &Metrics,
+) -> Result<(), ReturnsError> {
+    let (ledger, redis) = match servers {
+        Some(servers) => servers,
+        none => none.insert((Ledger::connect(&config.postgres).await?, Redis::connect(&config.redis).await?)),
+    };
+    let given = give_back(ledger, redis, scripts).await?;
+    if given.returned + given.absorbed + given.withdrawn > 0 {
+        info!(?given, "units of second reservations are settled");
+    }
+    // The ledger first: what is stored between the two readings is then missing, not counted twice.
+    let units = ledger.units().await?;
+    register(redis, &units).await?;
+    for of_product in &units {
+        compare(redis, of_product, metrics).await?;
+    }
+    Ok(())
+}
+
+/// Puts the products of open sales into the registry, which may have lost them.
+async fn register(redis: &mut Redis, units: &[Units]) -> Result<(), ReturnsError> {
+    let open: Vec<&[u8]> =
+        units.iter().filter(|units| !units.closed).map(|units| units.product_id.as_bytes()).collect();
+    for names in open.chunks(NAMES_MAX) {
+        let mut arguments: Vec<&[u8]> = vec![b"SADD", b"flux:products"];
+        arguments.extend(names);
+        let mut wire = Vec::new();
+        command(&mut wire, &arguments);
+        let added = redis.ask_many(wire, 1).await?.pop().map(text).transpose()?;
+        debug!(?added, "the registry is looked after");
+    }
+    Ok(())
+}
+
+/// What Redis has left of a sale, where it holds that very sale.
+async fn compare(redis: &mut Redis, units: &Units, metrics: &Metrics) -> Result<(), ReturnsError> {
+    let (sale_key, stock_key) = (key(&units.product_id, "sale"), key(&units.product_id, "stock"));
+    let mut wire = Vec::new();
+    command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"state"]);
+    command(&mut wire, &[b"GET", stock_key.as_bytes()]);
+    let mut answers = redis.ask_many(wire, 2).await?;
+    let stock = answers.pop().map(text).transpose()?.and_then(|stock| stock.parse::<u64>().ok());
+    let sale = answers.pop().map(strings).transpose()?.unwrap_or_default();
+    let holds_it = sale.first().and_then(|id| id.parse().ok()) == Some(units.sale_id);
+    // A suspended sale's stock is nobody's to believe.
+    if let (Some(available), true) = (stock, holds_it && sale.get(1).is_some_and(|state| state != "suspended")) {
+        let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
+        let reserved = units.total.saturating_sub(available).saturating_sub(settled);
+        metrics.set_redis_units(&units.product_id, available, reserved, units.stored, units.total);
+    }
+    Ok(())
+}

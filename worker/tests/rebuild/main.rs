@@ -1,0 +1,256 @@
+//! Audit, rebuild and returns over real servers, with the worker's own program storing meanwhile.
+//!
+//! The edge's part is played by its scripts: they reserve, and the test publishes what an edge would have published.
+
+#[allow(dead_code)]
+#[path = "../../../edge/tests/scripts/sale.rs"]
+mod sale;
+#[allow(dead_code)]
+#[path = "../../../edge/tests/scripts/server.rs"]
+mod server;
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use flux_lab::run_dir::RunDir;
+use flux_lab::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions};
+use flux_lab::topic::TopicReader;
+use flux_protocol::order::{Record, Uuid, order_id};
+use sale::{Options, Order, PLAIN, Sale, record_key};
+use server::Client;
+
+const PRODUCT: &str = "iphone-15";
+/// How long anything may take before the test gives up: never what it measures.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    redis: Redis,
+    _kafka: Kafka,
+    postgres: Postgres,
+    topic: TopicReader,
+    environment: Vec<(String, String)>,
+    worker: Child,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.worker.kill();
+        let _ = self.worker.wait();
+    }
+}
+
+impl World {
+    fn start() -> World {
+        let run = RunDir::new().expect("a directory");
+        let kafka = Kafka::start(&run, KafkaOptions { heap_mib: 256, ..KafkaOptions::default() }).expect("Kafka");
+        kafka.create_topic("orders", 2, 1).expect("a topic");
+        let redis = Redis::start(&run, RedisOptions::default()).expect("Redis");
+        let postgres =
+            Postgres::start(&run, PostgresOptions { fsync: false, ..PostgresOptions::default() }).expect("PostgreSQL");
+        postgres.create_database("flux").expect("a database");
+        let environment = [
+            ("FLUX_KAFKA", kafka.bootstrap()),
+            ("FLUX_REDIS", redis.url()),
+            ("FLUX_POSTGRES", postgres.url("flux")),
+            ("FLUX_WORKER_ADMIN", "127.0.0.1:0".to_owned()),
+        ];
+        let environment: Vec<(String, String)> =
+            environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let worker = Command::new(env!("CARGO_BIN_EXE_flux-worker"))
+            .envs(environment.iter().cloned())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("our own program");
+        let topic = TopicReader::new(&kafka.bootstrap(), "orders");
+        World { redis, _kafka: kafka, postgres, topic, environment, worker }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.redis.address().port()).expect("it answers")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Output {
+        let output = Command::new(env!("CARGO_BIN_EXE_flux-worker"))
+            .args(arguments)
+            .envs(self.environment.iter().cloned())
+            .output()
+            .expect("our own program");
+        eprintln!("{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        output
+    }
+
+    /// The audit's exit code and words.
+    fn audit(&self) -> (Option<i32>, String) {
+        let output = self.command(&["audit", "--product", PRODUCT]);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).expect("text"))
+    }
+
+    fn rebuild(&self, more: &[&str]) -> (Option<i32>, String) {
+        let arguments = [&["rebuild", "--product", PRODUCT, "--fence", "10s"], more].concat();
+        let output = self.command(&arguments);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).expect("text"))
+    }
+
+    fn publish(&self, sale: &Sale, orders: &[Order]) {
+        let values: Vec<Vec<u8>> = orders
+            .iter()
+            .map(|order| {
+                let mut json = Vec::new();
+                Record {
+                    order_id: Uuid::parse(order.id.as_bytes()).expect("a UUID"),
+                    reservation_id: Uuid::parse(order.reservation.as_bytes()).expect("a UUID"),
+                    product_id: PRODUCT,
+                    user_id: &order.user,
+                    quantity: order.quantity as u16,
+                    sale_id: sale.id.parse().expect("a number"),
+                    sale_total: 100,
+                    generation: sale.generation,
+                    timestamp: 1_705_234_800_123,
+                }
+                .write_json(&mut json);
+                json
+            })
+            .collect();
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        self.topic.append(1, &values).expect("Kafka takes it");
+    }
+
+    fn publish_event(&self, sale: &Sale, event: &str, withdrawn: u64) {
+        let json = format!(
+            "{{\"event\":\"{event}\",\"productId\":\"{PRODUCT}\",\"saleId\":{},\"saleTotal\":100,\"generation\":{},\
+             \"withdrawn\":{withdrawn},\"rate\":0,\"burst\":100,\"seed\":\"{}\",\"timestamp\":1705234700000}}",
+            sale.id,
+            sale.generation,
+            "5e".repeat(32),
+        );
+        self.topic.append(0, &[json.as_bytes()]).expect("Kafka takes it");
+    }
+
+    /// What the ledger answers to a question for one number; -1 before there is a table.
+    fn number(&self, sql: &str) -> i64 {
+        let mut client = self.postgres.client("flux").expect("a connection");
+        client.query_one(sql, &[]).map_or(-1, |row| row.get(0))
+    }
+
+    fn wait_for(&self, sql: &str, number: i64) {
+        let begun = Instant::now();
+        while self.number(sql) != number {
+            assert!(begun.elapsed() < PATIENCE, "{sql} never gave {number}, but {}", self.number(sql));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Orders of `user` whose ids are true ones; `round` makes the reservations different.
+fn orders(sale: &Sale, user: &str, quantities: &[u64], round: u8) -> Vec<Order> {
+    let order = |(n, quantity): (usize, &u64)| {
+        let key = format!("key-{n}");
+        let id = order_id(PRODUCT.as_bytes(), sale.id.parse().expect("a number"), user.as_bytes(), key.as_bytes());
+        let mut reservation = id.0;
+        reservation[0] ^= round;
+        Order {
+            reservation: Uuid(reservation).to_string(),
+            quantity: *quantity,
+            id: id.to_string(),
+            user: user.to_owned(),
+        }
+    };
+    quantities.iter().enumerate().map(order).collect()
+}
+
+#[test]
+fn a_sale_lives_through_what_redis_loses() {
+    let mut world = World::start();
+    let mut client = world.client();
+    let sale = Sale::open(&mut client, PRODUCT, &Options { total: 100, ..PLAIN });
+    client.command(&["SADD", "flux:products", PRODUCT]);
+    world.wait_for("SELECT count(*) FROM sales", 0);
+    world.publish_event(&sale, "sale-opened", 0);
+
+    // Three orders stored and gone from the outbox, two in the log and in the outbox, two in the outbox alone.
+    let stored = orders(&sale, "ann", &[1, 2, 3], 1);
+    let entry = sale.reserve(&mut client, &stored)[0][1..].to_owned();
+    world.publish(&sale, &stored);
+    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    let logged = orders(&sale, "bob", &[4, 5], 1);
+    sale.reserve(&mut client, &logged);
+    world.publish(&sale, &logged);
+    let left = orders(&sale, "cid", &[6, 7], 1);
+    sale.reserve(&mut client, &left);
+    world.wait_for("SELECT coalesce(sum(quantity), 0)::bigint FROM orders", 15);
+    let (code, said) = world.audit();
+    assert!(said.contains("total 100 = available 72 + reserved 13 + stored 15 +") && said.contains("holds"), "{said}");
+    assert!(said.contains(&format!("order {} (6 units", left[0].id)), "what stands in the way is named: {said}");
+    assert_eq!(code, Some(0));
+
+    // A second reservation of a stored order, whose record had expired: its units come back within seconds.
+    client.command(&["DEL", &record_key(PRODUCT, &stored[0].id)]);
+    let again = orders(&sale, "ann", &[1], 2);
+    let entry = sale.reserve(&mut client, &again)[0][1..].to_owned();
+    assert_eq!(sale.stock(&mut client), 71);
+    world.publish(&sale, &again);
+    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'returned'", 1);
+    assert_eq!(sale.stock(&mut client), 72);
+
+    // Redis comes back with an older snapshot: the last orders are lost to it, and one entry too many is there.
+    client.run("SAVE");
+    let lost = orders(&sale, "dan", &[8], 1);
+    let entry = sale.reserve(&mut client, &lost)[0][1..].to_owned();
+    world.publish(&sale, &lost);
+    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.redis.kill();
+    world.redis.up().expect("Redis comes back");
+    let mut client = world.client();
+    assert_eq!(sale.stock(&mut client), 72, "it has forgotten the last order");
+    assert_eq!(sale.codes(&mut client, &orders(&sale, "eve", &[1], 1)), ["Sreplid"]);
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("suspended"), "{said}");
+
+    let (code, said) = world.rebuild(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("open again as generation 2: 64 of 100 units left, 36 sold"), "{said}");
+    let rebuilt = Sale { generation: 2, ..sale.clone() };
+    assert_eq!(rebuilt.look(&mut client, true).state(), ("open", ""));
+    assert_eq!(rebuilt.stock(&mut client), 64);
+    // A key is good through a rebuild, also for the order that Redis had lost; an edge's older copy is told.
+    let replay = rebuilt.codes(&mut client, &[lost[0].clone(), left[1].clone(), stored[0].clone()]);
+    let code_of = |order: &Order| format!("R{} {} 1", order.reservation, order.quantity);
+    assert_eq!(replay, ["M".to_owned(), code_of(&lost[0]), code_of(&left[1]), code_of(&stored[0])]);
+    assert_eq!(sale.codes(&mut client, &lost), ["G"]);
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("total 100 = available 64 + reserved 0 + stored 36 +"), "{said}");
+
+    // It loses everything, and had a replica that somebody noted.
+    client.command(&["HSET", &sale.key("sale"), "replica", "1"]);
+    let (code, said) = world.rebuild(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--old-master-is-dead"), "{said}");
+    client.run("FLUSHALL");
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = world.rebuild(&["--old-master-is-dead"]);
+    assert_eq!(code, Some(0), "{said}");
+    let rebuilt = Sale { generation: 3, ..sale.clone() };
+    assert_eq!(rebuilt.codes(&mut client, &[lost[0].clone()]), ["M".to_owned(), code_of(&lost[0])]);
+    assert_eq!(rebuilt.codes(&mut client, &orders(&rebuilt, "eve", &[64], 1)), ["A"]);
+    let (code, said) = world.audit();
+    assert!(said.contains("available 0 + reserved 64 + stored 36"), "{said}");
+    assert_eq!(code, Some(0), "{said}");
+
+    // Closed before it is lost: it comes back closed, and what was left is withdrawn. Eve's order was in the outbox.
+    rebuilt.close(&mut client);
+    client.command(&["DEL", &sale.key("users")]);
+    let (code, said) = world.rebuild(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("is closed again as generation 4: 0 of 100 units left, 100 sold, 0 withdrawn; 1 orders"),
+        "{said}"
+    );
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+}

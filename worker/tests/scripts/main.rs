@@ -1,0 +1,158 @@
+//! The contract of the worker's Lua scripts, held against a real Redis that each test starts for itself.
+
+// The same server and the same sales as the edge's contract tests have; not every test needs all of it.
+#[allow(dead_code)]
+#[path = "../../../edge/tests/scripts/sale.rs"]
+mod sale;
+#[allow(dead_code)]
+#[path = "../../../edge/tests/scripts/server.rs"]
+mod server;
+
+use flux_worker::scripts::Scripts;
+use sale::{Options, PLAIN, Sale, keys, order};
+use server::{Client, Server, strings};
+
+/// (reservation, sale, generation, quantity, user)
+type Return<'a> = (&'a str, &'a str, u32, u64, &'a str);
+
+fn give_back(client: &mut Client, product: &str, returns: &[Return<'_>]) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for (reservation, sale, generation, quantity, user) in returns {
+        arguments.extend([reservation.to_string(), sale.to_string(), generation.to_string()]);
+        arguments.extend([quantity.to_string(), user.to_string()]);
+    }
+    strings(client.call_script(&Scripts::new().returns, &keys(product)[..6], &arguments))
+}
+
+fn fence(client: &mut Client, product: &str, id: &str, generation: u32) -> Vec<String> {
+    let arguments = [id, &generation.to_string(), "10", "5", "6", "ab"].map(str::to_owned);
+    strings(client.call_script(&Scripts::new().rebuild_fence, &keys(product), &arguments))
+}
+
+fn restore(client: &mut Client, product: &str, id: &str, generation: u32, stock: u64, state: &str) -> Vec<String> {
+    let arguments = [id, &generation.to_string(), &stock.to_string(), state, "0"].map(str::to_owned);
+    strings(client.call_script(&Scripts::new().rebuild_restore, &keys(product), &arguments))
+}
+
+#[test]
+fn units_go_back_once_and_only_to_their_own_sale_and_generation() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let first = Sale::open(&mut client, "p", &PLAIN);
+    let sale = Sale::open(&mut client, "p", &Options { per_user: 5, ..PLAIN });
+    sale.reserve(&mut client, &[order("r1", 4, "o1", "ann"), order("r2", 1, "o2", "bob")]);
+    let older = first.id.as_str();
+    let later = (sale.id.parse::<u64>().expect("a number") + 1).to_string();
+    let now = sale.id.as_str();
+    let returns = [
+        ("x1", now, 1, 3, "ann"),
+        ("x1", now, 1, 3, "ann"),
+        ("x2", older, 1, 1, "ann"),
+        ("x3", now, 0, 1, "ann"),
+        ("x4", now, 2, 1, "ann"),
+        ("x5", &later, 1, 1, "ann"),
+        ("x6", now, 1, 3, "bob"),
+        ("x7", now, 1, 1, "bob"),
+    ];
+    assert_eq!(give_back(&mut client, "p", &returns), ["R", "D", "E", "G", "P", "P", "P", "R"]);
+    assert_eq!(sale.stock(&mut client), 9);
+    assert_eq!(strings(client.command(&["HMGET", &sale.key("users"), "ann", "bob"])), ["1", ""]);
+    let before = client.snapshot();
+    assert_eq!(give_back(&mut client, "p", &returns[..2]), ["D", "D"], "a repeat");
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    sale.close(&mut client);
+    assert_eq!(give_back(&mut client, "p", &[("x8", now, 1, 1, "ann"), ("x1", now, 1, 3, "ann")]), ["W", "D"]);
+    assert_eq!(sale.stock(&mut client), 0);
+    let next = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(give_back(&mut client, "p", &[("x1", now, 1, 3, "ann"), ("x9", now, 1, 1, "ann")]), ["D", "E"]);
+    assert_eq!(next.stock(&mut client), 10);
+}
+
+#[test]
+fn a_sale_that_is_not_believed_gets_nothing_back() {
+    let server = Server::start();
+    let mut client = server.connect();
+    assert_eq!(give_back(&mut client, "p", &[("x1", "1", 1, 1, "u")]), ["U"]);
+    for name in ["sale", "stock", "outbox", "claims", "users", "returned"] {
+        client.run("FLUSHALL");
+        let sale = Sale::open(&mut client, "p", &PLAIN);
+        sale.reserve(&mut client, &[order("r1", 4, "o1", "u")]);
+        client.command(&["DEL", &sale.key(name)]);
+        let before = client.snapshot();
+        let reply = give_back(&mut client, "p", &[("x1", &sale.id, 1, 1, "u"), ("x2", &sale.id, 1, 1, "u")]);
+        assert_eq!(reply, [format!("S{name}")]);
+        assert_eq!(client.snapshot(), before, "nothing changed");
+    }
+}
+
+#[test]
+fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { rate: 100, per_user: 3, ..PLAIN });
+    let entry = sale.reserve(&mut client, &[order("r1", 1, "o1", "u")])[0][1..].to_owned();
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "3", "open"]);
+    assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["Sstate"]);
+    assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), [], "the relay rests");
+    let before = client.snapshot();
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OLD", "2"], "a number is never used twice");
+    assert_eq!(fence(&mut client, "p", "1", 9), ["OLD", "2"], "nor an earlier sale put in place of a later one");
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["S", "outbox"], "an entry is left");
+    assert_eq!(restore(&mut client, "p", &sale.id, 1, 9, "open"), ["S", "sale"]);
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 11, "open"), ["S", "stock"]);
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["OK"]);
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["S", "sale"], "it is not suspended any more");
+    let rebuilt = Sale { generation: 2, ..sale.clone() };
+    assert_eq!(rebuilt.look(&mut client, true).0[..8], ["open", "", &sale.id, "2", "10", "9", "5", "6"]);
+    assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["G"]);
+    assert_eq!(rebuilt.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"], "the older record counts as none");
+    let (granted, ..) = rebuilt.lease(&mut client, 100, 200_000);
+    assert!(granted < 5, "the bucket begins empty: {granted}");
+}
+
+#[test]
+fn a_fence_makes_whatever_is_lost_or_of_another_type() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for name in sale::KEYS {
+        client.run("FLUSHALL");
+        let sale = Sale::open(&mut client, "p", &PLAIN);
+        client.command(&["DEL", &sale.key(name)]);
+        client.command(&["LPUSH", &sale.key(name), "x"]);
+        assert_eq!(fence(&mut client, "p", &sale.id, 5), ["OK", "0", "open"], "{name}");
+        assert_eq!(restore(&mut client, "p", &sale.id, 5, 7, "open"), ["OK"], "{name}");
+        let rebuilt = Sale { generation: 5, ..sale };
+        assert_eq!(rebuilt.look(&mut client, true).state(), ("open", ""), "{name}");
+        assert_eq!(rebuilt.codes(&mut client, &[order("r1", 7, "o1", "u")]), ["A"], "{name}");
+    }
+    client.run("FLUSHALL");
+    assert_eq!(fence(&mut client, "p", "1700000000000", 2), ["OK", "0", "open"]);
+    assert_eq!(restore(&mut client, "p", "1700000000000", 2, 0, "closed"), ["OK"]);
+    let next = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(next.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+}
+
+#[test]
+fn a_restart_between_fence_and_restore_is_noticed() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    fence(&mut client, "p", &sale.id, 2);
+    client.run("SAVE");
+    server.restart();
+    let mut client = server.connect();
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["S", "replid"]);
+    assert_eq!(sale.look(&mut client, true).state().0, "suspended");
+}
+
+#[test]
+fn a_close_outlives_a_rebuild_that_did_not_end() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    sale.close(&mut client);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "0", "closed"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 3), ["OK", "0", "closed"]);
+}
