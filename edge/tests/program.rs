@@ -1,0 +1,105 @@
+//! The program itself: its exit codes, its words, its end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+
+fn edge(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flux-edge"));
+    command.args(flags).env_clear();
+    command
+}
+
+fn output(flags: &[&str]) -> Output {
+    edge(flags).output().expect("it runs")
+}
+
+/// Starts it without Redis and Kafka: servers that are not there yet are waited for.
+fn start(more: &[&str]) -> (Child, serde_json::Value) {
+    let any = "127.0.0.1:0";
+    let mut child = edge(&["--listen", any, "--admin", any, "--waiting-room", any])
+        .args(["--redis", "redis+unix:///nonexistent/redis.sock", "--kafka", "127.0.0.1:1", "--cores", "1"])
+        .args(more)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    let started = loop {
+        line.clear();
+        assert!(log.read_line(&mut line).expect("text") > 0, "it ended without a word");
+        let entry: serde_json::Value = serde_json::from_str(&line).expect("one JSON object a line");
+        if entry["message"] == "flux-edge serves" {
+            break entry;
+        }
+    };
+    // Its log must not fill the pipe.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    (child, started)
+}
+
+fn terminate(child: &Child) {
+    let pid = libc::pid_t::try_from(child.id()).expect("a process id");
+    // SAFETY: a plain system call; the child has not been waited for, so its id is still its own.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("an answer");
+    response
+}
+
+#[test]
+fn a_mistake_is_one_line_and_exit_code_2() {
+    for flags in [&["--redis", "rediss://host"][..], &["--burst", "1"], &["--nonsense"], &["--admin", "0.0.0.0:1"]] {
+        let output = output(flags);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.starts_with("flux-edge: "), "{error}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_mistake_too() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = output(&["--listen", &address, "--admin", "127.0.0.1:0", "--waiting-room", "off"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).expect("text").contains(&address));
+}
+
+#[test]
+fn a_variable_is_read_and_a_flag_wins() {
+    let output = edge(&[]).env("FLUX_BURST", "1").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let output = edge(&["--burst", "1000", "--driver", "none"]).env("FLUX_BURST", "1").output().expect("it runs");
+    assert!(String::from_utf8(output.stderr).expect("text").contains("--driver"));
+}
+
+#[test]
+fn help_and_version_are_not_mistakes() {
+    for flag in ["--help", "--version"] {
+        let output = output(&[flag]);
+        assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(), "{flag}");
+    }
+}
+
+#[test]
+fn it_serves_without_its_servers_says_why_it_is_not_ready_and_ends_well() {
+    for driver in ["auto", "epoll"] {
+        let (mut child, started) = start(&["--driver", driver]);
+        let address = |name: &str| started[name].as_str().expect("an address").to_owned();
+        assert!(get(&address("admin"), "/livez").starts_with("HTTP/1.1 200"));
+        let ready = get(&address("admin"), "/readyz");
+        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("core 0"), "{ready}");
+        assert!(get(&address("admin"), "/metrics").ends_with("# EOF\n"));
+        assert!(get(&address("listen"), "/stock/nothing").starts_with("HTTP/1.1 "));
+        terminate(&child);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    }
+}
