@@ -51,7 +51,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 fn units_stored(world: &World, product: &str) -> i64 {
     let mut ledger = world.ledger().expect("PostgreSQL is there");
-    let row = ledger.query_one("SELECT coalesce(sum(quantity), 0)::bigint FROM orders WHERE product_id = $1", &[&product]);
+    let row =
+        ledger.query_one("SELECT coalesce(sum(quantity), 0)::bigint FROM orders WHERE product_id = $1", &[&product]);
     row.expect("the ledger answers").get(0)
 }
 

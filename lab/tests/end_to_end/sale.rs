@@ -65,7 +65,10 @@ fn the_other_answers_of_an_order() {
     assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")));
     assert_eq!(again.text(), first.text());
     let reused = world.order("phone", "u", "k", 1).unwrap();
-    assert_eq!((reused.status, reused.json()["error"].as_str()), (422, Some("Idempotency key reused with a different order")));
+    assert_eq!(
+        (reused.status, reused.json()["error"].as_str()),
+        (422, Some("Idempotency key reused with a different order"))
+    );
     let insufficient = world.order("phone", "u", "k2", 2).unwrap();
     let told = json!({"status": "insufficient", "msg": "Not enough units left", "available": 1});
     assert_eq!((insufficient.status, insufficient.json()), (409, told));

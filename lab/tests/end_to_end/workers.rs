@@ -32,7 +32,15 @@ fn two_workers_share_the_partitions_and_one_inherits_all() {
     let mut world = World::start(WorldOptions { workers: 2, ..WorldOptions::default() }).unwrap();
     world.init("phone", 1_000_000).unwrap();
     let assigned = |world: &World, worker: usize| {
-        let metrics = flux_lab::http_client::request(world.workers[worker].admin(), "GET", "/metrics", &[], b"", Duration::from_secs(5)).unwrap();
+        let metrics = flux_lab::http_client::request(
+            world.workers[worker].admin(),
+            "GET",
+            "/metrics",
+            &[],
+            b"",
+            Duration::from_secs(5),
+        )
+        .unwrap();
         let text = metrics.text();
         let line = text.lines().find(|line| line.starts_with("flux_worker_partitions "));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)

@@ -22,9 +22,9 @@ pub mod connection;
 pub mod consumer;
 pub mod decompress;
 pub mod error_code;
-pub mod fetch;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod fetch;
 pub mod frame;
 pub mod group;
 pub mod limits;
