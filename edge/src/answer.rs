@@ -27,6 +27,8 @@ pub enum Unavailable {
     Draining,
     /// The sale changed while the order was under way.
     Changed,
+    /// Another order with the same key is under way, and nobody knows yet whether it will stand.
+    Busy,
 }
 
 impl Unavailable {
@@ -40,6 +42,7 @@ impl Unavailable {
             Unavailable::OutboxFull => "Too many undelivered orders",
             Unavailable::Draining => "Edge draining",
             Unavailable::Changed => "Sale changed, repeat with the same key",
+            Unavailable::Busy => "Another order with this key is under way",
         }
     }
 }
@@ -219,13 +222,21 @@ impl Writer<'_> {
     }
 
     fn finish(&mut self, body: &[&[u8]]) {
+        self.end(body, true);
+    }
+
+    /// A 204 has no length, and a 304 would name that of the page it does not send (RFC 9110 section 8.6).
+    fn end(&mut self, body: &[&[u8]], has_length: bool) {
         let out = &mut *self.out;
         out.extend_from_slice(b"date: ");
         out.extend_from_slice(self.date.as_bytes());
-        out.extend_from_slice(b"\r\ncontent-length: ");
-        let length: usize = body.iter().map(|piece| piece.len()).sum();
-        out.extend_from_slice(decimal(length as u64, &mut [0; 20]));
         out.extend_from_slice(b"\r\n");
+        if has_length {
+            let length: usize = body.iter().map(|piece| piece.len()).sum();
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(decimal(length as u64, &mut [0; 20]));
+            out.extend_from_slice(b"\r\n");
+        }
         if self.framing.cors {
             out.extend_from_slice(&self.site.cors);
         }
@@ -359,6 +370,6 @@ impl Document {
                 out.extend_from_slice(piece.as_bytes());
             }
         }
-        writer.finish(&[&self.body]);
+        writer.end(&[&self.body], !matches!(self.status, 204 | 304));
     }
 }

@@ -100,6 +100,12 @@ impl Connections {
         self.open_public
     }
 
+    /// Whether some connection's answers are on their way to it, or awaited.
+    pub fn is_answering(&self) -> bool {
+        let answering = |slot: &Slot| matches!(slot.phase, Phase::Answers | Phase::Writing);
+        self.slots.iter().any(|slot| slot.descriptor.is_some() && answering(slot))
+    }
+
     /// Takes a connection in. `descriptor` stays open until [`Connections::leave`].
     pub fn enter(&mut self, descriptor: RawFd, role: Role, tick: u32) -> ConnectionId {
         self.open += 1;

@@ -21,8 +21,8 @@ use crate::counters::Counters;
 use crate::find::Finder;
 use crate::gate::{CallIndex, Gate};
 use crate::limits::{
-    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, RECORDS_MAX, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX,
-    TICK,
+    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, RECORD_AGE_MAX, RECORDS_MAX,
+    REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
 };
 use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
@@ -205,9 +205,9 @@ impl Core {
             linger: LINGER,
             batch_bytes_max: BATCH_BYTES_MAX,
             in_flight_max: PRODUCE_IN_FLIGHT_MAX,
-            request_timeout: config.publish_deadline,
+            request_timeout: config.publish_deadline.min(PRODUCE_TIME_MAX),
             records_max: RECORDS_MAX,
-            record_age_max: RESERVED_AGE_MAX.min(config.publish_deadline + Duration::from_secs(1)),
+            record_age_max: record_age_max(&config),
             seed: u64::from_le_bytes(nonce),
         };
         Core {
@@ -347,6 +347,9 @@ impl Core {
         let mut lost = Vec::new();
         self.redis.handle_closed(now.instant, |call| lost.push(call));
         self.redis_failed = None;
+        for index in self.products.indices() {
+            self.products[index].vouched = None;
+        }
         for call in lost {
             match call {
                 Call::Reserve(index) => self.lost_calls.push(index),
@@ -362,6 +365,12 @@ impl Core {
                 Call::RegistryExists | Call::Registry | Call::Quiet => {}
             }
         }
+    }
+
+    /// Whether what was reserved by a call first written at `first_sent` is the relay's by now: the producer might send
+    /// it for the last time when a rebuild has looked already.
+    pub(crate) fn is_too_old(&self, now: Now, first_sent: Instant) -> bool {
+        now.instant.since(first_sent) + record_age_max(&self.config) >= RESERVED_AGE_MAX
     }
 
     /// Appends what should go to Redis now: deletions first, then look-ups and reserve calls as far as they may.
@@ -428,13 +437,19 @@ impl Core {
 
     /// When [`Core::handle_time`] is due.
     pub fn next_deadline(&self) -> Instant {
-        let removals = self.removals_since.map_or(Instant::FAR_FUTURE, |since| since + REMOVAL_DELAY_MAX);
+        let removals = self
+            .removals_since
+            .filter(|_| self.redis.is_ready())
+            .map_or(Instant::FAR_FUTURE, |since| since + REMOVAL_DELAY_MAX);
         let tick = if self.has_deadlines() { self.next_tick } else { self.next_look };
         self.producer.next_deadline().min(tick).min(self.next_look).min(removals)
     }
 
     fn has_deadlines(&self) -> bool {
-        !(self.by_received.is_empty() && self.by_reserved.is_empty() && self.operations.is_empty())
+        !(self.by_received.is_empty()
+            && self.by_reserved.is_empty()
+            && self.operations.is_empty()
+            && self.finder.is_idle())
     }
 
     /// Looks at the time: deadlines, looks, lingering batches.
@@ -468,7 +483,8 @@ impl Core {
     }
 }
 
-/// How long Redis may be silent about a reserved order before its age forbids publishing it.
-pub(crate) fn is_too_old(now: Now, sent: Instant) -> bool {
-    now.instant.since(sent) >= RESERVED_AGE_MAX - Duration::from_secs(1)
+/// How long the producer may hold a record. With the age it may have when it is handed over, and with the time its
+/// last request may take, this stays below a rebuild's fence.
+fn record_age_max(config: &CoreConfig) -> Duration {
+    RECORD_AGE_MAX.min(config.publish_deadline + Duration::from_secs(1))
 }

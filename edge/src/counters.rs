@@ -70,12 +70,14 @@ pub enum OrderOutcome {
     UnavailableDraining,
     /// 503: the sale changed under the order.
     UnavailableChanged,
+    /// 503: another order with the same key is under way.
+    UnavailableBusy,
     /// 503: Redis did not answer in time.
     Unknown,
 }
 
 /// Names of all [`OrderOutcome`]s, in their order.
-pub const ORDER_OUTCOMES: [&str; 17] = [
+pub const ORDER_OUTCOMES: [&str; 18] = [
     "accepted",
     "replayed",
     "pending",
@@ -92,6 +94,7 @@ pub const ORDER_OUTCOMES: [&str; 17] = [
     "unavailable_outbox",
     "unavailable_draining",
     "unavailable_changed",
+    "unavailable_busy",
     "unknown",
 ];
 
@@ -118,6 +121,7 @@ impl OrderOutcome {
                 Unavailable::OutboxFull => OrderOutcome::UnavailableOutbox,
                 Unavailable::Draining => OrderOutcome::UnavailableDraining,
                 Unavailable::Changed => OrderOutcome::UnavailableChanged,
+                Unavailable::Busy => OrderOutcome::UnavailableBusy,
             },
             Answer::KeyReused | Answer::Stock { .. } | Answer::Status { .. } | Answer::Document(_) => {
                 OrderOutcome::Invalid

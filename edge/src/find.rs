@@ -47,6 +47,13 @@ pub struct Finder {
     registry_exists: bool,
 }
 
+impl Finder {
+    /// Whether nobody waits.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.asking.is_empty()
+    }
+}
+
 impl Core {
     pub(crate) fn find_for_order(&mut self, now: Now, name: Identifier, wish: Wish, ticket: Ticket) -> Outcome {
         self.find(now, name, Waiter::Order(wish, ticket))
@@ -178,6 +185,7 @@ impl Core {
         let reservation_id = self.draw_reservation_id();
         let order = Pending {
             product,
+            sale: None,
             stage: Stage::Product,
             wants_json: wish.wants_json,
             rederived: false,

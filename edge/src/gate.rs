@@ -19,6 +19,10 @@ use crate::scripts::SCRIPTS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallIndex(usize);
 
+/// Orders of one product whose ids were derived for the same sale and generation travel in one group: a look may have
+/// learnt of a newer sale while they waited.
+type GroupKey = (ProductIndex, u64, u32);
+
 /// The orders of one product in a call: they share an outbox entry and a head in the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
@@ -43,8 +47,10 @@ pub struct Call {
     pub groups: Vec<Group>,
     /// The partition that the outbox entries name.
     pub partition: i32,
-    /// When it was last written.
-    pub sent: Instant,
+    /// When it was first written: whatever it reserved is no older.
+    pub first_sent: Instant,
+    /// It was written more than once: an earlier writing may have had effects.
+    pub repeated: bool,
     bytes: Vec<u8>,
     busy: bool,
 }
@@ -68,7 +74,7 @@ pub struct Gate {
     outstanding: usize,
     lookups: VecDeque<PendingIndex>,
     lookups_outstanding: usize,
-    batch: Vec<(ProductIndex, PendingIndex)>,
+    batch: Vec<(GroupKey, PendingIndex)>,
     spare: Vec<Vec<PendingIndex>>,
 }
 
@@ -123,14 +129,15 @@ impl Gate {
             let Some(index) = self.queue.pop_front() else { break };
             if let Some(order) = orders.get_mut(index) {
                 order.stage = Stage::Reserving;
-                self.batch.push((order.product, index));
+                let sale = order.sale.expect("an order is queued under a sale");
+                self.batch.push(((order.product, sale.id, sale.generation), index));
             }
         }
         if self.batch.is_empty() {
             return None;
         }
         // Stable: orders of one product keep their order of arrival.
-        self.batch.sort_by_key(|(product, _)| *product);
+        self.batch.sort_by_key(|(key, _)| *key);
         let place = self.calls.iter().position(|call| !call.busy).unwrap_or_else(|| {
             self.calls.push(Call::default());
             self.calls.len() - 1
@@ -138,7 +145,8 @@ impl Gate {
         let call = &mut self.calls[place];
         call.fill(&self.batch, terms, products, orders);
         call.busy = true;
-        call.sent = now;
+        call.first_sent = now;
+        call.repeated = false;
         out.extend_from_slice(&call.bytes);
         self.outstanding += 1;
         Some(CallIndex(place))
@@ -150,10 +158,10 @@ impl Gate {
     }
 
     /// Writes a call once more, word for word.
-    pub fn repeat(&mut self, now: Instant, index: CallIndex, out: &mut Vec<u8>) {
+    pub fn repeat(&mut self, index: CallIndex, out: &mut Vec<u8>) {
         let call = &mut self.calls[index.0];
         assert!(call.busy, "only a call without a reply is repeated");
-        call.sent = now;
+        call.repeated = true;
         out.extend_from_slice(&call.bytes);
     }
 
@@ -214,18 +222,18 @@ pub fn record_key(out: &mut Vec<u8>, products: &Products, product: ProductIndex,
 
 impl Call {
     /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/reserve.lua`).
-    fn fill(&mut self, batch: &[(ProductIndex, PendingIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
+    fn fill(&mut self, batch: &[(GroupKey, PendingIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
         self.orders.clear();
         self.groups.clear();
         self.bytes.clear();
         self.partition = terms.partition;
-        for (product, index) in batch {
+        for (key, index) in batch {
             match self.groups.last_mut() {
-                Some(group) if group.product == *product => group.orders += 1,
+                Some(group) if (group.product, group.sale_id, group.generation) == *key => group.orders += 1,
                 _ => {
-                    let sale = products[*product].sale.expect("an order is queued under a sale");
+                    let sale = orders.get(*index).and_then(|order| order.sale).expect("sealed just now");
                     self.groups.push(Group {
-                        product: *product,
+                        product: key.0,
                         sale_id: sale.id,
                         sale_total: sale.total,
                         generation: sale.generation,

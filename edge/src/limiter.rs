@@ -125,6 +125,11 @@ impl Lease {
         self.empty_until = if next_due.is_zero() { Instant::default() } else { now + next_due };
     }
 
+    /// Whether the request in flight has waited for longer than a lease may live.
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        self.asked_at.is_some_and(|asked_at| now.since(asked_at) >= LEASE_LIFE_MAX)
+    }
+
     /// The request was lost or refused: nothing was granted; orders that wait are to be told 503.
     pub fn handle_failed(&mut self) {
         self.asked_at = None;

@@ -46,12 +46,19 @@ pub const LEASE_HORIZON: Duration = Duration::from_millis(10);
 pub const LEASE_TOKENS_MAX: u64 = 100_000;
 /// Orders of one product that may wait for tokens; beyond: 302, as if none had been granted.
 pub const TOKEN_WAITERS_MAX: usize = 8192;
-/// One write to Redis: its own read buffer, so that a call is parsed in one event.
-pub const REDIS_WRITE_BYTES_MAX: usize = 16 << 10;
+/// One write to Redis: a call of the longest identifiers, about what Redis reads in one event. Nothing more is begun
+/// once so much waits.
+pub const REDIS_WRITE_BYTES_MAX: usize = 20 << 10;
 /// A call that has not been answered for so long says that the connection is half open or Redis stopped.
 pub const REDIS_REPLY_OVERDUE: Duration = Duration::from_secs(3);
 /// Nothing reserved longer ago than this is published from memory: a rebuild may have looked since (SPEC: rebuild's fence is 15 s).
 pub const RESERVED_AGE_MAX: Duration = Duration::from_secs(10);
+/// Longest that the producer holds a record: what is left of [`RESERVED_AGE_MAX`] is for the reply of Redis.
+pub const RECORD_AGE_MAX: Duration = Duration::from_secs(6);
+/// Longest that a produce request may take.
+pub const PRODUCE_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long a rebuild waits for edges to let go of what they hold (SPEC; the worker's `--fence`).
+const FENCE: Duration = Duration::from_secs(15);
 /// An acknowledged outbox entry is deleted with the next reserve call, or after this.
 pub const REMOVAL_DELAY_MAX: Duration = Duration::from_millis(5);
 /// Entries of one XDEL.
@@ -75,6 +82,8 @@ pub const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Produce requests in flight to one broker.
 pub const PRODUCE_IN_FLIGHT_MAX: usize = 5;
 
-const _: () = assert!(CALL_ORDERS_MAX * 220 < REDIS_WRITE_BYTES_MAX);
+const _: () = assert!(CALL_ORDERS_MAX * 300 < REDIS_WRITE_BYTES_MAX, "a record key of 122 bytes, arguments of 174");
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
+const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());
+const _: () = assert!(RECORD_AGE_MAX.as_millis() + REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 const _: () = assert!(REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());

@@ -20,8 +20,13 @@ impl Core {
             return;
         }
         self.redis.call(now.instant, Call::Registry, |out| resp::command(out, &[b"SMEMBERS", b"flux:products"]));
-        let due: Vec<ProductIndex> = self.products.indices().filter(|index| !self.products[*index].looking).collect();
-        for chunk in due.chunks(LOOK_PRODUCTS_MAX) {
+        // Apart from each other: one flag vouches for all products of a call.
+        let (good, other): (Vec<_>, Vec<_>) = self
+            .products
+            .indices()
+            .filter(|index| !self.products[*index].looking)
+            .partition(|index| self.products[*index].vouches(now));
+        for chunk in good.chunks(LOOK_PRODUCTS_MAX).chain(other.chunks(LOOK_PRODUCTS_MAX)) {
             self.write_look(now, chunk.to_vec());
         }
     }
@@ -33,13 +38,19 @@ impl Core {
         }
     }
 
+    /// Looks at one product now if what is remembered of it is as old as a sold-out may be.
+    pub(crate) fn look_if_stale(&mut self, now: Now, index: ProductIndex) {
+        if !self.products[index].is_fresh(now) {
+            self.look_soon(now, index);
+        }
+    }
+
     fn write_look(&mut self, now: Now, indices: Vec<ProductIndex>) {
         let mut good = true;
         let mut keys: Vec<&[u8]> = Vec::with_capacity(8 * indices.len());
         for index in &indices {
             let product = &self.products[*index];
-            let fresh = |seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX;
-            good &= product.state != State::Suspended && product.vouched.is_some_and(fresh);
+            good &= product.vouches(now);
             keys.extend(product.keys.of_product());
         }
         let vouches: &[u8] = if good { b"1" } else { b"0" };
@@ -65,6 +76,7 @@ impl Core {
         };
         for index in indices {
             let look = items.as_mut().and_then(Look::read);
+            let learnt = look.is_some();
             let product = &mut self.products[*index];
             product.looking = false;
             match look {
@@ -72,7 +84,7 @@ impl Core {
                 // Nothing was learnt: what is remembered stays, but vouches for nothing.
                 None => product.vouched = None,
             }
-            self.after_look(now, *index);
+            self.after_look(now, *index, learnt);
         }
     }
 
@@ -113,13 +125,14 @@ impl Core {
     }
 
     /// Those who waited for the look go on.
-    fn after_look(&mut self, now: Now, index: ProductIndex) {
+    fn after_look(&mut self, now: Now, index: ProductIndex, learnt: bool) {
         for order in std::mem::take(&mut self.products[index].look_waiters) {
             self.re_enter(now, order);
         }
         let mut waiters = std::mem::take(&mut self.products[index].stock_waiters);
         for ticket in waiters.drain(..) {
-            let answer = self.stock_answer(now, index);
+            let product = &self.products[index];
+            let answer = if learnt { stock_of(product) } else { Answer::Unavailable(Unavailable::Redis) };
             self.complete(ticket, answer);
         }
         self.products[index].stock_waiters = waiters;
@@ -140,15 +153,6 @@ impl Core {
         product.stock_waiters.push(ticket);
         self.look_soon(now, index);
         Outcome::Later
-    }
-
-    fn stock_answer(&mut self, now: Now, index: ProductIndex) -> Answer {
-        let product = &self.products[index];
-        if product.seen.is_some_and(|seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX) {
-            stock_of(product)
-        } else {
-            Answer::Unavailable(Unavailable::Redis)
-        }
     }
 
     /// The registry's names: those not in memory are learnt, those it lacks are put back.
@@ -200,6 +204,11 @@ impl Core {
 }
 
 impl Product {
+    /// Whether the last good look came by this connection a moment ago.
+    fn vouches(&self, now: Now) -> bool {
+        self.vouched.is_some_and(|seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX)
+    }
+
     /// Whether what is remembered is young enough for `GET /stock`.
     fn is_fresh(&self, now: Now) -> bool {
         self.seen.is_some_and(|seen| now.instant.since(seen) < STOCK_AGE_MAX)

@@ -12,12 +12,12 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Core, Outcome, Token};
 use crate::counters::OrderOutcome;
-use crate::gate::Group;
+use crate::gate::{Call, Group};
 use crate::limiter::Admission;
 use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
 use crate::outbox::EntryIndex;
 use crate::pending::{JoinError, Pending, PendingIndex, Stage, Ticket};
-use crate::product::{ProductIndex, State};
+use crate::product::{ProductIndex, State, TokenWaiter};
 
 /// What a client wants, validated.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Core {
         if self.draining {
             return self.answered(Answer::Unavailable(Unavailable::Draining));
         }
-        match self.products.find(name.as_bytes()) {
+        match self.products.known(name.as_bytes()) {
             Some(product) => self.enter(now, product, wish, ticket),
             None => self.find_for_order(now, name, wish, ticket),
         }
@@ -80,6 +80,7 @@ impl Core {
         let reservation_id = self.draw_reservation_id();
         let order = Pending {
             product,
+            sale: Some(sale),
             stage,
             rederived: false,
             wants_json: wish.wants_json,
@@ -111,12 +112,13 @@ impl Core {
         let stage = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.respond(now, index, answer),
             Way::Join(other) if other != index => return self.merge(index, other),
-            Way::Join(_) => unreachable!("an order that waits has no id of this sale yet"),
+            // The look learnt nothing new: the sale that this id was derived for is gone, and no other is known.
+            Way::Join(_) => return self.respond(now, index, Answer::Unavailable(Unavailable::Changed)),
             Way::LookUp => Stage::Lookup,
             Way::AwaitToken => Stage::Token,
             Way::Reserve => Stage::Queued,
         };
-        self.orders.rename(index, id);
+        self.orders.rename(index, sale, id);
         self.go(now, index, stage);
     }
 
@@ -133,12 +135,15 @@ impl Core {
         if !self.redis.is_ready() {
             return Way::Answer(Answer::Unavailable(Unavailable::Redis));
         }
-        if self.orders.is_full() || !self.has_room() {
+        if self.orders.is_full() {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
         }
-        if self.producer.current_partition().is_none() {
-            return Way::Answer(Answer::Unavailable(Unavailable::Kafka));
+        if matches!(self.products[product].state, State::Closed | State::Scheduled) {
+            // Another edge may have opened it meanwhile: remembered no longer than a sold-out is.
+            self.look_if_stale(now, product);
         }
+        let has_room = self.has_room();
+        let has_partition = self.producer.current_partition().is_some();
         let product = &mut self.products[product];
         if product.state == State::Scheduled {
             return Way::Answer(waiting_room(product.name, wish.wants_json));
@@ -149,12 +154,22 @@ impl Core {
             }
             return Way::LookUp;
         }
+        if !has_partition {
+            return Way::Answer(Answer::Unavailable(Unavailable::Kafka));
+        }
+        if !has_room {
+            return Way::Answer(Answer::Unavailable(Unavailable::Full));
+        }
         if product.sale.is_some_and(|sale| sale.rate == 0) {
             return Way::Reserve;
         }
         match product.lease.admit(now.instant) {
             Admission::Admitted => Way::Reserve,
             Admission::Wait if product.token_waiters.len() < TOKEN_WAITERS_MAX => Way::AwaitToken,
+            // Redis is too slow to say: that is no verdict of the bucket.
+            Admission::Wait if product.lease.is_overdue(now.instant) => {
+                Way::Answer(Answer::Unavailable(Unavailable::Redis))
+            }
             Admission::Wait | Admission::Refused => Way::Answer(waiting_room(product.name, wish.wants_json)),
         }
     }
@@ -170,7 +185,7 @@ impl Core {
         let product = order.product;
         match stage {
             Stage::Lookup => self.gate.push_lookup(index),
-            Stage::Token => self.products[product].token_waiters.push_back(index),
+            Stage::Token => self.products[product].token_waiters.push_back(TokenWaiter::Order(index)),
             Stage::Queued => {
                 self.promised += 1;
                 self.gate.push(index);
@@ -184,10 +199,11 @@ impl Core {
 
     fn join(&mut self, index: PendingIndex, quantity: u16, ticket: Ticket) -> Outcome {
         let order = self.orders.get(index).expect("found by its id");
+        let stage = order.stage;
         if order.waiters.is_empty() {
             // Its own callers were told already that its outcome is unknown, or that it is pending.
             let answer = match order.stage {
-                _ if order.quantity != quantity => Answer::KeyReused,
+                Stage::Publishing if order.quantity != quantity => Answer::KeyReused,
                 Stage::Publishing => Answer::Pending { id: order.order_id, replayed: true },
                 _ => Answer::Unknown,
             };
@@ -195,7 +211,12 @@ impl Core {
         }
         match self.orders.join(index, quantity, ticket) {
             Ok(()) => Outcome::Later,
-            Err(JoinError::OtherQuantity) => self.answered(Answer::KeyReused),
+            Err(JoinError::OtherQuantity) => self.answered(if stage == Stage::Publishing {
+                Answer::KeyReused
+            } else {
+                // Whether the other order will stand is not known yet.
+                Answer::Unavailable(Unavailable::Busy)
+            }),
             Err(JoinError::Full) => self.answered(Answer::Unavailable(Unavailable::Full)),
         }
     }
@@ -224,15 +245,8 @@ impl Core {
 
     // Publish.
 
-    pub(crate) fn publish(
-        &mut self,
-        now: Now,
-        index: PendingIndex,
-        entry: EntryIndex,
-        partition: i32,
-        group: &Group,
-        too_old: bool,
-    ) {
+    pub(crate) fn publish(&mut self, now: Now, index: PendingIndex, entry: EntryIndex, call: &Call, group: &Group) {
+        let too_old = self.is_too_old(now, call.first_sent);
         let order = self.orders.get_mut(index).expect("an order stays until its call is answered");
         order.stage = Stage::Publishing;
         let (id, timestamp_ms) = (order.order_id, order.timestamp_ms);
@@ -252,7 +266,7 @@ impl Core {
         let taken = !too_old
             && self
                 .producer
-                .append(now.instant, partition, timestamp_ms as i64, token, |value| record.write_json(value))
+                .append(now.instant, call.partition, timestamp_ms as i64, token, |value| record.write_json(value))
                 .is_ok();
         if taken {
             self.by_reserved.push_back((now.instant, index));

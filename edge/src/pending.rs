@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 
 use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
-use crate::product::ProductIndex;
+use crate::product::{ProductIndex, Sale};
 
 /// Whom to answer: a request's place in a connection's burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum Stage {
 pub struct Pending {
     /// The product it asks for.
     pub product: ProductIndex,
+    /// The sale its id was derived for; `None` while the sale is not known. A call names this one, never a newer one.
+    pub sale: Option<Sale>,
     /// Where it stands.
     pub stage: Stage,
     /// Its caller reads JSON: over the limit it is told 429 in place of 302.
@@ -170,8 +172,9 @@ impl Orders {
     }
 
     /// Gives an order the id that it has now that its sale is known, and makes it findable by it.
-    pub fn rename(&mut self, index: PendingIndex, order_id: Uuid) {
+    pub fn rename(&mut self, index: PendingIndex, sale: Sale, order_id: Uuid) {
         let Some(order) = self.get_mut(index) else { return };
+        order.sale = Some(sale);
         let old = std::mem::replace(&mut order.order_id, order_id);
         if self.by_order_id.get(&old) == Some(&index) {
             self.by_order_id.remove(&old);
@@ -205,6 +208,7 @@ mod tests {
         let name = Identifier::new(b"someone").expect("an identifier");
         Pending {
             product: ProductIndex(0),
+            sale: None,
             stage: Stage::Queued,
             wants_json: false,
             rederived: false,
@@ -248,7 +252,7 @@ mod tests {
         let mut orders = Orders::default();
         let index = orders.insert(order(1), false);
         assert_eq!(orders.find(&Uuid([1; 16])), None);
-        orders.rename(index, Uuid([2; 16]));
+        orders.rename(index, Sale { id: 7, generation: 1, total: 1, rate: 0, burst: 2 }, Uuid([2; 16]));
         assert_eq!(orders.find(&Uuid([2; 16])), Some(index));
     }
 }

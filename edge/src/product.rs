@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use flux_protocol::order::Identifier;
+use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
@@ -113,6 +113,15 @@ impl Keys {
     }
 }
 
+/// What waits for a token.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenWaiter {
+    /// An order.
+    Order(PendingIndex),
+    /// A `GET /order` of this order.
+    Status(Ticket, Uuid),
+}
+
 /// One product in memory.
 #[derive(Debug)]
 pub struct Product {
@@ -128,8 +137,8 @@ pub struct Product {
     pub sold_out_until: Instant,
     /// Tokens of this core.
     pub lease: Lease,
-    /// Orders that wait for tokens.
-    pub token_waiters: VecDeque<PendingIndex>,
+    /// Who waits for tokens.
+    pub token_waiters: VecDeque<TokenWaiter>,
     /// Units left, as last seen.
     pub stock: u64,
     /// When `stock` and `state` were asked for; older than 100 ms is asked again.
@@ -199,6 +208,11 @@ impl Products {
     /// The product of that name, if it is in memory.
     pub fn find(&self, name: &[u8]) -> Option<ProductIndex> {
         self.by_name.get(name).copied()
+    }
+
+    /// The product of that name, if a sale of it was ever seen. A name that only stands in the registry is asked for.
+    pub fn known(&self, name: &[u8]) -> Option<ProductIndex> {
+        self.find(name).filter(|index| self[*index].sale.is_some())
     }
 
     /// The product of that name, made if need be; `None` where the table is full.

@@ -18,12 +18,20 @@ use crate::scripts::SCRIPTS;
 impl Core {
     /// After a look: whether entries may be waiting for a relay, and if so, which.
     pub(crate) fn relay_if_due(&mut self, now: Now, index: ProductIndex) {
+        let stood = self.products[index].outbox_oldest.is_some_and(|(_, since)| now.instant > since);
+        if self.is_first && stood {
+            self.relay(now, index);
+        }
+    }
+
+    /// Asks for entries to deliver, unless that is being asked or there is no room for them.
+    fn relay(&mut self, now: Now, index: ProductIndex) {
         let horizon = self.config.publish_deadline + RELAY_HORIZON_EXTRA;
         let record_ttl_seconds = self.config.idempotency_ttl.as_secs();
         let product = &mut self.products[index];
         let Some((oldest, since)) = product.outbox_oldest else { return };
         let stood = now.instant.since(since);
-        if !self.is_first || stood.is_zero() || product.relaying || !self.redis.is_ready() {
+        if product.relaying || !self.redis.is_ready() {
             return;
         }
         if self.producer.room() < self.promised + RELAY_ENTRIES_MAX * CALL_ORDERS_MAX {
@@ -55,10 +63,16 @@ impl Core {
             Some(Err(error)) => return self.note_error(now, error),
             Some(Ok(None)) | None => return,
         };
+        let mut handed_out = 0;
         while let (Some(id), Some(head), Some(orders)) = (items.next_bulk(), items.next_bulk(), items.next_bulk()) {
+            handed_out += 1;
             if self.relay_entry(now, index, id, head, orders).is_none() {
                 self.counters.relay_unreadable.add(1);
             }
+        }
+        if handed_out == RELAY_ENTRIES_MAX {
+            // There may be more: a long outage leaves thousands.
+            self.relay(now, index);
         }
     }
 

@@ -9,8 +9,8 @@ use flux_protocol::time::Now;
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::{Call, Core, is_too_old};
-use crate::gate::{CallIndex, CallTerms, Group};
+use crate::core::{Call, Core};
+use crate::gate::{Call as GateCall, CallIndex, CallTerms, Group};
 use crate::limits::SOLD_OUT_REMEMBERED;
 use crate::order::waiting_room;
 use crate::outbox::{EntryId, EntryIndex};
@@ -53,20 +53,18 @@ impl Core {
         for group in &call.groups {
             let orders = &call.orders[at..at + group.orders];
             let head = items.as_mut().and_then(|items| Head::read(items));
-            self.handle_group(now, group, orders, call.partition, is_too_old(now, call.sent), head, &mut items);
+            self.handle_group(now, &call, group, orders, head, &mut items);
             at += group.orders;
         }
         self.gate.recycle(index, call);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call's context, used once; a struct would only rename it")]
     fn handle_group(
         &mut self,
         now: Now,
+        call: &GateCall,
         group: &Group,
         orders: &[PendingIndex],
-        partition: i32,
-        too_old: bool,
         head: Option<Head>,
         items: &mut Option<Items<'_>>,
     ) {
@@ -74,7 +72,7 @@ impl Core {
             Some(Head::AllAccepted(id)) => {
                 let entry = self.entries.insert(group.product, id, orders.len() as u32, false);
                 for index in orders {
-                    self.publish(now, *index, entry, partition, group, too_old);
+                    self.publish(now, *index, entry, call, group);
                 }
                 return;
             }
@@ -95,12 +93,14 @@ impl Core {
             let own = |id| entries.iter().find(|(known, _)| *known == id).map(|(_, place)| *place);
             let place = match code {
                 Some(Code::Accepted) => entry.and_then(own),
-                Some(Code::Recorded(record)) if self.is_own(*index, record.reservation_id) => own(record.entry),
+                Some(Code::Recorded(record)) if !record.delivered && self.is_own(*index, record.reservation_id) => {
+                    own(record.entry)
+                }
                 _ => None,
             };
             match place {
-                Some(place) => self.publish(now, *index, place, partition, group, too_old),
-                None => self.handle_code(now, *index, *code, group.product),
+                Some(place) => self.publish(now, *index, place, call, group),
+                None => self.handle_code(now, *index, *code, group.product, call.repeated),
             }
         }
     }
@@ -137,7 +137,14 @@ impl Core {
     }
 
     /// An order that is in none of this core's entries.
-    fn handle_code(&mut self, now: Now, index: PendingIndex, code: Option<Code>, product: ProductIndex) {
+    fn handle_code(
+        &mut self,
+        now: Now,
+        index: PendingIndex,
+        code: Option<Code>,
+        product: ProductIndex,
+        repeated: bool,
+    ) {
         let Some(order) = self.orders.get(index) else { return };
         let (id, quantity, own) = (order.order_id, order.quantity, order.reservation_id);
         let answer = match code {
@@ -161,6 +168,8 @@ impl Core {
             Some(Code::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
             Some(Code::Insufficient(available)) => Answer::Insufficient { available },
             Some(Code::LimitReached) => Answer::LimitReached,
+            // An earlier writing of the call may have reserved under the sale that is gone.
+            Some(Code::OtherSale) if repeated || order.waiters.is_empty() => Answer::Unknown,
             Some(Code::OtherSale) => return self.derive_again(now, index, product),
             None | Some(Code::Accepted) => Answer::Unknown,
         };
@@ -172,6 +181,8 @@ impl Core {
         match head {
             Some(Head::Suspended) => {
                 self.products[product].state = State::Suspended;
+                // The change may be a harmless one: a look that vouches for this connection takes it over.
+                self.look_soon(now, product);
                 Answer::Unavailable(Unavailable::Suspended)
             }
             Some(Head::OtherGeneration) => {
@@ -219,7 +230,7 @@ impl Core {
         let waited_for = |order: &PendingIndex| self.orders.get(*order).is_some_and(|order| !order.waiters.is_empty());
         if self.redis.is_ready() && self.gate.call(index).orders.iter().any(waited_for) {
             let gate = &mut self.gate;
-            self.redis.call(now.instant, Call::Reserve(index), |out| gate.repeat(now.instant, index, out));
+            self.redis.call(now.instant, Call::Reserve(index), |out| gate.repeat(index, out));
             return;
         }
         let call = self.gate.take(index);

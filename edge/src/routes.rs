@@ -55,7 +55,7 @@ impl Core {
             return match (read, Identifier::new(name.as_bytes())) {
                 (false, _) => not_allowed("GET, HEAD"),
                 (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
-                (true, Some(name)) => match self.products.find(name.as_bytes()) {
+                (true, Some(name)) => match self.products.known(name.as_bytes()) {
                     Some(index) => self.handle_stock(now, index, ticket),
                     None => self.find_for_stock(now, name, ticket),
                 },
@@ -73,7 +73,7 @@ impl Core {
     fn route_status(&mut self, now: Now, rest: &str, ticket: Ticket) -> Outcome {
         let Some((name, id)) = rest.split_once('/') else { return Outcome::Now(Answer::error(404, "Not found")) };
         match (Identifier::new(name.as_bytes()), Uuid::parse(id.as_bytes())) {
-            (Some(name), Some(id)) => match self.products.find(name.as_bytes()) {
+            (Some(name), Some(id)) => match self.products.known(name.as_bytes()) {
                 Some(index) => self.ask_status(now, index, id, ticket),
                 None => self.find_for_status(now, name, id, ticket),
             },
@@ -95,7 +95,9 @@ impl Core {
                 let refused = Answer::error(401, "Unauthorized").with_field("www-authenticate", "Bearer");
                 return Outcome::Now(refused);
             }
-        } else if request.fields.origin.is_some_and(|origin| !is_same_origin(origin, request.fields.host)) {
+        } else if !request.fields.host.is_none_or(is_local)
+            || request.fields.origin.is_some_and(|origin| !is_same_origin(origin, request.fields.host))
+        {
             // Without a token a page that the operator happens to have open must not be able to open a sale.
             return Outcome::Now(Answer::error(403, "Cross-origin request refused"));
         }
@@ -120,6 +122,19 @@ impl Core {
             )
             .with_field("access-control-max-age", "86400")
     }
+}
+
+/// Whether a `host` field names this machine by itself: a name that somebody else's DNS resolves to loopback does not.
+fn is_local(host: &[u8]) -> bool {
+    let name = match host {
+        [b'[', ..] => host.split(|byte| *byte == b']').next().unwrap_or_default(),
+        _ => host.split(|byte| *byte == b':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case(b"localhost") || name.starts_with(b"127.") && is_address(name) || name == b"[::1"
+}
+
+fn is_address(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| name.parse::<std::net::Ipv4Addr>().is_ok())
 }
 
 fn is_same_origin(origin: &[u8], host: Option<&[u8]>) -> bool {

@@ -175,9 +175,11 @@ impl<M: Machine> Shard<M> {
         }
     }
 
-    /// Whether the last public client has gone and the machine has seen everything through.
+    /// Whether the last public client has gone, every answer is out, an operator's too, and the machine has seen
+    /// everything through.
     fn is_drained(&self) -> bool {
-        self.connections.borrow().open_public() == 0 && self.machine.borrow().is_drained()
+        let connections = self.connections.borrow();
+        connections.open_public() == 0 && !connections.is_answering() && self.machine.borrow().is_drained()
     }
 
     /// How the core ends, where it does now.

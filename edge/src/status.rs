@@ -7,12 +7,13 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
 use crate::limiter::Admission;
+use crate::limits::TOKEN_WAITERS_MAX;
 use crate::pending::Ticket;
-use crate::product::{ProductIndex, State};
+use crate::product::{ProductIndex, State, TokenWaiter};
 use crate::scripts::SCRIPTS;
 
 impl Core {
-    /// Takes a token and asks; without a token at hand the answer is 429 at once.
+    /// Takes a token, waits for one that may be had, and asks; 429 while the bucket is empty.
     pub(crate) fn ask_status(&mut self, now: Now, index: ProductIndex, id: Uuid, ticket: Ticket) -> Outcome {
         if self.products[index].state == State::Suspended {
             return Outcome::Now(Answer::Unavailable(Unavailable::Suspended));
@@ -21,16 +22,26 @@ impl Core {
             return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
         }
         let product = &mut self.products[index];
-        let limited = product.sale.is_some_and(|sale| sale.rate > 0);
-        if limited && product.lease.admit(now.instant) != Admission::Admitted {
-            self.ask_for_tokens(now, index);
-            return Outcome::Now(Answer::StatusWaiting);
+        let admission = match product.sale {
+            Some(sale) if sale.rate > 0 => product.lease.admit(now.instant),
+            _ => Admission::Admitted,
+        };
+        match admission {
+            Admission::Admitted => self.write_status(now, index, id, ticket),
+            Admission::Wait if product.token_waiters.len() < TOKEN_WAITERS_MAX => {
+                product.token_waiters.push_back(TokenWaiter::Status(ticket, id));
+                self.ask_for_tokens(now, index);
+            }
+            Admission::Wait | Admission::Refused => return Outcome::Now(Answer::StatusWaiting),
         }
+        Outcome::Later
+    }
+
+    pub(crate) fn write_status(&mut self, now: Now, index: ProductIndex, id: Uuid, ticket: Ticket) {
         let product = &self.products[index];
         let record = [&product.keys.record_prefix[..], &id.text()].concat();
         let keys: [&[u8]; 3] = [&record, &product.keys.outbox, &product.keys.sale];
         self.redis.call(now.instant, Call::Status(ticket, id), |out| SCRIPTS.status.write_call_with(out, &keys, &[]));
-        Outcome::Later
     }
 
     /// `status.lua`'s answer.

@@ -9,7 +9,7 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::limiter::lease_life;
 use crate::order::waiting_room;
-use crate::product::{ProductIndex, State};
+use crate::product::{ProductIndex, State, TokenWaiter};
 use crate::scripts::SCRIPTS;
 
 impl Core {
@@ -56,29 +56,41 @@ impl Core {
             Some(Ok(None)) | None => Unavailable::Redis,
         };
         self.products[index].lease.handle_failed();
-        while let Some(order) = self.products[index].token_waiters.pop_front() {
-            self.respond(now, order, Answer::Unavailable(refusal));
+        while let Some(waiter) = self.products[index].token_waiters.pop_front() {
+            match waiter {
+                TokenWaiter::Order(order) => self.respond(now, order, Answer::Unavailable(refusal)),
+                TokenWaiter::Status(ticket, _) => self.complete(ticket, Answer::Unavailable(refusal)),
+            }
         }
     }
 
     fn grant(&mut self, now: Now, index: ProductIndex, granted: u64, life: Duration, next_due: Duration) {
         self.counters.lease(granted);
         self.products[index].lease.handle_granted(now.instant, granted, life, next_due);
-        while let Some(&order) = self.products[index].token_waiters.front() {
-            if self.orders.get(order).is_some() && !self.products[index].lease.take(now.instant) {
+        while let Some(&waiter) = self.products[index].token_waiters.front() {
+            let gone = matches!(waiter, TokenWaiter::Order(order) if self.orders.get(order).is_none());
+            if !gone && !self.products[index].lease.take(now.instant) {
                 break;
             }
             self.products[index].token_waiters.pop_front();
-            self.reserve_after_token(now, order);
+            match waiter {
+                TokenWaiter::Order(order) => self.reserve_after_token(now, order),
+                TokenWaiter::Status(ticket, id) => self.write_status(now, index, id, ticket),
+            }
         }
         if next_due.is_zero() {
             // The bucket still holds some: those who still wait are asked for again.
             return self.ask_for_tokens(now, index);
         }
-        while let Some(order) = self.products[index].token_waiters.pop_front() {
-            let Some(pending) = self.orders.get(order) else { continue };
-            let answer = waiting_room(self.products[index].name, pending.wants_json);
-            self.respond(now, order, answer);
+        while let Some(waiter) = self.products[index].token_waiters.pop_front() {
+            match waiter {
+                TokenWaiter::Order(order) => {
+                    let Some(pending) = self.orders.get(order) else { continue };
+                    let answer = waiting_room(self.products[index].name, pending.wants_json);
+                    self.respond(now, order, answer);
+                }
+                TokenWaiter::Status(ticket, _) => self.complete(ticket, Answer::StatusWaiting),
+            }
         }
     }
 }

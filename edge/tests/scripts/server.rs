@@ -61,8 +61,9 @@ fn spawn(directory: &std::path::Path) -> (Child, u16) {
             .expect("redis-server is installed");
         // Where another process took the port in between, ours ends by itself and another port is tried.
         while child.try_wait().expect("our own process").is_none() {
+            // The one that answers may be another test's, which took the port in between.
             if let Some(mut client) = Client::connect(port)
-                && client.command(&["PING"]) == OwnedFrame::SimpleString(b"PONG".to_vec())
+                && text(client.command(&["INFO", "server"])).contains(&format!("process_id:{}\r\n", child.id()))
             {
                 return (child, port);
             }
