@@ -38,7 +38,7 @@ pub struct Arguments {
     )]
     pub redis: String,
 
-    /// Consumer group; all workers of one ledger are in one group
+    /// Consumer group; all workers of one ledger are in one group, and a group reads one topic
     #[arg(long, env = "FLUX_GROUP", value_name = "NAME", default_value = "flux-worker", global = true)]
     pub group: String,
 
