@@ -1,7 +1,9 @@
 # syntax=docker/dockerfile:1
 # Builds both programs; `--target edge` and `--target worker` give one small image each.
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
+# The version of rust-toolchain.toml is here; without this line rustup would fetch the components it names for developers.
+ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
 COPY . .
 # The caches live outside the image, so the programs are copied out of the target directory in the same step.

@@ -1,7 +1,7 @@
 // A sale as a crowd lives it: every iteration is one buyer with a key of their own, who tries until there is an answer
 // that ends the matter. Run with k6 1.0 or later:
 //
-//   k6 run perf/k6/sale.js                          1,000 buyers at once, 100 units, 500 orders/s
+//   k6 run perf/k6/sale.js                          1,000 virtual users, 100 units, 20 orders/s
 //   k6 run -e VUS=50000 -e RAMP=30s perf/k6/sale.js
 //
 // Settings (environment, or -e NAME=value):
@@ -9,7 +9,7 @@
 //   ADMIN  http://127.0.0.1:3001   admin listener, which opens the sale; INIT=off where the sale is open already
 //   TOKEN                          admin token, where the admin listener wants one
 //   PRODUCT k6-phone  STOCK 100  QUANTITY 1      what is sold, how many units, how many an order
-//   RATE 500  BURST 500                          orders per second, orders; RATE=0 is no limit
+//   RATE 20  BURST 20                            orders per second, orders; RATE=0 is no limit
 //   VUS 1000  RAMP 10s  HOLD 20s  COOL 5s        virtual users at the height, and the three stages
 //   ATTEMPTS 20                                  how often one buyer tries before giving up
 //   P99_MS 2000                                  bound on the 99th percentile of one request, milliseconds
@@ -34,8 +34,8 @@ const admin = setting('ADMIN', 'http://127.0.0.1:3001');
 const product = setting('PRODUCT', 'k6-phone');
 const stock = count('STOCK', 100);
 const quantity = count('QUANTITY', 1);
-const rate = count('RATE', 500);
-const burst = count('BURST', 500);
+const rate = count('RATE', 20);
+const burst = count('BURST', 20);
 const users = count('VUS', 1000);
 const attempts = count('ATTEMPTS', 20);
 
