@@ -12,12 +12,13 @@ use crate::answer::Site;
 use crate::arguments::{Arguments, WaitingRoom};
 use crate::core::{CoreConfig, Secret};
 use crate::cores::CoresChoice;
-use crate::redis_url::RedisTarget;
+use crate::redis::Login;
 use crate::shell_limits::{
     ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
     DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
     URL_BYTES_MAX,
 };
+use flux_net::RedisTarget;
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
@@ -103,7 +104,11 @@ impl Config {
     /// What each core is told; `public_port` is the port that the public listener got.
     pub fn for_core(&self, public_port: u16) -> CoreConfig {
         CoreConfig {
-            redis: self.redis.login.clone(),
+            redis: Login {
+                user: self.redis.user.clone(),
+                password: self.redis.password.clone(),
+                database: self.redis.database,
+            },
             kafka: self.kafka.clone(),
             topic: self.topic.clone(),
             rate: self.rate,

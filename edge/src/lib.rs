@@ -37,7 +37,6 @@ pub mod product;
 pub mod random;
 pub mod redis;
 mod redis_link;
-pub mod redis_url;
 mod relay;
 pub mod reply;
 mod reserve;

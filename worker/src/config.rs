@@ -11,7 +11,7 @@ use flux_protocol::postgres::PostgresConfig;
 
 use crate::arguments::{Arguments, Command, RebuildMode};
 use crate::limits::*;
-use crate::redis_target::RedisTarget;
+use flux_net::RedisTarget;
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]

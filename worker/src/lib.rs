@@ -1,6 +1,6 @@
 //! The worker: accepted orders from Kafka into PostgreSQL, exactly once.
 //!
-//! - [`config`], [`arguments`], [`redis_target`], [`limits`]: what it was told, checked;
+//! - [`config`], [`arguments`], [`limits`]: what it was told, checked;
 //! - [`consume`] is the shell around the consumer machine and [`intake`] (pure: which records are in hand, how batches
 //!   are cut), with [`brokers`] for the sockets; [`topic`] makes sure of the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
@@ -27,7 +27,6 @@ pub mod metrics;
 pub mod outbox;
 pub mod rebuild;
 pub mod redis;
-pub mod redis_target;
 pub mod returns;
 pub mod scripts;
 pub mod servers;

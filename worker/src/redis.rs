@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use flux_net::{Stream, Tail, within};
 use flux_protocol::resp::{Belief, Decoder, ErrorKind, Limits, OwnedFrame, Reply, Script, Value, command};
 
-use crate::redis_target::RedisTarget;
+use flux_net::RedisTarget;
 
 /// A connection that cannot be made within this time is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

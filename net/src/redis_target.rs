@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use flux_net::Address;
+use crate::address::Address;
 
 /// The port where a URL names none.
 const PORT_DEFAULT: u16 = 6379;
@@ -40,7 +40,7 @@ impl fmt::Debug for RedisTarget {
 pub enum RedisTargetError {
     /// TLS is asked for.
     #[error(
-        "TLS (rediss://) is not supported yet: use redis:// on a trusted network, or a TLS proxy beside the worker"
+        "TLS (rediss://) is not supported yet: use redis:// on a trusted network, or a TLS proxy beside this program"
     )]
     Tls,
     /// Another scheme, or none.
@@ -48,7 +48,7 @@ pub enum RedisTargetError {
     Scheme,
     /// Host or port.
     #[error("{0}")]
-    Address(#[from] flux_net::address::AddressError),
+    Address(#[from] crate::address::AddressError),
     /// No number after the slash.
     #[error("the database must be a number")]
     Database,
