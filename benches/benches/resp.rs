@@ -34,11 +34,13 @@ impl Core {
         let identifier = |text: &str| Identifier::new(text.as_bytes()).expect("an identifier");
         let (mut products, mut orders) = (Products::default(), Orders::default());
         let product = products.insert(identifier(PRODUCT)).expect("room");
-        products[product].sale = Some(Sale { id: SALE_ID, generation: 1, total: SALE_TOTAL, rate: 0, burst: 0 });
+        let sale = Some(Sale { id: SALE_ID, generation: 1, total: SALE_TOTAL, rate: 0, burst: 0 });
+        products[product].sale = sale;
         let waiting = (0..ORDERS).map(|number| {
             let user = user(number);
             let order = Pending {
                 product,
+                sale,
                 stage: Stage::Queued,
                 wants_json: true,
                 rederived: false,

@@ -235,6 +235,8 @@ impl World {
     pub fn worker_environment(&self) -> Environment {
         let mut environment = self.common_environment();
         environment.push(("FLUX_POSTGRES".to_owned(), self.sources.postgres.clone()));
+        // Worlds share Kafka: a group of several topics would leave the members of all but one without partitions.
+        environment.push(("FLUX_GROUP".to_owned(), format!("workers-of-{}", self.topic)));
         environment.push(("FLUX_TOPIC_PARTITIONS".to_owned(), self.options.partitions.to_string()));
         environment.extend(self.options.worker_environment.iter().cloned());
         environment

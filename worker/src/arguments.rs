@@ -38,7 +38,7 @@ pub struct Arguments {
     )]
     pub redis: String,
 
-    /// Consumer group; all workers of one ledger are in one group
+    /// Consumer group; all workers of one ledger are in one group, and a group reads one topic
     #[arg(long, env = "FLUX_GROUP", value_name = "NAME", default_value = "flux-worker", global = true)]
     pub group: String,
 
@@ -78,8 +78,7 @@ pub struct Arguments {
     )]
     pub worker_admin: SocketAddr,
 
-    /// Rebuild a suspended sale by itself: `auto` does so only where every look at Redis saw connected_slaves 0, a
-    /// Redis without replicas that restarted; `off` leaves it to `flux-worker rebuild`
+    /// Whether a suspended sale is rebuilt by itself; only `off` is there yet, which leaves it to `flux-worker rebuild`
     #[arg(long, env = "FLUX_REBUILD", value_name = "off|auto", default_value = "off", global = true)]
     pub rebuild: RebuildMode,
 

@@ -34,8 +34,6 @@ pub struct Config {
     pub batch_wait: Duration,
     /// Admin listener.
     pub admin: SocketAddr,
-    /// Whether a suspended sale is rebuilt without being told to.
-    pub rebuild: RebuildMode,
     /// Partitions of the topic where it is created.
     pub topic_partitions: u32,
     /// Replicas of the topic where it is created.
@@ -123,6 +121,9 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
     if !(1..=TOPIC_REPLICAS_MAX).contains(&arguments.topic_replicas) {
         return Err(format!("--topic-replicas must be from 1 to {TOPIC_REPLICAS_MAX}"));
     }
+    if arguments.rebuild == RebuildMode::Auto {
+        return Err("--rebuild auto is not there yet: run flux-worker rebuild --product P".to_owned());
+    }
     check_topic(&arguments.topic)?;
     check_group(&arguments.group)?;
     Ok(Config {
@@ -135,7 +136,6 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
         batch_orders: arguments.batch_orders,
         batch_wait: arguments.batch_wait,
         admin: arguments.worker_admin,
-        rebuild: arguments.rebuild,
         topic_partitions: arguments.topic_partitions,
         topic_replicas: arguments.topic_replicas,
     })

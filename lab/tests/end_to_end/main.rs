@@ -24,12 +24,18 @@ fn run(crowd: CrowdOptions) -> Report {
     flux_lab::crowd::run(crowd).expect("a crowd runs")
 }
 
-/// Waits until all that was promised is stored, then checks I1 to I4.
+/// Waits until all that was promised is stored.
 #[track_caller]
-fn settle_and_check(world: &World, history: &History) {
+fn settle(world: &World, history: &History) {
     if let Err(error) = world.settle(history, SETTLE_MAX) {
         panic!("{error}\n{}", logs(world));
     }
+}
+
+/// Waits until all that was promised is stored, then checks I1 to I4.
+#[track_caller]
+fn settle_and_check(world: &World, history: &History) {
+    settle(world, history);
     world.check(history).expect("the servers can be read").assert_holds();
 }
 

@@ -1,9 +1,12 @@
 //! Sales without a fault: exactly what there is, one order a key, several products, the rate limit.
 
+use std::time::Duration;
+
 use flux_lab::crowd::{Arrival, Order, Orders, Outcome, Refusal, Repeat};
+use flux_protocol::order::order_id;
 use serde_json::json;
 
-use crate::{accepted, run, settle_and_check, sold_out, units_stored, world};
+use crate::{accepted, run, settle_and_check, sold_out, units_stored, wait_until, world};
 
 #[test]
 fn a_hundred_units_under_five_thousand_orders_are_sold_exactly() {
@@ -121,4 +124,34 @@ fn no_more_than_the_bucket_holds_are_admitted() {
     assert_eq!(admitted as usize + redirected, 3_000, "{}", report.table());
     assert!(redirected > 0);
     settle_and_check(&world, &report.history);
+}
+
+#[test]
+fn a_sale_replaced_under_load_gives_every_order_the_id_of_its_own_sale() {
+    let mut world = world();
+    world.init("phone", 1_000_000).unwrap();
+    let mut crowd = world.buyers("phone", 0, 128);
+    crowd.arrival = Arrival::Closed(Duration::from_secs(3));
+    crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };
+    let crowd = flux_lab::crowd::start(crowd).unwrap();
+    for sale in 1..=5 {
+        let accepted = crowd.progress().accepted;
+        wait_until("orders are accepted", || crowd.is_finished() || crowd.progress().accepted > accepted + 100);
+        let body = json!({"productId": "phone", "quantity": 1_000_000 + sale, "rate": 0, "force": true});
+        world.init_with(body).unwrap();
+    }
+    let report = crowd.join().unwrap();
+    settle_and_check(&world, &report.history);
+    let rows = world.ledger().unwrap().query("SELECT id::text, user_id, sale_id FROM orders", &[]).unwrap();
+    assert!(!rows.is_empty());
+    let mut sales = std::collections::BTreeSet::new();
+    for row in rows {
+        let (id, user, sale): (String, String, i64) = (row.get(0), row.get(1), row.get(2));
+        sales.insert(sale);
+        // The crowd's user n has key n.
+        let key = user.replace("-u", "-k");
+        let derived = order_id(b"phone", sale as u64, user.as_bytes(), key.as_bytes());
+        assert_eq!(id, derived.to_string(), "{user} of sale {sale}");
+    }
+    assert!(sales.len() > 1, "orders of several sales: {sales:?}");
 }
