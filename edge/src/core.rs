@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -21,8 +22,8 @@ use crate::counters::Counters;
 use crate::find::Finder;
 use crate::gate::{CallIndex, Gate};
 use crate::limits::{
-    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, RECORD_AGE_MAX, RECORDS_MAX,
-    REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
+    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, PRODUCT_GAUGES_MAX,
+    RECORD_AGE_MAX, RECORDS_MAX, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
 };
 use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
@@ -472,9 +473,14 @@ impl Core {
         }
     }
 
-    fn publish_gauges(&self, _now: Now) {
+    /// Once a second, for whoever reads `/metrics`.
+    fn publish_gauges(&self, now: Now) {
         self.counters.orders_pending.set(self.orders.len() as u64);
         self.counters.producer_room.set(self.producer.room() as u64);
+        if self.is_first {
+            let shown = self.products.indices().take(PRODUCT_GAUGES_MAX).map(|index| self.products[index].gauge(now));
+            *self.counters.products.lock().unwrap_or_else(PoisonError::into_inner) = shown.collect();
+        }
     }
 
     /// Set where the connection to Redis is to be closed although its socket is quiet.

@@ -205,10 +205,6 @@ pub struct Counters {
     pub orders_pending: Counter,
     /// Records that the producer may still take.
     pub producer_room: Counter,
-    /// 1 while Redis can be asked.
-    pub redis_up: Counter,
-    /// 1 while Kafka takes records.
-    pub kafka_up: Counter,
     /// Once a second; only of the first core.
     pub products: Mutex<Vec<ProductGauge>>,
 }

@@ -12,6 +12,7 @@ use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
+use crate::counters::OrderOutcome;
 use crate::limits::{FIND_NAMES_MAX, FIND_WAITERS_MAX, UNKNOWN_REMEMBERED};
 use crate::order::Wish;
 use crate::pending::{Pending, PendingIndex, Stage, Ticket};
@@ -56,7 +57,10 @@ impl Finder {
 
 impl Core {
     pub(crate) fn find_for_order(&mut self, now: Now, name: Identifier, wish: Wish, ticket: Ticket) -> Outcome {
-        self.find(now, name, Waiter::Order(wish, ticket))
+        match self.find(now, name, Waiter::Order(wish, ticket)) {
+            Outcome::Now(answer) => self.answered(answer),
+            Outcome::Later => Outcome::Later,
+        }
     }
 
     pub(crate) fn find_for_stock(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
@@ -147,7 +151,7 @@ impl Core {
             let place = names.iter().position(|asked| *asked == name).expect("asked for with the call");
             match &answers[place] {
                 Ok(index) => self.found(now, *index, since, waiter),
-                Err(answer) => self.complete(waiter.ticket(), answer.clone()),
+                Err(answer) => self.tell(now, since, waiter, answer.clone()),
             }
         }
         self.finder.asked = names;
@@ -169,8 +173,15 @@ impl Core {
             Waiter::Status(ticket, id) => self.ask_status(now, index, id, ticket),
         };
         if let Outcome::Now(answer) = outcome {
-            self.complete(waiter.ticket(), answer);
+            self.tell(now, since, waiter, answer);
         }
+    }
+
+    fn tell(&mut self, now: Now, since: Instant, waiter: Waiter, answer: Answer) {
+        if matches!(waiter, Waiter::Order(..)) {
+            self.counters.order_answered(OrderOutcome::of(&answer), now.instant.since(since));
+        }
+        self.complete(waiter.ticket(), answer);
     }
 
     /// An order whose id is not known yet, because its sale was not.
@@ -212,8 +223,8 @@ impl Core {
             .extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline)
             .chain(self.finder.asking.extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline))
             .collect();
-        for (_, _, waiter) in expired {
-            self.complete(waiter.ticket(), Answer::Unavailable(Unavailable::Redis));
+        for (_, since, waiter) in expired {
+            self.tell(now, since, waiter, Answer::Unavailable(Unavailable::Redis));
         }
     }
 }

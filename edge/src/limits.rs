@@ -20,6 +20,8 @@ pub const WAITERS_PER_ORDER_MAX: usize = 4096;
 pub const STOCK_WAITERS_MAX: usize = 16 << 10;
 /// Products in one core's memory.
 pub const PRODUCTS_MAX: usize = 100_000;
+/// Products shown by name in `/metrics`: the first that became known.
+pub const PRODUCT_GAUGES_MAX: usize = 1000;
 /// Names remembered as unknown; they are forgotten after [`UNKNOWN_REMEMBERED`].
 pub const UNKNOWN_NAMES_MAX: usize = 4096;
 /// How long a name is remembered as unknown (SPEC: Data).

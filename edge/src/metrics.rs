@@ -82,7 +82,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 17] = [
+        let sums: [(&str, &str, Of); 18] = [
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -100,6 +100,9 @@ impl Scrape {
             ("records_refused", "Records that Kafka refused for certain", |core| &core.decisions.records_refused),
             ("records_left", "Records left to the relay", |core| &core.decisions.records_left),
             ("relayed_orders", "Orders that the relay delivered", |core| &core.decisions.relayed),
+            ("relay_unreadable", "Outbox entries that the relay could not read", |core| {
+                &core.decisions.relay_unreadable
+            }),
         ];
         for (name, help, of) in sums {
             let counter = ConstCounter::new(self.sum(|core| of(core).get()));

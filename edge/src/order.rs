@@ -59,7 +59,7 @@ impl Core {
         }
     }
 
-    fn answered(&self, answer: Answer) -> Outcome {
+    pub(crate) fn answered(&self, answer: Answer) -> Outcome {
         self.counters.order_answered(OrderOutcome::of(&answer), Duration::ZERO);
         Outcome::Now(answer)
     }

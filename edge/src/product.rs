@@ -6,9 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use flux_protocol::order::{Identifier, Uuid};
-use flux_protocol::time::Instant;
+use flux_protocol::time::{Instant, Now};
 use foldhash::fast::RandomState;
 
+use crate::counters::ProductGauge;
 use crate::limiter::Lease;
 use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
 use crate::outbox::EntryId;
@@ -187,6 +188,19 @@ impl Product {
             outbox_orders: 0,
             outbox_oldest: None,
             relaying: false,
+        }
+    }
+
+    /// What `/metrics` shows of it.
+    pub fn gauge(&self, now: Now) -> ProductGauge {
+        let oldest = self.outbox_oldest.map_or(0, |(_, since)| now.instant.since(since).as_millis() as u64);
+        ProductGauge {
+            name: self.name,
+            state: self.visible_state(),
+            stock: self.stock,
+            outbox_entries: self.outbox_entries,
+            outbox_orders: self.outbox_orders,
+            outbox_oldest_ms: oldest,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flux_lab::crowd::{Arrival, Order, Orders, Outcome, Refusal, Repeat};
+use flux_lab::http_client;
 use flux_protocol::order::order_id;
 use serde_json::json;
 
@@ -86,6 +87,18 @@ fn the_other_answers_of_an_order() {
     let id = last.json()["orderId"].as_str().unwrap().to_owned();
     let status = world.get(&format!("/order/phone/{id}")).unwrap();
     assert_eq!((status.status, status.json()), (200, json!({"orderId": id, "status": "accepted"})));
+    let admin = world.edges[0].admin();
+    wait_until("the metrics tell all that", || {
+        let metrics = http_client::request(admin, "GET", "/metrics", &[], b"", Duration::from_secs(5)).unwrap().text();
+        let lines = [
+            "flux_edge_orders_total{outcome=\"accepted\"} 2",
+            "flux_edge_orders_total{outcome=\"replayed\"} 2",
+            "flux_edge_orders_total{outcome=\"unknown_product\"} 1",
+            "flux_edge_stock_units{product=\"phone\"} 0",
+            "flux_edge_sale_state{product=\"phone\",state=\"sold_out\"} 1",
+        ];
+        lines.iter().all(|line| metrics.lines().any(|shown| shown == *line))
+    });
 }
 
 #[test]
