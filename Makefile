@@ -26,11 +26,13 @@ build: ## both programs and the lab, optimised, into target/release
 demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1 leaves it running)
 	cargo run --release --quiet --package flux-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-# The end-to-end tests start flux-edge and flux-worker as processes, so those are built first.
+# The end-to-end tests start flux-edge and flux-worker as processes, so those are built first. The tests of the wire
+# against a real broker use one that the lab starts for all of them.
 .PHONY: test
 test: setup ## every test: unit, wire, real servers, end to end
 	cargo build --workspace --bins --profile $(PROFILE)
-	cargo test --workspace --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
+	cargo run --quiet --package flux-lab --profile $(PROFILE) -- with-kafka \
+		cargo test --workspace --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
 
 .PHONY: lint
 lint: ## formatting, clippy, shell scripts, observability files

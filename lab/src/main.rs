@@ -15,7 +15,8 @@ use flux_lab::checker::{self, Allow};
 use flux_lab::crowd::{self, Arrival, CrowdOptions, Driver, History, Orders, Repeat};
 use flux_lab::demo::{self, say};
 use flux_lab::error::LabError;
-use flux_lab::servers::RedisOptions;
+use flux_lab::run_dir::RunDir;
+use flux_lab::servers::{Kafka, KafkaOptions, RedisOptions};
 use flux_lab::truth::{Sources, Truth};
 use flux_lab::world::{Servers, World, WorldOptions};
 use serde_json::json;
@@ -40,6 +41,12 @@ enum What {
     },
     /// Servers, workers and edges on free ports, until Ctrl-C.
     Up(UpArguments),
+    /// Runs a command beside a Kafka of its own, named in FLUX_TEST_KAFKA; ends with the command's exit code.
+    WithKafka {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Sends buyers to running edges and says how they were answered.
     Crowd(CrowdArguments),
     /// Compares a crowd's history with Redis, topic and ledger; exits 1 where a promise was broken.
@@ -146,6 +153,7 @@ fn main() -> ExitCode {
     let result = match Command::parse().what {
         What::Demo { keep } => run_demo(keep),
         What::Up(arguments) => run_up(arguments),
+        What::WithKafka { command } => run_with_kafka(&command),
         What::Crowd(arguments) => run_crowd(arguments),
         What::Check(arguments) => run_check(&arguments),
     };
@@ -153,6 +161,18 @@ fn main() -> ExitCode {
         eprintln!("flux-lab: {error}");
         ExitCode::from(2)
     })
+}
+
+fn run_with_kafka(command: &[String]) -> Result<ExitCode, LabError> {
+    let run = RunDir::new()?;
+    let kafka = Kafka::start(&run, KafkaOptions::default())?;
+    let status = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .env("FLUX_TEST_KAFKA", kafka.bootstrap())
+        .status()
+        .map_err(|error| LabError::failed(format!("running {}: {error}", command[0])))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
 }
 
 fn run_demo(keep: bool) -> Result<ExitCode, LabError> {
