@@ -61,10 +61,7 @@ fn spawn(directory: &std::path::Path) -> (Child, u16) {
             .expect("redis-server is installed");
         // Where another process took the port in between, ours ends by itself and another port is tried.
         while child.try_wait().expect("our own process").is_none() {
-            // The one that answers may be another test's, which took the port in between.
-            if let Some(mut client) = Client::connect(port)
-                && text(client.command(&["INFO", "server"])).contains(&format!("process_id:{}\r\n", child.id()))
-            {
+            if answers(port, child.id()) {
                 return (child, port);
             }
             assert!(begun.elapsed() < PATIENCE, "redis-server did not come up");
@@ -72,6 +69,26 @@ fn spawn(directory: &std::path::Path) -> (Child, u16) {
         }
         assert!(begun.elapsed() < PATIENCE, "redis-server ends at once");
     }
+}
+
+/// Whether the process `pid` serves `port`. Another test's server may have taken the port in between, and end while it is
+/// being asked: that is no answer.
+fn answers(port: u16, pid: u32) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let asked =
+        stream.set_read_timeout(Some(Duration::from_secs(1))).and_then(|()| stream.write_all(b"INFO server\r\n"));
+    let wanted = format!("process_id:{pid}\r\n");
+    let (mut said, mut chunk) = (Vec::new(), [0; 4096]);
+    while asked.is_ok() {
+        match stream.read(&mut chunk) {
+            Ok(length) if length > 0 => said.extend_from_slice(&chunk[..length]),
+            Ok(_) | Err(_) => return false,
+        }
+        if String::from_utf8_lossy(&said).contains(&wanted) {
+            return true;
+        }
+    }
+    false
 }
 
 /// One connection.
