@@ -97,7 +97,7 @@ impl Config {
             if error.use_stderr() {
                 ConfigError::Mistake(one_line(&error.render().to_string()))
             } else {
-                ConfigError::Asked(error.render().ansi().to_string())
+                ConfigError::Asked(error.render().to_string())
             }
         })?;
         checked(arguments).map_err(ConfigError::Mistake)
