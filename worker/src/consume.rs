@@ -228,7 +228,9 @@ impl Shared {
         self.finish(state, now);
         self.observe(state, now);
         let retries = state.out_of_range.iter().map(|(_, _, at)| *at).min().unwrap_or(Instant::FAR_FUTURE);
-        let deadlines = state.consumer.next_deadline(now).min(state.intake.next_deadline());
+        // While the ledger is asked something no batch can be handed to it, however long it has waited.
+        let batch = if state.is_ledger_busy { Instant::FAR_FUTURE } else { state.intake.next_deadline() };
+        let deadlines = state.consumer.next_deadline(now).min(batch);
         deadlines.min(retries).min(state.observe_due)
     }
 

@@ -254,10 +254,13 @@ impl Consumer {
         self.drive(now);
     }
 
-    /// Whether the group has us as a member and brokers answer: fit for a readiness check.
+    /// Whether the group has us as a member, its coordinator is connected and brokers answer: fit for a readiness check.
     pub fn is_ready(&self, now: Instant) -> bool {
         let silence_max = self.config.heartbeat_interval.max(self.config.fetch_wait) + SILENCE_SLACK;
-        self.group.is_member() && now.since(self.answered_at) <= silence_max
+        let coordinator = self.group.coordinator().map(|node| Target::Node(node, Lane::GROUP));
+        self.group.is_member()
+            && coordinator.is_some_and(|target| self.cluster.is_ready(target))
+            && now.since(self.answered_at) <= silence_max
     }
 
     /// The broker's error for the topic in its latest metadata (3: no such topic).

@@ -21,26 +21,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::leave_group_request::MemberIdentity;
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetCommitResponse, SyncGroupRequest,
-    SyncGroupResponse, TopicName,
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, OffsetCommitResponse, SyncGroupResponse,
 };
-use kafka_protocol::protocol::StrBytes;
 
-use super::assignor::{self, PROTOCOL_NAME, PROTOCOL_TYPE};
+use super::assignor;
 use super::backoff::{SplitMix64, backoff};
 use super::error_code as code;
-use super::metadata::NodeId;
+use super::group_request::Speaker;
+pub use super::group_request::{GroupRequest, GroupRequestKind};
+use super::metadata::{NodeId, text};
 use crate::time::Instant;
 
 /// Longest wait for the answer to a LeaveGroup: the process wants to end, and the session ends by itself.
 const LEAVE_WAIT: Duration = Duration::from_secs(3);
-/// Most partitions in one answer; the assignor's work grows with their product with the members.
+/// Most members a leader deals partitions to: the assignor's work grows with their product with the partitions.
 const MEMBERS_MAX: usize = 1_000;
 
 /// What a member is.
@@ -58,54 +54,6 @@ pub struct GroupConfig {
     pub heartbeat_interval: Duration,
     /// For jitter.
     pub seed: u64,
-}
-
-/// A request to be sent; [`GroupRequest::kind`] comes back with its answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GroupRequest {
-    /// To any broker.
-    FindCoordinator(FindCoordinatorRequest),
-    /// To the coordinator, as are those below. Its answer takes as long as the other members take to join.
-    Join(JoinGroupRequest),
-    /// See the protocol.
-    Sync(SyncGroupRequest),
-    /// See the protocol.
-    Heartbeat(HeartbeatRequest),
-    /// See the protocol.
-    Commit(OffsetCommitRequest),
-    /// See the protocol.
-    Leave(LeaveGroupRequest),
-}
-
-/// Which request was lost with its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupRequestKind {
-    /// [`GroupRequest::FindCoordinator`].
-    FindCoordinator,
-    /// [`GroupRequest::Join`].
-    Join,
-    /// [`GroupRequest::Sync`].
-    Sync,
-    /// [`GroupRequest::Heartbeat`].
-    Heartbeat,
-    /// [`GroupRequest::Commit`].
-    Commit,
-    /// [`GroupRequest::Leave`].
-    Leave,
-}
-
-impl GroupRequest {
-    /// Which it is.
-    pub fn kind(&self) -> GroupRequestKind {
-        match self {
-            GroupRequest::FindCoordinator(_) => GroupRequestKind::FindCoordinator,
-            GroupRequest::Join(_) => GroupRequestKind::Join,
-            GroupRequest::Sync(_) => GroupRequestKind::Sync,
-            GroupRequest::Heartbeat(_) => GroupRequestKind::Heartbeat,
-            GroupRequest::Commit(_) => GroupRequestKind::Commit,
-            GroupRequest::Leave(_) => GroupRequestKind::Leave,
-        }
-    }
 }
 
 /// Where the coordinator listens, as FindCoordinator says.
@@ -313,10 +261,7 @@ impl Group {
         match self.coordinator {
             Coordinator::Unknown { not_before } if not_before <= now && self.membership != Membership::Left => {
                 self.coordinator = Coordinator::Asked;
-                let request = FindCoordinatorRequest::default()
-                    .with_key_type(0)
-                    .with_coordinator_keys(vec![text(&self.config.group)]);
-                Some(GroupRequest::FindCoordinator(request))
+                Some(self.speaker().find_coordinator())
             }
             _ => None,
         }
@@ -331,12 +276,12 @@ impl Group {
             Membership::Out { not_before } if *not_before <= now && self.partition_count > 0 => {
                 self.membership = Membership::Joining;
                 self.heartbeat_asked = None; // An answer that is still to come is of the old generation.
-                Some(GroupRequest::Join(self.join_request()))
+                Some(self.speaker().join(&self.config, &self.owned))
             }
             Membership::Joined(assignments) => {
                 let assignments = std::mem::take(assignments);
                 self.membership = Membership::Syncing;
-                Some(GroupRequest::Sync(self.sync_request(assignments)))
+                Some(self.speaker().sync(assignments))
             }
             Membership::In | Membership::Releasing => self.commit_request().or_else(|| self.heartbeat_request(now)),
             Membership::Leaving { asked: false, .. } => {
@@ -346,9 +291,7 @@ impl Group {
                 if let Membership::Leaving { asked, .. } = &mut self.membership {
                     *asked = true;
                 }
-                let member = MemberIdentity::default().with_member_id(text(&self.member_id));
-                let request = LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![member]);
-                Some(GroupRequest::Leave(request))
+                Some(self.speaker().leave())
             }
             _ => None,
         }
@@ -619,33 +562,14 @@ impl Group {
         }
     }
 
-    fn group_id(&self) -> GroupId {
-        GroupId(text(&self.config.group))
-    }
-
-    fn join_request(&self) -> JoinGroupRequest {
-        let subscription = assignor::encode_subscription(&self.config.topic, &self.owned, self.generation);
-        JoinGroupRequest::default()
-            .with_group_id(self.group_id())
-            .with_session_timeout_ms(millis(self.config.session_timeout))
-            .with_rebalance_timeout_ms(millis(self.config.rebalance_timeout))
-            .with_member_id(text(&self.member_id))
-            .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
-            .with_protocols(vec![
-                JoinGroupRequestProtocol::default()
-                    .with_name(StrBytes::from_static_str(PROTOCOL_NAME))
-                    .with_metadata(subscription),
-            ])
-    }
-
-    fn sync_request(&self, assignments: Vec<SyncGroupRequestAssignment>) -> SyncGroupRequest {
-        SyncGroupRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id(self.generation)
-            .with_member_id(text(&self.member_id))
-            .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
-            .with_protocol_name(Some(StrBytes::from_static_str(PROTOCOL_NAME)))
-            .with_assignments(assignments)
+    /// Who speaks.
+    fn speaker(&self) -> Speaker<'_> {
+        Speaker {
+            group: &self.config.group,
+            topic: &self.config.topic,
+            member_id: &self.member_id,
+            generation: self.generation,
+        }
     }
 
     fn heartbeat_request(&mut self, now: Instant) -> Option<GroupRequest> {
@@ -654,11 +578,7 @@ impl Group {
         }
         self.heartbeat_asked = Some(now);
         self.heartbeat_due = now + self.config.heartbeat_interval;
-        let request = HeartbeatRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id(self.generation)
-            .with_member_id(text(&self.member_id));
-        Some(GroupRequest::Heartbeat(request))
+        Some(self.speaker().heartbeat())
     }
 
     fn commit_request(&mut self) -> Option<GroupRequest> {
@@ -666,33 +586,15 @@ impl Group {
             return None;
         }
         let commits = std::mem::take(&mut self.commits);
-        let partitions = commits.iter().map(|(partition, offset)| {
-            OffsetCommitRequestPartition::default().with_partition_index(*partition).with_committed_offset(*offset)
-        });
-        let topic = OffsetCommitRequestTopic::default()
-            .with_name(TopicName(text(&self.config.topic)))
-            .with_partitions(partitions.collect());
-        let request = OffsetCommitRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id_or_member_epoch(self.generation)
-            .with_member_id(text(&self.member_id))
-            .with_topics(vec![topic]);
+        let request = self.speaker().commit(&commits);
         self.commits_in_flight = Some(commits);
-        Some(GroupRequest::Commit(request))
+        Some(request)
     }
 }
 
 /// The group is not there, or not yet: ask who coordinates it.
 fn is_coordinator_error(error: i16) -> bool {
     matches!(error, code::COORDINATOR_LOAD_IN_PROGRESS | code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR)
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn millis(span: Duration) -> i32 {
-    i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@
 //! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
 //! - [`group`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
 //!   [`consumer`]: both over one cluster;
-//! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made where it is missing.
+//! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made
+//!   where it is missing.
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
@@ -27,6 +28,7 @@ pub(crate) mod fake;
 pub mod fetch;
 pub mod frame;
 pub mod group;
+pub mod group_request;
 pub mod limits;
 pub mod log_reader;
 pub mod metadata;

@@ -242,7 +242,7 @@ impl Iterator for FetchedRecords {
                 }
                 continue;
             };
-            if open.records_left <= 0 {
+            if open.records_left <= 0 && open.records.remaining() == 0 {
                 self.open = None;
                 continue;
             }
@@ -270,6 +270,9 @@ impl Iterator for FetchedRecords {
 impl OpenBatch {
     /// One record: VARINT length, then attributes, timestamp delta, offset delta, key, value, headers.
     fn next_record(&mut self) -> Result<Record, Malformed> {
+        if self.records_left <= 0 {
+            return Err(Malformed("bytes behind the last record"));
+        }
         self.records_left -= 1;
         let length = usize::try_from(self.records.varint()?).map_err(|_| Malformed("a negative record length"))?;
         let mut reader = Reader::new(self.records.take(length)?);

@@ -201,6 +201,20 @@ fn what_can_never_be_read_is_handed_over_once_with_its_bytes() {
 }
 
 #[test]
+fn a_count_that_hides_records_does_not_lose_them_silently() {
+    for count in [-1i32, 0, 1] {
+        let mut fewer = plain(&[record(7, b"a"), record(8, b"b")]).to_vec();
+        fewer[57..61].copy_from_slice(&count.to_be_bytes());
+        let entries: Vec<_> = scan(seal(fewer), 7).collect();
+        let Some(Entry::Unreadable(unreadable)) = entries.last() else { panic!("{count}: {entries:?}") };
+        assert_eq!((unreadable.first_offset, unreadable.last_offset), (7 + i64::from(count.max(0)), 8));
+    }
+    let mut more = plain(&[record(7, b"a"), record(8, b"b")]).to_vec();
+    more[57..61].copy_from_slice(&3i32.to_be_bytes());
+    assert_eq!(offsets(scan(seal(more), 7)), [7, 8], "nothing is missing");
+}
+
+#[test]
 fn a_compressed_batch_too_large_is_unreadable_and_its_neighbour_is_not() {
     let bomb = batch(&[record(0, &vec![0; UNPACKED_BYTES_MAX])], OracleCompression::Zstd);
     let entries: Vec<_> = scan(log(&[bomb, plain(&[record(1, b"after")])]), 0).collect();
