@@ -1,0 +1,1 @@
+//! A fake Apache Kafka: brokers, logs, idempotent producers and a group coordinator.

@@ -1,0 +1,11 @@
+//! Flux-Gate under virtual time: the programs that ship, against fake Redis, Kafka and PostgreSQL, driven by one seed.
+//!
+//! - [`peer`]: what a fake server is; [`redis`], [`kafka`], [`postgres`]: the three of them, pure.
+//!
+//! Nothing here opens a socket or reads a clock.
+
+pub mod kafka;
+pub mod peer;
+pub mod postgres;
+pub mod random;
+pub mod redis;

@@ -1,0 +1,1 @@
+//! A fake PostgreSQL: the ledger's statements over tables, transactions and locks.
