@@ -185,7 +185,7 @@ fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -
         waiting_room_url: arguments.waiting_room_url,
         cors_origin,
         admin_token,
-        edge_id: format!("edge-{:016x}", u64::from_ne_bytes(crate::random::draw())),
+        edge_id: format!("edge-{:016x}", u64::from_ne_bytes(flux_net::random::draw())),
     })
 }
 

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use flux_net::affinity;
+use flux_net::{affinity, random};
 use tracing::{error, info};
 
 use crate::config::{Config, ConfigError};
 use crate::core::Core;
 use crate::descriptors::{connections_per_core, raise_limit};
 use crate::server::{Plan, StartError, start};
-use crate::{logging, random, signals};
+use crate::{logging, signals};
 
 /// Exit code of a mistake in the configuration.
 const EXIT_MISTAKE: u8 = 2;
@@ -66,7 +66,7 @@ fn serve(config: &Config) -> ExitCode {
     });
     let running = match running {
         Ok(running) => running,
-        Err(error @ (StartError::Listen { .. } | StartError::Core { .. } | StartError::System(_))) => {
+        Err(error @ (StartError::Listen(_) | StartError::Core { .. } | StartError::System(_))) => {
             return mistake(&error.to_string());
         }
     };

@@ -4,28 +4,21 @@
 //! a drain through an atomic and a doorbell each; nothing else passes between threads but counters.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use flux_net::listener::bind;
-use flux_net::{
-    Address, Clock, Doorbell, Driver, DriverChoice, ListenOptions, Listener, Runtime, RuntimeOptions, Timer, affinity,
-    spawn,
-};
+use flux_net::{Address, Clock, Driver, DriverChoice, Runtime, RuntimeOptions, affinity};
 use flux_protocol::time::Now;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
+use crate::core_start::{self, Control, CoreStart, ListenError, Listening, Sockets};
 use crate::machine::Machine;
 use crate::metrics::CoreCounters;
-use crate::routes::Role;
-use crate::shard::{DrainEnd, Shard};
-use crate::{accept, random, redis_link, ticker};
+use crate::shard::DrainEnd;
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -52,15 +45,8 @@ pub struct Plan {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error("cannot listen on {address} ({flag}): {error}")]
-    Listen {
-        /// Which one.
-        address: SocketAddr,
-        /// The flag that names it.
-        flag: &'static str,
-        /// Why.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A core cannot run.
     #[error("core {index}: {why}")]
     Core {
@@ -114,20 +100,6 @@ impl Drain {
     }
 }
 
-/// Shared by the cores and the thread that started them.
-#[derive(Debug)]
-struct Control {
-    draining: AtomicBool,
-    doorbells: Vec<Doorbell>,
-}
-
-/// Listening sockets of one core, on their way to its thread.
-struct Sockets {
-    public: TcpListener,
-    admin: Option<TcpListener>,
-    waiting_room: Option<TcpListener>,
-}
-
 /// Serves: returns when every core does, or with what keeps one from it. `make` builds the machine of a core.
 pub fn start<M, F>(plan: Plan, make: F) -> Result<Running, StartError>
 where
@@ -136,19 +108,8 @@ where
 {
     assert!(!plan.cores.is_empty(), "a plan has a core");
     let count = plan.cores.len();
-    let (listen, mut sockets) = bind_public(&plan)?;
-    let (admin, socket) = bind_one(plan.admin, "--admin")?;
-    sockets[0].admin = Some(socket);
-    let waiting_room = match plan.waiting_room {
-        None => None,
-        Some(address) => {
-            let (address, socket) = bind_one(address, "--waiting-room")?;
-            sockets[0].waiting_room = Some(socket);
-            Some(address)
-        }
-    };
-    let doorbells = (0..count).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
-    let control = Arc::new(Control { draining: AtomicBool::new(false), doorbells });
+    let Listening { listen, admin, waiting_room, sockets } = core_start::listen(&plan)?;
+    let control = Arc::new(Control::new(count)?);
     let counters: Arc<[CoreCounters]> = (0..count).map(|_| CoreCounters::default()).collect();
     let clock = Clock::start();
     let (sender, words) = mpsc::channel();
@@ -161,10 +122,10 @@ where
             plan: plan.clone(),
             control: Arc::clone(&control),
             counters: Arc::clone(&counters),
-            words: sender.clone(),
         };
+        let thread = CoreThread { core, words: sender.clone() };
         let make = Arc::clone(&make);
-        let body = move || core.run(sockets, |counters, now| make(index, listen, counters, now));
+        let body = move || thread.run(sockets, |counters, now| make(index, listen, counters, now));
         threads.push(thread::Builder::new().name(format!("core-{index}")).spawn(body)?);
     }
     let mut driver = Driver::Epoll;
@@ -203,9 +164,8 @@ impl Running {
         while left > 0 {
             match self.words.recv().expect("a sender is kept beside the receiver") {
                 Word::Drain => {
-                    if !self.control.draining.swap(true, Ordering::Release) {
+                    if self.control.drain() {
                         info!("draining");
-                        self.control.doorbells.iter().for_each(Doorbell::ring);
                     }
                 }
                 Word::Ended { index, end } => {
@@ -232,116 +192,46 @@ impl Running {
     }
 }
 
-fn bind_public(plan: &Plan) -> Result<(SocketAddr, Vec<Sockets>), StartError> {
-    let options = ListenOptions { shared_port: true, wait_for_data: true };
-    let mut address = plan.listen;
-    let mut sockets = Vec::with_capacity(plan.cores.len());
-    for _ in &plan.cores {
-        let public = bind(address, options).map_err(|error| StartError::Listen { address, flag: "--listen", error })?;
-        // With port 0 the first one chooses for all.
-        address = public.local_addr()?;
-        sockets.push(Sockets { public, admin: None, waiting_room: None });
-    }
-    Ok((address, sockets))
-}
-
-fn bind_one(address: SocketAddr, flag: &'static str) -> Result<(SocketAddr, TcpListener), StartError> {
-    let options = ListenOptions { shared_port: false, wait_for_data: true };
-    let socket = bind(address, options).map_err(|error| StartError::Listen { address, flag, error })?;
-    Ok((socket.local_addr()?, socket))
-}
-
-/// What a core's thread is given.
-struct CoreStart {
-    index: usize,
-    clock: Clock,
-    plan: Plan,
-    control: Arc<Control>,
-    counters: Arc<[CoreCounters]>,
+/// A core on its way to a thread.
+struct CoreThread {
+    core: CoreStart,
     words: mpsc::Sender<Word>,
 }
 
-impl CoreStart {
+impl CoreThread {
     fn run<M: Machine>(self, sockets: Sockets, make: impl FnOnce(&CoreCounters, Now) -> M) {
-        let index = self.index;
+        let CoreStart { index, clock, plan, counters, .. } = &self.core;
+        let index = *index;
         // Said even where the thread unwinds: whoever waits must not wait for ever.
         let mut farewell = Farewell { words: self.words.clone(), index, end: None };
         let failed = |why: String| {
             let _ = self.words.send(Word::Failed { index, why });
         };
-        let cpu = self.plan.cores[index];
+        let cpu = plan.cores[index];
         if let Err(error) = affinity::pin(cpu) {
             return failed(format!("cannot be tied to processor {cpu}: {error}"));
         }
-        let options = RuntimeOptions { driver: self.plan.driver, monoio_timers: false };
+        let options = RuntimeOptions { driver: plan.driver, monoio_timers: false };
         let mut runtime = match Runtime::build(options) {
             Ok(runtime) => runtime,
             Err(error) => return failed(error.to_string()),
         };
         let refused = runtime.refused().iter().map(|one| format!("{}: {}", one.driver, one.error)).collect();
         let driver = runtime.driver();
-        farewell.end = runtime.block_on(async {
-            let machine = make(&self.counters[index], self.clock.now());
-            match self.furnish(sockets, machine) {
-                Err(error) => {
-                    failed(error.to_string());
-                    None
-                }
-                Ok(shard) => {
-                    let _ = self.words.send(Word::Started { index, driver, refused });
-                    Some(shard.run().await)
-                }
-            }
-        });
-    }
-
-    /// Starts the tasks of a core.
-    fn furnish<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
-        let max = self.plan.connections_per_core_max;
-        let shard = Shard::new(self.index, machine, self.clock, max, Arc::clone(&self.counters))?;
-        let listen = |socket: Option<TcpListener>, role| -> io::Result<Option<Rc<Listener>>> {
-            let Some(socket) = socket else { return Ok(None) };
-            let listener = Rc::new(Listener::new(socket)?);
-            accept::start(&shard, &listener, role)?;
-            Ok(Some(listener))
+        let started = || {
+            let _ = self.words.send(Word::Started { index, driver, refused });
         };
-        let public = listen(Some(sockets.public), Role::Public)?;
-        listen(sockets.admin, Role::Admin)?;
-        let waiting_room = listen(sockets.waiting_room, Role::WaitingRoom)?;
-        let seed = u64::from_ne_bytes(random::draw());
-        spawn(Rc::clone(&shard).watch_timer());
-        spawn(ticker::run(Rc::clone(&shard), Timer::new()?));
-        spawn(redis_link::keep_connected(Rc::clone(&shard), self.plan.redis.clone(), Timer::new()?, seed));
-        let listeners = [public, waiting_room].into_iter().flatten().collect();
-        let bell = self.control.doorbells[self.index].listen()?;
-        let control = Arc::clone(&self.control);
-        spawn(watch_control(Rc::clone(&shard), control, bell, listeners, self.plan.drain_deadline));
-        Ok(shard)
-    }
-}
-
-/// Begins the drain of a core when it is asked for. The admin listener stays: it says why the edge is not ready.
-async fn watch_control<M: Machine>(
-    shard: Rc<Shard<M>>,
-    control: Arc<Control>,
-    bell: flux_net::DoorbellListener,
-    listeners: Vec<Rc<Listener>>,
-    drain_deadline: Duration,
-) {
-    while !control.draining.load(Ordering::Acquire) {
-        if let Err(error) = bell.rung().await {
-            error!(core = shard.index, %error, "the doorbell failed: this core cannot be told to drain");
-            return;
+        let served = runtime.block_on(async {
+            let machine = make(&counters[index], clock.now());
+            self.core.run(sockets, machine, started).await
+        });
+        match served {
+            Ok(end) => farewell.end = Some(end),
+            Err(error) => failed(error.to_string()),
         }
     }
-    for listener in &listeners {
-        listener.close();
-    }
-    shard.drain(drain_deadline);
-    ticker::end_idle(&shard);
 }
 
-/// Says that a core has ended, however it did.
 struct Farewell {
     words: mpsc::Sender<Word>,
     index: usize,

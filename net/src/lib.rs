@@ -4,27 +4,44 @@
 //! This crate never decides anything about an order, never parses a protocol, never blocks a runtime's thread (names
 //! are resolved on a thread of their own), and never wakes a task of another thread: monoio's tasks belong to one
 //! thread for life, and what other threads have to say comes through a [`doorbell`].
+//!
+//! With the feature `simulated`, the module of that name takes the place of the operating system: sockets, clocks,
+//! timers, tasks and chance are then a simulation's.
 
 pub mod address;
 pub mod affinity;
 pub mod buffer;
+#[cfg(not(feature = "simulated"))]
 pub mod clock;
+#[cfg(not(feature = "simulated"))]
 mod descriptor;
+#[cfg(not(feature = "simulated"))]
 pub mod doorbell;
 pub mod limits;
+#[cfg(not(feature = "simulated"))]
 pub mod listener;
 pub mod notify;
+#[cfg(not(feature = "simulated"))]
+pub mod random;
 pub mod redis_target;
+#[cfg(not(feature = "simulated"))]
 mod resolve;
 pub mod runtime;
+#[cfg(feature = "simulated")]
+pub mod simulated;
+#[cfg(not(feature = "simulated"))]
 pub mod stream;
+#[cfg(not(feature = "simulated"))]
 pub mod timer;
+
+#[cfg(feature = "simulated")]
+pub use simulated::{clock, doorbell, listener, random, spawn, stream, timer};
 
 pub use address::Address;
 pub use buffer::{Tail, Window};
 pub use clock::Clock;
 pub use doorbell::{Doorbell, DoorbellListener};
-pub use listener::{ListenOptions, Listener};
+pub use listener::{Bound, ListenOptions, Listener};
 pub use monoio::buf::{IoBuf, IoBufMut};
 pub use notify::Notify;
 pub use redis_target::RedisTarget;
@@ -33,6 +50,7 @@ pub use stream::{ReadHalf, Stream, WriteHalf};
 pub use timer::{Timer, sleep, within};
 
 /// Starts a task on this thread's runtime. It never moves to another thread; what it returns is dropped.
+#[cfg(not(feature = "simulated"))]
 pub fn spawn<F: Future<Output = ()> + 'static>(task: F) {
     drop(monoio::spawn(task));
 }

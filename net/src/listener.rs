@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
@@ -12,6 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::limits::{BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS};
 use crate::runtime::on_epoll;
 use crate::stream::Stream;
+
+/// A socket that is bound and listens, outside any runtime.
+pub type Bound = std::net::TcpListener;
 
 /// How to listen.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +28,7 @@ pub struct ListenOptions {
 /// Binds and listens. Outside any runtime, so that a port that is taken is known before a thread is started.
 ///
 /// Accepted sockets inherit NODELAY. Fails for certain: nothing is bound then.
-pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<StdListener> {
+pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server must not wait for the connections of the old one to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -77,7 +80,7 @@ pub struct Listener {
 
 impl Listener {
     /// Takes a bound socket into this thread's runtime.
-    pub fn new(listener: StdListener) -> io::Result<Listener> {
+    pub fn new(listener: Bound) -> io::Result<Listener> {
         // A ring waits in the kernel, and a non-blocking descriptor would answer EAGAIN there in place of waiting.
         listener.set_nonblocking(on_epoll())?;
         Ok(Listener { inner: TcpListener::from_std(listener)?, closed: Cell::new(false) })

@@ -199,6 +199,7 @@ fn build(driver: Driver, monoio_timers: bool) -> io::Result<Inner> {
     }
 }
 
+#[cfg(not(feature = "simulated"))]
 /// Whether the runtime of this thread stands on epoll. Only inside [`Runtime::block_on`].
 pub(crate) fn on_epoll() -> bool {
     monoio::utils::is_legacy()

@@ -1,4 +1,4 @@
-//! The one place where the edge draws from the kernel's randomness: seeds, which the machines stretch themselves.
+//! The one place that draws from the kernel's randomness: seeds, which the machines stretch themselves.
 
 /// Random bytes; 256 at most, which the kernel gives whole.
 pub fn draw<const N: usize>() -> [u8; N] {
