@@ -1,6 +1,7 @@
 //! Flux-Gate under virtual time: the programs that ship, against fake Redis, Kafka and PostgreSQL, driven by one seed.
 //!
-//! - [`peer`]: what a fake server is; [`redis`], [`kafka`], [`postgres`]: the three of them, pure.
+//! - [`peer`]: what a fake server is; [`redis`], [`kafka`], [`postgres`]: the three of them, pure;
+//! - [`world`]: processes, network and virtual time.
 //!
 //! Nothing here opens a socket or reads a clock.
 
@@ -9,3 +10,4 @@ pub mod peer;
 pub mod postgres;
 pub mod random;
 pub mod redis;
+pub mod world;
