@@ -9,6 +9,7 @@
 pub mod http;
 pub mod kafka;
 pub mod order;
+pub mod planted;
 pub mod postgres;
 pub mod resp;
 pub mod time;

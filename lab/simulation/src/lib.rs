@@ -5,6 +5,8 @@
 //!
 //! Nothing here opens a socket or reads a clock.
 
+pub mod crowd;
+pub mod edge;
 pub mod kafka;
 pub mod peer;
 pub mod postgres;

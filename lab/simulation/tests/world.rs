@@ -53,8 +53,8 @@ async fn converse(heard: Rc<Cell<u64>>, failures: Rc<Cell<u64>>) {
         if let Ok(mut stream) = Stream::connect(&address("echo", 7), SECOND).await {
             let mut buffer = BytesMut::with_capacity(1 << 16);
             let mut expected = 0_u64;
-            'connection: for number in 0_u64.. {
-                let (written, _) = stream.write_all(number.to_be_bytes().to_vec()).await;
+            'connection: loop {
+                let (written, _) = stream.write_all(expected.to_be_bytes().to_vec()).await;
                 if written.is_err() {
                     break;
                 }

@@ -1,0 +1,93 @@
+//! Bugs on purpose, by which the simulation and its checker are proved: each of them must be caught.
+//!
+//! Without the feature `planted-bugs` nothing is ever planted, and [`is_planted`] is a constant that the compiler
+//! removes together with the bug. No program that ships is built with it; the simulation plants one bug at a time, in
+//! the thread that it runs in.
+
+/// What can be planted. The first ten are those of FAULTS.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// An edge whose order timed out gives the unit back: unknown is treated as failed.
+    CompensateOnTimeout,
+    /// The producer asks for acks=1.
+    AcksOne,
+    /// The worker advances the offset in a transaction before the one that stores the orders.
+    OffsetBeforeCommit,
+    /// The idempotency record is looked up in one call, and written whatever stands there in another.
+    CheckThenSet,
+    /// A stock that is missing counts as the whole of the sale.
+    StockDefault,
+    /// The relay takes entries without claiming them, as young as they are, and deletes them before Kafka's word.
+    RelayWithoutClaim,
+    /// A lease of tokens never runs out.
+    LeaseNotExpired,
+    /// Two replies of Redis that come together are taken for each other's.
+    ReplyToTheWrongRequest,
+    /// A sold-out that is remembered is told to everybody, without a look at the record.
+    ReplayLostWhenSoldOut,
+    /// 200 is said, and the outbox entry deleted, when the record is handed to the producer.
+    SettleBeforeAck,
+
+    /// The scripts do not look whether this is the Redis that the sale is bound to.
+    TrustAnyRedis,
+    /// An outbox entry is deleted when the first of its orders is acknowledged.
+    EntryGoneWithFirstOrder,
+    /// A unit is given back without a note that it was.
+    ReturnedTwice,
+    /// Nobody is too old: what was reserved before a pause of the edge is published after it.
+    AgelessReservations,
+    /// The order's id does not depend on the sale.
+    IdWithoutSale,
+}
+
+/// All of them.
+pub const BUGS: [Bug; 15] = [
+    Bug::CompensateOnTimeout,
+    Bug::AcksOne,
+    Bug::OffsetBeforeCommit,
+    Bug::CheckThenSet,
+    Bug::StockDefault,
+    Bug::RelayWithoutClaim,
+    Bug::LeaseNotExpired,
+    Bug::ReplyToTheWrongRequest,
+    Bug::ReplayLostWhenSoldOut,
+    Bug::SettleBeforeAck,
+    Bug::TrustAnyRedis,
+    Bug::EntryGoneWithFirstOrder,
+    Bug::ReturnedTwice,
+    Bug::AgelessReservations,
+    Bug::IdWithoutSale,
+];
+
+#[cfg(feature = "planted-bugs")]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug in this thread, or with `None` weeds it out.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether it is planted in this thread.
+    #[must_use]
+    pub fn is_planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use planting::{is_planted, plant};
+
+/// Whether it is planted: never.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+#[must_use]
+pub const fn is_planted(_bug: Bug) -> bool {
+    false
+}
