@@ -1,1 +1,170 @@
 //! A fake Apache Kafka: brokers, logs, idempotent producers and a group coordinator.
+//!
+//! One topic on one or more nodes, as a client of the versions in `flux_protocol::kafka::versions` sees it. A batch is
+//! appended by the leader and *replicated* a moment later: only then is it acknowledged to who asked for acks=all, and only
+//! then do consumers see it; a leader that goes before that takes it along. It never opens a socket or reads a clock.
+//!
+//! - `wire`: frames in and out; `requests`: what each request comes to; `log`, `group`: the state they work on.
+//! - `peer`: connections, and requests that wait; `faults`: what can happen; `observe`: what a checker reads.
+
+mod faults;
+mod group;
+mod log;
+mod observe;
+mod peer;
+mod requests;
+mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flux_protocol::time::Instant;
+
+pub use self::faults::ProduceFault;
+use self::group::Group;
+use self::log::Log;
+use self::peer::Connection;
+use crate::peer::SocketId;
+use crate::random::Random;
+
+/// What clients connect to; node n listens on [`PORT`] + n.
+pub const HOST: &str = "kafka";
+/// The first node's port.
+pub const PORT: u16 = 9092;
+/// How long a stopped leader's partitions have none.
+const ELECTION: Duration = Duration::from_millis(300);
+/// Without a word from it for so long, a node is out (`broker.session.timeout.ms`).
+const BROKER_SESSION: Duration = Duration::from_secs(9);
+/// Replication takes so long at most, as a rule.
+const REPLICATION_US: u64 = 2000;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Node {
+    is_down: bool,
+    is_paused: bool,
+    /// When its partitions get other leaders.
+    replaced_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    log: Log,
+    leader: usize,
+    leader_epoch: i32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Kafka {
+    random: Random,
+    topic: String,
+    topic_id: u128,
+    /// Partitions of the topic; none: it does not exist.
+    partitions: Vec<Partition>,
+    nodes: Vec<Node>,
+    group: Group,
+    coordinator: usize,
+    producer_ids: i64,
+    replication_slowed: Duration,
+    produce_faults: VecDeque<ProduceFault>,
+    /// Batches with these bytes in them are refused with this code.
+    poison: Option<(Bytes, i16)>,
+    damages_next_fetch: bool,
+    connections: BTreeMap<SocketId, Connection>,
+    outgoing: VecDeque<(SocketId, Bytes)>,
+    closing: VecDeque<SocketId>,
+    /// When consumers that wait may have something to read.
+    next_news: Instant,
+    asked: BTreeMap<i16, u64>,
+    unknown: Vec<String>,
+}
+
+impl Kafka {
+    /// A cluster of so many nodes; its topic has so many partitions, or with 0 is not there until it is created.
+    pub fn new(nodes: usize, topic: &str, partitions: usize, random: Random) -> Kafka {
+        assert!(nodes > 0, "a cluster has a node");
+        let mut kafka = Kafka {
+            random,
+            topic: topic.to_owned(),
+            topic_id: 0,
+            partitions: Vec::new(),
+            nodes: vec![Node::default(); nodes],
+            group: Group::new(),
+            coordinator: 0,
+            producer_ids: 1000,
+            replication_slowed: Duration::ZERO,
+            produce_faults: VecDeque::new(),
+            poison: None,
+            damages_next_fetch: false,
+            connections: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+            closing: VecDeque::new(),
+            next_news: Instant::FAR_FUTURE,
+            asked: BTreeMap::new(),
+            unknown: Vec::new(),
+        };
+        kafka.create(partitions);
+        kafka
+    }
+
+    /// Makes the topic anew, under an id that it never had.
+    fn create(&mut self, partitions: usize) {
+        self.topic_id = u128::from(self.random.bits()) << 64 | u128::from(self.random.bits());
+        self.partitions.clear();
+        self.add_partitions(partitions);
+    }
+
+    fn add_partitions(&mut self, count: usize) {
+        for _ in 0..count {
+            let leader = self.alive(self.partitions.len() % self.nodes.len());
+            self.partitions.push(Partition { log: Log::default(), leader, leader_epoch: 0 });
+        }
+    }
+
+    /// `wanted`, or the next node that is up; `wanted` where none is.
+    fn alive(&self, wanted: usize) -> usize {
+        let count = self.nodes.len();
+        let is_out = |node: &usize| self.nodes[*node].is_down || self.nodes[*node].is_paused;
+        (0..count).map(|step| (wanted + step) % count).find(|node| !is_out(node)).unwrap_or(wanted)
+    }
+
+    fn can_reach(&self, node: usize) -> bool {
+        self.nodes.get(node).is_some_and(|node| !node.is_down)
+    }
+
+    /// Kafka's error code for partition `index` asked of `node`, if it cannot serve it.
+    fn not_served(&self, node: usize, index: i32) -> Option<i16> {
+        const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+        const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+        match usize::try_from(index).ok().and_then(|index| self.partitions.get(index)) {
+            None => Some(UNKNOWN_TOPIC_OR_PARTITION),
+            Some(partition) if partition.leader != node => Some(NOT_LEADER_OR_FOLLOWER),
+            Some(_) => None,
+        }
+    }
+
+    /// The other nodes take over what `node` led; what it had not replicated is lost.
+    fn replace(&mut self, now: Instant, node: usize) {
+        self.nodes[node].replaced_at = None;
+        let successor = self.alive(node + 1);
+        if successor == node {
+            return; // It is the only one: its partitions wait for it.
+        }
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].leader == node {
+                self.lead(now, index, successor);
+            }
+        }
+        if self.coordinator == node {
+            self.coordinator = successor;
+        }
+    }
+
+    fn lead(&mut self, now: Instant, index: usize, node: usize) {
+        let partition = &mut self.partitions[index];
+        partition.log.lose_unreplicated(now);
+        partition.leader = node;
+        partition.leader_epoch += 1;
+    }
+}

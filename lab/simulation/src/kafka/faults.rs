@@ -1,0 +1,112 @@
+//! What can happen to the cluster. Each fault is one call, between two calls of the network.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use flux_protocol::time::Now;
+
+use super::{BROKER_SESSION, ELECTION, Kafka, Node};
+
+/// What becomes of a produce request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProduceFault {
+    /// Nothing is appended; this code is answered.
+    Refuse(i16),
+    /// It is appended, and this code is answered all the same: NOT_ENOUGH_REPLICAS_AFTER_APPEND (20), REQUEST_TIMED_OUT (7).
+    AppendAndSay(i16),
+    /// It is appended, and the connection ends before the answer.
+    LoseAnswer,
+    /// It is appended, and the answer comes so much later.
+    Delay(Duration),
+}
+
+impl Kafka {
+    /// A node dies: its connections end, others take its partitions over without what it had not replicated.
+    pub fn stop(&mut self, now: Now, node: usize) {
+        self.close_all(node);
+        self.nodes[node] = Node { is_down: true, is_paused: false, replaced_at: Some(now.instant + ELECTION) };
+    }
+
+    /// It comes back with what it had.
+    pub fn start(&mut self, now: Now, node: usize) {
+        self.nodes[node] = Node::default();
+        self.work_all(now.instant);
+    }
+
+    /// It stands still: its kernel takes connections and bytes. Where that lasts, the others take over.
+    pub fn pause(&mut self, now: Now, node: usize) {
+        self.nodes[node].is_paused = true;
+        self.nodes[node].replaced_at = Some(now.instant + BROKER_SESSION);
+    }
+
+    /// It goes on with what lies in its sockets.
+    pub fn resume(&mut self, now: Now, node: usize) {
+        self.nodes[node].is_paused = false;
+        self.nodes[node].replaced_at = None;
+        self.work_all(now.instant);
+    }
+
+    /// Another node leads a partition, without what was not replicated.
+    pub fn move_leader(&mut self, now: Now, partition: usize) {
+        let successor = self.alive(self.partitions[partition].leader + 1);
+        self.lead(now.instant, partition, successor);
+        self.work_all(now.instant);
+    }
+
+    /// What becomes of the next produce requests, in order.
+    pub fn spoil_produce(&mut self, faults: impl IntoIterator<Item = ProduceFault>) {
+        self.produce_faults.extend(faults);
+    }
+
+    /// No more of that.
+    pub fn spoil_nothing(&mut self) {
+        self.produce_faults.clear();
+        self.poison = None;
+        self.replication_slowed = Duration::ZERO;
+    }
+
+    /// Batches with these bytes anywhere in them are refused with `code`: MESSAGE_TOO_LARGE (10), CORRUPT_MESSAGE (2),
+    /// INVALID_RECORD (87).
+    pub fn poison(&mut self, bytes: &[u8], code: i16) {
+        self.poison = Some((Bytes::copy_from_slice(bytes), code));
+    }
+
+    /// Replication takes so much longer.
+    pub fn slow_replication(&mut self, by: Duration) {
+        self.replication_slowed = by;
+    }
+
+    /// What is known of producers is gone.
+    pub fn forget_producers(&mut self) {
+        self.partitions.iter_mut().for_each(|partition| partition.log.forget_producers());
+    }
+
+    /// The next records that are read come with a wrong checksum.
+    pub fn damage_next_fetch(&mut self) {
+        self.damages_next_fetch = true;
+    }
+
+    /// What stands before `offset` is deleted.
+    pub fn delete_before(&mut self, partition: usize, offset: i64) {
+        self.partitions[partition].log.delete_before(offset);
+    }
+
+    /// The topic is deleted and made anew, empty and under another id.
+    pub fn recreate_topic(&mut self, now: Now) {
+        let partitions = self.partitions.len();
+        self.create(partitions);
+        self.work_all(now.instant);
+    }
+
+    /// More partitions.
+    pub fn grow(&mut self, now: Now, partitions: usize) {
+        self.add_partitions(partitions);
+        self.work_all(now.instant);
+    }
+
+    /// The coordinator has lost its groups, and another node coordinates.
+    pub fn lose_group(&mut self) {
+        self.group = super::Group::new();
+        self.coordinator = self.alive(self.coordinator + 1);
+    }
+}

@@ -1,0 +1,211 @@
+//! One partition's log: record batches as they came, who produced them, and how far they are replicated.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flux_protocol::time::Instant;
+
+/// Batches of a producer that a broker remembers, to know one again.
+const BATCHES_REMEMBERED: usize = 5;
+/// Bytes of a batch's header (record batch v2, Kafka's protocol guide).
+pub(super) const HEADER_BYTES: usize = 61;
+
+/// What the header of a batch says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) records: i32,
+    pub(super) producer: i64,
+    pub(super) epoch: i16,
+    pub(super) sequence: i32,
+}
+
+impl Header {
+    /// Reads it, and looks at length, version and checksum: Kafka's error code where they are not right.
+    pub(super) fn read(batch: &[u8]) -> Result<Header, i16> {
+        const CORRUPT_MESSAGE: i16 = 2;
+        let field = |from: usize| batch.get(from..).unwrap_or_default();
+        let int = |from| field(from).first_chunk::<4>().map(|bytes| i32::from_be_bytes(*bytes)).ok_or(CORRUPT_MESSAGE);
+        let whole = usize::try_from(int(8)?).is_ok_and(|length| batch.len() == length + 12);
+        if batch.len() < HEADER_BYTES || !whole || batch[16] != 2 {
+            return Err(CORRUPT_MESSAGE);
+        }
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[21..]) as u32;
+        if int(17)? as u32 != crc {
+            return Err(CORRUPT_MESSAGE);
+        }
+        let producer = field(43).first_chunk::<8>().map_or(-1, |bytes| i64::from_be_bytes(*bytes));
+        let epoch = i16::from_be_bytes([batch[51], batch[52]]);
+        Ok(Header { records: int(57)?, producer, epoch, sequence: int(53)? })
+    }
+
+    fn last_sequence(&self) -> i32 {
+        self.sequence.wrapping_add(self.records - 1) & i32::MAX
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub(super) base: i64,
+    pub(super) header: Header,
+    pub(super) bytes: Bytes,
+    /// Until then a new leader may not have it.
+    pub(super) replicated_at: Instant,
+}
+
+impl Batch {
+    pub(super) fn end(&self) -> i64 {
+        self.base + i64::from(self.header.records)
+    }
+}
+
+/// What a producer's batch is to a log that knows the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    New,
+    /// It stands there already, from this offset on, replicated at that time.
+    Duplicate(i64, Instant),
+    /// Kafka's error code.
+    Wrong(i16),
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    pub(super) batches: Vec<Batch>,
+    /// Where it begins, once something was deleted.
+    pub(super) start: i64,
+    /// Where it ended, once everything was deleted.
+    end_at_least: i64,
+    /// By producer id: epoch, and the batches remembered (first, last sequence, base offset, replicated at).
+    producers: BTreeMap<i64, (i16, VecDeque<(i32, i32, i64, Instant)>)>,
+}
+
+impl Log {
+    pub(super) fn end(&self) -> i64 {
+        self.batches.last().map_or(self.end_at_least, Batch::end)
+    }
+
+    /// What consumers may see: what every replica has.
+    pub(super) fn high_watermark(&self, now: Instant) -> i64 {
+        let unsafe_from = self.batches.iter().rev().take_while(|batch| batch.replicated_at > now).last();
+        unsafe_from.map_or(self.end(), |batch| batch.base)
+    }
+
+    /// When the next batch will be replicated.
+    pub(super) fn next_replication(&self, now: Instant) -> Instant {
+        let waiting = self.batches.iter().rev().take_while(|batch| batch.replicated_at > now);
+        waiting.map(|batch| batch.replicated_at).min().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// The rules of an idempotent producer.
+    pub(super) fn fit(&self, header: &Header) -> Fit {
+        const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+        const INVALID_PRODUCER_EPOCH: i16 = 47;
+        let Some((epoch, remembered)) = self.producers.get(&header.producer) else { return Fit::New };
+        if header.epoch < *epoch {
+            return Fit::Wrong(INVALID_PRODUCER_EPOCH);
+        }
+        if header.epoch > *epoch {
+            return if header.sequence == 0 { Fit::New } else { Fit::Wrong(OUT_OF_ORDER_SEQUENCE_NUMBER) };
+        }
+        let same = |known: &&(i32, i32, i64, Instant)| (known.0, known.1) == (header.sequence, header.last_sequence());
+        if let Some(known) = remembered.iter().find(same) {
+            return Fit::Duplicate(known.2, known.3);
+        }
+        match remembered.back() {
+            Some((_, last, _, _)) if last.wrapping_add(1) & i32::MAX != header.sequence => {
+                Fit::Wrong(OUT_OF_ORDER_SEQUENCE_NUMBER)
+            }
+            _ => Fit::New,
+        }
+    }
+
+    /// Appends; the base offset. The broker writes offset and leader epoch into the header, which no checksum covers.
+    pub(super) fn append(&mut self, header: Header, bytes: &[u8], leader_epoch: i32, replicated_at: Instant) -> i64 {
+        let base = self.end();
+        // What follows is replicated after what came before.
+        let replicated_at = self.batches.last().map_or(replicated_at, |last| last.replicated_at.max(replicated_at));
+        let mut written = BytesMut::with_capacity(bytes.len());
+        written.put_i64(base);
+        written.extend_from_slice(&bytes[8..12]);
+        written.put_i32(leader_epoch);
+        written.extend_from_slice(&bytes[16..]);
+        self.batches.push(Batch { base, header, bytes: written.freeze(), replicated_at });
+        if header.producer >= 0 {
+            let (epoch, remembered) = self.producers.entry(header.producer).or_default();
+            if *epoch != header.epoch {
+                remembered.clear();
+                *epoch = header.epoch;
+            }
+            remembered.push_back((header.sequence, header.last_sequence(), base, replicated_at));
+            if remembered.len() > BATCHES_REMEMBERED {
+                remembered.pop_front();
+            }
+        }
+        base
+    }
+
+    /// Another leader takes over, without what was not replicated yet.
+    pub(super) fn lose_unreplicated(&mut self, now: Instant) {
+        let end = self.high_watermark(now);
+        self.batches.retain(|batch| batch.base < end);
+        for (_, remembered) in self.producers.values_mut() {
+            remembered.retain(|(_, _, base, _)| *base < end);
+        }
+        self.producers.retain(|_, (_, remembered)| !remembered.is_empty());
+    }
+
+    /// Forgets what it knew of producers.
+    pub(super) fn forget_producers(&mut self) {
+        self.producers.clear();
+    }
+
+    /// Deletes what stands before `offset`, whole batches only.
+    pub(super) fn delete_before(&mut self, offset: i64) {
+        self.end_at_least = self.end();
+        self.batches.retain(|batch| batch.end() > offset);
+        self.start = self.batches.first().map_or(self.end_at_least, |batch| batch.base);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(sequence: i32, records: i32) -> Header {
+        Header { records, producer: 7, epoch: 0, sequence }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn a_producers_last_five_batches_are_known_again() {
+        let mut log = Log::default();
+        for number in 0..6 {
+            assert_eq!(log.fit(&header(2 * number, 2)), Fit::New);
+            log.append(header(2 * number, 2), &[0; 61], 0, at(0));
+        }
+        assert_eq!(log.fit(&header(2, 2)), Fit::Duplicate(2, at(0)));
+        assert_eq!(log.fit(&header(0, 2)), Fit::Wrong(45), "the sixth back");
+        assert_eq!(log.fit(&header(14, 2)), Fit::Wrong(45), "a gap");
+        assert_eq!(log.fit(&Header { epoch: 1, ..header(12, 2) }), Fit::Wrong(45));
+        assert_eq!(log.fit(&Header { epoch: 1, ..header(0, 2) }), Fit::New);
+        assert_eq!(log.fit(&Header { producer: 8, ..header(40, 2) }), Fit::New, "whatever a new producer begins with");
+        assert_eq!(log.end(), 12);
+    }
+
+    #[test]
+    fn what_is_not_replicated_is_not_seen_and_may_be_lost() {
+        let mut log = Log::default();
+        log.append(header(0, 2), &[0; 61], 0, at(1));
+        log.append(header(2, 3), &[0; 61], 0, at(9));
+        assert_eq!((log.high_watermark(at(0)), log.high_watermark(at(1)), log.high_watermark(at(9))), (0, 2, 5));
+        assert_eq!(log.next_replication(at(2)), at(9));
+        log.lose_unreplicated(at(5));
+        assert_eq!((log.end(), log.fit(&header(2, 3))), (2, Fit::New));
+        log.delete_before(2);
+        assert_eq!((log.start, log.end()), (2, 2));
+    }
+}

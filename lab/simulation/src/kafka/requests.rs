@@ -1,0 +1,386 @@
+//! What each request comes to, and which of them wait.
+
+use bytes::{Bytes, BytesMut};
+use flux_protocol::kafka::versions::OURS;
+use flux_protocol::time::Instant;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::leave_group_response::MemberResponse;
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::StrBytes;
+
+use super::faults::ProduceFault;
+use super::log::{Fit, HEADER_BYTES, Header};
+use super::wire::Asked;
+use super::{HOST, Kafka, PORT, REPLICATION_US};
+use crate::peer::SocketId;
+
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+const UNKNOWN_TOPIC: i16 = 3;
+const LEADER_NOT_AVAILABLE: i16 = 5;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+const UNKNOWN_TOPIC_ID: i16 = 100;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// This is the answer.
+    Answer(Bytes),
+    /// This is the answer, but not before.
+    At(Instant, Bytes),
+    /// There is no answer, and nothing more is answered on this connection.
+    Close,
+    /// The group says when.
+    Group,
+    /// When there are records, or at this time.
+    Fetch(Instant),
+}
+
+impl Kafka {
+    pub(super) fn serve(&mut self, now: Instant, socket: SocketId, node: usize, asked: &Asked) -> Result<Step, String> {
+        *self.asked.entry(asked.key as i16).or_default() += 1;
+        let bytes = match asked.key {
+            ApiKey::ApiVersions => {
+                let range = |ours: &flux_protocol::kafka::versions::Ours| {
+                    ApiVersion::default().with_api_key(ours.key).with_min_version(0).with_max_version(ours.max)
+                };
+                asked.answer(&ApiVersionsResponse::default().with_api_keys(OURS.iter().map(range).collect()))
+            }
+            ApiKey::Metadata => asked.answer(&self.metadata(&asked.decode()?)),
+            ApiKey::CreateTopics => asked.answer(&self.create_topics(&asked.decode()?)),
+            ApiKey::DescribeConfigs => asked.answer(&self.describe_configs(&asked.decode()?)),
+            ApiKey::InitProducerId => {
+                self.producer_ids += 1;
+                let response = InitProducerIdResponse::default();
+                asked.answer(&response.with_producer_id(self.producer_ids.into()).with_producer_epoch(0))
+            }
+            ApiKey::Produce => return self.produce(now, node, asked),
+            ApiKey::Fetch => return self.fetch(now, node, asked),
+            ApiKey::ListOffsets => asked.answer(&self.list_offsets(now, node, &asked.decode()?)),
+            ApiKey::FindCoordinator => asked.answer(&self.find_coordinator(&asked.decode()?)),
+            ApiKey::JoinGroup => {
+                let request: JoinGroupRequest = asked.decode()?;
+                if node != self.coordinator {
+                    return Ok(Step::Answer(
+                        asked.answer(&JoinGroupResponse::default().with_error_code(NOT_COORDINATOR)),
+                    ));
+                }
+                self.group.join(now, socket, &request);
+                return Ok(Step::Group);
+            }
+            ApiKey::SyncGroup => {
+                let request: SyncGroupRequest = asked.decode()?;
+                if node != self.coordinator {
+                    return Ok(Step::Answer(
+                        asked.answer(&SyncGroupResponse::default().with_error_code(NOT_COORDINATOR)),
+                    ));
+                }
+                self.group.sync(now, socket, &request);
+                return Ok(Step::Group);
+            }
+            ApiKey::Heartbeat => {
+                let request: HeartbeatRequest = asked.decode()?;
+                let wrong = (node != self.coordinator).then_some(NOT_COORDINATOR);
+                let code = wrong.unwrap_or_else(|| self.group.heartbeat(now, &request));
+                asked.answer(&HeartbeatResponse::default().with_error_code(code))
+            }
+            ApiKey::OffsetCommit => asked.answer(&self.offset_commit(node, &asked.decode()?)),
+            ApiKey::LeaveGroup => asked.answer(&self.leave_group(now, node, &asked.decode()?)),
+            key => return Err(format!("{key:?}")),
+        };
+        Ok(Step::Answer(bytes))
+    }
+
+    fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
+        let up = (0..self.nodes.len()).filter(|node| self.can_reach(*node));
+        let brokers = up.map(|node| {
+            MetadataResponseBroker::default()
+                .with_node_id(id(node))
+                .with_host(StrBytes::from_static_str(HOST))
+                .with_port(i32::from(PORT) + node as i32)
+        });
+        let replicas: Vec<BrokerId> = (0..self.nodes.len()).map(id).collect();
+        let partitions = self.partitions.iter().zip(0..).map(|(partition, index)| {
+            let is_led = self.can_reach(partition.leader);
+            MetadataResponsePartition::default()
+                .with_partition_index(index)
+                .with_leader_id(if is_led { id(partition.leader) } else { BrokerId(-1) })
+                .with_leader_epoch(partition.leader_epoch)
+                .with_replica_nodes(replicas.clone())
+                .with_isr_nodes(replicas.clone())
+                .with_error_code(if is_led { 0 } else { LEADER_NOT_AVAILABLE })
+        });
+        let topics = request.topics.iter().flatten().map(|asked| {
+            let topic = MetadataResponseTopic::default().with_name(asked.name.clone());
+            let is_ours = asked.name.as_ref().is_some_and(|name| name.0.as_str() == self.topic);
+            if !is_ours || self.partitions.is_empty() {
+                return topic.with_error_code(UNKNOWN_TOPIC);
+            }
+            topic.with_topic_id(uuid::Uuid::from_u128(self.topic_id)).with_partitions(partitions.clone().collect())
+        });
+        MetadataResponse::default()
+            .with_brokers(brokers.collect())
+            .with_topics(topics.collect())
+            .with_controller_id(id(self.alive(0)))
+    }
+
+    fn create_topics(&mut self, request: &CreateTopicsRequest) -> CreateTopicsResponse {
+        let mut results = Vec::new();
+        for topic in &request.topics {
+            let exists = !self.partitions.is_empty() || topic.name.0.as_str() != self.topic;
+            if !exists {
+                self.create(usize::try_from(topic.num_partitions).unwrap_or(1));
+            }
+            let result = CreatableTopicResult::default()
+                .with_name(topic.name.clone())
+                .with_error_code(if exists { TOPIC_ALREADY_EXISTS } else { 0 })
+                .with_topic_id(uuid::Uuid::from_u128(self.topic_id))
+                .with_num_partitions(topic.num_partitions)
+                .with_replication_factor(self.nodes.len() as i16);
+            results.push(result);
+        }
+        CreateTopicsResponse::default().with_topics(results)
+    }
+
+    fn describe_configs(&self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+        let settings = [
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", "-1".to_owned()),
+            ("min.insync.replicas", self.nodes.len().saturating_sub(1).max(1).to_string()),
+            ("unclean.leader.election.enable", "false".to_owned()),
+        ];
+        let results = request.resources.iter().map(|resource| {
+            let configs = settings.iter().map(|(name, value)| {
+                DescribeConfigsResourceResult::default()
+                    .with_name(StrBytes::from_static_str(name))
+                    .with_value(Some(StrBytes::from_string(value.clone())))
+            });
+            DescribeConfigsResult::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone())
+                .with_configs(configs.collect())
+        });
+        DescribeConfigsResponse::default().with_results(results.collect())
+    }
+
+    /// Whether a request names the topic, by id from some version on, else by name.
+    fn names_topic(&self, by_id: bool, topic_id: uuid::Uuid, name: &TopicName) -> bool {
+        !self.partitions.is_empty()
+            && if by_id { topic_id.as_u128() == self.topic_id } else { name.0.as_str() == self.topic }
+    }
+
+    fn produce(&mut self, now: Instant, node: usize, asked: &Asked) -> Result<Step, String> {
+        let request: ProduceRequest = asked.decode()?;
+        let by_id = asked.version >= 13;
+        let fault = self.produce_faults.pop_front();
+        let mut replicated_at = now;
+        let mut topics = Vec::new();
+        for topic in &request.topic_data {
+            let is_known = self.names_topic(by_id, topic.topic_id, &topic.name);
+            let mut partitions = Vec::new();
+            for data in &topic.partition_data {
+                let outcome = match fault {
+                    _ if !is_known => Err(if by_id { UNKNOWN_TOPIC_ID } else { UNKNOWN_TOPIC }),
+                    Some(ProduceFault::Refuse(code)) => Err(code),
+                    _ => self.append(now, node, data.index, data.records.as_ref()),
+                };
+                let mut response = PartitionProduceResponse::default().with_index(data.index);
+                match outcome {
+                    Ok((base, at)) => {
+                        replicated_at = replicated_at.max(at);
+                        response = response.with_base_offset(base);
+                        if let Some(ProduceFault::AppendAndSay(code)) = fault {
+                            response = response.with_error_code(code);
+                        }
+                    }
+                    Err(code) => response = response.with_base_offset(-1).with_error_code(code),
+                }
+                partitions.push(response);
+            }
+            let mut response = TopicProduceResponse::default().with_partition_responses(partitions);
+            if by_id {
+                response = response.with_topic_id(topic.topic_id);
+            } else {
+                response = response.with_name(topic.name.clone());
+            }
+            topics.push(response);
+        }
+        let answer = asked.answer(&ProduceResponse::default().with_responses(topics));
+        Ok(match (fault, request.acks) {
+            (Some(ProduceFault::LoseAnswer), _) => Step::Close,
+            (Some(ProduceFault::Delay(span)), _) => Step::At(now + span, answer),
+            (_, 1) => Step::Answer(answer),
+            _ => Step::At(replicated_at, answer),
+        })
+    }
+
+    /// Appends a batch: where it begins, and when it is on every replica.
+    fn append(&mut self, now: Instant, node: usize, index: i32, batch: Option<&Bytes>) -> Result<(i64, Instant), i16> {
+        const INVALID_RECORD: i16 = 87;
+        if let Some(code) = self.not_served(node, index) {
+            return Err(code);
+        }
+        let batch = batch.ok_or(INVALID_RECORD)?;
+        let header = Header::read(batch)?;
+        if let Some((needle, code)) = &self.poison
+            && batch.windows(needle.len()).any(|window| window == &needle[..])
+        {
+            return Err(*code);
+        }
+        let delay = std::time::Duration::from_micros(100 + self.random.below(REPLICATION_US)) + self.replication_slowed;
+        let partition = &mut self.partitions[index as usize];
+        match partition.log.fit(&header) {
+            Fit::New => {
+                let alone = self.nodes.len() == 1;
+                let at = if alone { now } else { now + delay };
+                let base = partition.log.append(header, batch, partition.leader_epoch, at);
+                Ok((base, at))
+            }
+            Fit::Duplicate(base, at) => Ok((base, at)),
+            Fit::Wrong(code) => Err(code),
+        }
+    }
+
+    /// Answers a fetch, or says until when it waits.
+    pub(super) fn fetch(&mut self, now: Instant, node: usize, asked: &Asked) -> Result<Step, String> {
+        let request: FetchRequest = asked.decode()?;
+        match self.try_fetch(now, node, &request) {
+            Some(response) => Ok(Step::Answer(asked.answer(&response))),
+            None => Ok(Step::Fetch(now + std::time::Duration::from_millis(request.max_wait_ms.max(0) as u64))),
+        }
+    }
+
+    /// The answer to a fetch that has waited long enough.
+    pub(super) fn empty_fetch(&mut self, now: Instant, node: usize, asked: &Asked) -> Result<Bytes, String> {
+        let request: FetchRequest = asked.decode()?;
+        Ok(asked.answer(&self.fetched(now, node, &request).0))
+    }
+
+    /// The answer, where there are records, or something to complain of.
+    pub(super) fn try_fetch(&mut self, now: Instant, node: usize, request: &FetchRequest) -> Option<FetchResponse> {
+        let (response, has_news) = self.fetched(now, node, request);
+        has_news.then_some(response)
+    }
+
+    fn fetched(&mut self, now: Instant, node: usize, request: &FetchRequest) -> (FetchResponse, bool) {
+        let mut room = usize::try_from(request.max_bytes).unwrap_or(0);
+        let mut has_news = false;
+        let mut topics = Vec::new();
+        for topic in &request.topics {
+            let is_known = self.names_topic(true, topic.topic_id, &topic.topic);
+            let mut partitions = Vec::new();
+            for wanted in &topic.partitions {
+                let data = PartitionData::default().with_partition_index(wanted.partition);
+                let error = if is_known { self.not_served(node, wanted.partition) } else { Some(UNKNOWN_TOPIC_ID) };
+                let data = match error {
+                    Some(code) => data.with_error_code(code).with_high_watermark(-1),
+                    None => self.read_log(now, data, wanted.fetch_offset, &mut room),
+                };
+                has_news |= data.error_code != 0 || data.records.as_ref().is_some_and(|records| !records.is_empty());
+                partitions.push(data);
+            }
+            topics.push(FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(partitions));
+        }
+        (FetchResponse::default().with_responses(topics), has_news)
+    }
+
+    fn read_log(&mut self, now: Instant, data: PartitionData, offset: i64, room: &mut usize) -> PartitionData {
+        let log = &self.partitions[data.partition_index as usize].log;
+        let visible = log.high_watermark(now);
+        let data = data.with_high_watermark(visible).with_last_stable_offset(visible).with_log_start_offset(log.start);
+        if offset < log.start || offset > log.end() {
+            return data.with_error_code(OFFSET_OUT_OF_RANGE).with_records(Some(Bytes::new()));
+        }
+        let mut records = BytesMut::new();
+        for batch in log.batches.iter().filter(|batch| batch.end() > offset && batch.end() <= visible) {
+            // A first batch comes whole, however large.
+            if !records.is_empty() && batch.bytes.len() > *room {
+                break;
+            }
+            *room = room.saturating_sub(batch.bytes.len());
+            records.extend_from_slice(&batch.bytes);
+        }
+        if !records.is_empty() && std::mem::take(&mut self.damages_next_fetch) {
+            // In the first batch: those before a damaged one are good.
+            records[HEADER_BYTES] ^= 0xff;
+        }
+        data.with_records(Some(records.freeze()))
+    }
+
+    fn list_offsets(&self, now: Instant, node: usize, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+        const EARLIEST: i64 = -2;
+        let topics = request.topics.iter().map(|topic| {
+            let is_ours = topic.name.0.as_str() == self.topic;
+            let partitions = topic.partitions.iter().map(|wanted| {
+                let found = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
+                let error = if is_ours { self.not_served(node, wanted.partition_index) } else { Some(UNKNOWN_TOPIC) };
+                if let Some(code) = error {
+                    return found.with_error_code(code);
+                }
+                let log = &self.partitions[wanted.partition_index as usize].log;
+                found.with_offset(if wanted.timestamp == EARLIEST { log.start } else { log.high_watermark(now) })
+            });
+            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        });
+        ListOffsetsResponse::default().with_topics(topics.collect())
+    }
+
+    fn find_coordinator(&self, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
+        let is_up = self.can_reach(self.coordinator);
+        let coordinators = request.coordinator_keys.iter().map(|key| {
+            let found = Coordinator::default().with_key(key.clone());
+            if !is_up {
+                return found.with_error_code(COORDINATOR_NOT_AVAILABLE).with_node_id(BrokerId(-1)).with_port(-1);
+            }
+            found
+                .with_node_id(id(self.coordinator))
+                .with_host(StrBytes::from_static_str(HOST))
+                .with_port(i32::from(PORT) + self.coordinator as i32)
+        });
+        FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+    }
+
+    fn offset_commit(&mut self, node: usize, request: &OffsetCommitRequest) -> OffsetCommitResponse {
+        let mut topics = Vec::new();
+        for topic in &request.topics {
+            let offsets: Vec<(i32, i64)> =
+                topic.partitions.iter().map(|at| (at.partition_index, at.committed_offset)).collect();
+            let wrong = (node != self.coordinator).then_some(NOT_COORDINATOR);
+            let generation = request.generation_id_or_member_epoch;
+            let code = wrong.unwrap_or_else(|| self.group.commit(&request.member_id, generation, &offsets));
+            let partitions = offsets.iter().map(|(index, _)| {
+                OffsetCommitResponsePartition::default().with_partition_index(*index).with_error_code(code)
+            });
+            let response = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
+            topics.push(response.with_partitions(partitions.collect()));
+        }
+        OffsetCommitResponse::default().with_topics(topics)
+    }
+
+    fn leave_group(&mut self, now: Instant, node: usize, request: &LeaveGroupRequest) -> LeaveGroupResponse {
+        if node != self.coordinator {
+            return LeaveGroupResponse::default().with_error_code(NOT_COORDINATOR);
+        }
+        let mut members = Vec::new();
+        for member in &request.members {
+            let code = self.group.leave(now, &member.member_id);
+            members.push(MemberResponse::default().with_member_id(member.member_id.clone()).with_error_code(code));
+        }
+        LeaveGroupResponse::default().with_members(members)
+    }
+}
+
+fn id(node: usize) -> BrokerId {
+    BrokerId(i32::try_from(node).expect("a cluster is small"))
+}
