@@ -76,8 +76,22 @@ pub(super) struct Log {
     pub(super) start: i64,
     /// Where it ended, once everything was deleted.
     end_at_least: i64,
-    /// By producer id: epoch, and the batches remembered (first, last sequence, base offset, replicated at).
-    producers: BTreeMap<i64, (i16, VecDeque<(i32, i32, i64, Instant)>)>,
+    /// By producer id.
+    producers: BTreeMap<i64, Producer>,
+}
+
+/// What is known of a producer: its epoch and its last batches.
+#[derive(Clone, Debug, Default)]
+struct Producer {
+    epoch: i16,
+    batches: VecDeque<Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    sequences: (i32, i32),
+    base: i64,
+    replicated_at: Instant,
 }
 
 impl Log {
@@ -101,19 +115,19 @@ impl Log {
     pub(super) fn fit(&self, header: &Header) -> Fit {
         const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
         const INVALID_PRODUCER_EPOCH: i16 = 47;
-        let Some((epoch, remembered)) = self.producers.get(&header.producer) else { return Fit::New };
-        if header.epoch < *epoch {
+        let Some(producer) = self.producers.get(&header.producer) else { return Fit::New };
+        if header.epoch < producer.epoch {
             return Fit::Wrong(INVALID_PRODUCER_EPOCH);
         }
-        if header.epoch > *epoch {
+        if header.epoch > producer.epoch {
             return if header.sequence == 0 { Fit::New } else { Fit::Wrong(OUT_OF_ORDER_SEQUENCE_NUMBER) };
         }
-        let same = |known: &&(i32, i32, i64, Instant)| (known.0, known.1) == (header.sequence, header.last_sequence());
-        if let Some(known) = remembered.iter().find(same) {
-            return Fit::Duplicate(known.2, known.3);
+        let sequences = (header.sequence, header.last_sequence());
+        if let Some(known) = producer.batches.iter().find(|known| known.sequences == sequences) {
+            return Fit::Duplicate(known.base, known.replicated_at);
         }
-        match remembered.back() {
-            Some((_, last, _, _)) if last.wrapping_add(1) & i32::MAX != header.sequence => {
+        match producer.batches.back() {
+            Some(known) if known.sequences.1.wrapping_add(1) & i32::MAX != header.sequence => {
                 Fit::Wrong(OUT_OF_ORDER_SEQUENCE_NUMBER)
             }
             _ => Fit::New,
@@ -132,14 +146,14 @@ impl Log {
         written.extend_from_slice(&bytes[16..]);
         self.batches.push(Batch { base, header, bytes: written.freeze(), replicated_at });
         if header.producer >= 0 {
-            let (epoch, remembered) = self.producers.entry(header.producer).or_default();
-            if *epoch != header.epoch {
-                remembered.clear();
-                *epoch = header.epoch;
+            let producer = self.producers.entry(header.producer).or_default();
+            if producer.epoch != header.epoch {
+                *producer = Producer { epoch: header.epoch, batches: VecDeque::new() };
             }
-            remembered.push_back((header.sequence, header.last_sequence(), base, replicated_at));
-            if remembered.len() > BATCHES_REMEMBERED {
-                remembered.pop_front();
+            let sequences = (header.sequence, header.last_sequence());
+            producer.batches.push_back(Known { sequences, base, replicated_at });
+            if producer.batches.len() > BATCHES_REMEMBERED {
+                producer.batches.pop_front();
             }
         }
         base
@@ -149,10 +163,10 @@ impl Log {
     pub(super) fn lose_unreplicated(&mut self, now: Instant) {
         let end = self.high_watermark(now);
         self.batches.retain(|batch| batch.base < end);
-        for (_, remembered) in self.producers.values_mut() {
-            remembered.retain(|(_, _, base, _)| *base < end);
+        for producer in self.producers.values_mut() {
+            producer.batches.retain(|known| known.base < end);
         }
-        self.producers.retain(|_, (_, remembered)| !remembered.is_empty());
+        self.producers.retain(|_, producer| !producer.batches.is_empty());
     }
 
     /// Forgets what it knew of producers.
