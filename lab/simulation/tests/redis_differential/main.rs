@@ -1,0 +1,101 @@
+//! The fake Redis against a real one: the same seeded sequences of commands, scripts and faults through both, reply by
+//! reply. A failing sequence names its seed and all that led to the difference.
+//!
+//! - `real`, `fake`, `sides`: the two of them; `mask`: what must differ (times, ids, run ids) given names of its own;
+//! - `commands`, `conversions`, `sales` with `scripts`: what is asked.
+
+mod commands;
+mod conversions;
+mod fake;
+mod mask;
+mod real;
+mod sales;
+mod scripts;
+mod sides;
+
+use flux_simulation::random::Random;
+
+use crate::fake::Fake;
+use crate::real::Real;
+use crate::sides::Side;
+
+/// One thing that is done to both.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// A command; names in its arguments stand for ids (`mask`).
+    Ask(Vec<String>),
+    /// A command whose reply has no order: pairs or single members are sorted before they are compared.
+    AskUnordered { arguments: Vec<String>, chunk: usize },
+    /// Time to live: equal but for the seconds that the test itself takes.
+    AskLife(Vec<String>),
+    /// So many milliseconds pass.
+    Wait(u64),
+    /// Memory is full, or is not any more.
+    Full(bool),
+    /// It follows another master that is not there, or nobody.
+    Replica(bool),
+    /// Another replication id under the same run id, and none before it.
+    Renew,
+}
+
+/// Seconds that a time to live may differ by: the test's own running time on a busy machine. Those asked for lie further
+/// apart.
+const LIFE_SLACK_S: i64 = 60;
+
+pub(crate) fn ask(arguments: &[&str]) -> Step {
+    Step::Ask(arguments.iter().map(|argument| (*argument).to_owned()).collect())
+}
+
+/// Runs one sequence through both sides.
+fn compare(real: &mut Real, seed: u64, steps: &[Step]) {
+    real.reset();
+    let mut fake = Fake::new(seed);
+    for (at, step) in steps.iter().enumerate() {
+        let (expected, said) = (real.take(step), fake.take(step));
+        if let (Step::AskLife(_), Some(Ok(a)), Some(Ok(b))) =
+            (step, expected.first().map(|text| text.parse::<i64>()), said.first().map(|text| text.parse::<i64>()))
+            && (a == b || (a > 0 && b > 0 && (a - b).abs() <= LIFE_SLACK_S))
+        {
+            continue;
+        }
+        assert_eq!(
+            said,
+            expected,
+            "fake (left) and real (right) differ, seed {seed}, step {at}: {step:?}\nafter\n{}",
+            history(&steps[..at])
+        );
+    }
+}
+
+/// What was done before, a line each.
+fn history(steps: &[Step]) -> String {
+    let line = |step: &Step| format!("{step:?}").chars().take(600).collect::<String>();
+    steps.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn run(seeds: std::ops::Range<u64>, sequence: impl Fn(&mut Random) -> Vec<Step>) {
+    let mut real = Real::start();
+    for seed in seeds {
+        compare(&mut real, seed, &sequence(&mut Random::new(seed)));
+    }
+}
+
+#[test]
+fn commands_answer_alike() {
+    run(0..300, commands::sequence);
+}
+
+#[test]
+fn values_go_into_lua_and_back_alike() {
+    run(1000..1060, conversions::sequence);
+}
+
+#[test]
+fn the_scripts_that_ship_answer_and_leave_the_same() {
+    run(2000..2400, sales::sequence);
+}
+
+#[test]
+fn the_scripts_answer_alike_when_things_break() {
+    run(3000..3300, sales::broken_sequence);
+}

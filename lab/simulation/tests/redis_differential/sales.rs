@@ -1,0 +1,377 @@
+//! The scripts that ship, as edge and worker call them, over two products; and the same with keys damaged, memory full,
+//! roles changed.
+
+use flux_simulation::random::Random;
+
+use crate::commands::everything;
+use crate::mask::{entry, sale};
+use crate::scripts::{SCRIPTS, call, load};
+use crate::{Step, ask};
+
+const PRODUCTS: [&str; 2] = ["p", "q"];
+const NAMES: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+const ORDERS: u64 = 24;
+
+fn key(product: &str, name: &str) -> String {
+    format!("product:{{{product}}}:{name}")
+}
+
+fn keys(product: &str) -> Vec<String> {
+    NAMES.map(|name| key(product, name)).to_vec()
+}
+
+fn record(product: &str, order: u64) -> String {
+    format!("idempotency:{{{product}}}:o{order}")
+}
+
+/// What the generator believes; it need not be right, for both sides are asked the same.
+struct Generator<'a> {
+    random: &'a mut Random,
+    steps: Vec<Step>,
+    generations: [u64; 2],
+    reservations: u64,
+    /// Entries there may be.
+    entries: u64,
+}
+
+pub(crate) fn sequence(random: &mut Random) -> Vec<Step> {
+    Generator::begin(random).go_on(70, 0)
+}
+
+/// With damage and faults in between.
+pub(crate) fn broken_sequence(random: &mut Random) -> Vec<Step> {
+    Generator::begin(random).go_on(70, 200)
+}
+
+impl Generator<'_> {
+    fn begin(random: &mut Random) -> Generator<'_> {
+        let steps = load().collect();
+        let mut generator = Generator { random, steps, generations: [1; 2], reservations: 0, entries: 0 };
+        generator.init(0);
+        generator.init(1);
+        generator
+    }
+
+    fn go_on(mut self, count: u64, faults_per_mille: u64) -> Vec<Step> {
+        for _ in 0..count {
+            if self.random.per_mille(faults_per_mille) {
+                self.fault();
+            } else {
+                self.step();
+            }
+        }
+        self.steps.extend([Step::Full(false), Step::Replica(false), ask(&["DBSIZE"])]);
+        for product in PRODUCTS {
+            for name in keys(product).into_iter().chain((0..ORDERS).map(|order| record(product, order))) {
+                // Its bucket was filled at another time on each side: `at` is masked, the tokens are what a lease says.
+                self.steps.extend(everything(&name));
+            }
+        }
+        self.steps
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.random.below(end)
+    }
+
+    fn pick<'t>(&mut self, from: &[&'t str]) -> &'t str {
+        from[usize::try_from(self.random.below(from.len() as u64)).expect("small")]
+    }
+
+    fn product(&mut self) -> usize {
+        usize::try_from(self.below(2)).expect("small")
+    }
+
+    /// Mostly the latest sale.
+    fn sale_of(&mut self, product: usize) -> String {
+        match self.below(12) {
+            0 => sale(PRODUCTS[product], 1),
+            1 => self.pick(&["1", "9999999999999"]).to_owned(),
+            _ => sale(PRODUCTS[product], 0),
+        }
+    }
+
+    fn generation_of(&mut self, product: usize) -> String {
+        (self.generations[product] + u64::from(self.below(12) == 0)).to_string()
+    }
+
+    fn an_entry(&mut self) -> String {
+        let end = self.entries + 2;
+        // The later ones are likelier to be there still.
+        entry(usize::try_from(self.below(end).max(self.random.below(end))).expect("small"))
+    }
+
+    fn step(&mut self) {
+        match self.below(30) {
+            0 => {
+                let product = self.product();
+                self.init(product);
+            }
+            1..=10 => self.reserve(),
+            11..=12 => self.lease(),
+            13..=14 => self.look(),
+            15..=17 => self.relay(),
+            18 => self.part(),
+            19 => self.settle(),
+            20..=21 => self.status(),
+            22 => self.close(),
+            23..=24 => self.returns(),
+            25 => self.rebuild(),
+            26 => self.remove_entry(),
+            27 => self.mget(),
+            28 => self.audit(),
+            _ => {
+                let ms = self.below(3);
+                self.steps.push(Step::Wait(ms));
+            }
+        }
+    }
+
+    fn init(&mut self, product: usize) {
+        let arguments = [
+            self.pick(&["5", "20", "100"]),
+            self.pick(&["0", "0", "50", "1000000"]),
+            self.pick(&["100", "60"]),
+            self.pick(&["0", "1", "1"]),
+            self.pick(&["", "\u{1}R\u{2}", "\u{1}R\u{2}", "0123"]),
+            "5e5e",
+            self.pick(&["0", "0", "3"]),
+            self.pick(&["0", "0", "0", "4102444800000"]),
+        ];
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
+        arguments.truncate(if self.random.per_mille(100) { 6 } else { 8 });
+        // Nothing else happens in the millisecond that names a sale: what is equal by chance on one side would not be so on
+        // the other.
+        self.steps.push(Step::Wait(2));
+        self.steps.push(call(&SCRIPTS.init, &keys(PRODUCTS[product]), &arguments));
+        self.steps.push(Step::Wait(2));
+        self.generations[product] = 1;
+        self.set_apart(product);
+        self.steps.push(ask(&["HMGET", &key(PRODUCTS[product], "sale"), "id", "gen", "state", "total"]));
+    }
+
+    /// Entries of the second product get ids of a far future, so that two products never have entries of one id.
+    fn set_apart(&mut self, product: usize) {
+        if product == 1 {
+            let outbox = key(PRODUCTS[1], "outbox");
+            self.steps.push(ask(&["XADD", &outbox, "NOMKSTREAM", "8000000000000-1", "h", "x"]));
+            self.steps.push(ask(&["XDEL", &outbox, "8000000000000-1"]));
+        }
+    }
+
+    fn reserve(&mut self) {
+        let groups = 1 + self.below(2);
+        let ttl = self.pick(&["86400", "600"]).to_owned();
+        let most = self.pick(&["100000", "100000", "6"]).to_owned();
+        let (mut call_keys, mut arguments) = (Vec::new(), vec![groups.to_string(), ttl, most]);
+        for _ in 0..groups {
+            let product = self.product();
+            let count = 1 + self.below(8);
+            call_keys.extend(keys(PRODUCTS[product]).into_iter().take(6));
+            arguments.extend([count.to_string(), self.sale_of(product), self.generation_of(product), "3".to_owned()]);
+            for _ in 0..count {
+                let order = self.below(ORDERS);
+                if self.random.per_mille(800) {
+                    self.reservations += 1;
+                }
+                call_keys.push(record(PRODUCTS[product], order));
+                arguments.push(format!("r{}", self.reservations));
+                arguments.push(self.pick(&["1", "1", "2", "5"]).to_owned());
+                arguments.push(format!("o{order} u{} 1705234800123", order % 4));
+            }
+        }
+        self.entries += groups;
+        self.steps.push(call(&SCRIPTS.reserve, &call_keys, &arguments));
+    }
+
+    /// The bucket is put where its time cannot matter: long empty of news, or in the future.
+    fn lease(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let tokens = self.pick(&["0", "999999", "5000000", "31415926"]);
+        let at = self.pick(&["1", "9999999999999999"]);
+        self.steps.push(ask(&["HSET", &key(product, "rate"), "tokens", tokens, "at", at]));
+        let arguments =
+            [self.pick(&["1", "7", "1000"]).to_owned(), self.pick(&["1000", "200000", "9999999"]).to_owned()];
+        self.steps.push(call(&SCRIPTS.lease, &["rate", "sale", "stock"].map(|name| key(product, name)), &arguments));
+        self.steps.push(ask(&["HGET", &key(product, "rate"), "tokens"]));
+    }
+
+    fn look(&mut self) {
+        let looked = if self.random.per_mille(500) { vec!["p"] } else { vec!["p", "nobody", "q"] };
+        let looked: Vec<String> = looked.into_iter().flat_map(keys).collect();
+        let fresh = self.pick(&["0", "1"]).to_owned();
+        self.steps.push(call(&SCRIPTS.look, &looked, &[fresh]));
+    }
+
+    fn relay(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let edge = self.pick(&["a", "b"]);
+        let horizon = self.pick(&["0", "0", "3600000"]);
+        let lease = self.pick(&["60000", "0"]);
+        let most = self.pick(&["1", "2", "10"]);
+        let mut arguments: Vec<String> = [edge, horizon, lease, most].map(str::to_owned).to_vec();
+        if self.random.per_mille(500) {
+            arguments.push(if self.random.per_mille(500) { self.an_entry() } else { String::new() });
+            if self.random.per_mille(700) {
+                arguments.extend([format!("idempotency:{{{product}}}:"), "5000".to_owned()]);
+            }
+        }
+        let call_keys = ["outbox", "claims", "sale"].map(|name| key(product, name));
+        // Entries are not of the millisecond in which they are asked for.
+        self.steps.push(Step::Wait(2));
+        self.steps.push(call(&SCRIPTS.relay, &call_keys, &arguments));
+    }
+
+    fn part(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let mut call_keys = ["outbox", "claims", "sale"].map(|name| key(product, name)).to_vec();
+        let mut arguments = vec![self.an_entry()];
+        // Orders and reservations that may stand together: those of the last calls.
+        for _ in 0..self.below(4) {
+            let order = self.below(ORDERS);
+            call_keys.push(record(product, order));
+            let back = self.below(8);
+            arguments.push(format!("r{}", self.reservations.saturating_sub(back)));
+        }
+        self.entries += 1;
+        self.steps.push(call(&SCRIPTS.part, &call_keys, &arguments));
+    }
+
+    fn settle(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let entries: Vec<String> = (0..=self.below(2)).map(|_| self.an_entry()).collect();
+        self.steps.push(call(&SCRIPTS.settle, &["outbox", "claims"].map(|name| key(product, name)), &entries));
+    }
+
+    fn status(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let call_keys = [record(product, self.below(ORDERS)), key(product, "outbox"), key(product, "sale")];
+        self.steps.push(call(&SCRIPTS.status, &call_keys, &[]));
+    }
+
+    fn close(&mut self) {
+        if self.random.per_mille(400) {
+            let product = PRODUCTS[self.product()];
+            self.steps.push(call(&SCRIPTS.close, &keys(product), &[]));
+        }
+    }
+
+    fn returns(&mut self) {
+        let product = self.product();
+        let mut arguments = Vec::new();
+        for _ in 0..=self.below(3) {
+            arguments.push(format!("x{}", self.below(12)));
+            arguments.extend([self.sale_of(product), self.generation_of(product)]);
+            arguments.push(self.pick(&["1", "2", "50"]).to_owned());
+            arguments.push(format!("u{}", self.below(4)));
+        }
+        self.steps.push(call(&SCRIPTS.returns, &keys(PRODUCTS[product])[..6], &arguments));
+    }
+
+    /// Fence, perhaps the outbox emptied, perhaps restore.
+    fn rebuild(&mut self) {
+        let product = self.product();
+        let (id, name) = (self.sale_of(product), PRODUCTS[product]);
+        self.generations[product] += 1;
+        let generation = self.generation_of(product);
+        let fence = [id.clone(), generation.clone(), "20".into(), "50".into(), "60".into(), "5e".into()];
+        // It may make the stream anew, whose ids must not be those of the one before.
+        self.steps.push(Step::Wait(2));
+        self.steps.push(call(&SCRIPTS.fence, &keys(name), &fence));
+        self.set_apart(product);
+        if self.random.per_mille(700) {
+            let all: Vec<String> =
+                (0..self.entries).map(|number| entry(usize::try_from(number).expect("small"))).collect();
+            self.steps.push(call(&SCRIPTS.settle, &["outbox", "claims"].map(|part| key(name, part)), &all));
+        }
+        let restore = [
+            id,
+            generation,
+            self.pick(&["0", "11", "99"]).into(),
+            self.pick(&["open", "open", "closed"]).into(),
+            "2".into(),
+        ];
+        self.steps.push(call(&SCRIPTS.restore, &keys(name), &restore));
+    }
+
+    fn remove_entry(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let id = self.an_entry();
+        self.steps.push(ask(&["XDEL", &key(product, "outbox"), &id]));
+    }
+
+    fn mget(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let all: Vec<String> = (0..8).map(|order| record(product, order)).collect();
+        self.steps.push(Step::Ask(std::iter::once("MGET".to_owned()).chain(all).collect()));
+    }
+
+    /// As `worker/src/audit/gather.rs` asks: what has an order in a reply is the same on both sides.
+    fn audit(&mut self) {
+        let product = PRODUCTS[self.product()];
+        self.steps.push(ask(&["MULTI"]));
+        for question in [["GET", "stock"], ["HLEN", "users"], ["XLEN", "outbox"], ["SCARD", "returned"]] {
+            self.steps.push(ask(&[question[0], &key(product, question[1])]));
+        }
+        self.steps.push(ask(&["XRANGE", &key(product, "outbox"), "-", "+"]));
+        self.steps.push(ask(&["EXEC"]));
+    }
+
+    fn fault(&mut self) {
+        let product = PRODUCTS[self.product()];
+        let damaged = key(product, self.pick(&NAMES));
+        match self.below(14) {
+            0..=1 => self.steps.push(ask(&["DEL", &damaged])),
+            2 => self.steps.extend([ask(&["DEL", &damaged]), ask(&["SADD", &damaged, "x"])]),
+            3 => {
+                let stock = self.pick(&["7", "-1", "007", "1e3", ""]);
+                self.steps.push(ask(&["SET", &damaged, stock]));
+            }
+            4 => {
+                let marked = self.pick(&["claims", "users", "rate", "sales"]);
+                self.steps.push(ask(&["HSET", &key(product, marked), ".", "1 1"]));
+            }
+            5 => {
+                let (field, value) = (
+                    self.pick(&["state", "orders", "total", "per_user", "gen", "opens_at"]),
+                    self.pick(&["suspended", "3", "x", "", "open"]),
+                );
+                self.steps.push(ask(&["HSET", &key(product, "sale"), field, value]));
+            }
+            6 => self.steps.push(ask(&["SCRIPT", "FLUSH"])),
+            7 => self.steps.extend(load()),
+            8 => self.steps.push(Step::Renew),
+            9 => {
+                self.steps.push(Step::Replica(true));
+                self.step();
+                self.step();
+                self.steps.push(Step::Replica(false));
+            }
+            10 => {
+                self.steps.push(Step::Full(true));
+                for _ in 0..4 {
+                    self.step();
+                }
+                self.steps.push(Step::Full(false));
+            }
+            11 => self.steps.push(ask(&["XADD", &key(product, "outbox"), "NOMKSTREAM", "*", "h", "not ours"])),
+            12 => self.steps.push(ask(&[
+                "XADD",
+                &key(product, "outbox"),
+                "9999999999999-7",
+                "h",
+                "0 1 10 1 1",
+                "o",
+                "r1 1 o1 u 1",
+                "c",
+                "1",
+            ])),
+            _ => {
+                if self.random.per_mille(200) {
+                    self.steps.push(ask(&["FLUSHALL"]));
+                    self.init(0);
+                }
+            }
+        }
+    }
+}
