@@ -8,6 +8,7 @@
 pub mod crowd;
 pub mod edge;
 pub mod kafka;
+pub mod operator;
 pub mod peer;
 pub mod postgres;
 pub mod random;
