@@ -3,10 +3,9 @@
 //! Never writes anything and needs no token: it tells nothing that a caller could not be told.
 
 use std::cell::Cell;
-use std::net::TcpListener;
 use std::rc::Rc;
 
-use flux_net::{Clock, Listener, Stream, Window, within};
+use flux_net::{Bound, Clock, Listener, Stream, Window, within};
 use flux_protocol::http::{Date, Limits, Method, Read, Reader, Refusal, Request, response};
 use flux_protocol::order::{Uuid, is_identifier};
 use tracing::warn;
@@ -55,7 +54,7 @@ impl Answer {
 ///
 /// # Errors
 /// The runtime does not take the socket.
-pub async fn serve(admin: Rc<Admin>, listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve(admin: Rc<Admin>, listener: Bound) -> std::io::Result<()> {
     let listener = Listener::new(listener)?;
     let connections = Rc::new(Cell::new(0_usize));
     loop {

@@ -10,7 +10,7 @@ mod gather;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use flux_net::sleep;
+use flux_net::{random, sleep};
 use flux_protocol::order::Identifier;
 
 use crate::config::Config;
@@ -48,7 +48,7 @@ pub async fn run(config: &Config, product: Option<&Identifier>) -> ExitCode {
 pub async fn audit(config: &Config, product: Option<&Identifier>) -> Result<Vec<Account>, Ended> {
     let mut ledger = servers::ledger(config).await?;
     let mut redis = servers::redis(config).await?;
-    let mut log = Log::new(config, u64::from(std::process::id()));
+    let mut log = Log::new(config, u64::from_ne_bytes(random::draw()));
     let product = product.map(Identifier::as_str);
     let mut attempt = 0;
     loop {

@@ -3,7 +3,7 @@
 //! One task reads and one writes for each connection. Never decides when to connect and never looks into a byte.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
@@ -58,14 +58,14 @@ impl Connection {
 
 /// The open sockets.
 pub struct Brokers {
-    connections: HashMap<BrokerKey, Rc<Connection>>,
+    connections: BTreeMap<BrokerKey, Rc<Connection>>,
     sink: Rc<dyn BrokerSink>,
 }
 
 impl Brokers {
     /// None yet.
     pub fn new(sink: Rc<dyn BrokerSink>) -> Brokers {
-        Brokers { connections: HashMap::new(), sink }
+        Brokers { connections: BTreeMap::new(), sink }
     }
 
     /// Does what the machine wants done and hands its bytes to the writers. To be called after anything has happened.
@@ -102,7 +102,7 @@ impl Brokers {
 
     /// Closes all of them.
     pub fn close(&mut self) {
-        for (_, connection) in self.connections.drain() {
+        for connection in mem::take(&mut self.connections).into_values() {
             connection.close();
         }
     }

@@ -4,6 +4,7 @@
 //! - [`consume`] is the shell around the consumer machine and [`intake`] (pure: which records are in hand, how batches
 //!   are cut), with [`brokers`] for the sockets; [`topic`] makes sure of the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
+//! - [`serve`]: all of it together, as the program runs it;
 //! - [`admin`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
 //!   [`upkeep`] does that every second;
@@ -29,6 +30,7 @@ pub mod rebuild;
 pub mod redis;
 pub mod returns;
 pub mod scripts;
+pub mod serve;
 pub mod servers;
 pub mod topic;
 pub mod upkeep;

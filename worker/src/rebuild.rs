@@ -19,7 +19,7 @@ mod sale;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use flux_net::sleep;
+use flux_net::{random, sleep};
 use flux_protocol::postgres::Param;
 use tracing::{error, info};
 
@@ -59,7 +59,7 @@ pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, En
     let scripts = Scripts::new();
     let mut ledger = servers::ledger(config).await?;
     let mut redis = servers::redis(config).await?;
-    let mut log = Log::new(config, seed());
+    let mut log = Log::new(config, u64::from_ne_bytes(random::draw()));
     lock(&mut ledger, product).await?;
     // First of all: an event in the log that closes the sale is to be stored before the generation goes up.
     drain(&mut ledger, &mut log).await?;
@@ -72,7 +72,7 @@ pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, En
     info!(product, wait = ?order.fence, "fenced off in Redis: waiting until no edge publishes what it reserved before");
     sleep(order.fence).await?;
 
-    let published = outbox::publish(config, &mut redis, product, seed()).await?;
+    let published = outbox::publish(config, &mut redis, product, u64::from_ne_bytes(random::draw())).await?;
     info!(product, orders = published, "what was left in the outbox is in the log");
     drain(&mut ledger, &mut log).await?;
 
@@ -176,10 +176,4 @@ async fn restore(
 
 fn slices(texts: &[String]) -> Vec<&[u8]> {
     texts.iter().map(|text| text.as_bytes()).collect()
-}
-
-/// For jitter alone.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -1,6 +1,6 @@
 //! Reads the three servers and draws up the accounts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use flux_protocol::order::{TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, Row};
@@ -25,10 +25,10 @@ struct OnItsWay {
 /// What Redis holds of a product.
 #[derive(Default)]
 struct InRedis {
-    sale: HashMap<String, String>,
+    sale: BTreeMap<String, String>,
     stock: Option<u64>,
     entries: Vec<OutboxEntry>,
-    returned: HashSet<String>,
+    returned: BTreeSet<String>,
     /// Sale id, total, withdrawn.
     earlier: Vec<(u64, u64, u64)>,
     faults: Vec<String>,
@@ -41,8 +41,8 @@ pub(super) async fn accounts(
     product: Option<&str>,
 ) -> Result<Vec<Account>, Ended> {
     let mut accounts: BTreeMap<SaleKey, Account> = BTreeMap::new();
-    let mut on_their_way: HashMap<Uuid, OnItsWay> = HashMap::new();
-    let mut returned: HashSet<String> = HashSet::new();
+    let mut on_their_way: BTreeMap<Uuid, OnItsWay> = BTreeMap::new();
+    let mut returned: BTreeSet<String> = BTreeSet::new();
     // Redis first.
     let replication = text(redis.ask(&[b"INFO", b"replication"]).await?)?;
     for product in products(ledger, redis, product).await? {
@@ -146,9 +146,9 @@ async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Res
         None => OwnedFrame::Null,
     };
     let faults = &mut held.faults;
-    let pairs = |frame| -> Result<HashMap<String, String>, RedisError> {
+    let pairs = |frame| -> Result<BTreeMap<String, String>, RedisError> {
         if frame == OwnedFrame::Null {
-            return Ok(HashMap::new());
+            return Ok(BTreeMap::new());
         }
         let flat = strings(frame)?;
         Ok(flat.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
@@ -216,11 +216,11 @@ fn unknown(sale: &SaleKey) -> Account {
 async fn in_ledger(
     ledger: &mut Ledger,
     product: Option<&str>,
-    returned: &HashSet<String>,
+    returned: &BTreeSet<String>,
     accounts: &mut BTreeMap<SaleKey, Account>,
 ) -> Result<(), Ended> {
     let of_product = [Param::Text(product.unwrap_or_default().to_owned())];
-    let latest: HashMap<String, u64> = latest(accounts);
+    let latest: BTreeMap<String, u64> = latest(accounts);
     for row in ledger.query(include_str!("../../sql/statements/audit_sales.sql"), &of_product).await? {
         let sale: SaleKey = (column(&row, 0)?, number(&row, 1)?);
         let in_redis = accounts.contains_key(&sale);
@@ -268,14 +268,14 @@ async fn in_ledger(
 }
 
 /// The latest sale of each product in Redis.
-fn latest(accounts: &BTreeMap<SaleKey, Account>) -> HashMap<String, u64> {
+fn latest(accounts: &BTreeMap<SaleKey, Account>) -> BTreeMap<String, u64> {
     let current = accounts.values().filter(|account| account.state != "earlier");
     current.map(|account| (account.product.clone(), account.sale_id)).collect()
 }
 
 /// Which of these reservations the ledger has settled.
-async fn settled(ledger: &mut Ledger, on_their_way: &HashMap<Uuid, OnItsWay>) -> Result<HashSet<Uuid>, Ended> {
-    let mut settled = HashSet::new();
+async fn settled(ledger: &mut Ledger, on_their_way: &BTreeMap<Uuid, OnItsWay>) -> Result<BTreeSet<Uuid>, Ended> {
+    let mut settled = BTreeSet::new();
     let all: Vec<(&Uuid, &OnItsWay)> = on_their_way.iter().collect();
     for some in all.chunks(10_000) {
         let params = [
