@@ -13,4 +13,6 @@ pub mod peer;
 pub mod postgres;
 pub mod random;
 pub mod redis;
+pub mod scenario;
+pub mod worker;
 pub mod world;

@@ -1,4 +1,4 @@
-//! An operator in the world: opens and closes sales over an edge's admin listener.
+//! An operator in the world: opens and closes sales over an edge's admin listener, and looks at their stock.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,23 +7,56 @@ use std::time::Duration;
 use flux_net::{Address, Stream, within};
 
 use crate::crowd::answer;
-use crate::edge::ADMIN_PORT;
-use crate::world::World;
+use crate::edge::{ADMIN_PORT, PORT};
+use crate::world::{ProcessId, World};
 
 /// Longer than any deadline of an edge.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often [`wait`] looks.
+const LOOK: Duration = Duration::from_millis(10);
 
-/// Asks the edge of this name; status and body, or `None` where no answer came.
-pub fn post(world: &mut World, edge: &str, path: &str, body: &str) -> Option<(u16, String)> {
+/// Status and body, once they are there.
+pub type Answer = Rc<RefCell<Option<(u16, String)>>>;
+
+/// Asks the edge of this name for something to be done.
+pub fn start_post(world: &mut World, edge: &str, path: &str, body: &str) -> (ProcessId, Answer) {
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{ADMIN_PORT}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    let address = Address::Tcp { host: edge.to_owned(), port: ADMIN_PORT };
-    let told: Rc<RefCell<Option<(u16, String)>>> = Rc::default();
+    start(world, Address::Tcp { host: edge.to_owned(), port: ADMIN_PORT }, request)
+}
+
+/// The same, waiting for the answer; `None` where none came.
+pub fn post(world: &mut World, edge: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let (process, answer) = start_post(world, edge, path, body);
+    wait(world, process, PATIENCE * 3);
+    answer.take()
+}
+
+/// What the public listener says of a product's stock.
+pub fn stock(world: &mut World, edge: &str, product: &str) -> Option<(u16, String)> {
+    let request = format!("GET /stock/{product} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
+    let (process, answer) = start(world, Address::Tcp { host: edge.to_owned(), port: PORT }, request);
+    wait(world, process, PATIENCE * 3);
+    answer.take()
+}
+
+/// Lets time pass until a process has ended, or for so long. Whether it has.
+pub fn wait(world: &mut World, process: ProcessId, longest: Duration) -> bool {
+    let mut left = longest;
+    while world.is_alive(process) && !left.is_zero() {
+        world.run_for(LOOK);
+        left = left.saturating_sub(LOOK);
+    }
+    !world.is_alive(process)
+}
+
+fn start(world: &mut World, address: Address, request: String) -> (ProcessId, Answer) {
+    let told = Answer::default();
     let teller = Rc::clone(&told);
-    let operator = world.start("operator", || {
+    let process = world.start("operator", || {
         vec![Box::pin(async move {
             let Ok(mut stream) = Stream::connect(&address, PATIENCE).await else { return };
             if stream.write_all(request.into_bytes()).await.0.is_err() {
@@ -35,12 +68,5 @@ pub fn post(world: &mut World, edge: &str, path: &str, body: &str) -> Option<(u1
             }
         })]
     });
-    let limit = 3 * PATIENCE;
-    let mut left = limit;
-    while world.is_alive(operator) && !left.is_zero() {
-        let step = Duration::from_millis(10);
-        world.run_for(step);
-        left -= step;
-    }
-    told.take()
+    (process, told)
 }

@@ -1,0 +1,307 @@
+//! What can go wrong in a run, how it begins and how it ends.
+//!
+//! Each fault is a value that was drawn in advance; applying it draws nothing, so that a run that is shortened by leaving
+//! faults out is otherwise the same.
+
+use std::time::Duration;
+
+use super::run::Run;
+use super::shape::Shape;
+use crate::kafka::{HOST, PORT, ProduceFault};
+use crate::random::Random;
+use crate::redis::Limits;
+
+/// One thing that goes wrong. What lasts is ended by [`Fault::end`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An edge is killed; at the end another takes its place.
+    EdgeKilled(usize),
+    /// An edge stands still.
+    EdgePaused(usize),
+    /// An edge is told to drain; at the end another takes its place.
+    EdgeDrained(usize),
+    /// An edge's wall clock is wrong by so much.
+    EdgeClock(usize, i64),
+    /// A worker is killed; at the end another takes its place.
+    WorkerKilled(usize),
+    /// A worker stands still.
+    WorkerPaused(usize),
+    /// A worker is told to stop; at the end another takes its place.
+    WorkerStopped(usize),
+
+    /// Redis stands still.
+    RedisPaused,
+    /// Redis refuses connections and has dropped those it had.
+    RedisAway,
+    /// Every connection to Redis is reset.
+    RedisReset,
+    /// Redis is slow.
+    RedisSlow(Duration),
+    /// Redis refuses commands.
+    RedisLimited(&'static str),
+    /// Redis has forgotten the scripts.
+    ScriptsFlushed,
+    /// Redis' clock is wrong by so much, from now on.
+    RedisClock(i64),
+    /// A first replica is attached.
+    ReplicaAttached,
+    /// Redis dies and comes back empty.
+    RedisEmptied,
+    /// Redis dies and comes back without its last writes.
+    RedisRolledBack(Duration),
+    /// A replica takes Redis' place, without the last writes.
+    RedisFailedOver(Duration),
+    /// Redis follows a stale master and is promoted again, under the same run id.
+    RedisThereAndBack(Duration),
+    /// Somebody says FLUSHALL.
+    RedisFlushed,
+    /// Somebody deletes a key of the sale.
+    KeyDeleted(&'static str),
+    /// Somebody puts something else in place of a key of the sale.
+    KeySpoilt(&'static str),
+
+    /// A broker is down.
+    BrokerDown(usize),
+    /// A broker stands still.
+    BrokerPaused(usize),
+    /// A partition gets another leader.
+    LeaderMoved(usize),
+    /// What becomes of the next produce requests.
+    ProduceSpoilt(Vec<ProduceFault>),
+    /// Records of this user are refused by the brokers.
+    RecordRefused(String, i16),
+    /// Replicas are slow.
+    ReplicationSlow(Duration),
+    /// The brokers forget producers.
+    ProducersForgotten,
+    /// The coordinator has lost its group.
+    GroupLost,
+    /// Records are damaged on their way to a consumer.
+    FetchDamaged,
+    /// The topic gets more partitions.
+    PartitionsAdded(usize),
+
+    /// The way from an edge to Redis is cut.
+    CutEdgeRedis(usize),
+    /// The way from an edge to a broker is cut.
+    CutEdgeKafka(usize, usize),
+    /// The way from a worker to a broker is cut.
+    CutWorkerKafka(usize, usize),
+    /// The way from a worker to Redis is cut.
+    CutWorkerRedis(usize),
+    /// Every connection of the programs to a broker is reset.
+    KafkaReset(usize),
+
+    /// An operator closes the sale.
+    SaleClosed(usize),
+    /// An operator opens another in its place.
+    SaleReplaced(usize, u64),
+}
+
+const KEYS: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+const HOUR_MS: i64 = 3_600_000;
+
+/// One fault that the shape has the parts for.
+pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
+    let edge = random.below(shape.edges.len() as u64) as usize;
+    let worker = random.below(shape.workers as u64) as usize;
+    let node = random.below(shape.nodes as u64) as usize;
+    let sale = random.below(shape.sales.len() as u64) as usize;
+    let hour = if random.per_mille(500) { HOUR_MS } else { -HOUR_MS };
+    let second = Duration::from_millis(random.below(1000));
+    let key = KEYS[random.below(KEYS.len() as u64) as usize];
+    match random.below(46) {
+        0..=2 => Fault::EdgeKilled(edge),
+        3..=4 => Fault::EdgePaused(edge),
+        5 => Fault::EdgeDrained(edge),
+        6 => Fault::EdgeClock(edge, hour),
+        7..=8 => Fault::WorkerKilled(worker),
+        9..=10 => Fault::WorkerPaused(worker),
+        11 => Fault::WorkerStopped(worker),
+        12..=13 => Fault::RedisPaused,
+        14 => Fault::RedisAway,
+        15..=16 => Fault::RedisReset,
+        17 => Fault::RedisSlow(second),
+        18 => {
+            let states = ["oom", "misconf", "loading", "busy"];
+            Fault::RedisLimited(states[random.below(4) as usize])
+        }
+        19 => Fault::ScriptsFlushed,
+        20 => Fault::RedisClock(hour),
+        21 => Fault::ReplicaAttached,
+        22 => Fault::RedisEmptied,
+        23..=24 => Fault::RedisRolledBack(second),
+        25 => Fault::RedisFailedOver(second),
+        26 => Fault::RedisThereAndBack(second),
+        27 => Fault::RedisFlushed,
+        28 => Fault::KeyDeleted(key),
+        29 => Fault::KeySpoilt(key),
+        30..=31 => Fault::BrokerDown(node),
+        32 => Fault::BrokerPaused(node),
+        33 => Fault::LeaderMoved(random.below(shape.partitions as u64) as usize),
+        34..=35 => Fault::ProduceSpoilt((0..1 + random.below(4)).map(|_| produce_fault(random)).collect()),
+        36 => {
+            let buyer = random.below(shape.buyers.len() as u64) as usize;
+            let codes = [10, 2, 87];
+            Fault::RecordRefused(shape.buyers[buyer].order.user.clone(), codes[random.below(3) as usize])
+        }
+        37 => Fault::ReplicationSlow(second * 3),
+        38 => Fault::ProducersForgotten,
+        39 => Fault::GroupLost,
+        40 => Fault::FetchDamaged,
+        41 => Fault::PartitionsAdded(1 + random.below(2) as usize),
+        42 => Fault::CutEdgeRedis(edge),
+        43 => match random.below(3) {
+            0 => Fault::CutEdgeKafka(edge, node),
+            1 => Fault::CutWorkerKafka(worker, node),
+            _ => Fault::CutWorkerRedis(worker),
+        },
+        44 => Fault::KafkaReset(node),
+        _ if random.per_mille(500) => Fault::SaleClosed(sale),
+        _ => Fault::SaleReplaced(sale, 5 + random.below(40)),
+    }
+}
+
+fn produce_fault(random: &mut Random) -> ProduceFault {
+    match random.below(5) {
+        0 => ProduceFault::Refuse([19, 6, 5, 56][random.below(4) as usize]),
+        1 => ProduceFault::AppendAndSay([20, 7, -1][random.below(3) as usize]),
+        2 => ProduceFault::LoseAnswer,
+        3 => ProduceFault::Delay(Duration::from_millis(random.below(8000))),
+        _ => ProduceFault::Refuse(45),
+    }
+}
+
+/// Beside which a sale must be rebuilt, and an answer may have been given that Redis has forgotten.
+impl Fault {
+    /// Whether Redis may have lost data by it.
+    pub fn loses_data(&self) -> bool {
+        matches!(
+            self,
+            Fault::RedisEmptied
+                | Fault::RedisRolledBack(_)
+                | Fault::RedisFailedOver(_)
+                | Fault::RedisThereAndBack(_)
+                | Fault::RedisFlushed
+                | Fault::KeyDeleted(_)
+                | Fault::KeySpoilt(_)
+        )
+    }
+
+    /// It happens.
+    pub fn begin(&self, run: &mut Run) {
+        let now = run.world.now();
+        let (redis, kafka) = (std::rc::Rc::clone(&run.redis), std::rc::Rc::clone(&run.kafka));
+        let product = |run: &Run, sale: usize| run.shape.sales[sale].product.clone();
+        match self {
+            Fault::EdgeKilled(edge) => run.world.kill(run.edges[*edge].process),
+            Fault::EdgePaused(edge) => run.world.pause(run.edges[*edge].process, true),
+            Fault::EdgeDrained(edge) => drop(run.edges[*edge].control.drain()),
+            Fault::EdgeClock(edge, offset) => run.world.set_wall_offset(run.edges[*edge].process, *offset),
+            Fault::WorkerKilled(worker) => run.world.kill(run.workers[*worker].process),
+            Fault::WorkerPaused(worker) => run.world.pause(run.workers[*worker].process, true),
+            Fault::WorkerStopped(worker) => run.workers[*worker].stop.notify(),
+            Fault::RedisPaused => redis.borrow_mut().pause(),
+            Fault::RedisAway => {
+                redis.borrow_mut().stop_listening();
+                redis.borrow_mut().close_connections();
+            }
+            Fault::RedisReset => run.everyone().iter().for_each(|name| run.world.reset(name, "redis:6379")),
+            Fault::RedisSlow(by) => run.everyone().iter().for_each(|name| run.world.slow(name, "redis:6379", *by)),
+            Fault::RedisLimited(state) => redis.borrow_mut().set_limits(Limits {
+                out_of_memory: *state == "oom",
+                misconfigured: *state == "misconf",
+                loading: *state == "loading",
+                busy: *state == "busy",
+            }),
+            Fault::ScriptsFlushed => redis.borrow_mut().flush_scripts(),
+            Fault::RedisClock(offset) => redis.borrow_mut().set_clock_offset_ms(*offset),
+            Fault::ReplicaAttached => redis.borrow_mut().attach_replica(),
+            Fault::RedisEmptied | Fault::RedisRolledBack(_) => redis.borrow_mut().crash(now),
+            Fault::RedisFailedOver(missed) => redis.borrow_mut().fail_over(now, *missed),
+            Fault::RedisThereAndBack(missed) => {
+                if !redis.borrow().is_replica() && !redis.borrow().has_crashed() {
+                    redis.borrow_mut().demote(now, *missed);
+                }
+            }
+            Fault::RedisFlushed => redis.borrow_mut().flushall(now),
+            Fault::KeyDeleted(key) => redis.borrow_mut().delete(now, &format!("product:{{{}}}:{key}", product(run, 0))),
+            Fault::KeySpoilt(key) => {
+                redis.borrow_mut().put_wrong_type(now, &format!("product:{{{}}}:{key}", product(run, 0)));
+            }
+            Fault::BrokerDown(node) => kafka.borrow_mut().stop(now, *node),
+            Fault::BrokerPaused(node) => kafka.borrow_mut().pause(now, *node),
+            Fault::LeaderMoved(partition) => kafka.borrow_mut().move_leader(now, *partition),
+            Fault::ProduceSpoilt(faults) => kafka.borrow_mut().spoil_produce(faults.iter().copied()),
+            Fault::RecordRefused(user, code) => {
+                kafka.borrow_mut().poison(format!("\"userId\":\"{user}\"").as_bytes(), *code);
+            }
+            Fault::ReplicationSlow(by) => kafka.borrow_mut().slow_replication(*by),
+            Fault::ProducersForgotten => kafka.borrow_mut().forget_producers(),
+            Fault::GroupLost => kafka.borrow_mut().lose_group(),
+            Fault::FetchDamaged => kafka.borrow_mut().damage_next_fetch(),
+            Fault::PartitionsAdded(count) => kafka.borrow_mut().grow(now, *count),
+            Fault::CutEdgeRedis(edge) => run.world.cut(&format!("edge-{edge}"), "redis:6379"),
+            Fault::CutEdgeKafka(edge, node) => run.world.cut(&format!("edge-{edge}"), &broker(*node)),
+            Fault::CutWorkerKafka(worker, node) => run.world.cut(&format!("worker-{worker}"), &broker(*node)),
+            Fault::CutWorkerRedis(worker) => run.world.cut(&format!("worker-{worker}"), "redis:6379"),
+            Fault::KafkaReset(node) => run.everyone().iter().for_each(|name| run.world.reset(name, &broker(*node))),
+            Fault::SaleClosed(sale) => {
+                let body = format!(r#"{{"productId":"{}"}}"#, product(run, *sale));
+                run.tell("/close", body);
+            }
+            Fault::SaleReplaced(sale, quantity) => {
+                let (product, rate) = (product(run, *sale), run.shape.sales[*sale].rate);
+                run.tell("/init", run.opening(&product, *quantity, rate, true));
+            }
+        }
+        run.world.stir("redis");
+        run.world.stir(HOST);
+    }
+
+    /// It is over: whatever was stopped, cut or limited goes on.
+    pub fn end(&self, run: &mut Run) {
+        let now = run.world.now();
+        let (redis, kafka) = (std::rc::Rc::clone(&run.redis), std::rc::Rc::clone(&run.kafka));
+        match self {
+            Fault::EdgeKilled(edge) | Fault::EdgeDrained(edge) => run.restart_edge(*edge),
+            Fault::EdgePaused(edge) => run.world.pause(run.edges[*edge].process, false),
+            Fault::EdgeClock(edge, _) => run.world.set_wall_offset(run.edges[*edge].process, 0),
+            Fault::WorkerKilled(worker) | Fault::WorkerStopped(worker) => run.restart_worker(*worker),
+            Fault::WorkerPaused(worker) => run.world.pause(run.workers[*worker].process, false),
+            Fault::RedisPaused => redis.borrow_mut().resume(now),
+            Fault::RedisAway => {
+                if !redis.borrow().has_crashed() {
+                    redis.borrow_mut().listen();
+                }
+            }
+            Fault::RedisSlow(_) => {
+                run.everyone().iter().for_each(|name| run.world.slow(name, "redis:6379", Duration::ZERO));
+            }
+            Fault::RedisLimited(_) => redis.borrow_mut().set_limits(Limits::default()),
+            Fault::RedisEmptied => redis.borrow_mut().restart_empty(),
+            Fault::RedisRolledBack(lost) => redis.borrow_mut().restart_from_disk(now, *lost),
+            Fault::RedisThereAndBack(_) => {
+                if redis.borrow().is_replica() {
+                    redis.borrow_mut().promote();
+                }
+            }
+            Fault::BrokerDown(node) => kafka.borrow_mut().start(now, *node),
+            Fault::BrokerPaused(node) => kafka.borrow_mut().resume(now, *node),
+            Fault::ProduceSpoilt(_) | Fault::RecordRefused(..) | Fault::ReplicationSlow(_) => {
+                kafka.borrow_mut().spoil_nothing();
+            }
+            Fault::CutEdgeRedis(edge) => run.world.mend(&format!("edge-{edge}"), "redis:6379"),
+            Fault::CutEdgeKafka(edge, node) => run.world.mend(&format!("edge-{edge}"), &broker(*node)),
+            Fault::CutWorkerKafka(worker, node) => run.world.mend(&format!("worker-{worker}"), &broker(*node)),
+            Fault::CutWorkerRedis(worker) => run.world.mend(&format!("worker-{worker}"), "redis:6379"),
+            _ => {}
+        }
+        run.world.stir("redis");
+        run.world.stir(HOST);
+    }
+}
+
+fn broker(node: usize) -> String {
+    format!("{HOST}:{}", PORT + node as u16)
+}

@@ -1,0 +1,301 @@
+//! One run, from an empty world to a quiet one.
+//!
+//! ```text
+//! servers, workers, edges ─▶ sales opened ─▶ crowd and faults ─▶ everything mended ─▶ suspended sales rebuilt
+//!      ─▶ every buyer has his last word, every order its place ─▶ verdict
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use flux_lab::crowd::History;
+use flux_net::simulated::Task;
+
+use super::faults::Fault;
+use super::shape::{FAULT_MAX, Shape, UNREST};
+use crate::crowd::{Crowd, buy};
+use crate::edge::{self, Edge};
+use crate::kafka::{HOST, Kafka};
+use crate::operator;
+use crate::postgres::Postgres;
+use crate::random::Random;
+use crate::redis::Redis;
+use crate::worker::{self, Worker};
+use crate::world::World;
+
+/// The topic's name, the programs' default.
+const TOPIC: &str = "orders";
+/// How long the programs have to come up.
+const START: Duration = Duration::from_secs(3);
+/// How long a mended world may take to come to rest: sessions of 10 s, a relay's horizon and claims, a rebuild's fence.
+const SETTLE_MAX: Duration = Duration::from_secs(400);
+/// How often the operator looks meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+/// Rebuilds of one product before the operator gives up.
+const REBUILDS_MAX: u32 = 8;
+/// How long one may take.
+const REBUILD_MAX: Duration = Duration::from_secs(200);
+
+/// When the Redis of a run lost data, and when a rebuild of the product began; µs of the world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Distrust {
+    /// From when on nothing may be sold, until `rebuilt`.
+    pub(super) since: Option<u64>,
+    /// Closed spans.
+    pub(super) spans: Vec<(u64, u64)>,
+}
+
+/// See the module.
+pub struct Run {
+    /// What was drawn.
+    pub shape: Shape,
+    /// Where it happens.
+    pub world: World,
+    /// The one Redis.
+    pub redis: Rc<RefCell<Redis>>,
+    /// All brokers.
+    pub kafka: Rc<RefCell<Kafka>>,
+    /// The ledger's server.
+    pub postgres: Rc<RefCell<Postgres>>,
+    /// Edges, the latest of each place.
+    pub edges: Vec<Edge>,
+    /// Workers, the latest of each place.
+    pub workers: Vec<Worker>,
+    /// Who buys.
+    pub crowd: Rc<Crowd>,
+    pub(super) distrust: BTreeMap<String, Distrust>,
+    /// Redis lost data at some time.
+    pub(super) lost_data: bool,
+    /// What the operator could not bring about.
+    pub(super) troubles: Vec<String>,
+    pub(super) rebuilds: u32,
+    random: Random,
+}
+
+impl Run {
+    /// A world that was just started.
+    pub fn new(seed: u64) -> Run {
+        let mut random = Random::new(seed);
+        let shape = Shape::draw(&mut random.fork());
+        Run::of(shape, random)
+    }
+
+    /// The same with a shape of one's own.
+    pub fn of(shape: Shape, mut random: Random) -> Run {
+        let redis = Rc::new(RefCell::new(Redis::new(6379, random.fork())));
+        let kafka = Rc::new(RefCell::new(Kafka::new(shape.nodes, TOPIC, 0, random.fork())));
+        let postgres = Rc::new(RefCell::new(Postgres::new(random.fork())));
+        let mut world = World::new(random.fork(), 1_705_234_700_000);
+        world.add_peer("redis", Rc::<RefCell<Redis>>::clone(&redis));
+        world.add_peer(HOST, Rc::<RefCell<Kafka>>::clone(&kafka));
+        world.add_peer("postgres", Rc::<RefCell<Postgres>>::clone(&postgres));
+        let doors = shape.edges.iter().enumerate().flat_map(|(edge, cores)| {
+            (0..*cores).map(move |core| (format!("edge-{edge}"), edge::PORT + core as u16))
+        });
+        let crowd = Crowd::new(doors.collect());
+        let mut run = Run {
+            world,
+            redis,
+            kafka,
+            postgres,
+            edges: Vec::new(),
+            workers: Vec::new(),
+            crowd,
+            distrust: BTreeMap::new(),
+            lost_data: false,
+            troubles: Vec::new(),
+            rebuilds: 0,
+            random,
+            shape,
+        };
+        for worker in 0..run.shape.workers {
+            let started = run.start_worker(worker);
+            run.workers.push(started);
+        }
+        for edge in 0..run.shape.edges.len() {
+            let started = run.start_edge(edge);
+            run.edges.push(started);
+        }
+        run.world.run_for(START);
+        run
+    }
+
+    fn ttl(&self) -> String {
+        format!("--idempotency-ttl={}s", self.shape.idempotency_ttl.as_secs())
+    }
+
+    fn start_edge(&mut self, edge: usize) -> Edge {
+        let flags = ["--rate=0".to_owned(), self.ttl()];
+        edge::start(&mut self.world, &format!("edge-{edge}"), self.shape.edges[edge], &flags)
+    }
+
+    fn start_worker(&mut self, worker: usize) -> Worker {
+        let flags = [format!("--topic-partitions={}", self.shape.partitions)];
+        worker::start(&mut self.world, &format!("worker-{worker}"), &flags)
+    }
+
+    /// A new edge in the place of an old one, which is gone then if it was not yet.
+    pub(super) fn restart_edge(&mut self, edge: usize) {
+        self.world.kill(self.edges[edge].process);
+        self.edges[edge] = self.start_edge(edge);
+    }
+
+    /// The same for a worker.
+    pub(super) fn restart_worker(&mut self, worker: usize) {
+        self.world.kill(self.workers[worker].process);
+        self.workers[worker] = self.start_worker(worker);
+    }
+
+    /// Names of all programs, as the network knows them.
+    pub(super) fn everyone(&self) -> Vec<String> {
+        let edges = (0..self.shape.edges.len()).map(|edge| format!("edge-{edge}"));
+        edges.chain((0..self.shape.workers).map(|worker| format!("worker-{worker}"))).collect()
+    }
+
+    /// The body that opens a sale.
+    pub(super) fn opening(&self, product: &str, quantity: u64, rate: u64, force: bool) -> String {
+        format!(r#"{{"productId":"{product}","quantity":{quantity},"rate":{rate},"force":{force}}}"#)
+    }
+
+    /// Says something to some edge that is there, without waiting for what comes of it.
+    pub(super) fn tell(&mut self, path: &str, body: String) {
+        let edge = self.random.below(self.shape.edges.len() as u64);
+        drop(operator::start_post(&mut self.world, &format!("edge-{edge}"), path, &body));
+    }
+
+    /// Opens the sales; returns when all are open.
+    fn open(&mut self) {
+        for sale in self.shape.sales.clone() {
+            let body = self.opening(&sale.product, sale.quantity, sale.rate, false);
+            for _ in 0..20 {
+                let told = operator::post(&mut self.world, "edge-0", "/init", &body);
+                if told.is_some_and(|(status, _)| status == 200) {
+                    break;
+                }
+                self.world.run_for(LOOK);
+            }
+        }
+    }
+
+    fn let_in(&mut self) {
+        let crowd = Rc::clone(&self.crowd);
+        let mut random = self.random.fork();
+        let buyers = self.shape.buyers.clone();
+        self.world.start("crowd", || {
+            let tasks = buyers.into_iter().map(|buyer| {
+                let task: Task = Box::pin(buy(Rc::clone(&crowd), buyer, random.fork()));
+                task
+            });
+            tasks.collect()
+        });
+    }
+
+    /// All of it.
+    pub fn go(&mut self) {
+        self.open();
+        self.let_in();
+        self.unrest();
+        self.settle();
+    }
+
+    fn unrest(&mut self) {
+        let mut steps: Vec<(Duration, bool, Fault)> = Vec::new();
+        for planned in &self.shape.faults {
+            steps.push((planned.at, true, planned.fault.clone()));
+            steps.push((planned.at + planned.lasts, false, planned.fault.clone()));
+        }
+        steps.sort_by_key(|(at, ..)| *at);
+        let began = self.world.now().instant;
+        for (at, begins, fault) in steps {
+            let passed = self.world.now().instant.since(began);
+            self.world.run_for(at.saturating_sub(passed));
+            if begins {
+                if fault.loses_data() {
+                    self.distrust_all();
+                }
+                fault.begin(self);
+            } else {
+                if fault.loses_data() {
+                    self.distrust_all();
+                }
+                fault.end(self);
+            }
+        }
+        let passed = self.world.now().instant.since(began);
+        self.world.run_for((UNREST + FAULT_MAX).saturating_sub(passed));
+    }
+
+    /// From now on no sale may be believed, until it is rebuilt.
+    fn distrust_all(&mut self) {
+        self.lost_data = true;
+        let now = self.world.now().instant.as_micros();
+        for sale in &self.shape.sales {
+            self.distrust.entry(sale.product.clone()).or_default().since.get_or_insert(now);
+        }
+    }
+
+    /// Until every buyer has had his last word and nothing is on its way; suspended sales are rebuilt.
+    fn settle(&mut self) {
+        let began = self.world.now().instant;
+        let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
+        while self.world.now().instant.since(began) < SETTLE_MAX {
+            for sale in self.shape.sales.clone() {
+                let tries = rebuilds.entry(sale.product.clone()).or_default();
+                if *tries < REBUILDS_MAX && self.is_suspended(&sale.product) {
+                    *tries += 1;
+                    self.rebuild(&sale.product);
+                }
+            }
+            if self.is_quiet() {
+                return;
+            }
+            self.world.run_for(LOOK);
+        }
+        self.troubles.push("the world has not come to rest".to_owned());
+    }
+
+    fn is_suspended(&mut self, product: &str) -> bool {
+        let told = operator::stock(&mut self.world, "edge-0", product);
+        told.is_some_and(|(_, body)| body.contains("\"suspended\""))
+    }
+
+    fn rebuild(&mut self, product: &str) {
+        self.rebuilds += 1;
+        let began = self.world.now().instant.as_micros();
+        let (process, told) = worker::start_rebuild(&mut self.world, product);
+        let ended = operator::wait(&mut self.world, process, REBUILD_MAX);
+        let outcome = told.take();
+        match outcome {
+            Some(Ok(_)) => {
+                if let Some(distrust) = self.distrust.get_mut(product)
+                    && let Some(since) = distrust.since.take()
+                {
+                    distrust.spans.push((since, began));
+                }
+            }
+            Some(Err(why)) => self.troubles.push(format!("rebuild of {product}: {why}")),
+            None if ended => self.troubles.push(format!("rebuild of {product} ended without a word")),
+            None => {
+                self.world.kill(process);
+                self.troubles.push(format!("rebuild of {product} did not end"));
+            }
+        }
+    }
+
+    /// Everybody served, the outbox empty, the topic stored.
+    fn is_quiet(&self) -> bool {
+        let redis = self.redis.borrow();
+        let is_empty = |product: &str| redis.outbox(product).is_ok_and(|entries| entries.is_empty());
+        self.crowd.under_way.get() == 0
+            && self.shape.sales.iter().all(|sale| is_empty(&sale.product))
+            && super::truth::is_stored(&self.kafka.borrow(), &self.postgres.borrow())
+            && self.postgres.borrow().returns().iter().all(|row| row.state != "pending")
+    }
+
+    /// What the crowd was told.
+    pub fn history(&self) -> History {
+        self.crowd.history.borrow().clone()
+    }
+}

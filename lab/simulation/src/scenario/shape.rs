@@ -1,0 +1,122 @@
+//! What a run consists of: drawn from its seed before anything happens, so that a seed names all of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flux_lab::crowd::Order;
+
+use super::faults::{Fault, draw};
+use crate::crowd::Buyer;
+use crate::random::Random;
+
+/// By when the crowd has come and every fault has begun.
+pub const UNREST: Duration = Duration::from_secs(15);
+/// Longest that a fault lasts.
+pub const FAULT_MAX: Duration = Duration::from_secs(12);
+
+/// A fault and its time, counted from the opening of the sales.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When it begins.
+    pub at: Duration,
+    /// How long it lasts, where it does.
+    pub lasts: Duration,
+    /// What it is.
+    pub fault: Fault,
+}
+
+/// A sale to be opened.
+#[derive(Clone, Debug)]
+pub struct Sale {
+    /// Of what.
+    pub product: String,
+    /// Units.
+    pub quantity: u64,
+    /// Orders a second; 0: no limit.
+    pub rate: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Cores of each edge.
+    pub edges: Vec<usize>,
+    /// Workers of one group.
+    pub workers: usize,
+    /// Brokers.
+    pub nodes: usize,
+    /// Partitions of the topic.
+    pub partitions: usize,
+    /// What is sold.
+    pub sales: Vec<Sale>,
+    /// Who comes.
+    pub buyers: Vec<Buyer>,
+    /// What goes wrong.
+    pub faults: Vec<Planned>,
+    /// Life of an idempotency record; short ones run out during a run.
+    pub idempotency_ttl: Duration,
+}
+
+impl Shape {
+    /// Everything that follows from the seed.
+    pub fn draw(random: &mut Random) -> Shape {
+        let sales: Vec<Sale> = (0..1 + random.below(2))
+            .map(|number| Sale {
+                product: format!("phone-{number}"),
+                quantity: 5 + random.below(60),
+                rate: if random.per_mille(300) { 10 + random.below(40) } else { 0 },
+            })
+            .collect();
+        let edges: Vec<usize> = (0..1 + random.below(2)).map(|_| 1 + random.below(2) as usize).collect();
+        let mut shape = Shape {
+            workers: 1 + random.below(2) as usize,
+            nodes: if random.per_mille(500) { 1 } else { 3 },
+            partitions: 1 + random.below(4) as usize,
+            buyers: buyers(random, &sales),
+            faults: Vec::new(),
+            idempotency_ttl: if random.per_mille(200) { Duration::from_secs(60) } else { Duration::from_secs(86_400) },
+            sales,
+            edges,
+        };
+        for _ in 0..random.below(6) {
+            let fault = draw(random, &shape);
+            let at = Duration::from_micros(random.below(UNREST.as_micros() as u64));
+            // Short and long ones alike: the first are met by a single deadline, the second by all of them.
+            let most = 100 << random.below(8);
+            let lasts = Duration::from_millis(random.below(most) + 1).min(FAULT_MAX);
+            shape.faults.push(Planned { at, lasts, fault });
+        }
+        shape.faults.sort_by_key(|planned| planned.at);
+        shape
+    }
+}
+
+fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
+    let mut buyers: Vec<Buyer> = Vec::new();
+    let count = 10 + random.below(90);
+    // All at once, or spread over the unrest.
+    let spread = if random.per_mille(300) { 200 } else { UNREST.as_millis() as u64 };
+    for number in 0..count {
+        let twin = buyers.last().filter(|_| random.per_mille(100)).map(|buyer| Arc::clone(&buyer.order));
+        let order = match twin {
+            // The same order from two hands at once; now and then with another quantity.
+            Some(order) if random.per_mille(800) => order,
+            Some(order) => Arc::new(Order { quantity: order.quantity + 1, ..Order::clone(&order) }),
+            None => {
+                let product = &sales[random.below(sales.len() as u64) as usize].product;
+                let quantity = if random.per_mille(800) { 1 } else { 2 + random.below(3) as u16 };
+                Arc::new(Order::new(product, &format!("user-{number}"), &format!("key-{number}"), quantity))
+            }
+        };
+        buyers.push(Buyer {
+            order,
+            comes_after: Duration::from_millis(random.below(spread)),
+            attempts_max: ATTEMPTS_MAX,
+            hang_up_per_mille: if random.per_mille(300) { 200 } else { 0 },
+        });
+    }
+    buyers
+}
+
+/// Nobody gives up as long as a run lasts: who is not served in the end is a fault found.
+const ATTEMPTS_MAX: u32 = 200;

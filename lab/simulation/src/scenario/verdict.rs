@@ -1,0 +1,112 @@
+//! What must hold when a run has come to rest.
+//!
+//! I1 to I4 by the same checker that judges runs on real servers. I5: what was answered as made between the loss of
+//! Redis' data and a rebuild was asked for before. I6: everybody was served, nothing was asked of a server that it does
+//! not know, and the shipped audit agrees.
+
+use std::collections::BTreeMap;
+
+use flux_lab::checker::{Allow, Verdict, check};
+use flux_lab::crowd::Outcome;
+
+use super::run::Run;
+use super::truth;
+use crate::{operator, worker};
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// I1 to I4.
+    pub verdict: Verdict,
+    /// I5 and I6, a line each; none is what is wanted.
+    pub faults: Vec<String>,
+    /// The sum of all that was sent.
+    pub trace: u64,
+    /// Requests that were sent.
+    pub requests: usize,
+    /// Rebuilds that were begun.
+    pub rebuilds: u32,
+}
+
+impl Report {
+    /// Whether everything held.
+    pub fn holds(&self) -> bool {
+        self.verdict.holds() && self.faults.is_empty()
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for fault in &self.faults {
+            writeln!(f, "  {fault}")?;
+        }
+        write!(f, "{}", self.verdict)
+    }
+}
+
+/// Judges a run that has come to rest.
+pub fn judge(run: &mut Run) -> Report {
+    let history = run.history();
+    let truth = truth::read(run);
+    let allow = Allow { redis_lost_data: run.lost_data, other_buyers: false, no_account: false };
+    let verdict = check(&truth, &history, allow);
+    let mut faults = run.troubles.clone();
+    distrusted_answers(run, &mut faults);
+    if run.crowd.unserved.get() > 0 || run.crowd.under_way.get() > 0 {
+        let (gave_up, wait) = (run.crowd.unserved.get(), run.crowd.under_way.get());
+        faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still"));
+    }
+    for (server, unknown) in [
+        ("Redis", run.redis.borrow().unknown().to_vec()),
+        ("Kafka", run.kafka.borrow().unknown().to_vec()),
+        ("PostgreSQL", run.postgres.borrow().unknown().to_vec()),
+    ] {
+        if !unknown.is_empty() {
+            faults.push(format!("{server} was asked what it does not know: {unknown:?}"));
+        }
+    }
+    audited(run, &mut faults);
+    Report {
+        verdict,
+        faults,
+        trace: run.world.trace(),
+        requests: history.exchanges.len(),
+        rebuilds: run.rebuilds,
+    }
+}
+
+/// I5.
+fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
+    let history = run.crowd.history.borrow();
+    let mut first_asked: BTreeMap<_, u64> = BTreeMap::new();
+    for exchange in &history.exchanges {
+        let first = first_asked.entry(&*exchange.order).or_insert(u64::MAX);
+        *first = (*first).min(exchange.sent_us);
+    }
+    for exchange in &history.exchanges {
+        let made = matches!(exchange.outcome, Outcome::Accepted { .. } | Outcome::Pending { .. });
+        let Some(distrust) = run.distrust.get(&exchange.order.product).filter(|_| made) else { continue };
+        let open = distrust.since.map(|since| (since, u64::MAX));
+        for (from, until) in distrust.spans.iter().copied().chain(open) {
+            let asked_before = first_asked[&*exchange.order] < from;
+            if exchange.sent_us >= from && exchange.answered_us < until && !asked_before {
+                faults.push(format!("I5: {:?} for {:?} while Redis was not to be trusted", exchange.outcome, exchange.order));
+            }
+        }
+    }
+}
+
+/// The command that operators use comes to the same.
+fn audited(run: &mut Run, faults: &mut Vec<String>) {
+    let (process, told) = worker::start_audit(&mut run.world);
+    operator::wait(&mut run.world, process, std::time::Duration::from_secs(60));
+    match told.take() {
+        Some(Ok(accounts)) => {
+            for account in accounts.iter().filter(|account| !account.holds()) {
+                faults.push(format!("I4: flux-worker audit does not hold: {account}"));
+            }
+        }
+        Some(Err(why)) => faults.push(format!("flux-worker audit: {why}")),
+        None => faults.push("flux-worker audit has not ended".to_owned()),
+    }
+}
