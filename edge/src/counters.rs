@@ -199,6 +199,8 @@ pub struct Counters {
     pub records_left: Counter,
     /// Orders that this core's relay delivered.
     pub relayed: Counter,
+    /// Outbox entries whose undelivered orders were moved to one of their own.
+    pub entries_parted: Counter,
     /// Outbox entries that could not be read.
     pub relay_unreadable: Counter,
     /// Orders under way.

@@ -22,6 +22,7 @@ pub mod gate;
 mod kafka_link;
 pub mod limiter;
 pub mod limits;
+mod line;
 mod link;
 pub mod logging;
 mod look;
@@ -34,6 +35,7 @@ pub mod outbox;
 mod pages;
 pub mod pending;
 pub mod product;
+mod prolong;
 pub mod random;
 pub mod redis;
 mod redis_link;
@@ -50,6 +52,8 @@ pub mod shell_counters;
 pub mod shell_limits;
 pub mod signals;
 mod status;
+#[cfg(test)]
+mod tests;
 mod ticker;
 mod tokens;
 
