@@ -31,6 +31,7 @@ use crate::outbox::{Entries, EntryIndex};
 use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::product::{ProductIndex, Products};
 use crate::redis::{LinkError, Login, RedisLink, Step};
+use crate::settings::{Question, Seen};
 
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
@@ -163,6 +164,8 @@ pub enum Call {
     Close(OperationIndex),
     /// Keeping the records of standing entries alive.
     Prolong(ProductIndex),
+    /// How Redis is set up.
+    Settings(Question),
     /// Moving the undelivered orders of an entry to one of their own.
     Part,
     /// A command whose reply tells nothing we act on: deletions of entries, names put back in the registry.
@@ -199,6 +202,7 @@ pub struct Core {
     pub(crate) removals_since: Option<Instant>,
     pub(crate) relay_line: Line,
     pub(crate) prolong_line: Line,
+    pub(crate) settings: Seen,
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
     pub(crate) next_look: Instant,
@@ -257,6 +261,7 @@ impl Core {
             removals_since: None,
             relay_line: Line::default(),
             prolong_line: Line::default(),
+            settings: Seen::default(),
             completions: VecDeque::new(),
             next_tick: now.instant,
             next_look: now.instant,
@@ -352,6 +357,7 @@ impl Core {
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
             Call::Prolong(product) => self.handle_prolonged(now, product, Some(reply)),
             Call::Part => self.handle_parted(now, reply),
+            Call::Settings(question) => self.handle_redis_settings(question, reply),
             Call::Status(ticket, id) => self.handle_status(now, ticket, id, Some(reply)),
             Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
             Call::Register(operation) => self.handle_registered(now, operation, Some(reply)),
@@ -371,6 +377,7 @@ impl Core {
         }
         self.next_look = now.instant;
         self.look_if_due(now);
+        self.ask_redis_settings(now);
     }
 
     /// The connection to Redis is gone, or could not be made.
@@ -394,7 +401,7 @@ impl Core {
                 Call::Init(operation) => self.handle_init_reply(now, operation, None),
                 Call::Register(operation) => self.handle_registered(now, operation, None),
                 Call::Close(operation) => self.handle_close_reply(now, operation, None),
-                Call::RegistryExists | Call::Registry | Call::Part | Call::Quiet => {}
+                Call::RegistryExists | Call::Registry | Call::Part | Call::Settings(_) | Call::Quiet => {}
             }
         }
     }
@@ -502,6 +509,7 @@ impl Core {
         if now.instant >= self.next_look {
             self.next_look = now.instant + LOOK_INTERVAL;
             self.look_if_due(now);
+            self.check_topic_settings(now);
             self.publish_gauges(now);
         }
     }

@@ -207,6 +207,10 @@ pub struct Counters {
     pub orders_pending: Counter,
     /// Records that the producer may still take.
     pub producer_room: Counter,
+    /// Settings of Redis that put something at risk; only of the first core.
+    pub redis_warnings: Mutex<Vec<&'static str>>,
+    /// The same of the topic.
+    pub topic_warnings: Mutex<Vec<&'static str>>,
     /// Once a second; only of the first core.
     pub products: Mutex<Vec<ProductGauge>>,
 }

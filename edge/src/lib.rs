@@ -46,6 +46,7 @@ pub mod routes;
 pub mod run;
 pub mod scripts;
 pub mod server;
+pub mod settings;
 mod settle;
 mod shard;
 pub mod shell_counters;

@@ -6,13 +6,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::time::Now;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceRequest, ProduceResponse,
-    RequestHeader, TopicName,
+    ApiKey, ApiVersionsResponse, DescribeConfigsRequest, DescribeConfigsResponse, InitProducerIdResponse,
+    MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
@@ -29,6 +30,10 @@ pub(super) struct Broker {
     pub(super) up: bool,
     /// Produce requests are read and not answered.
     pub(super) silent: bool,
+    /// It answers what it is asked about the topic's settings.
+    pub(super) tells: bool,
+    /// How often it was asked.
+    pub(super) inquiries: usize,
     /// A batch with a record that holds this text is refused.
     pub(super) poison: Option<String>,
     /// Records as they were taken, in order.
@@ -45,6 +50,8 @@ impl Broker {
         Broker {
             up: true,
             silent: false,
+            tells: true,
+            inquiries: 0,
             poison: None,
             log: Vec::new(),
             arrived: Vec::new(),
@@ -84,7 +91,10 @@ impl Broker {
                     core.kafka_open(now, broker);
                 }
                 BrokerAction::Connect { broker, .. } => core.kafka_closed(now, broker),
-                BrokerAction::Close { broker } => drop(self.sockets.remove(&broker)),
+                BrokerAction::Close { broker } => {
+                    self.sockets.remove(&broker);
+                    self.withheld.retain(|(known, _)| *known != broker);
+                }
             }
         }
         for key in self.sockets.keys().copied().collect::<Vec<_>>() {
@@ -115,8 +125,14 @@ impl Broker {
             frames.push(inbound.split_to(length).freeze());
         }
         for frame in frames {
-            let (produced, answer) = self.answer(frame);
-            if produced && self.silent {
+            let (kind, answer) = self.answer(frame);
+            let withheld = match kind {
+                ApiKey::Produce => self.silent,
+                ApiKey::DescribeConfigs => !self.tells,
+                _ => false,
+            };
+            // A broker answers in the order in which it was asked.
+            if withheld || self.withheld.iter().any(|(known, _)| *known == key) {
                 self.withheld.push_back((key, answer));
             } else {
                 self.sockets.get_mut(&key).expect("it is open").1.extend_from_slice(&answer);
@@ -124,8 +140,8 @@ impl Broker {
         }
     }
 
-    /// The answer to one request, and whether it was about records.
-    fn answer(&mut self, mut frame: Bytes) -> (bool, Bytes) {
+    /// The answer to one request, and what was asked.
+    fn answer(&mut self, mut frame: Bytes) -> (ApiKey, Bytes) {
         let header = RequestHeader::decode(&mut frame, 2).expect("a request");
         let version = header.request_api_version;
         let kind = ApiKey::try_from(header.request_api_key).expect("a request that Kafka knows");
@@ -140,6 +156,7 @@ impl Broker {
                     range(ApiKey::Metadata, 12),
                     range(ApiKey::ApiVersions, 4),
                     range(ApiKey::InitProducerId, 5),
+                    range(ApiKey::DescribeConfigs, 4),
                 ];
                 ApiVersionsResponse::default().with_api_keys(keys).encode(&mut body, version)
             }
@@ -152,6 +169,11 @@ impl Broker {
                 let request = ProduceRequest::decode(&mut frame, version).expect("a produce request");
                 self.produce(&request).encode(&mut body, version)
             }
+            ApiKey::DescribeConfigs => {
+                self.inquiries += 1;
+                let request = DescribeConfigsRequest::decode(&mut frame, version).expect("a request");
+                describe(&request).encode(&mut body, version)
+            }
             other => panic!("what to say to {other:?}?"),
         }
         .expect("it can be written");
@@ -163,7 +185,7 @@ impl Broker {
             out.put_u8(0);
         }
         out.extend_from_slice(&body);
-        (kind == ApiKey::Produce, out.freeze())
+        (kind, out.freeze())
     }
 
     fn produce(&mut self, request: &ProduceRequest) -> ProduceResponse {
@@ -187,12 +209,32 @@ impl Broker {
     }
 }
 
+/// All as it should be, but for the policy.
+fn describe(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let resource = &request.resources[0];
+    assert_eq!((resource.resource_type, resource.resource_name.as_str()), (2, "orders"));
+    let names = resource.configuration_keys.iter().flatten();
+    let configs = names.map(|name| {
+        let value = match name.as_str() {
+            "min.insync.replicas" => "2",
+            "retention.ms" => "-1",
+            "unclean.leader.election.enable" => "false",
+            "cleanup.policy" => "compact",
+            other => panic!("what is {other}?"),
+        };
+        let value = Some(StrBytes::from_static_str(value));
+        DescribeConfigsResourceResult::default().with_name(name.clone()).with_value(value)
+    });
+    let result = DescribeConfigsResult::default().with_configs(configs.collect());
+    DescribeConfigsResponse::default().with_results(vec![result])
+}
+
 fn metadata() -> MetadataResponse {
     let broker = MetadataResponseBroker::default()
         .with_node_id(1.into())
         .with_host(StrBytes::from_static_str("broker"))
         .with_port(9092);
-    let partition = MetadataResponsePartition::default().with_leader_id(1.into());
+    let partition = MetadataResponsePartition::default().with_leader_id(1.into()).with_replica_nodes(vec![1.into()]);
     let topic = MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_static_str("orders"))))
         .with_topic_id(uuid::Uuid::from_u128(TOPIC_ID))

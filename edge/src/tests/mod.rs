@@ -11,6 +11,7 @@ mod prolong;
 mod redis;
 mod relay;
 mod repeats;
+mod settings;
 
 use std::collections::HashMap;
 use std::rc::Rc;
