@@ -6,6 +6,7 @@
 mod ages;
 mod broker;
 mod looks;
+mod operations;
 mod parting;
 mod prolong;
 mod redis;
