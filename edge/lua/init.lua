@@ -9,7 +9,8 @@
 -- Reply, strings:
 --   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
 --      <its id> <generation> <total> <withdrawn> <rate> <burst>   (3 or 9 elements)
---   BUSY <sale id>   a sale has units both sold and left, and force was 0; nothing changed
+--   BUSY <sale id> <generation> <total> <withdrawn> <rate> <burst> <seed> <opened at, ms>
+--                    a sale has units both sold and left, and force was 0; nothing changed
 --   S <reason>       the sale before is suspended, or run_id is another; nothing changed
 --
 -- The outbox is kept: what stands in it is delivered under its own sale id.
@@ -32,12 +33,12 @@ if sale then
   if reason then
     return {'S', reason}
   end
-  if sale[3] == 'open' and stock > 0 and stock < tonumber(sale[5]) and ARGV[4] ~= '1' then
-    return {'BUSY', sale[1]}
-  end
-  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at')
+  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at', 'seed', 'opened_at')
   if not (number(rest[1]) and number(rest[2]) and number(rest[3])) then
     return {'S', 'sale'}
+  end
+  if sale[3] == 'open' and stock > 0 and stock < tonumber(sale[5]) and ARGV[4] ~= '1' then
+    return {'BUSY', sale[1], sale[2], sale[5], rest[1], rest[2], rest[3], rest[5] or '', rest[6] or '0'}
   end
   local withdrawn = sale[3] == 'closed' and rest[1] or string.format('%d', stock)
   local closed_at = sale[3] == 'closed' and number(rest[4]) and rest[4] or string.format('%d', now)

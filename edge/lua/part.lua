@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- Where the orders of one entry part ways: those not acknowledged move to a new entry, and the old one goes.
 --
--- KEYS  1 outbox, 2 claims, 3 sale, then a record key for each order that stays undelivered
--- ARGV  1 entry id, then for each of those orders its reservation id, in the order of the keys
+-- KEYS  1 outbox, 2 claims, 3 sale
+-- ARGV  1 entry id, 2 "idempotency:{P}:", 3 how many orders the caller knows the entry to hold,
+--       then the places in the entry, from 1, of the orders that Kafka has acknowledged
 --
--- Reply: the new entry's id; "" where the old entry is gone (nothing changed), or none of its orders is named (it was
--- removed); "S" where the sale is suspended (nothing changed). The records that name these reservations point to the new
--- entry and keep their time to live.
+-- Reply: the new entry's id; "" where no order is left to deliver (the entry was removed) or the old entry is gone
+-- (nothing changed); D where the entry holds another number of orders (nothing changed); S where the sale is suspended
+-- (nothing changed). Records that name the old entry and one of the moved reservations point to the new entry and keep
+-- their time to live. Asked again after a lost reply it finds the old entry gone.
 
 local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
 local sale = believe(sale_key)
@@ -17,27 +19,32 @@ local old = redis.call('XRANGE', outbox, ARGV[1], ARGV[1])[1]
 if not old then
   return ''
 end
-local kept, lines, m = {}, {}, 0
-for i = 2, #ARGV do
-  kept[ARGV[i]] = KEYS[i + 2]
+local acknowledged = {}
+for i = 4, #ARGV do
+  acknowledged[tonumber(ARGV[i])] = true
 end
-for line in string.gmatch(old[2][4], '[^\n]+') do
-  if kept[string.match(line, '^%S+')] then
-    m = m + 1
-    lines[m] = line
+local lines, all = {}, 0
+for line in string.gmatch(old[2][4] or '', '[^\n]+') do
+  all = all + 1
+  if not acknowledged[all] then
+    lines[#lines + 1] = line
   end
 end
+local head = string.match(old[2][2] or '', '^(.* )%d+$')
+if all ~= tonumber(ARGV[3]) or not head then
+  return 'D'
+end
 local new = ''
-if m > 0 then
-  local orders = string.format('%d', sale[6] + m)
-  new = redis.call('XADD', outbox, 'NOMKSTREAM', '*', 'h', string.match(old[2][2], '^(.* )%d+$') .. m,
-    'o', table.concat(lines, '\n'), 'c', orders)
+if #lines > 0 then
+  local orders = string.format('%d', sale[6] + #lines)
+  new = redis.call('XADD', outbox, 'NOMKSTREAM', '*', 'h', head .. #lines, 'o', table.concat(lines, '\n'), 'c', orders)
   redis.call('HSET', sale_key, 'orders', orders)
-  for reservation, key in pairs(kept) do
-    local record = redis.call('GET', key)
-    local head, entry, tail = string.match(record or '', '^(%S+ %d+ %d+ )(%S+)( %d+)$')
-    if head and entry == ARGV[1] and string.match(head, '^%S+') == reservation then
-      redis.call('SET', key, head .. new .. tail, 'KEEPTTL')
+  for _, line in ipairs(lines) do
+    local reservation, order = string.match(line, '^(%S+) %d+ (%S+) ')
+    local key = ARGV[2] .. (order or '')
+    local before, entry, after = string.match(redis.call('GET', key) or '', '^(%S+ %d+ %d+ )(%S+)( %d+)$')
+    if before and entry == ARGV[1] and string.match(before, '^%S+') == reservation then
+      redis.call('SET', key, before .. new .. after, 'KEEPTTL')
     end
   end
 end

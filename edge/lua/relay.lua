@@ -6,6 +6,7 @@
 --       and, where the caller wants it, 5 an entry id ("" if none): this and older ones are due whatever time their ids
 --       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future),
 --       6 "idempotency:{P}:" and 7 seconds: the records of the entries handed out are made to live at least so long
+--       (records.lua)
 --
 -- Reply: flat, oldest entry first: id, h, o, id, h, o … Only entries claimed by this very call: one whose claim has not
 -- run out is skipped, the caller's own too. Empty where the sale is suspended: rebuild then publishes the outbox itself.
@@ -29,15 +30,6 @@ end
 local most, until_ms = tonumber(ARGV[4]), string.format('%d', now + ARGV[3])
 local reply, taken, from = {}, 0, '-'
 
-local function prolong(lines)
-  for order in string.gmatch(lines, '[^\n]+') do
-    local id = string.match(order, '^%S+ %d+ (%S+) ')
-    if id then
-      redis.call('EXPIRE', ARGV[6] .. id, ARGV[7], 'GT')
-    end
-  end
-end
-
 -- At most 16 pages a call: entries that others hold do not keep Redis busy for long.
 for _ = 1, 16 do
   local page = redis.call('XRANGE', outbox, from, due, 'COUNT', most)
@@ -49,7 +41,7 @@ for _ = 1, 16 do
     if taken < most and (claimed_until <= now or claimed_until > now + 60000) then
       redis.call('HSET', claims, id, ARGV[1] .. ' ' .. until_ms)
       if ARGV[6] then
-        prolong(fields[4] or '')
+        keep_records(entry, ARGV[6], ARGV[7])
       end
       reply[3 * taken + 1], reply[3 * taken + 2], reply[3 * taken + 3] = id, fields[2] or '', fields[4] or ''
       taken = taken + 1
@@ -61,7 +53,17 @@ for _ = 1, 16 do
   from = '(' .. page[#page][1]
 end
 
--- Claims on entries whose own edge came back and removed them are left over; they go once nothing needs them.
+-- Claims on entries whose own edge came back and removed them are left over. A few that have run out go with each call:
+-- more than it makes, so that they cannot pile up while the outbox is never empty.
+if taken > 0 or redis.call('HLEN', claims) > 1 then
+  local some = redis.call('HRANDFIELD', claims, 2 * most, 'WITHVALUES')
+  for i = 1, #some, 2 do
+    local claimed_until = some[i] ~= '.' and tonumber(string.match(some[i + 1], ' (%d+)$') or 0)
+    if claimed_until and (claimed_until <= now or claimed_until > now + 60000) then
+      redis.call('HDEL', claims, some[i])
+    end
+  end
+end
 if entries == 0 and redis.call('HLEN', claims) > 1 then
   redis.call('DEL', claims)
   redis.call('HSET', claims, '.', sale[1] .. ' ' .. sale[2])

@@ -23,13 +23,15 @@ use crate::find::Finder;
 use crate::gate::{CallIndex, Gate};
 use crate::limits::{
     BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, PRODUCT_GAUGES_MAX,
-    RECORD_AGE_MAX, RECORDS_MAX, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
+    RECORD_AGE_MAX, RECORDS_MAX, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
 };
+use crate::line::Line;
 use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
 use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::product::{ProductIndex, Products};
 use crate::redis::{LinkError, Login, RedisLink, Step};
+use crate::settings::{Question, Seen};
 
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
@@ -64,6 +66,13 @@ pub struct CoreConfig {
     pub admin_needs_token: bool,
     /// Names this edge in outbox claims.
     pub edge_id: String,
+}
+
+impl CoreConfig {
+    /// How long an outbox entry stands before a relay takes it over.
+    pub fn relay_horizon(&self) -> Duration {
+        self.publish_deadline + RELAY_HORIZON_EXTRA
+    }
 }
 
 /// A token that is never shown and compared in constant time.
@@ -112,9 +121,16 @@ pub enum Token {
         order: PendingIndex,
         /// Its outbox entry.
         entry: EntryIndex,
+        /// Its place in the entry, from 0.
+        place: u8,
     },
     /// An order of an entry that the relay took over.
-    Relayed(EntryIndex),
+    Relayed {
+        /// The entry.
+        entry: EntryIndex,
+        /// The order's place in it, from 0.
+        place: u8,
+    },
     /// A sale opened or closed.
     Operation(OperationIndex),
 }
@@ -146,7 +162,13 @@ pub enum Call {
     Register(OperationIndex),
     /// Closing a sale.
     Close(OperationIndex),
-    /// A command whose reply tells nothing we act on: deletions of entries, prolonged records.
+    /// Keeping the records of standing entries alive.
+    Prolong(ProductIndex),
+    /// How Redis is set up.
+    Settings(Question),
+    /// Moving the undelivered orders of an entry to one of their own.
+    Part,
+    /// A command whose reply tells nothing we act on: deletions of entries, names put back in the registry.
     Quiet,
 }
 
@@ -178,9 +200,15 @@ pub struct Core {
     /// Products that have outbox entries to delete, and since when.
     pub(crate) removals: Vec<ProductIndex>,
     pub(crate) removals_since: Option<Instant>,
+    pub(crate) relay_line: Line,
+    pub(crate) prolong_line: Line,
+    pub(crate) settings: Seen,
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
     pub(crate) next_look: Instant,
+    /// How far the present round of looks has come.
+    pub(crate) look_round: u32,
+    pub(crate) looks_outstanding: usize,
     nonce: [u8; 8],
     pub(crate) secret: [u8; 32],
     drawn: u64,
@@ -231,9 +259,14 @@ impl Core {
             by_reserved: VecDeque::new(),
             removals: Vec::new(),
             removals_since: None,
+            relay_line: Line::default(),
+            prolong_line: Line::default(),
+            settings: Seen::default(),
             completions: VecDeque::new(),
             next_tick: now.instant,
             next_look: now.instant,
+            look_round: 0,
+            looks_outstanding: 0,
             nonce,
             secret,
             drawn: 0,
@@ -322,6 +355,9 @@ impl Core {
             Call::Find => self.handle_found(now, Some(reply)),
             Call::Registry => self.handle_registry(now, reply),
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
+            Call::Prolong(product) => self.handle_prolonged(now, product, Some(reply)),
+            Call::Part => self.handle_parted(now, reply),
+            Call::Settings(question) => self.handle_redis_settings(question, reply),
             Call::Status(ticket, id) => self.handle_status(now, ticket, id, Some(reply)),
             Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
             Call::Register(operation) => self.handle_registered(now, operation, Some(reply)),
@@ -341,6 +377,7 @@ impl Core {
         }
         self.next_look = now.instant;
         self.look_if_due(now);
+        self.ask_redis_settings(now);
     }
 
     /// The connection to Redis is gone, or could not be made.
@@ -359,11 +396,12 @@ impl Core {
                 Call::Look(products) => self.handle_look(now, &products, None),
                 Call::Find => self.handle_found(now, None),
                 Call::Relay(product) => self.handle_relay(now, product, None),
+                Call::Prolong(product) => self.handle_prolonged(now, product, None),
                 Call::Status(ticket, id) => self.handle_status(now, ticket, id, None),
                 Call::Init(operation) => self.handle_init_reply(now, operation, None),
                 Call::Register(operation) => self.handle_registered(now, operation, None),
                 Call::Close(operation) => self.handle_close_reply(now, operation, None),
-                Call::RegistryExists | Call::Registry | Call::Quiet => {}
+                Call::RegistryExists | Call::Registry | Call::Part | Call::Settings(_) | Call::Quiet => {}
             }
         }
     }
@@ -432,6 +470,8 @@ impl Core {
             }
         }
         self.settled = tokens;
+        // What was settled has made room for more.
+        self.relay_next(now);
     }
 
     // Time.
@@ -469,6 +509,7 @@ impl Core {
         if now.instant >= self.next_look {
             self.next_look = now.instant + LOOK_INTERVAL;
             self.look_if_due(now);
+            self.check_topic_settings(now);
             self.publish_gauges(now);
         }
     }

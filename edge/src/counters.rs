@@ -199,12 +199,18 @@ pub struct Counters {
     pub records_left: Counter,
     /// Orders that this core's relay delivered.
     pub relayed: Counter,
+    /// Outbox entries whose undelivered orders were moved to one of their own.
+    pub entries_parted: Counter,
     /// Outbox entries that could not be read.
     pub relay_unreadable: Counter,
     /// Orders under way.
     pub orders_pending: Counter,
     /// Records that the producer may still take.
     pub producer_room: Counter,
+    /// Settings of Redis that put something at risk; only of the first core.
+    pub redis_warnings: Mutex<Vec<&'static str>>,
+    /// The same of the topic.
+    pub topic_warnings: Mutex<Vec<&'static str>>,
     /// Once a second; only of the first core.
     pub products: Mutex<Vec<ProductGauge>>,
 }

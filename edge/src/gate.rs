@@ -49,7 +49,7 @@ pub struct Call {
     pub partition: i32,
     /// When it was first written: whatever it reserved is no older.
     pub first_sent: Instant,
-    /// It was written more than once: an earlier writing may have had effects.
+    /// It was written more than once, and an earlier writing may have had effects.
     pub repeated: bool,
     bytes: Vec<u8>,
     busy: bool,
@@ -157,11 +157,11 @@ impl Gate {
         &self.calls[index.0]
     }
 
-    /// Writes a call once more, word for word.
-    pub fn repeat(&mut self, index: CallIndex, out: &mut Vec<u8>) {
+    /// Writes a call once more, word for word. `unknown`: whether the writing before had effects.
+    pub fn repeat(&mut self, index: CallIndex, unknown: bool, out: &mut Vec<u8>) {
         let call = &mut self.calls[index.0];
         assert!(call.busy, "only a call without a reply is repeated");
-        call.repeated = true;
+        call.repeated |= unknown;
         out.extend_from_slice(&call.bytes);
     }
 

@@ -32,6 +32,9 @@ pub const FIND_NAMES_MAX: usize = 64;
 pub const FIND_WAITERS_MAX: usize = 4096;
 /// Products in one periodic look.
 pub const LOOK_PRODUCTS_MAX: usize = 64;
+/// Looks on their way beyond which the round of every second waits: some hundred products travel at once, and a hundred
+/// thousand take the time that they take.
+pub const LOOKS_OUTSTANDING_MAX: usize = 8;
 /// How long a sold-out is remembered without asking (SPEC: units may come back).
 pub const SOLD_OUT_REMEMBERED: Duration = Duration::from_millis(100);
 /// How old an answer of `GET /stock` may be.
@@ -71,6 +74,11 @@ pub const RELAY_HORIZON_EXTRA: Duration = Duration::from_secs(5);
 pub const RELAY_CLAIM: Duration = Duration::from_secs(15);
 /// Entries leased by one relay call.
 pub const RELAY_ENTRIES_MAX: usize = 64;
+/// Entries that one relay has claimed and not seen through: a quarter of the producer's places, so that a long outage's
+/// harvest does not crowd out the orders of the day.
+pub const RELAY_ENTRIES_IN_HAND_MAX: usize = RECORDS_MAX / 4 / CALL_ORDERS_MAX;
+/// Entries whose records one call keeps alive: some milliseconds of Redis where each is full.
+pub const PROLONG_ENTRIES_MAX: usize = 32;
 /// Operations of the admin listener under way.
 pub const OPERATIONS_MAX: usize = 64;
 /// The coarse ticker behind deadlines.
@@ -89,3 +97,11 @@ const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way alw
 const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());
 const _: () = assert!(RECORD_AGE_MAX.as_millis() + REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 const _: () = assert!(REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
+/// What a relay was handed leaves the process before its claim runs out, and before a rebuild believes it has.
+const RELAYED_AGE_MAX: Duration = Duration::from_millis(
+    (REDIS_REPLY_OVERDUE.as_millis() + RECORD_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis()) as u64,
+);
+const _: () = assert!(RELAYED_AGE_MAX.as_millis() < RELAY_CLAIM.as_millis());
+const _: () = assert!(RELAYED_AGE_MAX.as_millis() < FENCE.as_millis());
+const _: () = assert!(RELAY_CLAIM.as_millis() <= 60_000, "relay.lua takes a longer claim for one of another clock");
+const _: () = assert!(RELAY_ENTRIES_MAX <= RELAY_ENTRIES_IN_HAND_MAX);

@@ -1,33 +1,53 @@
 //! Looking at the sales: every second at all of them and at the registry, at once where something changed, and for
 //! `GET /stock` when what is remembered is too old.
 
+use std::time::Duration;
+
 use flux_protocol::order::Identifier;
 use flux_protocol::resp::{self, Reply, ServerError, Value};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
-use crate::limits::{GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, STOCK_AGE_MAX, STOCK_WAITERS_MAX};
+use crate::limits::{GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, STOCK_AGE_MAX, STOCK_WAITERS_MAX};
+use crate::outbox::EntryId;
 use crate::pending::Ticket;
 use crate::product::{Product, ProductIndex, State};
 use crate::reply::Look;
 use crate::scripts::SCRIPTS;
 
 impl Core {
-    /// The look of every second: all products that are not being looked at, and the registry.
+    /// The look of every second: the registry, and all products that are not being looked at, a few calls at a time.
     pub(crate) fn look_if_due(&mut self, now: Now) {
         if !self.redis.is_ready() {
             return;
         }
         self.redis.call(now.instant, Call::Registry, |out| resp::command(out, &[b"SMEMBERS", b"flux:products"]));
-        // Apart from each other: one flag vouches for all products of a call.
-        let (good, other): (Vec<_>, Vec<_>) = self
-            .products
-            .indices()
-            .filter(|index| !self.products[*index].looking)
-            .partition(|index| self.products[*index].vouches(now));
-        for chunk in good.chunks(LOOK_PRODUCTS_MAX).chain(other.chunks(LOOK_PRODUCTS_MAX)) {
-            self.write_look(now, chunk.to_vec());
+        // Where there are so many that the round before has not ended yet, it goes on instead.
+        if self.look_round as usize >= self.products.len() {
+            self.look_round = 0;
+        }
+        self.look_on(now);
+    }
+
+    /// Goes on with the round, as far as calls may be outstanding.
+    fn look_on(&mut self, now: Now) {
+        while self.looks_outstanding < LOOKS_OUTSTANDING_MAX && self.redis.is_ready() {
+            let end = self.products.len().min(self.look_round as usize + LOOK_PRODUCTS_MAX) as u32;
+            if self.look_round >= end {
+                return;
+            }
+            // Apart from each other: one flag vouches for all products of a call.
+            let (good, other): (Vec<_>, Vec<_>) = (self.look_round..end)
+                .map(ProductIndex)
+                .filter(|index| !self.products[*index].looking)
+                .partition(|index| self.products[*index].vouches(now));
+            self.look_round = end;
+            for indices in [good, other] {
+                if !indices.is_empty() {
+                    self.write_look(now, indices);
+                }
+            }
         }
     }
 
@@ -61,6 +81,7 @@ impl Core {
             product.looking = true;
             product.look_asked = now.instant;
         }
+        self.looks_outstanding += 1;
         self.redis.call(now.instant, Call::Look(indices), |to| to.extend_from_slice(&out));
     }
 
@@ -86,6 +107,8 @@ impl Core {
             }
             self.after_look(now, *index, learnt);
         }
+        self.looks_outstanding -= 1;
+        self.look_on(now);
     }
 
     pub(crate) fn see(&mut self, now: Now, index: ProductIndex, look: Look) {
@@ -98,9 +121,9 @@ impl Core {
                     self.counters.suspensions.add(1);
                 }
                 product.vouched = None;
-                product.outbox_oldest = None;
+                (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
             }
-            Look::Sale { sale, state, stock, outbox_entries, outbox_orders, outbox_oldest } => {
+            Look::Sale { sale, state, stock, outbox_entries, outbox_orders, outbox_oldest, outbox_newest } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
                     product.lease.reset();
                     product.sold_out_until = flux_protocol::time::Instant::default();
@@ -119,7 +142,12 @@ impl Core {
                     Some((known, since)) if known == id => (known, since),
                     _ => (id, now.instant),
                 });
-                self.relay_if_due(now, index);
+                product.mark_outbox(now, outbox_newest, self.config.relay_horizon());
+                let stands = product.outbox_oldest.is_some_and(|(_, since)| now.instant > since);
+                if self.is_first && stands {
+                    self.relay_if_due(now, index);
+                    self.prolong_if_due(now, index);
+                }
             }
         }
     }
@@ -173,10 +201,8 @@ impl Core {
                 None => drop(self.products.insert(name)),
             }
         }
-        let new: Vec<ProductIndex> = self.products.indices().skip(known).collect();
-        for chunk in new.chunks(LOOK_PRODUCTS_MAX) {
-            self.write_look(now, chunk.to_vec());
-        }
+        // The new ones stand behind all others: a round that has ended begins again with them, another comes to them.
+        self.look_on(now);
         let lacking: Vec<&[u8]> = self
             .products
             .indices()
@@ -204,6 +230,21 @@ impl Core {
 }
 
 impl Product {
+    /// Notes the newest entry, and after the horizon that all up to it have stood for so long, whatever time their ids
+    /// show.
+    fn mark_outbox(&mut self, now: Now, newest: Option<EntryId>, horizon: Duration) {
+        let Some(newest) = newest else {
+            (self.outbox_mark, self.outbox_stood) = (None, None);
+            return;
+        };
+        match self.outbox_mark {
+            Some((_, since)) if now.instant.since(since) < horizon => return,
+            Some((marked, _)) => self.outbox_stood = Some(marked),
+            None => {}
+        }
+        self.outbox_mark = Some((newest, now.instant));
+    }
+
     /// Whether the last good look came by this connection a moment ago.
     fn vouches(&self, now: Now) -> bool {
         self.vouched.is_some_and(|seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX)

@@ -30,8 +30,10 @@ pub struct CoreCounters {
 
 /// The text of a scrape: counters of all cores added up, gauges with a label `core`.
 pub fn render(cores: &[CoreCounters]) -> String {
-    let mut registry = Registry::with_prefix("flux_edge");
-    registry.register_collector(Box::new(Scrape { cores: cores.to_vec() }));
+    let mut registry = Registry::default();
+    registry.sub_registry_with_prefix("flux_edge").register_collector(Box::new(Scrape { cores: cores.to_vec() }));
+    let first = cores.first().map(|core| Arc::clone(&core.decisions));
+    registry.sub_registry_with_prefix("flux").register_collector(Box::new(Warnings { first }));
     let mut text = String::with_capacity(16 * 1024);
     encode(&mut text, &registry).expect("a String takes all that is written to it");
     text
@@ -40,6 +42,26 @@ pub fn render(cores: &[CoreCounters]) -> String {
 #[derive(Debug)]
 struct Scrape {
     cores: Vec<CoreCounters>,
+}
+
+/// What the first core found wrong with the settings of Redis and Kafka: the same names whichever program warns.
+#[derive(Debug)]
+struct Warnings {
+    first: Option<Arc<Counters>>,
+}
+
+impl Collector for Warnings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let help = "1 for a setting of Redis or Kafka that puts orders at risk";
+        let mut metric = encoder.encode_descriptor("setting_warning", help, None, MetricType::Gauge)?;
+        for warnings in self.first.iter().flat_map(|first| [&first.redis_warnings, &first.topic_warnings]) {
+            for setting in &*warnings.lock().unwrap_or_else(PoisonError::into_inner) {
+                let labels: Labels<'_> = [("setting", (*setting).to_owned())];
+                gauge(1).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 type Labels<'a> = [(&'a str, String); 1];
@@ -82,7 +104,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 18] = [
+        let sums: [(&str, &str, Of); 19] = [
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -100,6 +122,9 @@ impl Scrape {
             ("records_refused", "Records that Kafka refused for certain", |core| &core.decisions.records_refused),
             ("records_left", "Records left to the relay", |core| &core.decisions.records_left),
             ("relayed_orders", "Orders that the relay delivered", |core| &core.decisions.relayed),
+            ("entries_parted", "Outbox entries whose undelivered orders were moved to one of their own", |core| {
+                &core.decisions.entries_parted
+            }),
             ("relay_unreadable", "Outbox entries that the relay could not read", |core| {
                 &core.decisions.relay_unreadable
             }),
@@ -138,11 +163,10 @@ impl Scrape {
             Some(core) => core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             None => Vec::new(),
         };
-        let gauges: [(&str, &str, Of); 4] = [
+        let gauges: [(&str, &str, Of); 3] = [
             ("stock_units", "Units left", |product| product.stock),
             ("outbox_entries", "Entries of the outbox", |product| product.outbox_entries),
             ("outbox_orders", "Undelivered orders", |product| product.outbox_orders),
-            ("outbox_oldest_milliseconds", "Age of the oldest entry", |product| product.outbox_oldest_ms),
         ];
         for (name, help, of) in gauges {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -150,6 +174,13 @@ impl Scrape {
                 let labels: Labels<'_> = [("product", product.name.as_str().to_owned())];
                 gauge(of(product)).encode(metric.encode_family(&labels)?)?;
             }
+        }
+        let help = "For how long the oldest entry has been seen standing";
+        let mut metric = encoder.encode_descriptor("outbox_oldest_seconds", help, None, MetricType::Gauge)?;
+        for product in &products {
+            let labels: Labels<'_> = [("product", product.name.as_str().to_owned())];
+            let age = ConstGauge::new(product.outbox_oldest_ms as f64 / 1e3);
+            age.encode(metric.encode_family(&labels)?)?;
         }
         let mut metric =
             encoder.encode_descriptor("sale_state", "1 for the state it is in", None, MetricType::Gauge)?;
@@ -210,8 +241,9 @@ mod tests {
             stock: 41,
             outbox_entries: 1,
             outbox_orders: 2,
-            outbox_oldest_ms: 3,
+            outbox_oldest_ms: 3_500,
         };
+        cores[0].decisions.topic_warnings.lock().expect("not poisoned").push("retention.ms");
         cores[0].decisions.products.lock().expect("not poisoned").push(product);
         let text = render(&cores);
         for line in [
@@ -225,6 +257,9 @@ mod tests {
             "flux_edge_redis_up{core=\"1\"} 0",
             "flux_edge_reserve_orders_total 70",
             "flux_edge_stock_units{product=\"iphone-15\"} 41",
+            "flux_edge_outbox_oldest_seconds{product=\"iphone-15\"} 3.5",
+            "# TYPE flux_setting_warning gauge",
+            "flux_setting_warning{setting=\"retention.ms\"} 1",
             "flux_edge_sale_state{product=\"iphone-15\",state=\"open\"} 1",
             "flux_edge_order_duration_seconds_bucket{le=\"+Inf\"} 0",
             "flux_edge_order_duration_seconds_count 0",

@@ -2,7 +2,8 @@
 //!
 //! Each is one script, then (for a sale that opened) its name in the registry, then a record in the topic. The answer
 //! is 200 only when that record is acknowledged on acks=all, so that the ledger knows what only Redis would know
-//! otherwise. Never on the hot path.
+//! otherwise. A caller who is told that the outcome is unknown asks again: what then turns out to have been done already
+//! is published once more, and the ledger takes each record once. Never on the hot path.
 
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SALE_TOTAL_MAX, SaleEvent};
@@ -27,18 +28,26 @@ pub struct OperationIndex(u64);
 #[derive(Debug)]
 struct Operation {
     index: OperationIndex,
-    ticket: Ticket,
+    /// `None`: the caller has been told that the outcome is unknown; the operation itself is seen through.
+    ticket: Option<Ticket>,
     since: Instant,
     name: Identifier,
     /// What is published once the script has done its part; the answer waits for as many acknowledgements.
     events: Vec<SaleEvent>,
     unacknowledged: usize,
     /// What the caller is told in the end.
-    done: String,
+    answer: Answer,
     rate: u64,
     burst: u64,
     total: u64,
     seed: String,
+}
+
+impl Operation {
+    /// What the caller is told where the topic does not know of it for certain: a refusal stands all the same.
+    fn unpublished(&self) -> Answer {
+        if self.answer.status() == 200 { Answer::Unknown } else { self.answer.clone() }
+    }
 }
 
 /// The operations under way.
@@ -123,7 +132,7 @@ impl Core {
         let operation = self.operations.get(index).expect("begun just now");
         (operation.rate, operation.burst, operation.total) = (rate, burst, body.quantity);
         operation.seed.clone_from(&seed);
-        operation.done = format!("Stock initialized for {name} to {}", body.quantity);
+        operation.answer = done(&format!("Stock initialized for {name} to {}", body.quantity));
         self.redis.call(now.instant, Call::Init(index), |out| {
             SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
         });
@@ -143,7 +152,7 @@ impl Core {
         let name = name_of(&body.product_id)?;
         self.may_begin(name)?;
         let index = self.begin_operation(now, ticket, name);
-        self.operations.get(index).expect("begun just now").done = format!("Sale of {name} closed");
+        self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
         self.redis
             .call(now.instant, Call::Close(index), |out| SCRIPTS.close.write_call_with(out, &keys.of_product(), &[]));
@@ -176,12 +185,12 @@ impl Core {
         self.operations.next += 1;
         self.operations.all.push(Operation {
             index,
-            ticket,
+            ticket: Some(ticket),
             since: now.instant,
             name,
             events: Vec::new(),
             unacknowledged: 0,
-            done: String::new(),
+            answer: Answer::Unknown,
             rate: 0,
             burst: 0,
             total: 0,
@@ -207,7 +216,12 @@ impl Core {
         let name = operation.name;
         match words.first().map(Vec::as_slice) {
             Some(b"OK") => {}
-            Some(b"BUSY") => return self.end(index, Answer::error(409, &format!("A sale of {name} is under way"))),
+            Some(b"BUSY") => {
+                operation.answer = Answer::error(409, &format!("A sale of {name} is under way"));
+                // Whoever opened it may not have come to say so in the topic: asked again, it is said again.
+                operation.events.extend(sale_under_way(name, &words[1..]));
+                return self.publish_events(now, index);
+            }
             Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
             _ => return self.end(index, Answer::Unknown),
         }
@@ -234,14 +248,19 @@ impl Core {
 
     /// The name is in the registry: the events go out.
     pub(crate) fn handle_registered(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
-        match reply.map(|reply| reply.items()) {
-            Some(Ok(_)) => self.publish_events(now, index),
+        let registered = match reply.map(|reply| reply.items()) {
+            Some(Ok(_)) => true,
             Some(Err(error)) => {
                 self.note_error(now, error);
-                self.end(index, Answer::Unknown);
+                false
             }
-            None => self.end(index, Answer::Unknown),
+            None => false,
+        };
+        if let Some(operation) = self.operations.get(index).filter(|_| !registered) {
+            // The sale is open all the same, and the ledger is to know. Looks put the name into the registry.
+            operation.answer = Answer::Unknown;
         }
+        self.publish_events(now, index);
     }
 
     /// `close.lua`'s answer.
@@ -290,15 +309,20 @@ impl Core {
     fn publish_events(&mut self, now: Now, index: OperationIndex) {
         let Some(operation) = self.operations.get(index) else { return };
         let events = std::mem::take(&mut operation.events);
+        if events.is_empty() {
+            let answer = operation.answer.clone();
+            return self.end(index, answer);
+        }
         operation.unacknowledged = events.len();
-        let Some(partition) = self.producer.current_partition() else { return self.end(index, Answer::Unknown) };
+        let unpublished = operation.unpublished();
+        let Some(partition) = self.producer.current_partition() else { return self.end(index, unpublished) };
         for event in events {
             let json = serde_json::to_vec(&event).expect("strings and numbers only");
             let (at, token) = (event.timestamp as i64, Token::Operation(index));
             let appended =
                 self.producer.append(now.instant, partition, at, token, |value| value.extend_from_slice(&json));
             if appended.is_err() {
-                return self.end(index, Answer::Unknown);
+                return self.end(index, unpublished);
             }
         }
     }
@@ -307,35 +331,44 @@ impl Core {
     pub(crate) fn handle_event_settled(&mut self, _now: Now, index: OperationIndex, acknowledged: bool) {
         let Some(operation) = self.operations.get(index) else { return };
         if !acknowledged {
-            return self.end(index, Answer::Unknown);
+            operation.answer = operation.unpublished();
         }
         operation.unacknowledged -= 1;
         if operation.unacknowledged == 0 {
-            let done = Answer::json(200, &serde_json::json!({ "status": "ok", "msg": operation.done }));
-            self.end(index, done);
+            let answer = operation.answer.clone();
+            self.end(index, answer);
         }
     }
 
     fn end(&mut self, index: OperationIndex, answer: Answer) {
-        if let Some(operation) = self.operations.remove(index) {
-            self.complete(operation.ticket, answer);
+        if let Some(ticket) = self.operations.remove(index).and_then(|operation| operation.ticket) {
+            self.complete(ticket, answer);
         }
     }
 
-    /// Operations that have taken too long: what became of them is unknown.
+    /// Callers of operations that have taken too long are told that the outcome is unknown. The operation stays, until
+    /// Redis has answered or its connection is gone, and until Kafka has taken or left what is published of it.
     pub(crate) fn expire_operations(&mut self, now: Now) {
         let patience = 2 * self.config.redis_deadline + self.config.publish_deadline;
-        let late: Vec<OperationIndex> = self
-            .operations
-            .all
-            .iter()
-            .filter(|operation| now.instant.since(operation.since) >= patience)
-            .map(|operation| operation.index)
-            .collect();
-        for index in late {
-            self.end(index, Answer::Unknown);
+        let late = |operation: &&mut Operation| now.instant.since(operation.since) >= patience;
+        let tickets: Vec<Ticket> =
+            self.operations.all.iter_mut().filter(late).filter_map(|operation| operation.ticket.take()).collect();
+        for ticket in tickets {
+            self.complete(ticket, Answer::Unknown);
         }
     }
+}
+
+fn done(msg: &str) -> Answer {
+    Answer::json(200, &serde_json::json!({ "status": "ok", "msg": msg }))
+}
+
+/// The event of a sale that was opened before, from what `init.lua` says behind `BUSY`.
+fn sale_under_way(name: Identifier, words: &[Vec<u8>]) -> Option<SaleEvent> {
+    let [numbers @ .., seed, opened_at] = words else { return None };
+    let numbers: Vec<u64> = numbers.iter().map(|word| number(word)).collect::<Option<_>>()?;
+    let seed = std::str::from_utf8(seed).ok()?;
+    (numbers.len() == 6).then(|| sale_event("sale-opened", name, &numbers, seed, number(opened_at).unwrap_or(0)))
 }
 
 const SUSPENDED: &str = "Sale suspended, rebuild first";

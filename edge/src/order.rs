@@ -245,7 +245,15 @@ impl Core {
 
     // Publish.
 
-    pub(crate) fn publish(&mut self, now: Now, index: PendingIndex, entry: EntryIndex, call: &Call, group: &Group) {
+    /// `place`: the order's in its entry, from 0.
+    pub(crate) fn publish(
+        &mut self,
+        now: Now,
+        index: PendingIndex,
+        (entry, place): (EntryIndex, u8),
+        call: &Call,
+        group: &Group,
+    ) {
         let too_old = self.is_too_old(now, call.first_sent);
         let order = self.orders.get_mut(index).expect("an order stays until its call is answered");
         order.stage = Stage::Publishing;
@@ -262,7 +270,7 @@ impl Core {
             generation: group.generation,
             timestamp: timestamp_ms,
         };
-        let token = Token::Order { order: index, entry };
+        let token = Token::Order { order: index, entry, place };
         let taken = !too_old
             && self
                 .producer
@@ -272,15 +280,22 @@ impl Core {
             self.by_reserved.push_back((now.instant, index));
         } else {
             self.counters.records_left.add(1);
-            self.settle_entry(now, entry, false);
+            self.settle_entry(now, entry, place, false);
             self.respond(now, index, Answer::Pending { id, replayed: false });
         }
     }
 
     /// Kafka has acknowledged an order, or will not to this core.
-    pub(crate) fn published(&mut self, now: Now, index: PendingIndex, entry: EntryIndex, acknowledged: bool) {
+    pub(crate) fn published(
+        &mut self,
+        now: Now,
+        index: PendingIndex,
+        entry: EntryIndex,
+        place: u8,
+        acknowledged: bool,
+    ) {
         // The entry's deletion is queued before the answer is.
-        self.settle_entry(now, entry, acknowledged);
+        self.settle_entry(now, entry, place, acknowledged);
         let Some(order) = self.orders.get(index) else { return };
         let id = order.order_id;
         let answer = if acknowledged {

@@ -1,13 +1,19 @@
-//! Outbox entries this core still has to see through: how many of their orders Kafka has not acknowledged.
+//! Outbox entries this core still has to see through: which of their orders Kafka has acknowledged.
 //!
-//! The entry itself lives in Redis, written by the reserve script. This file knows when it may be deleted, and reads
-//! entries that the relay took over. Never deletes anything itself.
+//! The entry itself lives in Redis, written by the reserve script. This file knows when it may be deleted, whole or in
+//! part, and reads entries that the relay took over. Never deletes anything itself.
 
 use std::fmt::Write as _;
 
 use flux_protocol::order::{Identifier, Uuid};
 
+use crate::limits::CALL_ORDERS_MAX;
 use crate::product::ProductIndex;
+
+/// Orders of one entry: one reserve call writes it.
+const ENTRY_ORDERS_MAX: u32 = CALL_ORDERS_MAX as u32;
+
+const _: () = assert!(ENTRY_ORDERS_MAX <= u64::BITS, "a bit for each order of an entry");
 
 /// A stream entry id: milliseconds of Redis' clock and a sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,16 +47,49 @@ impl std::fmt::Display for EntryId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryIndex(u32);
 
+/// How this core came to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A reserve call wrote it, and its reply told who is in it.
+    Reserved,
+    /// The records of some orders of a repeated call name it. What else it holds can only be guessed.
+    Recorded,
+    /// The relay was handed it: its claim goes with it.
+    Claimed,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     product: ProductIndex,
     id: EntryId,
+    origin: Origin,
+    /// How many orders it holds.
+    orders: u32,
     /// Orders that are neither acknowledged nor left to the relay.
     unsettled: u32,
-    /// An order of it will not be acknowledged to this core: the entry is the relay's.
-    left: bool,
-    /// The relay took it: its claim goes with it.
-    claimed: bool,
+    /// A bit for each order that Kafka has acknowledged, by its place in the entry.
+    acknowledged: u64,
+}
+
+/// A change to an outbox that follows from what Kafka said of an entry's orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// All were acknowledged: the entry goes, and its claim where it has one.
+    Whole {
+        /// Which entry.
+        id: EntryId,
+        /// Whether `:claims` names it.
+        claimed: bool,
+    },
+    /// Those that were acknowledged go; the others, if any, move to an entry of their own.
+    Part {
+        /// Which entry.
+        id: EntryId,
+        /// How many orders it is known to hold.
+        orders: u32,
+        /// A bit for each that was acknowledged, by its place in the entry.
+        acknowledged: u64,
+    },
 }
 
 /// What is to be done with an entry once its last order is settled.
@@ -58,16 +97,9 @@ struct Entry {
 pub enum Settled {
     /// Others of its orders are still under way.
     NotYet,
-    /// All were acknowledged: delete it, and its claim where it has one.
-    Delete {
-        /// Whose outbox.
-        product: ProductIndex,
-        /// Which entry.
-        id: EntryId,
-        /// Whether `:claims` names it.
-        claimed: bool,
-    },
-    /// Not all were: it stays, and the relay delivers it.
+    /// Change this outbox so.
+    Remove(ProductIndex, Removal),
+    /// None was acknowledged: it stays as it is, and the relay delivers it.
     Leave,
 }
 
@@ -76,13 +108,15 @@ pub enum Settled {
 pub struct Entries {
     places: Vec<Entry>,
     free: Vec<u32>,
+    claimed: usize,
 }
 
 impl Entries {
-    /// An entry of `orders` orders was written, or taken over by the relay (`claimed`).
-    pub fn insert(&mut self, product: ProductIndex, id: EntryId, orders: u32, claimed: bool) -> EntryIndex {
-        assert!(orders > 0, "an entry holds at least one order");
-        let entry = Entry { product, id, unsettled: orders, left: false, claimed };
+    /// An entry of `orders` orders is this core's to see through.
+    pub fn insert(&mut self, product: ProductIndex, id: EntryId, orders: u32, origin: Origin) -> EntryIndex {
+        assert!((1..=ENTRY_ORDERS_MAX).contains(&orders), "an entry holds as many orders as a call at most");
+        self.claimed += usize::from(origin == Origin::Claimed);
+        let entry = Entry { product, id, origin, orders, unsettled: orders, acknowledged: 0 };
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = entry;
@@ -95,22 +129,31 @@ impl Entries {
         }
     }
 
-    /// One order of the entry is settled: acknowledged by Kafka, or left to the relay.
-    pub fn settle(&mut self, index: EntryIndex, acknowledged: bool) -> Settled {
+    /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
+    pub fn settle(&mut self, index: EntryIndex, place: u8, acknowledged: bool) -> Settled {
         let entry = &mut self.places[index.0 as usize];
-        assert!(entry.unsettled > 0, "an order is settled once");
+        assert!(entry.unsettled > 0 && u32::from(place) < entry.orders, "an order of the entry is settled once");
         entry.unsettled -= 1;
-        entry.left |= !acknowledged;
+        entry.acknowledged |= u64::from(acknowledged) << place;
         if entry.unsettled > 0 {
             return Settled::NotYet;
         }
-        let entry = *entry;
+        let Entry { product, id, origin, orders, acknowledged, .. } = *entry;
         self.free.push(index.0);
-        if entry.left {
-            Settled::Leave
-        } else {
-            Settled::Delete { product: entry.product, id: entry.id, claimed: entry.claimed }
+        self.claimed -= usize::from(origin == Origin::Claimed);
+        match acknowledged.count_ones() {
+            0 => Settled::Leave,
+            // The script makes sure that nobody else is in it.
+            all if all == orders && origin != Origin::Recorded => {
+                Settled::Remove(product, Removal::Whole { id, claimed: origin == Origin::Claimed })
+            }
+            _ => Settled::Remove(product, Removal::Part { id, orders, acknowledged }),
         }
+    }
+
+    /// How many of those under way the relay was handed.
+    pub fn claimed(&self) -> usize {
+        self.claimed
     }
 
     /// How many entries are under way.
@@ -188,17 +231,50 @@ impl EntryOrder {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_entry_is_deleted_only_when_every_order_is_acknowledged() {
+    const ID: EntryId = EntryId { ms: 5, sequence: 0 };
+
+    fn settled(origin: Origin, acknowledged: &[bool]) -> Settled {
         let mut entries = Entries::default();
-        let id = EntryId { ms: 5, sequence: 0 };
-        let whole = entries.insert(ProductIndex(0), id, 2, false);
-        assert_eq!(entries.settle(whole, true), Settled::NotYet);
-        assert_eq!(entries.settle(whole, true), Settled::Delete { product: ProductIndex(0), id, claimed: false });
-        let parted = entries.insert(ProductIndex(0), id, 2, false);
-        assert_eq!(entries.settle(parted, false), Settled::NotYet);
-        assert_eq!(entries.settle(parted, true), Settled::Leave);
-        assert!(entries.is_empty());
+        let entry = entries.insert(ProductIndex(7), ID, acknowledged.len() as u32, origin);
+        assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
+        let mut last = Settled::NotYet;
+        // Kafka's word may come in any order.
+        for (place, acknowledged) in acknowledged.iter().enumerate().rev() {
+            assert_eq!(last, Settled::NotYet);
+            last = entries.settle(entry, place as u8, *acknowledged);
+        }
+        assert!(entries.is_empty() && entries.claimed() == 0);
+        last
+    }
+
+    fn part(orders: u32, acknowledged: u64) -> Settled {
+        Settled::Remove(ProductIndex(7), Removal::Part { id: ID, orders, acknowledged })
+    }
+
+    #[test]
+    fn an_entry_goes_when_every_order_is_acknowledged_and_stays_where_none_is() {
+        for claimed in [false, true] {
+            let origin = if claimed { Origin::Claimed } else { Origin::Reserved };
+            let whole = Settled::Remove(ProductIndex(7), Removal::Whole { id: ID, claimed });
+            assert_eq!(settled(origin, &[true]), whole);
+            assert_eq!(settled(origin, &[true; 64]), whole);
+            assert_eq!(settled(origin, &[false; 64]), Settled::Leave);
+        }
+    }
+
+    #[test]
+    fn orders_that_part_ways_are_told_apart_by_their_places() {
+        assert_eq!(settled(Origin::Reserved, &[true, false, true]), part(3, 0b101));
+        let mut all_but_last = [true; 64];
+        all_but_last[63] = false;
+        assert_eq!(settled(Origin::Claimed, &all_but_last), part(64, u64::MAX >> 1));
+    }
+
+    #[test]
+    fn an_entry_known_by_its_records_is_never_removed_unseen() {
+        assert_eq!(settled(Origin::Recorded, &[true, true]), part(2, 0b11));
+        assert_eq!(settled(Origin::Recorded, &[false, true]), part(2, 0b10));
+        assert_eq!(settled(Origin::Recorded, &[false]), Settled::Leave);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use crate::counters::ProductGauge;
 use crate::limiter::Lease;
 use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
-use crate::outbox::EntryId;
+use crate::outbox::{EntryId, Removal};
 use crate::pending::{PendingIndex, Ticket};
 
 /// A product's place in this core's table; products never leave it while the process lives.
@@ -154,16 +154,24 @@ pub struct Product {
     pub stock_waiters: Vec<Ticket>,
     /// Orders that wait for a look because the sale changed under them.
     pub look_waiters: Vec<PendingIndex>,
-    /// Outbox entries to delete, with whether `:claims` names them: every order in them is acknowledged.
-    pub removals: Vec<(EntryId, bool)>,
+    /// Changes to its outbox that wait for the next write to Redis. No more than entries were under way.
+    pub removals: Vec<Removal>,
     /// Outbox entries as the last look counted them.
     pub outbox_entries: u64,
     /// Undelivered orders as the last look counted them.
     pub outbox_orders: u64,
     /// The oldest outbox entry at the last look, and when this core first saw it stand.
     pub outbox_oldest: Option<(EntryId, Instant)>,
-    /// A relay call for this product is on its way.
-    pub relaying: bool,
+    /// The newest outbox entry at some look, and when that was.
+    pub outbox_mark: Option<(EntryId, Instant)>,
+    /// This entry and all before it were seen to stand the horizon ago.
+    pub outbox_stood: Option<EntryId>,
+    /// It stands in the relay's line.
+    pub relay_waits: bool,
+    /// Its records are to be kept alive again from this instant on, while entries stand.
+    pub prolong_from: Instant,
+    /// It stands in that line.
+    pub prolong_waits: bool,
 }
 
 impl Product {
@@ -187,7 +195,11 @@ impl Product {
             outbox_entries: 0,
             outbox_orders: 0,
             outbox_oldest: None,
-            relaying: false,
+            outbox_mark: None,
+            outbox_stood: None,
+            relay_waits: false,
+            prolong_from: Instant::default(),
+            prolong_waits: false,
         }
     }
 

@@ -61,7 +61,7 @@ pub enum LinkError {
     #[error("Redis sent a reply that nobody asked for")]
     Unasked,
     /// AUTH, SELECT or SCRIPT LOAD was refused; Redis' own words.
-    #[error("Redis refused the login or a script: {0}")]
+    #[error("Redis refused the login or a script (it must be Redis 7.0 or Valkey 7.2 at least): {0}")]
     Setup(String),
     /// The oldest call has waited for too long.
     #[error("Redis has not answered in time")]

@@ -138,6 +138,8 @@ pub enum Look {
         outbox_orders: u64,
         /// The oldest of them.
         outbox_oldest: Option<EntryId>,
+        /// The newest of them.
+        outbox_newest: Option<EntryId>,
     },
 }
 
@@ -148,7 +150,7 @@ impl Look {
         for field in &mut fields {
             *field = items.next_bulk()?;
         }
-        let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, ..] = fields;
+        let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, _, newest, _] = fields;
         let state = match state {
             b"unknown" => return Some(Look::Unknown),
             b"suspended" => return Some(Look::Suspended(reason.escape_ascii().to_string())),
@@ -170,6 +172,7 @@ impl Look {
             outbox_entries: number(entries)?,
             outbox_orders: number(orders)?,
             outbox_oldest: EntryId::parse(oldest),
+            outbox_newest: EntryId::parse(newest),
         })
     }
 }

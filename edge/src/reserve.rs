@@ -13,10 +13,25 @@ use crate::core::{Call, Core};
 use crate::gate::{Call as GateCall, CallIndex, CallTerms, Group};
 use crate::limits::SOLD_OUT_REMEMBERED;
 use crate::order::waiting_room;
-use crate::outbox::{EntryId, EntryIndex};
+use crate::outbox::{EntryId, EntryIndex, Origin};
 use crate::pending::{PendingIndex, Stage};
 use crate::product::{ProductIndex, State};
 use crate::reply::{Code, Head};
+
+/// An entry that a reply made this core's business, while the reply is read.
+struct Opened {
+    id: EntryId,
+    index: EntryIndex,
+    placed: u8,
+}
+
+impl Opened {
+    /// The place of the next of its orders.
+    fn next_place(&mut self) -> (EntryIndex, u8) {
+        self.placed += 1;
+        (self.index, self.placed - 1)
+    }
+}
 
 impl Core {
     pub(crate) fn write_reserve(&mut self, now: Now) {
@@ -43,8 +58,9 @@ impl Core {
             Ok(Some(items)) => Some(items),
             Ok(None) => None,
             Err(error) if error.kind() == ErrorKind::NoScript => {
+                // Refused for certain: what is asked now is asked for the first time.
                 self.redis.load_scripts(now.instant);
-                return self.repeat_reserve(now, index);
+                return self.ask_reserve_again(now, index, false);
             }
             Err(error) => return self.handle_reserve_error(now, index, error),
         };
@@ -70,9 +86,9 @@ impl Core {
     ) {
         let entry = match head {
             Some(Head::AllAccepted(id)) => {
-                let entry = self.entries.insert(group.product, id, orders.len() as u32, false);
-                for index in orders {
-                    self.publish(now, *index, entry, call, group);
+                let entry = self.entries.insert(group.product, id, orders.len() as u32, Origin::Reserved);
+                for (place, index) in orders.iter().enumerate() {
+                    self.publish(now, *index, (entry, place as u8), call, group);
                 }
                 return;
             }
@@ -80,7 +96,7 @@ impl Core {
             refused => {
                 let answer = self.refusal(now, group.product, refused);
                 for index in orders {
-                    self.unreserved(now, *index, answer.clone());
+                    self.refuse(now, *index, answer.clone(), call.repeated);
                 }
                 return;
             }
@@ -88,16 +104,12 @@ impl Core {
         // The codes name who is in the entry; it is counted before the first of its orders can settle.
         let codes: SmallVec<[Option<Code>; 64]> =
             orders.iter().map(|_| items.as_mut().and_then(Iterator::next).and_then(|item| Code::read(&item))).collect();
-        let entries = self.open_entries(group.product, entry, orders, &codes);
+        let mut entries = self.open_entries(group.product, entry, orders, &codes);
         for (index, code) in orders.iter().zip(&codes) {
-            let own = |id| entries.iter().find(|(known, _)| *known == id).map(|(_, place)| *place);
-            let place = match code {
-                Some(Code::Accepted) => entry.and_then(own),
-                Some(Code::Recorded(record)) if !record.delivered && self.is_own(*index, record.reservation_id) => {
-                    own(record.entry)
-                }
-                _ => None,
-            };
+            let place = self
+                .entry_of(*index, code.as_ref(), entry)
+                .and_then(|id| entries.iter_mut().find(|known| known.id == id))
+                .map(Opened::next_place);
             match place {
                 Some(place) => self.publish(now, *index, place, call, group),
                 None => self.handle_code(now, *index, *code, group.product, call.repeated),
@@ -105,31 +117,37 @@ impl Core {
         }
     }
 
-    /// The entries this reply makes this core's business: the call's own, and those of its repeats.
+    /// The entry that an order is this core's to deliver from: the call's own, or that of an earlier writing of it.
+    fn entry_of(&self, index: PendingIndex, code: Option<&Code>, own: Option<EntryId>) -> Option<EntryId> {
+        match code {
+            Some(Code::Accepted) => own,
+            Some(Code::Recorded(record)) if !record.delivered && self.is_own(index, record.reservation_id) => {
+                Some(record.entry)
+            }
+            _ => None,
+        }
+    }
+
+    /// The entries this reply makes this core's business. Their orders stand in them in the order of the call.
     fn open_entries(
         &mut self,
         product: ProductIndex,
         own: Option<EntryId>,
         orders: &[PendingIndex],
         codes: &[Option<Code>],
-    ) -> SmallVec<[(EntryId, EntryIndex); 2]> {
+    ) -> SmallVec<[Opened; 2]> {
         let mut counted: SmallVec<[(EntryId, u32); 2]> = SmallVec::new();
-        for (index, code) in orders.iter().zip(codes) {
-            let id = match code {
-                Some(Code::Accepted) => own,
-                Some(Code::Recorded(record)) if !record.delivered && self.is_own(*index, record.reservation_id) => {
-                    Some(record.entry)
-                }
-                _ => None,
-            };
-            if let Some(id) = id {
-                match counted.iter_mut().find(|(known, _)| *known == id) {
-                    Some((_, orders)) => *orders += 1,
-                    None => counted.push((id, 1)),
-                }
+        for id in orders.iter().zip(codes).filter_map(|(index, code)| self.entry_of(*index, code.as_ref(), own)) {
+            match counted.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, orders)) => *orders += 1,
+                None => counted.push((id, 1)),
             }
         }
-        counted.iter().map(|(id, orders)| (*id, self.entries.insert(product, *id, *orders, false))).collect()
+        let mut open = |(id, orders): &(EntryId, u32)| {
+            let origin = if own == Some(*id) { Origin::Reserved } else { Origin::Recorded };
+            Opened { id: *id, index: self.entries.insert(product, *id, *orders, origin), placed: 0 }
+        };
+        counted.iter().map(&mut open).collect()
     }
 
     fn is_own(&self, index: PendingIndex, reservation_id: Uuid) -> bool {
@@ -173,7 +191,14 @@ impl Core {
             Some(Code::OtherSale) => return self.derive_again(now, index, product),
             None | Some(Code::Accepted) => Answer::Unknown,
         };
-        self.unreserved(now, index, answer);
+        let recorded = matches!(code, Some(Code::Recorded(_)));
+        self.refuse(now, index, answer, repeated && !recorded);
+    }
+
+    /// Tells an order that it has no unit. `repeated`: an earlier writing of the call, whose reply was lost, may still
+    /// lie in the socket of a Redis that was stopped, or have taken effect in one that is gone: then nobody knows.
+    fn refuse(&mut self, now: Now, index: PendingIndex, answer: Answer, repeated: bool) {
+        self.unreserved(now, index, if repeated { Answer::Unknown } else { answer });
     }
 
     /// What a head that accepts nobody tells its orders, and this core's memory.
@@ -219,18 +244,23 @@ impl Core {
         self.note_error(now, error);
         let call = self.gate.take(index);
         for order in &call.orders {
-            self.unreserved(now, *order, answer.clone());
+            self.refuse(now, *order, answer.clone(), call.repeated);
         }
         self.gate.recycle(index, call);
     }
 
-    /// Asks a call again that got no reply, word for word; drops it where nobody waits for any of its orders: what
-    /// it may have reserved is the relay's.
+    /// Asks a call again that got no reply.
     pub(crate) fn repeat_reserve(&mut self, now: Now, index: CallIndex) {
+        self.ask_reserve_again(now, index, true);
+    }
+
+    /// Writes a call once more, word for word; drops it where nobody waits for any of its orders: what it may have
+    /// reserved is the relay's. `unknown`: whether the writing before had effects.
+    fn ask_reserve_again(&mut self, now: Now, index: CallIndex, unknown: bool) {
         let waited_for = |order: &PendingIndex| self.orders.get(*order).is_some_and(|order| !order.waiters.is_empty());
         if self.redis.is_ready() && self.gate.call(index).orders.iter().any(waited_for) {
             let gate = &mut self.gate;
-            self.redis.call(now.instant, Call::Reserve(index), |out| gate.repeat(index, out));
+            self.redis.call(now.instant, Call::Reserve(index), |out| gate.repeat(index, unknown, out));
             return;
         }
         let call = self.gate.take(index);

@@ -4,6 +4,7 @@ use flux_protocol::resp::Script;
 
 const TRUST: &str = include_str!("../lua/trust.lua");
 const OUTBOX: &str = include_str!("../lua/outbox.lua");
+const RECORDS: &str = include_str!("../lua/records.lua");
 
 /// Every script the edge calls, each with what it shares with the others put in front.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Scripts {
     pub close: Script,
     /// Claims outbox entries that nobody has delivered in time.
     pub relay: Script,
+    /// Keeps records alive whose orders have stood in the outbox for long.
+    pub prolong: Script,
     /// Removes delivered entries and their claims.
     pub settle: Script,
     /// Moves the undelivered orders of an entry into a new one.
@@ -37,7 +40,8 @@ impl Scripts {
             look: Script::new(include_str!("../lua/look.lua"), &[TRUST, OUTBOX]),
             init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
-            relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST]),
+            relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST, RECORDS]),
+            prolong: Script::new(include_str!("../lua/prolong.lua"), &[TRUST, RECORDS]),
             settle: Script::new(include_str!("../lua/settle.lua"), &[]),
             part: Script::new(include_str!("../lua/part.lua"), &[TRUST]),
             status: Script::new(include_str!("../lua/status.lua"), &[TRUST]),
@@ -45,7 +49,7 @@ impl Scripts {
     }
 
     /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
-    pub fn all(&self) -> [&Script; 9] {
+    pub fn all(&self) -> [&Script; 10] {
         [
             &self.reserve,
             &self.lease,
@@ -53,6 +57,7 @@ impl Scripts {
             &self.init,
             &self.close,
             &self.relay,
+            &self.prolong,
             &self.settle,
             &self.part,
             &self.status,

@@ -1,15 +1,19 @@
-//! What follows Kafka's word on a record: the order's answer, and the deletion of its outbox entry.
+//! What follows Kafka's word on a record: the order's answer, and what becomes of its outbox entry.
 //!
-//! An entry is deleted only when every order in it was acknowledged; else it is left to the relay. Deletions travel
-//! ahead of the next reserve call, in the same write, or by themselves after a few milliseconds.
+//! An entry is deleted only when every order in it was acknowledged. Where its orders parted ways, those that were not
+//! move to an entry of their own (`lua/part.lua`), which the relay delivers; where none was, it is left as it is. All
+//! this travels ahead of the next reserve call, in the same write, or by itself after a few milliseconds. What becomes
+//! of it is never waited for: an entry that stays after all is delivered once more, which does no harm.
 
 use flux_protocol::kafka::producer::Settled as Published;
-use flux_protocol::resp;
+use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::Now;
 
 use crate::core::{Call, Core, Token};
 use crate::limits::REMOVAL_ENTRIES_MAX;
-use crate::outbox::{EntryIndex, Settled};
+use crate::outbox::{EntryId, EntryIndex, Removal, Settled};
+use crate::product::Product;
+use crate::redis::RedisLink;
 use crate::scripts::SCRIPTS;
 
 impl Core {
@@ -17,8 +21,12 @@ impl Core {
         let acknowledged = match published {
             Published::Acknowledged => true,
             Published::Refused(code) => {
-                tracing::warn!(code, "Kafka refused a record; its order stays in the outbox");
                 self.counters.records_refused.add(1);
+                // Once and then ever more rarely: a topic that takes nothing must not fill a disk.
+                let refused = self.counters.records_refused.get();
+                if refused.is_power_of_two() {
+                    tracing::warn!(code, refused, "Kafka refused a record; its order stays in the outbox");
+                }
                 false
             }
             Published::Abandoned => {
@@ -27,57 +35,92 @@ impl Core {
             }
         };
         match token {
-            Token::Order { order, entry } => self.published(now, order, entry, acknowledged),
-            Token::Relayed(entry) => {
+            Token::Order { order, entry, place } => self.published(now, order, entry, place, acknowledged),
+            Token::Relayed { entry, place } => {
                 self.counters.relayed.add(u64::from(acknowledged));
-                self.settle_entry(now, entry, acknowledged);
+                self.settle_entry(now, entry, place, acknowledged);
             }
             Token::Operation(operation) => self.handle_event_settled(now, operation, acknowledged),
         }
     }
 
-    pub(crate) fn settle_entry(&mut self, now: Now, entry: EntryIndex, acknowledged: bool) {
-        let Settled::Delete { product, id, claimed } = self.entries.settle(entry, acknowledged) else { return };
+    pub(crate) fn settle_entry(&mut self, now: Now, entry: EntryIndex, place: u8, acknowledged: bool) {
+        let Settled::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) else { return };
         let removals = &mut self.products[product].removals;
         if removals.is_empty() {
             self.removals.push(product);
         }
-        removals.push((id, claimed));
+        removals.push(removal);
         self.removals_since.get_or_insert(now.instant);
     }
 
-    /// Deletes acknowledged entries: plain `XDEL`, which a full memory still allows; claimed ones with their claims.
+    /// Writes what is to be done with settled entries.
     pub(crate) fn write_removals(&mut self, now: Now) {
         self.removals_since = None;
-        let mut text = String::new();
         let mut dirty = std::mem::take(&mut self.removals);
-        for product in dirty.drain(..) {
-            let product = &mut self.products[product];
+        for index in dirty.drain(..) {
+            let product = &mut self.products[index];
             for chunk in product.removals.chunks(REMOVAL_ENTRIES_MAX) {
-                let plain = chunk.iter().filter(|(_, claimed)| !claimed).count();
-                if plain > 0 {
-                    self.redis.call(now.instant, Call::Quiet, |out| {
-                        resp::array_header(out, 2 + plain);
-                        resp::bulk(out, b"XDEL");
-                        resp::bulk(out, &product.keys.outbox);
-                        for (id, _) in chunk.iter().filter(|(_, claimed)| !claimed) {
-                            text.clear();
-                            id.write(&mut text);
-                            resp::bulk(out, text.as_bytes());
-                        }
-                    });
-                }
-                if plain < chunk.len() {
-                    let ids: Vec<String> =
-                        chunk.iter().filter(|(_, claimed)| *claimed).map(|(id, _)| id.to_string()).collect();
-                    let ids: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
-                    self.redis.call(now.instant, Call::Quiet, |out| {
-                        SCRIPTS.settle.write_call_with(out, &[&product.keys.outbox, &product.keys.claims], &ids);
-                    });
-                }
+                write_chunk(&mut self.redis, now, product, chunk);
             }
             product.removals.clear();
         }
         self.removals = dirty;
     }
+
+    /// `part.lua`'s answer: where the orders that were not acknowledged stand now.
+    pub(crate) fn handle_parted(&mut self, now: Now, reply: Reply<'_>) {
+        match reply.value() {
+            Value::Bulk(id) if EntryId::parse(id).is_some() => self.counters.entries_parted.add(1),
+            Value::Error(error) => self.note_error(now, error),
+            // Gone, suspended, or another than was believed: the relay, or a rebuild, delivers what stands.
+            _ => {}
+        }
+    }
+}
+
+/// Plain `XDEL`s, which a full memory still allows and which cost least; claimed entries go with their claims.
+fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: &[Removal]) {
+    let mut text = String::new();
+    let whole = |wanted: bool| {
+        chunk.iter().filter_map(move |removal| match removal {
+            Removal::Whole { id, claimed } if *claimed == wanted => Some(*id),
+            _ => None,
+        })
+    };
+    let plain = whole(false).count();
+    if plain > 0 {
+        redis.call(now.instant, Call::Quiet, |out| {
+            resp::array_header(out, 2 + plain);
+            resp::bulk(out, b"XDEL");
+            resp::bulk(out, &product.keys.outbox);
+            for id in whole(false) {
+                text.clear();
+                id.write(&mut text);
+                resp::bulk(out, text.as_bytes());
+            }
+        });
+    }
+    let claimed: Vec<String> = whole(true).map(|id| id.to_string()).collect();
+    if !claimed.is_empty() {
+        let ids: Vec<&[u8]> = claimed.iter().map(String::as_bytes).collect();
+        redis.call(now.instant, Call::Quiet, |out| {
+            SCRIPTS.settle.write_call_with(out, &[&product.keys.outbox, &product.keys.claims], &ids);
+        });
+    }
+    for removal in chunk {
+        if let Removal::Part { id, orders, acknowledged } = removal {
+            write_part(redis, now, product, *id, *orders, *acknowledged);
+        }
+    }
+}
+
+fn write_part(redis: &mut RedisLink<Call>, now: Now, product: &Product, id: EntryId, orders: u32, acknowledged: u64) {
+    // The script counts places from 1.
+    let places = (0..orders).filter(|place| acknowledged >> place & 1 == 1).map(|place| (place + 1).to_string());
+    let numbers: Vec<String> = [id.to_string(), orders.to_string()].into_iter().chain(places).collect();
+    let mut arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
+    arguments.insert(1, &product.keys.record_prefix);
+    let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
+    redis.call(now.instant, Call::Part, |out| SCRIPTS.part.write_call_with(out, &keys, &arguments));
 }

@@ -36,7 +36,10 @@ fn a_sale_under_way_is_replaced_only_by_force() {
     let entry = second.reserve(&mut client, &[order("r1", 3, "o1", "u")])[0][1..].to_owned();
     // Some sold, some left.
     let before = client.snapshot();
-    assert_eq!(strings(init_reply(&mut client, "p", &PLAIN)), ["BUSY", &second.id]);
+    let busy = strings(init_reply(&mut client, "p", &PLAIN));
+    let opened_at = text(client.command(&["HGET", &second.key("sale"), "opened_at"]));
+    let seed = "5e".repeat(32);
+    assert_eq!(busy, ["BUSY", &second.id, "1", "10", "0", "0", "100", &seed, &opened_at], "all that its event says");
     assert_eq!(client.snapshot(), before, "nothing changed");
     let reply = strings(init_reply(&mut client, "p", &Options { total: 50, force: true, ..PLAIN }));
     assert_eq!(reply[3..], [second.id.as_str(), "1", "10", "7", "0", "100"], "closed as by close");

@@ -101,6 +101,24 @@ fn a_restart_from_disk_is_another_redis() {
 }
 
 #[test]
+fn a_sale_that_was_suspended_by_its_state_is_left_alone_by_every_script() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { rate: 100, ..PLAIN });
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+    // As the worker does where more is stored and left than was ever there.
+    client.command(&["HSET", &sale.key("sale"), "state", "suspended"]);
+    assert_suspended(&mut client, &sale, "state", true, "by its state");
+    let before = client.snapshot();
+    assert_eq!(sale.lease(&mut client, 5, 200_000), (-1, 0, 0, "S".into()));
+    assert_eq!(sale.status(&mut client, "o1"), "S");
+    assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10", "", "idempotency:{p}:", "1000"]), []);
+    assert_eq!(client.snapshot(), before);
+    client.command(&["HSET", &sale.key("sale"), "state", "open"]);
+    assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["A"]);
+}
+
+#[test]
 fn an_emptied_redis_knows_no_sale() {
     let server = Server::start();
     let mut client = server.connect();

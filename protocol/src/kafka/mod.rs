@@ -36,5 +36,6 @@ pub mod producer;
 pub mod reader;
 pub mod records;
 pub mod records_decode;
+pub mod settings;
 pub mod versions;
 pub mod wire;

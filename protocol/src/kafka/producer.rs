@@ -19,6 +19,7 @@
 
 mod partition;
 mod request;
+mod topic;
 mod verdict;
 
 #[cfg(test)]
@@ -117,6 +118,7 @@ enum Token {
     Identity,
     /// A place in [`Producer::requests`].
     Produce(usize),
+    Topic(topic::Question),
 }
 
 /// The producer id in use, and the way to the next.
@@ -150,6 +152,7 @@ pub struct Producer<T> {
     requests_free: Vec<usize>,
     codes: Vec<i16>,
     finished: Finished<T>,
+    topic: topic::Inquiry,
     records_held: usize,
     /// When [`Producer::advance`] has more to do at the latest, if nothing happens.
     wake: Instant,
@@ -189,6 +192,7 @@ impl<T: Copy> Producer<T> {
             requests_free: Vec::new(),
             codes: Vec::new(),
             finished: Finished::new(),
+            topic: topic::Inquiry::default(),
             records_held: 0,
             wake: Instant::FAR_FUTURE,
             counters: ProducerCounters::default(),
@@ -403,6 +407,7 @@ impl<T: Copy> Producer<T> {
         let understood = match response.token {
             Token::Identity => self.handle_identity(now, response.answer),
             Token::Produce(place) => self.handle_produced(now, place, response.answer),
+            Token::Topic(question) => self.handle_topic(question, response.answer),
         };
         if understood.is_err() {
             self.cluster.close_broker(now, response.broker);

@@ -1,0 +1,316 @@
+//! What an operator can have set wrong in Redis and Kafka: looked at when the edge starts and when another Redis answers,
+//! said once in clear lines, shown as gauges.
+//!
+//! The guarantees rest on these settings (docs/GUARANTEES.md), and nothing else would tell that one is missing before
+//! the day it was needed. Never refuses to serve for one of them, never changes one. First core only.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use flux_protocol::kafka::metadata::TopicId;
+use flux_protocol::kafka::settings::TopicSettings;
+use flux_protocol::resp::{self, Reply, Value};
+use flux_protocol::time::Now;
+
+use crate::core::{Call, Core};
+
+/// The settings of Redis that are asked for by name.
+const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
+/// The settings of the topic that are asked for by name.
+const TOPIC_SETTINGS: [&str; 4] =
+    ["min.insync.replicas", "retention.ms", "unclean.leader.election.enable", "cleanup.policy"];
+
+/// One setting that is not as the guarantees need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its name, as its server has it.
+    pub setting: &'static str,
+    /// What it is set to; `None`: the server does not say.
+    pub value: Option<String>,
+    /// What may be lost.
+    pub risk: &'static str,
+    /// What to set.
+    pub remedy: &'static str,
+}
+
+/// What was asked of a Redis, and of which.
+#[derive(Clone, Copy, Debug)]
+pub enum Question {
+    /// `INFO`.
+    Info,
+    /// `CONFIG GET`.
+    Settings,
+}
+
+/// Whose settings were looked at last.
+#[derive(Debug, Default)]
+pub struct Seen {
+    info: String,
+    run_id: String,
+    topic: Option<TopicId>,
+}
+
+impl Core {
+    /// A connection to Redis is there: it may be another one.
+    pub(crate) fn ask_redis_settings(&mut self, now: Now) {
+        if !self.is_first {
+            return;
+        }
+        self.redis.call(now.instant, Call::Settings(Question::Info), |out| resp::command(out, &[b"INFO"]));
+        let words: Vec<&[u8]> = [&b"CONFIG"[..], b"GET"].into_iter().chain(REDIS_SETTINGS.map(str::as_bytes)).collect();
+        self.redis.call(now.instant, Call::Settings(Question::Settings), |out| resp::command(out, &words));
+    }
+
+    pub(crate) fn handle_redis_settings(&mut self, question: Question, reply: Reply<'_>) {
+        match question {
+            Question::Info => {
+                let Value::Bulk(info) = reply.value() else { return };
+                self.settings.info = String::from_utf8_lossy(info).into_owned();
+            }
+            Question::Settings => {
+                let info = std::mem::take(&mut self.settings.info);
+                let run_id = info_field(&info, "run_id").unwrap_or_default();
+                if run_id.is_empty() || run_id == self.settings.run_id {
+                    return;
+                }
+                self.settings.run_id = run_id.to_owned();
+                let findings = judge_redis(&info, &pairs(reply));
+                report("Redis", &findings);
+                *self.counters.redis_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
+            }
+        }
+    }
+
+    /// Looks at the topic once it is there, and again where it is another one under the same name.
+    pub(crate) fn check_topic_settings(&mut self, now: Now) {
+        if !self.is_first || self.settings.topic == self.producer.topic_id() {
+            return;
+        }
+        match self.producer.poll_topic_settings() {
+            Some(told) => {
+                self.settings.topic = self.producer.topic_id();
+                let findings = judge_topic(&told);
+                report("Kafka", &findings);
+                *self.counters.topic_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
+            }
+            None => self.producer.ask_topic_settings(now.instant, &TOPIC_SETTINGS),
+        }
+    }
+}
+
+fn names(findings: &[Finding]) -> Vec<&'static str> {
+    findings.iter().filter(|finding| finding.value.is_some()).map(|finding| finding.setting).collect()
+}
+
+fn report(server: &str, findings: &[Finding]) {
+    for Finding { setting, value, risk, remedy } in findings {
+        match value {
+            Some(value) => tracing::warn!(setting, value, "{server}: {setting} is {value}: {risk}; {remedy}"),
+            None => tracing::info!(setting, "{server} does not say what {setting} is: {remedy}"),
+        }
+    }
+}
+
+/// Names and values of an answer to `CONFIG GET`; none where it was refused or the command is renamed.
+fn pairs(reply: Reply<'_>) -> BTreeMap<String, String> {
+    let mut pairs = BTreeMap::new();
+    if let Ok(Some(mut items)) = reply.items() {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        while let (Some(name), Some(value)) = (items.next_bulk(), items.next_bulk()) {
+            pairs.insert(text(name), text(value));
+        }
+    }
+    pairs
+}
+
+/// A field of `INFO`.
+fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Vec<Finding> {
+    let set = |name: &str| settings.get(name).map(String::as_str);
+    let mut findings = Vec::new();
+    let mut judge = |setting, value: Option<&str>, is_good: &dyn Fn(&str) -> bool, risk, remedy| {
+        if value.is_none_or(|value| !is_good(value)) {
+            findings.push(Finding { setting, value: value.map(str::to_owned), risk, remedy });
+        }
+    };
+    let major = |version: &str| version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    judge(
+        "redis_version",
+        info_field(info, "redis_version"),
+        &|version| major(version).is_some_and(|major| major >= 7),
+        "the scripts need Redis 7.0 or Valkey 7.2",
+        "install one of them",
+    );
+    judge(
+        "maxmemory-policy",
+        set("maxmemory-policy").or(info_field(info, "maxmemory_policy")),
+        &|policy| policy == "noeviction",
+        "a full memory would throw away stock, orders and idempotency records",
+        "set maxmemory-policy noeviction",
+    );
+    let aof = info_field(info, "aof_enabled").map(|enabled| if enabled == "1" { "yes" } else { "no" });
+    let append_only = set("appendonly").or(aof);
+    judge(
+        "appendonly",
+        append_only,
+        &|value| value == "yes",
+        "a restart loses every order that Kafka has not acknowledged, a 202 included",
+        "set appendonly yes",
+    );
+    if append_only == Some("yes") {
+        judge(
+            "appendfsync",
+            set("appendfsync"),
+            &|value| matches!(value, "everysec" | "always"),
+            "a power failure may lose half a minute of reservations",
+            "set appendfsync everysec or always",
+        );
+    }
+    // Without a replica there is nothing to wait for.
+    if info_field(info, "connected_slaves").is_some_and(|replicas| replicas != "0") {
+        judge(
+            "min-replicas-to-write",
+            set("min-replicas-to-write"),
+            &|value| value != "0",
+            "a master cut off from its replicas goes on selling what a failover then loses",
+            "set min-replicas-to-write 1",
+        );
+    }
+    findings
+}
+
+fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
+    let set = |name: &str| told.values.as_ref().ok().and_then(|values| values.get(name)).map(String::as_str);
+    let mut findings = Vec::new();
+    let mut judge = |setting, value: Option<&str>, is_good: &dyn Fn(&str) -> bool, risk, remedy| {
+        if value.is_none_or(|value| !is_good(value)) {
+            findings.push(Finding { setting, value: value.map(str::to_owned), risk, remedy });
+        }
+    };
+    let replicas = Some(told.replicas.to_string()).filter(|_| told.replicas > 0);
+    judge(
+        "replication.factor",
+        replicas.as_deref(),
+        &|_| told.replicas >= 2,
+        "a broker's disk that is lost takes accepted orders with it, a 200 included",
+        "keep three copies of the topic",
+    );
+    if told.replicas >= 2 {
+        judge(
+            "min.insync.replicas",
+            set("min.insync.replicas"),
+            &|value| value.parse::<u32>().is_ok_and(|value| value >= 2),
+            "an order may be acknowledged by a single broker, and lost with it",
+            "set min.insync.replicas to one less than the copies, 2 at least",
+        );
+    }
+    judge(
+        "retention.ms",
+        set("retention.ms"),
+        &|value| value == "-1",
+        "orders that no worker has stored in that time are deleted",
+        "set retention.ms -1",
+    );
+    judge(
+        "unclean.leader.election.enable",
+        set("unclean.leader.election.enable"),
+        &|value| value == "false",
+        "a broker that lags behind may become leader and lose accepted orders",
+        "set unclean.leader.election.enable false",
+    );
+    judge(
+        "cleanup.policy",
+        set("cleanup.policy"),
+        &|value| value == "delete",
+        "compaction throws away all but the last of the records, which have no key",
+        "set cleanup.policy delete",
+    );
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFO: &str = "# Server\r\nredis_version:7.2.4\r\nrun_id:ab\r\n# Memory\r\nmaxmemory_policy:noeviction\r\n\
+                        # Persistence\r\naof_enabled:1\r\n# Replication\r\nconnected_slaves:0\r\n";
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn found(findings: &[Finding]) -> Vec<(&'static str, Option<&str>)> {
+        findings.iter().map(|finding| (finding.setting, finding.value.as_deref())).collect()
+    }
+
+    #[test]
+    fn a_redis_set_as_it_should_be_is_not_warned_of() {
+        let good = map(&[("maxmemory-policy", "noeviction"), ("appendonly", "yes"), ("appendfsync", "everysec")]);
+        assert_eq!(found(&judge_redis(INFO, &good)), []);
+        let replicated = INFO.replace("slaves:0", "slaves:1");
+        assert_eq!(found(&judge_redis(&replicated, &good)), [("min-replicas-to-write", None)]);
+        let mut replicas = good.clone();
+        replicas.insert("min-replicas-to-write".into(), "1".into());
+        assert_eq!(found(&judge_redis(&replicated, &replicas)), []);
+    }
+
+    #[test]
+    fn each_setting_of_redis_that_loses_something_is_named() {
+        let bad = map(&[
+            ("maxmemory-policy", "allkeys-lru"),
+            ("appendonly", "yes"),
+            ("appendfsync", "no"),
+            ("min-replicas-to-write", "0"),
+        ]);
+        let info = INFO.replace("7.2.4", "6.2.14").replace("slaves:0", "slaves:2");
+        let expected = [
+            ("redis_version", Some("6.2.14")),
+            ("maxmemory-policy", Some("allkeys-lru")),
+            ("appendfsync", Some("no")),
+            ("min-replicas-to-write", Some("0")),
+        ];
+        assert_eq!(found(&judge_redis(&info, &bad)), expected);
+        assert_eq!(found(&judge_redis(INFO, &map(&[("appendonly", "no")]))), [("appendonly", Some("no"))]);
+    }
+
+    #[test]
+    fn what_config_does_not_tell_is_read_from_info_or_said_to_be_unknown() {
+        assert_eq!(found(&judge_redis(INFO, &BTreeMap::new())), [("appendfsync", None)]);
+        let off = INFO.replace("aof_enabled:1", "aof_enabled:0").replace("noeviction", "volatile-lru");
+        let expected = [("maxmemory-policy", Some("volatile-lru")), ("appendonly", Some("no"))];
+        assert_eq!(found(&judge_redis(&off, &BTreeMap::new())), expected);
+        let nothing = [("redis_version", None), ("maxmemory-policy", None), ("appendonly", None)];
+        assert_eq!(found(&judge_redis("", &BTreeMap::new())), nothing);
+    }
+
+    #[test]
+    fn a_topic_is_judged_by_its_copies_and_its_settings() {
+        let good = map(&[
+            ("min.insync.replicas", "2"),
+            ("retention.ms", "-1"),
+            ("unclean.leader.election.enable", "false"),
+            ("cleanup.policy", "delete"),
+        ]);
+        let judged = |replicas, values: &BTreeMap<String, String>| {
+            let told = TopicSettings { replicas, values: Ok(values.clone()) };
+            judge_topic(&told).into_iter().map(|finding| (finding.setting, finding.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(3, &good), []);
+        assert_eq!(judged(1, &good), [("replication.factor", Some("1".to_owned()))]);
+        for (setting, value) in [
+            ("min.insync.replicas", "1"),
+            ("retention.ms", "604800000"),
+            ("unclean.leader.election.enable", "true"),
+            ("cleanup.policy", "compact,delete"),
+        ] {
+            let mut bad = good.clone();
+            bad.insert(setting.to_owned(), value.to_owned());
+            assert_eq!(judged(3, &bad), [(setting, Some(value.to_owned()))]);
+        }
+        let refused = judge_topic(&TopicSettings { replicas: 3, values: Err(29) });
+        assert!(refused.len() == 4 && refused.iter().all(|finding| finding.value.is_none()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Looks at sales: suspended by others and revived, and many of them.
+
+use super::Bench;
+use crate::answer::{Answer, Unavailable};
+use crate::limits::{LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX};
+
+#[test]
+fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
+    let mut bench = Bench::new();
+    let open = bench.redis.sales["p"].clone();
+    let suspended = bench.redis.sales.get_mut("p").expect("a sale");
+    suspended[0] = "suspended".into();
+    suspended[1] = "state".into();
+    bench.pass(1_000);
+    let calls = bench.redis.calls("reserve").len();
+    let refused = bench.orders(&["a"]);
+    assert_eq!(bench.answers[&refused[0]], Answer::Unavailable(Unavailable::Suspended));
+    assert_eq!(bench.redis.calls("reserve").len(), calls, "not even asked for");
+    let operated = [bench.operate("/close", r#"{"productId":"p"}"#)];
+    assert_eq!(bench.statuses(&operated), [Some(409)]);
+    // Rebuilt: the same sale under its next generation.
+    let mut rebuilt = open;
+    rebuilt[3] = "2".into();
+    bench.redis.sales.insert("p".into(), rebuilt);
+    bench.pass(1_000);
+    let orders = bench.orders(&["a"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200)]);
+    let call = bench.redis.calls("reserve").pop().expect("it was asked for");
+    let keys: usize = call[0].parse().expect("a number");
+    assert_eq!(call[1 + keys + 3 + 2], "2", "under its generation");
+}
+
+#[test]
+fn suspended_between_two_looks_the_script_says_so_first() {
+    let mut bench = Bench::new();
+    bench.redis.script("reserve", "*1\r\n$6\r\nSstate\r\n");
+    let suspended = bench.redis.sales.get_mut("p").expect("a sale");
+    suspended[0] = "suspended".into();
+    suspended[1] = "state".into();
+    let orders = bench.orders(&["a"]);
+    assert_eq!(bench.answers[&orders[0]], Answer::Unavailable(Unavailable::Suspended));
+    let more = bench.orders(&["b"]);
+    assert_eq!(bench.answers[&more[0]], Answer::Unavailable(Unavailable::Suspended));
+    assert_eq!(bench.redis.calls("reserve").len(), 1);
+}
+
+#[test]
+fn many_products_are_looked_at_a_few_calls_at_a_time() {
+    let products = 3 * LOOKS_OUTSTANDING_MAX * LOOK_PRODUCTS_MAX;
+    let mut bench = Bench::new();
+    for n in 0..products {
+        bench.redis.open_sale(&format!("product-{n}"), 1);
+    }
+    bench.pass(900);
+    bench.redis.holds = vec!["look"];
+    let asked = bench.redis.calls("look").len();
+    bench.pass(5_000);
+    // One call may be split by what is vouched for, so one more than the bound can be on its way.
+    let outstanding = bench.redis.calls("look").len() - asked;
+    assert!((LOOKS_OUTSTANDING_MAX..=LOOKS_OUTSTANDING_MAX + 1).contains(&outstanding), "{outstanding}");
+    bench.lose_redis();
+    bench.redis.holds.clear();
+    bench.connect();
+    bench.redis.asked.clear();
+    bench.pass(900);
+    let looked: std::collections::HashSet<String> =
+        bench.redis.calls("look").concat().into_iter().filter(|key| key.ends_with(":sale")).collect();
+    assert_eq!(looked.len(), products + 1, "and all of them in the end");
+}

@@ -1,0 +1,175 @@
+//! A Redis that answers each kind of call as it is told, or as if all were well.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::BytesMut;
+use flux_protocol::resp::{Decoder, Limits, Value};
+
+use crate::scripts::SCRIPTS;
+
+pub(super) const SALE_ID: u64 = 1_705_234_700_000;
+
+/// One command that came: a script's or Redis' own name, then what was sent behind the digest or the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) name: &'static str,
+    pub(super) arguments: Vec<String>,
+}
+
+pub(super) struct Redis {
+    pub(super) connected: bool,
+    pub(super) asked: Vec<Asked>,
+    /// Replies to the next commands of a name, whole RESP values.
+    scripted: HashMap<&'static str, VecDeque<String>>,
+    /// From the first command of one of these names on nothing is answered.
+    pub(super) holds: Vec<&'static str>,
+    /// What a look says of a product: 14 fields.
+    pub(super) sales: HashMap<String, Vec<String>>,
+    pub(super) registry: Vec<String>,
+    unanswered: VecDeque<Asked>,
+    inbound: BytesMut,
+    decoder: Decoder,
+    pub(super) to_core: BytesMut,
+    entries: u64,
+}
+
+impl Redis {
+    pub(super) fn new() -> Redis {
+        Redis {
+            connected: false,
+            asked: Vec::new(),
+            scripted: HashMap::new(),
+            holds: Vec::new(),
+            sales: HashMap::new(),
+            registry: Vec::new(),
+            unanswered: VecDeque::new(),
+            inbound: BytesMut::new(),
+            decoder: Decoder::new(Limits::DEFAULT),
+            to_core: BytesMut::new(),
+            entries: 0,
+        }
+    }
+
+    /// A sale without a limit, known to the registry.
+    pub(super) fn open_sale(&mut self, product: &str, units: u64) {
+        let (id, units) = (SALE_ID.to_string(), units.to_string());
+        let fields = ["open", "", &id, "1", &units, &units, "0", "2", "0", "", "0", "0", "", "0"];
+        self.sales.insert(product.to_owned(), fields.map(str::to_owned).to_vec());
+        self.registry.push(product.to_owned());
+    }
+
+    /// From now on looks find entries from `oldest` to `newest`.
+    pub(super) fn stand(&mut self, product: &str, oldest: &str, newest: &str) {
+        let fields = self.sales.get_mut(product).expect("a sale");
+        fields[8] = if oldest.is_empty() { "0" } else { "2" }.to_owned();
+        fields[9] = oldest.to_owned();
+        fields[12] = newest.to_owned();
+    }
+
+    pub(super) fn script(&mut self, name: &'static str, reply: impl Into<String>) {
+        self.scripted.entry(name).or_default().push_back(reply.into());
+    }
+
+    /// Commands of a name since the start, or since `asked` was cleared.
+    pub(super) fn calls(&self, name: &str) -> Vec<Vec<String>> {
+        self.asked.iter().filter(|asked| asked.name == name).map(|asked| asked.arguments.clone()).collect()
+    }
+
+    pub(super) fn lose(&mut self) {
+        self.connected = false;
+        self.unanswered.clear();
+        self.inbound.clear();
+        self.to_core.clear();
+        self.decoder = Decoder::new(Limits::DEFAULT);
+    }
+
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.inbound.extend_from_slice(bytes);
+        while let Some(command) = self.decoder.poll(&mut self.inbound).expect("commands are well-formed") {
+            let words = command.items().expect("no error").expect("an array").map(|word| match word {
+                Value::Bulk(word) => String::from_utf8(word.to_vec()).expect("text"),
+                other => panic!("not an argument: {other:?}"),
+            });
+            let asked = read(words.collect());
+            self.asked.push(asked.clone());
+            self.unanswered.push_back(asked);
+        }
+    }
+
+    /// Whether there are answers to be read.
+    pub(super) fn answer(&mut self) -> bool {
+        let mut answered = false;
+        while self.unanswered.front().is_some_and(|asked| !self.holds.contains(&asked.name)) {
+            let asked = self.unanswered.pop_front().expect("it was there just now");
+            let reply = match self.scripted.get_mut(asked.name).and_then(VecDeque::pop_front) {
+                Some(reply) => reply,
+                None => self.usual(&asked),
+            };
+            self.to_core.extend_from_slice(reply.as_bytes());
+            answered = true;
+        }
+        answered
+    }
+
+    fn usual(&mut self, asked: &Asked) -> String {
+        match asked.name {
+            "SMEMBERS" => array(&self.registry),
+            "look" => {
+                let products = asked.arguments.iter().filter_map(|key| key.strip_suffix(":sale"));
+                let products = products.map(|key| key.trim_start_matches("product:{").trim_end_matches('}'));
+                array(&products.flat_map(|product| self.sales[product].clone()).collect::<Vec<_>>())
+            }
+            "reserve" => {
+                let keys: usize = asked.arguments[0].parse().expect("a number");
+                let groups: usize = asked.arguments[1 + keys].parse().expect("a number");
+                let heads = (0..groups).map(|_| {
+                    self.entries += 1;
+                    format!("A1705234800000-{}", self.entries)
+                });
+                array(&heads.collect::<Vec<_>>())
+            }
+            "relay" => array(&[]),
+            "part" | "prolong" => bulk(""),
+            "XDEL" | "settle" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
+            "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),
+            "INFO" | "CONFIG" => "-NOPERM this user has no permissions to run the command\r\n".to_owned(),
+            other => panic!("what to say to {other}?"),
+        }
+    }
+}
+
+fn read(mut words: Vec<String>) -> Asked {
+    const NAMES: [&str; 11] =
+        ["SELECT", "SCRIPT", "SMEMBERS", "EXISTS", "XDEL", "SADD", "MGET", "INFO", "CONFIG", "AUTH", "PING"];
+    let s = &SCRIPTS;
+    let scripts = [
+        ("reserve", &s.reserve),
+        ("lease", &s.lease),
+        ("look", &s.look),
+        ("init", &s.init),
+        ("close", &s.close),
+        ("relay", &s.relay),
+        ("prolong", &s.prolong),
+        ("settle", &s.settle),
+        ("part", &s.part),
+        ("status", &s.status),
+    ];
+    let command = words.remove(0);
+    if command == "EVALSHA" {
+        let digest = words.remove(0);
+        let found = scripts.iter().find(|(_, script)| script.digest() == digest.as_bytes());
+        let (name, _) = found.expect("a script of ours");
+        return Asked { name, arguments: words };
+    }
+    let name = NAMES.iter().find(|name| **name == command).expect("a command that is known");
+    Asked { name, arguments: words }
+}
+
+pub(super) fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+pub(super) fn array(texts: &[String]) -> String {
+    let items: String = texts.iter().map(|text| bulk(text)).collect();
+    format!("*{}\r\n{items}", texts.len())
+}

@@ -1,0 +1,77 @@
+//! Asking how the topic is kept, over the connections that a producer has anyway.
+//!
+//! Two questions, asked together, once each time that the owner wants to know. Lost with their connection they are not
+//! asked again by themselves.
+
+use std::collections::BTreeMap;
+
+use super::{Producer, Token};
+use crate::kafka::cluster::Target;
+use crate::kafka::connection::{Answer, RequestError, RequestLimits};
+use crate::kafka::metadata;
+use crate::kafka::settings::{self, TopicSettings};
+use crate::kafka::wire::WireError;
+use crate::time::Instant;
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Question {
+    Replicas,
+    Values,
+}
+
+/// The two questions under way.
+#[derive(Debug, Default)]
+pub(super) struct Inquiry {
+    in_flight: usize,
+    replicas: Option<usize>,
+    values: Option<Result<BTreeMap<String, String>, i16>>,
+}
+
+impl<T: Copy> Producer<T> {
+    /// Asks how the topic is kept: how many copies, and the settings `names`. Nothing where that is being asked; where no
+    /// broker can be asked, ask again later. [`Producer::poll_topic_settings`] has the answer.
+    pub fn ask_topic_settings(&mut self, now: Instant, names: &[&str]) {
+        if self.topic.in_flight > 0 {
+            return;
+        }
+        self.topic = Inquiry::default();
+        let limits = RequestLimits::within(self.config.request_timeout);
+        let token = Token::Topic(Question::Replicas);
+        let replicas = metadata::request(&self.config.topic);
+        if self.cluster.request(now, Target::Any, &replicas, token, limits).is_err() {
+            return;
+        }
+        self.topic.in_flight += 1;
+        let token = Token::Topic(Question::Values);
+        let values = settings::request(&self.config.topic, names);
+        match self.cluster.request(now, Target::Any, &values, token, limits) {
+            Ok(_) => self.topic.in_flight += 1,
+            // A broker that does not know the request tells nothing of the settings.
+            Err(RequestError::Unsupported(_) | RequestError::Encode(_)) => {
+                self.topic.values = Some(Ok(BTreeMap::new()))
+            }
+            Err(RequestError::NotReady | RequestError::Full) => {}
+        }
+    }
+
+    /// What was found out, once, where both questions were answered.
+    pub fn poll_topic_settings(&mut self) -> Option<TopicSettings> {
+        if self.topic.in_flight > 0 || self.topic.replicas.is_none() || self.topic.values.is_none() {
+            return None;
+        }
+        let told = std::mem::take(&mut self.topic);
+        Some(TopicSettings { replicas: told.replicas?, values: told.values? })
+    }
+
+    /// `None`: the connection was lost, and with it the whole inquiry.
+    pub(super) fn handle_topic(&mut self, question: Question, answer: Option<Answer>) -> Result<(), WireError> {
+        self.topic.in_flight -= 1;
+        let Some(answer) = answer else { return Ok(()) };
+        match question {
+            Question::Replicas => self.topic.replicas = Some(settings::read_replicas(&answer, &self.config.topic)?),
+            Question::Values => self.topic.values = Some(settings::read(&answer)?),
+        }
+        Ok(())
+    }
+}
