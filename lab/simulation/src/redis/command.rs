@@ -1,10 +1,8 @@
 //! Every command the fake knows: its name, how many arguments it takes, when Redis refuses it, what carries it out. The
 //! flags are what `COMMAND INFO` of Redis 7.0 says.
 
-use bytes::Bytes;
-
 use super::commands::{hashes, keys, server, sets, streams, strings};
-use super::keyspace::Keyspace;
+use super::keyspace::{Keyspace, Text};
 use super::reply::Outcome;
 use super::store::Store;
 
@@ -12,9 +10,9 @@ use super::store::Store;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Run {
     /// Reads and changes data, and depends on nothing but data, clock and arguments: what is written can be replayed.
-    Data(fn(&mut Keyspace, &[Bytes]) -> Outcome),
+    Data(fn(&mut Keyspace, &[Text]) -> Outcome),
     /// Asks the server about itself.
-    Server(fn(&Store, &[Bytes]) -> Outcome),
+    Server(fn(&Store, &[Text]) -> Outcome),
     /// Is about the connection or the scripts; `session.rs` has them.
     Session(Session),
 }
@@ -74,7 +72,7 @@ pub(super) struct Command {
 
 impl Command {
     /// The command that these arguments call.
-    pub(super) fn of(arguments: &[Bytes]) -> Option<&'static Command> {
+    pub(super) fn of(arguments: &[Text]) -> Option<&'static Command> {
         COMMANDS.iter().find(|command| match command.name.split_once('|') {
             None => arguments[0].eq_ignore_ascii_case(command.name.as_bytes()),
             Some((container, name)) => {
@@ -90,11 +88,11 @@ impl Command {
     }
 }
 
-const fn data(name: &'static str, arity: i32, flags: Flags, run: fn(&mut Keyspace, &[Bytes]) -> Outcome) -> Command {
+const fn data(name: &'static str, arity: i32, flags: Flags, run: fn(&mut Keyspace, &[Text]) -> Outcome) -> Command {
     Command { name, arity, flags, run: Run::Data(run) }
 }
 
-const fn asked(name: &'static str, arity: i32, flags: Flags, run: fn(&Store, &[Bytes]) -> Outcome) -> Command {
+const fn asked(name: &'static str, arity: i32, flags: Flags, run: fn(&Store, &[Text]) -> Outcome) -> Command {
     Command { name, arity, flags, run: Run::Server(run) }
 }
 
@@ -164,8 +162,8 @@ static COMMANDS: [Command; 51] = [
 ];
 
 /// What Redis says of a command that it does not know.
-pub(super) fn unknown(arguments: &[Bytes]) -> String {
-    let text = |argument: &Bytes| String::from_utf8_lossy(argument).chars().take(128).collect::<String>();
+pub(super) fn unknown(arguments: &[Text]) -> String {
+    let text = |argument: &Text| String::from_utf8_lossy(argument).chars().take(128).collect::<String>();
     let container = |command: &Command| command.name.split_once('|').is_some_and(|(name, _)| named(arguments, name));
     if arguments.len() > 1 && COMMANDS.iter().any(container) {
         let upper = text(&arguments[0]).to_ascii_uppercase();
@@ -182,6 +180,6 @@ pub(super) fn unknown(arguments: &[Bytes]) -> String {
     format!("ERR unknown command '{}', with args beginning with: {said}", text(&arguments[0]))
 }
 
-fn named(arguments: &[Bytes], name: &str) -> bool {
+fn named(arguments: &[Text], name: &str) -> bool {
     arguments[0].eq_ignore_ascii_case(name.as_bytes())
 }

@@ -1,7 +1,5 @@
 //! Who this Redis is and whom it follows, and `INFO` of it.
 
-use bytes::Bytes;
-
 use crate::random::Random;
 
 /// `master_replid2` where there was no other master before.
@@ -19,8 +17,8 @@ pub(super) struct Identity {
     /// Whether there is a replication backlog; the first replica makes it.
     pub(super) has_backlog: bool,
     port: u16,
-    server: Bytes,
-    replication: Bytes,
+    server: String,
+    replication: String,
 }
 
 /// 40 hexadecimal digits.
@@ -78,17 +76,17 @@ impl Identity {
     }
 
     /// `INFO server`.
-    pub(super) fn server(&self) -> Bytes {
-        self.server.clone()
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     /// `INFO replication`.
-    pub(super) fn replication(&self) -> Bytes {
-        self.replication.clone()
+    pub(super) fn replication(&self) -> &str {
+        &self.replication
     }
 }
 
-fn section(title: &str, fields: &[(&str, String)]) -> Bytes {
+fn section(title: &str, fields: &[(&str, String)]) -> String {
     let lines = fields.iter().map(|(name, value)| format!("{name}:{value}\r\n"));
-    Bytes::from(format!("{title}\r\n{}", lines.collect::<String>()))
+    format!("{title}\r\n{}", lines.collect::<String>())
 }

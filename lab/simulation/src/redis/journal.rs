@@ -6,21 +6,23 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use flux_protocol::time::Instant;
 
-use super::keyspace::Keyspace;
+use super::keyspace::{Keyspace, Text};
 use super::reply::Outcome;
 
 /// How much of what was written last can be lost: `everysec` syncs once a second, and while one sync is slow the next may
 /// be late by another.
 pub const LOSS_MAX: Duration = Duration::from_secs(2);
 
+/// Records that are kept before the older of them are carried over: in a short run none ever is.
+const RECORDS_MAX: usize = 4096;
+
 /// One command that may have changed data.
 #[derive(Clone, Debug)]
 pub(super) struct Write {
-    pub(super) run: fn(&mut Keyspace, &[Bytes]) -> Outcome,
-    pub(super) arguments: Vec<Bytes>,
+    pub(super) run: fn(&mut Keyspace, &[Text]) -> Outcome,
+    pub(super) arguments: Vec<Text>,
 }
 
 impl Write {
@@ -49,7 +51,7 @@ impl Record {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     behind: Keyspace,
-    /// Those of the last [`LOSS_MAX`] before the newest.
+    /// All of the last [`LOSS_MAX`] before the newest, and some older ones.
     records: VecDeque<Record>,
 }
 
@@ -61,7 +63,9 @@ impl Journal {
 
     /// Adds what one command, script or transaction wrote, at Redis' time `clock_us`. Without writes: keys expired.
     pub(super) fn append(&mut self, at: Instant, clock_us: u64, writes: Vec<Write>) {
-        self.absorb(at - LOSS_MAX);
+        if self.records.len() >= RECORDS_MAX {
+            self.absorb(at - LOSS_MAX);
+        }
         self.records.push_back(Record { at, clock_us, writes });
     }
 

@@ -2,19 +2,20 @@
 //! passed is gone from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::Bytes;
+use std::rc::Rc;
 
 use super::reply::{Failure, WRONG_TYPE};
 use super::stream::Stream;
 
-pub(super) type Hash = BTreeMap<Bytes, Bytes>;
-pub(super) type Set = BTreeSet<Bytes>;
+/// A key, field, member or value; kept once, however often it is named.
+pub(super) type Text = Rc<[u8]>;
+pub(super) type Hash = BTreeMap<Text, Text>;
+pub(super) type Set = BTreeSet<Text>;
 
 /// What stands under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    Text(Bytes),
+    Text(Text),
     Hash(Hash),
     Set(Set),
     Stream(Stream),
@@ -54,7 +55,7 @@ macro_rules! kind {
         }
     };
 }
-kind!(Bytes, Text);
+kind!(Text, Text);
 kind!(Hash, Hash);
 kind!(Set, Set);
 kind!(Stream, Stream);
@@ -68,9 +69,9 @@ struct Entry {
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keyspace {
-    entries: BTreeMap<Bytes, Entry>,
+    entries: BTreeMap<Text, Entry>,
     /// When, and what: the same as the entries say, in order.
-    expiries: BTreeSet<(u64, Bytes)>,
+    expiries: BTreeSet<(u64, Text)>,
     now_us: u64,
 }
 
@@ -108,9 +109,9 @@ impl Keyspace {
     }
 
     /// Keys that begin so, and their values, in order.
-    pub(super) fn beginning_with<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Value)> {
+    pub(super) fn beginning_with<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Text, &'a Value)> {
         self.entries
-            .range(Bytes::copy_from_slice(prefix)..)
+            .range(Text::from(prefix)..)
             .take_while(move |(key, _)| key.starts_with(prefix))
             .map(|(key, entry)| (key, &entry.value))
     }
@@ -131,14 +132,14 @@ impl Keyspace {
     ///
     /// # Errors
     /// Of another type.
-    pub(super) fn make<K: Kind>(&mut self, key: &Bytes) -> Result<&mut K, Failure> {
+    pub(super) fn make<K: Kind>(&mut self, key: &Text) -> Result<&mut K, Failure> {
         let fresh = || Entry { value: K::default().into_value(), expires_ms: None };
         let entry = self.entries.entry(key.clone()).or_insert_with(fresh);
         K::of_mut(&mut entry.value).ok_or(WRONG_TYPE)
     }
 
     /// Puts `value` in place of whatever was there.
-    pub(super) fn set(&mut self, key: &Bytes, value: Value, expires_ms: Option<u64>) {
+    pub(super) fn set(&mut self, key: &Text, value: Value, expires_ms: Option<u64>) {
         let before = self.entries.insert(key.clone(), Entry { value, expires_ms });
         if let Some(when) = before.and_then(|entry| entry.expires_ms) {
             self.expiries.remove(&(when, key.clone()));
@@ -149,7 +150,7 @@ impl Keyspace {
     }
 
     /// Whether it was there.
-    pub(super) fn remove(&mut self, key: &Bytes) -> bool {
+    pub(super) fn remove(&mut self, key: &Text) -> bool {
         let Some(entry) = self.entries.remove(key) else { return false };
         if let Some(when) = entry.expires_ms {
             self.expiries.remove(&(when, key.clone()));
@@ -163,7 +164,7 @@ impl Keyspace {
     }
 
     /// Lets a key that is there expire then.
-    pub(super) fn expire_at(&mut self, key: &Bytes, when: u64) {
+    pub(super) fn expire_at(&mut self, key: &Text, when: u64) {
         let entry = self.entries.get_mut(key).expect("asked for a key that is there");
         if let Some(before) = entry.expires_ms.replace(when) {
             self.expiries.remove(&(before, key.clone()));

@@ -6,11 +6,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use mlua::chunk::ChunkMode;
-use mlua::{Function, MultiValue, Table, Value};
+use mlua::{Function, LuaString, MultiValue, Table, Value};
 
 use super::command::{Command, Flags};
+use super::keyspace::Text;
 use super::limits;
 use super::reply::Reply;
 use super::script::{Mode, Script};
@@ -29,7 +29,7 @@ struct Running {
 
 impl Running {
     /// One `redis.call`.
-    fn call(&mut self, arguments: Vec<Bytes>) -> Reply {
+    fn call(&mut self, arguments: Vec<Text>) -> Reply {
         let Some(command) = Command::of(&arguments) else {
             self.store.unknown.push(super::command::unknown(&arguments));
             return Reply::error("ERR Unknown Redis command called from script");
@@ -134,7 +134,7 @@ impl Lua {
     }
 
     /// Runs a script over `store` and gives the store back.
-    pub(super) fn run(script: &Script, keys: &[Bytes], arguments: &[Bytes], store: Store) -> (Reply, Store) {
+    pub(super) fn run(script: &Script, keys: &[Text], arguments: &[Text], store: Store) -> (Reply, Store) {
         LUA.with(|lua| {
             let before = lua.running.replace(Some(Running { store, mode: script.mode, dirty: false }));
             assert!(before.is_none(), "one script runs at a time");
@@ -144,15 +144,12 @@ impl Lua {
         })
     }
 
-    fn call(&self, script: &Script, keys: &[Bytes], arguments: &[Bytes]) -> mlua::Result<Reply> {
-        let texts = |texts: &[Bytes]| -> mlua::Result<Table> {
-            let table = self.lua.create_table_with_capacity(texts.len(), 0)?;
-            for text in texts {
-                table.raw_push(self.lua.create_string(text)?)?;
-            }
-            Ok(table)
+    fn call(&self, script: &Script, keys: &[Text], arguments: &[Text]) -> mlua::Result<Reply> {
+        let strings = |texts: &[Text]| {
+            let strings: mlua::Result<Vec<LuaString>> = texts.iter().map(|text| self.lua.create_string(text)).collect();
+            self.lua.create_sequence_from(strings?)
         };
-        let (ended, value): (bool, Value) = self.run.call((&script.function, texts(keys)?, texts(arguments)?))?;
+        let (ended, value): (bool, Value) = self.run.call((&script.function, strings(keys)?, strings(arguments)?))?;
         if ended { from_lua(&value) } else { raised(script, &value) }
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use flux_protocol::time::Now;
 
 use super::Redis;
-use super::keyspace::{Hash, Kind, Set};
+use super::keyspace::{Hash, Kind, Set, Text};
 use super::limits::Limits;
 use super::stream::Stream;
 
@@ -119,7 +118,7 @@ impl Redis {
 
     /// Units left; `None`: the key is missing or holds no number.
     pub fn stock(&self, product: &str) -> Option<u64> {
-        text(self.read::<Bytes>(product, "stock")?).parse().ok()
+        text(self.read::<Text>(product, "stock")?).parse().ok()
     }
 
     /// The sale's fields; `None`: the key is missing or of another type.
@@ -168,9 +167,9 @@ impl Redis {
             if data.expires_ms(key).is_some_and(|when| when < clock_ms) {
                 continue;
             }
-            let record = Bytes::of(value).and_then(|value| Record::parse(&text(value)));
-            let record = record.ok_or_else(|| Foreign(format!("{key:?}: {value:?}")))?;
-            records.insert(text(key)[prefix.len()..].to_owned(), record);
+            let (name, written) = (text(key), Text::of(value).map_or_else(|| value.kind().to_owned(), text));
+            let record = Record::parse(&written).ok_or_else(|| Foreign(format!("{name}: {written}")))?;
+            records.insert(name[prefix.len()..].to_owned(), record);
         }
         Ok(records)
     }
@@ -229,7 +228,7 @@ fn words(text: &str) -> Option<[&str; 5]> {
     text.split(' ').collect::<Vec<_>>().try_into().ok()
 }
 
-fn text(bytes: &Bytes) -> String {
+fn text(bytes: &Text) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

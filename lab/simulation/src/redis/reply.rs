@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
+
+use super::keyspace::Text;
 
 /// One reply of RESP2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    Status(Bytes),
+    Status(Cow<'static, str>),
     /// Without the leading `-`.
-    Error(Bytes),
+    Error(Cow<'static, str>),
     Integer(i64),
-    Bulk(Bytes),
+    Bulk(Text),
     Null,
     NullArray,
     Array(Vec<Reply>),
@@ -41,27 +43,31 @@ impl Failure {
 }
 
 impl Reply {
-    pub(super) const OK: Reply = Reply::Status(Bytes::from_static(b"OK"));
+    pub(super) const OK: Reply = Reply::Status(Cow::Borrowed("OK"));
 
     /// An error line; Redis writes blanks where it would break.
     pub(super) fn error(words: &str) -> Reply {
         let line: String = words.trim_end_matches(['\r', '\n']).replace(['\r', '\n'], " ");
-        Reply::Error(Bytes::from(line))
+        Reply::Error(line.into())
     }
 
     pub(super) fn count(count: usize) -> Reply {
         Reply::Integer(i64::try_from(count).expect("nothing here has so many elements"))
     }
 
-    pub(super) fn bulk_or_null(bulk: Option<&Bytes>) -> Reply {
+    pub(super) fn bulk(text: impl AsRef<[u8]>) -> Reply {
+        Reply::Bulk(Text::from(text.as_ref()))
+    }
+
+    pub(super) fn bulk_or_null(bulk: Option<&Text>) -> Reply {
         bulk.map_or(Reply::Null, |bulk| Reply::Bulk(bulk.clone()))
     }
 
     /// Appends the reply as it goes over the wire.
     pub(super) fn write(&self, out: &mut BytesMut) {
         match self {
-            Reply::Status(text) => line(out, b'+', text),
-            Reply::Error(text) => line(out, b'-', text),
+            Reply::Status(text) => line(out, b'+', text.as_bytes()),
+            Reply::Error(text) => line(out, b'-', text.as_bytes()),
             Reply::Integer(number) => line(out, b':', number.to_string().as_bytes()),
             Reply::Bulk(bytes) => {
                 line(out, b'$', bytes.len().to_string().as_bytes());

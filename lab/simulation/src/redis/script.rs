@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
 use super::command::Flags;
+use super::keyspace::Text;
 use super::lua::Lua;
 
 /// Compiled texts kept by a thread. There are a dozen of ours; a test that makes up its own may not fill the memory.
@@ -17,7 +17,7 @@ const COMPILED_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Script {
     /// SHA-1 of the text, 40 hexadecimal digits.
-    pub(super) digest: Bytes,
+    pub(super) digest: Text,
     pub(super) mode: Mode,
     pub(super) function: mlua::Function,
 }
@@ -71,11 +71,11 @@ impl Mode {
 }
 
 thread_local! {
-    static COMPILED: RefCell<BTreeMap<Bytes, Rc<Script>>> = const { RefCell::new(BTreeMap::new()) };
+    static COMPILED: RefCell<BTreeMap<Text, Rc<Script>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// The digest of a script's text.
-pub(super) fn digest(text: &[u8]) -> Bytes {
+pub(super) fn digest(text: &[u8]) -> Text {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha1::digest(text);
     digest.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
@@ -86,7 +86,7 @@ impl Script {
     ///
     /// # Errors
     /// Redis' words: it is no Lua, or its first line is none.
-    pub(super) fn compile(text: &Bytes) -> Result<Rc<Script>, String> {
+    pub(super) fn compile(text: &Text) -> Result<Rc<Script>, String> {
         if let Some(script) = COMPILED.with_borrow(|compiled| compiled.get(text).cloned()) {
             return Ok(script);
         }
@@ -100,8 +100,7 @@ impl Script {
             if compiled.len() == COMPILED_MAX {
                 compiled.clear();
             }
-            // A copy of the text alone: what it was cut from may be a whole burst of requests.
-            compiled.insert(Bytes::copy_from_slice(text), script.clone());
+            compiled.insert(text.clone(), script.clone());
         });
         Ok(script)
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use flux_protocol::time::Instant;
 
 use super::command::{self, Command, Flags, Run, Session};
 use super::commands::integer;
 use super::journal::Journal;
+use super::keyspace::Text;
 use super::lua::Lua;
 use super::reply::{NOT_AN_INTEGER, Reply, SYNTAX};
 use super::script::{Script, digest};
@@ -33,7 +34,7 @@ pub(super) struct Connection {
 
 #[derive(Debug, Default)]
 struct Transaction {
-    queued: Vec<(&'static Command, Vec<Bytes>)>,
+    queued: Vec<(&'static Command, Vec<Text>)>,
     /// A command of it was refused: none will be carried out.
     is_spoiled: bool,
 }
@@ -52,13 +53,13 @@ pub(super) struct Server {
     pub(super) store: Store,
     pub(super) journal: Journal,
     /// By digest.
-    pub(super) scripts: BTreeMap<Bytes, Rc<Script>>,
+    pub(super) scripts: BTreeMap<Text, Rc<Script>>,
     pub(super) password: Option<String>,
 }
 
 impl Server {
     /// Carries out one request.
-    pub(super) fn answer(&mut self, moment: Moment, connection: &mut Connection, arguments: Vec<Bytes>) -> Reply {
+    pub(super) fn answer(&mut self, moment: Moment, connection: &mut Connection, arguments: Vec<Text>) -> Reply {
         self.set_clock(moment);
         let reply = match self.admit(connection, &arguments) {
             Ok(command) => self.carry_out_or_queue(connection, command, arguments),
@@ -71,7 +72,7 @@ impl Server {
     /// A write that no client asked for: a fault.
     pub(super) fn write(&mut self, moment: Moment, arguments: &[&[u8]]) {
         self.set_clock(moment);
-        let arguments: Vec<Bytes> = arguments.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
+        let arguments: Vec<Text> = arguments.iter().map(|argument| Text::from(*argument)).collect();
         let command = Command::of(&arguments).expect("a command that the fake knows");
         let reply = self.store.run(command, arguments);
         assert!(!matches!(reply, Reply::Error(_)), "a fault is refused: {reply:?}");
@@ -92,7 +93,7 @@ impl Server {
     }
 
     /// `processCommand` up to where the command is carried out or queued.
-    fn admit(&mut self, connection: &mut Connection, arguments: &[Bytes]) -> Result<&'static Command, Reply> {
+    fn admit(&mut self, connection: &mut Connection, arguments: &[Text]) -> Result<&'static Command, Reply> {
         let Some(command) = Command::of(arguments) else {
             let words = command::unknown(arguments);
             self.store.unknown.push(words.clone());
@@ -126,7 +127,7 @@ impl Server {
     }
 
     /// A command's flags; those of a script's call are the script's.
-    fn flags_of(&self, command: &Command, arguments: &[Bytes]) -> Flags {
+    fn flags_of(&self, command: &Command, arguments: &[Text]) -> Flags {
         let mode = match command.run {
             Run::Session(Session::EvalSha) => self.script(&arguments[1]).map(|script| script.mode),
             Run::Session(Session::Eval) => Script::compile(&arguments[1]).ok().map(|script| script.mode),
@@ -143,18 +144,18 @@ impl Server {
         &mut self,
         connection: &mut Connection,
         command: &'static Command,
-        arguments: Vec<Bytes>,
+        arguments: Vec<Text>,
     ) -> Reply {
         if let Some(transaction) = &mut connection.transaction
             && is_queued(command.run)
         {
             transaction.queued.push((command, arguments));
-            return Reply::Status(Bytes::from_static(b"QUEUED"));
+            return Reply::Status("QUEUED".into());
         }
         self.carry_out(connection, command, arguments)
     }
 
-    fn carry_out(&mut self, connection: &mut Connection, command: &Command, arguments: Vec<Bytes>) -> Reply {
+    fn carry_out(&mut self, connection: &mut Connection, command: &Command, arguments: Vec<Text>) -> Reply {
         let Run::Session(session) = command.run else { return self.store.run(command, arguments) };
         match session {
             Session::Auth => self.log_in(connection, &arguments[1..]),
@@ -201,7 +202,7 @@ impl Server {
         }
     }
 
-    fn log_in(&self, connection: &mut Connection, arguments: &[Bytes]) -> Reply {
+    fn log_in(&self, connection: &mut Connection, arguments: &[Text]) -> Reply {
         let (user, password) = match arguments {
             [password] if self.password.is_none() => {
                 let _ = password;
@@ -230,7 +231,7 @@ impl Server {
         Reply::Array(queued.map(|(command, arguments)| self.carry_out(connection, command, arguments)).collect())
     }
 
-    fn load(&mut self, text: &Bytes) -> Result<Rc<Script>, Reply> {
+    fn load(&mut self, text: &Text) -> Result<Rc<Script>, Reply> {
         let script = Script::compile(text).map_err(|words| Reply::error(&words))?;
         debug_assert_eq!(script.digest, digest(text));
         self.scripts.insert(script.digest.clone(), script.clone());
@@ -244,8 +245,8 @@ impl Server {
 
     fn evaluate(
         &mut self,
-        arguments: &[Bytes],
-        find: impl FnOnce(&mut Server, &Bytes) -> Result<Rc<Script>, Reply>,
+        arguments: &[Text],
+        find: impl FnOnce(&mut Server, &Text) -> Result<Rc<Script>, Reply>,
     ) -> Reply {
         let Some(keys) = integer(&arguments[2]) else { return NOT_AN_INTEGER.into() };
         let rest = &arguments[3..];

@@ -1,11 +1,9 @@
 //! Everything a command can see or change; a script has it to itself while it runs.
 
-use bytes::Bytes;
-
 use super::command::{Command, Flags, Run};
 use super::identity::Identity;
 use super::journal::Write;
-use super::keyspace::Keyspace;
+use super::keyspace::{Keyspace, Text};
 use super::limits::Limits;
 use super::reply::{Failure, Reply};
 
@@ -23,7 +21,7 @@ pub(super) struct Store {
 
 impl Store {
     /// Carries out a command over data or server; one of the session is never handed in.
-    pub(super) fn run(&mut self, command: &Command, arguments: Vec<Bytes>) -> Reply {
+    pub(super) fn run(&mut self, command: &Command, arguments: Vec<Text>) -> Reply {
         let outcome = match command.run {
             Run::Data(run) if command.flags.has(Flags::WRITE) => {
                 let outcome = run(&mut self.data, &arguments);

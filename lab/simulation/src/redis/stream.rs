@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bytes::Bytes;
+use super::keyspace::Text;
 
 /// `<ms>-<sequence>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +42,8 @@ impl fmt::Display for EntryId {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stream {
     /// Fields and values in turn.
-    pub(super) entries: BTreeMap<EntryId, Vec<Bytes>>,
+    pub(super) entries: BTreeMap<EntryId, Vec<Text>>,
     /// The greatest id there ever was; a new one is greater, whatever the clock shows.
     pub(super) last: EntryId,
-    pub(super) groups: BTreeSet<Bytes>,
+    pub(super) groups: BTreeSet<Text>,
 }

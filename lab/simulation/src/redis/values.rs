@@ -1,8 +1,10 @@
 //! Values between Redis and Lua, there and back, and the errors of scripts, as `script_lua.c` of Redis 7.0 has them.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use mlua::{Function, MultiValue, Table, Value};
 
+use super::keyspace::Text;
 use super::reply::Reply;
 use super::script::Script;
 
@@ -10,21 +12,21 @@ use super::script::Script;
 pub(super) const CHUNK_NAME: &str = "@user_script";
 
 /// What a command inside a script is called with, else why it is not.
-pub(super) fn arguments(values: &MultiValue, precise: &Function) -> mlua::Result<Result<Vec<Bytes>, &'static str>> {
+pub(super) fn arguments(values: &MultiValue, precise: &Function) -> mlua::Result<Result<Vec<Text>, &'static str>> {
     if values.is_empty() {
         return Ok(Err("ERR Please specify at least one argument for this redis lib call"));
     }
     let mut arguments = Vec::with_capacity(values.len());
     for value in values {
         arguments.push(match value {
-            Value::String(text) => Bytes::copy_from_slice(&text.as_bytes()),
+            Value::String(text) => Text::from(&*text.as_bytes()),
             // Seventeen digits hold it exactly; beyond, it is written with an exponent.
             Value::Integer(number) if number.unsigned_abs() < 100_000_000_000_000_000 => {
-                Bytes::from(number.to_string())
+                Text::from(number.to_string().as_bytes())
             }
             Value::Integer(_) | Value::Number(_) => {
                 let text: mlua::LuaString = precise.call(value)?;
-                Bytes::copy_from_slice(&text.as_bytes())
+                Text::from(&*text.as_bytes())
             }
             _ => return Ok(Err("ERR Lua redis lib command arguments must be strings or integers")),
         });
@@ -34,24 +36,21 @@ pub(super) fn arguments(values: &MultiValue, precise: &Function) -> mlua::Result
 
 /// A reply as scripts see it.
 pub(super) fn into_lua(lua: &mlua::Lua, reply: Reply) -> mlua::Result<Value> {
-    let field = |name: &str, text: Bytes| -> mlua::Result<Value> {
+    let field = |name: &str, text: &str| -> mlua::Result<Value> {
         let table = lua.create_table_with_capacity(0, 1)?;
-        table.raw_set(name, lua.create_string(&text)?)?;
+        table.raw_set(name, lua.create_string(text)?)?;
         Ok(Value::Table(table))
     };
     Ok(match reply {
-        Reply::Status(text) => field("ok", text)?,
-        Reply::Error(text) => field("err", text)?,
+        Reply::Status(text) => field("ok", &text)?,
+        Reply::Error(text) => field("err", &text)?,
         // As a C compiler converts it: above 2^53 to the nearest.
         Reply::Integer(number) => Value::Number(number as f64),
         Reply::Bulk(text) => Value::String(lua.create_string(&text)?),
         Reply::Null | Reply::NullArray => Value::Boolean(false),
         Reply::Array(items) => {
-            let table = lua.create_table_with_capacity(items.len(), 0)?;
-            for item in items {
-                table.raw_push(into_lua(lua, item)?)?;
-            }
-            Value::Table(table)
+            let values: mlua::Result<Vec<Value>> = items.into_iter().map(|item| into_lua(lua, item)).collect();
+            Value::Table(lua.create_sequence_from(values?)?)
         }
     })
 }
@@ -59,7 +58,7 @@ pub(super) fn into_lua(lua: &mlua::Lua, reply: Reply) -> mlua::Result<Value> {
 /// What a script returned, as a reply. An array ends before its first nil.
 pub(super) fn from_lua(value: &Value) -> mlua::Result<Reply> {
     Ok(match value {
-        Value::String(text) => Reply::Bulk(Bytes::copy_from_slice(&text.as_bytes())),
+        Value::String(text) => Reply::Bulk(Text::from(&*text.as_bytes())),
         Value::Boolean(true) => Reply::Integer(1),
         Value::Integer(number) => Reply::Integer(*number),
         // Cut off, as a C compiler converts it.
@@ -69,7 +68,7 @@ pub(super) fn from_lua(value: &Value) -> mlua::Result<Reply> {
                 return Ok(Reply::error(&text.to_string_lossy()));
             }
             if let Value::String(text) = table.raw_get("ok")? {
-                return Ok(Reply::Status(Bytes::from(text.to_string_lossy().replace(['\r', '\n'], " "))));
+                return Ok(Reply::Status(text.to_string_lossy().replace(['\r', '\n'], " ").into()));
             }
             let mut items = Vec::new();
             loop {
@@ -93,11 +92,11 @@ pub(super) fn error_text(text: &[u8]) -> Vec<u8> {
 
 /// What `redis.call` raises: the error reply of its command.
 #[derive(Debug)]
-pub(super) struct Raised(pub(super) Bytes);
+pub(super) struct Raised(pub(super) Cow<'static, str>);
 
 impl std::fmt::Display for Raised {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        f.write_str(&self.0)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Requests as they come over the wire: arrays of bulk strings (RESP2). Never the inline form, which no program of ours
 //! speaks.
 
-use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::{Buf, BytesMut};
+
+use super::keyspace::Text;
 
 /// Bytes of one argument, as `proto-max-bulk-len` has it.
 const BULK_BYTES_MAX: usize = 512 << 20;
@@ -14,21 +18,26 @@ pub(super) struct ProtocolError(pub(super) String);
 
 /// Takes the next whole request from the front of `received`; `None`: it has not come whole. An empty request yields no
 /// arguments and no reply.
-pub(super) fn request(received: &mut BytesMut) -> Result<Option<Vec<Bytes>>, ProtocolError> {
-    let Some((places, end)) = places(received)? else { return Ok(None) };
-    let whole = received.split_to(end).freeze();
-    Ok(Some(places.into_iter().map(|(from, to)| whole.slice(from..to)).collect()))
+pub(super) fn request(received: &mut BytesMut) -> Result<Option<Vec<Text>>, ProtocolError> {
+    let Some(places) = places(received)? else { return Ok(None) };
+    let arguments = places.arguments.into_iter().map(|place| Text::from(&received[place])).collect();
+    received.advance(places.end);
+    Ok(Some(arguments))
 }
 
-/// Where the arguments stand, and where the request ends.
-#[allow(clippy::type_complexity)]
-fn places(bytes: &[u8]) -> Result<Option<(Vec<(usize, usize)>, usize)>, ProtocolError> {
+/// Where the arguments of a whole request stand, and where it ends.
+struct Places {
+    arguments: Vec<Range<usize>>,
+    end: usize,
+}
+
+fn places(bytes: &[u8]) -> Result<Option<Places>, ProtocolError> {
     let Some(first) = bytes.first() else { return Ok(None) };
     if *first != b'*' {
         return Err(ProtocolError(format!("expected '*', got '{}'", first.escape_ascii())));
     }
     let Some((count, mut at)) = number(bytes, 1, "invalid multibulk length", ARGUMENTS_MAX)? else { return Ok(None) };
-    let mut places = Vec::with_capacity(count.min(1024));
+    let mut arguments = Vec::with_capacity(count.min(1024));
     for _ in 0..count {
         let Some(kind) = bytes.get(at) else { return Ok(None) };
         if *kind != b'$' {
@@ -40,10 +49,10 @@ fn places(bytes: &[u8]) -> Result<Option<(Vec<(usize, usize)>, usize)>, Protocol
         if bytes.len() < from + length + 2 {
             return Ok(None);
         }
-        places.push((from, from + length));
+        arguments.push(from..from + length);
         at = from + length + 2;
     }
-    Ok(Some((places, at)))
+    Ok(Some(Places { arguments, end: at }))
 }
 
 /// The number that begins at `from`, and what stands behind its line.

@@ -13,6 +13,8 @@ mod sales;
 mod scripts;
 mod sides;
 
+use std::collections::BTreeSet;
+
 use flux_simulation::random::Random;
 
 use crate::fake::Fake;
@@ -46,12 +48,13 @@ pub(crate) fn ask(arguments: &[&str]) -> Step {
     Step::Ask(arguments.iter().map(|argument| (*argument).to_owned()).collect())
 }
 
-/// Runs one sequence through both sides.
-fn compare(real: &mut Real, seed: u64, steps: &[Step]) {
+/// Runs one sequence through both sides, and adds what was answered to `seen`.
+fn compare(real: &mut Real, seed: u64, steps: &[Step], seen: &mut BTreeSet<String>) {
     real.reset();
     let mut fake = Fake::new(seed);
     for (at, step) in steps.iter().enumerate() {
         let (expected, said) = (real.take(step), fake.take(step));
+        seen.extend(expected.iter().cloned());
         if let (Step::AskLife(_), Some(Ok(a)), Some(Ok(b))) =
             (step, expected.first().map(|text| text.parse::<i64>()), said.first().map(|text| text.parse::<i64>()))
             && (a == b || (a > 0 && b > 0 && (a - b).abs() <= LIFE_SLACK_S))
@@ -73,29 +76,96 @@ fn history(steps: &[Step]) -> String {
     steps.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn run(seeds: std::ops::Range<u64>, sequence: impl Fn(&mut Random) -> Vec<Step>) {
+/// Every answer there was, in parts.
+fn run(seeds: std::ops::Range<u64>, sequence: impl Fn(&mut Random) -> Vec<Step>) -> BTreeSet<String> {
     let mut real = Real::start();
+    let mut seen = BTreeSet::new();
     for seed in seeds {
-        compare(&mut real, seed, &sequence(&mut Random::new(seed)));
+        compare(&mut real, seed, &sequence(&mut Random::new(seed)), &mut seen);
+    }
+    seen
+}
+
+/// The sequences are worth nothing where they do not reach what they are about.
+fn assert_reached(seen: &BTreeSet<String>, answers: &[&str]) {
+    for answer in answers {
+        assert!(seen.iter().any(|text| text.starts_with(answer)), "no sequence was answered {answer}");
     }
 }
 
+/// Heads and codes of `reserve.lua`, states of `look.lua` and `lease.lua`, letters of `status.lua` and `returns.lua`.
+const HEALTHY: [&str; 28] = [
+    "$AE",
+    "$ME",
+    "$M",
+    "$G",
+    "$Rr",
+    "$N",
+    "$C",
+    "$O<ms>",
+    "$0",
+    "$L",
+    "$I",
+    "$F",
+    "$+",
+    "$BUSY",
+    "$OK",
+    "$open",
+    "$scheduled",
+    "$sold_out",
+    "$closed",
+    "$unknown",
+    "$P",
+    "$A",
+    "$R",
+    "$D",
+    "$E",
+    "$W",
+    "$OLD",
+    "$suspended",
+];
+/// Reasons of `trust.lua`, and what a call is refused with.
+const BROKEN: [&str; 14] = [
+    "$Sstock",
+    "$Ssale",
+    "$Soutbox",
+    "$Sclaims",
+    "$Susers",
+    "$Sreturned",
+    "$Sreplid",
+    "$Sstate",
+    "$rate",
+    "$sales",
+    "$U",
+    "-OOM",
+    "-READONLY",
+    "-NOSCRIPT",
+];
+
 #[test]
 fn commands_answer_alike() {
-    run(0..300, commands::sequence);
+    let seen = run(0..300, commands::sequence);
+    assert_reached(
+        &seen,
+        &["-WRONGTYPE", "-OOM", "-READONLY", "-EXECABORT", "-BUSYGROUP", "-NOSCRIPT", "+QUEUED", "null"],
+    );
 }
 
 #[test]
 fn values_go_into_lua_and_back_alike() {
-    run(1000..1060, conversions::sequence);
+    let seen = run(1000..1060, conversions::sequence);
+    assert_reached(&seen, &["-ERR user_script:", "-MY boom script: ", "-OOM", "-READONLY", "+FINE", "$3.5", "$1e+20"]);
 }
 
 #[test]
 fn the_scripts_that_ship_answer_and_leave_the_same() {
-    run(2000..2400, sales::sequence);
+    let seen = run(2000..2400, sales::sequence);
+    assert_reached(&seen, &HEALTHY);
 }
 
 #[test]
 fn the_scripts_answer_alike_when_things_break() {
-    run(3000..3300, sales::broken_sequence);
+    let seen = run(3000..3300, sales::broken_sequence);
+    assert_reached(&seen, &HEALTHY);
+    assert_reached(&seen, &BROKEN);
 }

@@ -1,12 +1,10 @@
 //! Hashes. Fields come in their own order, where Redis has none.
 
-use bytes::Bytes;
-
-use super::super::keyspace::{Hash, Keyspace};
+use super::super::keyspace::{Hash, Keyspace, Text};
 use super::super::reply::{Failure, Outcome, Reply};
 use super::{integer, number, overflow};
 
-pub(crate) fn hset(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hset(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let (pairs, odd) = arguments[2..].as_chunks::<2>();
     if !odd.is_empty() {
         return Err(Failure::words("ERR wrong number of arguments for 'hset' command"));
@@ -19,34 +17,34 @@ pub(crate) fn hset(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
     Ok(Reply::count(added))
 }
 
-pub(crate) fn hget(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hget(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let hash = data.read::<Hash>(&arguments[1])?;
     Ok(Reply::bulk_or_null(hash.and_then(|hash| hash.get(&arguments[2]))))
 }
 
-pub(crate) fn hmget(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hmget(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let hash = data.read::<Hash>(&arguments[1])?;
     let values = arguments[2..].iter().map(|field| Reply::bulk_or_null(hash.and_then(|hash| hash.get(field))));
     Ok(Reply::Array(values.collect()))
 }
 
-pub(crate) fn hgetall(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hgetall(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let hash = data.read::<Hash>(&arguments[1])?;
     let pairs = hash.into_iter().flatten().flat_map(|(field, value)| [field, value]);
     Ok(Reply::Array(pairs.map(|text| Reply::Bulk(text.clone())).collect()))
 }
 
-pub(crate) fn hexists(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hexists(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let hash = data.read::<Hash>(&arguments[1])?;
     Ok(Reply::Integer(i64::from(hash.is_some_and(|hash| hash.contains_key(&arguments[2])))))
 }
 
-pub(crate) fn hlen(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hlen(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::count(data.read::<Hash>(&arguments[1])?.map_or(0, Hash::len)))
 }
 
 /// With its last field the hash goes.
-pub(crate) fn hdel(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hdel(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let Some(hash) = data.change::<Hash>(&arguments[1])? else { return Ok(Reply::Integer(0)) };
     let removed = arguments[2..].iter().filter(|field| hash.remove(*field).is_some()).count();
     if hash.is_empty() {
@@ -55,13 +53,13 @@ pub(crate) fn hdel(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
     Ok(Reply::count(removed))
 }
 
-pub(crate) fn hincrby(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn hincrby(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let step = number(&arguments[3])?;
     let before = match data.read::<Hash>(&arguments[1])?.and_then(|hash| hash.get(&arguments[2])) {
         Some(text) => integer(text).ok_or(Failure::words("ERR hash value is not an integer"))?,
         None => 0,
     };
     let sum = before.checked_add(step).ok_or_else(overflow)?;
-    data.make::<Hash>(&arguments[1])?.insert(arguments[2].clone(), Bytes::from(sum.to_string()));
+    data.make::<Hash>(&arguments[1])?.insert(arguments[2].clone(), Text::from(sum.to_string().as_bytes()));
     Ok(Reply::Integer(sum))
 }

@@ -1,33 +1,31 @@
 //! Keys of any type: whether they are there, what they hold, how long they live.
 
-use bytes::Bytes;
-
-use super::super::keyspace::Keyspace;
+use super::super::keyspace::{Keyspace, Text};
 use super::super::reply::{Failure, Outcome, Reply};
 use super::{is, lossy, number};
 
-pub(crate) fn del(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn del(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::count(arguments[1..].iter().filter(|key| data.remove(key)).count()))
 }
 
-pub(crate) fn exists(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn exists(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::count(arguments[1..].iter().filter(|key| data.get(key).is_some()).count()))
 }
 
-pub(crate) fn kind(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn kind(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let kind = data.get(&arguments[1]).map_or("none", |value| value.kind());
-    Ok(Reply::Status(Bytes::from_static(kind.as_bytes())))
+    Ok(Reply::Status(kind.into()))
 }
 
-pub(crate) fn expire(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn expire(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     live_for(data, arguments, 1000, "expire")
 }
 
-pub(crate) fn pexpire(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn pexpire(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     live_for(data, arguments, 1, "pexpire")
 }
 
-fn live_for(data: &mut Keyspace, arguments: &[Bytes], scale: i64, name: &str) -> Outcome {
+fn live_for(data: &mut Keyspace, arguments: &[Text], scale: i64, name: &str) -> Outcome {
     let (mut only_new, mut only_old, mut greater, mut less) = (false, false, false, false);
     for option in &arguments[3..] {
         match option {
@@ -68,25 +66,25 @@ fn live_for(data: &mut Keyspace, arguments: &[Bytes], scale: i64, name: &str) ->
     Ok(Reply::Integer(1))
 }
 
-pub(crate) fn ttl(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn ttl(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::Integer(left_ms(data, &arguments[1]).map_or_else(|none| none, |left| (left + 500) / 1000)))
 }
 
-pub(crate) fn pttl(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn pttl(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::Integer(left_ms(data, &arguments[1]).unwrap_or_else(|none| none)))
 }
 
 /// How long the key lives yet, else what is answered instead.
-fn left_ms(data: &Keyspace, key: &Bytes) -> Result<i64, i64> {
+fn left_ms(data: &Keyspace, key: &Text) -> Result<i64, i64> {
     let until = data.get(key).map(|_| data.expires_ms(key)).ok_or(-2)?.ok_or(-1)?;
     Ok(until.saturating_sub(data.now_ms()).cast_signed())
 }
 
-pub(crate) fn dbsize(data: &mut Keyspace, _: &[Bytes]) -> Outcome {
+pub(crate) fn dbsize(data: &mut Keyspace, _: &[Text]) -> Outcome {
     Ok(Reply::count(data.len()))
 }
 
-pub(crate) fn flushall(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn flushall(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     match &arguments[1..] {
         [] => {}
         [how] if is(how, "SYNC") || is(how, "ASYNC") => {}

@@ -7,8 +7,7 @@ pub(super) mod sets;
 pub(super) mod streams;
 pub(super) mod strings;
 
-use bytes::Bytes;
-
+use super::keyspace::Text;
 use super::reply::{Failure, NOT_AN_INTEGER, SYNTAX};
 
 /// A whole number as Redis reads one (`string2ll`): no sign but a minus, no leading zero, no blank.
@@ -28,7 +27,7 @@ fn is(argument: &[u8], option: &str) -> bool {
 }
 
 /// The argument of an option.
-fn following<'a>(arguments: &mut impl Iterator<Item = &'a Bytes>) -> Result<&'a Bytes, Failure> {
+fn following<'a>(arguments: &mut impl Iterator<Item = &'a Text>) -> Result<&'a Text, Failure> {
     arguments.next().ok_or(SYNTAX)
 }
 

@@ -1,17 +1,15 @@
 //! Sets. Members come in their own order, where Redis has none.
 
-use bytes::Bytes;
-
-use super::super::keyspace::{Keyspace, Set};
+use super::super::keyspace::{Keyspace, Set, Text};
 use super::super::reply::{Outcome, Reply};
 
-pub(crate) fn sadd(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn sadd(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let set = data.make::<Set>(&arguments[1])?;
     Ok(Reply::count(arguments[2..].iter().filter(|member| set.insert((*member).clone())).count()))
 }
 
 /// With its last member the set goes.
-pub(crate) fn srem(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn srem(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let Some(set) = data.change::<Set>(&arguments[1])? else { return Ok(Reply::Integer(0)) };
     let removed = arguments[2..].iter().filter(|member| set.remove(*member)).count();
     if set.is_empty() {
@@ -20,16 +18,16 @@ pub(crate) fn srem(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
     Ok(Reply::count(removed))
 }
 
-pub(crate) fn sismember(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn sismember(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let set = data.read::<Set>(&arguments[1])?;
     Ok(Reply::Integer(i64::from(set.is_some_and(|set| set.contains(&arguments[2])))))
 }
 
-pub(crate) fn smembers(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn smembers(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let set = data.read::<Set>(&arguments[1])?;
     Ok(Reply::Array(set.into_iter().flatten().map(|member| Reply::Bulk(member.clone())).collect()))
 }
 
-pub(crate) fn scard(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn scard(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::count(data.read::<Set>(&arguments[1])?.map_or(0, Set::len)))
 }

@@ -2,9 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
-
-use super::super::keyspace::Keyspace;
+use super::super::keyspace::{Keyspace, Text};
 use super::super::reply::{Failure, Outcome, Reply, SYNTAX};
 use super::super::stream::{EntryId, Stream};
 use super::{following, is, number};
@@ -47,15 +45,15 @@ fn interval(from: &[u8], to: &[u8]) -> Result<Option<RangeInclusive<EntryId>>, F
     Ok((start <= stop).then_some(start..=stop))
 }
 
-pub(crate) fn xrange(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xrange(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     range(data, arguments, false)
 }
 
-pub(crate) fn xrevrange(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xrevrange(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     range(data, arguments, true)
 }
 
-fn range(data: &Keyspace, arguments: &[Bytes], backwards: bool) -> Outcome {
+fn range(data: &Keyspace, arguments: &[Text], backwards: bool) -> Outcome {
     let (from, to) = if backwards { (&arguments[3], &arguments[2]) } else { (&arguments[2], &arguments[3]) };
     let interval = interval(from, to)?;
     let mut count = usize::MAX;
@@ -81,9 +79,9 @@ fn range(data: &Keyspace, arguments: &[Bytes], backwards: bool) -> Outcome {
     }))
 }
 
-fn entry((id, fields): (&EntryId, &Vec<Bytes>)) -> Reply {
+fn entry((id, fields): (&EntryId, &Vec<Text>)) -> Reply {
     let fields = fields.iter().map(|text| Reply::Bulk(text.clone())).collect();
-    Reply::Array(vec![Reply::Bulk(Bytes::from(id.to_string())), Reply::Array(fields)])
+    Reply::Array(vec![Reply::bulk(id.to_string()), Reply::Array(fields)])
 }
 
 /// Which id an entry is to have.
@@ -117,7 +115,7 @@ impl NewId {
     }
 }
 
-pub(crate) fn xadd(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xadd(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let key = &arguments[1];
     let mut make_stream = true;
     let mut at = 2;
@@ -154,21 +152,21 @@ pub(crate) fn xadd(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
         .ok_or(Failure::words("ERR The ID specified in XADD is equal or smaller than the target stream top item"))?;
     stream.last = id;
     stream.entries.insert(id, fields.to_vec());
-    Ok(Reply::Bulk(Bytes::from(id.to_string())))
+    Ok(Reply::bulk(id.to_string()))
 }
 
-pub(crate) fn xdel(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xdel(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let Some(stream) = data.change::<Stream>(&arguments[1])? else { return Ok(Reply::Integer(0)) };
     let ids: Vec<EntryId> = arguments[2..].iter().map(|text| id(text, 0)).collect::<Result<_, _>>()?;
     Ok(Reply::count(ids.iter().filter(|id| stream.entries.remove(id).is_some()).count()))
 }
 
-pub(crate) fn xlen(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xlen(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::count(data.read::<Stream>(&arguments[1])?.map_or(0, |stream| stream.entries.len())))
 }
 
 /// The only use of it: a group that is made to make the stream, and removed.
-pub(crate) fn xgroup_create(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xgroup_create(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let (key, group, start) = (&arguments[2], &arguments[3], &arguments[4]);
     let make_stream = match &arguments[5..] {
         [] => false,
@@ -187,7 +185,7 @@ pub(crate) fn xgroup_create(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome
     Ok(Reply::OK)
 }
 
-pub(crate) fn xgroup_destroy(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn xgroup_destroy(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let stream = data.change::<Stream>(&arguments[2])?.ok_or(NO_STREAM)?;
     Ok(Reply::Integer(i64::from(stream.groups.remove(&arguments[3]))))
 }

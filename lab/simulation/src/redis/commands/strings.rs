@@ -1,18 +1,16 @@
 //! Strings and counters.
 
-use bytes::Bytes;
-
-use super::super::keyspace::{Keyspace, Kind, Value};
+use super::super::keyspace::{Keyspace, Kind, Text, Value};
 use super::super::reply::{Failure, NOT_AN_INTEGER, Outcome, Reply, SYNTAX};
 use super::{following, integer, is, number, overflow};
 
-pub(crate) fn get(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
-    Ok(Reply::bulk_or_null(data.read::<Bytes>(&arguments[1])?))
+pub(crate) fn get(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
+    Ok(Reply::bulk_or_null(data.read::<Text>(&arguments[1])?))
 }
 
 /// What is of another type counts as missing.
-pub(crate) fn mget(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
-    let values = arguments[1..].iter().map(|key| Reply::bulk_or_null(data.get(key).and_then(Bytes::of)));
+pub(crate) fn mget(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
+    let values = arguments[1..].iter().map(|key| Reply::bulk_or_null(data.get(key).and_then(Text::of)));
     Ok(Reply::Array(values.collect()))
 }
 
@@ -26,7 +24,7 @@ struct SetOptions {
 }
 
 impl SetOptions {
-    fn parse(data: &Keyspace, arguments: &[Bytes]) -> Result<SetOptions, Failure> {
+    fn parse(data: &Keyspace, arguments: &[Text]) -> Result<SetOptions, Failure> {
         let mut options = SetOptions::default();
         let (mut unit, mut expire) = ("", None);
         let mut rest = arguments.iter();
@@ -61,10 +59,10 @@ fn moment(data: &Keyspace, unit: &str, time: i64) -> Result<u64, Failure> {
     when.map(i64::cast_unsigned).ok_or(Failure::words("ERR invalid expire time in 'set' command"))
 }
 
-pub(crate) fn set(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn set(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let (key, value) = (&arguments[1], &arguments[2]);
     let options = SetOptions::parse(data, &arguments[3..])?;
-    let before = if options.get { Some(Reply::bulk_or_null(data.read::<Bytes>(key)?)) } else { None };
+    let before = if options.get { Some(Reply::bulk_or_null(data.read::<Text>(key)?)) } else { None };
     let exists = data.get(key).is_some();
     if (options.only_new && exists) || (options.only_old && !exists) {
         return Ok(before.unwrap_or(Reply::Null));
@@ -74,21 +72,21 @@ pub(crate) fn set(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
     Ok(before.unwrap_or(Reply::OK))
 }
 
-pub(crate) fn incrby(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn incrby(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     add(data, &arguments[1], number(&arguments[2])?)
 }
 
-pub(crate) fn decrby(data: &mut Keyspace, arguments: &[Bytes]) -> Outcome {
+pub(crate) fn decrby(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let step = number(&arguments[2])?.checked_neg().ok_or(Failure::words("ERR decrement would overflow"))?;
     add(data, &arguments[1], step)
 }
 
-fn add(data: &mut Keyspace, key: &Bytes, step: i64) -> Outcome {
-    let before = match data.read::<Bytes>(key)? {
+fn add(data: &mut Keyspace, key: &Text, step: i64) -> Outcome {
+    let before = match data.read::<Text>(key)? {
         Some(text) => integer(text).ok_or(NOT_AN_INTEGER)?,
         None => 0,
     };
     let sum = before.checked_add(step).ok_or_else(overflow)?;
-    *data.make::<Bytes>(key)? = Bytes::from(sum.to_string());
+    *data.make::<Text>(key)? = Text::from(sum.to_string().as_bytes());
     Ok(Reply::Integer(sum))
 }
