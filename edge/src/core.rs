@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey, ClusterError};
 use flux_protocol::kafka::producer::{Producer, ProducerConfig};
 use flux_protocol::order::Uuid;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
 use sha2::{Digest, Sha256};
@@ -409,7 +410,8 @@ impl Core {
     /// Whether what was reserved by a call first written at `first_sent` is the relay's by now: the producer might send
     /// it for the last time when a rebuild has looked already.
     pub(crate) fn is_too_old(&self, now: Now, first_sent: Instant) -> bool {
-        now.instant.since(first_sent) + record_age_max(&self.config) >= RESERVED_AGE_MAX
+        let age = now.instant.since(first_sent) + record_age_max(&self.config);
+        age >= RESERVED_AGE_MAX && !is_planted(Bug::AgelessReservations)
     }
 
     /// Appends what should go to Redis now: deletions first, then look-ups and reserve calls as far as they may.

@@ -1,5 +1,6 @@
 //! What a deadline does to an order: it is answered, and never forgotten while its unit may be taken.
 
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
@@ -26,7 +27,12 @@ impl Core {
                     self.promised -= 1;
                     self.respond(now, index, Answer::Unavailable(Unavailable::Redis));
                 }
-                Some(Stage::Reserving) => self.answer_and_keep(now, index, Answer::Unknown),
+                Some(Stage::Reserving) => {
+                    if is_planted(Bug::CompensateOnTimeout) {
+                        self.compensate(now, index);
+                    }
+                    self.answer_and_keep(now, index, Answer::Unknown);
+                }
                 Some(Stage::Publishing) | None => {}
             }
         }

@@ -35,6 +35,7 @@ mod order;
 pub mod outbox;
 mod pages;
 pub mod pending;
+mod planted;
 pub mod product;
 mod prolong;
 pub mod redis;

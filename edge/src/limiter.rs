@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Instant;
 
 use crate::limits::{LEASE_HORIZON, LEASE_LIFE_MAX, LEASE_TOKENS_MAX};
@@ -30,7 +31,7 @@ struct Grant {
 
 impl Grant {
     fn left(&self, now: Instant) -> u64 {
-        if now < self.expires { self.tokens } else { 0 }
+        if now < self.expires || is_planted(Bug::LeaseNotExpired) { self.tokens } else { 0 }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flux_protocol::http::{KeyField, Request, order_body};
 use flux_protocol::order::{Identifier, Record, Uuid, order_id};
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
@@ -69,7 +70,7 @@ impl Core {
             return self.answered(Answer::Unavailable(Unavailable::Suspended));
         };
         let name = self.products[product].name;
-        let id = order_id(name.as_bytes(), sale.id, wish.user.as_bytes(), wish.key.as_bytes());
+        let id = id_of(name, sale.id, &wish);
         let stage = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.answered(answer),
             Way::Join(index) => return self.join(index, wish.quantity, ticket),
@@ -108,7 +109,7 @@ impl Core {
             return self.respond(now, index, Answer::Unavailable(Unavailable::Suspended));
         };
         let name = self.products[product].name;
-        let id = order_id(name.as_bytes(), sale.id, wish.user.as_bytes(), wish.key.as_bytes());
+        let id = id_of(name, sale.id, &wish);
         let stage = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.respond(now, index, answer),
             Way::Join(other) if other != index => return self.merge(index, other),
@@ -149,6 +150,9 @@ impl Core {
             return Way::Answer(waiting_room(product.name, wish.wants_json));
         }
         if product.state == State::Closed || now.instant < product.sold_out_until {
+            if is_planted(Bug::ReplayLostWhenSoldOut) {
+                return Way::Answer(Answer::SoldOut);
+            }
             if self.gate.lookups_waiting() >= LOOKUPS_WAITING_MAX {
                 return Way::Answer(Answer::Unavailable(Unavailable::Full));
             }
@@ -278,6 +282,9 @@ impl Core {
                 .is_ok();
         if taken {
             self.by_reserved.push_back((now.instant, index));
+            if is_planted(Bug::SettleBeforeAck) {
+                self.settle_before_ack(now, index, entry);
+            }
         } else {
             self.counters.records_left.add(1);
             self.settle_entry(now, entry, place, false);
@@ -318,6 +325,12 @@ impl Core {
             self.complete(*ticket, answer);
         }
     }
+}
+
+/// The order's id.
+fn id_of(product: Identifier, sale_id: u64, wish: &Wish) -> Uuid {
+    let sale_id = if is_planted(Bug::IdWithoutSale) { 0 } else { sale_id };
+    order_id(product.as_bytes(), sale_id, wish.user.as_bytes(), wish.key.as_bytes())
 }
 
 /// What a request that joined an order is told: the same, marked as a replay.

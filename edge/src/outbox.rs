@@ -151,6 +151,12 @@ impl Entries {
         }
     }
 
+    /// Whose outbox it is in, and its id.
+    pub(crate) fn place_of(&self, index: EntryIndex) -> (ProductIndex, EntryId) {
+        let entry = &self.places[index.0 as usize];
+        (entry.product, entry.id)
+    }
+
     /// How many of those under way the relay was handed.
     pub fn claimed(&self) -> usize {
         self.claimed

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Decoder, Limits, Malformed, Reply, Value};
 use flux_protocol::time::Instant;
 
@@ -184,6 +185,9 @@ impl<C> RedisLink<C> {
     /// The connection must be closed.
     pub fn next<'b>(&mut self, buffer: &'b mut BytesMut) -> Result<Step<'b, C>, LinkError> {
         let Some(reply) = self.decoder.poll(buffer)? else { return Ok(Step::Nothing) };
+        if is_planted(Bug::ReplyToTheWrongRequest) {
+            self.mix_up();
+        }
         let (asked, _) = self.asked.pop_front().ok_or(LinkError::Unasked)?;
         let last = match asked {
             Asked::Call(call) => return Ok(Step::Reply(call, reply)),
@@ -197,6 +201,15 @@ impl<C> RedisLink<C> {
             self.state = State::Ready;
         }
         Ok(if last { Step::Opened } else { Step::Login })
+    }
+
+    /// The planted bug: two calls of a kind get each other's replies.
+    fn mix_up(&mut self) {
+        if let (Some((Asked::Call(first), _)), Some((Asked::Call(second), _))) = (self.asked.front(), self.asked.get(1))
+            && std::mem::discriminant(first) == std::mem::discriminant(second)
+        {
+            self.asked.swap(0, 1);
+        }
     }
 
     /// The connection is gone. Calls without a reply are handed to `lost`, oldest first: what became of them is unknown.

@@ -10,6 +10,7 @@
 //! back, and never takes the places with the producer that were promised to orders on their way.
 
 use flux_protocol::order::Record;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::Reply;
 use flux_protocol::time::Now;
 
@@ -105,6 +106,9 @@ impl Core {
         }
         let name = self.products[index].name;
         let entry = self.entries.insert(index, id, head.orders, Origin::Claimed);
+        if is_planted(Bug::RelayWithoutClaim) {
+            self.remove_too_early(now, entry);
+        }
         for (place, order) in orders.iter().enumerate() {
             let record = Record {
                 order_id: order.order_id,

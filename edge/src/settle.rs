@@ -6,13 +6,14 @@
 //! of it is never waited for: an entry that stays after all is delivered once more, which does no harm.
 
 use flux_protocol::kafka::producer::Settled as Published;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::Now;
 
 use crate::core::{Call, Core, Token};
 use crate::limits::REMOVAL_ENTRIES_MAX;
 use crate::outbox::{EntryId, EntryIndex, Removal, Settled};
-use crate::product::Product;
+use crate::product::{Product, ProductIndex};
 use crate::redis::RedisLink;
 use crate::scripts::SCRIPTS;
 
@@ -45,7 +46,15 @@ impl Core {
     }
 
     pub(crate) fn settle_entry(&mut self, now: Now, entry: EntryIndex, place: u8, acknowledged: bool) {
-        let Settled::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) else { return };
+        if acknowledged && is_planted(Bug::EntryGoneWithFirstOrder) {
+            self.remove_too_early(now, entry);
+        }
+        if let Settled::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) {
+            self.queue_removal(now, product, removal);
+        }
+    }
+
+    pub(crate) fn queue_removal(&mut self, now: Now, product: ProductIndex, removal: Removal) {
         let removals = &mut self.products[product].removals;
         if removals.is_empty() {
             self.removals.push(product);

@@ -21,6 +21,7 @@
 use std::ops::Range;
 
 use flux_protocol::order::Uuid;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{ErrorClass, ServerError, TransactionStatus};
 
 use super::error::{LedgerError, StoreError};
@@ -116,6 +117,9 @@ impl Store {
         let span = batch.span();
         let (from, to) = batch.span_offsets(&span);
         let mut asked = vec![statements::begin(), statements::fence(batch.origin(), from, to)];
+        if is_planted(Bug::OffsetBeforeCommit) {
+            asked.extend([statements::commit(), statements::begin()]);
+        }
         if batch.progress.careful {
             self.state = State::Examining;
             ask_careful(batch, span, &mut asked);

@@ -10,6 +10,7 @@ use kafka_protocol::messages::ProduceRequest;
 use crate::kafka::connection::Answer;
 use crate::kafka::metadata::TopicId;
 use crate::kafka::wire::WireError;
+use crate::planted::{Bug, is_planted};
 
 /// First version that names a topic by its id.
 const BY_TOPIC_ID: i16 = 13;
@@ -23,7 +24,8 @@ pub(super) fn write<'a>(
     batches: impl ExactSizeIterator<Item = (i32, &'a [u8])>,
 ) {
     out.push(0); // no transaction
-    out.extend_from_slice(&(-1i16).to_be_bytes()); // acks = all
+    let acks: i16 = if is_planted(Bug::AcksOne) { 1 } else { -1 }; // -1: all
+    out.extend_from_slice(&acks.to_be_bytes());
     out.extend_from_slice(&timeout_ms.to_be_bytes());
     put_count(out, 1);
     if version >= BY_TOPIC_ID {
