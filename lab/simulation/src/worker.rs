@@ -26,10 +26,14 @@ pub struct Worker {
 }
 
 fn config(flags: &[String], command: &[&str]) -> Config {
-    let mut line: Vec<String> =
-        ["flux-worker", "--kafka=kafka:9092", "--redis=redis://redis:6379", "--postgres=postgres://flux@postgres:5432/flux"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut line: Vec<String> = [
+        "flux-worker",
+        "--kafka=kafka:9092",
+        "--redis=redis://redis:6379",
+        "--postgres=postgres://flux@postgres:5432/flux",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     line.extend_from_slice(flags);
     line.extend(command.iter().map(|word| (*word).to_owned()));
     match Config::read(line) {

@@ -126,7 +126,7 @@ impl Kafka {
     fn alive(&self, wanted: usize) -> usize {
         let count = self.nodes.len();
         let is_out = |node: &usize| self.nodes[*node].is_down || self.nodes[*node].is_paused;
-        (0..count).map(|step| (wanted + step) % count).find(|node| !is_out(node)).unwrap_or(wanted)
+        (0..count).map(|step| (wanted + step) % count).find(|node| !is_out(node)).unwrap_or(wanted % count)
     }
 
     fn can_reach(&self, node: usize) -> bool {

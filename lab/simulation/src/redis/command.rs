@@ -107,7 +107,7 @@ const LOADING: Flags = Flags::LOADING;
 const OPENING: Flags = Flags::LOADING.and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
 
 /// What scripts ask most stands first: a command is found by looking from the top.
-static COMMANDS: [Command; 51] = [
+static COMMANDS: [Command; 52] = [
     data("set", -3, GROW, strings::set),
     data("hget", 3, READ, hashes::hget),
     data("hmget", -3, READ, hashes::hmget),
@@ -133,6 +133,7 @@ static COMMANDS: [Command; 51] = [
     data("pttl", 2, READ, keys::pttl),
     data("type", 2, READ, keys::kind),
     data("hgetall", 2, READ, hashes::hgetall),
+    data("hrandfield", 4, READ, hashes::hrandfield),
     data("hdel", -3, WRITE, hashes::hdel),
     data("hlen", 2, READ, hashes::hlen),
     data("hexists", 3, READ, hashes::hexists),

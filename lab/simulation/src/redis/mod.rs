@@ -8,7 +8,7 @@
 //! - `wire`, `reply`: requests in, replies out; `peer`: its connections, as [`crate::peer::Peer`] has them.
 //! - `server`: what is checked before a command; `command`: all of them; `commands`: what they do.
 //! - `keyspace`, `stream`, `store`, `journal`: the data, and what of it is on disk.
-//! - `script`, `lua`, `values`: the scripts.
+//! - `script`, `lua`, `values`: the scripts; `planted`: bugs on purpose in them.
 //! - `faults`: what can happen to it; `observe`: what a checker reads.
 //!
 //! Two liberties: hashes and sets are read in the order of their members, where Redis has none; and keys leave the moment
@@ -24,6 +24,7 @@ mod limits;
 mod lua;
 mod observe;
 mod peer;
+mod planted;
 mod reply;
 mod script;
 mod server;

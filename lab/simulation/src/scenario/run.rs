@@ -19,7 +19,7 @@ use crate::crowd::{Crowd, buy};
 use crate::edge::{self, Edge};
 use crate::kafka::{HOST, Kafka};
 use crate::operator;
-use crate::postgres::Postgres;
+use crate::postgres::{Pace, Postgres};
 use crate::random::Random;
 use crate::redis::Redis;
 use crate::worker::{self, Worker};
@@ -86,14 +86,15 @@ impl Run {
     pub fn of(shape: Shape, mut random: Random) -> Run {
         let redis = Rc::new(RefCell::new(Redis::new(6379, random.fork())));
         let kafka = Rc::new(RefCell::new(Kafka::new(shape.nodes, TOPIC, 0, random.fork())));
-        let postgres = Rc::new(RefCell::new(Postgres::new(random.fork())));
+        let postgres = Rc::new(RefCell::new(Postgres::new(random.fork(), Pace::default())));
         let mut world = World::new(random.fork(), 1_705_234_700_000);
         world.add_peer("redis", Rc::<RefCell<Redis>>::clone(&redis));
         world.add_peer(HOST, Rc::<RefCell<Kafka>>::clone(&kafka));
         world.add_peer("postgres", Rc::<RefCell<Postgres>>::clone(&postgres));
-        let doors = shape.edges.iter().enumerate().flat_map(|(edge, cores)| {
-            (0..*cores).map(move |core| (format!("edge-{edge}"), edge::PORT + core as u16))
-        });
+        let doors =
+            shape.edges.iter().enumerate().flat_map(|(edge, cores)| {
+                (0..*cores).map(move |core| (format!("edge-{edge}"), edge::PORT + core as u16))
+            });
         let crowd = Crowd::new(doors.collect());
         let mut run = Run {
             world,
@@ -291,7 +292,7 @@ impl Run {
         self.crowd.under_way.get() == 0
             && self.shape.sales.iter().all(|sale| is_empty(&sale.product))
             && super::truth::is_stored(&self.kafka.borrow(), &self.postgres.borrow())
-            && self.postgres.borrow().returns().iter().all(|row| row.state != "pending")
+            && self.postgres.borrow().returns().all(|row| row.state != "pending")
     }
 
     /// What the crowd was told.

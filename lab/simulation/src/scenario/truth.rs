@@ -17,7 +17,7 @@ use crate::redis::Redis;
 pub(super) fn is_stored(kafka: &Kafka, postgres: &Postgres) -> bool {
     let topic_id = Uuid(kafka.topic_id().to_be_bytes());
     let stored: BTreeMap<i32, i64> =
-        postgres.offsets().iter().filter(|row| row.topic_id == topic_id).map(|row| (row.partition, row.next_offset)).collect();
+        postgres.offsets().filter(|row| row.topic_id == topic_id).map(|row| (row.partition, row.next_offset)).collect();
     kafka.ends().iter().zip(0..).all(|(end, partition)| *end == 0 || stored.get(&partition) == Some(end))
 }
 
@@ -88,12 +88,12 @@ fn read_ledger(postgres: &Postgres, truth: &mut Truth) {
             total: row.total as u64,
             sold: row.sold as u64,
             withdrawn: row.withdrawn as u64,
-            state: row.state.clone(),
+            state: if row.is_closed { "closed" } else { "open" }.to_owned(),
             generation: row.generation as u64,
         };
         truth.sales.insert((row.product_id.clone(), row.sale_id as u64), sale);
     }
-    truth.orders.extend(postgres.orders().iter().map(|row| StoredOrder {
+    truth.orders.extend(postgres.orders().map(|row| StoredOrder {
         order_id: row.id,
         product: row.product_id.clone(),
         user: row.user_id.clone(),
@@ -101,7 +101,7 @@ fn read_ledger(postgres: &Postgres, truth: &mut Truth) {
         sale_id: row.sale_id as u64,
         reservation_id: row.reservation_id,
     }));
-    truth.rejected.extend(postgres.rejected().iter().map(|row| RejectedOrder {
+    truth.rejected.extend(postgres.rejected().map(|row| RejectedOrder {
         order_id: row.order_id,
         reservation_id: row.reservation_id,
         reason: row.reason.clone(),
@@ -109,14 +109,14 @@ fn read_ledger(postgres: &Postgres, truth: &mut Truth) {
         sale_id: row.sale_id as u64,
         quantity: row.quantity as u64,
     }));
-    truth.returns.extend(postgres.returns().iter().map(|row| ReturnedUnits {
+    truth.returns.extend(postgres.returns().map(|row| ReturnedUnits {
         reservation_id: row.reservation_id,
         product: row.product_id.clone(),
         sale_id: row.sale_id as u64,
         quantity: row.quantity as u64,
         state: row.state.clone(),
     }));
-    truth.dead_letters.extend(postgres.dead_letters().iter().map(|row| DeadLetter {
+    truth.dead_letters.extend(postgres.dead_letters().map(|row| DeadLetter {
         partition: row.partition,
         offset: row.kafka_offset,
         units: match (&row.product_id, row.sale_id, row.quantity) {

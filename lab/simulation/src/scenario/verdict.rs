@@ -59,20 +59,14 @@ pub fn judge(run: &mut Run) -> Report {
     for (server, unknown) in [
         ("Redis", run.redis.borrow().unknown().to_vec()),
         ("Kafka", run.kafka.borrow().unknown().to_vec()),
-        ("PostgreSQL", run.postgres.borrow().unknown().to_vec()),
+        ("PostgreSQL", run.postgres.borrow().strangers().to_vec()),
     ] {
         if !unknown.is_empty() {
             faults.push(format!("{server} was asked what it does not know: {unknown:?}"));
         }
     }
     audited(run, &mut faults);
-    Report {
-        verdict,
-        faults,
-        trace: run.world.trace(),
-        requests: history.exchanges.len(),
-        rebuilds: run.rebuilds,
-    }
+    Report { verdict, faults, trace: run.world.trace(), requests: history.exchanges.len(), rebuilds: run.rebuilds }
 }
 
 /// I5.
@@ -90,7 +84,10 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
         for (from, until) in distrust.spans.iter().copied().chain(open) {
             let asked_before = first_asked[&*exchange.order] < from;
             if exchange.sent_us >= from && exchange.answered_us < until && !asked_before {
-                faults.push(format!("I5: {:?} for {:?} while Redis was not to be trusted", exchange.outcome, exchange.order));
+                faults.push(format!(
+                    "I5: {:?} for {:?} while Redis was not to be trusted",
+                    exchange.outcome, exchange.order
+                ));
             }
         }
     }

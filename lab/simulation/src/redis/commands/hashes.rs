@@ -34,6 +34,19 @@ pub(crate) fn hgetall(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::Array(pairs.map(|text| Reply::Bulk(text.clone())).collect()))
 }
 
+/// `HRANDFIELD key count WITHVALUES` with a count above 0, as `edge/lua/relay.lua` asks. Which fields come is chance in
+/// Redis; here they are the first ones.
+pub(crate) fn hrandfield(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
+    let count = usize::try_from(number(&arguments[2])?)
+        .map_err(|_| Failure::words("ERR the fake Redis draws no field twice"))?;
+    if !arguments[3].eq_ignore_ascii_case(b"withvalues") {
+        return Err(Failure::words("ERR syntax error"));
+    }
+    let hash = data.read::<Hash>(&arguments[1])?;
+    let pairs = hash.into_iter().flatten().take(count).flat_map(|(field, value)| [field, value]);
+    Ok(Reply::Array(pairs.map(|text| Reply::Bulk(text.clone())).collect()))
+}
+
 pub(crate) fn hexists(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     let hash = data.read::<Hash>(&arguments[1])?;
     Ok(Reply::Integer(i64::from(hash.is_some_and(|hash| hash.contains_key(&arguments[2])))))

@@ -1,0 +1,45 @@
+//! Planted bugs that live in a script: one passage of the text that ships, replaced as it is loaded.
+
+use std::borrow::Cow;
+
+use flux_protocol::planted::{BUGS, Bug, is_planted};
+
+/// What a bug replaces in the scripts, and by what; `None`: it lives elsewhere.
+pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
+    Some(match bug {
+        Bug::CheckThenSet => ("if not code and records[i] and record_sale then", "if false then"),
+        Bug::StockDefault => (
+            "local stock = number(redis.pcall('GET', stock_key))",
+            "local stock = number(redis.pcall('GET', stock_key)) or tonumber(sale[5])",
+        ),
+        Bug::TrustAnyRedis => ("if sale[4] ~= replid then", "if false then"),
+        Bug::ReturnedTwice => ("if redis.call('SISMEMBER', returned, reservation) == 1 then", "if false then"),
+        _ => return None,
+    })
+}
+
+/// A script's text with the bug that is planted, if one is.
+pub(super) fn spoilt(text: &str) -> Cow<'_, str> {
+    let planted = BUGS.into_iter().find(|bug| is_planted(*bug)).and_then(passage);
+    match planted {
+        Some((from, to)) if text.contains(from) => Cow::Owned(text.replace(from, to)),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_passage_stands_in_a_script_that_ships() {
+        let texts = [
+            include_str!("../../../../edge/lua/trust.lua"),
+            include_str!("../../../../edge/lua/reserve.lua"),
+            include_str!("../../../../worker/lua/returns.lua"),
+        ];
+        for (from, _) in BUGS.into_iter().filter_map(passage) {
+            assert_eq!(texts.iter().map(|text| text.matches(from).count()).sum::<usize>(), 1, "{from}");
+        }
+    }
+}
