@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use super::run::Run;
-use super::shape::Shape;
+use super::shape::{FAULT_MAX, Shape};
 use crate::kafka::{HOST, PORT, ProduceFault};
+use crate::postgres::CommitFault;
 use crate::random::Random;
 use crate::redis::Limits;
 
@@ -81,6 +82,27 @@ pub enum Fault {
     /// The topic gets more partitions.
     PartitionsAdded(usize),
 
+    /// PostgreSQL is killed; at the end it comes back.
+    LedgerKilled,
+    /// PostgreSQL is shut down in order; at the end it comes back.
+    LedgerStopped,
+    /// PostgreSQL stands still.
+    LedgerPaused,
+    /// Its sessions are ended.
+    LedgerSessionsEnded,
+    /// What becomes of the next commit.
+    CommitFails(CommitFault),
+    /// The next statement fails with this code.
+    StatementFails([u8; 5]),
+    /// Nobody is let in.
+    LoginsRefused([u8; 5]),
+    /// Its disk is full.
+    DiskFull,
+    /// It is a standby for a while.
+    LedgerStandby,
+    /// The way from a worker to PostgreSQL is cut.
+    CutWorkerLedger(usize),
+
     /// The way from an edge to Redis is cut.
     CutEdgeRedis(usize),
     /// The way from an edge to a broker is cut.
@@ -99,6 +121,8 @@ pub enum Fault {
 }
 
 const KEYS: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+/// Where the ledger is.
+const LEDGER: &str = "postgres:5432";
 const HOUR_MS: i64 = 3_600_000;
 
 /// One fault that the shape has the parts for.
@@ -110,7 +134,7 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
     let hour = if random.per_mille(500) { HOUR_MS } else { -HOUR_MS };
     let second = Duration::from_millis(random.below(1000));
     let key = KEYS[random.below(KEYS.len() as u64) as usize];
-    match random.below(46) {
+    match random.below(56) {
         0..=2 => Fault::EdgeKilled(edge),
         3..=4 => Fault::EdgePaused(edge),
         5 => Fault::EdgeDrained(edge),
@@ -157,6 +181,22 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
             _ => Fault::CutWorkerRedis(worker),
         },
         44 => Fault::KafkaReset(node),
+        45..=46 => Fault::LedgerKilled,
+        47 => Fault::LedgerStopped,
+        48 => Fault::LedgerPaused,
+        49 => Fault::LedgerSessionsEnded,
+        50 => Fault::CommitFails(CommitFault::AnswerLost),
+        51 => Fault::CommitFails(CommitFault::NeverArrives),
+        52 => {
+            let codes = [b"40P01", b"40001", b"53100", b"57P01", b"25006", b"23505"];
+            Fault::StatementFails(*codes[random.below(6) as usize])
+        }
+        53 => match random.below(3) {
+            0 => Fault::LoginsRefused(*b"53300"),
+            1 => Fault::DiskFull,
+            _ => Fault::LedgerStandby,
+        },
+        54 => Fault::CutWorkerLedger(worker),
         _ if random.per_mille(500) => Fault::SaleClosed(sale),
         _ => Fault::SaleReplaced(sale, 5 + random.below(40)),
     }
@@ -172,20 +212,27 @@ fn produce_fault(random: &mut Random) -> ProduceFault {
     }
 }
 
-/// Beside which a sale must be rebuilt, and an answer may have been given that Redis has forgotten.
 impl Fault {
-    /// Whether Redis may have lost data by it.
-    pub fn loses_data(&self) -> bool {
-        matches!(
-            self,
-            Fault::RedisEmptied
-                | Fault::RedisRolledBack(_)
-                | Fault::RedisFailedOver(_)
-                | Fault::RedisThereAndBack(_)
-                | Fault::RedisFlushed
-                | Fault::KeyDeleted(_)
-                | Fault::KeySpoilt(_)
-        )
+    /// How long edges may go on after it: what only their looks see is noticed within a second.
+    pub(super) fn noticed_within(&self) -> Duration {
+        match self {
+            Fault::KeyDeleted("rate" | "sales") | Fault::KeySpoilt("rate" | "sales") => Duration::from_millis(1200),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The sales that may not be believed from when it begins (or ends), because Redis has lost something of them.
+    pub(super) fn distrusts(&self, run: &Run, begins: bool) -> Vec<usize> {
+        let redis = run.redis.borrow();
+        match self {
+            Fault::RedisEmptied | Fault::RedisRolledBack(_) => (0..run.shape.sales.len()).collect(),
+            Fault::RedisFailedOver(_) | Fault::RedisFlushed if begins => (0..run.shape.sales.len()).collect(),
+            Fault::RedisThereAndBack(_) if begins && !redis.is_replica() && !redis.has_crashed() => {
+                (0..run.shape.sales.len()).collect()
+            }
+            Fault::KeyDeleted(_) | Fault::KeySpoilt(_) if begins => vec![0],
+            _ => Vec::new(),
+        }
     }
 
     /// It happens.
@@ -241,6 +288,19 @@ impl Fault {
             Fault::GroupLost => kafka.borrow_mut().lose_group(),
             Fault::FetchDamaged => kafka.borrow_mut().damage_next_fetch(),
             Fault::PartitionsAdded(count) => kafka.borrow_mut().grow(now, *count),
+            Fault::LedgerKilled => run.postgres.borrow_mut().kill(now),
+            Fault::LedgerStopped => run.postgres.borrow_mut().stop(now),
+            Fault::LedgerPaused => run.postgres.borrow_mut().pause(),
+            Fault::LedgerSessionsEnded => run.postgres.borrow_mut().terminate_sessions(now),
+            Fault::CommitFails(fault) => run.postgres.borrow_mut().fail_next_commit(*fault),
+            Fault::StatementFails(code) => run.postgres.borrow_mut().fail_next_statement(None, *code),
+            Fault::LoginsRefused(code) => {
+                run.postgres.borrow_mut().refuse_logins(*code, now.instant + FAULT_MAX);
+                run.postgres.borrow_mut().terminate_sessions(now);
+            }
+            Fault::DiskFull => run.postgres.borrow_mut().set_disk_full(true),
+            Fault::LedgerStandby => run.postgres.borrow_mut().set_standby(true),
+            Fault::CutWorkerLedger(worker) => run.world.cut(&format!("worker-{worker}"), LEDGER),
             Fault::CutEdgeRedis(edge) => run.world.cut(&format!("edge-{edge}"), "redis:6379"),
             Fault::CutEdgeKafka(edge, node) => run.world.cut(&format!("edge-{edge}"), &broker(*node)),
             Fault::CutWorkerKafka(worker, node) => run.world.cut(&format!("worker-{worker}"), &broker(*node)),
@@ -255,8 +315,7 @@ impl Fault {
                 run.tell("/init", run.opening(&product, *quantity, rate, true));
             }
         }
-        run.world.stir("redis");
-        run.world.stir(HOST);
+        ["redis", HOST, "postgres"].iter().for_each(|host| run.world.stir(host));
     }
 
     /// It is over: whatever was stopped, cut or limited goes on.
@@ -291,14 +350,21 @@ impl Fault {
             Fault::ProduceSpoilt(_) | Fault::RecordRefused(..) | Fault::ReplicationSlow(_) => {
                 kafka.borrow_mut().spoil_nothing();
             }
+            Fault::LedgerKilled | Fault::LedgerStopped => {
+                run.postgres.borrow_mut().start(now, Duration::from_millis(500));
+            }
+            Fault::LedgerPaused => run.postgres.borrow_mut().resume(now),
+            Fault::LoginsRefused(code) => run.postgres.borrow_mut().refuse_logins(*code, now.instant),
+            Fault::DiskFull => run.postgres.borrow_mut().set_disk_full(false),
+            Fault::LedgerStandby => run.postgres.borrow_mut().set_standby(false),
+            Fault::CutWorkerLedger(worker) => run.world.mend(&format!("worker-{worker}"), LEDGER),
             Fault::CutEdgeRedis(edge) => run.world.mend(&format!("edge-{edge}"), "redis:6379"),
             Fault::CutEdgeKafka(edge, node) => run.world.mend(&format!("edge-{edge}"), &broker(*node)),
             Fault::CutWorkerKafka(worker, node) => run.world.mend(&format!("worker-{worker}"), &broker(*node)),
             Fault::CutWorkerRedis(worker) => run.world.mend(&format!("worker-{worker}"), "redis:6379"),
             _ => {}
         }
-        run.world.stir("redis");
-        run.world.stir(HOST);
+        ["redis", HOST, "postgres"].iter().for_each(|host| run.world.stir(host));
     }
 }
 

@@ -212,15 +212,12 @@ impl Run {
         for (at, begins, fault) in steps {
             let passed = self.world.now().instant.since(began);
             self.world.run_for(at.saturating_sub(passed));
+            for sale in fault.distrusts(self, begins) {
+                self.distrust(sale, fault.noticed_within());
+            }
             if begins {
-                if fault.loses_data() {
-                    self.distrust_all();
-                }
                 fault.begin(self);
             } else {
-                if fault.loses_data() {
-                    self.distrust_all();
-                }
                 fault.end(self);
             }
         }
@@ -228,13 +225,12 @@ impl Run {
         self.world.run_for((UNREST + FAULT_MAX).saturating_sub(passed));
     }
 
-    /// From now on no sale may be believed, until it is rebuilt.
-    fn distrust_all(&mut self) {
+    /// From now on this sale may not be believed, until it is rebuilt.
+    fn distrust(&mut self, sale: usize, noticed_within: Duration) {
         self.lost_data = true;
-        let now = self.world.now().instant.as_micros();
-        for sale in &self.shape.sales {
-            self.distrust.entry(sale.product.clone()).or_default().since.get_or_insert(now);
-        }
+        let from = (self.world.now().instant + noticed_within).as_micros();
+        let product = self.shape.sales[sale].product.clone();
+        self.distrust.entry(product).or_default().since.get_or_insert(from);
     }
 
     /// Until every buyer has had his last word and nothing is on its way; suspended sales are rebuilt.
@@ -259,7 +255,8 @@ impl Run {
 
     fn is_suspended(&mut self, product: &str) -> bool {
         let told = operator::stock(&mut self.world, "edge-0", product);
-        told.is_some_and(|(_, body)| body.contains("\"suspended\""))
+        // An edge that was started after everything was lost knows no such product; the operator does.
+        told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
     }
 
     fn rebuild(&mut self, product: &str) {
