@@ -1,0 +1,161 @@
+//! The list of statements that are known.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use sha1::{Digest, Sha1};
+
+use super::Verb::{Begin, Commit, Copy, Define, Insert, Lock, Rollback, Select, Update};
+use super::{Known, audit, notes, offsets, orders, rebuild, sales, schema};
+
+macro_rules! file {
+    ($name:literal, $digest:literal, $verb:ident, $relations:expr, $plan:path) => {
+        Known {
+            name: $name,
+            text: include_str!(concat!("../../../../../worker/sql/statements/", $name, ".sql")),
+            digest: $digest,
+            verb: $verb,
+            relations: &$relations,
+            plan: $plan,
+        }
+    };
+}
+
+macro_rules! literal {
+    ($name:literal, $text:expr, $verb:ident, $relations:expr, $plan:path) => {
+        Known { name: $name, text: $text, digest: "", verb: $verb, relations: &$relations, plan: $plan }
+    };
+}
+
+/// All of them.
+pub(in super::super) static KNOWN: &[Known] = &[
+    file!("audit_dead_letters", "a8bb8126", Select, ["dead_letters"], notes::audit_dead_letters),
+    file!("audit_returns", "2b128771", Select, ["returns"], notes::audit_returns),
+    file!("audit_sales", "d309fa8a", Select, ["sales", "orders", "rejected", "dead_letters", "returns"], audit::sales),
+    file!("audit_settled", "c68b15c5", Select, ["orders", "rejected", "returns"], audit::settled),
+    file!("claim", "cedd1dd2", Insert, ["offsets"], offsets::claim),
+    file!("copy_orders", "5aef6196", Copy, ["orders"], orders::copy),
+    file!("fence", "4b54e9d6", Update, ["offsets"], offsets::fence),
+    file!("known_orders", "1a42a154", Select, ["orders"], orders::known_orders),
+    file!("known_rejected", "f7a56139", Select, ["rejected"], orders::known_rejected),
+    file!("lock_sales", "8cfb78ef", Lock, ["sales"], sales::lock),
+    file!("mark_returned", "e2ec35a7", Update, ["returns"], notes::mark_returned),
+    file!("note_dead_letters", "93ffbe98", Insert, ["dead_letters"], notes::note_dead_letters),
+    file!("note_rejected", "aeddb911", Insert, ["rejected"], notes::note_rejected),
+    file!("note_returns", "97c7d07b", Insert, ["returns"], notes::note_returns),
+    file!("open_sales", "8285b71b", Insert, ["sales"], sales::open),
+    file!("order_status", "ac714d1a", Select, ["orders", "rejected"], orders::order_status),
+    file!("pending_returns", "a1478759", Select, ["returns"], notes::pending_returns),
+    file!("read_offset", "edc77ef9", Lock, ["offsets"], offsets::read),
+    file!("rebuild_absorb", "c80af11a", Update, ["returns"], notes::rebuild_absorb),
+    file!("rebuild_account", "2902b7a7", Lock, ["sales", "dead_letters"], rebuild::account),
+    file!("rebuild_close", "e7764958", Update, ["sales"], sales::rebuild_close),
+    file!("rebuild_newer_sale", "4546e053", Insert, ["sales"], sales::rebuild_newer),
+    file!("rebuild_raise", "c9c2ab0d", Update, ["sales"], sales::rebuild_raise),
+    file!("rebuild_records", "9dc204e4", Select, ["orders"], rebuild::records),
+    file!("rebuild_rejected", "8e63dd1b", Select, ["rejected", "orders"], rebuild::rejected),
+    file!("rebuild_sale", "565ca117", Select, ["sales"], rebuild::sale),
+    file!("rebuild_users", "7401a163", Select, ["orders"], rebuild::users),
+    file!("sale_closed", "d0fa9e4e", Update, ["sales"], sales::closed),
+    file!("sale_opened", "4c8d9d10", Update, ["sales"], sales::opened),
+    file!("show_stock", "ff3930f5", Insert, ["products", "sales"], sales::show_stock),
+    file!("take", "16ab4917", Insert, ["sales"], sales::take),
+    file!("units", "137150b4", Select, ["products", "sales", "rejected", "dead_letters", "returns"], audit::units),
+    Known {
+        name: "0001_ledger",
+        text: include_str!("../../../../../worker/sql/0001_ledger.sql"),
+        digest: "bfc29cd5",
+        verb: Define,
+        relations: &[],
+        plan: schema::create_ledger,
+    },
+    // Those that are words of the worker's code: `worker/src/ledger`, `worker/src/rebuild.rs`, `worker/src/servers.rs`,
+    // `worker/src/audit/gather.rs`.
+    literal!("begin", "BEGIN", Begin, [], schema::nothing),
+    literal!("begin", "BEGIN ISOLATION LEVEL READ COMMITTED", Begin, [], schema::nothing),
+    literal!("commit", "COMMIT", Commit, [], schema::nothing),
+    literal!("rollback", "ROLLBACK", Rollback, [], schema::nothing),
+    literal!("migration_lock", "SELECT pg_advisory_xact_lock($1)", Select, [], schema::advisory_lock),
+    literal!("schema_there", "SELECT to_regclass('flux_schema') IS NOT NULL", Select, [], schema::is_there),
+    literal!(
+        "create_schema",
+        "CREATE TABLE flux_schema (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL \
+         DEFAULT now())",
+        Define,
+        [],
+        schema::create_schema
+    ),
+    literal!(
+        "schema_version",
+        "SELECT coalesce(max(version), 0) FROM flux_schema",
+        Select,
+        ["flux_schema"],
+        schema::version
+    ),
+    literal!(
+        "note_version",
+        "INSERT INTO flux_schema (version, name) VALUES ($1, $2)",
+        Insert,
+        ["flux_schema"],
+        schema::note_version
+    ),
+    literal!(
+        "known_topics",
+        "SELECT DISTINCT topic_id FROM offsets WHERE next_offset > 0",
+        Select,
+        ["offsets"],
+        offsets::known_topics
+    ),
+    literal!(
+        "stored_offsets",
+        "SELECT partition, next_offset FROM offsets WHERE topic_id = $1",
+        Select,
+        ["offsets"],
+        offsets::of_topic
+    ),
+    literal!("products_sold", "SELECT DISTINCT product_id FROM sales", Select, ["sales"], audit::products),
+    literal!(
+        "rebuild_lock",
+        "SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))",
+        Select,
+        [],
+        rebuild::try_lock
+    ),
+];
+
+/// The statement of this text; `None`: it is not known. One whose file has changed since is not.
+pub(in super::super) fn find(text: &str) -> Option<&'static Known> {
+    static BY_TEXT: LazyLock<BTreeMap<&str, &Known>> =
+        LazyLock::new(|| KNOWN.iter().filter(|known| !has_changed(known)).map(|known| (known.text, known)).collect());
+    BY_TEXT.get(text).copied()
+}
+
+fn has_changed(known: &Known) -> bool {
+    !known.digest.is_empty() && digest(known.text) != known.digest
+}
+
+fn digest(text: &str) -> String {
+    Sha1::digest(text)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KNOWN, digest, has_changed};
+
+    /// Whoever changes a statement writes its new meaning here, and then its new digest.
+    #[test]
+    fn files_say_what_they_said_when_their_meaning_was_written() {
+        let changed = KNOWN.iter().filter(|known| has_changed(known));
+        let changed: Vec<_> = changed.map(|known| (known.name, digest(known.text))).collect();
+        assert_eq!(changed, [], "their meaning is to be read again");
+    }
+
+    #[test]
+    fn no_file_is_forgotten() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../worker/sql/statements");
+        for file in std::fs::read_dir(folder).expect("the worker's statements") {
+            let name = file.expect("a file").file_name().into_string().expect("a name of letters");
+            assert!(KNOWN.iter().any(|known| format!("{}.sql", known.name) == name), "{name} is not known");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is noted beside orders: returns, rejections, dead letters.
+
+use super::super::error::SqlError;
+use super::super::rows::{DeadLetter, Rejected, Return};
+use super::super::values::{Params, row, timestamp_of_ms};
+use super::{Plan, Scope, Step, Steps, done, step};
+
+pub(super) fn note_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (reservations, orders, products) = (params.uuids(1)?, params.uuids(2)?, params.texts(3)?);
+    let (sales, generations) = (params.i64s(4)?, params.i32s(5)?);
+    let (quantities, users) = (params.i32s(6)?, params.texts(7)?);
+    let count = Params::all_of_length(&[
+        reservations.len(),
+        orders.len(),
+        products.len(),
+        sales.len(),
+        generations.len(),
+        quantities.len(),
+        users.len(),
+    ])?;
+    let note = |at: usize| {
+        let row = Return {
+            reservation_id: reservations[at],
+            order_id: orders[at],
+            product_id: products[at].clone(),
+            sale_id: sales[at],
+            generation: generations[at],
+            quantity: quantities[at],
+            user_id: users[at].clone(),
+            state: "pending".to_owned(),
+            noted_at: scope.now,
+            settled_at: None,
+        };
+        step(move |scope| scope.insert_or_nothing(|database| &mut database.returns, row.clone()))
+    };
+    Ok((0..count).map(note).collect())
+}
+
+pub(super) fn note_rejected(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (orders, reservations, reasons) = (params.uuids(1)?, params.uuids(2)?, params.texts(3)?);
+    let (products, users, quantities) = (params.texts(4)?, params.texts(5)?, params.i32s(6)?);
+    let (sales, generations, offsets) = (params.i64s(7)?, params.i32s(8)?, params.i64s(9)?);
+    let (partition, created) = (*params.i32(10)?, params.i64s(11)?);
+    let count = Params::all_of_length(&[
+        orders.len(),
+        reservations.len(),
+        reasons.len(),
+        products.len(),
+        users.len(),
+        quantities.len(),
+        sales.len(),
+        generations.len(),
+        offsets.len(),
+        created.len(),
+    ])?;
+    let now = scope.now;
+    let note = |at: usize| {
+        let created_at = timestamp_of_ms(created[at]);
+        let row = created_at.map(|created_at| Rejected {
+            order_id: orders[at],
+            reservation_id: reservations[at],
+            reason: reasons[at].clone(),
+            product_id: products[at].clone(),
+            user_id: users[at].clone(),
+            quantity: quantities[at],
+            sale_id: sales[at],
+            generation: generations[at],
+            partition,
+            kafka_offset: offsets[at],
+            created_at,
+            rejected_at: now,
+        });
+        step(move |scope| scope.insert_or_nothing(|database| &mut database.rejected, row.clone()?))
+    };
+    Ok((0..count).map(note).collect())
+}
+
+pub(super) fn note_dead_letters(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (topic, topic_id, partition) = (params.text(1)?, *params.uuid(2)?, *params.i32(3)?);
+    let (offsets, keys, values) = (params.i64s(4)?, params.byte_strings(5)?, params.byte_strings(6)?);
+    let (reasons, products) = (params.texts(7)?, params.texts(8)?);
+    let (sales, quantities) = (params.i64s(9)?, params.i32s(10)?);
+    let count = Params::all_of_length(&[
+        offsets.len(),
+        keys.len(),
+        values.len(),
+        reasons.len(),
+        products.len(),
+        sales.len(),
+        quantities.len(),
+    ])?;
+    let note = |at: usize| {
+        let row = DeadLetter {
+            topic: topic.to_owned(),
+            topic_id,
+            partition,
+            kafka_offset: offsets[at],
+            key: keys[at].clone(),
+            value: values[at].clone(),
+            reason: reasons[at].clone(),
+            product_id: Some(products[at].clone()).filter(|product| !product.is_empty()),
+            sale_id: Some(sales[at]).filter(|sale| *sale != -1),
+            quantity: Some(quantities[at]).filter(|quantity| *quantity != 0),
+            at: scope.now,
+        };
+        step(move |scope| scope.insert_or_nothing(|database| &mut database.dead_letters, row.clone()))
+    };
+    Ok((0..count).map(note).collect())
+}
+
+/// A return in the order of the statements that read them.
+fn fields(row: &Return) -> Vec<Option<String>> {
+    row![row.reservation_id, row.order_id, row.product_id, row.sale_id, row.generation, row.quantity, row.user_id]
+}
+
+/// Pending returns, the oldest first.
+fn pending(scope: &mut Scope<'_>, is_meant: impl Fn(&Return) -> bool) -> Vec<Return> {
+    let rows = scope.database.returns.scan(scope.owner).filter(|row| row.state == "pending" && is_meant(row));
+    let rows = rows.cloned().collect();
+    // Those noted in one transaction are equal.
+    let mut rows = scope.shuffled(rows);
+    rows.sort_by_key(|row| row.noted_at);
+    rows
+}
+
+pub(super) fn pending_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let limit = *params.i64(1)?;
+    let limit = usize::try_from(limit).map_err(|_| SqlError::new(b"2201W", "LIMIT must not be negative"))?;
+    let rows = pending(scope, |_| true);
+    scope.output.rows.extend(rows.iter().take(limit).map(fields));
+    done()
+}
+
+pub(super) fn audit_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let product = params.text(1)?;
+    let rows = pending(scope, |row| product.is_empty() || row.product_id == product);
+    scope.output.rows.extend(rows.iter().map(fields));
+    done()
+}
+
+pub(super) fn mark_returned(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (asked, state) = (params.uuids(1)?, params.text(2)?.to_owned());
+    let rows = pending(scope, |row| asked.contains(&row.reservation_id));
+    Ok(settle(scope, rows, &state))
+}
+
+pub(super) fn rebuild_absorb(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale, generation) = (params.text(1)?, *params.i64(2)?, *params.i32(3)?);
+    let is_meant = |row: &Return| row.product_id == product && row.sale_id == sale && row.generation < generation;
+    let rows = pending(scope, is_meant);
+    Ok(settle(scope, rows, "absorbed"))
+}
+
+/// UPDATE of returns that are pending in the snapshot, where they still are. In whatever order they are found.
+fn settle(scope: &mut Scope<'_>, rows: Vec<Return>, state: &str) -> Steps {
+    let rows = scope.shuffled(rows);
+    let now = scope.now;
+    let settle = |row: Return| -> Step {
+        let state = state.to_owned();
+        step(move |scope| {
+            let change = |held: Return| {
+                let is_pending = held.state == "pending";
+                Ok(is_pending.then(|| Return { state: state.clone(), settled_at: Some(now), ..held }))
+            };
+            scope.update(|database| &mut database.returns, &row, change)?;
+            Ok(())
+        })
+    };
+    rows.into_iter().map(settle).collect()
+}
+
+pub(super) fn audit_dead_letters(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale) = (params.text(1)?, *params.i64(2)?);
+    let rows = scope.database.dead_letters.scan(scope.owner);
+    let rows = rows.filter(|row| row.product_id.as_deref() == Some(product) && row.sale_id == Some(sale));
+    let mut rows = rows.map(|row| (row.partition, row.kafka_offset, row.reason.clone())).collect();
+    // Partitions of two topics may be equal.
+    rows = scope.shuffled(rows);
+    rows.sort_by_key(|(partition, offset, _)| (*partition, *offset));
+    for (partition, offset, reason) in rows.into_iter().take(20) {
+        scope.answer(row![partition, offset, reason]);
+    }
+    done()
+}

@@ -1,0 +1,95 @@
+//! What a rebuild reads: the latest sale, its account, and the records and users to write again.
+
+use std::collections::BTreeMap;
+
+use super::super::values::{Params, boolean, row, state};
+use super::audit::Sums;
+use super::{Plan, Scope, Steps, done, step};
+
+/// Rows a page holds, as the statements say.
+const PAGE: usize = 5000;
+const SECOND_MICROS: i64 = 1_000_000;
+
+pub(super) fn sale(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let product = params.text(1)?;
+    let latest = scope.database.sales.scan(scope.owner).filter(|row| row.product_id == product);
+    if let Some(sale) = latest.max_by_key(|row| row.sale_id).cloned() {
+        let (rate, burst) = (sale.rate.unwrap_or(0), sale.burst.unwrap_or(0));
+        let (seed, has_rate) = (sale.seed.unwrap_or_default(), boolean(sale.rate.is_some()));
+        let state = state(sale.is_closed);
+        scope.answer(row![sale.sale_id, sale.generation, sale.total, state, rate, burst, seed, has_rate]);
+    }
+    done()
+}
+
+pub(super) fn account(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let key = (params.text(1)?.to_owned(), *params.i64(2)?);
+    let Some(seen) = scope.database.sales.get(scope.owner, &key).cloned() else { return done() };
+    // The subquery reads the snapshot even where the row is read anew.
+    let dead = Sums(scope, &seen).dead();
+    Ok(Steps::from([step(move |scope| {
+        if let Some(held) = scope.database.sales.lock(scope.owner, &key)? {
+            scope.answer(row![held.total, held.sold, held.withdrawn, state(held.is_closed), dead]);
+        }
+        Ok(())
+    })]))
+}
+
+pub(super) fn users(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale, after) = (params.text(1)?, *params.i64(2)?, params.text(3)?);
+    let mut users: BTreeMap<String, i64> = BTreeMap::new();
+    for row in scope.database.orders.scan(scope.owner) {
+        if row.product_id == product && row.sale_id == sale && &*row.user_id > after {
+            *users.entry(row.user_id.clone()).or_default() += i64::from(row.quantity);
+        }
+    }
+    for (user, quantity) in users.into_iter().take(PAGE) {
+        scope.answer(row![user, quantity]);
+    }
+    done()
+}
+
+/// Seconds left of `ttl` for what was written at `at`, rounded up; `None` where none are.
+fn seconds_left(at: i64, now: i64, ttl: i64) -> Option<i64> {
+    let left = at - now + ttl * SECOND_MICROS;
+    // Of a positive number.
+    (left > 0).then(|| (left + SECOND_MICROS - 1) / SECOND_MICROS)
+}
+
+pub(super) fn records(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale, after, ttl) = (params.text(1)?, *params.i64(2)?, *params.uuid(3)?, *params.i64(4)?);
+    let now = scope.now;
+    let rows = scope.database.orders.scan(scope.owner);
+    let rows = rows.filter(|row| row.product_id == product && row.sale_id == sale && row.id > after);
+    let rows = rows
+        .filter_map(|row| Some(row![row.id, row.reservation_id, row.quantity, seconds_left(row.stored_at, now, ttl)?]));
+    let rows: Vec<_> = rows.take(PAGE).collect();
+    scope.output.rows.extend(rows);
+    done()
+}
+
+pub(super) fn rejected(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale, after, ttl) = (params.text(1)?, *params.i64(2)?, *params.uuid(3)?, *params.i64(4)?);
+    let now = scope.now;
+    let rows = scope.database.rejected.scan(scope.owner);
+    let rows = rows.filter(|row| row.product_id == product && row.sale_id == sale && row.order_id > after);
+    let rows = rows.filter(|row| scope.database.orders.get(scope.owner, &row.order_id).is_none());
+    let rows = rows.filter(|row| seconds_left(row.rejected_at, now, ttl).is_some()).cloned().collect();
+    // Those rejected in one transaction are equal.
+    let mut rows = scope.shuffled(rows);
+    rows.sort_by(|a, b| (a.order_id, b.rejected_at).cmp(&(b.order_id, a.rejected_at)));
+    rows.dedup_by_key(|row| row.order_id);
+    for row in rows.into_iter().take(PAGE) {
+        let left = seconds_left(row.rejected_at, now, ttl).expect("only such were taken");
+        scope.answer(row![row.order_id, row.reservation_id, row.quantity, left]);
+    }
+    done()
+}
+
+/// `SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))`.
+pub(super) fn try_lock(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let key = super::super::database::AdvisoryKey::Hashed(format!("flux-rebuild:{}", params.text(1)?));
+    let is_locked = scope.database.try_lock_for_session(scope.owner, key);
+    scope.answer(row![boolean(is_locked)]);
+    done()
+}

@@ -1,0 +1,196 @@
+//! Sales and the products' stock: taking, opening, locking, and what events say.
+
+use super::super::error::SqlError;
+use super::super::rows::{Product, Sale};
+use super::super::values::{Params, interval_of_ms, row, timestamp_of_interval};
+use super::{Plan, Scope, Steps, done, step};
+
+/// A sale as the statements that open one propose it.
+fn proposed(product_id: &str, sale_id: i64, generation: i32, total: i64, sold: i64) -> Sale {
+    Sale {
+        product_id: product_id.to_owned(),
+        sale_id,
+        generation,
+        total,
+        sold,
+        withdrawn: 0,
+        is_closed: false,
+        rate: None,
+        burst: None,
+        seed: None,
+        opened_at: None,
+        closed_at: None,
+    }
+}
+
+/// The sales asked for in the first four (or five) parameters, sorted.
+fn asked(params: &Params, units: Option<&[i64]>) -> Result<Vec<Sale>, SqlError> {
+    let (products, sales) = (params.texts(1)?, params.i64s(2)?);
+    let (generations, totals) = (params.i32s(3)?, params.i64s(4)?);
+    let count = Params::all_of_length(&[
+        products.len(),
+        sales.len(),
+        generations.len(),
+        totals.len(),
+        units.map_or(products.len(), <[i64]>::len),
+    ])?;
+    let row =
+        |at: usize| proposed(&products[at], sales[at], generations[at], totals[at], units.map_or(0, |units| units[at]));
+    let mut rows: Vec<Sale> = (0..count).map(row).collect();
+    rows.sort_by(|a, b| (&a.product_id, a.sale_id).cmp(&(&b.product_id, b.sale_id)));
+    Ok(rows)
+}
+
+pub(super) fn take(_: &mut Scope<'_>, params: &Params) -> Plan {
+    let rows = asked(params, Some(params.i64s(5)?))?;
+    let take = |row: Sale| {
+        step(move |scope| {
+            scope.insert_or_update(
+                |database| &mut database.sales,
+                row.clone(),
+                |held, excluded| {
+                    let sum = held.sold.checked_add(excluded.sold).ok_or_else(|| SqlError::out_of_range("bigint"))?;
+                    let generation = held.generation.max(excluded.generation);
+                    Ok((sum <= held.total).then_some(Sale { sold: sum, generation, ..held }))
+                },
+            )?;
+            Ok(())
+        })
+    };
+    Ok(rows.into_iter().map(take).collect())
+}
+
+pub(super) fn open(_: &mut Scope<'_>, params: &Params) -> Plan {
+    let open = |row: Sale| step(move |scope| scope.insert_or_nothing(|database| &mut database.sales, row.clone()));
+    Ok(asked(params, None)?.into_iter().map(open).collect())
+}
+
+pub(super) fn rebuild_newer(_: &mut Scope<'_>, params: &Params) -> Plan {
+    let row = Sale {
+        rate: Some(*params.i64(5)?),
+        burst: Some(*params.i64(6)?),
+        seed: Some(params.text(7)?.to_owned()),
+        ..proposed(params.text(1)?, *params.i64(2)?, *params.i32(3)?, *params.i64(4)?, 0)
+    };
+    Ok(Steps::from([step(move |scope| scope.insert_or_nothing(|database| &mut database.sales, row.clone()))]))
+}
+
+/// The sales that the snapshot holds of those named in the first two parameters, sorted; one as often as it is named.
+fn found(scope: &Scope<'_>, params: &Params) -> Result<Vec<Sale>, SqlError> {
+    let (products, sales) = (params.texts(1)?, params.i64s(2)?);
+    Params::all_of_length(&[products.len(), sales.len()])?;
+    let mut keys: Vec<(String, i64)> = products.iter().cloned().zip(sales.iter().copied()).collect();
+    keys.sort();
+    Ok(keys.iter().filter_map(|key| scope.database.sales.get(scope.owner, key).cloned()).collect())
+}
+
+pub(super) fn lock(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let lock = |sale: Sale| {
+        let key = (sale.product_id, sale.sale_id);
+        step(move |scope| {
+            if let Some(held) = scope.database.sales.lock(scope.owner, &key)? {
+                scope.answer(row![held.product_id, held.sale_id, held.total, held.sold]);
+            }
+            Ok(())
+        })
+    };
+    Ok(found(scope, params)?.into_iter().map(lock).collect())
+}
+
+pub(super) fn show_stock(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let mut latest = found(scope, params)?;
+    // By product, the latest sale first; the first of each product is taken.
+    latest.sort_by(|a, b| (&a.product_id, b.sale_id).cmp(&(&b.product_id, a.sale_id)));
+    latest.dedup_by(|later, first| later.product_id == first.product_id);
+    let show = |sale: Sale| {
+        let stock = sale.total - sale.sold;
+        let row = Product { id: sale.product_id, stock, sale_id: sale.sale_id };
+        step(move |scope| {
+            scope.insert_or_update(
+                |database| &mut database.products,
+                row.clone(),
+                |held, excluded| Ok((held.sale_id <= excluded.sale_id).then(|| excluded.clone())),
+            )?;
+            Ok(())
+        })
+    };
+    Ok(latest.into_iter().map(show).collect())
+}
+
+/// UPDATE of one sale by its key; `change` as in [`Scope::update`], asked of the snapshot's row too.
+fn update_sale(
+    scope: &mut Scope<'_>,
+    params: &Params,
+    change: impl Fn(Sale) -> Result<Option<Sale>, SqlError> + 'static,
+    answers: bool,
+) -> Plan {
+    let key = (params.text(1)?.to_owned(), *params.i64(2)?);
+    let Some(seen) = scope.database.sales.get(scope.owner, &key).cloned() else { return done() };
+    Ok(Steps::from([step(move |scope| {
+        let written = scope.update(|database| &mut database.sales, &seen, &change)?;
+        if let (Some(sale), true) = (written, answers) {
+            scope.answer(row![sale.generation]);
+        }
+        Ok(())
+    })]))
+}
+
+pub(super) fn opened(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (rate, burst, seed) = (*params.i64(3)?, *params.i64(4)?, params.text(5)?.to_owned());
+    let (generation, at) = (*params.i32(6)?, interval_of_ms(*params.i64(7)?)?);
+    let change = move |held: Sale| {
+        if held.opened_at.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Sale {
+            rate: Some(rate),
+            burst: Some(burst),
+            seed: Some(seed.clone()),
+            generation: held.generation.max(generation),
+            opened_at: Some(timestamp_of_interval(at)?),
+            ..held
+        }))
+    };
+    update_sale(scope, params, change, false)
+}
+
+pub(super) fn closed(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (withdrawn, generation) = (*params.i64(3)?, *params.i32(4)?);
+    let (rate, burst, at) = (*params.i64(5)?, *params.i64(6)?, interval_of_ms(*params.i64(7)?)?);
+    let change = move |held: Sale| {
+        if held.generation > generation {
+            return Ok(None);
+        }
+        let closed_at = match held.closed_at {
+            Some(closed_at) => closed_at,
+            None => timestamp_of_interval(at)?,
+        };
+        Ok(Some(Sale {
+            is_closed: true,
+            withdrawn,
+            generation: held.generation.max(generation),
+            rate: held.rate.or(Some(rate)),
+            burst: held.burst.or(Some(burst)),
+            closed_at: Some(closed_at),
+            ..held
+        }))
+    };
+    update_sale(scope, params, change, false)
+}
+
+pub(super) fn rebuild_close(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (withdrawn, now) = (*params.i64(3)?, scope.now);
+    let change = move |held: Sale| {
+        Ok(Some(Sale { is_closed: true, withdrawn, closed_at: held.closed_at.or(Some(now)), ..held }))
+    };
+    update_sale(scope, params, change, false)
+}
+
+pub(super) fn rebuild_raise(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let known = *params.i32(3)?;
+    let change = move |held: Sale| {
+        let raised = held.generation.max(known).checked_add(1).ok_or_else(|| SqlError::out_of_range("integer"))?;
+        Ok(Some(Sale { generation: raised, ..held }))
+    };
+    update_sale(scope, params, change, true)
+}

@@ -1,0 +1,92 @@
+//! Transactions' own statements, and what a migration asks.
+
+use super::super::database::AdvisoryKey;
+use super::super::error::SqlError;
+use super::super::rows::{Migration, Relation};
+use super::super::table::Record;
+use super::super::values::{Params, boolean, row};
+use super::{Plan, Scope, Steps, done, step};
+
+/// The tables of `0001_ledger.sql`.
+pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "returns", "rejected", "dead_letters"];
+/// What it makes, in its order.
+const LEDGER_TAGS: [&str; 11] = [
+    "CREATE TABLE",
+    "CREATE TABLE",
+    "CREATE TABLE",
+    "CREATE TABLE",
+    "CREATE TABLE",
+    "CREATE INDEX",
+    "CREATE INDEX",
+    "CREATE TABLE",
+    "CREATE INDEX",
+    "CREATE TABLE",
+    "CREATE INDEX",
+];
+
+/// BEGIN, COMMIT, ROLLBACK: the session carries them out.
+pub(super) fn nothing(_: &mut Scope<'_>, _: &Params) -> Plan {
+    done()
+}
+
+/// `SELECT pg_advisory_xact_lock($1)`; its result is void.
+pub(super) fn advisory_lock(_: &mut Scope<'_>, params: &Params) -> Plan {
+    let key = AdvisoryKey::Number(*params.i64(1)?);
+    Ok(Steps::from([step(move |scope| {
+        scope.database.lock_for_transaction(scope.owner, key.clone())?;
+        scope.answer(row![""]);
+        Ok(())
+    })]))
+}
+
+/// `SELECT to_regclass('flux_schema') IS NOT NULL`.
+pub(super) fn is_there(scope: &mut Scope<'_>, _: &Params) -> Plan {
+    let is_there = scope.database.relations.get(scope.owner, &Migration::TABLE).is_some();
+    scope.answer(row![boolean(is_there)]);
+    done()
+}
+
+pub(super) fn create_schema(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(create(&[Migration::TABLE], &["CREATE TABLE"]))
+}
+
+pub(super) fn create_ledger(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(create(LEDGER, &LEDGER_TAGS))
+}
+
+fn create(names: &'static [&'static str], tags: &'static [&'static str]) -> Steps {
+    let one = |name: &'static str| {
+        step(move |scope| {
+            if scope.database.relations.arbitrate(scope.owner, &name)? {
+                return Err(SqlError::new(b"42P07", format!("relation \"{name}\" already exists")).into());
+            }
+            scope.database.relations.insert(scope.owner, scope.command, Relation(name))
+        })
+    };
+    let mut steps: Steps = names.iter().map(|name| one(name)).collect();
+    steps.push_back(step(move |scope| {
+        scope.output.tags.extend(tags);
+        Ok(())
+    }));
+    steps
+}
+
+/// `SELECT coalesce(max(version), 0) FROM flux_schema`.
+pub(super) fn version(scope: &mut Scope<'_>, _: &Params) -> Plan {
+    let version = scope.database.migrations.scan(scope.owner).map(|row| row.version).max().unwrap_or(0);
+    scope.answer(row![version]);
+    done()
+}
+
+/// `INSERT INTO flux_schema (version, name) VALUES ($1, $2)`.
+pub(super) fn note_version(_: &mut Scope<'_>, params: &Params) -> Plan {
+    let row = Migration { version: *params.i32(1)?, name: params.text(2)?.to_owned() };
+    Ok(Steps::from([step(move |scope| {
+        if scope.database.migrations.arbitrate(scope.owner, &row.version)? {
+            return Err(SqlError::duplicate(Migration::TABLE).into());
+        }
+        scope.database.migrations.insert(scope.owner, scope.command, row.clone())?;
+        scope.output.count += 1;
+        Ok(())
+    })]))
+}
