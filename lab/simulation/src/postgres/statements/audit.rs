@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use flux_protocol::order::Uuid;
+
 use super::super::rows::Sale;
 use super::super::values::{Params, row, state};
 use super::{Plan, Scope, done};
@@ -89,12 +91,14 @@ pub(super) fn sales(scope: &mut Scope<'_>, params: &Params) -> Plan {
 }
 
 pub(super) fn settled(scope: &mut Scope<'_>, params: &Params) -> Plan {
-    let (reservations, orders) = (params.uuids(1)?, params.uuids(2)?);
+    let reservations: BTreeSet<&Uuid> = params.uuids(1)?.iter().collect();
+    let orders = params.uuids(2)?;
+    let asked: BTreeSet<&Uuid> = orders.iter().collect();
     let mut found = Vec::new();
     // A join: an order named twice is found twice.
     let stored = orders.iter().filter_map(|id| scope.database.orders.get(scope.owner, id));
     found.extend(stored.map(|row| row.reservation_id).filter(|id| reservations.contains(id)));
-    let rejected = scope.database.rejected.scan(scope.owner).filter(|row| orders.contains(&row.order_id));
+    let rejected = scope.database.rejected.scan(scope.owner).filter(|row| asked.contains(&row.order_id));
     found.extend(rejected.map(|row| row.reservation_id).filter(|id| reservations.contains(id)));
     let returned = scope.database.returns.scan(scope.owner).map(|row| row.reservation_id);
     found.extend(returned.filter(|id| reservations.contains(id)));

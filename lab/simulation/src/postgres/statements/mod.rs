@@ -147,17 +147,20 @@ impl Scope<'_> {
         Ok(Some(written))
     }
 
-    /// UPDATE of one row that the snapshot held: on what stands when it is locked. `change` says `None` where the WHERE
-    /// does not hold any more.
+    /// UPDATE of one row, as the snapshot holds it: on what stands when it is locked. `change` says `None` where the
+    /// WHERE does not hold (any more).
     fn update<R: Record>(
         &mut self,
         table: TableOf<R>,
-        key: &R::Key,
-        change: impl FnOnce(R) -> Result<Option<R>, SqlError>,
+        seen: &R,
+        change: impl Fn(R) -> Result<Option<R>, SqlError>,
     ) -> Result<Option<R>, Stop> {
+        // The new row is computed and checked before the old one is locked, and again where it has changed meanwhile.
+        let Some(changed) = change(seen.clone())? else { return Ok(None) };
+        changed.check()?;
         let (owner, command) = (self.owner, self.command);
         let table = table(self.database);
-        let Some(held) = table.lock(owner, key)? else { return Ok(None) };
+        let Some(held) = table.lock(owner, &seen.key())? else { return Ok(None) };
         let Some(changed) = change(held)? else { return Ok(None) };
         table.update(owner, command, changed.clone())?;
         self.output.count += 1;

@@ -1,7 +1,5 @@
 //! What is noted beside orders: returns, rejections, dead letters.
 
-use flux_protocol::order::Uuid;
-
 use super::super::error::SqlError;
 use super::super::rows::{DeadLetter, Rejected, Return};
 use super::super::values::{Params, row, timestamp_of_ms};
@@ -158,13 +156,13 @@ fn settle(scope: &mut Scope<'_>, rows: Vec<Return>, state: &str) -> Steps {
     let rows = scope.shuffled(rows);
     let now = scope.now;
     let settle = |row: Return| -> Step {
-        let (key, state): (Uuid, String) = (row.reservation_id, state.to_owned());
+        let state = state.to_owned();
         step(move |scope| {
             let change = |held: Return| {
                 let is_pending = held.state == "pending";
                 Ok(is_pending.then(|| Return { state: state.clone(), settled_at: Some(now), ..held }))
             };
-            scope.update(|database| &mut database.returns, &key, change)?;
+            scope.update(|database| &mut database.returns, &row, change)?;
             Ok(())
         })
     };

@@ -18,15 +18,14 @@ pub(super) fn claim(scope: &mut Scope<'_>, params: &Params) -> Plan {
 pub(super) fn fence(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let key = (*params.uuid(1)?, *params.i32(2)?);
     let (from, to, now) = (*params.i64(3)?, *params.i64(4)?, scope.now);
-    // A row that does not stand at `from` in the snapshot is not waited for.
-    if scope.database.offsets.get(scope.owner, &key).is_none_or(|row| row.next_offset != from) {
-        return done();
-    }
+    let Some(seen) = scope.database.offsets.get(scope.owner, &key).cloned() else { return done() };
     Ok(Steps::from([step(move |scope| {
         scope.update(
             |database| &mut database.offsets,
-            &key,
-            |held| Ok((held.next_offset == from).then_some(Offset { next_offset: to, updated_at: now, ..held })),
+            &seen,
+            |held: Offset| {
+                Ok((held.next_offset == from).then_some(Offset { next_offset: to, updated_at: now, ..held }))
+            },
         )?;
         Ok(())
     })]))

@@ -1,5 +1,7 @@
 //! Orders: the binary COPY that stores them, and looking for them.
 
+use std::collections::BTreeSet;
+
 use bytes::{Buf, Bytes};
 use flux_protocol::order::Uuid;
 
@@ -124,8 +126,8 @@ fn read_row(data: &mut Bytes, now: i64) -> Result<Order, SqlError> {
 }
 
 pub(super) fn known_orders(scope: &mut Scope<'_>, params: &Params) -> Plan {
-    let asked = params.uuids(1)?;
-    let rows = scope.database.orders.scan(scope.owner).filter(|row| asked.contains(&row.id));
+    let asked: BTreeSet<&Uuid> = params.uuids(1)?.iter().collect();
+    let rows = asked.into_iter().filter_map(|id| scope.database.orders.get(scope.owner, id));
     let rows = rows.map(|row| row![row.id, row.reservation_id, row.quantity]).collect();
     for row in scope.shuffled(rows) {
         scope.answer(row);
@@ -134,7 +136,7 @@ pub(super) fn known_orders(scope: &mut Scope<'_>, params: &Params) -> Plan {
 }
 
 pub(super) fn known_rejected(scope: &mut Scope<'_>, params: &Params) -> Plan {
-    let asked = params.uuids(1)?;
+    let asked: BTreeSet<&Uuid> = params.uuids(1)?.iter().collect();
     let rows = scope.database.rejected.scan(scope.owner).filter(|row| asked.contains(&row.order_id));
     let rows = rows.map(|row| row![row.order_id, row.reservation_id]).collect();
     for row in scope.shuffled(rows) {
