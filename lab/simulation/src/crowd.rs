@@ -34,6 +34,8 @@ pub struct Buyer {
     pub attempts_max: u32,
     /// Of a thousand requests it hangs up on so many.
     pub hang_up_per_mille: u64,
+    /// It asks once more, so long after it was served: it must be told the same.
+    pub asks_again_after: Option<Duration>,
 }
 
 /// What all buyers share.
@@ -62,21 +64,30 @@ impl Crowd {
 
 /// One buyer's way, until an answer ends it or it has had enough.
 pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
-    let clock = Clock::start();
     crowd.under_way.set(crowd.under_way.get() + 1);
     sleep(buyer.comes_after).await.expect("a simulated timer");
+    let mut served = insist(&crowd, &buyer, &mut random).await;
+    if let Some(pause) = buyer.asks_again_after.filter(|_| served) {
+        sleep(pause).await.expect("a simulated timer");
+        served = insist(&crowd, &buyer, &mut random).await;
+    }
+    crowd.unserved.set(crowd.unserved.get() + usize::from(!served));
+    crowd.under_way.set(crowd.under_way.get() - 1);
+}
+
+/// Sends the order until an answer ends the matter; whether one has.
+async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
+    let clock = Clock::start();
     let mut door = random.below(crowd.doors.len() as u64) as usize;
-    let mut served = false;
     for attempt in 0..buyer.attempts_max {
         let hangs_up = random.per_mille(buyer.hang_up_per_mille);
-        let sent_us = clock.now().instant.as_micros();
-        let outcome = ask(&crowd.doors[door], &buyer.order, hangs_up, &mut random).await;
-        let answered_us = clock.now().instant.as_micros();
+        let sent_us = clock.instant().as_micros();
+        let outcome = ask(&crowd.doors[door], &buyer.order, hangs_up, random).await;
+        let answered_us = clock.instant().as_micros();
         let exchange = Exchange { order: Arc::clone(&buyer.order), attempt, sent_us, answered_us, outcome };
         crowd.history.borrow_mut().exchanges.push(exchange);
         if is_last_word(outcome) {
-            served = true;
-            break;
+            return true;
         }
         if random.below(2) == 0 {
             door = random.below(crowd.doors.len() as u64) as usize;
@@ -85,8 +96,7 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
         let pause_ms = (50 << attempt.min(5)) + random.below(200);
         sleep(Duration::from_millis(pause_ms)).await.expect("a simulated timer");
     }
-    crowd.unserved.set(crowd.unserved.get() + usize::from(!served));
-    crowd.under_way.set(crowd.under_way.get() - 1);
+    false
 }
 
 /// Whether a buyer stops after this answer.

@@ -71,6 +71,7 @@ pub struct Run {
     /// What the operator could not bring about.
     pub(super) troubles: Vec<String>,
     pub(super) rebuilds: u32,
+    failed_rebuilds: BTreeMap<String, String>,
     random: Random,
 }
 
@@ -108,6 +109,7 @@ impl Run {
             lost_data: false,
             troubles: Vec::new(),
             rebuilds: 0,
+            failed_rebuilds: BTreeMap::new(),
             random,
             shape,
         };
@@ -238,19 +240,25 @@ impl Run {
         let began = self.world.now().instant;
         let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
         while self.world.now().instant.since(began) < SETTLE_MAX {
+            let mut is_open = true;
             for sale in self.shape.sales.clone() {
-                let tries = rebuilds.entry(sale.product.clone()).or_default();
-                if *tries < REBUILDS_MAX && self.is_suspended(&sale.product) {
+                if self.is_suspended(&sale.product) {
+                    is_open = false;
+                    let tries = rebuilds.entry(sale.product.clone()).or_default();
                     *tries += 1;
-                    self.rebuild(&sale.product);
+                    if *tries <= REBUILDS_MAX {
+                        self.rebuild(&sale.product);
+                    }
                 }
             }
-            if self.is_quiet() {
+            if is_open && self.is_quiet() {
                 return;
             }
             self.world.run_for(LOOK);
         }
-        self.troubles.push("the world has not come to rest".to_owned());
+        self.troubles.push("I6: the world has not come to rest".to_owned());
+        let failures = std::mem::take(&mut self.failed_rebuilds).into_values();
+        self.troubles.extend(failures.map(|why| format!("I6: {why}")));
     }
 
     fn is_suspended(&mut self, product: &str) -> bool {
@@ -267,17 +275,19 @@ impl Run {
         let outcome = told.take();
         match outcome {
             Some(Ok(_)) => {
+                self.failed_rebuilds.remove(product);
                 if let Some(distrust) = self.distrust.get_mut(product)
                     && let Some(since) = distrust.since.take()
                 {
                     distrust.spans.push((since, began));
                 }
             }
-            Some(Err(why)) => self.troubles.push(format!("rebuild of {product}: {why}")),
-            None if ended => self.troubles.push(format!("rebuild of {product} ended without a word")),
+            // Said where the world does not come to rest: an operator runs it again.
+            Some(Err(why)) => drop(self.failed_rebuilds.insert(product.to_owned(), why)),
+            None if ended => self.troubles.push(format!("I6: a rebuild of {product} ended without a word")),
             None => {
                 self.world.kill(process);
-                self.troubles.push(format!("rebuild of {product} did not end"));
+                self.failed_rebuilds.insert(product.to_owned(), "a rebuild did not end".to_owned());
             }
         }
     }
@@ -290,6 +300,11 @@ impl Run {
             && self.shape.sales.iter().all(|sale| is_empty(&sale.product))
             && super::truth::is_stored(&self.kafka.borrow(), &self.postgres.borrow())
             && self.postgres.borrow().returns().all(|row| row.state != "pending")
+    }
+
+    /// Whether an operator puts one sale in another's place: a key is good for one sale only.
+    pub(super) fn replaces_sales(&self) -> bool {
+        self.shape.faults.iter().any(|planned| matches!(planned.fault, Fault::SaleReplaced(..)))
     }
 
     /// What the crowd was told.

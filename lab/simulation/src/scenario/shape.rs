@@ -113,6 +113,7 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
             comes_after: Duration::from_millis(random.below(spread)),
             attempts_max: ATTEMPTS_MAX,
             hang_up_per_mille: if random.per_mille(300) { 200 } else { 0 },
+            asks_again_after: random.per_mille(250).then(|| Duration::from_millis(random.below(4000))),
         });
     }
     buyers

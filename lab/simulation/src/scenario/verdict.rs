@@ -5,13 +5,18 @@
 //! not know, and the shipped audit agrees.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use flux_lab::checker::{Allow, Verdict, check};
-use flux_lab::crowd::Outcome;
+use flux_lab::crowd::{Order, Outcome, Refusal};
+use flux_lab::truth::Truth;
 
 use super::run::Run;
 use super::truth;
 use crate::{operator, worker};
+
+/// No record with such a life runs out during a run.
+const LONG_TTL: Duration = Duration::from_secs(3600);
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -52,6 +57,8 @@ pub fn judge(run: &mut Run) -> Report {
     let verdict = check(&truth, &history, allow);
     let mut faults = run.troubles.clone();
     distrusted_answers(run, &mut faults);
+    broken_words(run, &mut faults);
+    second_reservations(run, &truth, &mut faults);
     if run.crowd.unserved.get() > 0 || run.crowd.under_way.get() > 0 {
         let (gave_up, wait) = (run.crowd.unserved.get(), run.crowd.under_way.get());
         faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still"));
@@ -93,10 +100,50 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
     }
 }
 
+/// I3, beyond what the checker sees: whoever was told that an order is made is never told otherwise, as long as its sale
+/// lasts and Redis has lost nothing.
+fn broken_words(run: &Run, faults: &mut Vec<String>) {
+    if run.lost_data || run.shape.idempotency_ttl < LONG_TTL || run.replaces_sales() {
+        return;
+    }
+    let history = run.crowd.history.borrow();
+    let mut made: BTreeMap<&Order, u64> = BTreeMap::new();
+    for exchange in &history.exchanges {
+        if matches!(exchange.outcome, Outcome::Accepted { .. } | Outcome::Pending { .. }) {
+            let first = made.entry(&exchange.order).or_insert(u64::MAX);
+            *first = (*first).min(exchange.answered_us);
+        }
+    }
+    for exchange in &history.exchanges {
+        let Outcome::No(refusal) = exchange.outcome else { continue };
+        let is_verdict = matches!(
+            refusal,
+            Refusal::SoldOut
+                | Refusal::Insufficient
+                | Refusal::LimitReached
+                | Refusal::KeyReused
+                | Refusal::UnknownProduct
+        );
+        if is_verdict && made.get(&*exchange.order).is_some_and(|told| *told < exchange.sent_us) {
+            faults.push(format!("I3: {refusal:?} for {:?}, which had been told that it is made", exchange.order));
+        }
+    }
+}
+
+/// I3: a key whose record lives takes one unit only, so nothing has to be given back.
+fn second_reservations(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
+    if run.lost_data || run.shape.idempotency_ttl < LONG_TTL {
+        return;
+    }
+    for returned in &truth.returns {
+        faults.push(format!("I3: reservation {} was a second one of its order", returned.reservation_id));
+    }
+}
+
 /// The command that operators use comes to the same.
 fn audited(run: &mut Run, faults: &mut Vec<String>) {
     let (process, told) = worker::start_audit(&mut run.world);
-    operator::wait(&mut run.world, process, std::time::Duration::from_secs(60));
+    operator::wait(&mut run.world, process, Duration::from_secs(60));
     match told.take() {
         Some(Ok(accounts)) => {
             for account in accounts.iter().filter(|account| !account.holds()) {
