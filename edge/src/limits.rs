@@ -30,6 +30,8 @@ pub const UNKNOWN_REMEMBERED: Duration = Duration::from_millis(100);
 pub const FIND_NAMES_MAX: usize = 64;
 /// Requests that may wait until an unknown name was asked for; beyond: 503.
 pub const FIND_WAITERS_MAX: usize = 4096;
+/// Names put back into the registry at once; the rest a second later.
+pub const REGISTRY_NAMES_MAX: usize = 1024;
 /// Products in one periodic look.
 pub const LOOK_PRODUCTS_MAX: usize = 64;
 /// Looks on their way beyond which the round of every second waits: some hundred products travel at once, and a hundred

@@ -9,7 +9,9 @@ use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
-use crate::limits::{GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, STOCK_AGE_MAX, STOCK_WAITERS_MAX};
+use crate::limits::{
+    GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, REGISTRY_NAMES_MAX, STOCK_AGE_MAX, STOCK_WAITERS_MAX,
+};
 use crate::outbox::EntryId;
 use crate::pending::Ticket;
 use crate::product::{Product, ProductIndex, State};
@@ -208,6 +210,7 @@ impl Core {
             .indices()
             .take(known)
             .filter(|index| !listed[index.0 as usize] && self.products[*index].sale.is_some())
+            .take(REGISTRY_NAMES_MAX)
             .map(|index| self.products[index].name.as_bytes())
             .collect();
         if !lacking.is_empty() {

@@ -143,8 +143,10 @@ impl Core {
                 None => counted.push((id, 1)),
             }
         }
+        // Where a code could not be read, the call's own entry holds an order that nobody here knows of.
+        let own_is_whole = codes.iter().all(Option::is_some);
         let mut open = |(id, orders): &(EntryId, u32)| {
-            let origin = if own == Some(*id) { Origin::Reserved } else { Origin::Recorded };
+            let origin = if own == Some(*id) && own_is_whole { Origin::Reserved } else { Origin::Recorded };
             Opened { id: *id, index: self.entries.insert(product, *id, *orders, origin), placed: 0 }
         };
         counted.iter().map(&mut open).collect()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flux_protocol::resp::Reply;
+use flux_protocol::resp::{ErrorKind, Reply};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
@@ -51,6 +51,11 @@ impl Core {
             },
             Some(Err(error)) => {
                 self.note_error(now, error);
+                if error.kind() == ErrorKind::NoScript {
+                    // Loaded by now: whoever waits goes on waiting.
+                    self.products[index].lease.handle_failed();
+                    return self.ask_for_tokens(now, index);
+                }
                 Unavailable::Redis
             }
             Some(Ok(None)) | None => Unavailable::Redis,

@@ -2,7 +2,8 @@
 
 use super::Bench;
 use crate::answer::{Answer, Unavailable};
-use crate::limits::{LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX};
+use crate::limits::{LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, PRODUCT_GAUGES_MAX, PRODUCTS_MAX};
+use crate::product::Product;
 
 #[test]
 fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
@@ -43,6 +44,24 @@ fn suspended_between_two_looks_the_script_says_so_first() {
     let more = bench.orders(&["b"]);
     assert_eq!(bench.answers[&more[0]], Answer::Unavailable(Unavailable::Suspended));
     assert_eq!(bench.redis.calls("reserve").len(), 1);
+}
+
+#[test]
+fn a_hundred_thousand_products_take_bounded_memory() {
+    let mut bench = Bench::new();
+    for n in 0..PRODUCTS_MAX + 500 {
+        bench.redis.registry.push(format!("product-{n}"));
+    }
+    bench.redis.holds = vec!["look"];
+    bench.pass(1_000);
+    assert_eq!(bench.core.products.len(), PRODUCTS_MAX, "the registry may hold more");
+    assert!(size_of::<Product>() <= 640, "{} bytes", size_of::<Product>());
+    bench.pass(2_000);
+    assert_eq!(bench.counters.products.lock().expect("not poisoned").len(), PRODUCT_GAUGES_MAX);
+    let calls = bench.redis.calls("look").len();
+    assert!(calls <= 2 * LOOKS_OUTSTANDING_MAX, "{calls} looks");
+    let bytes: usize = bench.redis.calls("SADD").concat().iter().map(String::len).sum();
+    assert_eq!(bytes, 0, "nothing to put back");
 }
 
 #[test]

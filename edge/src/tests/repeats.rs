@@ -128,6 +128,30 @@ fn an_error_in_mid_pipeline_concerns_its_own_call_alone() {
 }
 
 #[test]
+fn an_entry_of_which_some_order_could_not_be_read_is_not_deleted_unseen() {
+    let mut bench = Bench::new();
+    bench.redis.script("reserve", heads(&["M7-1", "+", "what?", "+"]));
+    let orders = bench.orders(&["a", "b", "c"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200), Some(503), Some(200)]);
+    assert_eq!(bench.redis.calls("XDEL"), [] as [Vec<String>; 0]);
+    assert_eq!(bench.redis.calls("part")[0][4..], ["7-1", "idempotency:{p}:", "2", "1", "2"], "it holds three");
+}
+
+#[test]
+fn a_forgotten_lease_script_turns_nobody_away() {
+    let mut bench = Bench::with(super::config(), |redis| {
+        let sale = redis.sales.get_mut("p").expect("a sale");
+        (sale[6], sale[7]) = ("100".into(), "100".into());
+    });
+    bench.redis.script("lease", "-NOSCRIPT No matching script.\r\n");
+    bench.redis.script("lease", "*4\r\n:5\r\n:200000\r\n:0\r\n$1\r\nO\r\n");
+    let orders = bench.orders(&["a"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200)]);
+}
+
+#[test]
 fn a_group_that_cannot_be_read_is_unknown_and_what_it_reserved_is_the_relays() {
     for reply in ["*1\r\n$1\r\nX\r\n", "*0\r\n", "+OK\r\n", "$-1\r\n", "*1\r\n:5\r\n", "*2\r\n$4\r\nM7-1\r\n:1\r\n"] {
         let mut bench = Bench::new();

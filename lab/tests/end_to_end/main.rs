@@ -3,6 +3,7 @@
 
 mod edges;
 mod kafka;
+mod outbox;
 mod redis;
 mod sale;
 mod workers;
