@@ -30,8 +30,10 @@ pub struct Buyer {
     pub order: Arc<Order>,
     /// When it comes, counted from the crowd's start.
     pub comes_after: Duration,
-    /// Requests it sends at most.
+    /// Requests it sends at most. With 1 it wants its luck tried once, and no answer is as good as another.
     pub attempts_max: u32,
+    /// The door it takes each time; else any.
+    pub door: Option<usize>,
     /// Of a thousand requests it hangs up on so many.
     pub hang_up_per_mille: u64,
     /// It asks once more, so long after it was served: it must be told the same.
@@ -71,14 +73,15 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
         sleep(pause).await.expect("a simulated timer");
         served = insist(&crowd, &buyer, &mut random).await;
     }
-    crowd.unserved.set(crowd.unserved.get() + usize::from(!served));
+    let is_missed = !served && buyer.attempts_max > 1;
+    crowd.unserved.set(crowd.unserved.get() + usize::from(is_missed));
     crowd.under_way.set(crowd.under_way.get() - 1);
 }
 
 /// Sends the order until an answer ends the matter; whether one has.
 async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
     let clock = Clock::start();
-    let mut door = random.below(crowd.doors.len() as u64) as usize;
+    let mut door = pick(crowd, buyer, random);
     for attempt in 0..buyer.attempts_max {
         let hangs_up = random.per_mille(buyer.hang_up_per_mille);
         let sent_us = clock.instant().as_micros();
@@ -90,13 +93,17 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
             return true;
         }
         if random.below(2) == 0 {
-            door = random.below(crowd.doors.len() as u64) as usize;
+            door = pick(crowd, buyer, random);
         }
         // Growing pauses with jitter, as a decent client does.
         let pause_ms = (50 << attempt.min(5)) + random.below(200);
         sleep(Duration::from_millis(pause_ms)).await.expect("a simulated timer");
     }
     false
+}
+
+fn pick(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> usize {
+    buyer.door.unwrap_or_else(|| random.below(crowd.doors.len() as u64) as usize)
 }
 
 /// Whether a buyer stops after this answer.

@@ -162,6 +162,8 @@ impl Kafka {
     }
 
     fn lead(&mut self, now: Instant, index: usize, node: usize) {
+        // Whoever waits for the old leader's replicas waits for nothing.
+        self.end_waiting_produce(self.partitions[index].leader);
         let partition = &mut self.partitions[index];
         partition.log.lose_unreplicated(now);
         partition.leader = node;

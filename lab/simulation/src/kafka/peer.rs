@@ -209,6 +209,16 @@ impl Kafka {
         }
     }
 
+    /// Ends the connections to a node on which a produce request waits to be answered.
+    pub(super) fn end_waiting_produce(&mut self, node: usize) {
+        let waits = |connection: &Connection| {
+            connection.node == node && matches!(connection.waiting, Some((_, Waiting::Until(..))))
+        };
+        let waiting = self.connections.iter().filter(|(_, connection)| waits(connection));
+        let sockets: Vec<SocketId> = waiting.map(|(socket, _)| *socket).collect();
+        sockets.into_iter().for_each(|socket| self.close(socket));
+    }
+
     /// Ends all connections of a node; what lies unread in them is lost.
     pub(super) fn close_all(&mut self, node: usize) {
         let of_node = self.connections.iter().filter(|(_, connection)| connection.node == node);

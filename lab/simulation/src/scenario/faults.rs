@@ -116,6 +116,8 @@ pub enum Fault {
 
     /// An operator closes the sale.
     SaleClosed(usize),
+    /// An operator rebuilds the sale, suspended or not.
+    SaleRebuilt(usize),
     /// An operator opens another in its place.
     SaleReplaced(usize, u64),
 }
@@ -197,6 +199,7 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
             _ => Fault::LedgerStandby,
         },
         54 => Fault::CutWorkerLedger(worker),
+        55 if random.per_mille(500) => Fault::SaleRebuilt(sale),
         _ if random.per_mille(500) => Fault::SaleClosed(sale),
         _ => Fault::SaleReplaced(sale, 5 + random.below(40)),
     }
@@ -310,9 +313,13 @@ impl Fault {
                 let body = format!(r#"{{"productId":"{}"}}"#, product(run, *sale));
                 run.tell("/close", body);
             }
+            Fault::SaleRebuilt(sale) => {
+                let product = product(run, *sale);
+                run.begin_rebuild(&product);
+            }
             Fault::SaleReplaced(sale, quantity) => {
-                let (product, rate) = (product(run, *sale), run.shape.sales[*sale].rate);
-                run.tell("/init", run.opening(&product, *quantity, rate, true));
+                let body = Run::opening(&run.shape.sales[*sale], *quantity, true);
+                run.tell("/init", body);
             }
         }
         ["redis", HOST, "postgres"].iter().for_each(|host| run.world.stir(host));
@@ -329,22 +336,14 @@ impl Fault {
             Fault::WorkerKilled(worker) | Fault::WorkerStopped(worker) => run.restart_worker(*worker),
             Fault::WorkerPaused(worker) => run.world.pause(run.workers[*worker].process, false),
             Fault::RedisPaused => redis.borrow_mut().resume(now),
-            Fault::RedisAway => {
-                if !redis.borrow().has_crashed() {
-                    redis.borrow_mut().listen();
-                }
-            }
+            Fault::RedisAway if !redis.borrow().has_crashed() => redis.borrow_mut().listen(),
             Fault::RedisSlow(_) => {
                 run.everyone().iter().for_each(|name| run.world.slow(name, "redis:6379", Duration::ZERO));
             }
             Fault::RedisLimited(_) => redis.borrow_mut().set_limits(Limits::default()),
             Fault::RedisEmptied => redis.borrow_mut().restart_empty(),
             Fault::RedisRolledBack(lost) => redis.borrow_mut().restart_from_disk(now, *lost),
-            Fault::RedisThereAndBack(_) => {
-                if redis.borrow().is_replica() {
-                    redis.borrow_mut().promote();
-                }
-            }
+            Fault::RedisThereAndBack(_) if redis.borrow().is_replica() => redis.borrow_mut().promote(),
             Fault::BrokerDown(node) => kafka.borrow_mut().start(now, *node),
             Fault::BrokerPaused(node) => kafka.borrow_mut().resume(now, *node),
             Fault::ProduceSpoilt(_) | Fault::RecordRefused(..) | Fault::ReplicationSlow(_) => {

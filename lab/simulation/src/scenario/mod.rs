@@ -1,8 +1,10 @@
 //! Whole runs: a Flux-Gate in the world, a crowd, faults, an operator who mends, and what must hold afterwards.
 //!
-//! - [`shape`]: what a run consists of, [`faults`]: what goes wrong in it; both follow from the seed.
+//! - [`shape`]: what a run consists of, [`faults`]: what goes wrong in it; both follow from the seed; [`aimed`]: shapes
+//!   that lead to a planted bug.
 //! - [`run`]: the run itself; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6.
 
+pub mod aimed;
 pub mod faults;
 pub mod run;
 pub mod shape;

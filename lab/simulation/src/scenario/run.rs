@@ -14,7 +14,7 @@ use flux_lab::crowd::History;
 use flux_net::simulated::Task;
 
 use super::faults::Fault;
-use super::shape::{FAULT_MAX, Shape, UNREST};
+use super::shape::{FAULT_MAX, Sale, Shape, UNREST};
 use crate::crowd::{Crowd, buy};
 use crate::edge::{self, Edge};
 use crate::kafka::{HOST, Kafka};
@@ -23,7 +23,7 @@ use crate::postgres::{Pace, Postgres};
 use crate::random::Random;
 use crate::redis::Redis;
 use crate::worker::{self, Worker};
-use crate::world::World;
+use crate::world::{ProcessId, World};
 
 /// The topic's name, the programs' default.
 const TOPIC: &str = "orders";
@@ -45,6 +45,14 @@ pub(super) struct Distrust {
     pub(super) since: Option<u64>,
     /// Closed spans.
     pub(super) spans: Vec<(u64, u64)>,
+}
+
+/// A rebuild on its way.
+struct Rebuild {
+    product: String,
+    began_us: u64,
+    process: ProcessId,
+    heard: worker::Heard<String>,
 }
 
 /// See the module.
@@ -71,6 +79,7 @@ pub struct Run {
     /// What the operator could not bring about.
     pub(super) troubles: Vec<String>,
     pub(super) rebuilds: u32,
+    under_way: Vec<Rebuild>,
     failed_rebuilds: BTreeMap<String, String>,
     random: Random,
 }
@@ -109,6 +118,7 @@ impl Run {
             lost_data: false,
             troubles: Vec::new(),
             rebuilds: 0,
+            under_way: Vec::new(),
             failed_rebuilds: BTreeMap::new(),
             random,
             shape,
@@ -158,8 +168,9 @@ impl Run {
     }
 
     /// The body that opens a sale.
-    pub(super) fn opening(&self, product: &str, quantity: u64, rate: u64, force: bool) -> String {
-        format!(r#"{{"productId":"{product}","quantity":{quantity},"rate":{rate},"force":{force}}}"#)
+    pub(super) fn opening(sale: &Sale, quantity: u64, force: bool) -> String {
+        let Sale { product, rate, burst, .. } = sale;
+        format!(r#"{{"productId":"{product}","quantity":{quantity},"rate":{rate},"burst":{burst},"force":{force}}}"#)
     }
 
     /// Says something to some edge that is there, without waiting for what comes of it.
@@ -171,7 +182,7 @@ impl Run {
     /// Opens the sales; returns when all are open.
     fn open(&mut self) {
         for sale in self.shape.sales.clone() {
-            let body = self.opening(&sale.product, sale.quantity, sale.rate, false);
+            let body = Run::opening(&sale, sale.quantity, false);
             for _ in 0..20 {
                 let told = operator::post(&mut self.world, "edge-0", "/init", &body);
                 if told.is_some_and(|(status, _)| status == 200) {
@@ -267,28 +278,38 @@ impl Run {
         told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
     }
 
-    fn rebuild(&mut self, product: &str) {
+    /// Begins a rebuild, and goes on.
+    pub(super) fn begin_rebuild(&mut self, product: &str) {
         self.rebuilds += 1;
-        let began = self.world.now().instant.as_micros();
-        let (process, told) = worker::start_rebuild(&mut self.world, product);
-        let ended = operator::wait(&mut self.world, process, REBUILD_MAX);
-        let outcome = told.take();
-        match outcome {
+        let began_us = self.world.now().instant.as_micros();
+        let (process, heard) = worker::start_rebuild(&mut self.world, product);
+        self.under_way.push(Rebuild { product: product.to_owned(), began_us, process, heard });
+    }
+
+    /// Begins one and waits for it, and for all that were begun.
+    fn rebuild(&mut self, product: &str) {
+        self.begin_rebuild(product);
+        for rebuild in std::mem::take(&mut self.under_way) {
+            operator::wait(&mut self.world, rebuild.process, REBUILD_MAX);
+            self.world.kill(rebuild.process);
+            self.rebuilt(rebuild);
+        }
+    }
+
+    fn rebuilt(&mut self, rebuild: Rebuild) {
+        let Rebuild { product, began_us, heard, .. } = rebuild;
+        match heard.take() {
             Some(Ok(_)) => {
-                self.failed_rebuilds.remove(product);
-                if let Some(distrust) = self.distrust.get_mut(product)
-                    && let Some(since) = distrust.since.take()
+                self.failed_rebuilds.remove(&product);
+                if let Some(distrust) = self.distrust.get_mut(&product)
+                    && let Some(since) = distrust.since.take_if(|since| *since <= began_us)
                 {
-                    distrust.spans.push((since, began));
+                    distrust.spans.push((since, began_us));
                 }
             }
             // Said where the world does not come to rest: an operator runs it again.
-            Some(Err(why)) => drop(self.failed_rebuilds.insert(product.to_owned(), why)),
-            None if ended => self.troubles.push(format!("I6: a rebuild of {product} ended without a word")),
-            None => {
-                self.world.kill(process);
-                self.failed_rebuilds.insert(product.to_owned(), "a rebuild did not end".to_owned());
-            }
+            Some(Err(why)) => drop(self.failed_rebuilds.insert(product, why)),
+            None => drop(self.failed_rebuilds.insert(product, "a rebuild ended without a word".to_owned())),
         }
     }
 
@@ -305,6 +326,18 @@ impl Run {
     /// Whether an operator puts one sale in another's place: a key is good for one sale only.
     pub(super) fn replaces_sales(&self) -> bool {
         self.shape.faults.iter().any(|planned| matches!(planned.fault, Fault::SaleReplaced(..)))
+    }
+
+    /// Whether something happens to a bucket of tokens or to the clocks by which it is judged.
+    pub(super) fn tampers_with_rates(&self) -> bool {
+        self.replaces_sales()
+            || self.rebuilds > 0
+            || self.shape.faults.iter().any(|planned| {
+                matches!(
+                    planned.fault,
+                    Fault::RedisClock(_) | Fault::EdgeClock(..) | Fault::EdgePaused(_) | Fault::RedisPaused
+                )
+            })
     }
 
     /// What the crowd was told.

@@ -34,6 +34,8 @@ pub struct Sale {
     pub quantity: u64,
     /// Orders a second; 0: no limit.
     pub rate: u64,
+    /// Orders at once on top of that.
+    pub burst: u64,
 }
 
 /// See the module.
@@ -65,6 +67,7 @@ impl Shape {
                 product: format!("phone-{number}"),
                 quantity: 5 + random.below(60),
                 rate: if random.per_mille(300) { 10 + random.below(40) } else { 0 },
+                burst: 50,
             })
             .collect();
         let edges: Vec<usize> = (0..1 + random.below(2)).map(|_| 1 + random.below(2) as usize).collect();
@@ -112,6 +115,7 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
             order,
             comes_after: Duration::from_millis(random.below(spread)),
             attempts_max: ATTEMPTS_MAX,
+            door: None,
             hang_up_per_mille: if random.per_mille(300) { 200 } else { 0 },
             asks_again_after: random.per_mille(250).then(|| Duration::from_millis(random.below(4000))),
         });
@@ -120,4 +124,4 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
 }
 
 /// Nobody gives up as long as a run lasts: who is not served in the end is a fault found.
-const ATTEMPTS_MAX: u32 = 200;
+pub const ATTEMPTS_MAX: u32 = 200;

@@ -18,6 +18,9 @@ use crate::{operator, worker};
 /// No record with such a life runs out during a run.
 const LONG_TTL: Duration = Duration::from_secs(3600);
 
+/// How long an order may wait for its token after it was read: the deadline of Redis.
+const WAIT_FOR_TOKEN_MS: u64 = 500;
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -59,6 +62,7 @@ pub fn judge(run: &mut Run) -> Report {
     distrusted_answers(run, &mut faults);
     broken_words(run, &mut faults);
     second_reservations(run, &truth, &mut faults);
+    rate_bound(run, &truth, &mut faults);
     if run.crowd.unserved.get() > 0 || run.crowd.under_way.get() > 0 {
         let (gave_up, wait) = (run.crowd.unserved.get(), run.crowd.under_way.get());
         faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still"));
@@ -137,6 +141,36 @@ fn second_reservations(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
     }
     for returned in &truth.returns {
         faults.push(format!("I3: reservation {} was a second one of its order", returned.reservation_id));
+    }
+}
+
+/// Over any span no more orders are admitted than `rate` and `burst` allow. Judged by when edges read the orders, so
+/// where their clocks, Redis' clock or the bucket itself were tampered with it says nothing.
+fn rate_bound(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
+    if run.lost_data || run.tampers_with_rates() {
+        return;
+    }
+    for sale in run.shape.sales.iter().filter(|sale| sale.rate > 0) {
+        let orders = truth.topic.iter().filter(|order| order.record.product_id == sale.product);
+        let mut read: Vec<u64> = orders
+            .map(|order| (order.record.reservation_id, order.record.timestamp))
+            .collect::<BTreeMap<_, _>>()
+            .into_values()
+            .collect();
+        read.sort_unstable();
+        for (first, from) in read.iter().enumerate() {
+            for (last, until) in read.iter().enumerate().skip(first) {
+                let allowed = sale.rate * (until - from + WAIT_FOR_TOKEN_MS) / 1000 + sale.burst + 1;
+                if (last - first + 1) as u64 > allowed {
+                    let (count, span) = (last - first + 1, until - from);
+                    faults.push(format!(
+                        "rate: {count} orders of {} within {span} ms, {allowed} are allowed",
+                        sale.product
+                    ));
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -1,0 +1,158 @@
+//! Shapes that lead where one planted bug does its harm, so that a few seeds find it: who comes when, and what goes wrong
+//! meanwhile. The programs that ship come through every one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flux_lab::crowd::Order;
+use flux_protocol::planted::Bug;
+
+use super::faults::Fault;
+use super::shape::{ATTEMPTS_MAX, Planned, Sale, Shape};
+use crate::crowd::Buyer;
+use crate::kafka::ProduceFault;
+use crate::random::Random;
+
+const PRODUCT: &str = "phone-0";
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A shape in which `bug` shows, or any shape where it shows everywhere.
+pub fn shape(bug: Bug, random: &mut Random) -> Shape {
+    match bug {
+        Bug::AcksOne => acks_one(random),
+        Bug::RelayWithoutClaim | Bug::EntryGoneWithFirstOrder => refused_record(random),
+        Bug::LeaseNotExpired => two_waves(),
+        Bug::ReturnedTwice => expired_keys(random),
+        Bug::AgelessReservations => sleeper(random),
+        Bug::SettleBeforeAck => lost_produce(random),
+        Bug::CompensateOnTimeout => slow_redis(random),
+        Bug::StockDefault => lost_stock(random),
+        _ => Shape::draw(random),
+    }
+}
+
+fn quiet(edges: &[usize], quantity: u64) -> Shape {
+    Shape {
+        edges: edges.to_vec(),
+        workers: 1,
+        nodes: 3,
+        partitions: 2,
+        sales: vec![Sale { product: PRODUCT.to_owned(), quantity, rate: 0, burst: 50 }],
+        buyers: Vec::new(),
+        faults: Vec::new(),
+        idempotency_ttl: DAY,
+    }
+}
+
+/// `count` buyers who come within `spread` of `at`.
+fn wave(shape: &mut Shape, random: &mut Random, count: usize, at: Duration, spread: Duration) {
+    let from = shape.buyers.len();
+    for number in from..from + count {
+        let comes_after = at + Duration::from_micros(random.below(spread.as_micros() as u64 + 1));
+        shape.buyers.push(Buyer {
+            order: Arc::new(Order::new(PRODUCT, &format!("user-{number}"), &format!("key-{number}"), 1)),
+            comes_after,
+            attempts_max: ATTEMPTS_MAX,
+            door: None,
+            hang_up_per_mille: 0,
+            asks_again_after: None,
+        });
+    }
+}
+
+fn happens(shape: &mut Shape, at_ms: u64, lasts_ms: u64, fault: Fault) {
+    let (at, lasts) = (Duration::from_millis(at_ms), Duration::from_millis(lasts_ms));
+    shape.faults.push(Planned { at, lasts, fault });
+    shape.faults.sort_by_key(|planned| planned.at);
+}
+
+/// Leaders move while replicas are behind.
+fn acks_one(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 100);
+    wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(6));
+    happens(&mut shape, 0, 8000, Fault::ReplicationSlow(Duration::from_millis(300)));
+    for _ in 0..6 {
+        let partition = random.below(2) as usize;
+        happens(&mut shape, random.below(7000), 1, Fault::LeaderMoved(partition));
+    }
+    shape
+}
+
+/// A broker refuses one record for so long that the relay tries it, too.
+fn refused_record(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 100);
+    wave(&mut shape, random, 60, Duration::from_millis(200), Duration::from_millis(20));
+    let user = format!("user-{}\"", random.below(60));
+    happens(&mut shape, 100, 11_900, Fault::RecordRefused(user.trim_end_matches('"').to_owned(), 87));
+    shape
+}
+
+/// A crowd that leaves tokens behind, and another when the bucket is full again.
+fn two_waves() -> Shape {
+    let random = &mut Random::new(0);
+    let mut shape = quiet(&[1, 1], 100_000);
+    shape.sales[0].rate = 10;
+    shape.sales[0].burst = 100;
+    wave(&mut shape, random, 60, Duration::from_millis(100), Duration::from_millis(4));
+    let first = shape.buyers.len();
+    wave(&mut shape, random, 300, Duration::from_secs(12), Duration::from_millis(100));
+    for (number, buyer) in shape.buyers.iter_mut().enumerate() {
+        buyer.attempts_max = 1;
+        buyer.door = Some(if number < first { 0 } else { number % 2 });
+    }
+    shape
+}
+
+/// Keys whose records have run out are used again, and two workers give back what comes of it.
+fn expired_keys(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 100);
+    shape.workers = 2;
+    shape.idempotency_ttl = Duration::from_secs(60);
+    wave(&mut shape, random, 40, Duration::ZERO, Duration::from_secs(2));
+    for buyer in &mut shape.buyers {
+        buyer.asks_again_after = Some(Duration::from_millis(61_000 + random.below(5000)));
+    }
+    shape
+}
+
+/// An edge stands still with reservations in hand that Redis then forgets, and wakes after a rebuild.
+fn sleeper(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 200);
+    wave(&mut shape, random, 60, Duration::from_millis(1000), Duration::from_millis(30));
+    for buyer in &mut shape.buyers {
+        buyer.attempts_max = 1;
+        buyer.door = Some(1);
+    }
+    happens(&mut shape, 1001 + random.below(30), 60_000, Fault::EdgePaused(1));
+    happens(&mut shape, 1200, 300, Fault::RedisRolledBack(Duration::from_millis(900)));
+    happens(&mut shape, 5000, 1, Fault::SaleRebuilt(0));
+    shape
+}
+
+/// Brokers fail while edges are killed.
+fn lost_produce(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 100);
+    wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(5));
+    for _ in 0..4 {
+        let at = random.below(5000);
+        happens(&mut shape, at, 3000, Fault::ProduceSpoilt(vec![ProduceFault::Refuse(19); 20]));
+        happens(&mut shape, at + 100 + random.below(200), 2000, Fault::EdgeKilled(random.below(2) as usize));
+    }
+    shape
+}
+
+/// The stock's key is deleted in the middle of a crowd.
+fn lost_stock(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 40);
+    wave(&mut shape, random, 80, Duration::ZERO, Duration::from_secs(4));
+    happens(&mut shape, 500 + random.below(1000), 1, Fault::KeyDeleted("stock"));
+    shape
+}
+
+/// Redis answers, but too late.
+fn slow_redis(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 40);
+    wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(5));
+    happens(&mut shape, 500, 3000, Fault::RedisSlow(Duration::from_millis(300 + random.below(400))));
+    shape
+}
