@@ -17,6 +17,7 @@ mod kafka_client;
 pub mod ports;
 mod process;
 pub mod programs;
+pub mod proxy;
 pub mod run_dir;
 pub mod servers;
 pub mod topic;
