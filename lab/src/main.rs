@@ -201,7 +201,7 @@ fn run_up(arguments: UpArguments) -> Result<ExitCode, LabError> {
         workers: arguments.workers,
         partitions: arguments.partitions,
         servers: Servers::own(),
-        redis: RedisOptions { append_only: arguments.append_only, arguments: Vec::new() },
+        redis: RedisOptions { append_only: arguments.append_only, ..RedisOptions::default() },
         ..WorldOptions::default()
     })?;
     for (product, units) in &arguments.sale {
