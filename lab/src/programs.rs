@@ -106,6 +106,11 @@ impl Program {
         self.process.as_mut().is_some_and(|process| process.exited().is_none())
     }
 
+    /// What its log is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)

@@ -131,19 +131,7 @@ impl Kafka {
             let (java, libs, features) = (java.clone(), libs.clone(), options.features.clone());
             let heap_mib = options.heap_mib;
             let process = None;
-            brokers.push(Broker {
-                id,
-                java,
-                libs,
-                heap_mib,
-                features,
-                home,
-                log,
-                port,
-                controller,
-                proxied,
-                process,
-            });
+            brokers.push(Broker { id, java, libs, heap_mib, features, home, log, port, controller, proxied, process });
         }
         let voter = |broker: &Broker| Some(format!("{}@{}", broker.id, broker.controller.as_ref()?.address()));
         let voters = brokers.iter().filter_map(voter).collect::<Vec<_>>().join(",");
