@@ -5,7 +5,9 @@
 //! seen on the wire ([`crate::proxy`]), not by time, wherever the moment matters.
 
 mod edge;
+mod keys;
 pub mod outcome;
+mod redis;
 pub mod trial;
 mod vitals;
 
@@ -44,6 +46,23 @@ pub const SCENARIOS: &[Scenario] = &[
     slow(4, "", "edge killed after produce, before the ack", edge::killed_before_acknowledgement),
     slow(5, "", "edge killed after the ack, before the HTTP reply", edge::killed_before_answer),
     quick(6, "", "client gone mid-request, retries on another edge", edge::clients_gone),
+    quick(7, "", "same key 1,000 times in parallel", keys::a_thousand_times_in_parallel),
+    slow(8, "", "same key, other user, product, quantity", keys::for_another_order),
+    slow(9, "", "retry after the key's TTL", keys::after_its_record_expired),
+    slow(10, "", "Redis stopped 30 s, then continued", redis::stopped),
+    quick(11, "", "reply of Redis lost by connection reset", redis::replies_lost),
+    slow(12, "", "Redis restarts empty", redis::restarted_empty),
+    slow(13, "", "Redis loses its last second; a stopped edge wakes", redis::last_second_lost),
+    slow(14, "a", "failover to a replica that misses the last writes", redis::failed_over),
+    slow(14, "b", "REPLICAOF a stale node and back, same run id", redis::there_and_back),
+    slow(14, "c", "FLUSHALL", redis::flushed),
+    quick(15, "", "SCRIPT FLUSH with calls in the pipeline", keys::scripts_flushed),
+    slow(16, "a", "Redis answers OOM", redis::out_of_memory),
+    slow(16, "b", "Redis answers READONLY", redis::read_only),
+    slow(16, "c", "Redis answers LOADING", redis::loading),
+    slow(16, "d", "Redis answers MISCONF", redis::snapshot_failing),
+    slow(16, "e", "Redis answers BUSY", redis::busy),
+    slow(36, "", "/init while the sale is live", keys::opened_while_it_is_live),
     slow(37, "", "rolling restart of edges and workers", edge::rolling_restart),
     slow(38, "", "SIGTERM under load, 100 times", edge::terminated_a_hundred_times),
 ];

@@ -33,6 +33,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(20);
 /// How long resources may take to come back to their level: an idle connection is closed after 15 s.
 const CALM_MAX: Duration = Duration::from_secs(30);
+/// The shortest fence of a rebuild that is sound: an edge publishes nothing from memory that is older.
+const FENCE: Duration = Duration::from_secs(10);
 /// Accepted orders that show that a sale runs.
 const RUNNING_ORDERS: u64 = 100;
 
@@ -281,8 +283,28 @@ impl Trial {
     /// # Errors
     /// Where `flux-worker rebuild` does not end with 0.
     pub fn rebuild(&mut self, more: &[&str]) -> Result<(), LabError> {
-        let ran = self.world.rebuild(PRODUCT, &[&["--fence", "10s"], more].concat())?;
+        let fence = format!("{}s", FENCE.as_secs());
+        let ran = self.world.rebuild(PRODUCT, &[&["--fence", &fence], more].concat())?;
         if ran.code == Some(0) { Ok(()) } else { Err(LabError::failed(format!("the rebuild failed: {ran:?}"))) }
+    }
+
+    /// Rebuilds, and ends the untrusted span within it: it opens the sale before its program ends, and not before the
+    /// fence has passed.
+    ///
+    /// # Errors
+    /// As [`Trial::rebuild`].
+    pub fn rebuild_trusted(&mut self, more: &[&str]) -> Result<(), LabError> {
+        let from_us = self.untrusted_from_us.take().unwrap_or_else(now_us);
+        self.untrusted.push(Untrusted { from_us, to_us: now_us() + FENCE.as_micros() as u64 });
+        self.rebuild(more)
+    }
+
+    /// Waits until the crowd hears that nothing is left.
+    ///
+    /// # Errors
+    /// As [`Trial::wait_for`].
+    pub fn sell_out(&mut self) -> Result<(), LabError> {
+        self.wait_for("it is sold out", |trial| Ok(trial.progress().sold_out > 100))
     }
 
     /// How many orders the ledger holds.
