@@ -185,6 +185,10 @@ fn run_with_kafka(command: &[String]) -> Result<ExitCode, LabError> {
 
 fn run_chaos(only: &[String]) -> Result<ExitCode, LabError> {
     let scenarios = chaos::chosen(only)?;
+    // Before the first thread.
+    if let Err(error) = chaos::partition::isolate() {
+        say(&format!("no network of our own: {error}"));
+    }
     let _interrupt = Interrupt::catch()?;
     let good = chaos::run(&scenarios, say);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

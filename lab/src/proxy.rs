@@ -58,6 +58,8 @@ pub enum Then {
     Hold(Way),
     /// The last byte of the pattern is changed, once.
     Damage,
+    /// Nothing: it was seen.
+    Note,
 }
 
 struct Trap {
@@ -420,6 +422,7 @@ impl Pump {
                 chunk[at + trap.pattern.len() - 1] ^= 1;
                 Verdict::Forward
             }
+            Then::Note => Verdict::Forward,
         };
         drop(state);
         self.inner.changed.notify_all();

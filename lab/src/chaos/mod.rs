@@ -5,11 +5,16 @@
 //! seen on the wire ([`crate::proxy`]), not by time, wherever the moment matters.
 
 mod edge;
+mod kafka;
 mod keys;
+mod limits;
 pub mod outcome;
+pub mod partition;
+mod postgres;
 mod redis;
 pub mod trial;
 mod vitals;
+mod worker;
 
 use crate::error::LabError;
 use outcome::{Line, Outcome};
@@ -62,6 +67,31 @@ pub const SCENARIOS: &[Scenario] = &[
     slow(16, "c", "Redis answers LOADING", redis::loading),
     slow(16, "d", "Redis answers MISCONF", redis::snapshot_failing),
     slow(16, "e", "Redis answers BUSY", redis::busy),
+    slow(17, "", "Kafka leader moves between produce and ack", kafka::leader_moves),
+    slow(18, "", "produce times out, the append arrives later", kafka::append_arrives_later),
+    slow(19, "", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", kafka::too_few_replicas_after_append),
+    slow(20, "a", "duplicate batch; broker forgets the producer id", kafka::duplicates_and_unknown_producer),
+    slow(20, "b", "CORRUPT_MESSAGE, then OUT_OF_ORDER_SEQUENCE", kafka::batch_damaged),
+    slow(21, "", "MESSAGE_TOO_LARGE for one record of a batch", kafka::record_too_large),
+    slow(22, "", "all brokers down for a minute under load", kafka::all_brokers_down),
+    quick(23, "", "worker killed before COPY ends", worker::killed_in_mid_copy),
+    slow(24, "", "worker killed between commit and offset commit", worker::killed_before_offset_commit),
+    quick(25, "", "reply to COMMIT lost", worker::reply_to_commit_lost),
+    slow(26, "", "rebalance in mid-batch; stopped worker wakes", worker::rebalanced_and_zombie),
+    slow(27, "", "poison records; NUL; another topic's shape", worker::poison),
+    slow(28, "", "PostgreSQL's disk full", postgres::disk_full),
+    slow(29, "a", "PostgreSQL shut down and killed", postgres::restarted),
+    slow(29, "b", "deadlock", postgres::deadlocked),
+    slow(29, "c", "too many connections", postgres::out_of_connections),
+    slow(30, "", "partitions added while running", kafka::partitions_added),
+    slow(31, "", "committed offsets gone", kafka::committed_offsets_gone),
+    slow(32, "", "log truncated, OFFSET_OUT_OF_RANGE", kafka::log_truncated),
+    slow(33, "a", "edges' clocks an hour ahead and behind", limits::clocks_of_edges),
+    slow(33, "b", "Redis' clock jumps by hours", limits::clock_of_redis),
+    slow(34, "", "64 file descriptors", limits::few_descriptors),
+    slow(35, "a", "half-open partition edge and Redis", limits::silent_redis),
+    slow(35, "b", "half-open partition edge and Kafka", limits::silent_kafka),
+    slow(35, "c", "half-open partition worker and PostgreSQL", limits::silent_postgres),
     slow(36, "", "/init while the sale is live", keys::opened_while_it_is_live),
     slow(37, "", "rolling restart of edges and workers", edge::rolling_restart),
     slow(38, "", "SIGTERM under load, 100 times", edge::terminated_a_hundred_times),
