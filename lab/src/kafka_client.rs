@@ -121,7 +121,8 @@ impl KafkaConnection {
 
     /// Raises the number of partitions.
     pub(crate) fn add_partitions(&mut self, topic: &str, partitions: i32) -> Result<(), LabError> {
-        let wanted = CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(partitions);
+        let wanted =
+            CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(partitions).with_assignments(None);
         let request = CreatePartitionsRequest::default().with_topics(vec![wanted]).with_timeout_ms(CHANGE_MAX_MS);
         let answer = self.call(CREATE_PARTITIONS_VERSION, &request)?;
         all_well(&format!("adding partitions to {topic}"), answer.results.iter().map(|result| result.error_code))

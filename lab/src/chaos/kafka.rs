@@ -67,8 +67,8 @@ pub(super) fn append_arrives_later() -> Result<Outcome, LabError> {
 /// Row 19. One controller, so that the leader may still shrink the set of replicas in sync while the followers stand;
 /// without the newer election rules, under which such an append only times out.
 pub(super) fn too_few_replicas_after_append() -> Result<Outcome, LabError> {
-    /// Error code 20 and the offset −1 that follows it in a produce response.
-    const AFTER_APPEND: &[u8] = b"\x00\x14\xff\xff\xff\xff\xff\xff\xff\xff";
+    /// Error code 20 in a produce response, and the upper bytes of the (small) offset that follows it.
+    const AFTER_APPEND: &[u8] = b"\x00\x14\x00\x00\x00\x00\x00\x00";
     let properties = [
         ("replica.lag.time.max.ms", "1500"),
         ("broker.session.timeout.ms", "3000"),

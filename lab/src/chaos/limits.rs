@@ -1,16 +1,16 @@
 //! The machine against us: clocks an hour off, hardly any descriptors, a network that says nothing.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::clock::FalseClock;
 use super::outcome::Outcome;
 use super::partition::Partition;
-use super::trial::{PLENTY, PRODUCT, Trial, proxied, two_edges, variable};
+use super::trial::{PLENTY, PRODUCT, Trial, proxied, two_edges};
+use crate::crowd::Arrival;
 use crate::error::{Doing, LabError};
-use crate::programs::Environment;
 use crate::proxy::{Proxy, Wire};
 use crate::run_dir::RunDir;
 use crate::servers::RedisOptions;
@@ -20,27 +20,7 @@ use crate::world::WorldOptions;
 const SILENCE: Duration = Duration::from_secs(12);
 /// Orders a second where the clock of the bucket matters.
 const RATE: u64 = 200;
-
-/// libfaketime, which Debian keeps in the directory of the machine's architecture.
-fn faketime() -> Result<String, LabError> {
-    let libraries = std::fs::read_dir("/usr/lib").doing(|| "reading /usr/lib".to_owned())?;
-    let paths = libraries.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
-    let found: Option<PathBuf> = paths.into_iter().find(|path| path.is_file());
-    found.map(|path| path.display().to_string()).ok_or_else(|| LabError::Missing {
-        what: "libfaketime".to_owned(),
-        install: "sudo apt-get install faketime".to_owned(),
-    })
-}
-
-/// The wall clock is false, the clock that only counts goes on as it did.
-fn false_clock(more: (&str, &str)) -> Result<Environment, LabError> {
-    Ok(vec![
-        variable("LD_PRELOAD", &faketime()?),
-        variable("DONT_FAKE_MONOTONIC", "1"),
-        variable("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        variable(more.0, more.1),
-    ])
-}
+const HOUR_S: i64 = 3_600;
 
 fn limited_sale(trial: &mut Trial) -> Result<(), LabError> {
     let sale = json!({"productId": PRODUCT, "quantity": PLENTY, "rate": RATE, "burst": RATE, "force": true});
@@ -50,11 +30,12 @@ fn limited_sale(trial: &mut Trial) -> Result<(), LabError> {
 /// Row 33: one edge an hour ahead, the other an hour behind.
 pub(super) fn clocks_of_edges() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    for (edge, offset) in [(0, "+1h"), (1, "-1h")] {
+    let run = trial.world.run().clone();
+    for (edge, seconds) in [(0, HOUR_S), (1, -HOUR_S)] {
+        let clock = FalseClock::new(&run, &format!("clock-{edge}"))?;
+        clock.set(seconds)?;
         let program = &mut trial.world.edges[edge].program;
-        for (name, value) in false_clock(("FAKETIME", offset))? {
-            program.set(&name, &value);
-        }
+        clock.environment().iter().for_each(|(name, value)| program.set(name, value));
         program.kill();
         program.start()?;
     }
@@ -71,7 +52,7 @@ pub(super) fn clocks_of_edges() -> Result<Outcome, LabError> {
     let time = |date: String| date.split_ascii_whitespace().nth(4).unwrap_or("?").to_owned();
     let (ahead, behind) = (time(date(0)?), time(date(1)?));
     if ahead[..2.min(ahead.len())] == behind[..2.min(behind.len())] {
-        return Err(LabError::failed(format!("libfaketime had no effect: {ahead} and {behind}")));
+        return Err(LabError::failed(format!("the false clocks had no effect: {ahead} and {behind}")));
     }
     trial.note = format!("the edges' clocks: {ahead} and {behind}");
     trial.conclude()
@@ -80,12 +61,8 @@ pub(super) fn clocks_of_edges() -> Result<Outcome, LabError> {
 /// Row 33: Redis' clock jumps ahead by an hour, back by two, and to what is right, under load.
 pub(super) fn clock_of_redis() -> Result<Outcome, LabError> {
     let run = RunDir::new()?;
-    let file = run.join("clock");
-    let set = |offset: &str| std::fs::write(&file, offset).doing(|| format!("writing {}", file.display()));
-    set("+0")?;
-    let mut environment = false_clock(("FAKETIME_TIMESTAMP_FILE", &file.display().to_string()))?;
-    environment.push(variable("FAKETIME_NO_CACHE", "1"));
-    let redis = RedisOptions { environment, ..RedisOptions::default() };
+    let false_clock = FalseClock::new(&run, "clock")?;
+    let redis = RedisOptions { environment: false_clock.environment(), ..RedisOptions::default() };
     let mut trial = Trial::start(WorldOptions { redis, ..two_edges() }, PLENTY)?;
     limited_sale(&mut trial)?;
     trial.load()?;
@@ -95,9 +72,9 @@ pub(super) fn clock_of_redis() -> Result<Outcome, LabError> {
         Ok(seconds)
     };
     let mut seen = Vec::new();
-    for offset in ["+1h", "-1h", "+0"] {
+    for seconds in [HOUR_S, -HOUR_S, 0] {
         let before = clock(&trial)?;
-        set(offset)?;
+        false_clock.set(seconds)?;
         trial.wait_for("Redis' clock has jumped", |trial| Ok((clock(trial)? - before).abs() > 1_800))?;
         seen.push(clock(&trial)? - before);
         trial.mended()?;
@@ -120,6 +97,9 @@ pub(super) fn few_descriptors() -> Result<Outcome, LabError> {
     }
     let mut options = trial.crowd_options();
     options.connections = CROWD;
+    // Every connection asks, so most of them for an edge that has no descriptor left; they give up early.
+    options.arrival = Arrival::Closed(Duration::from_secs(8));
+    options.timeout = Duration::from_secs(5);
     trial.load_with(options)?;
     trial.more_accepted(1_000)?;
     // The crowd goes, and with it what was too much.

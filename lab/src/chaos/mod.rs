@@ -4,6 +4,7 @@
 //! A scenario is a function that starts a [`trial::Trial`], does its harm, and concludes. Faults are placed by what is
 //! seen on the wire ([`crate::proxy`]), not by time, wherever the moment matters.
 
+mod clock;
 mod edge;
 mod kafka;
 mod keys;
@@ -74,7 +75,7 @@ pub const SCENARIOS: &[Scenario] = &[
     slow(20, "b", "CORRUPT_MESSAGE, then OUT_OF_ORDER_SEQUENCE", kafka::batch_damaged),
     slow(21, "", "MESSAGE_TOO_LARGE for one record of a batch", kafka::record_too_large),
     slow(22, "", "all brokers down for a minute under load", kafka::all_brokers_down),
-    quick(23, "", "worker killed before COPY ends", worker::killed_in_mid_copy),
+    slow(23, "", "worker killed before COPY ends", worker::killed_in_mid_copy),
     slow(24, "", "worker killed between commit and offset commit", worker::killed_before_offset_commit),
     quick(25, "", "reply to COMMIT lost", worker::reply_to_commit_lost),
     slow(26, "", "rebalance in mid-batch; stopped worker wakes", worker::rebalanced_and_zombie),

@@ -37,7 +37,7 @@ pub struct Outcome {
     pub marks: Marks,
     /// What was found.
     pub broken: Vec<Violation>,
-    /// From the end of the fault to the first new 200.
+    /// From the end of the fault to the first new 200; the longest, where there were several.
     pub recovery: Option<Duration>,
     /// From the end of the load until all that was promised was stored.
     pub settled: Option<Duration>,
