@@ -56,10 +56,8 @@ pub enum Wire {
 pub enum Then {
     /// Bytes that go this way are held: from the pattern on where it is the pattern's own way, else from now on.
     Hold(Way),
-    /// The last byte of the pattern is changed, once.
-    Damage,
-    /// Nothing: it was seen.
-    Note,
+    /// These bits of the pattern's last byte are turned over, once.
+    Damage(u8),
 }
 
 struct Trap {
@@ -418,11 +416,10 @@ impl Pump {
                 state.wires[way as usize] = Wire::Hold;
                 if way == self.way { Verdict::ForwardFirst(at) } else { Verdict::Forward }
             }
-            Then::Damage => {
-                chunk[at + trap.pattern.len() - 1] ^= 1;
+            Then::Damage(bits) => {
+                chunk[at + trap.pattern.len() - 1] ^= bits;
                 Verdict::Forward
             }
-            Then::Note => Verdict::Forward,
         };
         drop(state);
         self.inner.changed.notify_all();

@@ -84,7 +84,7 @@ fn a_pattern_stops_the_wire_at_its_first_byte() {
     proxy.pass();
     assert_eq!(answer(&mut stream, 10), b"stop-after");
     assert_eq!(proxy.seen(), 1);
-    proxy.trap(Way::ToServer, b"never", Then::Damage);
+    proxy.trap(Way::ToServer, b"never", Then::Damage(1));
     assert!(proxy.wait_seen(Duration::from_millis(1)).is_err());
 }
 
@@ -98,7 +98,7 @@ fn a_pattern_one_way_holds_the_other_or_is_damaged() {
     assert!(is_silent(&mut stream));
     proxy.pass();
     assert_eq!(answer(&mut stream, 3), b"ask");
-    proxy.trap(Way::ToServer, b"ab", Then::Damage);
+    proxy.trap(Way::ToServer, b"ab", Then::Damage(1));
     stream.write_all(b"abab").unwrap();
     assert_eq!(answer(&mut stream, 4), b"acab", "once");
 }

@@ -32,8 +32,6 @@ pub struct KafkaOptions {
     pub controllers: usize,
     /// Whether edges and workers can reach every broker through proxies ([`Kafka::proxies`]).
     pub proxied: bool,
-    /// Levels of features in a new cluster, such as `("eligible.leader.replicas.version", 0)`.
-    pub features: Vec<(String, u16)>,
     /// More of server.properties.
     pub properties: Vec<(String, String)>,
     /// The JVM's heap, in MiB, by broker.
@@ -42,14 +40,7 @@ pub struct KafkaOptions {
 
 impl Default for KafkaOptions {
     fn default() -> KafkaOptions {
-        KafkaOptions {
-            brokers: 1,
-            controllers: 3,
-            proxied: false,
-            features: Vec::new(),
-            properties: Vec::new(),
-            heap_mib: 512,
-        }
+        KafkaOptions { brokers: 1, controllers: 3, proxied: false, properties: Vec::new(), heap_mib: 512 }
     }
 }
 
@@ -99,7 +90,6 @@ pub struct Broker {
     java: PathBuf,
     libs: PathBuf,
     heap_mib: u32,
-    features: Vec<(String, u16)>,
     home: PathBuf,
     log: PathBuf,
     port: Port,
@@ -128,10 +118,10 @@ impl Kafka {
             let home = run.join(format!("kafka-{}", port.number()));
             std::fs::create_dir_all(&home).doing(|| format!("making {}", home.display()))?;
             let log = run.join(format!("kafka-{}.log", port.number()));
-            let (java, libs, features) = (java.clone(), libs.clone(), options.features.clone());
+            let (java, libs) = (java.clone(), libs.clone());
             let heap_mib = options.heap_mib;
             let process = None;
-            brokers.push(Broker { id, java, libs, heap_mib, features, home, log, port, controller, proxied, process });
+            brokers.push(Broker { id, java, libs, heap_mib, home, log, port, controller, proxied, process });
         }
         let voter = |broker: &Broker| Some(format!("{}@{}", broker.id, broker.controller.as_ref()?.address()));
         let voters = brokers.iter().filter_map(voter).collect::<Vec<_>>().join(",");
@@ -358,9 +348,6 @@ impl Broker {
         let mut command = self.java();
         command.args(["-Dlog4j2.level=ERROR", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
         command.arg(self.home.join("server.properties"));
-        for (name, level) in &self.features {
-            command.args(["--feature", &format!("{name}={level}")]);
-        }
         let output = command.output().doing(|| format!("starting {}", self.java.display()))?;
         if output.status.success() {
             return Ok(());
