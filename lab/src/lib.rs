@@ -16,6 +16,7 @@ pub mod demo;
 pub mod error;
 pub mod http_client;
 mod kafka_client;
+pub mod links;
 pub mod ports;
 mod process;
 pub mod programs;

@@ -28,8 +28,8 @@ use crate::checker::{self, Allow, Verdict};
 use crate::crowd::{CrowdOptions, History};
 use crate::error::{Doing, LabError};
 use crate::http_client::{self, HttpAnswer};
+use crate::links::Links;
 use crate::programs::{self, Edge, Environment, Ran, Worker};
-use crate::proxy::Proxy;
 use crate::run_dir::RunDir;
 use crate::servers::{self, Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions, Side};
 use crate::truth::{Sources, Truth};
@@ -103,34 +103,6 @@ impl Default for WorldOptions {
     }
 }
 
-/// The proxies between the programs and their servers.
-#[derive(Clone, Debug)]
-pub struct Links {
-    /// Edges to Redis.
-    pub edge_redis: Arc<Proxy>,
-    /// Edges to each broker.
-    pub edge_kafka: Vec<Arc<Proxy>>,
-    /// Workers to Redis; `flux-worker rebuild` and `audit` too.
-    pub worker_redis: Arc<Proxy>,
-    /// Workers to each broker.
-    pub worker_kafka: Vec<Arc<Proxy>>,
-    /// Workers to PostgreSQL.
-    pub worker_postgres: Arc<Proxy>,
-}
-
-impl Links {
-    /// Every one of them.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Proxy>> {
-        let single = [&self.edge_redis, &self.worker_redis, &self.worker_postgres];
-        single.into_iter().chain(&self.edge_kafka).chain(&self.worker_kafka)
-    }
-
-    /// All is well again, everywhere.
-    pub fn pass(&self) {
-        self.all().for_each(|proxy| proxy.pass());
-    }
-}
-
 impl Drop for World {
     fn drop(&mut self) {
         // Other worlds may use the same Kafka, and its proxies with it.
@@ -193,7 +165,7 @@ impl World {
             let (redis, kafka) = (redis.url(), lock(&kafka).bootstrap());
             Sources { redis, kafka, topic: topic.clone(), postgres: postgres.url(&database) }
         };
-        let links = if options.proxied { Some(proxies(&redis, &kafka, &postgres)?) } else { None };
+        let links = if options.proxied { Some(Links::new(&redis, &lock(&kafka), &lock(&postgres))?) } else { None };
         let (edges, workers) = (options.edges, options.workers);
         let mut world = World {
             edges: Vec::new(),
@@ -547,21 +519,6 @@ fn start_servers(run: &RunDir, kafka: KafkaOptions, postgres: PostgresOptions) -
         (kafka.join().unwrap_or_else(|_| Err(LabError::failed("starting Kafka panicked"))), postgres)
     });
     Ok((Arc::new(Mutex::new(kafka?)), Arc::new(Mutex::new(postgres?))))
-}
-
-fn proxies(redis: &Redis, kafka: &Mutex<Kafka>, postgres: &Mutex<Postgres>) -> Result<Links, LabError> {
-    let kafka = lock(kafka);
-    let (edge_kafka, worker_kafka) = (kafka.proxies(Side::Edges), kafka.proxies(Side::Workers));
-    if edge_kafka.is_empty() {
-        return Err(LabError::failed("no proxies stand before this Kafka: set KafkaOptions::proxied"));
-    }
-    Ok(Links {
-        edge_redis: Arc::new(Proxy::before(redis.address())?),
-        edge_kafka,
-        worker_redis: Arc::new(Proxy::before(redis.address())?),
-        worker_kafka,
-        worker_postgres: Arc::new(Proxy::before(lock(postgres).address())?),
-    })
 }
 
 /// Kafka and PostgreSQL of this process. They end with it.

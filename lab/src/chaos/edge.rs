@@ -6,9 +6,10 @@ use super::outcome::Outcome;
 use super::trial::{PLENTY, Trial, WAIT_MAX, two_edges, variable};
 use crate::checker::Invariant;
 use crate::error::LabError;
+use crate::links::Links;
 use crate::programs::Program;
 use crate::proxy::{Proxy, Then, Way};
-use crate::world::{Links, WorldOptions};
+use crate::world::WorldOptions;
 
 /// How often an edge is killed in one scenario, each in turn.
 const KILLS: usize = 4;

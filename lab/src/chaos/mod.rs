@@ -14,6 +14,7 @@ pub mod partition;
 mod postgres;
 mod redis;
 pub mod trial;
+mod verdict;
 mod vitals;
 mod worker;
 

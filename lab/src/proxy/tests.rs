@@ -1,3 +1,5 @@
+use std::io::{ErrorKind, Read, Write};
+
 use super::*;
 
 /// A server that sends back what it reads, and closes when its client does.
