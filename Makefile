@@ -1,5 +1,6 @@
 # What the README and CI call. `make` alone lists the targets.
 # KEEP=1      leaves the demo running
+# ONLY=12,14b  runs these rows of the chaos only
 # PROFILE=release   runs the tests against optimised programs
 
 .DEFAULT_GOAL := help
@@ -33,6 +34,12 @@ test: setup ## every test: unit, wire, real servers, end to end
 	cargo build --workspace --bins --profile $(PROFILE)
 	cargo run --quiet --package flux-lab --profile $(PROFILE) -- with-kafka \
 		cargo test --workspace --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
+
+# As the programs are tested, not optimised to the last: what is looked for is an order lost, not a microsecond.
+.PHONY: chaos
+chaos: setup ## faults on real servers under load, and whether every promise held (ONLY=12,14b runs some)
+	cargo build --workspace --bins --profile $(PROFILE)
+	cargo run --quiet --package flux-lab --profile $(PROFILE) -- chaos $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lint
 lint: ## formatting, clippy, shell scripts, observability files

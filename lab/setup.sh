@@ -70,6 +70,8 @@ has wrk || wanted+=(wrk)
 has kcat || wanted+=(kcat)
 has curl || wanted+=(curl)
 has perf || wanted+=(linux-perf)
+has nft || wanted+=(nftables) # chaos: packets that vanish
+has ip || wanted+=(iproute2)
 has_yaml || wanted+=(python3-yaml)
 has docker-compose || docker compose version >/dev/null 2>&1 || wanted+=(docker-compose)
 

@@ -1,4 +1,4 @@
-//! Compares what the crowd was told with what the servers hold: invariants I1 to I4 of FAULTS.md. Pure: a [`Truth`] and
+//! Compares what the crowd was told with what the servers hold: invariants I1 to I5 of FAULTS.md. Pure: a [`Truth`] and
 //! a [`History`] in, every violation by name out.
 //!
 //! - **I1** stored orders × quantity ≤ the sale's total.
@@ -6,6 +6,9 @@
 //! - **I3** one order per sale, user, product and key; every answer for it names the same one.
 //! - **I4** total = available + reserved + stored + dead-lettered + awaiting return + withdrawn; where Redis lost data,
 //!   what was rejected for want of room may make up a difference.
+//! - **I5** ([`check_untrusted`]) nothing is sold while Redis is away or not to be trusted.
+//!
+//! I6, bounded recovery and resources, is no matter of the servers' data: the chaos scenarios look at the processes.
 //!
 //! A reader of one replay may be told 202 after another was told 200: that is allowed, and nothing else is.
 
@@ -15,7 +18,7 @@ use std::sync::Arc;
 
 use flux_protocol::order::{Uuid, order_id};
 
-use crate::crowd::{History, Order, Outcome};
+use crate::crowd::{Exchange, History, Order, Outcome};
 use crate::truth::{SaleKey, StoredOrder, Truth};
 
 /// Which promise was broken.
@@ -29,6 +32,10 @@ pub enum Invariant {
     I3,
     /// Conservation.
     I4,
+    /// No sale without a Redis that is trusted.
+    I5,
+    /// Bounded time, memory and descriptors; no panic, no stuck connection.
+    I6,
 }
 
 /// One broken promise.
@@ -173,6 +180,37 @@ fn by_id(orders: &[StoredOrder]) -> HashMap<Uuid, Vec<&StoredOrder>> {
         rows.entry(order.order_id).or_default().push(order);
     }
     rows
+}
+
+/// A span of time in which no Redis was there that could have confirmed a reservation, µs since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untrusted {
+    /// Its beginning.
+    pub from_us: u64,
+    /// Its end.
+    pub to_us: u64,
+}
+
+/// I5: an order first asked for within an untrusted span was not answered as made within it. (What was asked for before
+/// may have been reserved before, and be answered late.)
+pub fn check_untrusted(history: &History, spans: &[Untrusted]) -> Vec<Violation> {
+    let mut first_asked: HashMap<&Order, u64> = HashMap::new();
+    for exchange in &history.exchanges {
+        let first = first_asked.entry(&exchange.order).or_insert(exchange.sent_us);
+        *first = exchange.sent_us.min(*first);
+    }
+    let sold_within = |span: &Untrusted, exchange: &Exchange| {
+        first_asked[&*exchange.order] > span.from_us && exchange.answered_us < span.to_us
+    };
+    let sold = history.exchanges.iter().filter_map(|exchange| Some((exchange, exchange.outcome.order_id()?)));
+    sold.filter(|(exchange, _)| spans.iter().any(|span| sold_within(span, exchange)))
+        .map(|(exchange, order_id)| Violation {
+            invariant: Invariant::I5,
+            product: exchange.order.product.clone(),
+            order_id: Some(order_id),
+            what: format!("sold to user {} while no Redis was to be trusted", exchange.order.user),
+        })
+        .collect()
 }
 
 /// I1, and that the ledger's own counts are those of its rows.

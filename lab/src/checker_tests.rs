@@ -299,3 +299,27 @@ fn a_key_is_good_for_one_sale_and_has_another_order_in_the_next() {
     history.exchanges.push(exchange(0, Outcome::Accepted { order_id: id, replayed: false }));
     check(&truth, &history, Allow::default()).assert_holds();
 }
+
+#[test]
+fn what_is_sold_without_a_trusted_redis_is_found() {
+    let at = |buyer, sent_us, answered_us, outcome| Exchange { sent_us, answered_us, ..exchange(buyer, outcome) };
+    let made = |buyer| Outcome::Accepted { order_id: id_of(buyer), replayed: false };
+    let refused = Outcome::No(Refusal::Unavailable);
+    let history = History {
+        exchanges: vec![
+            at(0, 5, 15, made(0)),  // Asked before: it may have been reserved before.
+            at(1, 5, 9, refused),   // A first question before …
+            at(1, 12, 15, made(1)), // … may have reserved as well.
+            at(2, 15, 25, made(2)), // Answered afterwards.
+            at(3, 12, 18, refused),
+        ],
+    };
+    let span = Untrusted { from_us: 10, to_us: 20 };
+    assert_eq!(check_untrusted(&history, &[span]), []);
+    let planted = at(4, 12, 18, Outcome::Pending { order_id: id_of(4), replayed: false });
+    let broken = History { exchanges: [history.exchanges, vec![planted]].concat() };
+    let found = check_untrusted(&broken, &[span]);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].invariant, found[0].order_id), (Invariant::I5, Some(id_of(4))));
+    assert_eq!(check_untrusted(&broken, &[Untrusted { from_us: 30, to_us: 40 }]), []);
+}

@@ -8,10 +8,14 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, GroupId,
+    IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer};
 
@@ -19,6 +23,12 @@ use crate::error::{Doing, LabError};
 
 const METADATA_VERSION: i16 = 12;
 const CREATE_TOPICS_VERSION: i16 = 7;
+const CREATE_PARTITIONS_VERSION: i16 = 3;
+const DELETE_RECORDS_VERSION: i16 = 2;
+const DELETE_GROUPS_VERSION: i16 = 2;
+const ALTER_CONFIGS_VERSION: i16 = 1;
+/// How long a broker may take over a change, ms.
+const CHANGE_MAX_MS: i32 = 10_000;
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -99,7 +109,7 @@ impl KafkaConnection {
             .with_name(topic_name(topic))
             .with_num_partitions(partitions)
             .with_replication_factor(replicas);
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(CHANGE_MAX_MS);
         for result in self.call(CREATE_TOPICS_VERSION, &request)?.topics {
             if !matches!(result.error_code, 0 | TOPIC_ALREADY_EXISTS) {
                 let text = format!("creating topic {}: Kafka error {}", &*result.name.0, result.error_code);
@@ -107,6 +117,61 @@ impl KafkaConnection {
             }
         }
         Ok(())
+    }
+
+    /// Raises the number of partitions.
+    pub(crate) fn add_partitions(&mut self, topic: &str, partitions: i32) -> Result<(), LabError> {
+        let wanted =
+            CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(partitions).with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![wanted]).with_timeout_ms(CHANGE_MAX_MS);
+        let answer = self.call(CREATE_PARTITIONS_VERSION, &request)?;
+        all_well(&format!("adding partitions to {topic}"), answer.results.iter().map(|result| result.error_code))
+    }
+
+    /// Deletes all records that stand in `partition` now.
+    pub(crate) fn delete_records(&mut self, topic: &str, partition: i32) -> Result<(), LabError> {
+        /// Up to the high watermark.
+        const ALL: i64 = -1;
+        let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(ALL);
+        let wanted = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(CHANGE_MAX_MS);
+        let answer = self.call(DELETE_RECORDS_VERSION, &request)?;
+        let codes = answer.topics.iter().flat_map(|topic| topic.partitions.iter().map(|result| result.error_code));
+        all_well(&format!("deleting records of {topic}"), codes)
+    }
+
+    /// Deletes a group that has no members.
+    pub(crate) fn delete_group(&mut self, group: &str) -> Result<(), LabError> {
+        let names = vec![GroupId(StrBytes::from_string(group.to_owned()))];
+        let answer = self.call(DELETE_GROUPS_VERSION, &DeleteGroupsRequest::default().with_groups_names(names))?;
+        all_well(&format!("deleting group {group}"), answer.results.iter().map(|result| result.error_code))
+    }
+
+    /// Sets one of a topic's settings.
+    pub(crate) fn set_topic(&mut self, topic: &str, name: &str, value: &str) -> Result<(), LabError> {
+        /// Kafka's word for "a topic".
+        const TOPIC: i8 = 2;
+        /// And for "to be set".
+        const SET: i8 = 0;
+        let setting = AlterableConfig::default()
+            .with_name(StrBytes::from_string(name.to_owned()))
+            .with_config_operation(SET)
+            .with_value(Some(StrBytes::from_string(value.to_owned())));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(StrBytes::from_string(topic.to_owned()))
+            .with_configs(vec![setting]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.call(ALTER_CONFIGS_VERSION, &request)?;
+        all_well(&format!("setting {name} of {topic}"), answer.responses.iter().map(|result| result.error_code))
+    }
+}
+
+/// An error for the first code that is none of 0.
+fn all_well(doing: &str, mut codes: impl Iterator<Item = i16>) -> Result<(), LabError> {
+    match codes.find(|code| *code != 0) {
+        None => Ok(()),
+        Some(code) => Err(LabError::failed(format!("{doing}: Kafka error {code}"))),
     }
 }
 

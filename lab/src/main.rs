@@ -11,6 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use flux_lab::chaos;
 use flux_lab::checker::{self, Allow};
 use flux_lab::crowd::{self, Arrival, CrowdOptions, Driver, History, Orders, Repeat};
 use flux_lab::demo::{self, say};
@@ -38,6 +39,12 @@ enum What {
         /// Leave everything running afterwards and print the addresses, until Ctrl-C.
         #[arg(long)]
         keep: bool,
+    },
+    /// Faults on real servers under load, and whether every promise held; exits 1 where one did not.
+    Chaos {
+        /// Rows to run, such as `12` or `14b`, comma between; left out: all.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// Servers, workers and edges on free ports, until Ctrl-C.
     Up(UpArguments),
@@ -152,6 +159,7 @@ struct CheckArguments {
 fn main() -> ExitCode {
     let result = match Command::parse().what {
         What::Demo { keep } => run_demo(keep),
+        What::Chaos { only } => run_chaos(&only),
         What::Up(arguments) => run_up(arguments),
         What::WithKafka { command } => run_with_kafka(&command),
         What::Crowd(arguments) => run_crowd(arguments),
@@ -173,6 +181,17 @@ fn run_with_kafka(command: &[String]) -> Result<ExitCode, LabError> {
         .map_err(|error| LabError::failed(format!("running {}: {error}", command[0])))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(ExitCode::from(code))
+}
+
+fn run_chaos(only: &[String]) -> Result<ExitCode, LabError> {
+    let scenarios = chaos::chosen(only)?;
+    // Before the first thread.
+    if let Err(error) = chaos::partition::isolate() {
+        say(&format!("no network of our own: {error}"));
+    }
+    let _interrupt = Interrupt::catch()?;
+    let good = chaos::run(&scenarios, say);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_demo(keep: bool) -> Result<ExitCode, LabError> {
@@ -201,7 +220,7 @@ fn run_up(arguments: UpArguments) -> Result<ExitCode, LabError> {
         workers: arguments.workers,
         partitions: arguments.partitions,
         servers: Servers::own(),
-        redis: RedisOptions { append_only: arguments.append_only, arguments: Vec::new() },
+        redis: RedisOptions { append_only: arguments.append_only, ..RedisOptions::default() },
         ..WorldOptions::default()
     })?;
     for (product, units) in &arguments.sale {

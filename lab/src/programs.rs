@@ -24,6 +24,8 @@ pub struct Program {
     name: String,
     binary: PathBuf,
     environment: Environment,
+    /// A program that replaces itself by this one, with its arguments; empty: none.
+    under: Vec<String>,
     log: PathBuf,
     probe: SocketAddr,
     process: Option<Process>,
@@ -34,7 +36,16 @@ impl Program {
     /// A program, not yet started. `name` names its log file in `run`; `probe` is the listener that answers `/readyz`.
     pub fn new(run: &RunDir, name: &str, binary: PathBuf, environment: Environment, probe: SocketAddr) -> Program {
         let log = run.join(format!("{name}.log"));
-        Program { name: name.to_owned(), binary, environment, log, probe, process: None, _run: run.clone() }
+        Program {
+            name: name.to_owned(),
+            binary,
+            environment,
+            under: Vec::new(),
+            log,
+            probe,
+            process: None,
+            _run: run.clone(),
+        }
     }
 
     /// Starts it without waiting. Nothing happens where it runs.
@@ -45,7 +56,14 @@ impl Program {
         if self.is_running() {
             return Ok(());
         }
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.under.split_first() {
+            None => Command::new(&self.binary),
+            Some((wrapper, arguments)) => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(&self.binary);
+                command
+            }
+        };
         // What the developer has set for a deployment of theirs must not reach a test.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"FLUX_") {
@@ -86,6 +104,11 @@ impl Program {
     /// Whether its process is there (paused counts as there).
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.exited().is_none())
+    }
+
+    /// What its log is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process id, while it runs.
@@ -148,6 +171,12 @@ impl Program {
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(other, _)| other != name);
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// From the next start on it is executed by `wrapper` (such as `["prlimit", "--nofile=64"]`), which must replace
+    /// itself by it.
+    pub fn run_under(&mut self, wrapper: &[&str]) {
+        self.under = wrapper.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Where its output goes.

@@ -28,9 +28,10 @@ use crate::checker::{self, Allow, Verdict};
 use crate::crowd::{CrowdOptions, History};
 use crate::error::{Doing, LabError};
 use crate::http_client::{self, HttpAnswer};
+use crate::links::Links;
 use crate::programs::{self, Edge, Environment, Ran, Worker};
 use crate::run_dir::RunDir;
-use crate::servers::{self, Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions};
+use crate::servers::{self, Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions, Side};
 use crate::truth::{Sources, Truth};
 
 /// How long one administrative request may take.
@@ -77,6 +78,9 @@ pub struct WorldOptions {
     pub redis: RedisOptions,
     /// Edge and worker reach Redis over its Unix socket.
     pub redis_by_socket: bool,
+    /// Edge and worker reach every server through proxies: [`World::links`]. A Kafka of one's own needs
+    /// [`KafkaOptions::proxied`] for it.
+    pub proxied: bool,
     /// More of each edge's environment, such as `("FLUX_RATE", "0")`; wins over what is set here.
     pub edge_environment: Environment,
     /// More of each worker's.
@@ -92,8 +96,18 @@ impl Default for WorldOptions {
             servers: Servers::Shared,
             redis: RedisOptions::default(),
             redis_by_socket: false,
+            proxied: false,
             edge_environment: vec![("FLUX_CORES".to_owned(), "1".to_owned())],
             worker_environment: Vec::new(),
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Other worlds may use the same Kafka, and its proxies with it.
+        if let Some(links) = &self.links {
+            links.pass();
         }
     }
 }
@@ -110,6 +124,7 @@ pub struct World {
     pub redis: Redis,
     kafka: Arc<Mutex<Kafka>>,
     postgres: Arc<Mutex<Postgres>>,
+    links: Option<Links>,
     options: WorldOptions,
     topic: String,
     database: String,
@@ -150,6 +165,7 @@ impl World {
             let (redis, kafka) = (redis.url(), lock(&kafka).bootstrap());
             Sources { redis, kafka, topic: topic.clone(), postgres: postgres.url(&database) }
         };
+        let links = if options.proxied { Some(Links::new(&redis, &lock(&kafka), &lock(&postgres))?) } else { None };
         let (edges, workers) = (options.edges, options.workers);
         let mut world = World {
             edges: Vec::new(),
@@ -157,6 +173,7 @@ impl World {
             redis,
             kafka,
             postgres,
+            links,
             options,
             topic,
             database,
@@ -207,7 +224,7 @@ impl World {
 
     fn launch_edge(&mut self) -> Result<(), LabError> {
         self.started.0 += 1;
-        let mut environment = self.common_environment();
+        let mut environment = self.environment(Side::Edges);
         environment.extend(self.options.edge_environment.iter().cloned());
         let mut edge = Edge::new(&self.run, &format!("edge-{}", self.started.0), &environment)?;
         edge.program.launch()?;
@@ -224,22 +241,59 @@ impl World {
         Ok(())
     }
 
-    fn common_environment(&self) -> Environment {
-        let redis = if self.options.redis_by_socket { self.redis.socket_url() } else { self.redis.url() };
-        [("FLUX_REDIS", redis.as_str()), ("FLUX_KAFKA", &self.sources.kafka), ("FLUX_TOPIC", &self.topic)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    fn environment(&self, side: Side) -> Environment {
+        let proxy = self.links.as_ref().map(|links| match side {
+            Side::Edges => links.edge_redis.address(),
+            Side::Workers => links.worker_redis.address(),
+        });
+        let redis = match proxy {
+            Some(proxy) => format!("redis://{proxy}"),
+            None if self.options.redis_by_socket => self.redis.socket_url(),
+            None => self.redis.url(),
+        };
+        let kafka = if self.links.is_some() { self.kafka().bootstrap_for(side) } else { self.sources.kafka.clone() };
+        [("FLUX_REDIS", redis), ("FLUX_KAFKA", kafka), ("FLUX_TOPIC", self.topic.clone())]
+            .map(|(name, value)| (name.to_owned(), value))
             .to_vec()
     }
 
     /// The environment of a worker, and of `flux-worker audit` and `rebuild`.
     pub fn worker_environment(&self) -> Environment {
-        let mut environment = self.common_environment();
-        environment.push(("FLUX_POSTGRES".to_owned(), self.sources.postgres.clone()));
-        // Worlds share Kafka: a group of several topics would leave the members of all but one without partitions.
-        environment.push(("FLUX_GROUP".to_owned(), format!("workers-of-{}", self.topic)));
+        let mut environment = self.environment(Side::Workers);
+        let postgres = match &self.links {
+            Some(links) => format!("postgres://postgres@{}/{}", links.worker_postgres.address(), self.database),
+            None => self.sources.postgres.clone(),
+        };
+        environment.push(("FLUX_POSTGRES".to_owned(), postgres));
+        environment.push(("FLUX_GROUP".to_owned(), self.group()));
         environment.push(("FLUX_TOPIC_PARTITIONS".to_owned(), self.options.partitions.to_string()));
         environment.extend(self.options.worker_environment.iter().cloned());
         environment
+    }
+
+    /// The workers' group. Worlds share Kafka: a group of several topics would leave the members of all but one without
+    /// partitions.
+    pub fn group(&self) -> String {
+        format!("workers-of-{}", self.topic)
+    }
+
+    /// The proxies between programs and servers.
+    ///
+    /// # Panics
+    /// Where the world was not started with [`WorldOptions::proxied`].
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("the world was started with proxies")
+    }
+
+    /// `other` takes the place of Redis, as a replica that was promoted does: proxies lead there, and it is what is
+    /// checked. Returns the one before.
+    pub fn replace_redis(&mut self, other: Redis) -> Redis {
+        self.sources.redis = other.url();
+        if let Some(links) = &self.links {
+            links.edge_redis.aim(other.address());
+            links.worker_redis.aim(other.address());
+        }
+        std::mem::replace(&mut self.redis, other)
     }
 
     /// Kafka, to stop, kill or pause it (its own only: see [`Servers`]).
@@ -473,7 +527,8 @@ fn shared() -> Result<Shared, LabError> {
     let started = SHARED.get_or_init(|| {
         // Many small tests: the disk is not what they test.
         let postgres = PostgresOptions { fsync: false, ..PostgresOptions::default() };
-        let started = RunDir::new().and_then(|run| start_servers(&run, KafkaOptions::default(), postgres));
+        let kafka = KafkaOptions { proxied: true, ..KafkaOptions::default() };
+        let started = RunDir::new().and_then(|run| start_servers(&run, kafka, postgres));
         started.map_err(|error| error.to_string())
     });
     started.clone().map_err(LabError::Failed)

@@ -47,7 +47,8 @@ fn redis_keeps_or_loses_its_data_as_asked() {
 fn redis_with_an_append_only_file_survives_a_kill() {
     let run = RunDir::new().unwrap();
     let arguments = vec!["--appendfsync".to_owned(), "always".to_owned()];
-    let mut redis = Redis::start(&run, RedisOptions { append_only: true, arguments }).unwrap();
+    let mut redis =
+        Redis::start(&run, RedisOptions { append_only: true, arguments, ..RedisOptions::default() }).unwrap();
     redis::cmd("SET").arg("k").arg("v").exec(&mut redis.connection().unwrap()).unwrap();
     redis.kill();
     redis.up().unwrap();

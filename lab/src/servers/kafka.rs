@@ -1,14 +1,19 @@
-//! Apache Kafka of our own in KRaft mode: one broker (or several) that is its own controller, on free ports.
+//! Apache Kafka of our own in KRaft mode: one broker (or several), the first of them controllers too, on free ports.
+//!
+//! A broker tells its clients where to find it, so whoever wants a proxy between must let the broker advertise that
+//! proxy. With [`KafkaOptions::proxied`] each broker has two more listeners, one advertised to edges and one to workers.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Doing, LabError};
 use crate::kafka_client::KafkaConnection;
 use crate::ports::Port;
 use crate::process::{Ending, Process};
+use crate::proxy::Proxy;
 use crate::run_dir::RunDir;
 use crate::servers::{Data, find_in_path};
 
@@ -22,6 +27,11 @@ const CLUSTER_ID: &str = "Rmx1eC1HYXRlLWxhYi0xMA";
 pub struct KafkaOptions {
     /// Brokers, 1 to 9. Internal topics have as many replicas, three at most.
     pub brokers: usize,
+    /// How many of them, the first ones, are controllers too. With one, the others can be stopped without stopping the
+    /// cluster's decisions.
+    pub controllers: usize,
+    /// Whether edges and workers can reach every broker through proxies ([`Kafka::proxies`]).
+    pub proxied: bool,
     /// More of server.properties.
     pub properties: Vec<(String, String)>,
     /// The JVM's heap, in MiB, by broker.
@@ -30,7 +40,7 @@ pub struct KafkaOptions {
 
 impl Default for KafkaOptions {
     fn default() -> KafkaOptions {
-        KafkaOptions { brokers: 1, properties: Vec::new(), heap_mib: 512 }
+        KafkaOptions { brokers: 1, controllers: 3, proxied: false, properties: Vec::new(), heap_mib: 512 }
     }
 }
 
@@ -39,6 +49,38 @@ impl Default for KafkaOptions {
 pub struct Kafka {
     brokers: Vec<Broker>,
     _run: RunDir,
+}
+
+/// Who is behind a proxied listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Edges.
+    Edges,
+    /// Workers.
+    Workers,
+}
+
+/// A listener whose advertised address is a proxy's.
+#[derive(Debug)]
+struct Proxied {
+    side: Side,
+    port: Port,
+    proxy: Arc<Proxy>,
+}
+
+impl Proxied {
+    fn new(side: Side) -> Result<Proxied, LabError> {
+        let port = Port::reserve()?;
+        let proxy = Arc::new(Proxy::before(port.address())?);
+        Ok(Proxied { side, port, proxy })
+    }
+
+    fn listener(&self) -> &'static str {
+        match self.side {
+            Side::Edges => "EDGES",
+            Side::Workers => "WORKERS",
+        }
+    }
 }
 
 /// One of its brokers.
@@ -51,7 +93,9 @@ pub struct Broker {
     home: PathBuf,
     log: PathBuf,
     port: Port,
-    _controller_port: Port,
+    /// Where it is a controller too.
+    controller: Option<Port>,
+    proxied: Vec<Proxied>,
     process: Option<Process>,
 }
 
@@ -65,25 +109,26 @@ impl Kafka {
             return Err(LabError::failed(format!("{} brokers: 1 to 9", options.brokers)));
         }
         let (java, libs) = (java()?, libs()?);
-        let mut ports = Vec::new();
-        for _ in 0..options.brokers {
-            ports.push((Port::reserve()?, Port::reserve()?));
-        }
-        let voters: Vec<String> = (1..).zip(&ports).map(|(id, (_, port))| format!("{id}@{}", port.address())).collect();
-        let voters = voters.join(",");
         let mut brokers = Vec::new();
-        for (id, (port, controller_port)) in (1..).zip(ports) {
+        for id in 1..=options.brokers {
+            let port = Port::reserve()?;
+            let controller = (id <= options.controllers.max(1)).then(Port::reserve).transpose()?;
+            let sides: &[Side] = if options.proxied { &[Side::Edges, Side::Workers] } else { &[] };
+            let proxied = sides.iter().map(|side| Proxied::new(*side)).collect::<Result<_, _>>()?;
             let home = run.join(format!("kafka-{}", port.number()));
             std::fs::create_dir_all(&home).doing(|| format!("making {}", home.display()))?;
-            let properties = properties(id, &home, &port, &controller_port, &voters, &options);
-            write(&home.join("server.properties"), &properties)?;
-            write(&home.join("log4j2.properties"), LOG4J)?;
             let log = run.join(format!("kafka-{}.log", port.number()));
-            let (java, libs, heap_mib) = (java.clone(), libs.clone(), options.heap_mib);
-            let broker =
-                Broker { id, java, libs, heap_mib, home, log, port, _controller_port: controller_port, process: None };
+            let (java, libs) = (java.clone(), libs.clone());
+            let heap_mib = options.heap_mib;
+            let process = None;
+            brokers.push(Broker { id, java, libs, heap_mib, home, log, port, controller, proxied, process });
+        }
+        let voter = |broker: &Broker| Some(format!("{}@{}", broker.id, broker.controller.as_ref()?.address()));
+        let voters = brokers.iter().filter_map(voter).collect::<Vec<_>>().join(",");
+        for broker in &brokers {
+            write(&broker.home.join("server.properties"), &properties(broker, &voters, &options))?;
+            write(&broker.home.join("log4j2.properties"), LOG4J)?;
             broker.format()?;
-            brokers.push(broker);
         }
         let mut kafka = Kafka { brokers, _run: run.clone() };
         kafka.up()?;
@@ -155,6 +200,21 @@ impl Kafka {
         self.brokers.iter().map(|broker| broker.port.address().to_string()).collect::<Vec<_>>().join(",")
     }
 
+    /// The same for edges or workers: their proxies, where it has any.
+    pub fn bootstrap_for(&self, side: Side) -> String {
+        let proxies = self.proxies(side);
+        if proxies.is_empty() {
+            return self.bootstrap();
+        }
+        proxies.iter().map(|proxy| proxy.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The proxies between edges or workers and each broker; none unless [`KafkaOptions::proxied`].
+    pub fn proxies(&self, side: Side) -> Vec<Arc<Proxy>> {
+        let all = self.brokers.iter().flat_map(|broker| &broker.proxied);
+        all.filter(|proxied| proxied.side == side).map(|proxied| Arc::clone(&proxied.proxy)).collect()
+    }
+
     /// One of the brokers, counted from 0, to stop, kill or pause it alone.
     ///
     /// # Panics
@@ -168,8 +228,43 @@ impl Kafka {
     /// # Errors
     /// Where the broker refuses or does not answer.
     pub fn create_topic(&self, topic: &str, partitions: i32, replicas: i16) -> Result<(), LabError> {
-        let address = self.brokers[0].port.address().to_string();
-        KafkaConnection::open(&address)?.create_topic(topic, partitions, replicas)
+        self.connection()?.create_topic(topic, partitions, replicas)
+    }
+
+    /// Raises the number of a topic's partitions to `partitions`.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn add_partitions(&self, topic: &str, partitions: i32) -> Result<(), LabError> {
+        self.connection()?.add_partitions(topic, partitions)
+    }
+
+    /// Sets one of a topic's settings, such as `max.message.bytes`.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn set_topic(&self, topic: &str, name: &str, value: &str) -> Result<(), LabError> {
+        self.connection()?.set_topic(topic, name, value)
+    }
+
+    /// Deletes every record of a partition, as a retention that is too short would. Its leader must be the first broker.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn delete_records(&self, topic: &str, partition: i32) -> Result<(), LabError> {
+        self.connection()?.delete_records(topic, partition)
+    }
+
+    /// Deletes a consumer group without members, committed offsets and all. Its coordinator must be the first broker.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`]; where the group has members too.
+    pub fn delete_group(&self, group: &str) -> Result<(), LabError> {
+        self.connection()?.delete_group(group)
+    }
+
+    fn connection(&self) -> Result<KafkaConnection, LabError> {
+        KafkaConnection::open(&self.brokers[0].port.address().to_string())
     }
 }
 
@@ -294,21 +389,31 @@ logger.server.name = kafka.server.KafkaRaftServer
 logger.server.level = info
 ";
 
-fn properties(id: usize, home: &Path, port: &Port, controller: &Port, voters: &str, options: &KafkaOptions) -> String {
+fn properties(broker: &Broker, voters: &str, options: &KafkaOptions) -> String {
     let replicas = options.brokers.min(3);
     let mut text = String::new();
     let mut set = |name: &str, value: &dyn std::fmt::Display| {
         writeln!(text, "{name}={value}").expect("writing to a string cannot fail");
     };
-    set("process.roles", &"broker,controller");
-    set("node.id", &id);
+    let own = format!("PLAINTEXT://{}", broker.port.address());
+    let (mut listeners, mut advertised) = (vec![own.clone()], vec![own]);
+    for proxied in &broker.proxied {
+        listeners.push(format!("{}://{}", proxied.listener(), proxied.port.address()));
+        advertised.push(format!("{}://{}", proxied.listener(), proxied.proxy.address()));
+    }
+    if let Some(controller) = &broker.controller {
+        listeners.push(format!("CONTROLLER://{}", controller.address()));
+    }
+    let protocols = ["PLAINTEXT", "CONTROLLER", "EDGES", "WORKERS"].map(|listener| format!("{listener}:PLAINTEXT"));
+    set("process.roles", &if broker.controller.is_some() { "broker,controller" } else { "broker" });
+    set("node.id", &broker.id);
     set("controller.quorum.voters", &voters);
-    set("listeners", &format!("PLAINTEXT://{},CONTROLLER://{}", port.address(), controller.address()));
-    set("advertised.listeners", &format!("PLAINTEXT://{}", port.address()));
-    set("listener.security.protocol.map", &"PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT");
+    set("listeners", &listeners.join(","));
+    set("advertised.listeners", &advertised.join(","));
+    set("listener.security.protocol.map", &protocols.join(","));
     set("controller.listener.names", &"CONTROLLER");
     set("inter.broker.listener.name", &"PLAINTEXT");
-    set("log.dirs", &home.join("data").display());
+    set("log.dirs", &broker.home.join("data").display());
     set("auto.create.topics.enable", &false);
     set("offsets.topic.replication.factor", &replicas);
     set("offsets.topic.num.partitions", &4);

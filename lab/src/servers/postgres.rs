@@ -3,6 +3,7 @@
 //! PostgreSQL refuses to run as root: there it runs as `postgres`, or as `nobody` where there is no such user.
 
 use std::ffi::CString;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -176,6 +177,11 @@ impl Postgres {
     /// `postgres://…` of one of its databases, over TCP.
     pub fn url(&self, database: &str) -> String {
         url(&self.port, database)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
     }
 
     /// The same over its Unix socket.

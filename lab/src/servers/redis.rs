@@ -21,6 +21,8 @@ pub struct RedisOptions {
     pub append_only: bool,
     /// More of redis-server's options, such as `["--maxmemory", "64mb"]`.
     pub arguments: Vec<String>,
+    /// More of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A running (or stopped) Redis. Dropping it ends it.
@@ -68,6 +70,7 @@ impl Redis {
         command.args(["--appendonly", if self.options.append_only { "yes" } else { "no" }]);
         command.args(["--tcp-backlog", "4096"]);
         command.args(&self.options.arguments);
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         let process = self.process.insert(Process::start("redis-server", command, &self.log, Ending::KILL)?);
         let url = format!("redis://{}", self.port.address());
         process.wait_ready(READY_MAX, || ping(&url))
@@ -135,6 +138,11 @@ impl Redis {
         let directory = &self.directory;
         std::fs::remove_dir_all(directory).doing(|| format!("emptying {}", directory.display()))?;
         std::fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))
+    }
+
+    /// Where its data lies.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
     }
 
     /// Where it listens.
