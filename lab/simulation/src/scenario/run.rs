@@ -248,6 +248,7 @@ impl Run {
 
     /// Until every buyer has had his last word and nothing is on its way; suspended sales are rebuilt.
     fn settle(&mut self) {
+        self.await_rebuilds();
         let began = self.world.now().instant;
         let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
         while self.world.now().instant.since(began) < SETTLE_MAX {
@@ -286,9 +287,13 @@ impl Run {
         self.under_way.push(Rebuild { product: product.to_owned(), began_us, process, heard });
     }
 
-    /// Begins one and waits for it, and for all that were begun.
+    /// Begins one and waits for it.
     fn rebuild(&mut self, product: &str) {
         self.begin_rebuild(product);
+        self.await_rebuilds();
+    }
+
+    fn await_rebuilds(&mut self) {
         for rebuild in std::mem::take(&mut self.under_way) {
             operator::wait(&mut self.world, rebuild.process, REBUILD_MAX);
             self.world.kill(rebuild.process);
