@@ -8,7 +8,7 @@ use flux_net::{Listener, Stream, Timer, spawn};
 use flux_protocol::http::{Connection, response};
 use tracing::warn;
 
-use crate::conn;
+use crate::conn::{self, Seat};
 use crate::machine::Machine;
 use crate::routes::Role;
 use crate::shard::Shard;
@@ -31,7 +31,9 @@ async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: R
         match listener.accept().await {
             Ok((stream, _)) if has_place(&shard, role) => {
                 shard.counters.shell.connections_accepted.add(1);
-                spawn(conn::serve(Rc::clone(&shard), stream, role));
+                // The place is taken here: a burst is accepted before the first of its tasks runs.
+                let seat = Seat::take(&shard, &stream, role);
+                spawn(conn::serve(stream, seat, role));
             }
             Ok((stream, _)) => refuse(&shard, &stream),
             Err(_) if listener.is_closed() => return,

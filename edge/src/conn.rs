@@ -16,6 +16,7 @@ use flux_protocol::http::response::CONTINUE;
 use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, Stage};
 
 use crate::admin;
+use crate::answer::Site;
 use crate::connections::{ConnectionId, Phase, Place};
 use crate::core::Outcome;
 use crate::machine::Machine;
@@ -47,13 +48,22 @@ struct Burst {
     end: End,
 }
 
-/// A connection's place in the table. Given up before the socket is closed: the ticker shuts sockets down by number.
-struct Seat<'a, M: Machine> {
-    shard: &'a Shard<M>,
+/// A connection's place in the table, counted from the moment it is accepted. Given up before the socket is closed: the
+/// ticker shuts sockets down by number.
+pub(crate) struct Seat<M: Machine> {
+    shard: Rc<Shard<M>>,
     id: ConnectionId,
 }
 
-impl<M: Machine> Seat<'_, M> {
+impl<M: Machine> Seat<M> {
+    /// Takes a place for a connection that was just accepted.
+    pub(crate) fn take(shard: &Rc<Shard<M>>, stream: &Stream, role: Role) -> Seat<M> {
+        let mut connections = shard.connections.borrow_mut();
+        let id = connections.enter(stream.as_raw_fd(), role, shard.tick.get());
+        shard.counters.shell.connections.set(connections.open() as u64);
+        Seat { shard: Rc::clone(shard), id }
+    }
+
     fn set_phase(&self, phase: Phase, afresh: bool) {
         self.shard.connections.borrow_mut().set_phase(self.id, phase, self.shard.tick.get(), afresh);
     }
@@ -68,7 +78,7 @@ impl<M: Machine> Seat<'_, M> {
     }
 }
 
-impl<M: Machine> Drop for Seat<'_, M> {
+impl<M: Machine> Drop for Seat<M> {
     fn drop(&mut self) {
         let mut connections = self.shard.connections.borrow_mut();
         connections.leave(self.id);
@@ -79,9 +89,9 @@ impl<M: Machine> Drop for Seat<'_, M> {
     }
 }
 
-/// Serves one client until one side ends.
-pub(crate) async fn serve<M: Machine>(shard: Rc<Shard<M>>, mut stream: Stream, role: Role) {
-    let seat = take_seat(&shard, &stream, role);
+/// Serves one client until one side ends. The seat stands behind the stream: what comes last is dropped first.
+pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: Role) {
+    let shard = Rc::clone(&seat.shard);
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut window = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;
@@ -93,7 +103,7 @@ pub(crate) async fn serve<M: Machine>(shard: Rc<Shard<M>>, mut stream: Stream, r
                 Ok(bytes) if bytes > 0 => shard.counters.shell.bytes_read.add(bytes as u64),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
-                    say_timeout(&seat, &mut stream).await;
+                    say_timeout(&seat, &stream);
                     break;
                 }
             }
@@ -137,13 +147,6 @@ pub(crate) async fn serve<M: Machine>(shard: Rc<Shard<M>>, mut stream: Stream, r
     shard.buffers.borrow_mut().give_read(window);
 }
 
-fn take_seat<'a, M: Machine>(shard: &'a Shard<M>, stream: &Stream, role: Role) -> Seat<'a, M> {
-    let mut connections = shard.connections.borrow_mut();
-    let id = connections.enter(stream.as_raw_fd(), role, shard.tick.get());
-    shard.counters.shell.connections.set(connections.open() as u64);
-    Seat { shard, id }
-}
-
 fn phase_of(stage: Stage) -> Phase {
     match stage {
         Stage::Idle => Phase::Idle,
@@ -155,13 +158,13 @@ fn phase_of(stage: Stage) -> Phase {
 /// Hands every whole request to the machine. Answers that are there at once go straight into `out`, as long as none
 /// before them is awaited.
 fn take_burst<M: Machine>(
-    seat: &Seat<'_, M>,
+    seat: &Seat<M>,
     role: Role,
     reader: &mut Reader,
     window: &mut Window,
     out: &mut Vec<u8>,
 ) -> Burst {
-    let shard = seat.shard;
+    let shard = &*seat.shard;
     let counters = &shard.counters.shell;
     let now = shard.clock.now();
     let mut machine = shard.machine.borrow_mut();
@@ -176,7 +179,7 @@ fn take_burst<M: Machine>(
                 if !window.make_room(READ_BUFFER_BYTES_MAX) {
                     // The reader's own bounds come first; this one keeps a mistake in them from being a hang.
                     let refusal = Refusal::closing(413, "Request too large");
-                    place_refusal(seat, &refusal, burst.waits, out);
+                    place_refusal(seat, machine.site(), &refusal, burst.waits, out);
                     burst.end = End::Refused;
                 }
                 break;
@@ -218,7 +221,7 @@ fn take_burst<M: Machine>(
             }
             Read::Refused(refusal) => {
                 burst.requests += 1;
-                place_refusal(seat, &refusal, burst.waits, out);
+                place_refusal(seat, machine.site(), &refusal, burst.waits, out);
                 places += usize::from(burst.waits);
                 if refusal.close {
                     counters.ended[Ended::Refused as usize].add(1);
@@ -247,14 +250,20 @@ fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: C
     Some((response, status))
 }
 
-fn place_refusal<M: Machine>(seat: &Seat<'_, M>, refusal: &Refusal, waits: bool, out: &mut Vec<u8>) {
+fn place_refusal<M: Machine>(seat: &Seat<M>, site: &Site, refusal: &Refusal, waits: bool, out: &mut Vec<u8>) {
     let mut response = Vec::new();
-    refusal.write(&mut response, &seat.shard.date.borrow());
+    write_refusal(seat, site, refusal, &mut response);
     place(seat, Place::Written(response, refusal.status), waits, out);
 }
 
+/// With the fields that let the pages' scripts read it: what was refused may not even say where it came from, and what is
+/// told is the same for everybody.
+fn write_refusal<M: Machine>(seat: &Seat<M>, site: &Site, refusal: &Refusal, out: &mut Vec<u8>) {
+    refusal.write(out, &seat.shard.date.borrow(), &site.cors_fields());
+}
+
 /// Puts an answer of the shell behind those before it.
-fn place<M: Machine>(seat: &Seat<'_, M>, place: Place, waits: bool, out: &mut Vec<u8>) {
+fn place<M: Machine>(seat: &Seat<M>, place: Place, waits: bool, out: &mut Vec<u8>) {
     if waits {
         seat.shard.connections.borrow_mut().push(seat.id, place);
     } else {
@@ -262,7 +271,7 @@ fn place<M: Machine>(seat: &Seat<'_, M>, place: Place, waits: bool, out: &mut Ve
     }
 }
 
-fn write_places<M: Machine>(seat: &Seat<'_, M>, out: &mut Vec<u8>) {
+fn write_places<M: Machine>(seat: &Seat<M>, out: &mut Vec<u8>) {
     let mut connections = seat.shard.connections.borrow_mut();
     let machine = seat.shard.machine.borrow();
     let date = seat.shard.date.borrow();
@@ -281,7 +290,7 @@ fn write_places<M: Machine>(seat: &Seat<'_, M>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_place<M: Machine>(seat: &Seat<'_, M>, place: &Place, out: &mut Vec<u8>) {
+fn write_place<M: Machine>(seat: &Seat<M>, place: &Place, out: &mut Vec<u8>) {
     if let Place::Written(response, status) = place {
         seat.shard.counters.shell.response(*status);
         out.extend_from_slice(response);
@@ -296,23 +305,25 @@ fn fitting<M: Machine>(shard: &Shard<M>, window: Window) -> Window {
     window
 }
 
-/// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone.
-async fn say_timeout<M: Machine>(seat: &Seat<'_, M>, stream: &mut Stream) {
+/// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits for
+/// it: one that does not read what it was sent before would be waited for without end.
+fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream) {
     let phase = seat.shard.connections.borrow_mut().timed_out(seat.id);
     if !matches!(phase, Some(Phase::Head | Phase::Body)) {
         return;
     }
     let mut out = seat.shard.buffers.borrow_mut().take_write();
-    Refusal::TIMEOUT.write(&mut out, &seat.shard.date.borrow());
+    write_refusal(seat, seat.shard.machine.borrow().site(), &Refusal::TIMEOUT, &mut out);
     seat.shard.counters.shell.response(Refusal::TIMEOUT.status);
-    let (_, out) = stream.write_all(out).await;
+    // Where there is no room for it, nobody is there to read it.
+    let _ = stream.try_write(&out);
     seat.shard.buffers.borrow_mut().give_write(out);
 }
 
 /// Closes so that the last answer arrives: says that nothing more comes, then listens until the client has ended too,
 /// for a bounded time and number of bytes. Bytes that are unread at a close would make it a reset, and a reset takes
 /// an answer with it that is still on its way (RFC 9112 section 9.6).
-async fn linger<M: Machine>(seat: &Seat<'_, M>, stream: &mut Stream, mut window: Window) {
+async fn linger<M: Machine>(seat: &Seat<M>, stream: &mut Stream, mut window: Window) {
     seat.set_phase(Phase::Lingering, true);
     if stream.shutdown(Shutdown::Write).is_err() {
         return;

@@ -96,7 +96,10 @@ pub const PRODUCE_IN_FLIGHT_MAX: usize = 5;
 
 const _: () = assert!(CALL_ORDERS_MAX * 300 < REDIS_WRITE_BYTES_MAX, "a record key of 122 bytes, arguments of 174");
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
+// A record's last request leaves before it is so old; then the request, or the kernel that finds no way for it, gives up.
 const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());
+const _: () =
+    assert!(RESERVED_AGE_MAX.as_millis() + flux_net::limits::PEER_SILENCE_MAX.as_millis() < FENCE.as_millis());
 const _: () = assert!(RECORD_AGE_MAX.as_millis() + REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 const _: () = assert!(REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 /// What a relay was handed leaves the process before its claim runs out, and before a rebuild believes it has.

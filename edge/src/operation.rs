@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome, Token};
 use crate::limits::OPERATIONS_MAX;
-use crate::order::is_json;
+use crate::order::check_content;
 use crate::pending::Ticket;
 use crate::product::{Keys, State};
 use crate::reply::number;
@@ -392,8 +392,10 @@ fn sale_event(event: &str, name: Identifier, fields: &[u64], seed: &str, timesta
 }
 
 fn body_of<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Answer> {
-    if !request.fields.content_type.is_none_or(is_json) {
-        return Err(Answer::error(415, "content-type must be application/json"));
+    check_content(request)?;
+    // serde would take a struct's values from an array, too.
+    if !request.body.trim_ascii_start().starts_with(b"{") {
+        return Err(Answer::error(400, "The body must be a JSON object"));
     }
     serde_json::from_slice(request.body).map_err(|error| Answer::error(400, &error.to_string()))
 }

@@ -348,9 +348,7 @@ pub(crate) fn waiting_room(product: Identifier, wants_json: bool) -> Answer {
 }
 
 fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
-    if !request.fields.content_type.is_none_or(is_json) {
-        return Err(Answer::error(415, "content-type must be application/json"));
-    }
+    check_content(request)?;
     let key = match request.fields.idempotency_key {
         KeyField::Absent => return Err(Answer::error(400, "Missing Idempotency Key")),
         KeyField::Conflict => return Err(Answer::error(400, "Conflicting Idempotency Keys")),
@@ -363,13 +361,36 @@ fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
     Ok((product, Wish { user, key, quantity: body.quantity, wants_json: wants_json(request.fields.accept) }))
 }
 
+/// Whether the body is what it is read as: JSON, and not coded (RFC 9110 sections 8.3, 8.4 and 15.5.16).
+pub(crate) fn check_content(request: &Request<'_>) -> Result<(), Answer> {
+    if !request.fields.content_type.is_none_or(is_json) {
+        return Err(Answer::error(415, "content-type must be application/json"));
+    }
+    match request.fields.content_encoding {
+        Some(coding) if !coding.eq_ignore_ascii_case(b"identity") => {
+            Err(Answer::error(415, "content-encoding is not supported").with_field("accept-encoding", "identity"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a media type is JSON, with any parameters (RFC 9110 section 8.3.1).
-pub(crate) fn is_json(content_type: &[u8]) -> bool {
+fn is_json(content_type: &[u8]) -> bool {
     let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// Whether `accept` names JSON: a script that cannot read a redirect.
+/// Whether `accept` names JSON, and not to turn it down (`q=0`): a script that cannot read a redirect.
 pub(crate) fn wants_json(accept: Option<&[u8]>) -> bool {
-    accept.is_some_and(|accept| accept.split(|byte| *byte == b',').any(is_json))
+    accept
+        .is_some_and(|accept| accept.split(|byte| *byte == b',').any(|range| is_json(range) && !is_turned_down(range)))
+}
+
+/// Whether a media range has a weight of zero (RFC 9110 section 12.4.2).
+fn is_turned_down(range: &[u8]) -> bool {
+    range.split(|byte| *byte == b';').skip(1).any(|parameter| {
+        let parameter = parameter.trim_ascii();
+        let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
+        weight.is_some_and(|weight| !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
+    })
 }

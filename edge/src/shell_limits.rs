@@ -8,7 +8,9 @@ use flux_protocol::http::Limits;
 // Connections.
 
 /// Connections that one core serves at once. Each pins a read buffer of [`READ_BUFFER_BYTES`] and a task of about a
-/// kilobyte: 50 MB a core at the bound. The next one is told 503 and closed.
+/// kilobyte: 50 MB a core at the bound. One that does not read its answers pins [`BURST_ANSWER_BYTES_MAX`] more, and in the
+/// kernel what `flux_net::limits::SEND_BUFFER_BYTES` allows, for [`WRITE_TIME_MAX`] at most: 0.3 GB and 2 GB a core at the
+/// bound. The next one is told 503 and closed.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 16_000;
 /// Descriptors kept back from connections, for the process: listeners, rings, links, timers, logs.
 pub const DESCRIPTORS_RESERVED: usize = 24;
@@ -31,8 +33,9 @@ pub const READ_BUFFER_BYTES: usize = 2 * 1024;
 pub const READ_BUFFER_BYTES_MAX: usize = Limits::DEFAULT.buffer_bytes_max() + READ_BUFFER_BYTES;
 /// Pipelined requests taken from one connection before their answers leave. More wait in the buffer.
 pub const BURST_REQUESTS_MAX: usize = 64;
-/// Answers gathered before they are written, where a burst asks for large ones; the next request waits.
-pub const BURST_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Answers gathered before they are written, where a burst asks for large ones; the next request waits. A whole burst of
+/// usual answers fits.
+pub const BURST_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Spare read buffers and spare write buffers that a core keeps, each.
 pub const SPARE_BUFFERS_MAX: usize = 1024;
 /// A write buffer that has grown beyond this is freed, not kept: one large page must not stay in memory for good.

@@ -8,11 +8,12 @@ const ANSWER_MS_MAX = 15_000;
 // The outcomes after which there is nothing left to try.
 const ends = new Set(['accepted', 'sold_out', 'insufficient', 'limit_reached', 'refused']);
 
-// Where the edge is: the address in <meta name="flux-edge">, which whoever serves the page may set; empty means port 3000
-// of the host that the page came from.
+// Where the edge is: the address in <meta name="flux-edge">, which whoever serves the page may set; a port such as ":3005",
+// or port 3000 where it is empty, of the host that the page came from.
 export const edge = (() => {
   const named = document.querySelector('meta[name="flux-edge"]')?.content ?? '';
-  const address = named === '' ? `${location.protocol}//${location.hostname}:3000/` : named;
+  const port = named === '' ? ':3000' : named;
+  const address = port.startsWith(':') ? `${location.protocol}//${location.hostname}${port}/` : named;
   return new URL(address, location.href).href.replace(/\/$/, '');
 })();
 

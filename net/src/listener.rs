@@ -9,7 +9,7 @@ use std::time::Instant;
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::{BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS};
+use crate::limits::{BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS, SEND_BUFFER_BYTES};
 use crate::runtime::on_epoll;
 use crate::stream::Stream;
 
@@ -27,13 +27,14 @@ pub struct ListenOptions {
 
 /// Binds and listens. Outside any runtime, so that a port that is taken is known before a thread is started.
 ///
-/// Accepted sockets inherit NODELAY. Fails for certain: nothing is bound then.
+/// Accepted sockets inherit NODELAY and the size of the send buffer. Fails for certain: nothing is bound then.
 pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server must not wait for the connections of the old one to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(options.shared_port)?;
     socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     if options.wait_for_data {
         set_defer_accept(&socket)?;
     }

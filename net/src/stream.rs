@@ -54,7 +54,7 @@ impl Stream {
     /// beyond). After an error there is no connection, for certain.
     ///
     /// A TCP connection gets NODELAY, keep-alive probes and a user timeout, so that a peer that has vanished is
-    /// noticed.
+    /// noticed; and where it is closed, what has not left yet is discarded (SO_LINGER of 0).
     pub async fn connect(address: &Address, limit: Duration) -> io::Result<Stream> {
         match within(limit, Stream::connect_untimed(address)).await? {
             Some(result) => result,
@@ -222,6 +222,8 @@ fn borrowed(stream: &TcpStream) -> BorrowedFd<'_> {
 
 fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    // A close discards what has not left yet: whoever closes has given it up, and it must not arrive after all.
+    socket.set_linger(Some(Duration::ZERO))?;
     let probes =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&probes)?;

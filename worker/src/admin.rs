@@ -103,7 +103,7 @@ impl Admin {
                         consumed
                     }
                     Read::Refused(refusal) => {
-                        refusal.write(&mut out, &date);
+                        refusal.write(&mut out, &date, &[]);
                         is_last = refusal.close;
                         refusal.consumed
                     }
@@ -140,7 +140,7 @@ impl Admin {
     async fn time_out(&self, mut stream: Stream, reader: &Reader) {
         if reader.stage() != flux_protocol::http::Stage::Idle {
             let mut out = Vec::new();
-            Refusal::TIMEOUT.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000));
+            Refusal::TIMEOUT.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000), &[]);
             // The connection is closed either way.
             let _ = stream.write_all(out).await;
         }

@@ -52,23 +52,47 @@ fn spawn(directory: &std::path::Path) -> (Child, u16) {
     let begun = Instant::now();
     loop {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes", "--dir"])
-            .arg(directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
+        let mut ours = Unproved(Some(start_command(port, directory)));
         // Where another process took the port in between, ours ends by itself and another port is tried.
-        while child.try_wait().expect("our own process").is_none() {
-            if answers(port, child.id()) {
-                return (child, port);
+        while let Some(child) = ours.running() {
+            if answers(port, child) {
+                return (ours.0.take().expect("it runs"), port);
             }
             assert!(begun.elapsed() < PATIENCE, "redis-server did not come up");
             std::thread::yield_now();
         }
         assert!(begun.elapsed() < PATIENCE, "redis-server ends at once");
     }
+}
+
+/// A server that has not answered yet: ended where the test gives up before it does.
+struct Unproved(Option<Child>);
+
+impl Unproved {
+    /// Its process id, while it runs.
+    fn running(&mut self) -> Option<u32> {
+        let child = self.0.as_mut().expect("taken once only, at the end");
+        child.try_wait().expect("our own process").is_none().then(|| child.id())
+    }
+}
+
+impl Drop for Unproved {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start_command(port: u16, directory: &std::path::Path) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes", "--dir"])
+        .arg(directory)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed")
 }
 
 /// Whether the process `pid` serves `port`. Another test's server may have taken the port in between, and end while it is

@@ -190,7 +190,7 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
         50 => Fault::CommitFails(CommitFault::AnswerLost),
         51 => Fault::CommitFails(CommitFault::NeverArrives),
         52 => {
-            let codes = [b"40P01", b"40001", b"53100", b"57P01", b"25006", b"23505"];
+            let codes = [b"40P01", b"40001", b"53100", b"57P01", b"25006", b"55P03"];
             Fault::StatementFails(*codes[random.below(6) as usize])
         }
         53 => match random.below(3) {

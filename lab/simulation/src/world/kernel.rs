@@ -152,7 +152,11 @@ impl Inner {
         socket.writer = None;
         let unread = !socket.inbox.is_empty();
         let ended = socket.is_write_shut;
-        match socket.state {
+        let (state, discards) = (socket.state, socket.is_outgoing);
+        if discards {
+            self.network.discard_held(descriptor);
+        }
+        match state {
             State::Open if unread => self.send(descriptor, Segment::Reset),
             State::Open if !ended => self.send(descriptor, Segment::End),
             _ => {}
@@ -280,7 +284,8 @@ impl Host for Kernel {
         let socket = inner.descriptor();
         let link = (inner.process().name.clone(), format!("{host}:{port}"));
         let owner = Owner::Process(inner.current.expect("a task runs"));
-        inner.network.sockets.insert(socket, Socket::new(owner, 0, link, State::Connecting));
+        let outgoing = Socket { is_outgoing: true, ..Socket::new(owner, 0, link, State::Connecting) };
+        inner.network.sockets.insert(socket, outgoing);
         let at = inner.now_us + inner.delay_us();
         inner.events.plan(at, Event::Connect { socket, port, host });
         socket

@@ -271,9 +271,17 @@ impl World {
             Event::Silence { link, cut } => {
                 let network = &mut self.kernel.0.borrow_mut().network;
                 if network.links.get(&link).is_some_and(|now| now.is_cut && now.cuts == cut) {
-                    let ends = network.sockets.values_mut();
-                    ends.filter(|socket| socket.link == link && matches!(socket.owner, Owner::Process(_)))
-                        .for_each(|socket| socket.break_with(io::ErrorKind::TimedOut));
+                    let ends = network
+                        .sockets
+                        .iter_mut()
+                        .filter(|(_, socket)| socket.link == link && matches!(socket.owner, Owner::Process(_)));
+                    let broken: Vec<RawFd> = ends
+                        .map(|(descriptor, socket)| {
+                            socket.break_with(io::ErrorKind::TimedOut);
+                            *descriptor
+                        })
+                        .collect();
+                    broken.into_iter().for_each(|descriptor| network.discard_held(descriptor));
                 }
             }
         }

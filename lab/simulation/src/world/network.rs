@@ -48,6 +48,8 @@ pub(super) struct Socket {
     pub(super) is_write_shut: bool,
     /// This end reads no more.
     pub(super) is_read_shut: bool,
+    /// This end asked for the connection. Where it closes, what has not left is discarded, as `flux_net` sets it.
+    pub(super) is_outgoing: bool,
     /// Nobody holds it.
     pub(super) is_closed: bool,
     /// Written by this end and not read by the other.
@@ -69,6 +71,7 @@ impl Socket {
             is_ended: false,
             is_write_shut: false,
             is_read_shut: false,
+            is_outgoing: false,
             is_closed: false,
             unread_by_other: 0,
             arrives_after_us: 0,
@@ -148,6 +151,14 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// A kernel gives up what it holds of this end's bytes (SO_LINGER of 0, a user timeout): they never arrive.
+    pub(super) fn discard_held(&mut self, sender: RawFd) {
+        let Some(socket) = self.sockets.get(&sender) else { return };
+        if let Some(link) = self.links.get_mut(&socket.link) {
+            link.held.retain(|(at, _)| *at != socket.other);
+        }
+    }
+
     /// Marks `count` bytes as read that `reader` had in its inbox.
     pub(super) fn consumed(&mut self, reader: RawFd, count: usize) {
         let Some(other) = self.sockets.get(&reader).map(|socket| socket.other) else { return };
