@@ -394,3 +394,23 @@ fn is_turned_down(range: &[u8]) -> bool {
         weight.is_some_and(|weight| !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::wants_json;
+
+    #[test]
+    fn json_is_wanted_where_it_is_named_and_not_turned_down() {
+        for accept in
+            ["application/json", "text/html, application/json;q=0.9", "Application/JSON ; q=1", "application/json;v=2"]
+        {
+            assert!(wants_json(Some(accept.as_bytes())), "{accept}");
+        }
+        for accept in
+            ["*/*", "text/html", "application/json;q=0", "application/json; Q=0.000, text/html", "application/jsonp"]
+        {
+            assert!(!wants_json(Some(accept.as_bytes())), "{accept}");
+        }
+        assert!(!wants_json(None));
+    }
+}
