@@ -78,9 +78,26 @@ pub struct Arguments {
     )]
     pub worker_admin: SocketAddr,
 
-    /// Whether a suspended sale is rebuilt by itself; only `off` is there yet, which leaves it to `flux-worker rebuild`
+    /// Whether a suspended sale is rebuilt by itself: `auto`, where its Redis was restarted and no look ever saw a replica;
+    /// else it is left to `flux-worker rebuild`
     #[arg(long, env = "FLUX_REBUILD", value_name = "off|auto", default_value = "off", global = true)]
     pub rebuild: RebuildMode,
+
+    /// Whether a sale with more units left than the ledger leaves is suspended, until `flux-worker rebuild` has proved its
+    /// stock
+    #[arg(long, env = "FLUX_SUSPEND_ON_BREACH", value_name = "on|off", default_value = "on", global = true)]
+    pub suspend_on_breach: Switch,
+
+    /// How long a key's record lives after a rebuild: what the edges are told (60s to 366d)
+    #[arg(
+        long,
+        env = "FLUX_IDEMPOTENCY_TTL",
+        value_name = "TIME",
+        default_value = "24h",
+        value_parser = humantime::parse_duration,
+        global = true
+    )]
+    pub idempotency_ttl: Duration,
 
     /// Partitions of the topic where it is created (1 to 10000); as many workers can share the work
     #[arg(long, env = "FLUX_TOPIC_PARTITIONS", value_name = "PARTITIONS", default_value_t = 4, global = true)]
@@ -98,6 +115,15 @@ pub enum RebuildMode {
     Off,
     /// Where it is certain that no replica ever served.
     Auto,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// One-shot commands.

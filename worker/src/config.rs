@@ -9,7 +9,7 @@ use flux_net::Address;
 use flux_protocol::order::Identifier;
 use flux_protocol::postgres::PostgresConfig;
 
-use crate::arguments::{Arguments, Command, RebuildMode};
+use crate::arguments::{Arguments, Command, RebuildMode, Switch};
 use crate::limits::*;
 use flux_net::RedisTarget;
 
@@ -34,6 +34,12 @@ pub struct Config {
     pub batch_wait: Duration,
     /// Admin listener.
     pub admin: SocketAddr,
+    /// A sale whose Redis was restarted is rebuilt without being told to.
+    pub rebuilds: bool,
+    /// A sale whose units do not add up is suspended.
+    pub suspends_on_breach: bool,
+    /// How long a record lives that a rebuild writes, counted from when its order was stored.
+    pub idempotency_ttl: Duration,
     /// Partitions of the topic where it is created.
     pub topic_partitions: u32,
     /// Replicas of the topic where it is created.
@@ -121,8 +127,10 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
     if !(1..=TOPIC_REPLICAS_MAX).contains(&arguments.topic_replicas) {
         return Err(format!("--topic-replicas must be from 1 to {TOPIC_REPLICAS_MAX}"));
     }
-    if arguments.rebuild == RebuildMode::Auto {
-        return Err("--rebuild auto is not there yet: run flux-worker rebuild --product P".to_owned());
+    if !(IDEMPOTENCY_TTL_MIN..=IDEMPOTENCY_TTL_MAX).contains(&arguments.idempotency_ttl) {
+        let (least, most) = (IDEMPOTENCY_TTL_MIN, IDEMPOTENCY_TTL_MAX);
+        let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+        return Err(format!("--idempotency-ttl must be from {least} to {most}"));
     }
     check_topic(&arguments.topic)?;
     check_group(&arguments.group)?;
@@ -136,6 +144,9 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
         batch_orders: arguments.batch_orders,
         batch_wait: arguments.batch_wait,
         admin: arguments.worker_admin,
+        rebuilds: arguments.rebuild == RebuildMode::Auto,
+        suspends_on_breach: arguments.suspend_on_breach == Switch::On,
+        idempotency_ttl: arguments.idempotency_ttl,
         topic_partitions: arguments.topic_partitions,
         topic_replicas: arguments.topic_replicas,
     })

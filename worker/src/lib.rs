@@ -7,12 +7,13 @@
 //! - [`serve`]: all of it together, as the program runs it;
 //! - [`admin`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
-//!   [`upkeep`] does that every second;
+//!   [`upkeep`] does that every second; [`automatic`] rebuilds by itself where it is told to;
 //! - [`audit`], [`rebuild`]: the commands, over [`servers`] and [`drive`].
 
 pub mod admin;
 pub mod arguments;
 pub mod audit;
+pub mod automatic;
 pub mod batch;
 pub mod brokers;
 pub mod config;

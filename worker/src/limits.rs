@@ -8,6 +8,10 @@ pub const BATCH_ORDERS_MAX: usize = 100_000;
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of keys and values in all open batches together. Beyond it nothing more is taken until one is stored.
 pub const OPEN_BYTES_MAX: usize = 64 << 20;
+/// Shortest `--idempotency-ttl`, as the edge has it.
+pub const IDEMPOTENCY_TTL_MIN: Duration = Duration::from_secs(60);
+/// Longest `--idempotency-ttl`.
+pub const IDEMPOTENCY_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Longest wait for a batch to fill: an order's way to the ledger is not to take longer than a person notices.
 pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 

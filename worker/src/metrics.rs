@@ -63,6 +63,7 @@ pub struct Metrics {
     failures: Family<ServerLabel, Counter>,
     fenced: Counter,
     assignments: Counter,
+    suspended: Counter,
     damaged: Counter,
     partitions: Gauge,
     out_of_range: Gauge,
@@ -107,6 +108,8 @@ impl Metrics {
         let failures = register!("failures", "Connections lost and questions failed, by server", Family::default());
         let fenced = register!("fenced", "Batches dropped because another worker had gone on", Counter::default());
         let assignments = register!("assignments", "Assignments by the group", Counter::default());
+        let suspended =
+            register!("suspensions", "Sales suspended because their units did not add up", Counter::default());
         let damaged = register!("damaged_fetches", "Fetches whose records could not be used", Counter::default());
         let partitions = register!("partitions", "Partitions held", Gauge::default());
         let out_of_range = register!(
@@ -130,6 +133,7 @@ impl Metrics {
             failures,
             fenced,
             assignments,
+            suspended,
             damaged,
             partitions,
             out_of_range,
@@ -201,12 +205,19 @@ impl Metrics {
         }
     }
 
-    /// Redis' part of a product's account, read after the ledger's: `stored` and `total` are what the ledger said.
-    pub fn set_redis_units(&self, product: &str, available: u64, reserved: u64, stored: u64, total: u64) {
+    /// Redis' part of a product's account, read after the ledger's: `stored` and `total` are what the ledger said. Whether
+    /// it is a breach: more units are left than those leave.
+    pub fn set_redis_units(&self, product: &str, available: u64, reserved: u64, stored: u64, total: u64) -> bool {
         self.set_units(product, "available", available);
         self.set_units(product, "reserved", reserved);
         let breach = stored.saturating_add(available) > total;
         self.breach.get_or_create(&ProductLabel { product: product.to_owned() }).set(i64::from(breach));
+        breach
+    }
+
+    /// A sale was suspended because of a breach.
+    pub fn suspended(&self) {
+        self.suspended.inc();
     }
 
     fn set_units(&self, product: &str, state: &'static str, value: u64) {

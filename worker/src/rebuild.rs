@@ -77,7 +77,8 @@ pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, En
     drain(&mut ledger, &mut log).await?;
 
     let account = sale.account(&mut ledger, product, fenced.was_closed).await?;
-    let (users, records) = records::write(&mut ledger, &mut redis, product, &sale, fenced.per_user).await?;
+    let (users, records) =
+        records::write(&mut ledger, &mut redis, product, &sale, fenced.per_user, config.idempotency_ttl).await?;
     restore(&mut redis, &scripts, product, &sale, &account).await?;
     redis.ask(&[b"SADD", b"flux:products", product.as_bytes()]).await?;
     Ok(format!(

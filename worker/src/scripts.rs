@@ -10,6 +10,8 @@ const TRUST: &str = include_str!("../../edge/lua/trust.lua");
 pub struct Scripts {
     /// Gives units back.
     pub returns: Script,
+    /// Suspends a sale whose units do not add up.
+    pub suspend: Script,
     /// Binds a sale to this Redis under a new generation, suspended.
     pub rebuild_fence: Script,
     /// Sets the proved stock and lets the sale go on.
@@ -21,6 +23,7 @@ impl Scripts {
     pub fn new() -> Scripts {
         Scripts {
             returns: Script::new(include_str!("../lua/returns.lua"), &[TRUST]),
+            suspend: Script::new(include_str!("../lua/suspend.lua"), &[TRUST]),
             rebuild_fence: Script::new(include_str!("../lua/rebuild_fence.lua"), &[TRUST]),
             rebuild_restore: Script::new(include_str!("../lua/rebuild_restore.lua"), &[TRUST]),
         }

@@ -15,7 +15,7 @@ use crate::health::Health;
 use crate::ledger::{Ledger, LedgerError};
 use crate::limits::{RETRY_WAIT_MAX, RETRY_WAIT_MIN};
 use crate::metrics::{Metrics, Server};
-use crate::{topic, upkeep};
+use crate::{automatic, topic, upkeep};
 
 /// Why a worker ends unasked.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,9 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
     flux_net::spawn(desk::answer(desk, config.postgres.clone(), Rc::clone(&metrics), clock));
     let upkeep = (config.clone(), Rc::clone(&metrics));
     flux_net::spawn(async move { upkeep::run(upkeep.0, &upkeep.1).await });
+    if config.rebuilds {
+        flux_net::spawn(automatic::run(config.clone()));
+    }
     let surroundings = Surroundings { client_id, seed, ledger, health, metrics, clock, stop };
     Ok(consume::run(config, surroundings).await?)
 }

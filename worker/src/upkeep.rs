@@ -1,17 +1,18 @@
 //! What the worker does for Redis beside storing, every second: units of second reservations go back, open sales stand in
 //! the registry, and the account of each latest sale is compared while it runs.
 //!
-//! On connections of its own: a Redis that is away delays nothing but this. Never changes a sale otherwise.
+//! On connections of its own: a Redis that is away delays nothing but this. Changes a sale otherwise in one case: one with
+//! more units left than the ledger leaves is suspended, where that is wanted.
 
 use flux_net::sleep;
 use flux_protocol::resp::command;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
 use crate::ledger::{Ledger, Units};
 use crate::limits::UNITS_INTERVAL;
 use crate::metrics::Metrics;
-use crate::redis::{Redis, key, strings, text};
+use crate::redis::{Redis, key, keys, strings, text};
 use crate::returns::{ReturnsError, give_back};
 use crate::scripts::Scripts;
 
@@ -61,7 +62,10 @@ async fn turn(
     let units = ledger.units().await?;
     register(redis, &units).await?;
     for of_product in &units {
-        compare(redis, of_product, metrics).await?;
+        let is_breach = compare(redis, of_product, metrics).await?;
+        if is_breach && config.suspends_on_breach {
+            suspend(redis, scripts, of_product, metrics).await?;
+        }
     }
     Ok(())
 }
@@ -81,8 +85,33 @@ async fn register(redis: &mut Redis, units: &[Units]) -> Result<(), ReturnsError
     Ok(())
 }
 
-/// What Redis has left of a sale, where it holds that very sale.
-async fn compare(redis: &mut Redis, units: &Units, metrics: &Metrics) -> Result<(), ReturnsError> {
+/// Stops a sale that would sell units twice: everybody is told 503 until a rebuild has proved its stock.
+async fn suspend(redis: &mut Redis, scripts: &Scripts, units: &Units, metrics: &Metrics) -> Result<(), ReturnsError> {
+    let keys = keys(&units.product_id);
+    let keys: Vec<&[u8]> = keys[..6].iter().map(|key| key.as_bytes()).collect();
+    let most = units.total.saturating_sub(units.stored);
+    let arguments = [units.sale_id.to_string(), units.generation.to_string(), most.to_string()];
+    let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
+    let reply = redis.call(&scripts.suspend, &keys, &arguments).await?;
+    match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["OK", left] => {
+            metrics.suspended();
+            error!(
+                product = units.product_id,
+                left,
+                stored = units.stored,
+                total = units.total,
+                "more units are left than the ledger leaves: the sale is suspended, run flux-worker rebuild"
+            );
+        }
+        // It has changed since it was looked at: the next look tells.
+        _ => debug!(product = units.product_id, ?reply, "not suspended"),
+    }
+    Ok(())
+}
+
+/// What Redis has left of a sale, where it holds that very sale; whether that is too much.
+async fn compare(redis: &mut Redis, units: &Units, metrics: &Metrics) -> Result<bool, ReturnsError> {
     let (sale_key, stock_key) = (key(&units.product_id, "sale"), key(&units.product_id, "stock"));
     let mut wire = Vec::new();
     command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"state"]);
@@ -95,7 +124,7 @@ async fn compare(redis: &mut Redis, units: &Units, metrics: &Metrics) -> Result<
     if let (Some(available), true) = (stock, holds_it && sale.get(1).is_some_and(|state| state != "suspended")) {
         let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
         let reserved = units.total.saturating_sub(available).saturating_sub(settled);
-        metrics.set_redis_units(&units.product_id, available, reserved, units.stored, units.total);
+        return Ok(metrics.set_redis_units(&units.product_id, available, reserved, units.stored, units.total));
     }
-    Ok(())
+    Ok(false)
 }

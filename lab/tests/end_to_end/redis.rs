@@ -160,3 +160,52 @@ fn an_edge_that_wakes_after_a_rebuild_publishes_nothing_that_it_had_reserved_bef
     settle_and_check(&world, &history);
     assert_eq!(units_stored(&world, "phone"), stored + 2_000);
 }
+
+#[test]
+fn a_restarted_redis_without_replicas_is_rebuilt_by_the_workers_themselves() {
+    let mut world = flux_lab::world::World::start(flux_lab::world::WorldOptions {
+        workers: 2,
+        worker_environment: vec![("FLUX_REBUILD".to_owned(), "auto".to_owned())],
+        ..Default::default()
+    })
+    .unwrap();
+    world.init("phone", 100).unwrap();
+    let first = run(world.buyers("phone", 40, 20));
+    assert_eq!(accepted(&first.history), 40);
+    settle(&world, &first.history);
+    // It comes back with nothing at all.
+    world.redis.restart(Data::Lose).unwrap();
+    wait_until("the edge sells again", || {
+        world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
+    });
+    let mut crowd = world.buyers("phone", 200, 20);
+    crowd.orders = flux_lab::crowd::Orders::unique("phone", "second");
+    let second = run(crowd);
+    assert_eq!(accepted(&second.history), 59, "100 less 40 less 1: {}", second.table());
+    let mut history = first.history;
+    history.extend(&second.history);
+    settle(&world, &history);
+    assert_eq!(units_stored(&world, "phone"), 100);
+}
+
+#[test]
+fn a_stock_that_was_raised_by_hand_suspends_the_sale() {
+    let mut world = world();
+    world.init("phone", 100).unwrap();
+    let first = run(world.buyers("phone", 40, 20));
+    settle(&world, &first.history);
+    redis::cmd("SET").arg("product:{phone}:stock").arg(61).exec(&mut world.redis.connection().unwrap()).unwrap();
+    wait_until("the worker has suspended it and the edge has seen it", || {
+        world.get("/stock/phone").is_ok_and(|answer| answer.text().contains("\"suspended\""))
+    });
+    assert_eq!(world.order("phone", "late", "late", 1).unwrap().status, 503);
+    let rebuilt = world.rebuild("phone", FENCE).unwrap();
+    assert!(rebuilt.code == Some(0), "{rebuilt:?}");
+    wait_until("the edge sells again", || {
+        world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
+    });
+    let mut crowd = world.buyers("phone", 100, 20);
+    crowd.orders = flux_lab::crowd::Orders::unique("phone", "second");
+    let second = run(crowd);
+    assert_eq!(accepted(&second.history), 59, "{}", second.table());
+}

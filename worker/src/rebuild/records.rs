@@ -2,6 +2,8 @@
 //!
 //! A record is written under the sale's new generation with an outbox entry that does not exist: delivered.
 
+use std::time::Duration;
+
 use flux_protocol::order::Uuid;
 use flux_protocol::postgres::Param;
 use flux_protocol::resp::command;
@@ -11,10 +13,6 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::redis::{Redis, key};
 use crate::servers::Ended;
 
-/// How long a record lives, seconds: `--idempotency-ttl` of an edge that was told nothing. Where edges keep records for
-/// longer, a repeat after a rebuild and a day is dropped by the ledger, and its unit given back.
-const RECORD_TTL_S: i64 = 24 * 3600;
-
 /// Users and records written.
 pub(super) async fn write(
     ledger: &mut Ledger,
@@ -22,13 +20,15 @@ pub(super) async fn write(
     product: &str,
     sale: &Sale,
     per_user: u64,
+    record_ttl: Duration,
 ) -> Result<(u64, u64), Ended> {
+    let ttl_s = i64::try_from(record_ttl.as_secs()).unwrap_or(i64::MAX);
     let users = if per_user > 0 { write_users(ledger, redis, product, sale).await? } else { 0 };
     let rejected = include_str!("../../sql/statements/rebuild_rejected.sql");
     let stored = include_str!("../../sql/statements/rebuild_records.sql");
     let mut records = 0;
     for sql in [rejected, stored] {
-        records += write_records(ledger, redis, product, sale, sql).await?;
+        records += write_records(ledger, redis, product, sale, (sql, ttl_s)).await?;
     }
     Ok((users, records))
 }
@@ -38,17 +38,17 @@ async fn write_records(
     redis: &mut Redis,
     product: &str,
     sale: &Sale,
-    sql: &str,
+    (sql, ttl_s): (&str, i64),
 ) -> Result<u64, Ended> {
     let (mut written, mut after) = (0, Uuid([0; 16]));
     loop {
-        let params = [text(product), bigint(sale.id), Param::Uuid(after), Param::I64(RECORD_TTL_S)];
+        let params = [text(product), bigint(sale.id), Param::Uuid(after), Param::I64(ttl_s)];
         let rows = ledger.query(sql, &params).await?;
         let mut wire = Vec::new();
         for row in &rows {
             let column = |at: usize| row.text(at).ok_or(LedgerError::Unexpected("a value of another type"));
             let (order, reservation, quantity) = (column(0)?, column(1)?, column(2)?);
-            let ttl = row.get::<i64>(3).unwrap_or(RECORD_TTL_S).clamp(1, RECORD_TTL_S).to_string();
+            let ttl = row.get::<i64>(3).unwrap_or(ttl_s).clamp(1, ttl_s).to_string();
             after = Uuid::parse(order.as_bytes()).ok_or(LedgerError::Unexpected("no UUID"))?;
             let record = format!("{reservation} {quantity} {} 0-0 {}", sale.generation, sale.id);
             let key = format!("idempotency:{{{product}}}:{order}");

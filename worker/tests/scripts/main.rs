@@ -86,6 +86,36 @@ fn a_sale_that_is_not_believed_gets_nothing_back() {
 }
 
 #[test]
+fn a_sale_is_suspended_only_while_more_is_left_than_it_may_have() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let suspend = |client: &mut Client, id: &str, generation: &str, most: &str| {
+        let arguments = [id, generation, most].map(str::to_owned);
+        strings(client.call_script(&Scripts::new().suspend, &keys("p")[..6], &arguments))
+    };
+    assert_eq!(suspend(&mut client, "1", "1", "0"), ["NO", "unknown"]);
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    sale.reserve(&mut client, &[order("r1", 4, "o1", "u")]);
+    let before = client.snapshot();
+    for (id, generation, most, why) in
+        [("1", "1", "0", "sale"), (&*sale.id, "2", "0", "sale"), (&*sale.id, "1", "6", "stock")]
+    {
+        assert_eq!(suspend(&mut client, id, generation, most), ["NO", why]);
+    }
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    assert_eq!(suspend(&mut client, &sale.id, "1", "5"), ["OK", "6"]);
+    assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["Sstate"]);
+    assert_eq!(suspend(&mut client, &sale.id, "1", "5"), ["NO", "state"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "0", "open"], "a rebuild opens it again");
+    let closed = Sale::open(&mut client, "q", &PLAIN);
+    closed.close(&mut client);
+    client.command(&["SET", &closed.key("stock"), "3"]);
+    let arguments = [&*closed.id, "1", "0"].map(str::to_owned);
+    assert_eq!(strings(client.call_script(&Scripts::new().suspend, &keys("q")[..6], &arguments)), ["OK", "3"]);
+    assert_eq!(fence(&mut client, "q", &closed.id, 2), ["OK", "0", "closed"], "and a closed one stays closed");
+}
+
+#[test]
 fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     let server = Server::start();
     let mut client = server.connect();

@@ -105,12 +105,16 @@ impl Server {
         );
     }
 
-    /// SIGKILL, as a machine that loses power.
+    /// SIGKILL, as a machine that loses power: its backends with it, which would serve on for a moment.
     #[allow(dead_code)]
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
+            let id = process.id();
+            let backends = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
             process.kill().expect("a child");
             process.wait().expect("a child");
+            // Those that have ended by themselves meanwhile are no failure.
+            let _ = Command::new("kill").arg("-KILL").args(backends.split_whitespace()).output();
         }
     }
 
