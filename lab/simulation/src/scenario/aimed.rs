@@ -40,6 +40,7 @@ fn quiet(edges: &[usize], quantity: u64) -> Shape {
         sales: vec![Sale { product: PRODUCT.to_owned(), quantity, rate: 0, burst: 50 }],
         buyers: Vec::new(),
         faults: Vec::new(),
+        rebuilds_by_itself: false,
         idempotency_ttl: DAY,
     }
 }

@@ -145,7 +145,9 @@ impl Run {
     }
 
     fn start_worker(&mut self, worker: usize) -> Worker {
-        let flags = [format!("--topic-partitions={}", self.shape.partitions)];
+        let rebuild = if self.shape.rebuilds_by_itself { "auto" } else { "off" };
+        let flags =
+            [format!("--topic-partitions={}", self.shape.partitions), format!("--rebuild={rebuild}"), self.ttl()];
         worker::start(&mut self.world, &format!("worker-{worker}"), &flags)
     }
 
@@ -256,6 +258,7 @@ impl Run {
             for sale in self.shape.sales.clone() {
                 if self.is_suspended(&sale.product) {
                     is_open = false;
+                    self.note_breach(&sale.product);
                     let tries = rebuilds.entry(sale.product.clone()).or_default();
                     *tries += 1;
                     if *tries <= REBUILDS_MAX {
@@ -277,6 +280,19 @@ impl Run {
         let told = operator::stock(&mut self.world, "edge-0", product);
         // An edge that was started after everything was lost knows no such product; the operator does.
         told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
+    }
+
+    /// A sale that is suspended though this Redis is the one that it is bound to, and though no rebuild has begun that
+    /// could have left it so: a worker has seen more units left than the ledger leaves.
+    fn note_breach(&mut self, product: &str) {
+        let redis = self.redis.borrow();
+        let Some(sale) = redis.sale(product) else { return };
+        let field = |name: &str| sale.get(name).map(String::as_str);
+        let is_bound = field("replid") == Some(redis.replication_id());
+        let may_be_a_rebuilds = self.shape.rebuilds_by_itself || self.failed_rebuilds.contains_key(product);
+        if is_bound && field("state") == Some("suspended") && !may_be_a_rebuilds {
+            self.troubles.push(format!("I4: more units of {product} were left than the ledger leaves: suspended"));
+        }
     }
 
     /// Begins a rebuild, and goes on.

@@ -55,6 +55,8 @@ pub struct Shape {
     pub buyers: Vec<Buyer>,
     /// What goes wrong.
     pub faults: Vec<Planned>,
+    /// Workers rebuild by themselves what they may.
+    pub rebuilds_by_itself: bool,
     /// Life of an idempotency record; short ones run out during a run.
     pub idempotency_ttl: Duration,
 }
@@ -77,6 +79,7 @@ impl Shape {
             partitions: 1 + random.below(4) as usize,
             buyers: buyers(random, &sales),
             faults: Vec::new(),
+            rebuilds_by_itself: random.per_mille(200),
             idempotency_ttl: if random.per_mille(200) { Duration::from_secs(60) } else { Duration::from_secs(86_400) },
             sales,
             edges,
