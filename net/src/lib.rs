@@ -33,6 +33,7 @@ pub mod simulated;
 pub mod stream;
 #[cfg(not(feature = "simulated"))]
 pub mod timer;
+pub mod wait;
 
 #[cfg(feature = "simulated")]
 pub use simulated::{clock, doorbell, listener, random, spawn, stream, timer};
@@ -47,7 +48,8 @@ pub use notify::Notify;
 pub use redis_target::RedisTarget;
 pub use runtime::{Driver, DriverChoice, Runtime, RuntimeOptions};
 pub use stream::{ReadHalf, Stream, WriteHalf};
-pub use timer::{Timer, sleep, within};
+pub use timer::Timer;
+pub use wait::{sleep, within};
 
 /// Starts a task on this thread's runtime. It never moves to another thread; what it returns is dropped.
 #[cfg(not(feature = "simulated"))]

@@ -16,7 +16,7 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::address::Address;
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, PEER_SILENCE_MAX};
 use crate::resolve::resolve;
-use crate::timer::within;
+use crate::wait::within;
 
 /// A connected socket.
 pub struct Stream {

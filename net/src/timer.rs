@@ -1,10 +1,7 @@
 //! Time to wait for, finer than monoio's: its wheel turns once a millisecond, a timerfd fires to the microsecond.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::descriptor::{Counter, owned};
@@ -48,28 +45,4 @@ impl Timer {
     pub async fn fired(&self) -> io::Result<()> {
         self.counter.take().await.map(|_| ())
     }
-}
-
-/// Waits for `span`. Makes a descriptor for it: for backoff and the like, not for each request.
-pub async fn sleep(span: Duration) -> io::Result<()> {
-    let timer = Timer::new()?;
-    timer.set(span);
-    timer.fired().await
-}
-
-/// What `future` gives, or `Ok(None)` where it takes longer than `limit`; it is dropped then.
-///
-/// A read that is dropped loses what it had already taken from the socket: only where the connection is closed then.
-pub async fn within<F: Future>(limit: Duration, future: F) -> io::Result<Option<F::Output>> {
-    let timer = Timer::new()?;
-    timer.set(limit);
-    let mut future = pin!(future);
-    let mut fired = pin!(timer.fired());
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Ok(Some(output)));
-        }
-        fired.as_mut().poll(context).map(|result| result.map(|()| None))
-    })
-    .await
 }

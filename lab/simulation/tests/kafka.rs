@@ -328,7 +328,7 @@ fn every_produce_fault_is_come_through() {
 
 #[test]
 fn nodes_that_stop_or_stand_still_lose_nothing_that_was_acknowledged() {
-    for seed in 0..20 {
+    for seed in 0..8 {
         let mut run = run(seed, 3, 3);
         let (_, numbers) = run.produce(2000);
         let (_, member) = run.consume("worker");

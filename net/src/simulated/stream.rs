@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 
-use super::timer::within;
 use super::{Descriptor, host};
-use crate::Address;
+use crate::{Address, within};
 
 /// As the real one.
 #[derive(Debug)]

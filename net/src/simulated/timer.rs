@@ -1,9 +1,7 @@
 //! Virtual time to wait for.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::{Descriptor, host};
@@ -28,26 +26,4 @@ impl Timer {
         poll_fn(|context| host().poll_timer(self.0.0, context)).await;
         Ok(())
     }
-}
-
-/// Waits for `span`.
-pub async fn sleep(span: Duration) -> io::Result<()> {
-    let timer = Timer::new()?;
-    timer.set(span);
-    timer.fired().await
-}
-
-/// What `future` gives, or `Ok(None)` where it takes longer than `limit`; it is dropped then.
-pub async fn within<F: Future>(limit: Duration, future: F) -> io::Result<Option<F::Output>> {
-    let timer = Timer::new()?;
-    timer.set(limit);
-    let mut future = pin!(future);
-    let mut fired = pin!(timer.fired());
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Ok(Some(output)));
-        }
-        fired.as_mut().poll(context).map(|result| result.map(|()| None))
-    })
-    .await
 }

@@ -1,15 +1,13 @@
 //! What each request comes to, and which of them wait.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flux_protocol::kafka::versions::OURS;
 use flux_protocol::time::Instant;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
-use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -19,18 +17,18 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 
 use super::faults::ProduceFault;
-use super::log::{Fit, HEADER_BYTES, Header};
+use super::log::{Fit, Header};
 use super::wire::Asked;
 use super::{HOST, Kafka, PORT, REPLICATION_US};
 use crate::peer::SocketId;
 
-const OFFSET_OUT_OF_RANGE: i16 = 1;
-const UNKNOWN_TOPIC: i16 = 3;
+pub(super) const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub(super) const UNKNOWN_TOPIC: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
-const UNKNOWN_TOPIC_ID: i16 = 100;
+pub(super) const UNKNOWN_TOPIC_ID: i16 = 100;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -175,7 +173,7 @@ impl Kafka {
     }
 
     /// Whether a request names the topic, by id from some version on, else by name.
-    fn names_topic(&self, by_id: bool, topic_id: uuid::Uuid, name: &TopicName) -> bool {
+    pub(super) fn names_topic(&self, by_id: bool, topic_id: uuid::Uuid, name: &TopicName) -> bool {
         !self.partitions.is_empty()
             && if by_id { topic_id.as_u128() == self.topic_id } else { name.0.as_str() == self.topic }
     }
@@ -250,90 +248,6 @@ impl Kafka {
             Fit::Duplicate(base, at) => Ok((base, at)),
             Fit::Wrong(code) => Err(code),
         }
-    }
-
-    /// Answers a fetch, or says until when it waits.
-    pub(super) fn fetch(&mut self, now: Instant, node: usize, asked: &Asked) -> Result<Step, String> {
-        let request: FetchRequest = asked.decode()?;
-        match self.try_fetch(now, node, &request) {
-            Some(response) => Ok(Step::Answer(asked.answer(&response))),
-            None => Ok(Step::Fetch(now + std::time::Duration::from_millis(request.max_wait_ms.max(0) as u64))),
-        }
-    }
-
-    /// The answer to a fetch that has waited long enough.
-    pub(super) fn empty_fetch(&mut self, now: Instant, node: usize, asked: &Asked) -> Result<Bytes, String> {
-        let request: FetchRequest = asked.decode()?;
-        Ok(asked.answer(&self.fetched(now, node, &request).0))
-    }
-
-    /// The answer, where there are records, or something to complain of.
-    pub(super) fn try_fetch(&mut self, now: Instant, node: usize, request: &FetchRequest) -> Option<FetchResponse> {
-        let (response, has_news) = self.fetched(now, node, request);
-        has_news.then_some(response)
-    }
-
-    fn fetched(&mut self, now: Instant, node: usize, request: &FetchRequest) -> (FetchResponse, bool) {
-        let mut room = usize::try_from(request.max_bytes).unwrap_or(0);
-        let mut has_news = false;
-        let mut topics = Vec::new();
-        for topic in &request.topics {
-            let is_known = self.names_topic(true, topic.topic_id, &topic.topic);
-            let mut partitions = Vec::new();
-            for wanted in &topic.partitions {
-                let data = PartitionData::default().with_partition_index(wanted.partition);
-                let error = if is_known { self.not_served(node, wanted.partition) } else { Some(UNKNOWN_TOPIC_ID) };
-                let data = match error {
-                    Some(code) => data.with_error_code(code).with_high_watermark(-1),
-                    None => self.read_log(now, data, wanted.fetch_offset, &mut room),
-                };
-                has_news |= data.error_code != 0 || data.records.as_ref().is_some_and(|records| !records.is_empty());
-                partitions.push(data);
-            }
-            topics.push(FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(partitions));
-        }
-        (FetchResponse::default().with_responses(topics), has_news)
-    }
-
-    fn read_log(&mut self, now: Instant, data: PartitionData, offset: i64, room: &mut usize) -> PartitionData {
-        let log = &self.partitions[data.partition_index as usize].log;
-        let visible = log.high_watermark(now);
-        let data = data.with_high_watermark(visible).with_last_stable_offset(visible).with_log_start_offset(log.start);
-        if offset < log.start || offset > log.end() {
-            return data.with_error_code(OFFSET_OUT_OF_RANGE).with_records(Some(Bytes::new()));
-        }
-        let mut records = BytesMut::new();
-        for batch in log.batches.iter().filter(|batch| batch.end() > offset && batch.end() <= visible) {
-            // A first batch comes whole, however large.
-            if !records.is_empty() && batch.bytes.len() > *room {
-                break;
-            }
-            *room = room.saturating_sub(batch.bytes.len());
-            records.extend_from_slice(&batch.bytes);
-        }
-        if !records.is_empty() && std::mem::take(&mut self.damages_next_fetch) {
-            // In the first batch: those before a damaged one are good.
-            records[HEADER_BYTES] ^= 0xff;
-        }
-        data.with_records(Some(records.freeze()))
-    }
-
-    fn list_offsets(&self, now: Instant, node: usize, request: &ListOffsetsRequest) -> ListOffsetsResponse {
-        const EARLIEST: i64 = -2;
-        let topics = request.topics.iter().map(|topic| {
-            let is_ours = topic.name.0.as_str() == self.topic;
-            let partitions = topic.partitions.iter().map(|wanted| {
-                let found = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
-                let error = if is_ours { self.not_served(node, wanted.partition_index) } else { Some(UNKNOWN_TOPIC) };
-                if let Some(code) = error {
-                    return found.with_error_code(code);
-                }
-                let log = &self.partitions[wanted.partition_index as usize].log;
-                found.with_offset(if wanted.timestamp == EARLIEST { log.start } else { log.high_watermark(now) })
-            });
-            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
-        });
-        ListOffsetsResponse::default().with_topics(topics.collect())
     }
 
     fn find_coordinator(&self, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {

@@ -14,6 +14,7 @@ use flux_lab::crowd::History;
 use flux_net::simulated::Task;
 
 use super::faults::Fault;
+use super::mend::Rebuild;
 use super::shape::{FAULT_MAX, Sale, Shape, UNREST};
 use crate::crowd::{Crowd, buy};
 use crate::edge::{self, Edge};
@@ -23,20 +24,14 @@ use crate::postgres::{Pace, Postgres};
 use crate::random::Random;
 use crate::redis::Redis;
 use crate::worker::{self, Worker};
-use crate::world::{ProcessId, World};
+use crate::world::World;
 
 /// The topic's name, the programs' default.
 const TOPIC: &str = "orders";
 /// How long the programs have to come up.
 const START: Duration = Duration::from_secs(3);
-/// How long a mended world may take to come to rest: sessions of 10 s, a relay's horizon and claims, a rebuild's fence.
-const SETTLE_MAX: Duration = Duration::from_secs(400);
 /// How often the operator looks meanwhile.
-const LOOK: Duration = Duration::from_secs(1);
-/// Rebuilds of one product before the operator gives up.
-const REBUILDS_MAX: u32 = 8;
-/// How long one may take.
-const REBUILD_MAX: Duration = Duration::from_secs(200);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// When the Redis of a run lost data, and when a rebuild of the product began; µs of the world.
 #[derive(Clone, Debug, Default)]
@@ -45,14 +40,6 @@ pub(super) struct Distrust {
     pub(super) since: Option<u64>,
     /// Closed spans.
     pub(super) spans: Vec<(u64, u64)>,
-}
-
-/// A rebuild on its way.
-struct Rebuild {
-    product: String,
-    began_us: u64,
-    process: ProcessId,
-    heard: worker::Heard<String>,
 }
 
 /// See the module.
@@ -79,8 +66,8 @@ pub struct Run {
     /// What the operator could not bring about.
     pub(super) troubles: Vec<String>,
     pub(super) rebuilds: u32,
-    under_way: Vec<Rebuild>,
-    failed_rebuilds: BTreeMap<String, String>,
+    pub(super) under_way: Vec<Rebuild>,
+    pub(super) failed_rebuilds: BTreeMap<String, String>,
     random: Random,
 }
 
@@ -248,94 +235,8 @@ impl Run {
         self.distrust.entry(product).or_default().since.get_or_insert(from);
     }
 
-    /// Until every buyer has had his last word and nothing is on its way; suspended sales are rebuilt.
-    fn settle(&mut self) {
-        self.await_rebuilds();
-        let began = self.world.now().instant;
-        let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
-        while self.world.now().instant.since(began) < SETTLE_MAX {
-            let mut is_open = true;
-            for sale in self.shape.sales.clone() {
-                if self.is_suspended(&sale.product) {
-                    is_open = false;
-                    self.note_breach(&sale.product);
-                    let tries = rebuilds.entry(sale.product.clone()).or_default();
-                    *tries += 1;
-                    if *tries <= REBUILDS_MAX {
-                        self.rebuild(&sale.product);
-                    }
-                }
-            }
-            if is_open && self.is_quiet() {
-                return;
-            }
-            self.world.run_for(LOOK);
-        }
-        self.troubles.push("I6: the world has not come to rest".to_owned());
-        let failures = std::mem::take(&mut self.failed_rebuilds).into_values();
-        self.troubles.extend(failures.map(|why| format!("I6: {why}")));
-    }
-
-    fn is_suspended(&mut self, product: &str) -> bool {
-        let told = operator::stock(&mut self.world, "edge-0", product);
-        // An edge that was started after everything was lost knows no such product; the operator does.
-        told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
-    }
-
-    /// A sale that is suspended though this Redis is the one that it is bound to, and though no rebuild has begun that
-    /// could have left it so: a worker has seen more units left than the ledger leaves.
-    fn note_breach(&mut self, product: &str) {
-        let redis = self.redis.borrow();
-        let Some(sale) = redis.sale(product) else { return };
-        let field = |name: &str| sale.get(name).map(String::as_str);
-        let is_bound = field("replid") == Some(redis.replication_id());
-        let may_be_a_rebuilds = self.shape.rebuilds_by_itself || self.failed_rebuilds.contains_key(product);
-        if is_bound && field("state") == Some("suspended") && !may_be_a_rebuilds {
-            self.troubles.push(format!("I4: more units of {product} were left than the ledger leaves: suspended"));
-        }
-    }
-
-    /// Begins a rebuild, and goes on.
-    pub(super) fn begin_rebuild(&mut self, product: &str) {
-        self.rebuilds += 1;
-        let began_us = self.world.now().instant.as_micros();
-        let (process, heard) = worker::start_rebuild(&mut self.world, product);
-        self.under_way.push(Rebuild { product: product.to_owned(), began_us, process, heard });
-    }
-
-    /// Begins one and waits for it.
-    fn rebuild(&mut self, product: &str) {
-        self.begin_rebuild(product);
-        self.await_rebuilds();
-    }
-
-    fn await_rebuilds(&mut self) {
-        for rebuild in std::mem::take(&mut self.under_way) {
-            operator::wait(&mut self.world, rebuild.process, REBUILD_MAX);
-            self.world.kill(rebuild.process);
-            self.rebuilt(rebuild);
-        }
-    }
-
-    fn rebuilt(&mut self, rebuild: Rebuild) {
-        let Rebuild { product, began_us, heard, .. } = rebuild;
-        match heard.take() {
-            Some(Ok(_)) => {
-                self.failed_rebuilds.remove(&product);
-                if let Some(distrust) = self.distrust.get_mut(&product)
-                    && let Some(since) = distrust.since.take_if(|since| *since <= began_us)
-                {
-                    distrust.spans.push((since, began_us));
-                }
-            }
-            // Said where the world does not come to rest: an operator runs it again.
-            Some(Err(why)) => drop(self.failed_rebuilds.insert(product, why)),
-            None => drop(self.failed_rebuilds.insert(product, "a rebuild ended without a word".to_owned())),
-        }
-    }
-
     /// Everybody served, the outbox empty, the topic stored.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let redis = self.redis.borrow();
         let is_empty = |product: &str| redis.outbox(product).is_ok_and(|entries| entries.is_empty());
         self.crowd.under_way.get() == 0

@@ -1,0 +1,111 @@
+//! The operator's part of a run: looks at the sales, rebuilds those that are suspended, waits until all is quiet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::run::{LOOK, Run};
+use crate::world::ProcessId;
+use crate::{operator, worker};
+
+/// How long a mended world may take to come to rest: sessions of 10 s, a relay's horizon and claims, a rebuild's fence.
+const SETTLE_MAX: Duration = Duration::from_secs(400);
+/// Rebuilds of one product before the operator gives up.
+const REBUILDS_MAX: u32 = 8;
+/// How long one may take.
+const REBUILD_MAX: Duration = Duration::from_secs(200);
+
+/// A rebuild on its way.
+pub(super) struct Rebuild {
+    product: String,
+    began_us: u64,
+    process: ProcessId,
+    heard: worker::Heard<String>,
+}
+
+impl Run {
+    /// Until every buyer has had his last word and nothing is on its way; suspended sales are rebuilt.
+    pub(super) fn settle(&mut self) {
+        self.await_rebuilds();
+        let began = self.world.now().instant;
+        let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
+        while self.world.now().instant.since(began) < SETTLE_MAX {
+            let mut is_open = true;
+            for sale in self.shape.sales.clone() {
+                if self.is_suspended(&sale.product) {
+                    is_open = false;
+                    self.note_breach(&sale.product);
+                    let tries = rebuilds.entry(sale.product.clone()).or_default();
+                    *tries += 1;
+                    if *tries <= REBUILDS_MAX {
+                        self.rebuild(&sale.product);
+                    }
+                }
+            }
+            if is_open && self.is_quiet() {
+                return;
+            }
+            self.world.run_for(LOOK);
+        }
+        self.troubles.push("I6: the world has not come to rest".to_owned());
+        let failures = std::mem::take(&mut self.failed_rebuilds).into_values();
+        self.troubles.extend(failures.map(|why| format!("I6: {why}")));
+    }
+
+    fn is_suspended(&mut self, product: &str) -> bool {
+        let told = operator::stock(&mut self.world, "edge-0", product);
+        // An edge that was started after everything was lost knows no such product; the operator does.
+        told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
+    }
+
+    /// A sale that is suspended though this Redis is the one that it is bound to, and though no rebuild has begun that
+    /// could have left it so: a worker has seen more units left than the ledger leaves.
+    fn note_breach(&mut self, product: &str) {
+        let redis = self.redis.borrow();
+        let Some(sale) = redis.sale(product) else { return };
+        let field = |name: &str| sale.get(name).map(String::as_str);
+        let is_bound = field("replid") == Some(redis.replication_id());
+        let may_be_a_rebuilds = self.shape.rebuilds_by_itself || self.failed_rebuilds.contains_key(product);
+        if is_bound && field("state") == Some("suspended") && !may_be_a_rebuilds {
+            self.troubles.push(format!("I4: more units of {product} were left than the ledger leaves: suspended"));
+        }
+    }
+
+    /// Begins a rebuild, and goes on.
+    pub(super) fn begin_rebuild(&mut self, product: &str) {
+        self.rebuilds += 1;
+        let began_us = self.world.now().instant.as_micros();
+        let (process, heard) = worker::start_rebuild(&mut self.world, product);
+        self.under_way.push(Rebuild { product: product.to_owned(), began_us, process, heard });
+    }
+
+    /// Begins one and waits for it.
+    fn rebuild(&mut self, product: &str) {
+        self.begin_rebuild(product);
+        self.await_rebuilds();
+    }
+
+    fn await_rebuilds(&mut self) {
+        for rebuild in std::mem::take(&mut self.under_way) {
+            operator::wait(&mut self.world, rebuild.process, REBUILD_MAX);
+            self.world.kill(rebuild.process);
+            self.rebuilt(rebuild);
+        }
+    }
+
+    fn rebuilt(&mut self, rebuild: Rebuild) {
+        let Rebuild { product, began_us, heard, .. } = rebuild;
+        match heard.take() {
+            Some(Ok(_)) => {
+                self.failed_rebuilds.remove(&product);
+                if let Some(distrust) = self.distrust.get_mut(&product)
+                    && let Some(since) = distrust.since.take_if(|since| *since <= began_us)
+                {
+                    distrust.spans.push((since, began_us));
+                }
+            }
+            // Said where the world does not come to rest: an operator runs it again.
+            Some(Err(why)) => drop(self.failed_rebuilds.insert(product, why)),
+            None => drop(self.failed_rebuilds.insert(product, "a rebuild ended without a word".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What can happen to processes and to the ways between them.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use flux_net::limits::PEER_SILENCE_MAX;
+
+use super::events::Event;
+use super::network::{Owner, State};
+use super::process::ProcessId;
+use super::{World, id};
+
+impl World {
+    /// SIGKILL: nothing of it runs any more; what it wrote is on its way still.
+    pub fn kill(&mut self, id: ProcessId) {
+        let tasks = self.kernel.0.borrow_mut().processes[id.0].end();
+        self.as_process(id, || drop(tasks));
+        let inner = &mut *self.kernel.0.borrow_mut();
+        // What was held by no task: connections in a backlog.
+        let left = std::mem::take(&mut inner.processes[id.0].descriptors);
+        left.into_iter().for_each(|descriptor| inner.close_socket(descriptor));
+    }
+
+    /// SIGSTOP, or with `false` SIGCONT. Its kernel goes on taking what comes.
+    pub fn pause(&mut self, id: ProcessId, is_paused: bool) {
+        self.kernel.0.borrow_mut().processes[id.0].is_paused = is_paused;
+    }
+
+    /// Sets a process' wall clock so far from the true one.
+    pub fn set_wall_offset(&mut self, id: ProcessId, offset_ms: i64) {
+        self.kernel.0.borrow_mut().processes[id.0].wall_offset_ms = offset_ms;
+    }
+
+    /// Cuts the way from a process (by name) to `host:port`: what is sent waits, and where it waits for long the
+    /// process' kernel gives its connections up.
+    pub fn cut(&mut self, from: &str, to: &str) {
+        let inner = &mut *self.kernel.0.borrow_mut();
+        let name = (from.to_owned(), to.to_owned());
+        let link = inner.network.links.entry(name.clone()).or_default();
+        if !link.is_cut {
+            link.is_cut = true;
+            link.cuts += 1;
+            let silence = u64::try_from(PEER_SILENCE_MAX.as_micros()).expect("some seconds");
+            let event = Event::Silence { link: name, cut: link.cuts };
+            inner.events.plan(inner.now_us + silence, event);
+        }
+    }
+
+    /// Mends a cut: what waited arrives.
+    pub fn mend(&mut self, from: &str, to: &str) {
+        let inner = &mut *self.kernel.0.borrow_mut();
+        let Some(link) = inner.network.links.get_mut(&(from.to_owned(), to.to_owned())) else { return };
+        link.is_cut = false;
+        let now = inner.now_us;
+        for (at, segment) in link.held.drain(..) {
+            inner.events.plan(now, Event::Arrive { at, segment });
+        }
+    }
+
+    /// Makes everything between them take so much longer.
+    pub fn slow(&mut self, from: &str, to: &str, by: Duration) {
+        let inner = &mut *self.kernel.0.borrow_mut();
+        let link = inner.network.links.entry((from.to_owned(), to.to_owned())).or_default();
+        link.slowed_by_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// Resets every connection between them; what is on its way is lost, in both directions.
+    pub fn reset(&mut self, from: &str, to: &str) {
+        let (broken, peers) = {
+            let inner = &mut *self.kernel.0.borrow_mut();
+            let sockets = &mut inner.network.sockets;
+            let hit: Vec<_> = sockets
+                .iter_mut()
+                .filter(|(_, socket)| socket.link.0 == from && socket.link.1 == to && socket.state == State::Open)
+                .collect();
+            let mut peers = Vec::new();
+            let broken = hit.len();
+            for (descriptor, socket) in hit {
+                socket.inbox.clear();
+                socket.break_with(io::ErrorKind::ConnectionReset);
+                if let Owner::Peer(peer) = socket.owner {
+                    peers.push((peer, *descriptor));
+                }
+            }
+            (broken, peers)
+        };
+        let now = self.now();
+        for (peer, descriptor) in peers {
+            self.peers[peer].peer.borrow_mut().handle_closed(now, id(descriptor));
+            self.let_speak(peer);
+        }
+        self.kernel.0.borrow_mut().note(broken as u64);
+    }
+
+    /// Something was done to a peer from outside: lets it go on with what lies in its sockets, and say what follows.
+    pub fn stir(&mut self, host: &str) {
+        for peer in 0..self.peers.len() {
+            if self.peers[peer].host != host {
+                continue;
+            }
+            let unread: Vec<RawFd> = {
+                let inner = self.kernel.0.borrow();
+                let unread = inner.network.sockets.iter().filter(|(_, socket)| {
+                    socket.owner == Owner::Peer(peer) && !socket.is_closed && !socket.inbox.is_empty()
+                });
+                unread.map(|(descriptor, _)| *descriptor).collect()
+            };
+            self.let_speak(peer);
+            unread.into_iter().for_each(|at| self.hand_over(peer, at));
+        }
+    }
+}
