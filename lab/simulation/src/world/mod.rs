@@ -15,6 +15,7 @@ mod faults;
 mod kernel;
 mod network;
 mod process;
+mod transport;
 
 use std::cell::RefCell;
 use std::io;
@@ -29,9 +30,10 @@ use flux_protocol::time::Now;
 use crate::peer::{Peer, SocketId};
 use crate::random::Random;
 use events::Event;
-use kernel::{Arrival, Inner, Kernel};
+use kernel::{Inner, Kernel};
 use network::{Owner, Segment, Socket, State};
 pub use process::ProcessId;
+use transport::Arrival;
 
 /// Turns of one process without time passing, after which it is said to spin: a real one would burn its core.
 const TURNS_WITHOUT_TIME_MAX: u32 = 100_000;
