@@ -12,6 +12,7 @@ use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::time::Now;
 use tracing::{debug, warn};
 
+use crate::limits::KAFKA_SILENCE_MAX;
 use crate::link::Link;
 use crate::machine::Machine;
 use crate::shard::Shard;
@@ -67,6 +68,10 @@ async fn connect<M: Machine>(shard: Rc<Shard<M>>, broker: Rc<Broker>, address: A
         Ok(stream) if !broker.abandoned.get() => {
             debug!(core = shard.index, broker = %address, "connected to a broker");
             shard.counters.shell.kafka_connects.add(1);
+            if let Err(error) = stream.set_silence_max(KAFKA_SILENCE_MAX) {
+                // Then the producer's own deadline ends it, as long as this process runs.
+                warn!(core = shard.index, broker = %address, %error, "the kernel takes no bound on its silence");
+            }
             let why = converse(&shard, &broker, stream).await;
             if !broker.abandoned.get() {
                 warn!(core = shard.index, broker = %address, why, "connection to a broker ended");

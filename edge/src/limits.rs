@@ -64,6 +64,8 @@ pub const RESERVED_AGE_MAX: Duration = Duration::from_secs(10);
 pub const RECORD_AGE_MAX: Duration = Duration::from_secs(6);
 /// Longest that a produce request may take.
 pub const PRODUCE_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long the kernel holds records for a broker that acknowledges nothing, should this process be stopped meanwhile.
+pub const KAFKA_SILENCE_MAX: Duration = Duration::from_secs(4);
 /// How long a rebuild waits for edges to let go of what they hold (SPEC; the worker's `--fence`).
 const FENCE: Duration = Duration::from_secs(15);
 /// An acknowledged outbox entry is deleted with the next reserve call, or after this.
@@ -98,8 +100,7 @@ const _: () = assert!(CALL_ORDERS_MAX * 300 < REDIS_WRITE_BYTES_MAX, "a record k
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
 // A record's last request leaves before it is so old; then the request, or the kernel that finds no way for it, gives up.
 const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());
-const _: () =
-    assert!(RESERVED_AGE_MAX.as_millis() + flux_net::limits::PEER_SILENCE_MAX.as_millis() < FENCE.as_millis());
+const _: () = assert!(RESERVED_AGE_MAX.as_millis() + KAFKA_SILENCE_MAX.as_millis() < FENCE.as_millis());
 const _: () = assert!(RECORD_AGE_MAX.as_millis() + REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 const _: () = assert!(REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 /// What a relay was handed leaves the process before its claim runs out, and before a rebuild believes it has.

@@ -15,9 +15,8 @@ pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long the kernel keeps a new connection to itself while it says nothing: as long as a head may take.
 pub const DEFER_ACCEPT_SECONDS: i32 = 5;
 /// Unacknowledged bytes on an outgoing connection for this long mean that its peer, or the way to it, is gone. What the
-/// kernel holds of it is discarded then: a record must not reach a broker after a rebuild has looked (`RESERVED_AGE_MAX` of
-/// the edge counts it in).
-pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(4);
+/// kernel holds of them is discarded then. Longer than a PostgreSQL that waits for a lock reads nothing of a COPY.
+pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// An outgoing connection idle for this long is probed, so that a half-open one is noticed.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Time between two probes; [`KEEPALIVE_PROBES`] unanswered ones end the connection.

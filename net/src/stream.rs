@@ -110,6 +110,15 @@ impl Stream {
         shutdown(self.as_raw_fd(), how)
     }
 
+    /// Gives up sooner than [`PEER_SILENCE_MAX`] on a peer that acknowledges nothing (TCP_USER_TIMEOUT), and on what the
+    /// kernel holds for it. Nothing for a Unix socket, whose peer has what was written.
+    pub fn set_silence_max(&self, span: Duration) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => SockRef::from(&borrowed(stream)).set_tcp_user_timeout(Some(span)),
+            Socket::Unix(_) => Ok(()),
+        }
+    }
+
     /// Two ends that can be used at the same time by two tasks.
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
         match self.socket {

@@ -66,6 +66,8 @@ pub trait Host {
     fn try_write(&self, socket: RawFd, bytes: &[u8]) -> io::Result<usize>;
     /// Whether something has arrived that was not read, or the peer has ended.
     fn has_unread(&self, socket: RawFd) -> bool;
+    /// How long a peer of this connection may acknowledge nothing before it is given up.
+    fn set_silence_max(&self, socket: RawFd, span: Duration);
     /// Ends directions of a connection, or a listener.
     fn shutdown(&self, socket: RawFd, how: Shutdown) -> io::Result<()>;
     /// Whatever it was, nobody holds it any more. Also called when no task runs, as where a process is killed.

@@ -59,6 +59,12 @@ impl Stream {
         host().shutdown(self.0.0, how)
     }
 
+    /// Gives up sooner on a peer that acknowledges nothing.
+    pub fn set_silence_max(&self, span: Duration) -> io::Result<()> {
+        host().set_silence_max(self.0.0, span);
+        Ok(())
+    }
+
     /// Two ends that can be used at the same time by two tasks.
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
         let shared = Rc::new(self.0);

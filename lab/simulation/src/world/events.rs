@@ -16,8 +16,8 @@ pub(super) enum Event {
     Timer { timer: RawFd, setting: u64 },
     /// A peer's deadline.
     Peer { peer: usize, asked_for_us: u64 },
-    /// A link has been cut for as long as TCP keeps silent about it.
-    Silence { link: LinkName, cut: u64 },
+    /// The link of this connection has been cut for as long as its kernel bears it.
+    Silence { socket: RawFd, link: LinkName, cut: u64 },
 }
 
 struct Due {

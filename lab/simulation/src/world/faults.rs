@@ -4,8 +4,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use flux_net::limits::PEER_SILENCE_MAX;
-
 use super::events::Event;
 use super::network::{Owner, State};
 use super::process::ProcessId;
@@ -38,12 +36,16 @@ impl World {
         let inner = &mut *self.kernel.0.borrow_mut();
         let name = (from.to_owned(), to.to_owned());
         let link = inner.network.links.entry(name.clone()).or_default();
-        if !link.is_cut {
-            link.is_cut = true;
-            link.cuts += 1;
-            let silence = u64::try_from(PEER_SILENCE_MAX.as_micros()).expect("some seconds");
-            let event = Event::Silence { link: name, cut: link.cuts };
-            inner.events.plan(inner.now_us + silence, event);
+        if link.is_cut {
+            return;
+        }
+        link.is_cut = true;
+        link.cuts += 1;
+        let cut = link.cuts;
+        let ends = inner.network.sockets.iter();
+        for (socket, end) in ends.filter(|(_, end)| end.link == name && matches!(end.owner, Owner::Process(_))) {
+            let event = Event::Silence { socket: *socket, link: name.clone(), cut };
+            inner.events.plan(inner.now_us + end.silence_max_us, event);
         }
     }
 

@@ -256,6 +256,12 @@ impl Host for Kernel {
         inner.network.sockets.get(&descriptor).is_some_and(|socket| !socket.inbox.is_empty() || socket.is_ended)
     }
 
+    fn set_silence_max(&self, descriptor: RawFd, span: Duration) {
+        if let Some(socket) = self.0.borrow_mut().network.sockets.get_mut(&descriptor) {
+            socket.silence_max_us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        }
+    }
+
     fn shutdown(&self, descriptor: RawFd, how: Shutdown) -> io::Result<()> {
         let mut inner = self.0.borrow_mut();
         if let Some(listening) = inner.network.listeners.get_mut(&descriptor) {

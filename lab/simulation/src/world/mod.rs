@@ -169,20 +169,12 @@ impl World {
                     self.let_speak(peer);
                 }
             }
-            Event::Silence { link, cut } => {
+            Event::Silence { socket, link, cut } => {
                 let network = &mut self.kernel.0.borrow_mut().network;
-                if network.links.get(&link).is_some_and(|now| now.is_cut && now.cuts == cut) {
-                    let ends = network
-                        .sockets
-                        .iter_mut()
-                        .filter(|(_, socket)| socket.link == link && matches!(socket.owner, Owner::Process(_)));
-                    let broken: Vec<RawFd> = ends
-                        .map(|(descriptor, socket)| {
-                            socket.break_with(io::ErrorKind::TimedOut);
-                            *descriptor
-                        })
-                        .collect();
-                    broken.into_iter().for_each(|descriptor| network.discard_held(descriptor));
+                let is_cut = network.links.get(&link).is_some_and(|now| now.is_cut && now.cuts == cut);
+                if let Some(end) = network.sockets.get_mut(&socket).filter(|_| is_cut) {
+                    end.break_with(io::ErrorKind::TimedOut);
+                    network.discard_held(socket);
                 }
             }
         }

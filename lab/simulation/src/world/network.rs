@@ -10,6 +10,8 @@ use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 
+use flux_net::limits::PEER_SILENCE_MAX;
+
 use super::process::ProcessId;
 
 /// Bytes that may be on their way or unread in one direction before a writer has to wait.
@@ -54,6 +56,8 @@ pub(super) struct Socket {
     pub(super) is_closed: bool,
     /// Written by this end and not read by the other.
     pub(super) unread_by_other: usize,
+    /// How long the other end may acknowledge nothing, µs.
+    pub(super) silence_max_us: u64,
     /// Nothing sent by this end may arrive before what it sent earlier.
     pub(super) arrives_after_us: u64,
     pub(super) reader: Option<Waker>,
@@ -74,6 +78,7 @@ impl Socket {
             is_outgoing: false,
             is_closed: false,
             unread_by_other: 0,
+            silence_max_us: PEER_SILENCE_MAX.as_micros() as u64,
             arrives_after_us: 0,
             reader: None,
             writer: None,
