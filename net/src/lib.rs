@@ -5,6 +5,9 @@
 //! are resolved on a thread of their own), and never wakes a task of another thread: monoio's tasks belong to one
 //! thread for life, and what other threads have to say comes through a [`doorbell`].
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 pub mod address;
 pub mod affinity;
 pub mod buffer;
@@ -35,4 +38,17 @@ pub use timer::{Timer, sleep, within};
 /// Starts a task on this thread's runtime. It never moves to another thread; what it returns is dropped.
 pub fn spawn<F: Future<Output = ()> + 'static>(task: F) {
     drop(monoio::spawn(task));
+}
+
+/// Lets every other task that is ready have its turn, and the driver look for events, before this one goes on.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

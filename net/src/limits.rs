@@ -11,6 +11,15 @@ pub const RING_COMPLETION_ENTRIES: u32 = 32 * 1024;
 pub const BACKLOG_CONNECTIONS: i32 = 4096;
 /// How long the kernel keeps a new connection to itself while it says nothing: as long as a head may take.
 pub const DEFER_ACCEPT_SECONDS: i32 = 5;
+/// What the kernel keeps of answers that an accepted connection's peer has not taken (SO_SNDBUF; it doubles the figure
+/// for its own bookkeeping). Left alone it grows it to megabytes, and a thousand clients that never read hold gigabytes.
+/// A burst of answers fits.
+pub const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// And of requests that nobody has read yet (SO_RCVBUF, doubled likewise): more than one request may be long.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Answers that an accepted connection's peer does not take for this long end it, a connection that has been closed
+/// meanwhile too: what is never taken does not stay in the kernel's memory. Longer than the servers' own bounds.
+pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(15);
 /// Unacknowledged bytes on an outgoing connection for this long mean that its peer, or the way to it, is gone.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// An outgoing connection idle for this long is probed, so that a half-open one is noticed.
