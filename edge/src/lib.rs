@@ -43,6 +43,7 @@ mod reserve;
 pub mod routes;
 pub mod run;
 pub mod scripts;
+mod seat;
 pub mod server;
 mod settle;
 mod shard;

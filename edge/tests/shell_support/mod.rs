@@ -2,13 +2,17 @@
 //!
 //! Paths: `/now/<word>` is answered at once, `/later/<word>` by time (half a millisecond later), `/redis/<word>` when
 //! the word has come back from an echo server in Redis' place, `/kafka/<word>` likewise from a broker's, `/hold` when
-//! the drain begins; `/held` tells how many wait for that.
+//! the drain begins; `/held` tells how many wait for that; `/stall` keeps the core's thread for as long as the test holds
+//! [`STALL`].
 
 #![allow(dead_code, unreachable_pub, reason = "a module of tests, shared by several test crates")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +29,9 @@ use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
 
 const BROKER: BrokerKey = BrokerKey(7);
+
+/// While it is held, a core that is asked for `/stall` does nothing at all.
+pub static STALL: Mutex<()> = Mutex::new(());
 
 #[derive(Default)]
 struct Echo {
@@ -107,6 +114,10 @@ impl Machine for Script {
             Some("role") => return Outcome::Now(answer(&format!("{role:?}"))),
             Some("held") => return Outcome::Now(answer(&self.held.len().to_string())),
             Some("large") => return Outcome::Now(answer(&"x".repeat(100_000))),
+            Some("stall") => {
+                drop(STALL.lock().unwrap_or_else(PoisonError::into_inner));
+                return Outcome::Now(answer(word));
+            }
             Some("later") => {
                 self.timed.push_back((now.instant + Duration::from_micros(500), ticket, word.to_owned()));
             }
@@ -284,6 +295,19 @@ impl Client {
         self.response()
     }
 
+    /// The server's end of this connection: both are in this process.
+    pub fn server_end(&self) -> ServerEnd {
+        let local = self.stream.local_addr().expect("connected");
+        let descriptors = std::fs::read_dir("/proc/self/fd").expect("our own descriptors");
+        let end = descriptors
+            .filter_map(|entry| entry.expect("an entry").file_name().to_str()?.parse::<RawFd>().ok())
+            // SAFETY: it is never closed, and only asked for its peer, which harms no descriptor of any kind.
+            .map(|descriptor| ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(descriptor) }))
+            .find(|stream| stream.peer_addr().is_ok_and(|peer| peer == local))
+            .expect("the server has accepted it");
+        ServerEnd(end.try_clone().expect("a descriptor of our own"))
+    }
+
     pub fn shutdown_write(&mut self) {
         self.stream.shutdown(std::net::Shutdown::Write).expect("shut down");
     }
@@ -334,6 +358,25 @@ impl Client {
         let body = String::from_utf8(self.unread[end..end + length].to_vec()).expect("text");
         self.unread.drain(..end + length);
         Some(Response { status, head, body })
+    }
+}
+
+/// The server's end of a connection, under a descriptor of the test's own.
+pub struct ServerEnd(TcpStream);
+
+impl ServerEnd {
+    /// Fills the queue of answers on their way to the client, to the last byte that the kernel takes now.
+    pub fn fill_send_queue(&self) {
+        let bytes = [b'x'; 4096];
+        for length in [bytes.len(), 1] {
+            while self.send_at_once(&bytes[..length]) {}
+        }
+    }
+
+    fn send_at_once(&self, bytes: &[u8]) -> bool {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the slice lives through the call, and its length is given.
+        unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) > 0 }
     }
 }
 
