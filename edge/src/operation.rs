@@ -5,6 +5,7 @@
 //! otherwise. Never on the hot path.
 
 use flux_protocol::http::Request;
+use flux_protocol::http::order_body::OrderBodyError;
 use flux_protocol::order::{Identifier, SALE_TOTAL_MAX, SaleEvent};
 use flux_protocol::resp::{self, Belief, Reply};
 use flux_protocol::time::{Instant, Now};
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome, Token};
 use crate::limits::OPERATIONS_MAX;
-use crate::order::is_json;
+use crate::order::check_content;
 use crate::pending::Ticket;
 use crate::product::{Keys, State};
 use crate::reply::number;
@@ -359,8 +360,10 @@ fn sale_event(event: &str, name: Identifier, fields: &[u64], seed: &str, timesta
 }
 
 fn body_of<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Answer> {
-    if !request.fields.content_type.is_none_or(is_json) {
-        return Err(Answer::error(415, "content-type must be application/json"));
+    check_content(&request.fields)?;
+    // serde takes an array for a structure, member by member.
+    if request.body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Answer::error(400, OrderBodyError::NotAnObject.error()));
     }
     serde_json::from_slice(request.body).map_err(|error| Answer::error(400, &error.to_string()))
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use flux_protocol::http::{KeyField, Request, order_body};
+use flux_protocol::http::{Fields, KeyField, Request, media, order_body};
 use flux_protocol::order::{Identifier, Record, Uuid, order_id};
 use flux_protocol::time::Now;
 
@@ -320,9 +320,7 @@ pub(crate) fn waiting_room(product: Identifier, wants_json: bool) -> Answer {
 }
 
 fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
-    if !request.fields.content_type.is_none_or(is_json) {
-        return Err(Answer::error(415, "content-type must be application/json"));
-    }
+    check_content(&request.fields)?;
     let key = match request.fields.idempotency_key {
         KeyField::Absent => return Err(Answer::error(400, "Missing Idempotency Key")),
         KeyField::Conflict => return Err(Answer::error(400, "Conflicting Idempotency Keys")),
@@ -332,16 +330,45 @@ fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
     let identifier =
         |text: &str| Identifier::new(text.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid identifier"));
     let (product, user) = (identifier(&body.product_id)?, identifier(&body.user_id)?);
-    Ok((product, Wish { user, key, quantity: body.quantity, wants_json: wants_json(request.fields.accept) }))
+    // A script cannot read a redirect.
+    let wants_json = request.fields.accept.is_some_and(media::names_json);
+    Ok((product, Wish { user, key, quantity: body.quantity, wants_json }))
 }
 
-/// Whether a media type is JSON, with any parameters (RFC 9110 section 8.3.1).
-pub(crate) fn is_json(content_type: &[u8]) -> bool {
-    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+/// A body is JSON and comes as it is (RFC 9110 sections 15.5.16 and 12.5.3).
+pub(crate) fn check_content(fields: &Fields<'_>) -> Result<(), Answer> {
+    if !fields.content_type.is_none_or(media::is_json) {
+        return Err(Answer::error(415, "content-type must be application/json"));
+    }
+    if !fields.content_encoding.is_none_or(media::is_identity) {
+        let refused = Answer::error(415, "content-encoding must be identity");
+        return Err(refused.with_field("accept-encoding", "identity"));
+    }
+    Ok(())
 }
 
-/// Whether `accept` names JSON: a script that cannot read a redirect.
-pub(crate) fn wants_json(accept: Option<&[u8]>) -> bool {
-    accept.is_some_and(|accept| accept.split(|byte| *byte == b',').any(is_json))
+#[cfg(test)]
+mod tests {
+    use flux_protocol::http::{Limits, Read, Reader};
+
+    use super::*;
+
+    #[test]
+    fn only_a_caller_that_takes_json_is_told_in_json() {
+        for (accept, wants_json) in
+            [("application/json", true), ("text/html, application/json;q=0.1", true), ("application/json;q=0", false)]
+        {
+            let body = r#"{"productId":"p","userId":"u"}"#;
+            let mut bytes = format!(
+                "POST /order HTTP/1.1\r\nhost: a\r\nidempotency-key: k\r\naccept: {accept}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .into_bytes();
+            let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else {
+                panic!("a whole request")
+            };
+            let (_, wish) = parse(&request).expect("an order");
+            assert_eq!(wish.wants_json, wants_json, "{accept}");
+        }
+    }
 }

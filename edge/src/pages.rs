@@ -54,18 +54,14 @@ pub(crate) fn storefront(request: &Request<'_>) -> Answer {
 
 /// A file of the waiting room.
 pub(crate) fn waiting_room(config: &CoreConfig, request: &Request<'_>) -> Answer {
-    serve(&WAITING_ROOM, request, edge_of(config, request))
+    serve(&WAITING_ROOM, request, edge_of(config))
 }
 
-/// Where the waiting room's page finds the edge, if that is not port 3000 of its own host: told in its `<meta>`.
-fn edge_of(config: &CoreConfig, request: &Request<'_>) -> Option<String> {
-    if config.public_port == 3000 {
-        return None;
-    }
-    let host = std::str::from_utf8(request.fields.host?).ok()?;
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
-    plain.then(|| format!("<meta name=\"flux-edge\" content=\"http://{name}:{}/\">", config.public_port))
+/// Where the waiting room's page finds the edge, if that is not port 3000 of its own host: told in its `<meta>`. By port
+/// alone, so that nothing of a request stands in a page that a cache may give to others.
+fn edge_of(config: &CoreConfig) -> Option<String> {
+    let port = config.public_port;
+    (port != 3000).then(|| format!("<meta name=\"flux-edge\" content=\":{port}\">"))
 }
 
 fn serve(pages: &'static [Page], request: &Request<'_>, edge: Option<String>) -> Answer {
