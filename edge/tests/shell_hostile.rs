@@ -24,7 +24,7 @@ fn on_each_driver(test: fn(DriverChoice)) {
 fn a_client_that_takes_no_answer_is_ended_whatever_it_is_owed() {
     on_each_driver(|driver| {
         let edge = edge(driver, 100, false);
-        let counters = &edge.running.counters()[0].shell;
+        let counters = &edge.counters().shell;
         let mut monitor = Client::connect(edge.admin);
         // One owes the rest of a head, and is owed a 408. One is about to ask for 10 MB.
         let mut slow = Client::connect(edge.listen);
@@ -46,8 +46,8 @@ fn a_client_that_takes_no_answer_is_ended_whatever_it_is_owed() {
         }
         assert_eq!([Ended::Head, Ended::Write].map(|why| counters.ended[why as usize].get()), [1, 1], "on {driver}");
         drop(monitor);
-        edge.running.drain().request();
-        assert!(edge.running.wait());
+        edge.drain();
+        assert!(edge.wait());
     });
 }
 
@@ -71,7 +71,7 @@ fn a_crowd_that_comes_at_once_gets_no_more_places_than_there_are() {
         let refused = answers.iter().filter(|answer| answer.status == 503 && answer.closes()).count();
         // Ten of the forty places are the operator's, and one has been taken before.
         assert_eq!((served, refused), (29, 171), "on {driver}");
-        assert_eq!(edge.running.counters()[0].shell.connections_refused.get(), 171);
+        assert_eq!(edge.counters().shell.connections_refused.get(), 171);
         assert_eq!(Client::connect(edge.admin).get("/livez").status, 200);
     }
 }
@@ -87,7 +87,7 @@ fn large_answers_do_not_pile_up_behind_one_that_is_awaited() {
         while monitor.get("/held").body != word("1") {
             asked += 1;
         }
-        let read = edge.running.counters()[0].shell.requests.get();
+        let read = edge.counters().shell.requests.get();
         assert_eq!(read - asked, 2, "the first large one ends the burst, on {driver}");
     }
 }
@@ -109,7 +109,7 @@ fn a_page_of_the_configured_origin_may_read_why_it_was_refused() {
             let refused = client.response();
             assert_eq!((refused.status, allows(&refused)), (status, true), "{}", refused.head);
             drop(client);
-            while edge.running.counters()[0].shell.connections.get() > 0 {
+            while edge.counters().shell.connections.get() > 0 {
                 thread::yield_now();
             }
         }

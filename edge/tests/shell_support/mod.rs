@@ -20,6 +20,7 @@ use bytes::{Buf, BytesMut};
 use flux_edge::answer::{Answer, Framing, Site};
 use flux_edge::core::Outcome;
 use flux_edge::machine::{LinkFault, Machine};
+use flux_edge::metrics::CoreCounters;
 use flux_edge::pending::Ticket;
 use flux_edge::routes::Role;
 use flux_edge::server::{Plan, Running, start};
@@ -234,10 +235,38 @@ pub fn drivers() -> Vec<DriverChoice> {
         .collect()
 }
 
+/// An edge of the test's own; drained when dropped. A ring left behind would count against what a user who is not root
+/// may lock in memory, and soon no more could be had.
 pub struct Edge {
-    pub running: Running,
+    running: Option<Running>,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    pub waiting_room: SocketAddr,
+}
+
+impl Edge {
+    /// What its one core counts.
+    pub fn counters(&self) -> &CoreCounters {
+        &self.running.as_ref().expect("it runs until it is waited for").counters()[0]
+    }
+
+    pub fn drain(&self) {
+        self.running.as_ref().expect("it runs until it is waited for").drain().request();
+    }
+
+    /// Waits for its end, after a drain was asked for: whether it was a good one.
+    pub fn wait(mut self) -> bool {
+        self.running.take().expect("it is waited for once").wait()
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.drain().request();
+            running.wait();
+        }
+    }
 }
 
 /// An edge of one core around the script.
@@ -256,7 +285,8 @@ pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> 
         drain_deadline: Duration::from_secs(60),
     };
     let running = start(plan, move |_, _, _, _| Script::new(broker)).expect("it starts");
-    Edge { listen: running.listen, admin: running.admin, running }
+    let waiting_room = running.waiting_room.expect("it was asked for");
+    Edge { listen: running.listen, admin: running.admin, waiting_room, running: Some(running) }
 }
 
 /// One response as it came.
