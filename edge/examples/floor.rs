@@ -88,7 +88,7 @@ fn main() {
         waiting_room: None,
         driver,
         cores: affinity::allowed().expect("processors").into_iter().take(cores).collect(),
-        connections_per_core_max: descriptors::connections_per_core(limit, cores),
+        connections_per_core_max: descriptors::connections_per_core(limit, cores, 0),
         // Nobody is there; the link rests for a second between two attempts.
         redis: Address::Unix("/nonexistent".into()),
         drain_deadline: Duration::from_secs(1),

@@ -4,15 +4,17 @@ use std::io;
 use std::rc::Rc;
 
 use flux_net::stream::discard_pending;
-use flux_net::{Listener, Stream, Timer, spawn};
-use flux_protocol::http::{Connection, response};
+use flux_net::{Listener, Stream, Timer, spawn, yield_now};
+use flux_protocol::http::Connection;
 use tracing::warn;
 
-use crate::conn::{self, Seat};
+use crate::answer::{Answer, Framing, Unavailable};
+use crate::conn;
 use crate::machine::Machine;
 use crate::routes::Role;
+use crate::seat::Seat;
 use crate::shard::Shard;
-use crate::shell_limits::{ACCEPT_PAUSE, ACCEPT_TASKS, ADMIN_CONNECTIONS_RESERVED, FULL_RETRY_AFTER};
+use crate::shell_limits::{ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
 
 /// Starts accepting. Ends when the listener is closed.
 pub(crate) fn start<M: Machine>(shard: &Rc<Shard<M>>, listener: &Rc<Listener>, role: Role) -> io::Result<()> {
@@ -27,15 +29,23 @@ pub(crate) fn start<M: Machine>(shard: &Rc<Shard<M>>, listener: &Rc<Listener>, r
 }
 
 async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Role, pause: Timer) {
+    let mut accepted: usize = 0;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if has_place(&shard, role) => {
-                shard.counters.shell.connections_accepted.add(1);
-                // The place is taken here: a burst is accepted before the first of its tasks runs.
-                let seat = Seat::take(&shard, &stream, role);
-                spawn(conn::serve(stream, seat, role));
+            Ok((stream, _)) => {
+                match Seat::take(&shard, &stream, role) {
+                    Some(seat) => {
+                        shard.counters.shell.connections_accepted.add(1);
+                        spawn(conn::serve(stream, seat, role));
+                    }
+                    None => refuse(&shard, &stream, role),
+                }
+                // On epoll an accept is ready for as long as somebody comes: those who are in want their turn too.
+                accepted += 1;
+                if accepted.is_multiple_of(ACCEPTS_PER_TURN_MAX) {
+                    yield_now().await;
+                }
             }
-            Ok((stream, _)) => refuse(&shard, &stream),
             Err(_) if listener.is_closed() => return,
             Err(error) => {
                 shard.counters.shell.accept_errors.add(1);
@@ -51,26 +61,14 @@ async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: R
     }
 }
 
-fn has_place<M: Machine>(shard: &Shard<M>, role: Role) -> bool {
-    let open = shard.connections.borrow().open();
-    let reserved = if role == Role::Admin { 0 } else { ADMIN_CONNECTIONS_RESERVED.min(shard.connections_max / 4) };
-    open + reserved < shard.connections_max
-}
-
 /// Tells a client that there is no place, without giving it one: nothing here waits for it.
-fn refuse<M: Machine>(shard: &Shard<M>, stream: &Stream) {
+fn refuse<M: Machine>(shard: &Shard<M>, stream: &Stream, role: Role) {
     shard.counters.shell.connections_refused.add(1);
-    shard.counters.shell.response(503);
+    let answer = Answer::Unavailable(Unavailable::Full);
+    shard.counters.shell.response(answer.status());
     let mut out = shard.buffers.borrow_mut().take_write();
-    response::write(
-        &mut out,
-        503,
-        &shard.date.borrow(),
-        &[response::JSON, ("retry-after", FULL_RETRY_AFTER)],
-        b"{\"status\":\"unavailable\",\"msg\":\"Edge full\"}",
-        Connection::Close,
-        false,
-    );
+    let framing = Framing { connection: Connection::Close, head_only: false, cors: role.is_open_to_scripts() };
+    answer.write(shard.machine.borrow().site(), &shard.date.borrow(), framing, &mut out);
     // The request has come with the connection; unread, it would turn the close into a reset that overtakes the answer.
     let _ = discard_pending(stream);
     let _ = stream.try_write(&out);

@@ -182,7 +182,6 @@ pub struct Site {
     /// `<waiting room>?product=`, to which the product's name is added.
     waiting_room: Box<[u8]>,
     cors: Box<[u8]>,
-    cors_origin: Box<str>,
 }
 
 impl Site {
@@ -196,13 +195,7 @@ impl Site {
         Site {
             waiting_room: format!("{waiting_room_url}{joint}product=").into_bytes().into_boxed_slice(),
             cors: cors.into_bytes().into_boxed_slice(),
-            cors_origin: cors_origin.into(),
         }
-    }
-
-    /// What lets the configured origin's scripts read an answer that nothing is known of but that it is refused.
-    pub fn cors_fields(&self) -> [(&str, &str); 2] {
-        [("access-control-allow-origin", &self.cors_origin), ("vary", "origin")]
     }
 }
 

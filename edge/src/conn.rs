@@ -4,23 +4,20 @@
 //! is still being decided the connection reads nothing more, so a client can have no more under way than a burst. A
 //! client that hangs up is noticed when it is written to: what was reserved for it stands.
 
-use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
-use std::rc::Rc;
-use std::task::Poll;
 
 use flux_net::{Stream, Window};
-use flux_protocol::http::response::CONTINUE;
+use flux_protocol::http::response::{CONTINUE, NO_STORE};
 use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, Stage};
 
 use crate::admin;
-use crate::answer::Site;
-use crate::connections::{ConnectionId, Phase, Place};
+use crate::answer::{Answer, Framing, Site};
+use crate::connections::{Phase, Place};
 use crate::core::Outcome;
 use crate::machine::Machine;
 use crate::routes::Role;
+use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::shell_counters::Ended;
 use crate::shell_limits::{
@@ -45,53 +42,16 @@ struct Burst {
     requests: usize,
     /// Answers that come later are among its places.
     waits: bool,
+    /// Its places in the table: those from the first that comes later on.
+    places: usize,
+    /// Bytes of the documents in those places.
+    document_bytes: usize,
     end: End,
 }
 
-/// A connection's place in the table, counted from the moment it is accepted. Given up before the socket is closed: the
-/// ticker shuts sockets down by number.
-pub(crate) struct Seat<M: Machine> {
-    shard: Rc<Shard<M>>,
-    id: ConnectionId,
-}
-
-impl<M: Machine> Seat<M> {
-    /// Takes a place for a connection that was just accepted.
-    pub(crate) fn take(shard: &Rc<Shard<M>>, stream: &Stream, role: Role) -> Seat<M> {
-        let mut connections = shard.connections.borrow_mut();
-        let id = connections.enter(stream.as_raw_fd(), role, shard.tick.get());
-        shard.counters.shell.connections.set(connections.open() as u64);
-        Seat { shard: Rc::clone(shard), id }
-    }
-
-    fn set_phase(&self, phase: Phase, afresh: bool) {
-        self.shard.connections.borrow_mut().set_phase(self.id, phase, self.shard.tick.get(), afresh);
-    }
-
-    /// Waits until the whole burst is answered.
-    async fn answered(&self) {
-        poll_fn(|context| match self.shard.connections.borrow_mut().poll_answered(self.id, context.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
-    }
-}
-
-impl<M: Machine> Drop for Seat<M> {
-    fn drop(&mut self) {
-        let mut connections = self.shard.connections.borrow_mut();
-        connections.leave(self.id);
-        self.shard.counters.shell.connections.set(connections.open() as u64);
-        if self.shard.draining.get() {
-            self.shard.pump.notify(); // it may have been the last
-        }
-    }
-}
-
-/// Serves one client until one side ends. The seat stands behind the stream: what comes last is dropped first.
+/// Serves one client until one side ends.
 pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: Role) {
-    let shard = Rc::clone(&seat.shard);
+    let shard = &*seat.shard;
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut window = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;
@@ -103,7 +63,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
                 Ok(bytes) if bytes > 0 => shard.counters.shell.bytes_read.add(bytes as u64),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
-                    say_timeout(&seat, &stream);
+                    say_timeout(&seat, &stream, role);
                     break;
                 }
             }
@@ -134,7 +94,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
         match end {
             End::Full => {}
             End::Starved => {
-                window = fitting(&shard, window);
+                window = fitting(shard, window);
                 seat.set_phase(phase_of(reader.stage()), burst.requests > 0);
             }
             End::Close if window.is_empty() && !shard.draining.get() => break,
@@ -168,18 +128,15 @@ fn take_burst<M: Machine>(
     let counters = &shard.counters.shell;
     let now = shard.clock.now();
     let mut machine = shard.machine.borrow_mut();
-    let date = shard.date.borrow();
     let closing = shard.draining.get() && role != Role::Admin;
-    let mut burst = Burst { requests: 0, waits: false, end: End::Starved };
-    // Places of the burst that are in the table, not in `out`.
-    let mut places = 0;
+    let mut burst = Burst { requests: 0, waits: false, places: 0, document_bytes: 0, end: End::Starved };
     while burst.end == End::Starved {
         match reader.read(window.unread()) {
             Read::Incomplete => {
                 if !window.make_room(READ_BUFFER_BYTES_MAX) {
                     // The reader's own bounds come first; this one keeps a mistake in them from being a hang.
-                    let refusal = Refusal::closing(413, "Request too large");
-                    place_refusal(seat, machine.site(), &refusal, burst.waits, out);
+                    let place = refused(&Refusal::closing(413, "Request too large"), role);
+                    put(seat, machine.site(), place, &mut burst, out);
                     burst.end = End::Refused;
                 }
                 break;
@@ -190,45 +147,31 @@ fn take_burst<M: Machine>(
                 if closing {
                     framing.connection = Connection::Close;
                 }
-                if role == Role::Admin
-                    && let Some((response, status)) = monitoring(shard, &request, framing.connection)
-                {
-                    place(seat, Place::Written(response, status), burst.waits, out);
-                    places += usize::from(burst.waits);
-                } else {
-                    match machine.handle_request(now, role, &request, seat.id.ticket(places)) {
-                        Outcome::Now(answer) if !burst.waits => {
-                            counters.response(answer.status());
-                            answer.write(machine.site(), &date, framing, out);
-                        }
-                        Outcome::Now(answer) => {
-                            shard.connections.borrow_mut().push(seat.id, Place::Answered(answer, framing));
-                            places += 1;
-                        }
-                        Outcome::Later => {
-                            shard.connections.borrow_mut().push(seat.id, Place::Later(framing));
-                            burst.waits = true;
-                            places += 1;
-                        }
+                let monitored =
+                    if role == Role::Admin { monitoring(shard, &request, framing.connection) } else { None };
+                let place = monitored.unwrap_or_else(|| {
+                    match machine.handle_request(now, role, &request, seat.id.ticket(burst.places)) {
+                        Outcome::Now(answer) => Place::Answered(answer, framing),
+                        Outcome::Later => Place::Later(framing),
                     }
-                }
+                });
+                put(seat, machine.site(), place, &mut burst, out);
                 window.consume(consumed);
                 if framing.connection == Connection::Close {
                     burst.end = End::Close;
-                } else if burst.requests == BURST_REQUESTS_MAX || out.len() > BURST_ANSWER_BYTES_MAX {
+                } else if burst.is_full(out) {
                     burst.end = End::Full;
                 }
             }
             Read::Refused(refusal) => {
                 burst.requests += 1;
-                place_refusal(seat, machine.site(), &refusal, burst.waits, out);
-                places += usize::from(burst.waits);
+                put(seat, machine.site(), refused(&refusal, role), &mut burst, out);
                 if refusal.close {
                     counters.ended[Ended::Refused as usize].add(1);
                     burst.end = End::Refused;
                 } else {
                     window.consume(refusal.consumed);
-                    if burst.requests == BURST_REQUESTS_MAX {
+                    if burst.is_full(out) {
                         burst.end = End::Full;
                     }
                 }
@@ -242,59 +185,60 @@ fn take_burst<M: Machine>(
     burst
 }
 
+impl Burst {
+    fn is_full(&self, out: &[u8]) -> bool {
+        self.requests == BURST_REQUESTS_MAX || out.len() + self.document_bytes > BURST_ANSWER_BYTES_MAX
+    }
+}
+
 /// The answers that monitoring asks for; they look across cores, so they are the shell's.
-fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: Connection) -> Option<(Vec<u8>, u16)> {
+fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: Connection) -> Option<Place> {
     let mut response = Vec::new();
     let date = shard.date.borrow();
     let status = admin::answer(&shard.all_counters, request, connection, &date, &mut response)?;
-    Some((response, status))
+    Some(Place::Written(response, status))
 }
 
-fn place_refusal<M: Machine>(seat: &Seat<M>, site: &Site, refusal: &Refusal, waits: bool, out: &mut Vec<u8>) {
-    let mut response = Vec::new();
-    write_refusal(seat, site, refusal, &mut response);
-    place(seat, Place::Written(response, refusal.status), waits, out);
+/// The answer to a message that is not served. Its origin is not known where its head could not be read.
+fn refused(refusal: &Refusal, role: Role) -> Place {
+    let (name, value) = NO_STORE;
+    let framing =
+        Framing { connection: refusal.connection(), head_only: refusal.head_only, cors: role.is_open_to_scripts() };
+    Place::Answered(Answer::error(refusal.status, refusal.error).with_field(name, value), framing)
 }
 
-/// With the fields that let the pages' scripts read it: what was refused may not even say where it came from, and what is
-/// told is the same for everybody.
-fn write_refusal<M: Machine>(seat: &Seat<M>, site: &Site, refusal: &Refusal, out: &mut Vec<u8>) {
-    refusal.write(out, &seat.shard.date.borrow(), &site.cors_fields());
-}
-
-/// Puts an answer of the shell behind those before it.
-fn place<M: Machine>(seat: &Seat<M>, place: Place, waits: bool, out: &mut Vec<u8>) {
-    if waits {
+/// Puts an answer behind those before it.
+fn put<M: Machine>(seat: &Seat<M>, site: &Site, place: Place, burst: &mut Burst, out: &mut Vec<u8>) {
+    burst.waits |= matches!(place, Place::Later(_));
+    if burst.waits {
+        burst.places += 1;
+        burst.document_bytes += place.document_bytes();
         seat.shard.connections.borrow_mut().push(seat.id, place);
     } else {
-        write_place(seat, &place, out);
+        write_place(&seat.shard, site, &place, out);
     }
 }
 
 fn write_places<M: Machine>(seat: &Seat<M>, out: &mut Vec<u8>) {
-    let mut connections = seat.shard.connections.borrow_mut();
     let machine = seat.shard.machine.borrow();
-    let date = seat.shard.date.borrow();
-    for place in connections.take_burst(seat.id) {
-        match place {
-            Place::Answered(answer, framing) => {
-                seat.shard.counters.shell.response(answer.status());
-                answer.write(machine.site(), &date, framing, out);
-            }
-            Place::Written(response, status) => {
-                seat.shard.counters.shell.response(status);
-                out.extend_from_slice(&response);
-            }
-            Place::Later(_) => unreachable!("every answer is there"),
-        }
+    for place in seat.shard.connections.borrow_mut().take_burst(seat.id) {
+        write_place(&seat.shard, machine.site(), &place, out);
     }
 }
 
-fn write_place<M: Machine>(seat: &Seat<M>, place: &Place, out: &mut Vec<u8>) {
-    if let Place::Written(response, status) = place {
-        seat.shard.counters.shell.response(*status);
-        out.extend_from_slice(response);
-    }
+fn write_place<M: Machine>(shard: &Shard<M>, site: &Site, place: &Place, out: &mut Vec<u8>) {
+    let status = match place {
+        Place::Answered(answer, framing) => {
+            answer.write(site, &shard.date.borrow(), *framing, out);
+            answer.status()
+        }
+        Place::Written(response, status) => {
+            out.extend_from_slice(response);
+            *status
+        }
+        Place::Later(_) => unreachable!("every answer is there"),
+    };
+    shard.counters.shell.response(status);
 }
 
 /// A read buffer that has grown for one large request is not kept by an idle connection.
@@ -305,17 +249,17 @@ fn fitting<M: Machine>(shard: &Shard<M>, window: Window) -> Window {
     window
 }
 
-/// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits for
-/// it: one that does not read what it was sent before would be waited for without end.
-fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream) {
+/// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits:
+/// one that takes no answers would not take this one either, and the time it had is over.
+fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role) {
     let phase = seat.shard.connections.borrow_mut().timed_out(seat.id);
     if !matches!(phase, Some(Phase::Head | Phase::Body)) {
         return;
     }
     let mut out = seat.shard.buffers.borrow_mut().take_write();
-    write_refusal(seat, seat.shard.machine.borrow().site(), &Refusal::TIMEOUT, &mut out);
-    seat.shard.counters.shell.response(Refusal::TIMEOUT.status);
-    // Where there is no room for it, nobody is there to read it.
+    let place = refused(&Refusal::TIMEOUT, role);
+    write_place(&seat.shard, seat.shard.machine.borrow().site(), &place, &mut out);
+    // The connection is closed either way.
     let _ = stream.try_write(&out);
     seat.shard.buffers.borrow_mut().give_write(out);
 }

@@ -39,6 +39,17 @@ pub enum Place {
     Written(Vec<u8>, u16),
 }
 
+impl Place {
+    /// How much a large answer takes, in bytes; 0 for the small ones, which are bounded by their number.
+    pub fn document_bytes(&self) -> usize {
+        match self {
+            Place::Answered(Answer::Document(document), _) => document.body.len(),
+            Place::Written(response, _) => response.len(),
+            Place::Answered(..) | Place::Later(_) => 0,
+        }
+    }
+}
+
 /// A connection that is over time, and what is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overdue {
@@ -160,12 +171,14 @@ impl Connections {
         slot
     }
 
-    /// The connection waits for something else from `tick` on. Said again it changes nothing, unless `afresh`.
+    /// The connection waits for something else from `tick` on. Said again it changes nothing, unless `afresh`. Bytes
+    /// that had come before its reading was ended may still lead to a new phase, which has its own bound.
     pub fn set_phase(&mut self, id: ConnectionId, phase: Phase, tick: u32, afresh: bool) {
         let slot = self.slot(id);
         if afresh || slot.phase != phase {
             slot.phase = phase;
             slot.since_tick = tick;
+            slot.timed_out = false;
         }
     }
 
@@ -220,7 +233,7 @@ impl Connections {
         slot.burst.drain(..)
     }
 
-    /// Connections whose phase has lasted too long, each told once.
+    /// Connections whose phase has lasted too long, each told once a phase.
     pub fn take_overdue(&mut self, tick: u32, ticks_max: PhaseTicks, mut found: impl FnMut(Overdue)) {
         for slot in &mut self.slots {
             let Some(descriptor) = slot.descriptor else { continue };
@@ -300,5 +313,19 @@ mod tests {
         assert_eq!(found, [Overdue { descriptor: 1, phase: Phase::Head }]);
         assert_eq!((table.timed_out(slow), table.timed_out(idle)), (Some(Phase::Head), None));
         assert_eq!(table.idle().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_phase_after_one_that_was_over_time_is_bounded_too() {
+        let bound: PhaseTicks = |phase| matches!(phase, Phase::Head | Phase::Writing).then_some(2);
+        let mut table = Connections::default();
+        let id = table.enter(1, Role::Public, 0);
+        table.set_phase(id, Phase::Head, 0, false);
+        let mut found = Vec::new();
+        table.take_overdue(3, bound, |overdue| found.push(overdue.phase));
+        // The rest of the request had come just before, and its answer is not taken.
+        table.set_phase(id, Phase::Writing, 3, true);
+        table.take_overdue(6, bound, |overdue| found.push(overdue.phase));
+        assert_eq!(found, [Phase::Head, Phase::Writing]);
     }
 }

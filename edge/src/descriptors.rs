@@ -21,12 +21,16 @@ pub fn raise_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Connections for each of `cores`, out of `limit` descriptors. At least one: a process that can hardly do anything
-/// still answers its health checks.
-pub fn connections_per_core(limit: u64, cores: usize) -> usize {
+/// Connections for each of `cores`, out of `limit` descriptors, where each core speaks with `brokers`. At least one: a
+/// process that can hardly do anything still answers its health checks.
+pub fn connections_per_core(limit: u64, cores: usize, brokers: usize) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let left = limit.saturating_sub(DESCRIPTORS_RESERVED + cores * DESCRIPTORS_RESERVED_PER_CORE);
+    let left = limit.saturating_sub(reserved(cores, brokers));
     (left / cores).clamp(1, CONNECTIONS_PER_CORE_MAX)
+}
+
+fn reserved(cores: usize, brokers: usize) -> usize {
+    DESCRIPTORS_RESERVED + cores * (DESCRIPTORS_RESERVED_PER_CORE + brokers)
 }
 
 #[cfg(test)]
@@ -35,11 +39,12 @@ mod tests {
 
     #[test]
     fn connections_fit_the_limit() {
-        assert_eq!(connections_per_core(u64::MAX, 4), CONNECTIONS_PER_CORE_MAX);
-        for (limit, cores) in [(64, 1), (64, 2), (256, 2), (1024, 8)] {
-            let reserved = DESCRIPTORS_RESERVED + cores * DESCRIPTORS_RESERVED_PER_CORE;
-            let connections = connections_per_core(limit, cores);
-            assert!(connections == 1 || connections * cores + reserved <= limit as usize, "{limit} for {cores}");
+        assert_eq!(connections_per_core(u64::MAX, 4, 1), CONNECTIONS_PER_CORE_MAX);
+        for (limit, cores, brokers) in [(64, 1, 1), (64, 2, 1), (256, 2, 3), (1024, 8, 12), (64, 8, 3)] {
+            let connections = connections_per_core(limit, cores, brokers);
+            let needed = connections * cores + reserved(cores, brokers);
+            assert!(connections == 1 || needed <= limit as usize, "{limit} for {cores}");
         }
+        assert!(connections_per_core(64, 2, 1) > 4, "an edge of two cores works with 64");
     }
 }

@@ -46,6 +46,7 @@ mod reserve;
 pub mod routes;
 pub mod run;
 pub mod scripts;
+mod seat;
 pub mod server;
 pub mod settings;
 mod settle;

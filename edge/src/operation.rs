@@ -6,6 +6,7 @@
 //! is published once more, and the ledger takes each record once. Never on the hot path.
 
 use flux_protocol::http::Request;
+use flux_protocol::http::order_body::OrderBodyError;
 use flux_protocol::order::{Identifier, SALE_TOTAL_MAX, SaleEvent};
 use flux_protocol::resp::{self, Belief, Reply};
 use flux_protocol::time::{Instant, Now};
@@ -392,10 +393,10 @@ fn sale_event(event: &str, name: Identifier, fields: &[u64], seed: &str, timesta
 }
 
 fn body_of<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Answer> {
-    check_content(request)?;
-    // serde would take a struct's values from an array, too.
-    if !request.body.trim_ascii_start().starts_with(b"{") {
-        return Err(Answer::error(400, "The body must be a JSON object"));
+    check_content(&request.fields)?;
+    // serde takes an array for a structure, member by member.
+    if request.body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Answer::error(400, OrderBodyError::NotAnObject.error()));
     }
     serde_json::from_slice(request.body).map_err(|error| Answer::error(400, &error.to_string()))
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use flux_protocol::http::{KeyField, Request, order_body};
+use flux_protocol::http::{Fields, KeyField, Request, media, order_body};
 use flux_protocol::order::{Identifier, Record, Uuid, order_id};
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Now;
@@ -348,7 +348,7 @@ pub(crate) fn waiting_room(product: Identifier, wants_json: bool) -> Answer {
 }
 
 fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
-    check_content(request)?;
+    check_content(&request.fields)?;
     let key = match request.fields.idempotency_key {
         KeyField::Absent => return Err(Answer::error(400, "Missing Idempotency Key")),
         KeyField::Conflict => return Err(Answer::error(400, "Conflicting Idempotency Keys")),
@@ -358,59 +358,45 @@ fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
     let identifier =
         |text: &str| Identifier::new(text.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid identifier"));
     let (product, user) = (identifier(&body.product_id)?, identifier(&body.user_id)?);
-    Ok((product, Wish { user, key, quantity: body.quantity, wants_json: wants_json(request.fields.accept) }))
+    // A script cannot read a redirect.
+    let wants_json = request.fields.accept.is_some_and(media::names_json);
+    Ok((product, Wish { user, key, quantity: body.quantity, wants_json }))
 }
 
-/// Whether the body is what it is read as: JSON, and not coded (RFC 9110 sections 8.3, 8.4 and 15.5.16).
-pub(crate) fn check_content(request: &Request<'_>) -> Result<(), Answer> {
-    if !request.fields.content_type.is_none_or(is_json) {
+/// A body is JSON and comes as it is (RFC 9110 sections 15.5.16 and 12.5.3).
+pub(crate) fn check_content(fields: &Fields<'_>) -> Result<(), Answer> {
+    if !fields.content_type.is_none_or(media::is_json) {
         return Err(Answer::error(415, "content-type must be application/json"));
     }
-    match request.fields.content_encoding {
-        Some(coding) if !coding.eq_ignore_ascii_case(b"identity") => {
-            Err(Answer::error(415, "content-encoding is not supported").with_field("accept-encoding", "identity"))
-        }
-        _ => Ok(()),
+    if !fields.content_encoding.is_none_or(media::is_identity) {
+        let refused = Answer::error(415, "content-encoding must be identity");
+        return Err(refused.with_field("accept-encoding", "identity"));
     }
-}
-
-/// Whether a media type is JSON, with any parameters (RFC 9110 section 8.3.1).
-fn is_json(content_type: &[u8]) -> bool {
-    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
-}
-
-/// Whether `accept` names JSON, and not to turn it down (`q=0`): a script that cannot read a redirect.
-pub(crate) fn wants_json(accept: Option<&[u8]>) -> bool {
-    accept
-        .is_some_and(|accept| accept.split(|byte| *byte == b',').any(|range| is_json(range) && !is_turned_down(range)))
-}
-
-/// Whether a media range has a weight of zero (RFC 9110 section 12.4.2).
-fn is_turned_down(range: &[u8]) -> bool {
-    range.split(|byte| *byte == b';').skip(1).any(|parameter| {
-        let parameter = parameter.trim_ascii();
-        let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
-        weight.is_some_and(|weight| !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
-    })
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::wants_json;
+    use flux_protocol::http::{Limits, Read, Reader};
+
+    use super::*;
 
     #[test]
-    fn json_is_wanted_where_it_is_named_and_not_turned_down() {
-        for accept in
-            ["application/json", "text/html, application/json;q=0.9", "Application/JSON ; q=1", "application/json;v=2"]
+    fn only_a_caller_that_takes_json_is_told_in_json() {
+        for (accept, wants_json) in
+            [("application/json", true), ("text/html, application/json;q=0.1", true), ("application/json;q=0", false)]
         {
-            assert!(wants_json(Some(accept.as_bytes())), "{accept}");
+            let body = r#"{"productId":"p","userId":"u"}"#;
+            let mut bytes = format!(
+                "POST /order HTTP/1.1\r\nhost: a\r\nidempotency-key: k\r\naccept: {accept}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .into_bytes();
+            let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else {
+                panic!("a whole request")
+            };
+            let (_, wish) = parse(&request).expect("an order");
+            assert_eq!(wish.wants_json, wants_json, "{accept}");
         }
-        for accept in
-            ["*/*", "text/html", "application/json;q=0", "application/json; Q=0.000, text/html", "application/jsonp"]
-        {
-            assert!(!wants_json(Some(accept.as_bytes())), "{accept}");
-        }
-        assert!(!wants_json(None));
     }
 }

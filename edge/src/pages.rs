@@ -57,8 +57,8 @@ pub(crate) fn waiting_room(config: &CoreConfig, request: &Request<'_>) -> Answer
     serve(&WAITING_ROOM, request, edge_of(config))
 }
 
-/// Where the waiting room's page finds the edge, if that is not port 3000 of its own host: the port, told in its `<meta>`.
-/// Never the host of a request: the page may be cached for others.
+/// Where the waiting room's page finds the edge, if that is not port 3000 of its own host: told in its `<meta>`. By port
+/// alone, so that nothing of a request stands in a page that a cache may give to others.
 fn edge_of(config: &CoreConfig) -> Option<String> {
     let port = config.public_port;
     (port != 3000).then(|| format!("<meta name=\"flux-edge\" content=\":{port}\">"))

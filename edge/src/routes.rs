@@ -22,6 +22,15 @@ pub enum Role {
     WaitingRoom,
 }
 
+impl Role {
+    /// Whether pages of the configured origin may read what this listener says of itself, before or without a request
+    /// that names an origin. Nothing in such an answer is anybody's: a browser compares the one origin it names with
+    /// the page's.
+    pub(crate) fn is_open_to_scripts(self) -> bool {
+        self == Role::Public
+    }
+}
+
 impl Core {
     /// Answers a request, now or later; later exactly once.
     pub fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {

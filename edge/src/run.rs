@@ -54,7 +54,7 @@ fn serve(config: &Config) -> ExitCode {
         waiting_room: config.waiting_room,
         driver: config.driver,
         cores: config.cores.clone(),
-        connections_per_core_max: connections_per_core(descriptors, config.cores.len()),
+        connections_per_core_max: connections_per_core(descriptors, config.cores.len(), config.kafka.len()),
         redis: config.redis.address.clone(),
         drain_deadline: config.drain_deadline,
     };

@@ -7,21 +7,29 @@ use flux_protocol::http::Limits;
 
 // Connections.
 
-/// Connections that one core serves at once. Each pins a read buffer of [`READ_BUFFER_BYTES`] and a task of about a
-/// kilobyte: 50 MB a core at the bound. One that does not read its answers pins [`BURST_ANSWER_BYTES_MAX`] more, and in the
-/// kernel what `flux_net::limits::SEND_BUFFER_BYTES` allows, for [`WRITE_TIME_MAX`] at most: 0.3 GB and 2 GB a core at the
-/// bound. The next one is told 503 and closed.
+/// Connections that one core serves at once. The next one is told 503 and closed.
+///
+/// An idle one pins a read buffer of [`READ_BUFFER_BYTES`] and a task of about a kilobyte: 50 MB a core at the bound.
+/// One that asks and never reads holds for [`WRITE_TIME_MAX`] what it was asked for: about 40 KiB of the edge for the
+/// burst's answers ([`BURST_ANSWER_BYTES_MAX`]; 20 KiB more where its next request is long) and 64 KiB of the kernel
+/// (`flux_net::limits`). If all did, a core would hold 0.9 GB and the kernel 1 GB for it.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 16_000;
-/// Descriptors kept back from connections, for the process: listeners, rings, links, timers, logs.
-pub const DESCRIPTORS_RESERVED: usize = 24;
-/// And this many more for each core.
-pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 12;
+/// Descriptors kept back from connections, for the process: standard streams, listeners and timers of admin and waiting
+/// room, signals (12 in all); and 8 for name resolution, brokers that `--kafka` does not name, and connections that are
+/// accepted only to be told that there is no place.
+pub const DESCRIPTORS_RESERVED: usize = 20;
+/// And for each core: its ring or epoll, listener, doorbell, link to Redis and timers (12 on a ring), and one for the
+/// timer of a connect. Each broker that `--kafka` names comes on top.
+pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 13;
 /// Tasks that accept from one listener on a ring: one pending accept takes one connection a loop turn.
 pub const ACCEPT_TASKS: usize = 4;
+/// Connections that one task accepts before it lets all others have their turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Rest after an accept that failed for want of descriptors or memory: time for a connection to end.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Of a core's connections, those that only the admin listener may use: an operator gets in while a crowd does not.
+/// Of a core's connections, those that only the admin listener may use, a quarter at most but one in any case: an
+/// operator gets in while a crowd does not.
 pub const ADMIN_CONNECTIONS_RESERVED: usize = 16;
 
 // Reading.
@@ -33,8 +41,9 @@ pub const READ_BUFFER_BYTES: usize = 2 * 1024;
 pub const READ_BUFFER_BYTES_MAX: usize = Limits::DEFAULT.buffer_bytes_max() + READ_BUFFER_BYTES;
 /// Pipelined requests taken from one connection before their answers leave. More wait in the buffer.
 pub const BURST_REQUESTS_MAX: usize = 64;
-/// Answers gathered before they are written, where a burst asks for large ones; the next request waits. A whole burst of
-/// usual answers fits.
+/// Answers gathered before they are written, where a burst asks for large ones; the next request waits. As many hot
+/// answers as a burst has; they double where the last one is a page. This is what an edge keeps for a client that does
+/// not read.
 pub const BURST_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Spare read buffers and spare write buffers that a core keeps, each.
 pub const SPARE_BUFFERS_MAX: usize = 1024;
@@ -60,8 +69,6 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 /// And how many bytes of it are thrown away.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
-/// `retry-after` of a 503 that says that the edge is full, in seconds: the field's text.
-pub const FULL_RETRY_AFTER: &str = "1";
 
 // Links to Redis and Kafka.
 
@@ -123,5 +130,9 @@ const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
 const _: () = assert!(
     CONNECTIONS_PER_CORE_MAX * 2 <= flux_net::limits::RING_COMPLETION_ENTRIES as usize,
     "one operation a connection and its close must fit a ring's completion queue"
+);
+const _: () = assert!(
+    WRITE_TIME_MAX.as_millis() + TICK.as_millis() < flux_net::limits::UNTAKEN_TIME_MAX.as_millis(),
+    "the edge ends a client that takes no answers, and counts it, before the kernel does"
 );
 const _: () = assert!(LINK_BACKOFF_MIN.as_millis() < LINK_BACKOFF_MAX.as_millis());

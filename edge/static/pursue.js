@@ -8,12 +8,11 @@ const ANSWER_MS_MAX = 15_000;
 // The outcomes after which there is nothing left to try.
 const ends = new Set(['accepted', 'sold_out', 'insufficient', 'limit_reached', 'refused']);
 
-// Where the edge is: the address in <meta name="flux-edge">, which whoever serves the page may set; a port such as ":3005",
-// or port 3000 where it is empty, of the host that the page came from.
+// Where the edge is: the address in <meta name="flux-edge">, which whoever serves the page may set. A colon and a port
+// mean that port of the host that the page came from; empty means its port 3000.
 export const edge = (() => {
-  const named = document.querySelector('meta[name="flux-edge"]')?.content ?? '';
-  const port = named === '' ? ':3000' : named;
-  const address = port.startsWith(':') ? `${location.protocol}//${location.hostname}${port}/` : named;
+  const named = document.querySelector('meta[name="flux-edge"]')?.content || ':3000';
+  const address = named.startsWith(':') ? `${location.protocol}//${location.hostname}${named}/` : named;
   return new URL(address, location.href).href.replace(/\/$/, '');
 })();
 

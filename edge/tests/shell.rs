@@ -15,8 +15,8 @@ fn a_connection_is_kept_and_each_answer_comes_in_its_turn() {
                 assert_eq!((response.status, response.body), (200, word(&round.to_string())), "{path} on {driver}");
             }
         }
-        edge.running.drain().request();
-        assert!(edge.running.wait());
+        edge.drain();
+        assert!(edge.wait());
     }
 }
 
@@ -33,7 +33,7 @@ fn pipelined_requests_are_answered_in_their_order_whatever_each_waits_for() {
         for index in 0..paths.len() {
             assert_eq!(client.response().body, word(&index.to_string()), "on {driver}");
         }
-        assert_eq!(edge.running.counters()[0].shell.requests.get(), 300);
+        assert_eq!(edge.counters().shell.requests.get(), 300);
     }
 }
 
@@ -182,7 +182,7 @@ fn beyond_the_bound_a_connection_is_told_503_and_the_operator_still_gets_in() {
         assert!(response.head.contains("retry-after: 1"));
         assert!(refused.ends());
         assert_eq!(Client::connect(edge.admin).get("/livez").status, 200);
-        assert_eq!(edge.running.counters()[0].shell.connections_refused.get(), 1);
+        assert_eq!(edge.counters().shell.connections_refused.get(), 1);
         // A place that is given up is given to the next.
         drop(served.pop());
         let mut next = Client::connect(edge.listen);
@@ -199,7 +199,7 @@ fn a_link_that_ends_is_opened_again_and_what_was_asked_is_answered() {
         let mut client = Client::connect(edge.listen);
         assert_eq!(client.get("/redis/before").body, word("before"));
         assert_eq!(client.get("/redis/bye").body, word("bye"), "asked again on the next connection");
-        assert_eq!(edge.running.counters()[0].shell.redis_connects.get(), 2);
+        assert_eq!(edge.counters().shell.redis_connects.get(), 2);
     }
 }
 
@@ -216,7 +216,7 @@ fn monitoring_is_answered_in_its_turn() {
         while client.get("/readyz").status != 200 {}
         let mut public = Client::connect(edge.listen);
         assert_eq!(public.get("/readyz").status, 404, "not on the public listener");
-        let room = edge.running.waiting_room.expect("served");
+        let room = edge.waiting_room;
         assert_eq!(Client::connect(room).get("/role").body, word("WaitingRoom"));
     }
 }
@@ -232,15 +232,16 @@ fn a_drain_answers_what_is_under_way_and_ends_the_rest() {
         let mut held = Client::connect(edge.listen);
         held.send((get("/hold") + &get("/now/behind")).as_bytes());
         while monitor.get("/held").body != word("1") {}
-        edge.running.drain().request();
-        let ended = std::thread::spawn(move || edge.running.wait());
+        edge.drain();
+        let listen = edge.listen;
+        let ended = std::thread::spawn(move || edge.wait());
         assert!(idle.ends(), "an idle connection is closed");
         assert_eq!(held.response().body, word("held"));
         assert_eq!(held.response().body, word("behind"), "it was read before the drain began");
         drop(held);
         assert!(ended.join().expect("a thread"), "it ends well");
         drop(monitor);
-        assert!(std::net::TcpStream::connect(edge.listen).is_err(), "nobody listens any more");
+        assert!(std::net::TcpStream::connect(listen).is_err(), "nobody listens any more");
     }
 }
 
@@ -252,11 +253,11 @@ fn a_request_during_the_drain_is_told_to_close() {
         // One byte of a request: neither idle nor whole.
         held.send(b"G");
         let mut monitor = Client::connect(edge.admin);
-        while edge.running.counters()[0].shell.connections.get() < 2 {
+        while edge.counters().shell.connections.get() < 2 {
             assert_eq!(monitor.get("/livez").status, 200);
         }
-        edge.running.drain().request();
-        let ended = std::thread::spawn(move || edge.running.wait());
+        edge.drain();
+        let ended = std::thread::spawn(move || edge.wait());
         while !monitor.get("/readyz").body.contains("draining") {}
         held.send(&get("/now/late").as_bytes()[1..]);
         let response = held.response();

@@ -8,6 +8,9 @@
 //! With the feature `simulated`, the module of that name takes the place of the operating system: sockets, clocks,
 //! timers, tasks and chance are then a simulation's.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 pub mod address;
 pub mod affinity;
 pub mod buffer;
@@ -55,4 +58,17 @@ pub use wait::{sleep, within};
 #[cfg(not(feature = "simulated"))]
 pub fn spawn<F: Future<Output = ()> + 'static>(task: F) {
     drop(monoio::spawn(task));
+}
+
+/// Lets every other task that is ready have its turn, and the driver look for events, before this one goes on.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -9,11 +9,17 @@ pub const RING_SUBMISSION_ENTRIES: u32 = 4096;
 pub const RING_COMPLETION_ENTRIES: u32 = 32 * 1024;
 /// Connections that wait to be accepted. The kernel caps it at `net.core.somaxconn`, 4,096 by default since 5.4.
 pub const BACKLOG_CONNECTIONS: i32 = 4096;
-/// What an accepted socket asks for as its send buffer; the kernel doubles it for its own book-keeping. Left to itself the
-/// kernel lets the buffer grow to megabytes for whoever does not read: 1,000 such clients held 2.1 GB.
-pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long the kernel keeps a new connection to itself while it says nothing: as long as a head may take.
 pub const DEFER_ACCEPT_SECONDS: i32 = 5;
+/// What the kernel keeps of answers that an accepted connection's peer has not taken (SO_SNDBUF; it doubles the figure
+/// for its own bookkeeping). Left alone it grows it to megabytes, and a thousand clients that never read hold gigabytes.
+/// A burst of answers fits.
+pub const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// And of requests that nobody has read yet (SO_RCVBUF, doubled likewise): more than one request may be long.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Answers that an accepted connection's peer does not take for this long end it, a connection that has been closed
+/// meanwhile too: what is never taken does not stay in the kernel's memory. Longer than the servers' own bounds.
+pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(15);
 /// Unacknowledged bytes on an outgoing connection for this long mean that its peer, or the way to it, is gone. What the
 /// kernel holds of them is discarded then. Longer than a PostgreSQL that waits for a lock reads nothing of a COPY.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -9,7 +9,10 @@ use std::time::Instant;
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::{BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS, SEND_BUFFER_BYTES};
+use crate::limits::{
+    BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES,
+    UNTAKEN_TIME_MAX,
+};
 use crate::runtime::on_epoll;
 use crate::stream::Stream;
 
@@ -27,7 +30,8 @@ pub struct ListenOptions {
 
 /// Binds and listens. Outside any runtime, so that a port that is taken is known before a thread is started.
 ///
-/// Accepted sockets inherit NODELAY and the size of the send buffer. Fails for certain: nothing is bound then.
+/// Accepted sockets inherit all options: NODELAY, the sizes of their buffers, and how long a peer may leave answers
+/// where they are. Fails for certain: nothing is bound then.
 pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server must not wait for the connections of the old one to leave TIME_WAIT.
@@ -35,6 +39,8 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     socket.set_reuse_port(options.shared_port)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    socket.set_tcp_user_timeout(Some(UNTAKEN_TIME_MAX))?;
     if options.wait_for_data {
         set_defer_accept(&socket)?;
     }

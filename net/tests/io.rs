@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use flux_net::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, UNTAKEN_TIME_MAX};
 use flux_net::listener::bind;
 use flux_net::{
     Address, Clock, Doorbell, Driver, DriverChoice, ListenOptions, Listener, Notify, Runtime, RuntimeOptions, Stream,
@@ -151,13 +153,29 @@ fn shutdown_ends_a_pending_read_and_a_pending_write() {
         });
         let (end, _) = read.read(Tail(BytesMut::with_capacity(8))).await;
         assert_eq!(end.expect("the end"), 0);
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&accepted);
+        let descriptor = accepted.as_raw_fd();
         spawn(async move {
             sleep(Duration::from_millis(5)).await.expect("a timer");
             flux_net::stream::shutdown(descriptor, Shutdown::Both).expect("shut down");
         });
         let (result, _) = accepted.write_all(vec![0_u8; 64 << 20]).await;
         assert!(result.is_err());
+    });
+}
+
+#[test]
+fn an_accepted_connection_has_bounded_buffers_and_patience() {
+    on_each_driver(|| async {
+        let (listener, address) = listen();
+        let _stream = Stream::connect(&address, LIMIT).await.expect("connected");
+        let (accepted, _) = listener.accept().await.expect("accepted");
+        // SAFETY: the stream owns the descriptor and outlives the borrow.
+        let accepted = unsafe { BorrowedFd::borrow_raw(accepted.as_raw_fd()) };
+        let options = socket2::SockRef::from(&accepted);
+        // The kernel doubles what it is told.
+        assert_eq!(options.send_buffer_size().expect("an option"), 2 * SEND_BUFFER_BYTES);
+        assert_eq!(options.recv_buffer_size().expect("an option"), 2 * RECEIVE_BUFFER_BYTES);
+        assert_eq!(options.tcp_user_timeout().expect("an option"), Some(UNTAKEN_TIME_MAX));
     });
 }
 

@@ -103,7 +103,7 @@ impl Admin {
                         consumed
                     }
                     Read::Refused(refusal) => {
-                        refusal.write(&mut out, &date, &[]);
+                        refusal.write(&mut out, &date);
                         is_last = refusal.close;
                         refusal.consumed
                     }
@@ -118,6 +118,7 @@ impl Admin {
                 reader.continue_sent();
             }
             if !out.is_empty() {
+                // The kernel ends a connection whose peer takes nothing (`flux_net::limits::UNTAKEN_TIME_MAX`).
                 let (result, buffer) = stream.write_all(out).await;
                 if result.is_err() {
                     return;
@@ -131,18 +132,18 @@ impl Admin {
             match within(ADMIN_REQUEST_TIMEOUT, stream.read(std::mem::take(&mut window))).await {
                 Ok(Some((Ok(1..), filled))) => window = filled,
                 Ok(Some((Ok(_) | Err(_), _))) | Err(_) => return,
-                Ok(None) => return self.time_out(stream, &reader).await,
+                Ok(None) => return self.time_out(&stream, &reader),
             }
         }
     }
 
-    /// The peer has said nothing for too long: told so where it had begun a request.
-    async fn time_out(&self, mut stream: Stream, reader: &Reader) {
+    /// The peer has said nothing for too long: told so where it had begun a request. Never waits: it may take no answers.
+    fn time_out(&self, stream: &Stream, reader: &Reader) {
         if reader.stage() != flux_protocol::http::Stage::Idle {
             let mut out = Vec::new();
-            Refusal::TIMEOUT.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000), &[]);
+            Refusal::TIMEOUT.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000));
             // The connection is closed either way.
-            let _ = stream.write_all(out).await;
+            let _ = stream.try_write(&out);
         }
     }
 

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `redis-server` on loopback in a directory of its own; ended when dropped.
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     directory: tempfile::TempDir,
     pub(crate) port: u16,
 }
@@ -24,15 +24,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start() -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (child, port) = spawn(directory.path());
-        Server { child, directory, port }
+        let (process, port) = spawn(directory.path());
+        Server { process, directory, port }
     }
 
     /// Ends the process and starts it again over the same data and on another port.
     pub(crate) fn restart(&mut self) {
-        self.child.kill().expect("our own process");
-        self.child.wait().expect("our own process");
-        (self.child, self.port) = spawn(self.directory.path());
+        self.process.end();
+        (self.process, self.port) = spawn(self.directory.path());
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -40,23 +39,42 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // The process may be gone already; either way none is left behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// A process that ends with the value, also where a test panics before the server has come up.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Process {
+        Process(command.spawn().expect("it is installed"))
+    }
+
+    fn end(&mut self) {
+        // It may be gone already; either way none is left behind.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-fn spawn(directory: &std::path::Path) -> (Child, u16) {
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn spawn(directory: &std::path::Path) -> (Process, u16) {
     let begun = Instant::now();
     loop {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        let mut ours = Unproved(Some(start_command(port, directory)));
+        let mut process = Process::start(
+            Command::new("redis-server")
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes", "--dir"])
+                .arg(directory)
+                .stdout(Stdio::null()),
+        );
         // Where another process took the port in between, ours ends by itself and another port is tried.
-        while let Some(child) = ours.running() {
-            if answers(port, child) {
-                return (ours.0.take().expect("it runs"), port);
+        while process.0.try_wait().expect("our own process").is_none() {
+            if answers(port, process.0.id()) {
+                return (process, port);
             }
             assert!(begun.elapsed() < PATIENCE, "redis-server did not come up");
             std::thread::yield_now();
@@ -65,34 +83,17 @@ fn spawn(directory: &std::path::Path) -> (Child, u16) {
     }
 }
 
-/// A server that has not answered yet: ended where the test gives up before it does.
-struct Unproved(Option<Child>);
-
-impl Unproved {
-    /// Its process id, while it runs.
-    fn running(&mut self) -> Option<u32> {
-        let child = self.0.as_mut().expect("taken once only, at the end");
-        child.try_wait().expect("our own process").is_none().then(|| child.id())
-    }
-}
-
-impl Drop for Unproved {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn start_command(port: u16, directory: &std::path::Path) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes", "--dir"])
-        .arg(directory)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed")
+#[test]
+fn a_server_does_not_outlive_a_test_that_panics_while_it_starts() {
+    let (told, pid) = std::sync::mpsc::channel();
+    let test = std::thread::spawn(move || {
+        let process = Process::start(Command::new("redis-server").args(["--port", "0"]).stdout(Stdio::null()));
+        told.send(process.0.id()).expect("somebody listens");
+        panic!("as a test does whose server does not come up");
+    });
+    let pid = pid.recv().expect("started");
+    assert!(test.join().is_err());
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "ended and waited for");
 }
 
 /// Whether the process `pid` serves `port`. Another test's server may have taken the port in between, and end while it is

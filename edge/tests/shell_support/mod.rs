@@ -2,13 +2,17 @@
 //!
 //! Paths: `/now/<word>` is answered at once, `/later/<word>` by time (half a millisecond later), `/redis/<word>` when
 //! the word has come back from an echo server in Redis' place, `/kafka/<word>` likewise from a broker's, `/hold` when
-//! the drain begins; `/held` tells how many wait for that.
+//! the drain begins; `/held` tells how many wait for that; `/stall` keeps the core's thread for as long as the test holds
+//! [`STALL`].
 
 #![allow(dead_code, unreachable_pub, reason = "a module of tests, shared by several test crates")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +20,7 @@ use bytes::{Buf, BytesMut};
 use flux_edge::answer::{Answer, Framing, Site};
 use flux_edge::core::Outcome;
 use flux_edge::machine::{LinkFault, Machine};
+use flux_edge::metrics::CoreCounters;
 use flux_edge::pending::Ticket;
 use flux_edge::routes::Role;
 use flux_edge::server::{Plan, Running, start};
@@ -25,6 +30,9 @@ use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
 
 const BROKER: BrokerKey = BrokerKey(7);
+
+/// While it is held, a core that is asked for `/stall` does nothing at all.
+pub static STALL: Mutex<()> = Mutex::new(());
 
 #[derive(Default)]
 struct Echo {
@@ -107,6 +115,10 @@ impl Machine for Script {
             Some("role") => return Outcome::Now(answer(&format!("{role:?}"))),
             Some("held") => return Outcome::Now(answer(&self.held.len().to_string())),
             Some("large") => return Outcome::Now(answer(&"x".repeat(100_000))),
+            Some("stall") => {
+                drop(STALL.lock().unwrap_or_else(PoisonError::into_inner));
+                return Outcome::Now(answer(word));
+            }
             Some("later") => {
                 self.timed.push_back((now.instant + Duration::from_micros(500), ticket, word.to_owned()));
             }
@@ -223,10 +235,38 @@ pub fn drivers() -> Vec<DriverChoice> {
         .collect()
 }
 
+/// An edge of the test's own; drained when dropped. A ring left behind would count against what a user who is not root
+/// may lock in memory, and soon no more could be had.
 pub struct Edge {
-    pub running: Running,
+    running: Option<Running>,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    pub waiting_room: SocketAddr,
+}
+
+impl Edge {
+    /// What its one core counts.
+    pub fn counters(&self) -> &CoreCounters {
+        &self.running.as_ref().expect("it runs until it is waited for").counters()[0]
+    }
+
+    pub fn drain(&self) {
+        self.running.as_ref().expect("it runs until it is waited for").drain().request();
+    }
+
+    /// Waits for its end, after a drain was asked for: whether it was a good one.
+    pub fn wait(mut self) -> bool {
+        self.running.take().expect("it is waited for once").wait()
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.drain().request();
+            running.wait();
+        }
+    }
 }
 
 /// An edge of one core around the script.
@@ -245,7 +285,8 @@ pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> 
         drain_deadline: Duration::from_secs(60),
     };
     let running = start(plan, move |_, _, _, _| Script::new(broker)).expect("it starts");
-    Edge { listen: running.listen, admin: running.admin, running }
+    let waiting_room = running.waiting_room.expect("it was asked for");
+    Edge { listen: running.listen, admin: running.admin, waiting_room, running: Some(running) }
 }
 
 /// One response as it came.
@@ -282,6 +323,19 @@ impl Client {
     pub fn get(&mut self, path: &str) -> Response {
         self.send(get(path).as_bytes());
         self.response()
+    }
+
+    /// The server's end of this connection: both are in this process.
+    pub fn server_end(&self) -> ServerEnd {
+        let local = self.stream.local_addr().expect("connected");
+        let descriptors = std::fs::read_dir("/proc/self/fd").expect("our own descriptors");
+        let end = descriptors
+            .filter_map(|entry| entry.expect("an entry").file_name().to_str()?.parse::<RawFd>().ok())
+            // SAFETY: it is never closed, and only asked for its peer, which harms no descriptor of any kind.
+            .map(|descriptor| ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(descriptor) }))
+            .find(|stream| stream.peer_addr().is_ok_and(|peer| peer == local))
+            .expect("the server has accepted it");
+        ServerEnd(end.try_clone().expect("a descriptor of our own"))
     }
 
     pub fn shutdown_write(&mut self) {
@@ -334,6 +388,25 @@ impl Client {
         let body = String::from_utf8(self.unread[end..end + length].to_vec()).expect("text");
         self.unread.drain(..end + length);
         Some(Response { status, head, body })
+    }
+}
+
+/// The server's end of a connection, under a descriptor of the test's own.
+pub struct ServerEnd(TcpStream);
+
+impl ServerEnd {
+    /// Fills the queue of answers on their way to the client, to the last byte that the kernel takes now.
+    pub fn fill_send_queue(&self) {
+        let bytes = [b'x'; 4096];
+        for length in [bytes.len(), 1] {
+            while self.send_at_once(&bytes[..length]) {}
+        }
+    }
+
+    fn send_at_once(&self, bytes: &[u8]) -> bool {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the slice lives through the call, and its length is given.
+        unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) > 0 }
     }
 }
 

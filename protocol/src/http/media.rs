@@ -1,5 +1,5 @@
-//! The one media type of this API: whether a request is in it, and whether an answer may be (RFC 9110 sections 8.3.1
-//! and 12.5.1).
+//! The one media type of this API and the one coding: whether a request is in it, and whether an answer may be (RFC 9110
+//! sections 8.3.1, 8.4 and 12.5.1).
 
 const JSON: &[u8] = b"application/json";
 
@@ -15,6 +15,12 @@ pub fn names_json(accept: &[u8]) -> bool {
         let (media_type, parameters) = parts(range);
         is_json_type(media_type) && !parameters.split(|&byte| byte == b';').any(is_zero_weight)
     })
+}
+
+/// Whether `content_encoding` leaves the content as it is: `identity`, or nothing.
+pub fn is_identity(content_encoding: &[u8]) -> bool {
+    let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    content_encoding.split(|&byte| byte == b',').all(|coding| is_none(coding.trim_ascii()))
 }
 
 /// What stands before the first semicolon and what stands behind it.

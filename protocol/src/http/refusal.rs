@@ -1,7 +1,5 @@
 //! Why a message is refused, and the answer that says so.
 
-use smallvec::{SmallVec, smallvec};
-
 use super::{Connection, Date, response};
 
 /// What may be wrong with a message, in the order in which it is looked for.
@@ -136,12 +134,18 @@ impl Refusal {
         Connection::after(self.version_minor, !self.close)
     }
 
-    /// Appends the whole answer: status, `{"error":"…"}`, `connection: close` where it ends; `more` are fields besides.
-    pub fn write(&self, out: &mut Vec<u8>, date: &Date, more: &[(&str, &str)]) {
+    /// Appends the whole answer: status, `{"error":"…"}`, `connection: close` where it ends.
+    pub fn write(&self, out: &mut Vec<u8>, date: &Date) {
         debug_assert!(self.error.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')));
-        let mut fields: SmallVec<[(&str, &str); 4]> = smallvec![response::JSON, response::NO_STORE];
-        fields.extend_from_slice(more);
         let body = [b"{\"error\":\"", self.error.as_bytes(), b"\"}"];
-        response::write_parts(out, self.status, date, &fields, &body, self.connection(), self.head_only);
+        response::write_parts(
+            out,
+            self.status,
+            date,
+            &[response::JSON, response::NO_STORE],
+            &body,
+            self.connection(),
+            self.head_only,
+        );
     }
 }

@@ -79,16 +79,16 @@ fn a_gap_is_filled_exactly() {
 fn refusals_answer_in_json() {
     let date = Date::new(NOON);
     assert_eq!(
-        text(|out| Refusal::TIMEOUT.write(out, &date, &[])),
+        text(|out| Refusal::TIMEOUT.write(out, &date)),
         "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: 27\r\n\
          date: Sun, 06 Nov 1994 08:49:37 GMT\r\nconnection: close\r\n\r\n{\"error\":\"Request Timeout\"}"
     );
     let open = Refusal { close: false, consumed: 9, ..Refusal::closing(501, "Unknown method") };
-    assert!(!text(|out| open.write(out, &date, &[])).contains("connection"));
+    assert!(!text(|out| open.write(out, &date)).contains("connection"));
     let old = Refusal { version_minor: 0, ..open };
-    assert!(text(|out| old.write(out, &date, &[])).contains("\r\nconnection: keep-alive\r\n"));
+    assert!(text(|out| old.write(out, &date)).contains("\r\nconnection: keep-alive\r\n"));
     let head = Refusal { head_only: true, ..open };
-    assert!(text(|out| head.write(out, &date, &[])).ends_with("\r\n\r\n"));
+    assert!(text(|out| head.write(out, &date)).ends_with("\r\n\r\n"));
 }
 
 #[test]

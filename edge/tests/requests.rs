@@ -1,0 +1,79 @@
+//! What a core says to a request before it asks Redis or Kafka, neither of which is there.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use flux_edge::config::Config;
+use flux_edge::core::{Core, Outcome};
+use flux_edge::counters::Counters;
+use flux_edge::pending::Ticket;
+use flux_edge::routes::Role;
+use flux_protocol::http::{Date, Limits, Read, Reader};
+use flux_protocol::time::{Instant, Now};
+
+const PUBLIC_PORT: u16 = 3210;
+
+/// The answer that a core gives at once.
+fn answer(role: Role, request: &str) -> String {
+    let config = Config::read(["flux-edge"], None, &[0]).expect("the defaults");
+    let now = Now { instant: Instant::default(), wall_ms: 0 };
+    let mut core = Core::new(Rc::new(config.for_core(PUBLIC_PORT)), Arc::new(Counters::default()), 0, [0; 32], now);
+    let mut bytes = request.as_bytes().to_vec();
+    let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a whole request") };
+    let ticket = Ticket { conn: 0, generation: 0, position: 0 };
+    let Outcome::Now(answer) = core.handle_request(now, role, &request, ticket) else { panic!("nobody to ask") };
+    let mut out = Vec::new();
+    answer.write(core.site(), &Date::new(0), core.framing(&request), &mut out);
+    String::from_utf8(out).expect("text")
+}
+
+fn post(role: Role, path: &str, fields: &str, body: &str) -> String {
+    let length = body.len();
+    answer(role, &format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n{fields}\r\n{body}"))
+}
+
+fn status(answer: &str) -> &str {
+    &answer[9..12]
+}
+
+const ORDER: &str = r#"{"productId":"p","userId":"u"}"#;
+
+#[test]
+fn an_operation_is_an_object() {
+    for (path, object, array) in [
+        ("/init", r#" {"productId":"p","quantity":5}"#, r#"["p",5,null,null,false]"#),
+        ("/close", r#" {"productId":"p"}"#, r#" ["p"]"#),
+    ] {
+        assert_eq!(status(&post(Role::Admin, path, "", object)), "503", "well-formed, and Redis is away");
+        let refused = post(Role::Admin, path, "", array);
+        assert_eq!(status(&refused), "400", "{refused}");
+        assert!(refused.ends_with(r#"{"error":"Not a JSON object"}"#), "{refused}");
+    }
+}
+
+#[test]
+fn content_in_another_coding_is_refused() {
+    let operation = r#"{"productId":"p"}"#;
+    for (role, path, body) in [(Role::Public, "/order", ORDER), (Role::Admin, "/close", operation)] {
+        for coding in ["gzip", "identity, br", "x"] {
+            let fields = format!("idempotency-key: k\r\ncontent-encoding: {coding}\r\n");
+            let refused = post(role, path, &fields, body);
+            assert_eq!(status(&refused), "415", "{coding}");
+            assert!(refused.contains("accept-encoding: identity\r\n"), "{refused}");
+        }
+        for coding in ["identity", "Identity , identity", ""] {
+            let fields = format!("idempotency-key: k\r\ncontent-encoding: {coding}\r\n");
+            assert_eq!(status(&post(role, path, &fields, body)), "503", "{coding:?} leaves it as it is");
+        }
+    }
+}
+
+#[test]
+fn the_waiting_room_says_nothing_of_the_request() {
+    let page = |host: &str| answer(Role::WaitingRoom, &format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+    let usual = page("shop.example:4000");
+    assert!(usual.contains(r#"<meta name="flux-edge" content=":3210">"#), "{usual}");
+    for host in ["evil.example", "[::1]", "[::1]:4000", "127.0.0.1"] {
+        assert_eq!(page(host), usual, "a cache may give it to anybody");
+    }
+}

@@ -1,0 +1,125 @@
+//! The shell against clients that mean it ill, over real sockets, on every driver that this kernel offers.
+
+mod shell_support;
+
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flux_edge::shell_counters::Ended;
+use flux_edge::shell_limits::TICK;
+use flux_net::DriverChoice;
+use shell_support::{Client, Response, STALL, drivers, edge, get, word};
+
+/// How long the edge may take before a test gives up: far beyond the bounds that it waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a test that has to wait for the edge's own bounds on all drivers at the same time.
+fn on_each_driver(test: fn(DriverChoice)) {
+    let threads: Vec<_> = drivers().into_iter().map(|driver| thread::spawn(move || test(driver))).collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("it holds on each driver"));
+}
+
+#[test]
+fn a_client_that_takes_no_answer_is_ended_whatever_it_is_owed() {
+    on_each_driver(|driver| {
+        let edge = edge(driver, 100, false);
+        let counters = &edge.counters().shell;
+        let mut monitor = Client::connect(edge.admin);
+        // One owes the rest of a head, and is owed a 408. One is about to ask for 10 MB.
+        let mut slow = Client::connect(edge.listen);
+        let mut asks = Client::connect(edge.listen);
+        slow.send(b"G");
+        asks.send(b"G");
+        while counters.connections.get() < 3 {
+            assert_eq!(monitor.get("/livez").status, 200);
+        }
+        let slow_end = slow.server_end();
+        asks.send(&get("/large").repeat(100).as_bytes()[1..]);
+        let begun = Instant::now();
+        while counters.connections.get() > 1 {
+            assert!(begun.elapsed() < PATIENCE, "a client is never ended, on {driver}");
+            // What has gone on to the client meanwhile made room.
+            slow_end.fill_send_queue();
+            assert_eq!(monitor.get("/livez").status, 200);
+            thread::sleep(TICK);
+        }
+        assert_eq!([Ended::Head, Ended::Write].map(|why| counters.ended[why as usize].get()), [1, 1], "on {driver}");
+        drop(monitor);
+        edge.drain();
+        assert!(edge.wait());
+    });
+}
+
+#[test]
+fn a_crowd_that_comes_at_once_gets_no_more_places_than_there_are() {
+    for driver in drivers() {
+        let edge = edge(driver, 40, false);
+        let mut stalls = Client::connect(edge.listen);
+        let stall = STALL.lock().unwrap_or_else(PoisonError::into_inner);
+        stalls.send(get("/stall/1").as_bytes());
+        let mut crowd: Vec<Client> = (0..200)
+            .map(|_| {
+                let mut client = Client::connect(edge.listen);
+                client.send(get("/now/in").as_bytes());
+                client
+            })
+            .collect();
+        drop(stall);
+        let answers: Vec<Response> = crowd.iter_mut().map(Client::response).collect();
+        let served = answers.iter().filter(|answer| answer.status == 200).count();
+        let refused = answers.iter().filter(|answer| answer.status == 503 && answer.closes()).count();
+        // Ten of the forty places are the operator's, and one has been taken before.
+        assert_eq!((served, refused), (29, 171), "on {driver}");
+        assert_eq!(edge.counters().shell.connections_refused.get(), 171);
+        assert_eq!(Client::connect(edge.admin).get("/livez").status, 200);
+    }
+}
+
+#[test]
+fn large_answers_do_not_pile_up_behind_one_that_is_awaited() {
+    for driver in drivers() {
+        let edge = edge(driver, 100, true);
+        let mut client = Client::connect(edge.listen);
+        client.send((get("/hold") + &get("/large").repeat(20)).as_bytes());
+        let mut monitor = Client::connect(edge.admin);
+        let mut asked = 1;
+        while monitor.get("/held").body != word("1") {
+            asked += 1;
+        }
+        let read = edge.counters().shell.requests.get();
+        assert_eq!(read - asked, 2, "the first large one ends the burst, on {driver}");
+    }
+}
+
+#[test]
+fn a_page_of_the_configured_origin_may_read_why_it_was_refused() {
+    let allows = |response: &Response| {
+        response.head.contains("access-control-allow-origin: http://localhost:4000\r\n")
+            && response.head.contains("vary: origin\r\n")
+    };
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(9000));
+    let lengths = "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n";
+    for driver in drivers() {
+        // One place, beside the operator's.
+        let edge = edge(driver, 2, false);
+        for (request, status) in [(lengths, 400), (&long, 414), ("BREW / HTTP/1.1\r\nhost: a\r\n\r\n", 501)] {
+            let mut client = Client::connect(edge.listen);
+            client.send(request.as_bytes());
+            let refused = client.response();
+            assert_eq!((refused.status, allows(&refused)), (status, true), "{}", refused.head);
+            drop(client);
+            while edge.counters().shell.connections.get() > 0 {
+                thread::yield_now();
+            }
+        }
+        let mut inside = Client::connect(edge.listen);
+        assert!(!allows(&inside.get("/now/in")), "the request names no origin");
+        let full = Client::connect(edge.listen).get("/now/out");
+        assert_eq!((full.status, allows(&full)), (503, true));
+        let mut operator = Client::connect(edge.admin);
+        operator.send(lengths.as_bytes());
+        let refused = operator.response();
+        assert_eq!((refused.status, allows(&refused)), (400, false), "nobody's page speaks with the admin listener");
+    }
+}
