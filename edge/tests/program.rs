@@ -52,39 +52,6 @@ fn get(address: &str, path: &str) -> String {
     response
 }
 
-/// `fields` are whole lines.
-fn post(address: &str, path: &str, fields: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connected");
-    let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {length}\r\n");
-    write!(stream, "{head}{fields}\r\n{body}").expect("sent");
-    let mut response = String::new();
-    stream.read_to_string(&mut response).expect("an answer");
-    response
-}
-
-#[test]
-fn what_cannot_be_read_as_asked_is_refused_and_every_page_may_read_the_refusal() {
-    let (mut child, started) = start(&["--cors-origin", "https://shop.example"]);
-    let address = |name: &str| started[name].as_str().expect("an address").to_owned();
-    let opened = post(&address("admin"), "/init", "", r#"["phone",5]"#);
-    assert!(opened.starts_with("HTTP/1.1 400") && opened.contains("JSON object"), "{opened}");
-    let order = r#"{"productId":"phone","userId":"ann"}"#;
-    let coded = post(&address("listen"), "/order", "x-idempotency-key: k\r\ncontent-encoding: gzip\r\n", order);
-    assert!(coded.starts_with("HTTP/1.1 415") && coded.contains("\r\naccept-encoding: identity\r\n"), "{coded}");
-    let plain = post(&address("listen"), "/order", "x-idempotency-key: k\r\ncontent-encoding: identity\r\n", order);
-    assert!(plain.starts_with("HTTP/1.1 503"), "Redis is away, and the body was read: {plain}");
-    let refused = get(&address("listen"), "/%41");
-    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-    assert!(refused.contains("\r\naccess-control-allow-origin: https://shop.example\r\nvary: origin\r\n"), "{refused}");
-    let page = get(&address("waiting_room"), "/");
-    let port = address("listen").rsplit_once(':').expect("a port").1.to_owned();
-    assert!(page.contains(&format!("<meta name=\"flux-edge\" content=\":{port}\">")), "{page}");
-    assert!(!page.contains("test:"), "the host that the request named is nobody else's business");
-    terminate(&child);
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
-}
-
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
     for flags in [&["--redis", "rediss://host"][..], &["--burst", "1"], &["--nonsense"], &["--admin", "0.0.0.0:1"]] {

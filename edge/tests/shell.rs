@@ -267,19 +267,3 @@ fn a_request_during_the_drain_is_told_to_close() {
         assert!(ended.join().expect("a thread"));
     }
 }
-
-#[test]
-fn a_burst_of_connections_is_kept_within_the_bound() {
-    for driver in drivers() {
-        let edge = edge(driver, 20, false);
-        // All of them wait to be accepted at once, each with its request.
-        let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(edge.listen)).collect();
-        for client in &mut clients {
-            client.send(get("/now/in").as_bytes());
-        }
-        let statuses: Vec<u16> = clients.iter_mut().map(|client| client.response().status).collect();
-        let served = statuses.iter().filter(|status| **status == 200).count();
-        assert!((1..=20).contains(&served), "{served} of 200 on {driver}: the others are told 503");
-        assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 200 - served);
-    }
-}
