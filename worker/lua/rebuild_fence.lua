@@ -1,7 +1,7 @@
 #!lua
 -- Rebuild, first half: binds the sale to this Redis under a new generation and leaves it suspended, so that whatever an
 -- edge believes of the old one is refused from now on. Makes every key that is missing or of another type, except the
--- stock, which is not known yet. What stands in the outbox stays.
+-- stock, which is not known yet. What stands in the outbox stays. `rebuilding` in the sale says that the second half is due.
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
 -- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, all as the ledger has them
@@ -48,7 +48,7 @@ redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended'
   'opens_at', known.opens_at or '0', 'rate', ARGV[4], 'burst', ARGV[5],
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
   'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
-  'was', was)
+  'was', was, 'rebuilding', '1')
 if known.prev_id and known.prev_gen then
   redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)
 end

@@ -28,4 +28,5 @@ if tonumber(ARGV[3]) > tonumber(held[5]) then
 end
 redis.call('SET', stock_key, ARGV[3])
 redis.call('HSET', sale_key, 'state', ARGV[4], 'withdrawn', ARGV[5])
+redis.call('HDEL', sale_key, 'rebuilding')
 return {'OK'}

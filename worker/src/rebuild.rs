@@ -12,6 +12,7 @@
 //!
 //! Ended at any point it leaves the sale suspended, and can be begun again. Never gives a unit to anybody.
 
+mod held;
 mod outbox;
 mod records;
 mod sale;
@@ -28,6 +29,7 @@ use crate::ledger::Ledger;
 use crate::redis::{Redis, key, keys};
 use crate::scripts::Scripts;
 use crate::servers::{self, Ended, Log};
+pub use held::{Held, Server};
 use sale::Sale;
 
 /// How often the ledger is asked how far it has come.
@@ -55,52 +57,92 @@ pub async fn run(config: &Config, order: &RebuildOrder) -> ExitCode {
 /// # Errors
 /// [`Ended`]: the sale is suspended still, or was never touched. To be begun again.
 pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, Ended> {
-    let product = order.product.as_str();
-    let scripts = Scripts::new();
-    let mut ledger = servers::ledger(config).await?;
-    let mut redis = servers::redis(config).await?;
-    let mut log = Log::new(config, u64::from_ne_bytes(random::draw()));
-    lock(&mut ledger, product).await?;
-    // First of all: an event in the log that closes the sale is to be stored before the generation goes up.
-    drain(&mut ledger, &mut log).await?;
-
-    let held = sale::in_redis(&mut redis, product).await?;
-    held.permits(order)?;
-    let sale = Sale::raise(&mut ledger, product, &held).await?;
-    info!(product, sale = sale.id, generation = sale.generation, "fenced off in the ledger");
-    let fenced = fence(&mut redis, &scripts, product, &sale).await?;
-    info!(product, wait = ?order.fence, "fenced off in Redis: waiting until no edge publishes what it reserved before");
-    sleep(order.fence).await?;
-
-    let published = outbox::publish(config, &mut redis, product, u64::from_ne_bytes(random::draw())).await?;
-    info!(product, orders = published, "what was left in the outbox is in the log");
-    drain(&mut ledger, &mut log).await?;
-
-    let account = sale.account(&mut ledger, product, fenced.was_closed).await?;
-    let (users, records) =
-        records::write(&mut ledger, &mut redis, product, &sale, fenced.per_user, config.idempotency_ttl).await?;
-    restore(&mut redis, &scripts, product, &sale, &account).await?;
-    redis.ask(&[b"SADD", b"flux:products", product.as_bytes()]).await?;
-    Ok(format!(
-        "{product}: sale {} is {} again as generation {}: {} of {} units left, {} sold, {} withdrawn; {published} orders \
-         published from the outbox, {records} records and {users} users written",
-        sale.id,
-        if account.is_closed { "closed" } else { "open" },
-        sale.generation,
-        account.stock,
-        sale.total,
-        account.sold,
-        account.withdrawn,
-    ))
+    match Rebuild::begin(config, order).await? {
+        Some(mut rebuild) => {
+            let held = rebuild.look().await?;
+            rebuild.carry_out(&held).await
+        }
+        None => Err(Ended::Refused("another rebuild of this product is under way".to_owned())),
+    }
 }
 
-/// One rebuild of a product at a time. The lock goes with the connection, and the connection is never made anew.
-async fn lock(ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
-    let sql = "SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))";
-    let rows = ledger.query(sql, &[Param::Text(product.to_owned())]).await?;
-    match rows.first().and_then(|row| row.text(0)) {
-        Some("t") => Ok(()),
-        _ => Err(Ended::Refused("another rebuild of this product is under way".to_owned())),
+/// The same for whoever decided on it by what Redis held. `None`, and nothing was changed: another rebuild of this
+/// product is under way, or has been since.
+///
+/// # Errors
+/// As [`rebuild`].
+pub async fn rebuild_as_seen(config: &Config, order: &RebuildOrder, seen: &Held) -> Result<Option<String>, Ended> {
+    let Some(mut rebuild) = Rebuild::begin(config, order).await? else { return Ok(None) };
+    let held = rebuild.look().await?;
+    if held != *seen {
+        return Ok(None);
+    }
+    rebuild.carry_out(&held).await.map(Some)
+}
+
+/// One that holds the product's lock.
+struct Rebuild<'a> {
+    config: &'a Config,
+    order: &'a RebuildOrder,
+    scripts: Scripts,
+    ledger: Ledger,
+    redis: Redis,
+    log: Log,
+}
+
+impl<'a> Rebuild<'a> {
+    /// `None`: another one holds the lock. It goes with the connection, and the connection is never made anew.
+    async fn begin(config: &'a Config, order: &'a RebuildOrder) -> Result<Option<Rebuild<'a>>, Ended> {
+        let mut ledger = servers::ledger(config).await?;
+        let sql = "SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))";
+        let rows = ledger.query(sql, &[Param::Text(order.product.as_str().to_owned())]).await?;
+        if rows.first().and_then(|row| row.text(0)) != Some("t") {
+            return Ok(None);
+        }
+        let redis = servers::redis(config).await?;
+        let log = Log::new(config, u64::from_ne_bytes(random::draw()));
+        Ok(Some(Rebuild { config, order, scripts: Scripts::new(), ledger, redis, log }))
+    }
+
+    /// What is there to rebuild on. First of all, an event in the log that closes the sale is to be stored: before the
+    /// generation goes up.
+    async fn look(&mut self) -> Result<Held, Ended> {
+        drain(&mut self.ledger, &mut self.log).await?;
+        let server = Server::ask(&mut self.redis).await?;
+        let held = Held::ask(&mut self.redis, self.order.product.as_str()).await?;
+        held.permits(&server, self.order)?;
+        Ok(held)
+    }
+
+    async fn carry_out(&mut self, held: &Held) -> Result<String, Ended> {
+        let Rebuild { config, order, scripts, ledger, redis, log } = self;
+        let product = order.product.as_str();
+        let sale = Sale::raise(ledger, product, held).await?;
+        info!(product, sale = sale.id, generation = sale.generation, "fenced off in the ledger");
+        let fenced = fence(redis, scripts, product, &sale).await?;
+        info!(product, wait = ?order.fence, "fenced off in Redis: waiting until no edge publishes what it reserved before");
+        sleep(order.fence).await?;
+
+        let published = outbox::publish(config, redis, product, u64::from_ne_bytes(random::draw())).await?;
+        info!(product, orders = published, "what was left in the outbox is in the log");
+        drain(ledger, log).await?;
+
+        let account = sale.account(ledger, product, fenced.was_closed).await?;
+        let (users, records) =
+            records::write(ledger, redis, product, &sale, fenced.per_user, config.idempotency_ttl).await?;
+        restore(redis, scripts, product, &sale, &account).await?;
+        redis.ask(&[b"SADD", b"flux:products", product.as_bytes()]).await?;
+        Ok(format!(
+            "{product}: sale {} is {} again as generation {}: {} of {} units left, {} sold, {} withdrawn; {published} \
+             orders published from the outbox, {records} records and {users} users written",
+            sale.id,
+            if account.is_closed { "closed" } else { "open" },
+            sale.generation,
+            account.stock,
+            sale.total,
+            account.sold,
+            account.withdrawn,
+        ))
     }
 }
 

@@ -1,26 +1,10 @@
-//! The sale that is rebuilt: what the ledger says of it, and the little that Redis is asked.
+//! The sale that is rebuilt, as the ledger has it: its new generation and its account.
 
 use flux_protocol::postgres::{Param, Row};
 
-use crate::config::RebuildOrder;
+use super::held::Held;
 use crate::ledger::{Ledger, LedgerError};
-use crate::redis::{Redis, RedisError, info_field, key, strings, text};
 use crate::servers::Ended;
-
-/// What Redis holds of a sale, believed only where the ledger cannot know better.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    /// `None`: there is no sale, or not one that can be read.
-    pub(super) id: Option<u64>,
-    pub(super) generation: u32,
-    total: Option<u64>,
-    rate: u64,
-    burst: u64,
-    seed: String,
-    had_replica: bool,
-    /// Another process than the one it was bound to serves a cluster's slot.
-    moved: bool,
-}
 
 /// The sale as the ledger has it, under its new generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,57 +24,6 @@ pub(super) struct Account {
     pub(super) sold: u64,
     pub(super) withdrawn: u64,
     pub(super) is_closed: bool,
-}
-
-/// Reads what Redis holds; nothing is changed.
-pub(super) async fn in_redis(redis: &mut Redis, product: &str) -> Result<Held, Ended> {
-    let sale_key = key(product, "sale");
-    let fields = ["id", "gen", "total", "rate", "burst", "seed", "replica", "run_id"];
-    let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
-    question.extend(fields.map(str::as_bytes));
-    let server = text(redis.ask(&[b"INFO", b"server"]).await?)?;
-    let replication = text(redis.ask(&[b"INFO", b"replication"]).await?)?;
-    let is_cluster = info_field(&server, "redis_mode") == Some("cluster");
-    let replicas = info_field(&replication, "connected_slaves").is_some_and(|count| count != "0");
-    let values = match redis.ask(&question).await {
-        Ok(frame) => strings(frame)?,
-        // Of another type: as good as lost.
-        Err(RedisError::Server { kind: flux_protocol::resp::ErrorKind::WrongType, .. }) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    let value = |at: usize| values.get(at).map_or("", String::as_str);
-    Ok(Held {
-        id: value(0).parse().ok(),
-        generation: value(1).parse().unwrap_or(0),
-        total: value(2).parse().ok(),
-        rate: value(3).parse().unwrap_or(0),
-        burst: value(4).parse().unwrap_or(0),
-        seed: value(5).to_owned(),
-        had_replica: value(6) == "1" || replicas,
-        moved: is_cluster && !value(7).is_empty() && info_field(&server, "run_id") != Some(value(7)),
-    })
-}
-
-impl Held {
-    /// Whether it is safe to go on, as far as anybody but the operator can know: where a master was replaced, the old
-    /// one may still be selling.
-    pub(super) fn permits(&self, order: &RebuildOrder) -> Result<(), Ended> {
-        if self.moved && !order.slot_moved && !order.old_master_is_dead {
-            return Err(Ended::Refused(
-                "another node of the cluster serves this sale than the one that opened it: say --slot-moved where the slot \
-                 was moved on purpose, --old-master-is-dead where that node is gone for good"
-                    .to_owned(),
-            ));
-        }
-        if self.had_replica && !order.old_master_is_dead && !order.slot_moved {
-            return Err(Ended::Refused(
-                "this sale's Redis had a replica: make sure that no edge still reaches an old master, then say \
-                 --old-master-is-dead"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
-    }
 }
 
 impl Sale {

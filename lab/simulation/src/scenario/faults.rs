@@ -216,6 +216,11 @@ fn produce_fault(random: &mut Random) -> ProduceFault {
 }
 
 impl Fault {
+    /// Whether somebody may see a replica of Redis by it.
+    pub fn is_of_replicas(&self) -> bool {
+        matches!(self, Fault::ReplicaAttached | Fault::RedisFailedOver(_) | Fault::RedisThereAndBack(_))
+    }
+
     /// How long edges may go on after it: what only their looks see is noticed within a second.
     pub(super) fn noticed_within(&self) -> Duration {
         match self {

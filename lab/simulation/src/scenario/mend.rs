@@ -33,6 +33,9 @@ impl Run {
             for sale in self.shape.sales.clone() {
                 if self.is_suspended(&sale.product) {
                     is_open = false;
+                    if self.is_for_workers(&sale.product) {
+                        continue;
+                    }
                     self.note_breach(&sale.product);
                     let tries = rebuilds.entry(sale.product.clone()).or_default();
                     *tries += 1;
@@ -57,6 +60,22 @@ impl Run {
         told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
     }
 
+    /// A sale that workers are to rebuild by themselves: its Redis was restarted or a rebuild of it did not end, it was not
+    /// closed, the ledger knows it, and nobody has seen a replica.
+    fn is_for_workers(&self, product: &str) -> bool {
+        let redis = self.redis.borrow();
+        let Some(sale) = redis.sale(product) else { return false };
+        let field = |name: &str| sale.get(name).map(String::as_str);
+        let is_restarted = field("run_id").is_some_and(|bound| bound != redis.run_id());
+        let is_begun = field("rebuilding").is_some() && field("replid") == Some(redis.replication_id());
+        let is_open = field("state") == Some("open") || field("was") == Some("open");
+        let postgres = self.postgres.borrow();
+        let latest = postgres.sales().filter(|row| row.product_id == product).max_by_key(|row| row.sale_id);
+        let is_known = latest.is_some_and(|row| !row.is_closed);
+        let had_replica = self.shape.faults.iter().any(|planned| planned.fault.is_of_replicas());
+        self.shape.rebuilds_by_itself && (is_restarted || is_begun) && is_open && is_known && !had_replica
+    }
+
     /// A sale that is suspended though this Redis is the one that it is bound to, and though no rebuild has begun that
     /// could have left it so: a worker has seen more units left than the ledger leaves.
     fn note_breach(&mut self, product: &str) {
@@ -64,8 +83,8 @@ impl Run {
         let Some(sale) = redis.sale(product) else { return };
         let field = |name: &str| sale.get(name).map(String::as_str);
         let is_bound = field("replid") == Some(redis.replication_id());
-        let may_be_a_rebuilds = self.shape.rebuilds_by_itself || self.failed_rebuilds.contains_key(product);
-        if is_bound && field("state") == Some("suspended") && !may_be_a_rebuilds {
+        let is_a_rebuilds = field("rebuilding").is_some();
+        if is_bound && field("state") == Some("suspended") && !is_a_rebuilds {
             self.troubles.push(format!("I4: more units of {product} were left than the ledger leaves: suspended"));
         }
     }

@@ -47,6 +47,7 @@ pub(super) fn units(scope: &mut Scope<'_>, _: &Params) -> Plan {
         };
         let sums = Sums(scope, &sale);
         let (rejected, dead, pending) = (sums.no_room(), sums.dead(), sums.returns("pending"));
+        let withdrawn = sale.withdrawn + sums.returns("withdrawn");
         let state = state(sale.is_closed);
         scope.answer(row![
             sale.product_id,
@@ -55,7 +56,7 @@ pub(super) fn units(scope: &mut Scope<'_>, _: &Params) -> Plan {
             state,
             sale.total,
             sale.sold,
-            sale.withdrawn,
+            withdrawn,
             rejected,
             dead,
             pending,

@@ -47,7 +47,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("order_status", "ac714d1a", Select, ["orders", "rejected"], orders::order_status),
     file!("pending_returns", "a1478759", Select, ["returns"], notes::pending_returns),
     file!("read_offset", "edc77ef9", Lock, ["offsets"], offsets::read),
-    file!("rebuild_absorb", "c80af11a", Update, ["returns"], notes::rebuild_absorb),
+    file!("rebuild_absorb", "6bd38e87", Update, ["returns"], notes::rebuild_absorb),
     file!("rebuild_account", "2902b7a7", Lock, ["sales", "dead_letters"], rebuild::account),
     file!("rebuild_close", "e7764958", Update, ["sales"], sales::rebuild_close),
     file!("rebuild_newer_sale", "4546e053", Insert, ["sales"], sales::rebuild_newer),
@@ -60,7 +60,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("sale_opened", "4c8d9d10", Update, ["sales"], sales::opened),
     file!("show_stock", "ff3930f5", Insert, ["products", "sales"], sales::show_stock),
     file!("take", "16ab4917", Insert, ["sales"], sales::take),
-    file!("units", "137150b4", Select, ["products", "sales", "rejected", "dead_letters", "returns"], audit::units),
+    file!("units", "8af9e1b0", Select, ["products", "sales", "rejected", "dead_letters", "returns"], audit::units),
     Known {
         name: "0001_ledger",
         text: include_str!("../../../../../worker/sql/0001_ledger.sql"),

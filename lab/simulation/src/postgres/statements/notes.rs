@@ -113,9 +113,17 @@ fn fields(row: &Return) -> Vec<Option<String>> {
     row![row.reservation_id, row.order_id, row.product_id, row.sale_id, row.generation, row.quantity, row.user_id]
 }
 
+const PENDING: &[&str] = &["pending"];
+
 /// Pending returns, the oldest first.
 fn pending(scope: &mut Scope<'_>, is_meant: impl Fn(&Return) -> bool) -> Vec<Return> {
-    let rows = scope.database.returns.scan(scope.owner).filter(|row| row.state == "pending" && is_meant(row));
+    returns(scope, PENDING, is_meant)
+}
+
+/// Returns in one of those states, the oldest first.
+fn returns(scope: &mut Scope<'_>, states: &[&str], is_meant: impl Fn(&Return) -> bool) -> Vec<Return> {
+    let rows = scope.database.returns.scan(scope.owner);
+    let rows = rows.filter(|row| states.contains(&&*row.state) && is_meant(row));
     let rows = rows.cloned().collect();
     // Those noted in one transaction are equal.
     let mut rows = scope.shuffled(rows);
@@ -141,26 +149,27 @@ pub(super) fn audit_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
 pub(super) fn mark_returned(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (asked, state) = (params.uuids(1)?, params.text(2)?.to_owned());
     let rows = pending(scope, |row| asked.contains(&row.reservation_id));
-    Ok(settle(scope, rows, &state))
+    Ok(settle(scope, rows, PENDING, &state))
 }
 
 pub(super) fn rebuild_absorb(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (product, sale, generation) = (params.text(1)?, *params.i64(2)?, *params.i32(3)?);
     let is_meant = |row: &Return| row.product_id == product && row.sale_id == sale && row.generation < generation;
-    let rows = pending(scope, is_meant);
-    Ok(settle(scope, rows, "absorbed"))
+    let states: &[&str] = &["pending", "withdrawn"];
+    let rows = returns(scope, states, is_meant);
+    Ok(settle(scope, rows, states, "absorbed"))
 }
 
-/// UPDATE of returns that are pending in the snapshot, where they still are. In whatever order they are found.
-fn settle(scope: &mut Scope<'_>, rows: Vec<Return>, state: &str) -> Steps {
+/// UPDATE of returns that are in one of `states` in the snapshot, where they still are. In whatever order they are found.
+fn settle(scope: &mut Scope<'_>, rows: Vec<Return>, states: &'static [&'static str], state: &str) -> Steps {
     let rows = scope.shuffled(rows);
     let now = scope.now;
     let settle = |row: Return| -> Step {
         let state = state.to_owned();
         step(move |scope| {
             let change = |held: Return| {
-                let is_pending = held.state == "pending";
-                Ok(is_pending.then(|| Return { state: state.clone(), settled_at: Some(now), ..held }))
+                let is_meant = states.contains(&&*held.state);
+                Ok(is_meant.then(|| Return { state: state.clone(), settled_at: Some(now), ..held }))
             };
             scope.update(|database| &mut database.returns, &row, change)?;
             Ok(())

@@ -1,0 +1,122 @@
+//! What Redis says of itself and of a sale. Nothing is changed by asking.
+
+use flux_protocol::resp::ErrorKind;
+
+use crate::config::RebuildOrder;
+use crate::redis::{Redis, RedisError, info_field, key, strings, text};
+use crate::servers::Ended;
+
+/// What Redis says of itself (`INFO server`, `INFO replication`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The process.
+    pub run_id: String,
+    /// Its history: another one after a restart, a promotion, a demotion.
+    pub replid: String,
+    /// Not a replica.
+    pub is_master: bool,
+    /// Somebody copies it now; so it is taken where it does not say.
+    pub has_replica: bool,
+    /// A node of a Redis Cluster.
+    pub is_cluster: bool,
+}
+
+impl Server {
+    /// Asks.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn ask(redis: &mut Redis) -> Result<Server, RedisError> {
+        let server = text(redis.ask(&[b"INFO", b"server"]).await?)?;
+        let replication = text(redis.ask(&[b"INFO", b"replication"]).await?)?;
+        let field = |of: &str, name: &str| info_field(of, name).unwrap_or_default().to_owned();
+        Ok(Server {
+            run_id: field(&server, "run_id"),
+            replid: field(&replication, "master_replid"),
+            is_master: field(&replication, "role") == "master",
+            has_replica: field(&replication, "connected_slaves") != "0",
+            is_cluster: field(&server, "redis_mode") == "cluster",
+        })
+    }
+}
+
+/// What Redis holds of a sale, believed only where the ledger cannot know better. All empty: there is no sale, or not one
+/// that can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The sale.
+    pub id: Option<u64>,
+    /// Its generation; 0 where there is no sale.
+    pub generation: u32,
+    /// Units in all.
+    pub total: Option<u64>,
+    /// Orders per second.
+    pub rate: u64,
+    /// Orders at once.
+    pub burst: u64,
+    /// The queue's seed, in hexadecimal.
+    pub seed: String,
+    /// The process it was bound to.
+    pub run_id: Option<String>,
+    /// The history it was bound to.
+    pub replid: Option<String>,
+    /// Somebody saw a replica of the Redis it was bound to.
+    pub had_replica: bool,
+    /// A rebuild has fenced it off and has not come to its end.
+    pub is_rebuilding: bool,
+}
+
+impl Held {
+    /// Asks.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn ask(redis: &mut Redis, product: &str) -> Result<Held, RedisError> {
+        let sale_key = key(product, "sale");
+        let fields = ["id", "gen", "total", "rate", "burst", "seed", "run_id", "replid", "replica", "rebuilding"];
+        let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
+        question.extend(fields.map(str::as_bytes));
+        let values = match redis.ask(&question).await {
+            Ok(frame) => strings(frame)?,
+            // Of another type: as good as lost.
+            Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => return Ok(Held::default()),
+            Err(error) => return Err(error),
+        };
+        let value = |at: usize| values.get(at).map_or("", String::as_str);
+        let text = |at: usize| Some(value(at).to_owned()).filter(|text| !text.is_empty());
+        Ok(Held {
+            id: value(0).parse().ok(),
+            generation: value(1).parse().unwrap_or(0),
+            total: value(2).parse().ok(),
+            rate: value(3).parse().unwrap_or(0),
+            burst: value(4).parse().unwrap_or(0),
+            seed: value(5).to_owned(),
+            run_id: text(6),
+            replid: text(7),
+            had_replica: !matches!(value(8), "" | "0"),
+            is_rebuilding: value(9) == "1",
+        })
+    }
+
+    /// Whether it is safe to go on, as far as anybody but the operator can know: where a master was replaced, the old
+    /// one may still be selling.
+    pub(super) fn permits(&self, server: &Server, order: &RebuildOrder) -> Result<(), Ended> {
+        // Another process than the one it was bound to serves a cluster's slot.
+        let moved = server.is_cluster && self.run_id.as_ref().is_some_and(|bound| *bound != server.run_id);
+        if moved && !order.slot_moved && !order.old_master_is_dead {
+            return Err(Ended::Refused(
+                "another node of the cluster serves this sale than the one that opened it: say --slot-moved where the slot \
+                 was moved on purpose, --old-master-is-dead where that node is gone for good"
+                    .to_owned(),
+            ));
+        }
+        if (self.had_replica || server.has_replica) && !order.old_master_is_dead && !order.slot_moved {
+            return Err(Ended::Refused(
+                "this sale's Redis had a replica: make sure that no edge still reaches an old master, then say \
+                 --old-master-is-dead"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
