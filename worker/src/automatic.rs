@@ -31,6 +31,10 @@ const FENCE: Duration = Duration::from_secs(15);
 struct Seen {
     /// Some look saw a replica.
     replica: bool,
+    /// The process that was there at the last look.
+    process: Option<String>,
+    /// Another process was there at an earlier look.
+    has_seen_another: bool,
     /// The process that each product's sale was last bound to.
     bound_to: BTreeMap<String, String>,
     /// Products of which it was said that they are left to the operator.
@@ -49,8 +53,13 @@ enum Advice {
 }
 
 impl Seen {
-    fn advise(&mut self, server: &Server, product: &str, held: &Held) -> Advice {
+    fn look(&mut self, server: &Server) {
         self.replica |= server.has_replica || !server.is_master;
+        let before = self.process.replace(server.run_id.clone());
+        self.has_seen_another |= before.is_some_and(|before| before != server.run_id);
+    }
+
+    fn advise(&mut self, server: &Server, product: &str, held: &Held) -> Advice {
         if !server.is_master {
             return Advice::Nothing;
         }
@@ -67,7 +76,11 @@ impl Seen {
                 }
             }
             // All of it is gone: with the process, or by somebody's hand.
-            _ => self.bound_to.get(product).is_some_and(|run_id| *run_id != server.run_id),
+            _ => match self.bound_to.get(product) {
+                Some(run_id) => *run_id != server.run_id,
+                // Opened just before it was lost.
+                None => self.has_seen_another,
+            },
         };
         if is_safe && !held.had_replica && !self.replica { Advice::Rebuild } else { Advice::Operator }
     }
@@ -95,6 +108,7 @@ async fn turn(config: &Config, seen: &mut Seen, servers: &mut Option<(Ledger, Re
         none => none.insert((Ledger::connect(&config.postgres).await?, Redis::connect(&config.redis).await?)),
     };
     let server = Server::ask(redis).await?;
+    seen.look(&server);
     for sale in ledger.units().await?.iter().filter(|units| !units.closed) {
         let product = &sale.product_id;
         let held = Held::ask(redis, product).await?;
@@ -141,48 +155,51 @@ mod tests {
         Held { run_id: Some(run_id.into()), replid: Some(replid.into()), ..Held::default() }
     }
 
+    /// A worker that sees `server` and then `held`.
+    fn advise(seen: &mut Seen, server: &Server, held: &Held) -> Advice {
+        seen.look(server);
+        seen.advise(server, PRODUCT, held)
+    }
+
     #[test]
     fn only_a_restart_without_replicas_is_rebuilt() {
-        let mut seen = Seen::default();
-        let mut advise = |server, held| seen.advise(&server, PRODUCT, &held);
-        assert_eq!(advise(server("new", "b"), sale("new", "b")), Advice::Nothing, "it is believed");
-        assert_eq!(advise(server("new", "c"), sale("new", "b")), Advice::Operator, "a replica meanwhile");
-        assert_eq!(advise(server("new", "b"), sale("old", "a")), Advice::Rebuild);
+        let seen = &mut Seen::default();
+        let new = server("new", "b");
+        assert_eq!(advise(seen, &new, &sale("new", "b")), Advice::Nothing, "it is believed");
+        assert_eq!(advise(seen, &server("new", "c"), &sale("new", "b")), Advice::Operator, "a replica meanwhile");
+        assert_eq!(advise(seen, &new, &sale("old", "a")), Advice::Rebuild);
         let noted = Held { had_replica: true, ..sale("old", "a") };
-        assert_eq!(advise(server("new", "b"), noted), Advice::Operator);
+        assert_eq!(advise(seen, &new, &noted), Advice::Operator);
         let replica = Server { is_master: false, ..server("new", "b") };
-        assert_eq!(advise(replica, sale("old", "a")), Advice::Nothing, "a replica is nobody's to rebuild on");
-        assert_eq!(advise(server("new", "b"), sale("old", "a")), Advice::Operator, "it may be one again");
+        assert_eq!(advise(seen, &replica, &sale("old", "a")), Advice::Nothing, "a replica is nobody's to rebuild on");
+        assert_eq!(advise(seen, &new, &sale("old", "a")), Advice::Operator, "it may be one again");
     }
 
     #[test]
     fn a_rebuild_that_did_not_end_is_begun_again() {
         let begun = Held { is_rebuilding: true, ..sale("new", "b") };
-        assert_eq!(Seen::default().advise(&server("new", "b"), PRODUCT, &begun), Advice::Rebuild);
+        assert_eq!(advise(&mut Seen::default(), &server("new", "b"), &begun), Advice::Rebuild);
         let noted = Held { had_replica: true, ..begun };
-        assert_eq!(Seen::default().advise(&server("new", "b"), PRODUCT, &noted), Advice::Operator);
+        assert_eq!(advise(&mut Seen::default(), &server("new", "b"), &noted), Advice::Operator);
     }
 
     #[test]
     fn where_the_note_is_lost_what_was_seen_must_do() {
-        let lost = Held::default();
-        let mut seen = Seen::default();
-        assert_eq!(seen.advise(&server("new", "b"), PRODUCT, &lost), Advice::Operator, "nobody knows what was before");
-        let mut seen = Seen::default();
-        assert_eq!(seen.advise(&server("old", "a"), PRODUCT, &sale("old", "a")), Advice::Nothing);
-        assert_eq!(seen.advise(&server("old", "a"), PRODUCT, &lost), Advice::Operator, "no restart: deleted by hand");
-        assert_eq!(seen.advise(&server("new", "b"), PRODUCT, &lost), Advice::Rebuild);
-        assert_eq!(seen.advise(&server("new", "b"), "another", &lost), Advice::Operator, "it was never seen");
-        assert_eq!(seen.advise(&server("new", "b"), PRODUCT, &sale("new", "b")), Advice::Nothing, "rebuilt");
-        assert_eq!(
-            seen.advise(&server("new", "b"), PRODUCT, &lost),
-            Advice::Operator,
-            "deleted by hand after a restart"
-        );
-        let mut seen = Seen::default();
-        let copied = Server { has_replica: true, ..server("old", "a") };
-        assert_eq!(seen.advise(&copied, PRODUCT, &sale("old", "a")), Advice::Nothing);
-        assert_eq!(seen.advise(&server("new", "b"), PRODUCT, &lost), Advice::Operator);
-        assert_eq!(seen.advise(&server("new", "b"), PRODUCT, &sale("old", "a")), Advice::Operator);
+        let (old, new, lost) = (server("old", "a"), server("new", "b"), Held::default());
+        assert_eq!(advise(&mut Seen::default(), &new, &lost), Advice::Operator, "nobody knows what was before");
+
+        let seen = &mut Seen::default();
+        assert_eq!(advise(seen, &old, &sale("old", "a")), Advice::Nothing);
+        assert_eq!(advise(seen, &old, &lost), Advice::Operator, "no restart: deleted by hand");
+        assert_eq!(advise(seen, &new, &lost), Advice::Rebuild);
+        assert_eq!(seen.advise(&new, "another", &lost), Advice::Rebuild, "opened and lost between two looks");
+        assert_eq!(advise(seen, &new, &sale("new", "b")), Advice::Nothing, "rebuilt");
+        assert_eq!(advise(seen, &new, &lost), Advice::Operator, "deleted by hand, after a restart");
+
+        let seen = &mut Seen::default();
+        let copied = Server { has_replica: true, ..old };
+        assert_eq!(advise(seen, &copied, &sale("old", "a")), Advice::Nothing);
+        assert_eq!(advise(seen, &new, &lost), Advice::Operator);
+        assert_eq!(advise(seen, &new, &sale("old", "a")), Advice::Operator);
     }
 }
