@@ -34,11 +34,21 @@ demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1 l
 # The end-to-end tests start flux-edge and flux-worker as processes, so those are built first. The tests of the wire
 # against a real broker use one that the lab starts for all of them.
 .PHONY: test
-test: setup ## every test: unit, wire, real servers, end to end, simulation
+test: setup ## every test: unit, wire, real servers, end to end, simulation, instructions a request
 	cargo build --workspace --bins --profile $(PROFILE)
 	cargo run --quiet --package flux-lab --profile $(PROFILE) -- with-kafka \
 		cargo test --workspace --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
 	cargo test $(SIMULATION) --locked
+	$(MAKE) guard
+
+# Counted under valgrind, so it is the same on a busy machine.
+.PHONY: guard
+guard: ## whether a request costs more instructions than benches/guard/figures.json says
+	cargo run --quiet --package flux-guard --profile guard -- check
+
+.PHONY: guard-record
+guard-record: ## write benches/guard/figures.json anew: for a change that is worth what it costs
+	cargo run --quiet --package flux-guard --profile guard -- record
 
 .PHONY: soak
 soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_SECONDS=600)

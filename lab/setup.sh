@@ -70,6 +70,7 @@ has wrk || wanted+=(wrk)
 has kcat || wanted+=(kcat)
 has curl || wanted+=(curl)
 has perf || wanted+=(linux-perf)
+has valgrind || wanted+=(valgrind) # make guard, part of make test
 has nft || wanted+=(nftables) # chaos: packets that vanish
 has ip || wanted+=(iproute2)
 has_yaml || wanted+=(python3-yaml)
@@ -193,6 +194,7 @@ hint() { has "$1" || say "not there, and not needed for demo and tests: $1 ($(ap
 hint wrk wrk
 hint kcat kcat
 hint perf linux-perf
+has valgrind || say "not there, and needed by make guard, part of make test: valgrind ($(apt_command valgrind))"
 
 if [ "$missing" -ne 0 ]; then exit 2; fi
 say "everything needed is there"

@@ -1,7 +1,10 @@
 //! Small pieces every order passes: its id, its record, the limiter's decision, its place among those under way.
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::time::Duration;
 
 use criterion::Criterion;
@@ -11,6 +14,9 @@ use flux_edge::pending::{Orders, Pending, Stage, Ticket};
 use flux_edge::product::ProductIndex;
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
+use governor::clock::Clock;
+use governor::nanos::Nanos;
+use governor::{Quota, RateLimiter};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use smallvec::smallvec;
@@ -91,6 +97,19 @@ fn write_json(criterion: &mut Criterion) {
     });
 }
 
+/// The time as it is told, since ours is an argument too.
+#[derive(Clone, Default)]
+struct Told(Rc<Cell<u64>>);
+
+impl Clock for Told {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(self.0.get())
+    }
+}
+
+/// Ours spends a lease of a bucket that all edges share; `governor`'s bucket (GCRA) is this process' own.
 fn limiter(criterion: &mut Criterion) {
     let start = Instant::from_micros(1_000_000);
     let lease = |tokens, next_due| {
@@ -111,18 +130,31 @@ fn limiter(criterion: &mut Criterion) {
             black_box(&mut lease).admit(now)
         };
         assert_eq!(admit(), expected);
-        group.bench_function(name, |bencher| bencher.iter(&mut admit));
+        group.bench_function(format!("flux, {name}"), |bencher| bencher.iter(&mut admit));
+    }
+    let plenty = Quota::per_second(NonZeroU32::MAX);
+    let none_left = Quota::with_period(Duration::from_secs(1 << 30)).expect("above zero");
+    for (name, quota, spent, expected) in [("admitted", plenty, 0, true), ("refused", none_left, 1, false)] {
+        let clock = Told::default();
+        let bucket = RateLimiter::direct_with_clock(quota, clock.clone());
+        let admit = || {
+            clock.0.set(clock.0.get() + SPACING.as_nanos() as u64);
+            black_box(&bucket).check().is_ok()
+        };
+        (0..spent).for_each(|_| assert!(admit(), "the bucket was full"));
+        assert_eq!(admit(), expected);
+        group.bench_function(format!("governor, {name}"), |bencher| bencher.iter(admit));
     }
 }
 
 fn pending(criterion: &mut Criterion) {
     let identifier = |text: &str| Identifier::new(text.as_bytes()).expect("an identifier");
     let (user, key) = (identifier(USER), identifier("checkout-7f3a9c21"));
-    let mut number = 0u64;
-    let mut order = || {
-        number += 1;
+    let number = Cell::new(0u64);
+    let order = || {
+        number.set(number.get() + 1);
         let mut order_id = [0; 16];
-        order_id[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        order_id[..8].copy_from_slice(&number.get().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
         Pending {
             product: ProductIndex(0),
             sale: None,
@@ -150,8 +182,26 @@ fn pending(criterion: &mut Criterion) {
     };
     assert_eq!(replace(), (Some(TIMESTAMP_MS), false));
 
+    let mut map: HashMap<Uuid, Pending> = HashMap::new();
+    let mut ids: VecDeque<Uuid> = (0..UNDER_WAY).map(|_| put(&mut map, order())).collect();
+    let mut replace_in_map = || {
+        let done = ids.pop_front().and_then(|id| map.remove(&id));
+        let next = order();
+        let is_repeat = map.contains_key(&next.order_id);
+        ids.push_back(put(&mut map, next));
+        (done.map(|order| order.timestamp_ms), is_repeat)
+    };
+    assert_eq!(replace_in_map(), (Some(TIMESTAMP_MS), false));
+
     let mut group = group(criterion, "order/pending");
-    group.bench_function("find, insert, remove", |bencher| bencher.iter(&mut replace));
+    group.bench_function("flux", |bencher| bencher.iter(&mut replace));
+    group.bench_function("std's HashMap", |bencher| bencher.iter(&mut replace_in_map));
+}
+
+fn put(map: &mut HashMap<Uuid, Pending>, order: Pending) -> Uuid {
+    let id = order.order_id;
+    assert!(map.insert(id, order).is_none(), "ids differ");
+    id
 }
 
 fn main() {

@@ -3,9 +3,8 @@
 //! The entry itself lives in Redis, written by the reserve script. This file knows when it may be deleted, whole or in
 //! part, and reads entries that the relay took over. Never deletes anything itself.
 
-use std::fmt::Write as _;
-
-use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::order::{Identifier, Uuid, decimal};
+use flux_protocol::resp;
 
 use crate::limits::CALL_ORDERS_MAX;
 use crate::product::ProductIndex;
@@ -31,9 +30,9 @@ impl EntryId {
         Some(EntryId { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
     }
 
-    /// Appends `<ms>-<sequence>`.
-    pub fn write(&self, out: &mut String) {
-        write!(out, "{self}").expect("a String takes all");
+    /// Appends `<ms>-<sequence>` as one argument of a command.
+    pub fn write_bulk(&self, out: &mut Vec<u8>) {
+        resp::bulk_parts(out, &[decimal(self.ms, &mut [0; 20]), b"-", decimal(self.sequence, &mut [0; 20])]);
     }
 }
 

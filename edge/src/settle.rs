@@ -90,7 +90,6 @@ impl Core {
 
 /// Plain `XDEL`s, which a full memory still allows and which cost least; claimed entries go with their claims.
 fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: &[Removal]) {
-    let mut text = String::new();
     let whole = |wanted: bool| {
         chunk.iter().filter_map(move |removal| match removal {
             Removal::Whole { id, claimed } if *claimed == wanted => Some(*id),
@@ -103,11 +102,7 @@ fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: 
             resp::array_header(out, 2 + plain);
             resp::bulk(out, b"XDEL");
             resp::bulk(out, &product.keys.outbox);
-            for id in whole(false) {
-                text.clear();
-                id.write(&mut text);
-                resp::bulk(out, text.as_bytes());
-            }
+            whole(false).for_each(|id| id.write_bulk(out));
         });
     }
     let claimed: Vec<String> = whole(true).map(|id| id.to_string()).collect();

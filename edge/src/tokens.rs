@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flux_protocol::order::decimal;
 use flux_protocol::resp::{ErrorKind, Reply};
 use flux_protocol::time::Now;
 
@@ -24,9 +25,10 @@ impl Core {
         product.lease.handle_asked(now.instant);
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
-        let arguments = [wanted.to_string(), life.to_string()];
+        let (mut wanted_digits, mut life_digits) = ([0; 20], [0; 20]);
+        let arguments = [decimal(wanted, &mut wanted_digits), decimal(life, &mut life_digits)];
         self.redis.call(now.instant, Call::Lease(index), |out| {
-            SCRIPTS.lease.write_call_with(out, &keys, &[arguments[0].as_bytes(), arguments[1].as_bytes()]);
+            SCRIPTS.lease.write_call_with(out, &keys, &arguments);
         });
     }
 

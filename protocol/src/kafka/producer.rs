@@ -150,7 +150,8 @@ pub struct Producer<T> {
     /// Of each request in flight, its batches: partition and serial. Those of ended requests are empty.
     requests: Vec<Vec<(usize, u64)>>,
     requests_free: Vec<usize>,
-    codes: Vec<i16>,
+    /// Of the answer that is being read, by partition.
+    codes: Vec<(i32, i16)>,
     finished: Finished<T>,
     topic: topic::Inquiry,
     records_held: usize,
@@ -445,7 +446,7 @@ impl<T: Copy> Producer<T> {
             let its = &mut self.partitions[*index];
             match &read {
                 Some(Ok(())) => {
-                    let code = codes[at];
+                    let (_, code) = codes[at];
                     self.counters.batches_failed += u64::from(code != 0);
                     let serials = &mut self.serial_last;
                     stale |= its.handle_code(now, *serial, code, serials, &mut self.random, &mut self.finished);

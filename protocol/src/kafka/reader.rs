@@ -1,8 +1,9 @@
 //! Kafka's primitive types, read from a response that may be hostile.
 //!
 //! The kafka-protocol crate reserves memory for an array by the length that the peer claims, so four bytes can ask
-//! for hundreds of gigabytes. The responses that the consumer reads go through this reader instead: it never
-//! allocates by a claimed length, never reads past the end, and never panics.
+//! for hundreds of gigabytes, and it allocates for each array. The answers that come with every batch, to produce and
+//! fetch, go through this reader instead: it never allocates by a claimed length, never reads past the end, and never
+//! panics.
 
 use bytes::{Buf, Bytes};
 

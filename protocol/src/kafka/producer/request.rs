@@ -5,10 +5,9 @@
 //!     | partitions:n [ index:i32 | records:length, bytes | tags ] | tags ] | tags
 //! ```
 
-use kafka_protocol::messages::ProduceRequest;
-
 use crate::kafka::connection::Answer;
 use crate::kafka::metadata::TopicId;
+use crate::kafka::reader::{Malformed, Reader};
 use crate::kafka::wire::WireError;
 use crate::planted::{Bug, is_planted};
 
@@ -54,41 +53,78 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
     out.push(rest as u8);
 }
 
-/// The error code of each partition that was asked for, in the order of `asked`, to `codes`.
+/// What the answer says of each partition that was asked for, its number and error code, in the order of `asked`, to
+/// `codes`.
+///
+/// ```text
+/// topics:1 [ name (to version 12) or topic id (from 13)
+///     | partitions:n [ index:i32 | error code:i16 | base offset, append time, start offset:3 × i64
+///         | record errors:n [ index:i32 | message | tags ] | message | tags ] | tags ] | throttle time:i32 | tags
+/// ```
 ///
 /// # Errors
 /// [`WireError`] where the answer is not about exactly these partitions: nothing in it is believed then.
 pub(super) fn read(
     answer: &Answer,
     asked: impl ExactSizeIterator<Item = i32>,
-    codes: &mut Vec<i16>,
+    codes: &mut Vec<(i32, i16)>,
 ) -> Result<(), WireError> {
-    let response = answer.decode::<ProduceRequest>()?;
-    let wrong = |reason: &str| WireError { kind: "ProduceResponse", reason: reason.to_owned() };
-    let [topic] = &response.responses[..] else {
-        return Err(wrong("another number of topics than was asked about"));
-    };
-    if topic.partition_responses.len() != asked.len() {
+    read_codes(answer, codes).map_err(|Malformed(reason)| wrong(reason))?;
+    if codes.len() != asked.len() {
         return Err(wrong("another number of partitions than was asked about"));
     }
-    codes.clear();
-    for index in asked {
-        let mut found = topic.partition_responses.iter().filter(|found| found.index == index);
-        match (found.next(), found.next()) {
-            (Some(found), None) => codes.push(found.error_code),
-            _ => return Err(wrong("other partitions than were asked about")),
-        }
+    // No partition is asked for twice, so one that is told twice leaves another without its code.
+    for (place, index) in asked.enumerate() {
+        let Some(at) = codes[place..].iter().position(|(found, _)| *found == index) else {
+            return Err(wrong("other partitions than were asked about"));
+        };
+        codes.swap(place, place + at);
     }
     Ok(())
+}
+
+fn wrong(reason: &str) -> WireError {
+    WireError { kind: "ProduceResponse", reason: reason.to_owned() }
+}
+
+/// The partitions of the answer and their codes as they stand in it.
+fn read_codes(answer: &Answer, codes: &mut Vec<(i32, i16)>) -> Result<(), Malformed> {
+    codes.clear();
+    let mut reader = Reader::new(answer.body.clone());
+    if reader.compact_array()? != 1 {
+        return Err(Malformed("another number of topics than was asked about"));
+    }
+    if answer.version >= BY_TOPIC_ID {
+        reader.uuid()?;
+    } else {
+        reader.compact_bytes()?;
+    }
+    for _ in 0..reader.compact_array()? {
+        codes.push((reader.int32()?, reader.int16()?));
+        reader.take(3 * size_of::<i64>())?;
+        for _ in 0..reader.compact_array()? {
+            reader.int32()?;
+            reader.compact_bytes()?;
+            reader.skip_tagged_fields()?;
+        }
+        reader.compact_bytes()?;
+        reader.skip_tagged_fields()?;
+    }
+    reader.skip_tagged_fields()?;
+    reader.int32()?;
+    reader.skip_tagged_fields()?;
+    if reader.remaining() > 0 { Err(Malformed("bytes too many")) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use kafka_protocol::messages::ProduceResponse;
-    use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
-    use kafka_protocol::protocol::{Decodable, Encodable};
+    use kafka_protocol::messages::produce_response::{
+        BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
+    };
+    use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+    use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
     #[test]
     fn the_crate_reads_the_request() {
@@ -113,22 +149,51 @@ mod tests {
         }
     }
 
-    fn answer(partitions: &[(i32, i16)]) -> Answer {
-        let of =
-            |(index, code): &(i32, i16)| PartitionProduceResponse::default().with_index(*index).with_error_code(*code);
+    fn answer(version: i16, partitions: &[(i32, i16)]) -> Answer {
+        // From version 10 on a broker that leads no more says who does, in a tagged field.
+        let leader = if version < 10 { 0 } else { 7 };
+        let leader = LeaderIdAndEpoch::default().with_leader_id(leader.into());
+        let of = |(index, code): &(i32, i16)| {
+            let error = BatchIndexAndErrorMessage::default()
+                .with_batch_index(3)
+                .with_batch_index_error_message(Some(StrBytes::from_static_str("too large")));
+            PartitionProduceResponse::default()
+                .with_index(*index)
+                .with_error_code(*code)
+                .with_base_offset(i64::MAX)
+                .with_record_errors(vec![error; usize::from(*code != 0)])
+                .with_error_message((*code != 0).then(|| StrBytes::from_static_str("refused")))
+                .with_current_leader(leader.clone())
+        };
         let topic = TopicProduceResponse::default().with_partition_responses(partitions.iter().map(of).collect());
+        let topic =
+            if version < BY_TOPIC_ID { topic.with_name(StrBytes::from_static_str("orders").into()) } else { topic };
         let mut body = Vec::new();
-        ProduceResponse::default().with_responses(vec![topic]).encode(&mut body, 13).unwrap();
-        Answer { version: 13, body: body.into() }
+        ProduceResponse::default().with_responses(vec![topic]).encode(&mut body, version).unwrap();
+        Answer { version, body: body.into() }
     }
 
     #[test]
     fn an_answer_must_be_about_what_was_asked() {
         let mut codes = Vec::new();
-        read(&answer(&[(2, 6), (0, 0)]), [0, 2].into_iter(), &mut codes).unwrap();
-        assert_eq!(codes, [0, 6]);
-        for wrong in [&[(0, 0)][..], &[(0, 0), (1, 0)], &[(0, 0), (0, 0)], &[(0, 0), (2, 0), (3, 0)], &[]] {
-            assert!(read(&answer(wrong), [0, 2].into_iter(), &mut codes).is_err(), "{wrong:?}");
+        for version in 9..=13 {
+            read(&answer(version, &[(2, 6), (0, 0)]), [0, 2].into_iter(), &mut codes).unwrap();
+            assert_eq!(codes, [(0, 0), (2, 6)]);
+            for wrong in [&[(0, 0)][..], &[(0, 0), (1, 0)], &[(0, 0), (0, 0)], &[(0, 0), (2, 0), (3, 0)], &[]] {
+                assert!(read(&answer(version, wrong), [0, 2].into_iter(), &mut codes).is_err(), "{wrong:?}");
+            }
         }
+    }
+
+    #[test]
+    fn an_answer_is_whole_or_not_believed() {
+        let mut codes = Vec::new();
+        let whole = answer(13, &[(2, 87)]);
+        for cut in 0..whole.body.len() {
+            let part = Answer { version: 13, body: whole.body.slice(..cut) };
+            assert!(read(&part, [2].into_iter(), &mut codes).is_err(), "{cut}");
+        }
+        let longer = Answer { version: 13, body: [&whole.body[..], b"\0"].concat().into() };
+        assert!(read(&longer, [2].into_iter(), &mut codes).is_err());
     }
 }
