@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use fred::clients::Client;
 use fred::error::ErrorKind;
@@ -101,17 +102,28 @@ fn one() -> u16 {
     1
 }
 
+/// The idempotency key. An extractor of its own, since axum's HeaderMap copies all fields.
+pub(crate) struct Key(String);
+
+impl<S: Sync> FromRequestParts<S> for Key {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Key, Response> {
+        let field = parts.headers.get("x-idempotency-key").or_else(|| parts.headers.get("idempotency-key"));
+        let key = field.and_then(|field| field.to_str().ok()).map(|key| key.trim_matches('"'));
+        match key.filter(|key| is_identifier(key)) {
+            Some(key) => Ok(Key(key.to_owned())),
+            None => Err(answer::error(StatusCode::BAD_REQUEST, "Missing Idempotency Key")),
+        }
+    }
+}
+
 /// `POST /order`: what is refused without asking anybody; the rest outlives its connection.
 pub(crate) async fn post(
     State(shop): State<Arc<Shop>>,
-    headers: HeaderMap,
+    Key(key): Key,
     body: Result<Json<OrderBody>, JsonRejection>,
 ) -> Response {
-    let key = headers.get("x-idempotency-key").or_else(|| headers.get("idempotency-key"));
-    let key = key.and_then(|key| key.to_str().ok()).map(|key| key.trim_matches('"'));
-    let Some(key) = key.filter(|key| is_identifier(key)) else {
-        return answer::error(StatusCode::BAD_REQUEST, "Missing Idempotency Key");
-    };
     let body = match body {
         Ok(Json(body)) => body,
         Err(rejection) => return answer::rejected(&rejection),
@@ -125,7 +137,7 @@ pub(crate) async fn post(
         return answer::redirect(format!("{WAITING_ROOM}{}", sale.product));
     }
     // A buyer who hangs up drops this future, and must not cancel what is reserved for them.
-    let record_key = sale.record_key(&body.user_id, key);
+    let record_key = sale.record_key(&body.user_id, &key);
     let order = Order { id: Uuid::new_v4().hyphenated(), body, timestamp: now_ms() };
     tokio::spawn(place(shop, sale, order, record_key)).await.unwrap_or_else(|_| answer::unknown_outcome())
 }
