@@ -76,6 +76,15 @@ compose-check: ## docker-compose.yml is valid (needs no Docker engine)
 bench: ## criterion benchmarks of the hot path's pieces
 	cargo bench --package flux-benches
 
+# Not part of build and lint: nobody needs Go to work on Flux-Gate.
+.PHONY: peers
+peers: ## what else one could pick, to measure beside the edge (needs Go), into target/peers/bin
+	perf/peers/build.sh
+
+.PHONY: lint-peers
+lint-peers: ## formatting, go vet and clippy of the peers
+	perf/peers/lint.sh
+
 .PHONY: flame
 flame: ## flame graph of a running edge (PID=… or the newest; SECONDS_RECORDED=10)
 	perf/flame.sh $(if $(PID),--pid $(PID)) --seconds $(SECONDS_RECORDED)
