@@ -17,6 +17,8 @@ pub(super) struct Held {
     rate: u64,
     burst: u64,
     seed: String,
+    per_user: i32,
+    opens_at: u64,
     had_replica: bool,
     /// Another process than the one it was bound to serves a cluster's slot.
     moved: bool,
@@ -31,6 +33,9 @@ pub(super) struct Sale {
     pub(super) rate: u64,
     pub(super) burst: u64,
     pub(super) seed: String,
+    /// Units per user (0: no limit) and when it opens (ms since the epoch, 0: from the start). `None`: its event has not
+    /// come, and only Redis can know.
+    pub(super) options: Option<(i32, u64)>,
 }
 
 /// Its units, proved.
@@ -45,7 +50,7 @@ pub(super) struct Account {
 /// Reads what Redis holds; nothing is changed.
 pub(super) async fn in_redis(redis: &mut Redis, product: &str) -> Result<Held, Ended> {
     let sale_key = key(product, "sale");
-    let fields = ["id", "gen", "total", "rate", "burst", "seed", "replica", "run_id"];
+    let fields = ["id", "gen", "total", "rate", "burst", "seed", "replica", "run_id", "per_user", "opens_at"];
     let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
     question.extend(fields.map(str::as_bytes));
     let server = text(redis.ask(&[b"INFO", b"server"]).await?)?;
@@ -66,6 +71,8 @@ pub(super) async fn in_redis(redis: &mut Redis, product: &str) -> Result<Held, E
         rate: value(3).parse().unwrap_or(0),
         burst: value(4).parse().unwrap_or(0),
         seed: value(5).to_owned(),
+        per_user: value(8).parse().unwrap_or(0),
+        opens_at: value(9).parse().unwrap_or(0),
         had_replica: value(6) == "1" || replicas,
         moved: is_cluster && !value(7).is_empty() && info_field(&server, "run_id") != Some(value(7)),
     })
@@ -167,6 +174,7 @@ async fn latest(ledger: &mut Ledger, product: &str) -> Result<Option<Sale>, Ende
         rate: number(row, 4)?,
         burst: number(row, 5)?,
         seed: row.text(6).unwrap_or_default().to_owned(),
+        options: row.get(8).map(|per_user| Ok::<_, LedgerError>((per_user, number(row, 9)?))).transpose()?,
     }))
 }
 
@@ -182,9 +190,12 @@ async fn newer_sale(ledger: &mut Ledger, product: &str, held: &Held, id: u64, to
         bigint(held.rate)?,
         bigint(held.burst)?,
         Param::Text(held.seed.clone()),
+        Param::I32(held.per_user),
+        bigint(held.opens_at)?,
     ];
     ledger.execute(include_str!("../../sql/statements/rebuild_newer_sale.sql"), &params).await?;
-    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed: held.seed.clone() })
+    let options = Some((held.per_user, held.opens_at));
+    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed: held.seed.clone(), options })
 }
 
 fn text_of(text: &str) -> Param {
