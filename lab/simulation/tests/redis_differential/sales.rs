@@ -274,7 +274,9 @@ impl Generator<'_> {
         let (id, name) = (self.sale_of(product), PRODUCTS[product]);
         self.generations[product] += 1;
         let generation = self.generation_of(product);
-        let fence = [id.clone(), generation.clone(), "20".into(), "50".into(), "60".into(), "5e".into()];
+        let (per_user, opens_at) = (self.pick(&["", "0", "3"]), self.pick(&["", "0", "0", "4102444800000"]));
+        let options = ["20", "50", "60", "5e", per_user, opens_at].map(str::to_owned);
+        let fence: Vec<String> = [id.clone(), generation.clone()].into_iter().chain(options).collect();
         // It may make the stream anew, whose ids must not be those of the one before.
         self.steps.push(Step::Wait(2));
         self.steps.push(call(&SCRIPTS.fence, &keys(name), &fence));
