@@ -9,7 +9,7 @@
 -- Reply, strings:
 --   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
 --      <its id> <generation> <total> <withdrawn> <rate> <burst>   (3 or 9 elements)
---   BUSY <sale id> <generation> <total> <withdrawn> <rate> <burst> <seed> <opened at, ms>
+--   BUSY <sale id> <generation> <total> <withdrawn> <rate> <burst> <units per user> <opens at, ms> <opened at, ms> <seed>
 --                    a sale has units both sold and left, and force was 0; nothing changed
 --   S <reason>       the sale before is suspended, or run_id is another; nothing changed
 --
@@ -38,7 +38,8 @@ if sale then
     return {'S', 'sale'}
   end
   if sale[3] == 'open' and stock > 0 and stock < tonumber(sale[5]) and ARGV[4] ~= '1' then
-    return {'BUSY', sale[1], sale[2], sale[5], rest[1], rest[2], rest[3], rest[5] or '', rest[6] or '0'}
+    return {'BUSY', sale[1], sale[2], sale[5], rest[1], rest[2], rest[3], sale[7] or '0', sale[8] or '0', rest[6] or '0',
+      rest[5] or ''}
   end
   local withdrawn = sale[3] == 'closed' and rest[1] or string.format('%d', stock)
   local closed_at = sale[3] == 'closed' and number(rest[4]) and rest[4] or string.format('%d', now)

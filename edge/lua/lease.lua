@@ -32,7 +32,7 @@ local now = time[1] * 1000000 + time[2]
 local state = 'O'
 if sale[3] == 'closed' then
   state = 'C'
-elseif opens_later(sale) then
+elseif opens_in(sale) then
   state = 'N'
 elseif stock == 0 then
   state = '0'

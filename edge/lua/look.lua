@@ -10,7 +10,7 @@
 --    3 sale id, 4 generation, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
 --    9 outbox entries, 10 oldest entry id ("" if none), 11 outbox orders (exact up to 32 entries, else never fewer
 --      than there are), 12 replica: 1 where this sale's Redis was ever seen with a replica
---   13 newest entry id ("" if none), 14 opens at, ms ("0": open from the start)
+--   13 newest entry id ("" if none), 14 milliseconds until it opens, on Redis' clock ("0": it has)
 --
 -- Notes: the first replica seen is noted (replica = 1). And where master_replid is new under the same run_id with
 -- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller whose
@@ -57,7 +57,7 @@ for k = 0, #KEYS - 8, 8 do
   if reason == 'unknown' then
     say('unknown')
   else
-    local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica', 'opens_at')
+    local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica')
     if fields.err then
       say('suspended', reason)
     else
@@ -65,12 +65,12 @@ for k = 0, #KEYS - 8, 8 do
         redis.call('HSET', sale_key, 'replica', '1')
         fields[7] = '1'
       end
-      local state = 'open'
+      local state, left_ms = 'open', sale and opens_in(sale)
       if reason then
         state = 'suspended'
       elseif sale[3] == 'closed' then
         state = 'closed'
-      elseif opens_later(sale) then
+      elseif left_ms then
         state = 'scheduled'
       elseif stock == 0 then
         state = 'sold_out'
@@ -78,7 +78,7 @@ for k = 0, #KEYS - 8, 8 do
       local left = redis.pcall('GET', stock_key)
       local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
       say(state, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
-        entries, oldest, orders, fields[7] or '0', newest, fields[8] or '0')
+        entries, oldest, orders, fields[7] or '0', newest, left_ms or '0')
     end
   end
 end

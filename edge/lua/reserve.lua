@@ -20,7 +20,7 @@
 --                 order's of this very batch.
 --   N             no record, and the sale id is another than the caller's: nothing is decided about this order
 --   C             closed
---   O<ms>         not yet open; opens at this time (ms since the epoch, Redis' clock)
+--   O<ms>         not yet open; opens in so many milliseconds, on Redis' clock
 --   0             sold out
 --   L             over the sale's limit per user
 --   I<available>  fewer left than asked
@@ -96,8 +96,9 @@ local function reserve(k, a, n)
     barred = 'N'
   elseif sale[3] == 'closed' then
     barred = 'C'
-  elseif opens_later(sale) then
-    barred = 'O' .. sale[8]
+  else
+    local left = opens_in(sale)
+    barred = left and 'O' .. left
   end
   local room = n
   if 64 * entries + n > orders_max then

@@ -74,12 +74,13 @@ local function broken(sale, outbox, claims, users, returned, rate, sales)
   return nil, entries
 end
 
--- Whether the sale opens later than now, on Redis' clock.
-local function opens_later(sale)
+-- Milliseconds until the sale opens, on Redis' clock; nil where it has.
+local function opens_in(sale)
   local opens_at = number(sale[8]) or 0
   if opens_at == 0 then
-    return false
+    return nil
   end
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000) < opens_at
+  local left = opens_at - time[1] * 1000 - math.floor(time[2] / 1000)
+  return left > 0 and string.format('%d', left) or nil
 end

@@ -31,6 +31,7 @@ mod lookup;
 pub mod machine;
 pub mod metrics;
 pub mod operation;
+mod operation_body;
 mod order;
 pub mod outbox;
 mod pages;

@@ -125,7 +125,16 @@ impl Core {
                 product.vouched = None;
                 (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
             }
-            Look::Sale { sale, state, stock, outbox_entries, outbox_orders, outbox_oldest, outbox_newest } => {
+            Look::Sale {
+                sale,
+                state,
+                opens_in,
+                stock,
+                outbox_entries,
+                outbox_orders,
+                outbox_oldest,
+                outbox_newest,
+            } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
                     product.lease.reset();
                     product.sold_out_until = flux_protocol::time::Instant::default();
@@ -136,6 +145,9 @@ impl Core {
                 }
                 product.sale = Some(sale);
                 product.state = state;
+                if state == State::Scheduled {
+                    product.schedule(product.look_asked, opens_in);
+                }
                 product.stock = stock;
                 product.vouched = Some(product.look_asked);
                 product.outbox_entries = outbox_entries;
@@ -162,7 +174,7 @@ impl Core {
         let mut waiters = std::mem::take(&mut self.products[index].stock_waiters);
         for ticket in waiters.drain(..) {
             let product = &self.products[index];
-            let answer = if learnt { stock_of(product) } else { Answer::Unavailable(Unavailable::Redis) };
+            let answer = if learnt { stock_of(now, product) } else { Answer::Unavailable(Unavailable::Redis) };
             self.complete(ticket, answer);
         }
         self.products[index].stock_waiters = waiters;
@@ -172,7 +184,7 @@ impl Core {
     pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
         let product = &mut self.products[index];
         if product.is_fresh(now) {
-            return Outcome::Now(stock_of(product));
+            return Outcome::Now(stock_of(now, product));
         }
         if !self.redis.is_ready() {
             return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
@@ -259,6 +271,6 @@ impl Product {
     }
 }
 
-fn stock_of(product: &Product) -> Answer {
-    Answer::Stock { product: product.name, available: product.stock, state: product.visible_state() }
+fn stock_of(now: Now, product: &Product) -> Answer {
+    Answer::Stock { product: product.name, available: product.stock, state: product.visible_state(now.instant) }
 }

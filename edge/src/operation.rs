@@ -6,17 +6,15 @@
 //! is published once more, and the ledger takes each record once. Never on the hot path.
 
 use flux_protocol::http::Request;
-use flux_protocol::http::order_body::OrderBodyError;
-use flux_protocol::order::{Identifier, SALE_TOTAL_MAX, SaleEvent};
+use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::resp::{self, Belief, Reply};
 use flux_protocol::time::{Instant, Now};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome, Token};
 use crate::limits::OPERATIONS_MAX;
-use crate::order::check_content;
+use crate::operation_body::{Opening, closing};
 use crate::pending::Ticket;
 use crate::product::{Keys, State};
 use crate::reply::number;
@@ -38,10 +36,8 @@ struct Operation {
     unacknowledged: usize,
     /// What the caller is told in the end.
     answer: Answer,
-    rate: u64,
-    burst: u64,
-    total: u64,
-    seed: String,
+    /// The sale that is being opened, as its event will say; what only Redis can give it is still missing.
+    opening: Option<SaleEvent>,
 }
 
 impl Operation {
@@ -74,28 +70,6 @@ impl Operations {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct InitBody {
-    product_id: String,
-    quantity: u64,
-    rate: Option<u64>,
-    burst: Option<u64>,
-    #[serde(default)]
-    force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CloseBody {
-    product_id: String,
-}
-
-/// The smallest burst that a rate allows: the largest lease of a core must fit (SPEC: Rate limit).
-pub fn burst_min(rate: u64) -> u64 {
-    rate.div_ceil(100).max(2)
-}
-
 impl Core {
     /// `POST /init`.
     pub(crate) fn handle_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
@@ -106,36 +80,34 @@ impl Core {
     }
 
     fn begin_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
-        let body: InitBody = body_of(request)?;
-        let name = name_of(&body.product_id)?;
-        if !(1..=SALE_TOTAL_MAX).contains(&body.quantity) {
-            return Err(Answer::error(400, "quantity must be an integer from 1 to 1000000000"));
-        }
-        let rate = body.rate.unwrap_or(self.config.rate);
-        let burst = match (body.burst, body.rate) {
-            (Some(burst), _) => burst,
-            (None, Some(rate)) => rate.max(2),
-            (None, None) => self.config.burst,
-        };
-        if rate > 0 && burst < burst_min(rate) {
-            return Err(Answer::error(400, "burst must be at least max(2, rate / 100)"));
-        }
-        if rate > BUCKET_MAX || burst > BUCKET_MAX {
-            return Err(Answer::error(400, "rate and burst must be at most 1000000000"));
-        }
+        let Opening { name, total, rate, burst, per_user, opens_at, force } = Opening::read(request, &self.config)?;
         self.may_begin(name)?;
         let seed = self.draw_seed();
         let keys = Keys::new(&name);
-        let numbers = [body.quantity, rate, burst, u64::from(body.force)].map(|number| number.to_string());
-        let mut arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
-        arguments.extend([&b""[..], seed.as_bytes()]);
+        let numbers = [total, rate, burst, u64::from(force), u64::from(per_user), opens_at].map(|it| it.to_string());
+        let [total_text, rate_text, burst_text, force_text, per_user_text, opens_at_text] =
+            numbers.each_ref().map(String::as_bytes);
+        let arguments =
+            [total_text, rate_text, burst_text, force_text, b"", seed.as_bytes(), per_user_text, opens_at_text];
         let index = self.begin_operation(now, ticket, name);
         let operation = self.operations.get(index).expect("begun just now");
-        (operation.rate, operation.burst, operation.total) = (rate, burst, body.quantity);
-        operation.seed.clone_from(&seed);
-        operation.answer = done(&format!("Stock initialized for {name} to {}", body.quantity));
+        operation.answer = done(&format!("Stock initialized for {name} to {total}"));
         self.redis.call(now.instant, Call::Init(index), |out| {
             SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
+        });
+        operation.opening = Some(SaleEvent {
+            event: OPENED.into(),
+            product_id: name.as_str().into(),
+            sale_id: 0,
+            sale_total: total,
+            generation: 0,
+            withdrawn: 0,
+            rate,
+            burst,
+            per_user,
+            opens_at,
+            seed,
+            timestamp: 0,
         });
         Ok(())
     }
@@ -149,8 +121,7 @@ impl Core {
     }
 
     fn begin_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
-        let body: CloseBody = body_of(request)?;
-        let name = name_of(&body.product_id)?;
+        let name = closing(request)?;
         self.may_begin(name)?;
         let index = self.begin_operation(now, ticket, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
@@ -192,10 +163,7 @@ impl Core {
             events: Vec::new(),
             unacknowledged: 0,
             answer: Answer::Unknown,
-            rate: 0,
-            burst: 0,
-            total: 0,
-            seed: String::new(),
+            opening: None,
         });
         index
     }
@@ -227,18 +195,14 @@ impl Core {
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
-        let (opened, before) = match numbers.as_deref() {
-            Some([id, generation]) => ((*id, *generation), None),
-            Some([id, generation, old @ ..]) if old.len() == 6 => ((*id, *generation), Some(old.to_vec())),
+        let (sale_id, generation, before) = match numbers.as_deref() {
+            Some([id, generation, before @ ..]) if matches!(before.len(), 0 | 6) => (*id, *generation as u32, before),
             _ => return self.end(index, Answer::Unknown),
         };
         let timestamp = now.wall_ms;
-        if let Some(old) = before {
-            operation.events.push(sale_event("sale-closed", name, &old, "", timestamp));
-        }
-        let fields = [opened.0, opened.1, operation.total, 0, operation.rate, operation.burst];
-        let event = sale_event("sale-opened", name, &fields, &operation.seed, timestamp);
-        operation.events.push(event);
+        operation.events.extend(sale_closed(name, before, timestamp));
+        let opening = operation.opening.take().expect("opening a sale began with it");
+        operation.events.push(SaleEvent { sale_id, generation, timestamp, ..opening });
         if let Some(product) = self.products.insert(name) {
             self.look_soon(now, product);
         }
@@ -279,8 +243,9 @@ impl Core {
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
-        let Some(fields) = numbers.filter(|fields| fields.len() == 6) else { return self.end(index, Answer::Unknown) };
-        operation.events.push(sale_event("sale-closed", name, &fields, "", now.wall_ms));
+        let event = numbers.and_then(|numbers| sale_closed(name, &numbers, now.wall_ms));
+        let Some(event) = event else { return self.end(index, Answer::Unknown) };
+        operation.events.push(event);
         if let Some(product) = self.products.find(name.as_bytes()) {
             self.look_soon(now, product);
         }
@@ -366,41 +331,36 @@ fn done(msg: &str) -> Answer {
 
 /// The event of a sale that was opened before, from what `init.lua` says behind `BUSY`.
 fn sale_under_way(name: Identifier, words: &[Vec<u8>]) -> Option<SaleEvent> {
-    let [numbers @ .., seed, opened_at] = words else { return None };
+    let [numbers @ .., seed] = words else { return None };
     let numbers: Vec<u64> = numbers.iter().map(|word| number(word)).collect::<Option<_>>()?;
-    let seed = std::str::from_utf8(seed).ok()?;
-    (numbers.len() == 6).then(|| sale_event("sale-opened", name, &numbers, seed, number(opened_at).unwrap_or(0)))
+    let [of_sale @ .., per_user, opens_at, opened_at] = &numbers[..] else { return None };
+    Some(SaleEvent {
+        event: OPENED.into(),
+        per_user: u16::try_from(*per_user).ok()?,
+        opens_at: *opens_at,
+        seed: std::str::from_utf8(seed).ok()?.into(),
+        ..sale_closed(name, of_sale, *opened_at)?
+    })
 }
 
 const SUSPENDED: &str = "Sale suspended, rebuild first";
-/// Largest rate and burst: the bucket is kept in millionths of a token, which must stay whole numbers in Lua.
-const BUCKET_MAX: u64 = 1_000_000_000;
+const OPENED: &str = "sale-opened";
 
-/// `fields`: id, generation, total, withdrawn, rate, burst.
-fn sale_event(event: &str, name: Identifier, fields: &[u64], seed: &str, timestamp: u64) -> SaleEvent {
-    SaleEvent {
-        event: event.into(),
+/// The event of a sale that closed, from what a script says of it: id, generation, total, withdrawn, rate, burst.
+fn sale_closed(name: Identifier, numbers: &[u64], timestamp: u64) -> Option<SaleEvent> {
+    let [sale_id, generation, sale_total, withdrawn, rate, burst] = *numbers else { return None };
+    Some(SaleEvent {
+        event: "sale-closed".into(),
         product_id: name.as_str().into(),
-        sale_id: fields[0],
-        generation: fields[1] as u32,
-        sale_total: fields[2],
-        withdrawn: fields[3],
-        rate: fields[4],
-        burst: fields[5],
-        seed: seed.into(),
+        sale_id,
+        sale_total,
+        generation: generation as u32,
+        withdrawn,
+        rate,
+        burst,
+        per_user: 0,
+        opens_at: 0,
+        seed: String::new(),
         timestamp,
-    }
-}
-
-fn body_of<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Answer> {
-    check_content(&request.fields)?;
-    // serde takes an array for a structure, member by member.
-    if request.body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Answer::error(400, OrderBodyError::NotAnObject.error()));
-    }
-    serde_json::from_slice(request.body).map_err(|error| Answer::error(400, &error.to_string()))
-}
-
-fn name_of(product_id: &str) -> Result<Identifier, Answer> {
-    Identifier::new(product_id.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid productId"))
+    })
 }

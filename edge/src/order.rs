@@ -125,7 +125,8 @@ impl Core {
 
     // Admit.
 
-    /// The first of: suspended, under way here, closed or sold out (its record is looked up), no place, no token.
+    /// The first of: suspended, under way here, not yet open, closed or sold out (its record is looked up), no place, no
+    /// token.
     fn way(&mut self, now: Now, product: ProductIndex, wish: &Wish, id: Uuid) -> Way {
         if self.products[product].state == State::Suspended {
             return Way::Answer(Answer::Unavailable(Unavailable::Suspended));
@@ -139,17 +140,18 @@ impl Core {
         if self.orders.is_full() {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
         }
-        if matches!(self.products[product].state, State::Closed | State::Scheduled) {
+        let state = self.products[product].state_at(now.instant);
+        if matches!(state, State::Closed | State::Scheduled) {
             // Another edge may have opened it meanwhile: remembered no longer than a sold-out is.
             self.look_if_stale(now, product);
         }
         let has_room = self.has_room();
         let has_partition = self.producer.current_partition().is_some();
         let product = &mut self.products[product];
-        if product.state == State::Scheduled {
+        if state == State::Scheduled {
             return Way::Answer(waiting_room(product.name, wish.wants_json));
         }
-        if product.state == State::Closed || now.instant < product.sold_out_until {
+        if state == State::Closed || now.instant < product.sold_out_until {
             if is_planted(Bug::ReplayLostWhenSoldOut) {
                 return Way::Answer(Answer::SoldOut);
             }

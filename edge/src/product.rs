@@ -4,6 +4,7 @@
 //! a unit may be sold.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::{Instant, Now};
@@ -134,6 +135,8 @@ pub struct Product {
     pub sale: Option<Sale>,
     /// The sale's state as last seen; [`State::SoldOut`] is kept in `sold_out_until` instead.
     pub state: State,
+    /// When what is scheduled opens, by this core's clock: never later than it does by Redis' clock.
+    pub opens: Instant,
     /// Sold out is remembered before this instant.
     pub sold_out_until: Instant,
     /// Tokens of this core.
@@ -181,6 +184,7 @@ impl Product {
             keys: Keys::new(&name),
             sale: None,
             state: State::Suspended,
+            opens: Instant::default(),
             sold_out_until: Instant::default(),
             lease: Lease::default(),
             token_waiters: VecDeque::new(),
@@ -208,7 +212,7 @@ impl Product {
         let oldest = self.outbox_oldest.map_or(0, |(_, since)| now.instant.since(since).as_millis() as u64);
         ProductGauge {
             name: self.name,
-            state: self.visible_state(),
+            state: self.visible_state(now.instant),
             stock: self.stock,
             outbox_entries: self.outbox_entries,
             outbox_orders: self.outbox_orders,
@@ -216,9 +220,25 @@ impl Product {
         }
     }
 
+    /// The sale opens `left` after Redis was asked for it, at `asked`.
+    ///
+    /// Counted from there the core is early by as long as the question travelled, and never late. Whoever comes in that
+    /// time is told by the script, which goes by Redis' clock, so all cores open in one moment however long their answers
+    /// travel.
+    pub fn schedule(&mut self, asked: Instant, left: Duration) {
+        self.state = State::Scheduled;
+        self.opens = asked + left;
+    }
+
+    /// The state as of now: what was scheduled is open once its time has come.
+    pub fn state_at(&self, now: Instant) -> State {
+        if self.state == State::Scheduled && now >= self.opens { State::Open } else { self.state }
+    }
+
     /// The state as a client is told.
-    pub fn visible_state(&self) -> State {
-        if self.state == State::Open && self.stock == 0 { State::SoldOut } else { self.state }
+    pub fn visible_state(&self, now: Instant) -> State {
+        let state = self.state_at(now);
+        if state == State::Open && self.stock == 0 { State::SoldOut } else { state }
     }
 }
 

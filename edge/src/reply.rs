@@ -2,6 +2,8 @@
 //!
 //! Anything that is not as described is `None`: the caller treats it as unknown.
 
+use std::time::Duration;
+
 use flux_protocol::order::Uuid;
 use flux_protocol::resp::{Items, Value};
 
@@ -70,8 +72,8 @@ pub enum Code {
     LimitReached,
     /// The sale is closed.
     Closed,
-    /// Not yet open.
-    NotOpen,
+    /// Not yet open; it opens so long after Redis was asked, at the latest.
+    NotOpen(Duration),
     /// The outbox holds as many orders as it may.
     OutboxFull,
     /// There is another sale than the order's id was derived for.
@@ -89,7 +91,7 @@ impl Code {
             (b'L', []) => Some(Code::LimitReached),
             (b'C', []) => Some(Code::Closed),
             (b'N', []) => Some(Code::OtherSale),
-            (b'O', opens_at) => number(opens_at).map(|_| Code::NotOpen),
+            (b'O', left) => number(left).map(|ms| Code::NotOpen(Duration::from_millis(ms))),
             (b'F', []) => Some(Code::OutboxFull),
             (b'R', record) => Recorded::parse(record).map(Code::Recorded),
             _ => None,
@@ -128,8 +130,10 @@ pub enum Look {
     Sale {
         /// The sale.
         sale: Sale,
-        /// Open, sold out or closed.
+        /// Open (also where it is sold out), scheduled or closed.
         state: State,
+        /// It opens so long after Redis was asked, at the latest; zero where it has opened.
+        opens_in: Duration,
         /// Units left.
         stock: u64,
         /// Outbox entries.
@@ -150,7 +154,8 @@ impl Look {
         for field in &mut fields {
             *field = items.next_bulk()?;
         }
-        let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, _, newest, _] = fields;
+        let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, _, newest, left] =
+            fields;
         let state = match state {
             b"unknown" => return Some(Look::Unknown),
             b"suspended" => return Some(Look::Suspended(reason.escape_ascii().to_string())),
@@ -168,6 +173,7 @@ impl Look {
                 burst: number(burst)?,
             },
             state,
+            opens_in: Duration::from_millis(number(left)?),
             stock: number(stock)?,
             outbox_entries: number(entries)?,
             outbox_orders: number(orders)?,
@@ -196,10 +202,11 @@ mod tests {
         let read = |text: &str| Code::read(&Value::Bulk(text.as_bytes()));
         assert_eq!(read("+"), Some(Code::Accepted));
         assert_eq!(read("I3"), Some(Code::Insufficient(3)));
+        assert_eq!(read("O1500"), Some(Code::NotOpen(Duration::from_millis(1500))));
         let Some(Code::Recorded(recorded)) = read(&record) else { panic!("a record") };
         assert_eq!((recorded.quantity, recorded.delivered), (2, false));
         assert_eq!(recorded.entry, EntryId { ms: 5, sequence: 1 });
-        for wrong in ["", "++", "I", "I-3", "X", "R", "R1 2 3 4", &record.replace(" 0 ", " 2 ")] {
+        for wrong in ["", "++", "I", "I-3", "O", "O-1", "X", "R", "R1 2 3 4", &record.replace(" 0 ", " 2 ")] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         assert_eq!(Code::read(&Value::Integer(0)), None);

@@ -112,7 +112,7 @@ impl Core {
                 .map(Opened::next_place);
             match place {
                 Some(place) => self.publish(now, *index, place, call, group),
-                None => self.handle_code(now, *index, *code, group.product, call.repeated),
+                None => self.handle_code(now, *index, *code, group.product, call),
             }
         }
     }
@@ -163,8 +163,9 @@ impl Core {
         index: PendingIndex,
         code: Option<Code>,
         product: ProductIndex,
-        repeated: bool,
+        call: &GateCall,
     ) {
+        let repeated = call.repeated;
         let Some(order) = self.orders.get(index) else { return };
         let (id, quantity, own) = (order.order_id, order.quantity, order.reservation_id);
         let answer = match code {
@@ -180,9 +181,9 @@ impl Core {
                 self.products[product].state = State::Closed;
                 Answer::SoldOut
             }
-            Some(Code::NotOpen) => {
-                self.products[product].state = State::Scheduled;
+            Some(Code::NotOpen(left)) => {
                 let wants_json = order.wants_json;
+                self.products[product].schedule(call.first_sent, left);
                 waiting_room(self.products[product].name, wants_json)
             }
             Some(Code::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),

@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 pub const IDENTIFIER_BYTES_MAX: usize = 64;
 /// Most units one order may ask for.
 pub const QUANTITY_MAX: u16 = 1000;
+/// Most units that a sale may allow one user.
+pub const PER_USER_MAX: u16 = 1000;
 /// Most units one sale may hold.
 pub const SALE_TOTAL_MAX: u64 = 1_000_000_000;
 
@@ -267,6 +269,13 @@ pub struct SaleEvent {
     pub rate: u64,
     /// Capacity of the bucket, orders.
     pub burst: u64,
+    /// Units that one user may take; 0 where there is no limit, and when it closes.
+    #[serde(default)]
+    pub per_user: u16,
+    /// When units may be sold from, milliseconds since the Unix epoch on Redis' clock; 0 where that is from the start, and
+    /// when it closes.
+    #[serde(default)]
+    pub opens_at: u64,
     /// Drawn when the sale opened, 64 hexadecimal digits (for the fair queue); empty when it closes.
     #[serde(default)]
     pub seed: String,
@@ -318,6 +327,7 @@ impl TopicRecord {
             check(is_identifier(sale.product_id.as_bytes()), "productId")?;
             check((1..=SALE_TOTAL_MAX).contains(&sale.sale_total), "saleTotal")?;
             check(sale.withdrawn <= sale.sale_total, "withdrawn")?;
+            check(sale.per_user <= PER_USER_MAX, "perUser")?;
             check(i64::try_from(sale.sale_id).is_ok(), "saleId")?;
             return match &*event {
                 "sale-opened" => Ok(TopicRecord::SaleOpened(sale)),

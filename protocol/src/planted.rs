@@ -38,10 +38,16 @@ pub enum Bug {
     AgelessReservations,
     /// The order's id does not depend on the sale.
     IdWithoutSale,
+    /// A sale sells from the moment it is announced.
+    OpensEarly,
+    /// What a user has is counted within a call, and not kept.
+    LimitForgotten,
+    /// A rebuild does not count again what users have.
+    UsersNotRebuilt,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 15] = [
+pub const BUGS: [Bug; 18] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -57,6 +63,9 @@ pub const BUGS: [Bug; 15] = [
     Bug::ReturnedTwice,
     Bug::AgelessReservations,
     Bug::IdWithoutSale,
+    Bug::OpensEarly,
+    Bug::LimitForgotten,
+    Bug::UsersNotRebuilt,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -4,7 +4,9 @@
 -- stock, which is not known yet. What stands in the outbox stays. `rebuilding` in the sale says that the second half is due.
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
--- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, all as the ledger has them
+-- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, 7 units per user (0: no limit), 8 opens at, ms since the
+--       epoch (0: from the start), all as the ledger has them; the last two are "" where it has not heard of them yet, and
+--       then what this Redis holds stands
 --
 -- Reply, strings: OK <units per user> <state before: open or closed>; OLD <generation>: Redis holds this sale with this
 -- generation or a later one, or a later sale, nothing changed; S role: not a master, nothing changed.
@@ -40,12 +42,14 @@ local function keep_only(key, kind)
   end
 end
 
+local per_user = ARGV[7] ~= '' and ARGV[7] or known.per_user or '0'
+local opens_at = ARGV[8] ~= '' and ARGV[8] or known.opens_at or '0'
 local mark = ARGV[1] .. ' ' .. ARGV[2]
 local time = redis.call('TIME')
 redis.call('UNLINK', sale_key, claims, users, returned, rate_key)
 redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended', 'replid', replid, 'total', ARGV[3],
-  'orders', number(known.orders) and known.orders or '0', 'per_user', known.per_user or '0',
-  'opens_at', known.opens_at or '0', 'rate', ARGV[4], 'burst', ARGV[5],
+  'orders', number(known.orders) and known.orders or '0', 'per_user', per_user,
+  'opens_at', opens_at, 'rate', ARGV[4], 'burst', ARGV[5],
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
   'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
   'was', was, 'rebuilding', '1')
@@ -65,4 +69,4 @@ redis.call('SADD', returned, '. ' .. mark)
 -- Empty: what was granted before may still be in use.
 redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
-return {'OK', known.per_user or '0', was}
+return {'OK', per_user, was}

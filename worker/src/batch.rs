@@ -277,6 +277,7 @@ fn event(sale: SaleEvent, make: fn(Box<SaleEvent>) -> Content) -> Content {
         ("generation", i32::try_from(sale.generation).is_ok()),
         ("rate", i64::try_from(sale.rate).is_ok()),
         ("burst", i64::try_from(sale.burst).is_ok()),
+        ("opensAt", sale.opens_at < TIMESTAMP_MS_END),
         ("timestamp", sale.timestamp < TIMESTAMP_MS_END),
         ("seed", seed_holds),
     ] {
@@ -353,13 +354,15 @@ mod tests {
             (event(r#""timestamp":4503599627370496"#), "`timestamp`"),
             (event(r#""seed":"\u0000""#), "`seed`"),
             (event(r#""withdrawn":2"#), "`withdrawn`"),
+            (event(r#""perUser":1001"#), "`perUser`"),
+            (event(r#""opensAt":4503599627370496"#), "`opensAt`"),
         ];
         for (at, (value, says)) in cases.into_iter().enumerate() {
             batch.push(batch.next_offset(), None, value);
             assert!(reason(&batch, at).contains(says), "{says}: {}", reason(&batch, at));
         }
         batch.push(batch.next_offset(), None, event(r#""withdrawn":1"#));
-        assert!(matches!(batch.entries[8].content, Content::Closed(_)));
+        assert!(matches!(batch.entries[10].content, Content::Closed(_)));
         assert!(!reason(&batch, 1).contains(char::is_control));
     }
 

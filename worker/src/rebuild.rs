@@ -173,6 +173,7 @@ struct Fenced {
 }
 
 async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale) -> Result<Fenced, Ended> {
+    let (per_user, opens_at) = sale.options.map(|(units, at)| (units.to_string(), at.to_string())).unwrap_or_default();
     let arguments = [
         sale.id.to_string(),
         sale.generation.to_string(),
@@ -180,6 +181,8 @@ async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale)
         sale.rate.to_string(),
         sale.burst.to_string(),
         sale.seed.clone(),
+        per_user,
+        opens_at,
     ];
     let reply = redis.call(&scripts.rebuild_fence, &slices(&keys(product)), &slices(&arguments)).await?;
     match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -25,11 +25,14 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     outcome.expect("a timer").expect("the test hangs")
 }
 
+/// How many there are.
+const MIGRATIONS: usize = 2;
+
 /// A migrated database of its own.
 async fn ledger(server: &Server) -> (Ledger, PostgresConfig) {
     let config = server.database();
     let mut ledger = Ledger::connect(&config).await.expect("a server");
-    assert_eq!(ledger.migrate().await.expect("a schema"), 1);
+    assert_eq!(ledger.migrate().await.expect("a schema"), MIGRATIONS);
     (ledger, config)
 }
 
@@ -318,6 +321,8 @@ fn sales_open_and_close_by_their_events() {
                 withdrawn,
                 rate: 50,
                 burst: 60,
+                per_user: if withdrawn == 0 { 3 } else { 0 },
+                opens_at: if withdrawn == 0 { 1_705_234_800_250 } else { 0 },
                 seed: if withdrawn == 0 { "5a".repeat(32) } else { String::new() },
                 timestamp,
             };
@@ -334,12 +339,13 @@ fn sales_open_and_close_by_their_events() {
         batch.push(4, None, event("sale-closed", 93, 1_805_234_900_000));
         batch.push(5, None, Some(Order { total: 100, ..order(2) }.value()));
         assert_eq!(ledger.store(&mut batch).await.unwrap().orders, 2);
-        let sql = "select state, total, sold, withdrawn, rate, burst, seed, opened_at, closed_at from sales";
+        let sql = "select state, total, sold, withdrawn, rate, burst, seed, opened_at, closed_at, per_user, opens_at from sales";
         let rows = ledger.query(sql, &[]).await.unwrap();
         let texts: Vec<_> = rows[0].texts().map(Option::unwrap).collect();
         let seed = "5a".repeat(32);
         let (opened, closed) = ("2024-01-14 12:18:20+00", "2024-01-14 12:21:40+00");
-        assert_eq!(texts, ["closed", "100", "8", "93", "50", "60", &seed, opened, closed]);
+        let opens = "2024-01-14 12:20:00.25+00";
+        assert_eq!(texts, ["closed", "100", "8", "93", "50", "60", &seed, opened, closed, "3", opens]);
         // A later sale of the product; a late order of the first leaves its stock alone.
         let next = Order { sale: SALE + 1, total: 5, ..order(3) };
         ledger.store(&mut self::batch(6, [next])).await.unwrap();
@@ -556,10 +562,10 @@ fn workers_migrate_one_at_a_time_and_never_backwards() {
         let mut second = ledgers.pop().unwrap();
         let mut first = ledgers.pop().unwrap();
         let (one, two) = monoio::join!(first.migrate(), second.migrate());
-        assert_eq!(one.unwrap() + two.unwrap(), 1);
-        first.query("insert into flux_schema (version, name) values (2, 'of the future')", &[]).await.unwrap();
+        assert_eq!(one.unwrap() + two.unwrap(), MIGRATIONS);
+        first.query("insert into flux_schema (version, name) values (3, 'of the future')", &[]).await.unwrap();
         let error = first.migrate().await.unwrap_err();
-        assert!(matches!(error, LedgerError::NewerSchema { found: 2, known: 1 }) && !error.is_retryable(), "{error}");
+        assert!(matches!(error, LedgerError::NewerSchema { found: 3, known: 2 }) && !error.is_retryable(), "{error}");
         assert_eq!(number(&mut first, "select count(*) from orders").await, 0, "the connection is made again");
         // A schema that is missing is nothing that waiting would mend.
         let mut empty = Ledger::connect(&server.database()).await.unwrap();

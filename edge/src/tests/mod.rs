@@ -5,7 +5,9 @@
 
 mod ages;
 mod broker;
+mod cors;
 mod looks;
+mod opening;
 mod operations;
 mod parting;
 mod prolong;
@@ -19,18 +21,35 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_protocol::http::{Fields, KeyField, Method, Request};
+use flux_protocol::http::{Connection, Date, Fields, KeyField, Method, Request};
 use flux_protocol::order::Uuid;
 use flux_protocol::time::{Instant, Now};
 
 use self::broker::Broker;
 use self::redis::Redis;
-use crate::answer::{Answer, Site};
+use crate::answer::{Answer, Framing, Site};
 use crate::core::{Core, CoreConfig, Outcome};
 use crate::counters::Counters;
 use crate::pending::Ticket;
 use crate::redis::Login;
 use crate::routes::Role;
+
+/// The origin whose pages may read answers.
+const ORIGIN: &[u8] = b"http://localhost:4000";
+/// What a request says that says nothing special.
+const FIELDS: Fields<'static> = Fields {
+    host: Some(b"localhost"),
+    content_type: Some(b"application/json"),
+    content_encoding: None,
+    idempotency_key: KeyField::Absent,
+    accept: None,
+    authorization: None,
+    origin: None,
+    access_control_request_method: None,
+    x_queue_ticket: None,
+    if_none_match: None,
+    accept_encoding: None,
+};
 
 /// One core and what it is connected to.
 struct Bench {
@@ -41,6 +60,9 @@ struct Bench {
     now: Instant,
     answers: HashMap<u32, Answer>,
     asked: u32,
+    /// What requests say of themselves.
+    accept: Option<&'static [u8]>,
+    origin: Option<&'static [u8]>,
 }
 
 fn config() -> CoreConfig {
@@ -76,7 +98,17 @@ impl Bench {
         let mut redis = Redis::new();
         redis.open_sale("p", 100);
         prepare(&mut redis);
-        let mut bench = Bench { core, redis, broker: Broker::new(), counters, now, answers: HashMap::new(), asked: 0 };
+        let mut bench = Bench {
+            core,
+            redis,
+            broker: Broker::new(),
+            counters,
+            now,
+            answers: HashMap::new(),
+            asked: 0,
+            accept: None,
+            origin: None,
+        };
         bench.connect();
         bench.pass(100);
         assert!(bench.core.redis_is_ready() && bench.core.kafka_is_ready());
@@ -119,22 +151,20 @@ impl Bench {
     }
 
     fn request(&mut self, path: &str, key: Option<&[u8]>, body: &[u8], role: Role, position: u32) -> Outcome {
-        let fields = Fields {
-            host: Some(b"localhost"),
-            content_type: Some(b"application/json"),
-            content_encoding: None,
-            idempotency_key: key.map_or(KeyField::Absent, KeyField::One),
-            accept: None,
-            authorization: None,
-            origin: None,
-            access_control_request_method: None,
-            x_queue_ticket: None,
-            if_none_match: None,
-            accept_encoding: None,
-        };
+        let key = key.map_or(KeyField::Absent, KeyField::One);
+        let fields = Fields { idempotency_key: key, accept: self.accept, origin: self.origin, ..FIELDS };
         let request =
             Request { method: Method::Post, version_minor: 1, path, query: None, fields, body, keep_alive: true };
         self.core.handle_request(at(self.now), role, &request, Ticket { conn: 0, generation: 0, position })
+    }
+
+    /// An answer as it goes over the wire to whoever asked for it.
+    fn written(&self, position: u32) -> String {
+        let cors = self.origin == Some(ORIGIN);
+        let framing = Framing { connection: Connection::KeepAlive, head_only: false, cors };
+        let mut out = Vec::new();
+        self.answers[&position].write(self.core.site(), &Date::new(0), framing, &mut out);
+        String::from_utf8(out).expect("text")
     }
 
     /// Orders of these users, in one call where none is outstanding.
@@ -164,6 +194,7 @@ impl Bench {
                 let mut out = Vec::new();
                 self.core.redis_poll_write(now, &mut out);
                 quiet &= out.is_empty();
+                self.redis.now = self.now;
                 self.redis.take(&out);
                 if self.redis.answer() {
                     quiet = false;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::BytesMut;
 use flux_protocol::resp::{Decoder, Limits, Value};
+use flux_protocol::time::Instant;
 
 use crate::scripts::SCRIPTS;
 
@@ -26,6 +27,9 @@ pub(super) struct Redis {
     /// What a look says of a product: 14 fields.
     pub(super) sales: HashMap<String, Vec<String>>,
     pub(super) registry: Vec<String>,
+    /// When "p" opens; what a look says of it follows from this and from `now`.
+    pub(super) opens: Instant,
+    pub(super) now: Instant,
     unanswered: VecDeque<Asked>,
     inbound: BytesMut,
     decoder: Decoder,
@@ -42,6 +46,8 @@ impl Redis {
             holds: Vec::new(),
             sales: HashMap::new(),
             registry: Vec::new(),
+            opens: Instant::default(),
+            now: Instant::default(),
             unanswered: VecDeque::new(),
             inbound: BytesMut::new(),
             decoder: Decoder::new(Limits::DEFAULT),
@@ -117,7 +123,7 @@ impl Redis {
             "look" => {
                 let products = asked.arguments.iter().filter_map(|key| key.strip_suffix(":sale"));
                 let products = products.map(|key| key.trim_start_matches("product:{").trim_end_matches('}'));
-                array(&products.flat_map(|product| self.sales[product].clone()).collect::<Vec<_>>())
+                array(&products.flat_map(|product| self.seen(product)).collect::<Vec<_>>())
             }
             "reserve" => {
                 let keys: usize = asked.arguments[0].parse().expect("a number");
@@ -135,6 +141,21 @@ impl Redis {
             "INFO" | "CONFIG" => "-NOPERM this user has no permissions to run the command\r\n".to_owned(),
             other => panic!("what to say to {other}?"),
         }
+    }
+
+    /// What a look at "p" alone says now.
+    pub(super) fn look_at_p(&self) -> String {
+        array(&self.seen("p"))
+    }
+
+    fn seen(&self, product: &str) -> Vec<String> {
+        let mut fields = self.sales[product].clone();
+        let left = self.opens.since(self.now).as_micros().div_ceil(1000);
+        if product == "p" && left > 0 {
+            fields[0] = "scheduled".to_owned();
+            fields[13] = left.to_string();
+        }
+        fields
     }
 }
 

@@ -39,7 +39,11 @@ fn a_sale_under_way_is_replaced_only_by_force() {
     let busy = strings(init_reply(&mut client, "p", &PLAIN));
     let opened_at = text(client.command(&["HGET", &second.key("sale"), "opened_at"]));
     let seed = "5e".repeat(32);
-    assert_eq!(busy, ["BUSY", &second.id, "1", "10", "0", "0", "100", &seed, &opened_at], "all that its event says");
+    assert_eq!(
+        busy,
+        ["BUSY", &second.id, "1", "10", "0", "0", "100", "0", "0", &opened_at, &seed],
+        "all that its event says"
+    );
     assert_eq!(client.snapshot(), before, "nothing changed");
     let reply = strings(init_reply(&mut client, "p", &Options { total: 50, force: true, ..PLAIN }));
     assert_eq!(reply[3..], [second.id.as_str(), "1", "10", "7", "0", "100"], "closed as by close");
@@ -149,4 +153,28 @@ fn look_counts_the_orders_of_the_outbox_and_never_too_few() {
         (81 + 64).to_string(),
         "an entry of another's making counts as full"
     );
+}
+
+/// An opening time is one of Redis' clock; what is left of it is said with every look and every refusal.
+#[test]
+fn a_scheduled_sale_sells_nothing_and_says_how_long_it_is_still_closed() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let opens_at = client.time_us() / 1000 + 3_600_000;
+    let sale = Sale::open(&mut client, "p", &Options { opens_at, ..PLAIN });
+    let before = client.snapshot();
+    let left_max = opens_at - client.time_us() / 1000;
+    let look = sale.look(&mut client, true).0;
+    let code = sale.codes(&mut client, &[order("r1", 1, "o1", "u")]);
+    let left_min = opens_at - client.time_us() / 1000;
+    assert_eq!((look[0].as_str(), code[0].as_str()), ("scheduled", "M"));
+    for left in [&look[13], code[1].strip_prefix('O').expect("not yet open")] {
+        assert!((left_min..=left_max).contains(&left.parse().expect("a number")), "{left_min} {left} {left_max}");
+    }
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    let past = (client.time_us() / 1000).to_string();
+    client.command(&["HSET", &sale.key("sale"), "opens_at", &past]);
+    let look = sale.look(&mut client, true).0;
+    assert_eq!((look[0].as_str(), look[13].as_str()), ("open", "0"), "from its very millisecond on");
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
 }

@@ -3,6 +3,7 @@
 
 mod edges;
 mod kafka;
+mod options;
 mod outbox;
 mod redis;
 mod sale;

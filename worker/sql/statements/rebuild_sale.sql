@@ -1,3 +1,4 @@
--- The sale that a rebuild is about: the product's latest.
-SELECT sale_id, generation, total, state, coalesce(rate, 0), coalesce(burst, 0), coalesce(seed, ''), rate IS NOT NULL
+-- The sale that a rebuild is about: the product's latest. Units per user and opening time as Redis has them: 0 is none.
+SELECT sale_id, generation, total, state, coalesce(rate, 0), coalesce(burst, 0), coalesce(seed, ''), rate IS NOT NULL,
+    per_user, coalesce(extract(epoch FROM opens_at) * 1000, 0)::bigint
 FROM sales WHERE product_id = $1 ORDER BY sale_id DESC LIMIT 1

@@ -8,7 +8,10 @@ use super::error::LedgerError;
 use super::{Ledger, outcome};
 
 /// All migrations, oldest first; a file's number is its place.
-const MIGRATIONS: &[(i32, &str, &str)] = &[(1, "0001_ledger", include_str!("../../sql/0001_ledger.sql"))];
+const MIGRATIONS: &[(i32, &str, &str)] = &[
+    (1, "0001_ledger", include_str!("../../sql/0001_ledger.sql")),
+    (2, "0002_sale_options", include_str!("../../sql/0002_sale_options.sql")),
+];
 
 /// Key of the advisory lock: "flux" in ASCII, then 1 for migrations.
 const LOCK: i64 = 0x666c_7578_0000_0001;

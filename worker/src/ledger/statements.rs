@@ -262,6 +262,8 @@ fn sale_opened(sale: &SaleEvent) -> Prepared {
         Param::Text(sale.seed.clone()),
         Param::I32(sale.generation as i32),
         Param::I64(sale.timestamp as i64),
+        Param::I32(i32::from(sale.per_user)),
+        Param::I64(sale.opens_at as i64),
     ];
     Prepared::new(Purpose::SaleEvent, statement!("sale_opened"), params)
 }

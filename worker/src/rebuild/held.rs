@@ -56,6 +56,10 @@ pub struct Held {
     pub burst: u64,
     /// The queue's seed, in hexadecimal.
     pub seed: String,
+    /// Units per user; 0: no limit.
+    pub per_user: i32,
+    /// When it opens, ms since the epoch; 0: from the start.
+    pub opens_at: u64,
     /// The process it was bound to.
     pub run_id: Option<String>,
     /// The history it was bound to.
@@ -73,7 +77,20 @@ impl Held {
     /// [`RedisError`].
     pub async fn ask(redis: &mut Redis, product: &str) -> Result<Held, RedisError> {
         let sale_key = key(product, "sale");
-        let fields = ["id", "gen", "total", "rate", "burst", "seed", "run_id", "replid", "replica", "rebuilding"];
+        let fields = [
+            "id",
+            "gen",
+            "total",
+            "rate",
+            "burst",
+            "seed",
+            "run_id",
+            "replid",
+            "replica",
+            "rebuilding",
+            "per_user",
+            "opens_at",
+        ];
         let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
         question.extend(fields.map(str::as_bytes));
         let values = match redis.ask(&question).await {
@@ -91,6 +108,8 @@ impl Held {
             rate: value(3).parse().unwrap_or(0),
             burst: value(4).parse().unwrap_or(0),
             seed: value(5).to_owned(),
+            per_user: value(10).parse().unwrap_or(0),
+            opens_at: value(11).parse().unwrap_or(0),
             run_id: text(6),
             replid: text(7),
             had_replica: !matches!(value(8), "" | "0"),

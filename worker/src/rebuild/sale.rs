@@ -15,6 +15,9 @@ pub(super) struct Sale {
     pub(super) rate: u64,
     pub(super) burst: u64,
     pub(super) seed: String,
+    /// Units per user (0: no limit) and when it opens (ms since the epoch, 0: from the start). `None`: its event has not
+    /// come, and only Redis can know.
+    pub(super) options: Option<(i32, u64)>,
 }
 
 /// Its units, proved.
@@ -100,6 +103,7 @@ async fn latest(ledger: &mut Ledger, product: &str) -> Result<Option<Sale>, Ende
         rate: number(row, 4)?,
         burst: number(row, 5)?,
         seed: row.text(6).unwrap_or_default().to_owned(),
+        options: row.get(8).map(|per_user| Ok::<_, LedgerError>((per_user, number(row, 9)?))).transpose()?,
     }))
 }
 
@@ -115,9 +119,12 @@ async fn newer_sale(ledger: &mut Ledger, product: &str, held: &Held, id: u64, to
         bigint(held.rate)?,
         bigint(held.burst)?,
         Param::Text(held.seed.clone()),
+        Param::I32(held.per_user),
+        bigint(held.opens_at)?,
     ];
     ledger.execute(include_str!("../../sql/statements/rebuild_newer_sale.sql"), &params).await?;
-    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed: held.seed.clone() })
+    let options = Some((held.per_user, held.opens_at));
+    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed: held.seed.clone(), options })
 }
 
 fn text_of(text: &str) -> Param {

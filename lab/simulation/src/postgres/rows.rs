@@ -1,4 +1,4 @@
-//! The ledger's rows (`worker/sql/0001_ledger.sql`), with the check constraints of their tables.
+//! The ledger's rows (`worker/sql/000*.sql`), with the check constraints of their tables.
 //!
 //! Times are microseconds since 2000-01-01 UTC, as PostgreSQL keeps them.
 
@@ -35,6 +35,8 @@ pub struct Sale {
     pub seed: Option<String>,
     pub opened_at: Option<i64>,
     pub closed_at: Option<i64>,
+    pub per_user: Option<i32>,
+    pub opens_at: Option<i64>,
 }
 
 /// A row of `orders`.

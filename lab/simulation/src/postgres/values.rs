@@ -146,6 +146,11 @@ pub(super) fn timestamp_of_interval(micros: i64) -> Result<i64, SqlError> {
     timestamp((-EPOCH_MICROS).wrapping_add(micros))
 }
 
+/// `timestamptz 'epoch' + nullif($n, 0) * interval '1 millisecond'`, but for the sum, which is computed with the row.
+pub(super) fn interval_unless_0(milliseconds: i64) -> Result<Option<i64>, SqlError> {
+    if milliseconds == 0 { Ok(None) } else { interval_of_ms(milliseconds).map(Some) }
+}
+
 /// A row of an answer, in text.
 pub(super) type AnswerRow = Vec<Option<String>>;
 

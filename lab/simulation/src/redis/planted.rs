@@ -14,6 +14,9 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
         ),
         Bug::TrustAnyRedis => ("if sale[4] ~= replid then", "if false then"),
         Bug::ReturnedTwice => ("if redis.call('SISMEMBER', returned, reservation) == 1 then", "if false then"),
+        Bug::OpensEarly => ("return left > 0 and string.format('%d', left) or nil", "return nil"),
+        Bug::LimitForgotten => ("redis.call('HSET', users, unpack(counts))", "redis.call('HLEN', users)"),
+        Bug::UsersNotRebuilt => ("return {'OK', per_user, was}", "return {'OK', '0', was}"),
         _ => return None,
     })
 }
@@ -37,6 +40,7 @@ mod tests {
             include_str!("../../../../edge/lua/trust.lua"),
             include_str!("../../../../edge/lua/reserve.lua"),
             include_str!("../../../../worker/lua/returns.lua"),
+            include_str!("../../../../worker/lua/rebuild_fence.lua"),
         ];
         for (from, _) in BUGS.into_iter().filter_map(passage) {
             assert_eq!(texts.iter().map(|text| text.matches(from).count()).sum::<usize>(), 1, "{from}");

@@ -27,6 +27,7 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::SettleBeforeAck => lost_produce(random),
         Bug::CompensateOnTimeout => slow_redis(random),
         Bug::StockDefault => lost_stock(random),
+        Bug::UsersNotRebuilt => greedy_users(random),
         _ => Shape::draw(random),
     }
 }
@@ -37,7 +38,14 @@ fn quiet(edges: &[usize], quantity: u64) -> Shape {
         workers: 1,
         nodes: 3,
         partitions: 2,
-        sales: vec![Sale { product: PRODUCT.to_owned(), quantity, rate: 0, burst: 50 }],
+        sales: vec![Sale {
+            product: PRODUCT.to_owned(),
+            quantity,
+            rate: 0,
+            burst: 50,
+            per_user: 0,
+            opens_after: Duration::ZERO,
+        }],
         buyers: Vec::new(),
         faults: Vec::new(),
         rebuilds_by_itself: false,
@@ -155,5 +163,19 @@ fn slow_redis(random: &mut Random) -> Shape {
     let mut shape = quiet(&[1, 1], 40);
     wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(5));
     happens(&mut shape, 500, 3000, Fault::RedisSlow(Duration::from_millis(300 + random.below(400))));
+    shape
+}
+
+/// Everybody comes a second time with another key, after Redis has lost everything and the sale was rebuilt.
+fn greedy_users(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 200);
+    shape.sales[0].per_user = 1;
+    wave(&mut shape, random, 40, Duration::ZERO, Duration::from_secs(2));
+    for (number, buyer) in shape.buyers.clone().into_iter().enumerate() {
+        let order = Order { key: format!("again-{number}"), ..Order::clone(&buyer.order) };
+        let comes_after = buyer.comes_after + Duration::from_secs(10);
+        shape.buyers.push(Buyer { order: Arc::new(order), comes_after, ..buyer });
+    }
+    happens(&mut shape, 5000, 1, Fault::RedisFlushed);
     shape
 }

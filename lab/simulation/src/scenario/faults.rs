@@ -10,7 +10,7 @@ use super::shape::{FAULT_MAX, Shape};
 use crate::kafka::{HOST, PORT, ProduceFault};
 use crate::postgres::CommitFault;
 use crate::random::Random;
-use crate::redis::Limits;
+use crate::redis::{Limits, Redis};
 
 /// One thing that goes wrong. What lasts is ended by [`Fault::end`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +153,8 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
             Fault::RedisLimited(states[random.below(4) as usize])
         }
         19 => Fault::ScriptsFlushed,
-        20 => Fault::RedisClock(hour),
+        // Set back, it would have a sale that opens by it wait for longer than anybody does.
+        20 => Fault::RedisClock(if shape.has_countdown() { HOUR_MS } else { hour }),
         21 => Fault::ReplicaAttached,
         22 => Fault::RedisEmptied,
         23..=24 => Fault::RedisRolledBack(second),
@@ -238,6 +239,8 @@ impl Fault {
             Fault::RedisThereAndBack(_) if begins && !redis.is_replica() && !redis.has_crashed() => {
                 (0..run.shape.sales.len()).collect()
             }
+            // A suspended sale's stock is nobody's to believe: the rebuild that lets it go on sets it.
+            Fault::KeyDeleted("stock") | Fault::KeySpoilt("stock") if is_suspended(&redis, &run.shape) => Vec::new(),
             Fault::KeyDeleted(_) | Fault::KeySpoilt(_) if begins => vec![0],
             _ => Vec::new(),
         }
@@ -370,6 +373,13 @@ impl Fault {
         }
         ["redis", HOST, "postgres"].iter().for_each(|host| run.world.stir(host));
     }
+}
+
+/// Whether the first sale is, in Redis.
+fn is_suspended(redis: &Redis, shape: &Shape) -> bool {
+    redis
+        .sale(&shape.sales[0].product)
+        .is_some_and(|fields| fields.get("state").is_some_and(|state| state == "suspended"))
 }
 
 fn broker(node: usize) -> String {

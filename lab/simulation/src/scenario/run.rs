@@ -8,14 +8,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flux_lab::crowd::History;
 use flux_net::simulated::Task;
+use serde_json::json;
 
 use super::faults::Fault;
 use super::mend::Rebuild;
-use super::shape::{FAULT_MAX, Sale, Shape, UNREST};
+use super::shape::{FAULT_MAX, START, Sale, Shape, UNREST};
 use crate::crowd::{Crowd, buy};
 use crate::edge::{self, Edge};
 use crate::kafka::{HOST, Kafka};
@@ -28,10 +29,17 @@ use crate::world::World;
 
 /// The topic's name, the programs' default.
 const TOPIC: &str = "orders";
-/// How long the programs have to come up.
-const START: Duration = Duration::from_secs(3);
+/// The first moment of the world, milliseconds since the Unix epoch.
+pub(super) const EPOCH_MS: u64 = 1_705_234_700_000;
 /// How often the operator looks meanwhile.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+impl Sale {
+    /// When it opens, milliseconds since the Unix epoch; `None`: from the start.
+    pub(super) fn opens_at(&self) -> Option<u64> {
+        (!self.opens_after.is_zero()).then(|| EPOCH_MS + self.opens_after.as_millis() as u64)
+    }
+}
 
 /// When the Redis of a run lost data, and when a rebuild of the product began; µs of the world.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +92,7 @@ impl Run {
         let redis = Rc::new(RefCell::new(Redis::new(6379, random.fork())));
         let kafka = Rc::new(RefCell::new(Kafka::new(shape.nodes, TOPIC, 0, random.fork())));
         let postgres = Rc::new(RefCell::new(Postgres::new(random.fork(), Pace::default())));
-        let mut world = World::new(random.fork(), 1_705_234_700_000);
+        let mut world = World::new(random.fork(), EPOCH_MS);
         world.add_peer("redis", Rc::<RefCell<Redis>>::clone(&redis));
         world.add_peer(HOST, Rc::<RefCell<Kafka>>::clone(&kafka));
         world.add_peer("postgres", Rc::<RefCell<Postgres>>::clone(&postgres));
@@ -158,8 +166,17 @@ impl Run {
 
     /// The body that opens a sale.
     pub(super) fn opening(sale: &Sale, quantity: u64, force: bool) -> String {
-        let Sale { product, rate, burst, .. } = sale;
-        format!(r#"{{"productId":"{product}","quantity":{quantity},"rate":{rate},"burst":{burst},"force":{force}}}"#)
+        let mut body = json!({
+            "productId": sale.product, "quantity": quantity, "rate": sale.rate, "burst": sale.burst, "force": force,
+        });
+        if sale.per_user > 0 {
+            body["perUser"] = sale.per_user.into();
+        }
+        if let Some(at) = sale.opens_at() {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
+            body["opensAt"] = humantime::format_rfc3339_millis(at).to_string().into();
+        }
+        body.to_string()
     }
 
     /// Says something to some edge that is there, without waiting for what comes of it.

@@ -9,6 +9,8 @@ use super::faults::{Fault, draw};
 use crate::crowd::Buyer;
 use crate::random::Random;
 
+/// How long the programs have to come up before the sales are opened.
+pub const START: Duration = Duration::from_secs(3);
 /// By when the crowd has come and every fault has begun.
 pub const UNREST: Duration = Duration::from_secs(15);
 /// Longest that a fault lasts.
@@ -36,6 +38,10 @@ pub struct Sale {
     pub rate: u64,
     /// Orders at once on top of that.
     pub burst: u64,
+    /// Units that one user may take; 0: no limit.
+    pub per_user: u16,
+    /// When it opens, counted from the first moment of the world; zero: from the start.
+    pub opens_after: Duration,
 }
 
 /// See the module.
@@ -70,6 +76,8 @@ impl Shape {
                 quantity: 5 + random.below(60),
                 rate: if random.per_mille(300) { 10 + random.below(40) } else { 0 },
                 burst: 50,
+                per_user: if random.per_mille(300) { 1 + random.below(4) as u16 } else { 0 },
+                opens_after: if random.per_mille(250) { drawn_opening(random) } else { Duration::ZERO },
             })
             .collect();
         let edges: Vec<usize> = (0..1 + random.below(2)).map(|_| 1 + random.below(2) as usize).collect();
@@ -95,6 +103,16 @@ impl Shape {
         shape.faults.sort_by_key(|planned| planned.at);
         shape
     }
+
+    /// Whether a sale opens later than it is announced.
+    pub fn has_countdown(&self) -> bool {
+        self.sales.iter().any(|sale| !sale.opens_after.is_zero())
+    }
+}
+
+/// Before the crowd has come, in its midst, or when all have come.
+fn drawn_opening(random: &mut Random) -> Duration {
+    START + Duration::from_micros(random.below(UNREST.as_micros() as u64))
 }
 
 fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
@@ -109,9 +127,11 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
             Some(order) if random.per_mille(800) => order,
             Some(order) => Arc::new(Order { quantity: order.quantity + 1, ..Order::clone(&order) }),
             None => {
-                let product = &sales[random.below(sales.len() as u64) as usize].product;
+                let sale = &sales[random.below(sales.len() as u64) as usize];
                 let quantity = if random.per_mille(800) { 1 } else { 2 + random.below(3) as u16 };
-                Arc::new(Order::new(product, &format!("user-{number}"), &format!("key-{number}"), quantity))
+                // Where a user may have so many only, some want more, under one key after another.
+                let user = if sale.per_user > 0 { random.below(1 + count / 3) } else { number };
+                Arc::new(Order::new(&sale.product, &format!("user-{user}"), &format!("key-{number}"), quantity))
             }
         };
         buyers.push(Buyer {

@@ -1,6 +1,7 @@
 //! What must hold when a run has come to rest.
 //!
-//! I1 to I4 by the same checker that judges runs on real servers. I5: what was answered as made between the loss of
+//! I1 to I4 by the same checker that judges runs on real servers. What a sale was opened with: its rate, its opening time, its
+//! limit per user. I5: what was answered as made between the loss of
 //! Redis' data and a rebuild was asked for before. I6: everybody was served, nothing was asked of a server that it does
 //! not know, and the shipped audit agrees.
 
@@ -8,10 +9,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flux_lab::checker::{Allow, Verdict, check};
-use flux_lab::crowd::{Order, Outcome, Refusal};
+use flux_lab::crowd::{History, Order, Outcome, Refusal};
 use flux_lab::truth::Truth;
 
-use super::run::Run;
+use super::faults::Fault;
+use super::run::{EPOCH_MS, Run};
 use super::truth;
 use crate::{operator, worker};
 
@@ -63,6 +65,8 @@ pub fn judge(run: &mut Run) -> Report {
     broken_words(run, &mut faults);
     second_reservations(run, &truth, &mut faults);
     rate_bound(run, &truth, &mut faults);
+    opened_early(run, &history, &mut faults);
+    limit_per_user(run, &truth, &mut faults);
     if run.crowd.unserved.get() > 0 || run.crowd.under_way.get() > 0 {
         let (gave_up, wait) = (run.crowd.unserved.get(), run.crowd.under_way.get());
         faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still"));
@@ -173,6 +177,37 @@ fn rate_bound(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Nothing is sold before a sale opens, on Redis' clock. That is the world's, unless a fault sets it.
+fn opened_early(run: &Run, history: &History, faults: &mut Vec<String>) {
+    if run.shape.faults.iter().any(|planned| matches!(planned.fault, Fault::RedisClock(_))) {
+        return;
+    }
+    for sale in &run.shape.sales {
+        let Some(opens_at) = sale.opens_at() else { continue };
+        for exchange in history.exchanges.iter().filter(|exchange| exchange.order.product == sale.product) {
+            let made = matches!(exchange.outcome, Outcome::Accepted { .. } | Outcome::Pending { .. });
+            let early_us = (1000 * (opens_at - EPOCH_MS)).saturating_sub(exchange.answered_us);
+            if made && early_us > 0 {
+                faults.push(format!("opened early: {:?} was sold {early_us} µs before its time", exchange.order));
+            }
+        }
+    }
+}
+
+/// No user has more units of a sale than it allows one.
+fn limit_per_user(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
+    for sale in run.shape.sales.iter().filter(|sale| sale.per_user > 0) {
+        let mut units: BTreeMap<(u64, &str), u64> = BTreeMap::new();
+        for order in truth.orders.iter().filter(|order| order.product == sale.product) {
+            *units.entry((order.sale_id, &order.user)).or_default() += order.quantity;
+        }
+        for ((sale_id, user), units) in units.into_iter().filter(|(_, units)| *units > u64::from(sale.per_user)) {
+            let (product, allowed) = (&sale.product, sale.per_user);
+            faults.push(format!("limit: {user} has {units} units of {product}, sale {sale_id}, {allowed} are allowed"));
         }
     }
 }

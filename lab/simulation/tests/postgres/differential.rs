@@ -7,7 +7,7 @@ use crate::client::{Asked, Server};
 use crate::fake::Fake;
 use crate::random_statements::statement;
 use crate::real::Real;
-use crate::words::{self, MIGRATION};
+use crate::words::{self, MIGRATIONS};
 
 /// Sequences of one session.
 const ALONE: u64 = 600;
@@ -20,7 +20,9 @@ const RUNS: u64 = 25;
 pub(crate) fn both(server: &crate::server::Server, seed: u64) -> (Fake, Real) {
     let (mut fake, mut real) = (Fake::new(seed), Real::new(server.database()));
     let (a, b) = (fake.connect(), real.connect());
-    assert_eq!(fake.simple(a, MIGRATION), real.simple(b, MIGRATION));
+    for migration in MIGRATIONS {
+        assert_eq!(fake.simple(a, migration), real.simple(b, migration));
+    }
     (fake, real)
 }
 
@@ -28,7 +30,9 @@ pub(crate) fn both(server: &crate::server::Server, seed: u64) -> (Fake, Real) {
 pub(crate) fn migrated(seed: u64) -> Fake {
     let mut fake = Fake::new(seed);
     let client = fake.connect();
-    assert_eq!(fake.simple(client, MIGRATION).failed, None);
+    for migration in MIGRATIONS {
+        assert_eq!(fake.simple(client, migration).failed, None);
+    }
     fake
 }
 

@@ -204,7 +204,9 @@ fn sessions_cross_in_many_ways_and_each_seed_in_one() {
         let pace = Pace { rows_of_turn_log2_max: 1, ..Pace::default() };
         let mut fake = Fake::with_pace(seed, pace);
         let a = fake.connect();
-        fake.simple(a, MIGRATION);
+        for migration in MIGRATIONS {
+            fake.simple(a, migration);
+        }
         let b = fake.connect();
         let rows: Vec<Row> = (0..4).map(Row::new).collect();
         let reversed: Vec<Row> = rows.iter().rev().cloned().collect();

@@ -63,6 +63,10 @@ fn integer(random: &mut Random) -> i32 {
     }
 }
 
+fn milliseconds_or_0(random: &mut Random) -> i64 {
+    if random.per_mille(400) { 0 } else { milliseconds(random) }
+}
+
 /// Milliseconds since the Unix epoch, now and then where no timestamp or no interval can be.
 fn milliseconds(random: &mut Random) -> i64 {
     match random.below(12) {
@@ -210,6 +214,8 @@ fn sale_opened(random: &mut Random) -> Asked {
         product(random),
         Param::I32(integer(random)),
         Param::I64(milliseconds(random)),
+        Param::I32(integer(random)),
+        Param::I64(milliseconds_or_0(random)),
     ];
     file!("sale_opened", params)
 }
@@ -237,7 +243,9 @@ fn rebuild_write(random: &mut Random) -> Asked {
             let generation = Param::I32(integer(random));
             let numbers = [bigint(random), bigint(random), bigint(random)].map(Param::I64);
             let params = [product, sale, generation].into_iter().chain(numbers);
-            file!("rebuild_newer_sale", params.chain([Param::Text(text(random))]).collect())
+            let options =
+                [Param::Text(text(random)), Param::I32(integer(random)), Param::I64(milliseconds_or_0(random))];
+            file!("rebuild_newer_sale", params.chain(options).collect())
         }
     }
 }

@@ -163,7 +163,10 @@ const TABLES: &str = "
         CASE WHEN opened_at IS NULL THEN '' WHEN opened_at >= first AND opened_at < past THEN 'now'
             ELSE encode(timestamptz_send(opened_at), 'hex') END,
         CASE WHEN closed_at IS NULL THEN '' WHEN closed_at >= first AND closed_at < past THEN 'now'
-            ELSE encode(timestamptz_send(closed_at), 'hex') END) FROM sales, said
+            ELSE encode(timestamptz_send(closed_at), 'hex') END,
+        coalesce(per_user::text, ''),
+        CASE WHEN opens_at IS NULL THEN '' WHEN opens_at >= first AND opens_at < past THEN 'now'
+            ELSE encode(timestamptz_send(opens_at), 'hex') END) FROM sales, said
     UNION ALL SELECT concat_ws(' ', 'orders', id, product_id, user_id, quantity, sale_id, generation, reservation_id,
         partition, kafka_offset, encode(timestamptz_send(created_at), 'hex')) FROM orders
     UNION ALL SELECT concat_ws(' ', 'offsets', topic_id, partition, next_offset) FROM offsets

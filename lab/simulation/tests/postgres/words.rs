@@ -6,7 +6,10 @@ use flux_protocol::postgres::{CopyRows, Param};
 use crate::client::Asked;
 
 pub(crate) const TOPIC: Uuid = Uuid([7; 16]);
-pub(crate) const MIGRATION: &str = include_str!("../../../../worker/sql/0001_ledger.sql");
+pub(crate) const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../../worker/sql/0001_ledger.sql"),
+    include_str!("../../../../worker/sql/0002_sale_options.sql"),
+];
 
 macro_rules! file {
     ($name:literal, $params:expr) => {

@@ -43,6 +43,9 @@ struct Generator<'a> {
     reservations: u64,
     /// Entries there may be.
     entries: u64,
+    /// A relay clears claims that ran out away, looking at twice as many as it takes, drawn at random: either none runs
+    /// out, or it looks at all of them.
+    claims_run_out: bool,
 }
 
 pub(crate) fn sequence(random: &mut Random) -> Vec<Step> {
@@ -57,7 +60,9 @@ pub(crate) fn broken_sequence(random: &mut Random) -> Vec<Step> {
 impl Generator<'_> {
     fn begin(random: &mut Random) -> Generator<'_> {
         let steps = load().collect();
-        let mut generator = Generator { random, steps, generations: [1; 2], reservations: 0, entries: 0 };
+        let claims_run_out = random.per_mille(500);
+        let mut generator =
+            Generator { random, steps, generations: [1; 2], reservations: 0, entries: 0, claims_run_out };
         generator.init(0);
         generator.init(1);
         generator
@@ -218,8 +223,9 @@ impl Generator<'_> {
         let product = PRODUCTS[self.product()];
         let edge = self.pick(&["a", "b"]);
         let horizon = self.pick(&["0", "0", "3600000"]);
-        let lease = self.pick(&["60000", "0"]);
-        let most = self.pick(&["1", "2", "10"]);
+        let (leases, mosts) =
+            if self.claims_run_out { (["60000", "0"], ["40", "40", "40"]) } else { (["60000"; 2], ["1", "2", "10"]) };
+        let (lease, most) = (self.pick(&leases), self.pick(&mosts));
         let mut arguments: Vec<String> = [edge, horizon, lease, most].map(str::to_owned).to_vec();
         if self.random.per_mille(500) {
             arguments.push(if self.random.per_mille(500) { self.an_entry() } else { String::new() });
@@ -288,7 +294,9 @@ impl Generator<'_> {
         let (id, name) = (self.sale_of(product), PRODUCTS[product]);
         self.generations[product] += 1;
         let generation = self.generation_of(product);
-        let fence = [id.clone(), generation.clone(), "20".into(), "50".into(), "60".into(), "5e".into()];
+        let (per_user, opens_at) = (self.pick(&["", "0", "3"]), self.pick(&["", "0", "0", "4102444800000"]));
+        let options = ["20", "50", "60", "5e", per_user, opens_at].map(str::to_owned);
+        let fence: Vec<String> = [id.clone(), generation.clone()].into_iter().chain(options).collect();
         // It may make the stream anew, whose ids must not be those of the one before.
         self.steps.push(Step::Wait(2));
         self.steps.push(call(&SCRIPTS.fence, &keys(name), &fence));

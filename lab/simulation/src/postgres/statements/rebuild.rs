@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::values::{Params, boolean, row, state};
+use super::super::values::{EPOCH_MICROS, Params, boolean, row, state};
 use super::audit::Sums;
 use super::{Plan, Scope, Steps, done, step};
 
@@ -17,9 +17,19 @@ pub(super) fn sale(scope: &mut Scope<'_>, params: &Params) -> Plan {
         let (rate, burst) = (sale.rate.unwrap_or(0), sale.burst.unwrap_or(0));
         let (seed, has_rate) = (sale.seed.unwrap_or_default(), boolean(sale.rate.is_some()));
         let state = state(sale.is_closed);
-        scope.answer(row![sale.sale_id, sale.generation, sale.total, state, rate, burst, seed, has_rate]);
+        // A number of microseconds, times 1000 / 1000000, rounded as `numeric` is.
+        let opens_at = sale.opens_at.map_or(0, |at| rounded(i128::from(at) + i128::from(EPOCH_MICROS), 1000));
+        let mut answer = row![sale.sale_id, sale.generation, sale.total, state, rate, burst, seed, has_rate];
+        answer.push(sale.per_user.map(|units| units.to_string()));
+        answer.push(Some(opens_at.to_string()));
+        scope.answer(answer);
     }
     done()
+}
+
+/// A quotient, half away from zero.
+fn rounded(number: i128, by: i128) -> i128 {
+    (number + number.signum() * by / 2) / by
 }
 
 pub(super) fn account(scope: &mut Scope<'_>, params: &Params) -> Plan {

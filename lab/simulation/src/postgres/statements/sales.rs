@@ -2,7 +2,7 @@
 
 use super::super::error::SqlError;
 use super::super::rows::{Product, Sale};
-use super::super::values::{Params, interval_of_ms, row, timestamp_of_interval};
+use super::super::values::{Params, interval_of_ms, interval_unless_0, row, timestamp_of_interval};
 use super::{Plan, Scope, Steps, done, step};
 
 /// A sale as the statements that open one propose it.
@@ -20,6 +20,8 @@ fn proposed(product_id: &str, sale_id: i64, generation: i32, total: i64, sold: i
         seed: None,
         opened_at: None,
         closed_at: None,
+        per_user: None,
+        opens_at: None,
     }
 }
 
@@ -70,6 +72,8 @@ pub(super) fn rebuild_newer(_: &mut Scope<'_>, params: &Params) -> Plan {
         rate: Some(*params.i64(5)?),
         burst: Some(*params.i64(6)?),
         seed: Some(params.text(7)?.to_owned()),
+        per_user: Some(*params.i32(8)?),
+        opens_at: interval_unless_0(*params.i64(9)?)?.map(timestamp_of_interval).transpose()?,
         ..proposed(params.text(1)?, *params.i64(2)?, *params.i32(3)?, *params.i64(4)?, 0)
     };
     Ok(Steps::from([step(move |scope| scope.insert_or_nothing(|database| &mut database.sales, row.clone()))]))
@@ -138,6 +142,7 @@ fn update_sale(
 pub(super) fn opened(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (rate, burst, seed) = (*params.i64(3)?, *params.i64(4)?, params.text(5)?.to_owned());
     let (generation, at) = (*params.i32(6)?, interval_of_ms(*params.i64(7)?)?);
+    let (per_user, opens_at) = (*params.i32(8)?, interval_unless_0(*params.i64(9)?)?);
     let change = move |held: Sale| {
         if held.opened_at.is_some() {
             return Ok(None);
@@ -148,6 +153,8 @@ pub(super) fn opened(scope: &mut Scope<'_>, params: &Params) -> Plan {
             seed: Some(seed.clone()),
             generation: held.generation.max(generation),
             opened_at: Some(timestamp_of_interval(at)?),
+            per_user: Some(per_user),
+            opens_at: opens_at.map(timestamp_of_interval).transpose()?,
             ..held
         }))
     };

@@ -9,7 +9,9 @@ use super::{Plan, Scope, Steps, done, step};
 
 /// The tables of `0001_ledger.sql`.
 pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "returns", "rejected", "dead_letters"];
-/// What it makes, in its order.
+/// What `0002_sale_options.sql` adds to a table; no table has such a name.
+const SALE_OPTIONS: &str = "sales (per_user, opens_at)";
+/// What `0001_ledger.sql` makes, in its order.
 const LEDGER_TAGS: [&str; 11] = [
     "CREATE TABLE",
     "CREATE TABLE",
@@ -48,6 +50,18 @@ pub(super) fn is_there(scope: &mut Scope<'_>, _: &Params) -> Plan {
 
 pub(super) fn create_schema(_: &mut Scope<'_>, _: &Params) -> Plan {
     Ok(create(&[Migration::TABLE], &["CREATE TABLE"]))
+}
+
+/// `0002_sale_options.sql`. The columns are always there; what is kept is that they were added.
+pub(super) fn add_sale_options(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(Steps::from([step(|scope| {
+        if scope.database.relations.arbitrate(scope.owner, &SALE_OPTIONS)? {
+            let exists = "column \"per_user\" of relation \"sales\" already exists";
+            return Err(SqlError::new(b"42701", exists).into());
+        }
+        scope.output.tags.push("ALTER TABLE");
+        scope.database.relations.insert(scope.owner, scope.command, Relation(SALE_OPTIONS))
+    })]))
 }
 
 pub(super) fn create_ledger(_: &mut Scope<'_>, _: &Params) -> Plan {
