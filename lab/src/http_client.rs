@@ -73,7 +73,8 @@ pub fn request(
     })
 }
 
-fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
+/// The answer in `bytes`, once it is there in full.
+pub(crate) fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(head) = response.parse(bytes).ok()? else { return None };

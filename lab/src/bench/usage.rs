@@ -1,0 +1,101 @@
+//! CPU time and memory of a process and of all below it, as `/proc` tells them.
+//!
+//! Never samples: two readings and their difference are exact but for the clock tick (10 ms) in which they fall.
+
+use crate::error::{Doing, LabError};
+use crate::process::descendants;
+
+/// Microseconds of CPU that `pid`, all processes below it, and those below it that have ended (and were waited for) have
+/// used, user and system.
+///
+/// # Errors
+/// Where the process is gone.
+pub fn cpu_us(pid: u32) -> Result<u64, LabError> {
+    let mut ticks = read_ticks(pid)?;
+    for below in descendants(pid) {
+        // One that has just ended counts with its parent's.
+        ticks += read_ticks(below).unwrap_or(0);
+    }
+    Ok(ticks * 1_000_000 / ticks_by_second())
+}
+
+/// Resident memory of `pid` and of all processes below it, in KiB. Pages that they share count with each.
+///
+/// # Errors
+/// Where the process is gone.
+pub fn resident_kib(pid: u32) -> Result<u64, LabError> {
+    let mut kib = read_resident(pid)?;
+    for below in descendants(pid) {
+        kib += read_resident(below).unwrap_or(0);
+    }
+    Ok(kib)
+}
+
+fn read_ticks(pid: u32) -> Result<u64, LabError> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).doing(|| format!("reading {path}"))?;
+    parse_ticks(&text).ok_or_else(|| LabError::failed(format!("{path} is not as proc_pid_stat(5) says: {text}")))
+}
+
+fn read_resident(pid: u32) -> Result<u64, LabError> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).doing(|| format!("reading {path}"))?;
+    parse_resident(&text).ok_or_else(|| LabError::failed(format!("{path} names no VmRSS")))
+}
+
+/// Fields 14 to 17 of proc_pid_stat(5): user and system time, its own and that of children waited for.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    // The name in parentheses may hold anything, so the fields are counted from its end; the first after it is the third.
+    let fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let mut times = fields.skip(11).map(str::parse::<u64>);
+    let mut sum = 0;
+    for _ in 0..4 {
+        sum += times.next()?.ok()?;
+    }
+    Some(sum)
+}
+
+fn parse_resident(status: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    value.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+fn ticks_by_second() -> u64 {
+    // SAFETY: a call that takes a number and gives one.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).expect("Linux has clock ticks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "4242 (a (strange) name) S 1 4242 4242 0 -1 4194560 2718 0 3 0 1250 730 20 5 20 0 3 0 100 1 2 3";
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        assert_eq!(parse_ticks(STAT), Some(1250 + 730 + 20 + 5));
+        for cut in 0..STAT.find(" 20 5 ").unwrap() + 3 {
+            assert_eq!(parse_ticks(&STAT[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn resident_memory_is_in_kib() {
+        assert_eq!(parse_resident("Name:\tx\nVmHWM:\t  900 kB\nVmRSS:\t   812 kB\n"), Some(812));
+        assert_eq!(parse_resident("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn a_process_that_works_has_used_what_it_used() {
+        let me = std::process::id();
+        let before = cpu_us(me).unwrap();
+        let mut sum = 0u64;
+        // As long as it takes until two ticks are counted.
+        while cpu_us(me).unwrap() < before + 20_000 {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(resident_kib(me).unwrap() > 100);
+        assert!(cpu_us(u32::MAX).is_err());
+    }
+}
