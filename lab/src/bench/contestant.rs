@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::scenario::Scenario;
 use crate::programs;
-use crate::servers::find_in_path;
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -36,13 +35,6 @@ pub enum Source {
     Edge,
     /// A peer's program.
     Peer(PathBuf),
-    /// nginx, and the template of its configuration.
-    Nginx {
-        /// The program.
-        program: PathBuf,
-        /// `nginx.conf.template`.
-        template: PathBuf,
-    },
 }
 
 impl Contestant {
@@ -78,41 +70,26 @@ impl Contestant {
         }
     }
 
-    /// What it is started from; `root` is the repository.
+    /// What it is started from: a peer from `peers`, a directory.
     ///
     /// # Errors
     /// What is missing, in words.
-    pub fn find(self, root: &Path) -> Result<Source, String> {
-        let peer = |name: &str| {
-            let path = root.join("perf/peers/target/bin").join(name);
-            if path.is_file() {
-                Ok(Source::Peer(path))
-            } else {
-                Err(format!("{name} is not built (perf/peers/build.sh)"))
-            }
-        };
-        match self {
-            Contestant::Edge | Contestant::EdgeEpoll => {
-                programs::edge_binary().map(|_| Source::Edge).map_err(|error| error.to_string())
-            }
-            Contestant::Go => peer("flux-peer-go"),
-            Contestant::Axum => peer("flux-peer-axum"),
-            Contestant::Monoio => peer("flux-peer-monoio"),
-            Contestant::Nginx => {
-                let template = root.join("perf/peers/nginx/nginx.conf.template");
-                // Debian keeps it out of a plain user's PATH.
-                let debian = || Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.is_file());
-                let Some(program) = find_in_path("nginx").or_else(debian) else {
-                    return Err("nginx is not installed (sudo apt-get install nginx)".to_owned());
-                };
-                if template.is_file() {
-                    Ok(Source::Nginx { program, template })
-                } else {
-                    Err("perf/peers/nginx/nginx.conf.template is not there".to_owned())
-                }
-            }
+    pub fn find(self, peers: &Path) -> Result<Source, String> {
+        if self.is_ours() {
+            return programs::edge_binary().map(|_| Source::Edge).map_err(|error| error.to_string());
+        }
+        let path = peers.join(format!("peer-{}", self.name()));
+        if path.is_file() {
+            Ok(Source::Peer(path))
+        } else {
+            Err(format!("peer-{} is not built (perf/peers/build.sh)", self.name()))
         }
     }
+}
+
+/// Where the peers' programs are: `FLUX_PEERS_BIN`, or where `perf/peers/build.sh` puts them in the repository `root`.
+pub fn peers_directory(root: &Path) -> PathBuf {
+    std::env::var_os("FLUX_PEERS_BIN").map_or_else(|| root.join("target/peers/bin"), PathBuf::from)
 }
 
 #[cfg(test)]
@@ -128,14 +105,12 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_not_built_is_named_with_what_builds_it() {
-        let empty = tempfile::tempdir().unwrap();
-        let missing = Contestant::Axum.find(empty.path()).unwrap_err();
-        assert!(missing.contains("flux-peer-axum") && missing.contains("perf/peers/build.sh"), "{missing}");
-        let directory = empty.path().join("perf/peers/target/bin");
-        std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join("flux-peer-axum"), "").unwrap();
-        let found = Contestant::Axum.find(empty.path());
-        assert_eq!(found, Ok(Source::Peer(directory.join("flux-peer-axum"))));
+        let peers = tempfile::tempdir().unwrap();
+        let missing = Contestant::Axum.find(peers.path()).unwrap_err();
+        assert!(missing.contains("peer-axum") && missing.contains("perf/peers/build.sh"), "{missing}");
+        std::fs::write(peers.path().join("peer-axum"), "").unwrap();
+        let found = Contestant::Axum.find(peers.path());
+        assert_eq!(found, Ok(Source::Peer(peers.path().join("peer-axum"))));
     }
 
     #[test]

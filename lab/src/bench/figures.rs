@@ -48,12 +48,12 @@ pub struct Figures {
     pub redis_us: f64,
     /// The same of the broker.
     pub kafka_us: f64,
-    /// Latency, µs: in an open loop from the moment the request was due.
-    pub p50_us: u64,
+    /// Latency, µs: in an open loop from the moment the request was due. `None` where it is not known.
+    pub p50_us: Option<u64>,
     /// Of 99 of 100 answers.
-    pub p99_us: u64,
+    pub p99_us: Option<u64>,
     /// Of 999 of 1,000.
-    pub p999_us: u64,
+    pub p999_us: Option<u64>,
     /// Resident memory of the contestant at the end.
     pub resident_kib: u64,
     /// Answers that are not the scenario's.
@@ -163,7 +163,13 @@ impl Findings {
 
     /// The median of a figure over the repetitions of `cell`; `None` where it was not measured.
     pub fn median(&self, cell: Cell, figure: impl Fn(&Figures) -> f64) -> Option<f64> {
-        median(self.rows.iter().filter(|row| row.cell == cell).map(|row| figure(&row.figures)))
+        self.median_of_known(cell, |figures| Some(figure(figures)))
+    }
+
+    /// The same of a figure that some repetitions do not have; they are passed over.
+    pub fn median_of_known(&self, cell: Cell, figure: impl Fn(&Figures) -> Option<f64>) -> Option<f64> {
+        let rows = self.rows.iter().filter(|row| row.cell == cell);
+        median(rows.filter_map(|row| figure(&row.figures)))
     }
 
     /// The highest rate of `contestant` in a closed loop of `scenario` with so many threads: the median of its
@@ -191,7 +197,7 @@ pub(super) mod tests {
             server_us: us,
             redis_us: us / 2.0,
             kafka_us: us / 4.0,
-            p99_us: 1_500,
+            p99_us: Some(1_500),
             orders_by_call: Some(30.0),
             ..Figures::default()
         };

@@ -67,19 +67,8 @@ struct Medians<'a> {
 
 impl Medians<'_> {
     fn of(&self, scenario: Scenario, contestant: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
-        self.at(self.reference.connections, Load::Closed, scenario, contestant, figure)
-    }
-
-    fn at(
-        &self,
-        connections: u32,
-        load: Load,
-        scenario: Scenario,
-        contestant: Contestant,
-        figure: fn(&Figures) -> f64,
-    ) -> Option<f64> {
-        let cell = Cell { scenario, load, connections, threads: self.reference.threads, contestant };
-        self.findings.median(cell, figure)
+        let Reference { connections, threads } = self.reference;
+        self.findings.median(Cell { scenario, load: Load::Closed, connections, threads, contestant }, figure)
     }
 
     /// Ours to `other`'s.
@@ -95,13 +84,18 @@ impl Medians<'_> {
     }
 
     fn many_to_few(&self, scenario: Scenario) -> Option<f64> {
-        let cost = |connections| self.at(connections, Load::Closed, scenario, Contestant::Edge, |f| f.server_us);
+        let (load, threads, contestant) = (Load::Closed, self.reference.threads, Contestant::Edge);
+        let cost = |connections| {
+            let cell = Cell { scenario, load, connections, threads, contestant };
+            self.findings.median(cell, |figures| figures.server_us)
+        };
         Some(cost(4096)? / cost(64)?)
     }
 
     fn p99_ms(&self, scenario: Scenario) -> Option<f64> {
-        let p99_us = |figures: &Figures| figures.p99_us as f64;
-        Some(self.at(self.reference.connections, Load::Open, scenario, Contestant::Edge, p99_us)? / 1e3)
+        let Reference { connections, threads } = self.reference;
+        let cell = Cell { scenario, load: Load::Open, connections, threads, contestant: Contestant::Edge };
+        Some(self.findings.median_of_known(cell, |figures| Some(figures.p99_us? as f64))? / 1e3)
     }
 
     fn zipf(&self) -> Option<f64> {
@@ -130,7 +124,9 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
     let medians = Medians { findings, reference };
     let server = |figures: &Figures| figures.server_us;
     let redis = |figures: &Figures| figures.redis_us;
-    let depth = medians.of(Accepted, Edge, |figures| figures.orders_by_call.unwrap_or(0.0));
+    let Reference { connections, threads } = reference;
+    let ours = Cell { scenario: Accepted, load: Load::Closed, connections, threads, contestant: Edge };
+    let depth = findings.median_of_known(ours, |figures| figures.orders_by_call);
     let better = "the better of Go and axum";
     vec![
         Goal::at_most(

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Load};
 use super::record::Record;
-use super::statistics::median;
 
 /// The record as Markdown; `plots` are the names of its drawings, beside it.
 pub fn write(record: &Record, plots: &[String]) -> String {
@@ -95,19 +94,19 @@ fn medians(text: &mut String, record: &Record) -> std::fmt::Result {
             };
             writeln!(text, "\n### {}, {load}\n\n{HEAD}\n{LINE}", cell.scenario.name())?;
         }
-        let rows: Vec<&Figures> =
-            record.findings.rows.iter().filter(|row| row.cell == cell).map(|row| &row.figures).collect();
-        let of = |figure: fn(&Figures) -> f64| median(rows.iter().map(|figures| figure(figures))).unwrap_or(0.0);
+        let of = |figure: fn(&Figures) -> f64| record.findings.median(cell, figure).unwrap_or(0.0);
+        let known = |figure: fn(&Figures) -> Option<f64>| record.findings.median_of_known(cell, figure);
+        let latency = |figure: fn(&Figures) -> Option<f64>| known(figure).map(|us| us as u64);
         let middle = Figures {
-            per_second: of(|f| f.per_second),
-            p50_us: of(|f| f.p50_us as f64) as u64,
-            p99_us: of(|f| f.p99_us as f64) as u64,
-            p999_us: of(|f| f.p999_us as f64) as u64,
-            server_us: of(|f| f.server_us),
-            redis_us: of(|f| f.redis_us),
-            kafka_us: of(|f| f.kafka_us),
-            resident_kib: of(|f| f.resident_kib as f64) as u64,
-            orders_by_call: median(rows.iter().filter_map(|figures| figures.orders_by_call)),
+            per_second: of(|figures| figures.per_second),
+            p50_us: latency(|figures| Some(figures.p50_us? as f64)),
+            p99_us: latency(|figures| Some(figures.p99_us? as f64)),
+            p999_us: latency(|figures| Some(figures.p999_us? as f64)),
+            server_us: of(|figures| figures.server_us),
+            redis_us: of(|figures| figures.redis_us),
+            kafka_us: of(|figures| figures.kafka_us),
+            resident_kib: of(|figures| figures.resident_kib as f64) as u64,
+            orders_by_call: known(|figures| figures.orders_by_call),
             ..Figures::default()
         };
         writeln!(text, "| {} |", columns(&cell, &middle))?;
@@ -116,7 +115,7 @@ fn medians(text: &mut String, record: &Record) -> std::fmt::Result {
 }
 
 fn columns(cell: &Cell, figures: &Figures) -> String {
-    let ms = |us: u64| format!("{:.2} ms", us as f64 / 1e3);
+    let ms = |us: Option<u64>| us.map_or("–".to_owned(), |us| format!("{:.2} ms", us as f64 / 1e3));
     [
         cell.contestant.name().to_owned(),
         cell.connections.to_string(),

@@ -116,9 +116,9 @@ impl<'a> Ready<'a> {
                 requests: report.requests,
                 seconds,
                 per_second: report.requests as f64 / seconds,
-                p50_us: report.p50_us,
-                p99_us: report.p99_us,
-                p999_us: report.p999_us,
+                p50_us: known(report.p50_us),
+                p99_us: known(report.p99_us),
+                p999_us: known(report.p999_us),
                 unexpected,
                 broken: report.broken,
                 ..Figures::default()
@@ -150,9 +150,9 @@ impl<'a> Ready<'a> {
                 seconds,
                 per_second: answered as f64 / seconds,
                 asked_per_second: Some(per_second),
-                p50_us: report.since_due.percentile_us(0.5),
-                p99_us: report.since_due.percentile_us(0.99),
-                p999_us: report.since_due.percentile_us(0.999),
+                p50_us: Some(report.since_due.percentile_us(0.5)),
+                p99_us: Some(report.since_due.percentile_us(0.99)),
+                p999_us: Some(report.since_due.percentile_us(0.999)),
                 unexpected: answered - expected,
                 broken: report.requests() - answered,
                 ..Figures::default()
@@ -264,6 +264,12 @@ impl<'a> Ready<'a> {
         }
         Err(LabError::failed(format!("it answers {last} where {wanted} is measured")))
     }
+}
+
+/// wrk says 0 where it does not know a percentile: what it adds to its histogram against coordinated omission may lie below
+/// everything that it has measured.
+fn known(us: u64) -> Option<u64> {
+    Some(us).filter(|us| *us > 0)
 }
 
 /// Whether a measurement is one of the scenario at all; says what is wrong with it.

@@ -5,7 +5,10 @@ use plotters::prelude::*;
 use super::figures::{Cell, Figures, Findings, Load};
 use super::scenario::Scenario;
 
-const SIZE: (u32, u32) = (960, 480);
+const WIDTH: u32 = 960;
+/// Of title, caption and axis, and of each bar.
+const HEIGHT_BESIDE: u32 = 110;
+const HEIGHT_BY_BAR: u32 = 24;
 const FONT: &str = "sans-serif";
 
 /// What one bar stands on another for, from below.
@@ -23,7 +26,8 @@ pub fn draw(findings: &Findings, scenario: Scenario, threads: u32) -> Result<Opt
     }
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let height = HEIGHT_BESIDE + HEIGHT_BY_BAR * cells.len() as u32;
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         draw_on(&area, findings, scenario, threads, &cells).map_err(|error| error.to_string())?;
     }
     Ok(Some(svg))
@@ -39,7 +43,7 @@ fn draw_on<D: DrawingBackend>(
     area.fill(&WHITE)?;
     let title = format!("{}, {threads} thread(s), medians", scenario.name());
     let area = area.titled(&title, (FONT, 20))?;
-    let (left, right) = area.split_horizontally(SIZE.0 / 2);
+    let (left, right) = area.split_horizontally(WIDTH / 2);
     let cost: [Part; 3] = [
         ("contestant", |figures| figures.server_us, RGBColor(31, 119, 180)),
         ("Redis", |figures| figures.redis_us, RGBColor(214, 39, 40)),
@@ -51,7 +55,7 @@ fn draw_on<D: DrawingBackend>(
     area.present()
 }
 
-/// One column a cell, its parts upon each other.
+/// One bar a cell, the first on top; its parts behind each other.
 fn bars<D: DrawingBackend>(
     area: &DrawingArea<D, plotters::coord::Shift>,
     findings: &Findings,
@@ -60,46 +64,48 @@ fn bars<D: DrawingBackend>(
     parts: &[Part],
 ) -> Result<(), DrawingAreaErrorKind<D::ErrorType>> {
     let value = |cell: &Cell, part: &Part| findings.median(*cell, part.1).unwrap_or(0.0);
-    let height = |cell: &Cell| parts.iter().map(|part| value(cell, part)).sum::<f64>();
-    let highest = cells.iter().map(height).fold(f64::MIN_POSITIVE, f64::max);
+    let length = |cell: &Cell| parts.iter().map(|part| value(cell, part)).sum::<f64>();
+    let longest = cells.iter().map(length).fold(f64::MIN_POSITIVE, f64::max);
+    let last = cells.len() - 1;
     let mut chart = ChartBuilder::on(area)
         .caption(what, (FONT, 15))
         .margin(10)
-        .x_label_area_size(110)
-        .y_label_area_size(70)
-        .build_cartesian_2d((0..cells.len()).into_segmented(), 0.0..highest * 1.15)?;
+        .x_label_area_size(30)
+        .y_label_area_size(110)
+        .build_cartesian_2d(0.0..longest * 1.05, (0..last).into_segmented())?;
     let name = |position: &SegmentValue<usize>| match position {
-        SegmentValue::CenterOf(index) => {
-            cells.get(*index).map_or(String::new(), |cell| format!("{} {}", cell.contestant.name(), cell.connections))
-        }
+        SegmentValue::CenterOf(index) => cells
+            .get(last.wrapping_sub(*index))
+            .map_or(String::new(), |cell| format!("{} {}", cell.contestant.name(), cell.connections)),
         _ => String::new(),
     };
     chart
         .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(cells.len())
-        .x_label_formatter(&name)
-        .x_label_style((FONT, 12).into_font().transform(FontTransform::Rotate90))
-        .y_label_formatter(&|value| format!("{value:.0}"))
+        .disable_y_mesh()
+        .light_line_style(TRANSPARENT)
+        .y_labels(cells.len())
+        .y_label_formatter(&name)
+        .x_labels(6)
+        .x_label_formatter(&|value| format!("{value:.0}"))
         .draw()?;
     for (place, part) in parts.iter().enumerate() {
-        let columns = cells.iter().enumerate().map(|(index, cell)| {
-            let below: f64 = parts[..place].iter().map(|part| value(cell, part)).sum();
-            let (from, to) = (SegmentValue::Exact(index), SegmentValue::Exact(index + 1));
-            let mut column = Rectangle::new([(from, below), (to, below + value(cell, part))], part.2.filled());
-            column.set_margin(0, 0, 3, 3);
-            column
+        let pieces = cells.iter().enumerate().map(|(index, cell)| {
+            let before: f64 = parts[..place].iter().map(|part| value(cell, part)).sum();
+            let (from, to) = (SegmentValue::Exact(last - index), SegmentValue::Exact(last - index + 1));
+            let mut piece = Rectangle::new([(before, from), (before + value(cell, part), to)], part.2.filled());
+            piece.set_margin(3, 3, 0, 0);
+            piece
         });
         let colour = part.2;
         chart
-            .draw_series(columns)?
+            .draw_series(pieces)?
             .label(part.0)
             .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.filled()));
     }
     if parts.len() > 1 {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::LowerRight)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK)
             .label_font((FONT, 12))

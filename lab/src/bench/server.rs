@@ -1,6 +1,5 @@
 //! One contestant, running: our edge or a peer, started for one measurement and ended after it.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::contestant::{Contestant, Source};
 use super::scenario::Sale;
-use crate::error::{Doing, LabError};
+use crate::error::LabError;
 use crate::http_client;
 use crate::ports::Port;
 use crate::process::{Ending, Process};
@@ -66,23 +65,8 @@ impl Server {
                 command.args(["--listen", &port.address().to_string(), "--redis", &around.redis.to_string()]);
                 command.args(["--kafka", &around.kafka, "--topic", &around.topic]);
                 command.args(["--threads", &around.threads.to_string(), "--mode", mode]);
-                start_peer(command, port, contestant, around)?
-            }
-            Source::Nginx { program, template } => {
-                let port = Port::reserve()?;
-                let directory = around.run.join(format!("{}-files", around.name));
-                std::fs::create_dir_all(&directory).doing(|| format!("making {}", directory.display()))?;
-                let template = std::fs::read_to_string(template).doing(|| format!("reading {}", template.display()))?;
-                let values = BTreeMap::from([
-                    ("listen", port.address().to_string()),
-                    ("threads", around.threads.to_string()),
-                    ("directory", directory.display().to_string()),
-                ]);
-                let text = render(&template, &values).map_err(LabError::Failed)?;
-                let configuration = directory.join("nginx.conf");
-                std::fs::write(&configuration, text).doing(|| format!("writing {}", configuration.display()))?;
-                let mut command = Command::new(program);
-                command.arg("-p").arg(&directory).arg("-c").arg(&configuration);
+                // What it writes beside its log goes when the run does.
+                command.env("TMPDIR", around.run.path());
                 start_peer(command, port, contestant, around)?
             }
         };
@@ -183,27 +167,6 @@ fn start_peer(
     Ok(Running::Peer(process, port))
 }
 
-/// `template` with every `{{name}}` replaced.
-///
-/// # Errors
-/// A name that `values` lacks, in words.
-fn render(template: &str, values: &BTreeMap<&str, String>) -> Result<String, String> {
-    let mut text = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, from)) = rest.split_once("{{") {
-        let Some((name, after)) = from.split_once("}}") else { return Err("a {{ without its }}".to_owned()) };
-        let Some(value) = values.get(name.trim()) else {
-            let known: Vec<&str> = values.keys().copied().collect();
-            return Err(format!("the template asks for {{{{{name}}}}}; there are {}", known.join(", ")));
-        };
-        text.push_str(before);
-        text.push_str(value);
-        rest = after;
-    }
-    text.push_str(rest);
-    Ok(text)
-}
-
 /// The sum of a counter over its labels in Prometheus text; `None` where it is not there.
 fn counter(metrics: &str, name: &str) -> Option<f64> {
     let values = metrics.lines().filter_map(|line| {
@@ -217,15 +180,6 @@ fn counter(metrics: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_template_is_rendered_whole_or_not_at_all() {
-        let values = BTreeMap::from([("listen", "127.0.0.1:1".to_owned()), ("threads", "2".to_owned())]);
-        let rendered = render("worker {{threads}};\nlisten {{ listen }};", &values);
-        assert_eq!(rendered.as_deref(), Ok("worker 2;\nlisten 127.0.0.1:1;"));
-        assert!(render("{{user}}", &values).unwrap_err().contains("{{user}}"));
-        assert!(render("{{listen", &values).is_err());
-    }
 
     #[test]
     fn a_counter_is_summed_over_its_labels() {

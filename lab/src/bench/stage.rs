@@ -2,11 +2,13 @@
 //! measurement.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::contestant::{Contestant, Source};
 use super::server::{Server, Surroundings};
 use super::usage;
 use crate::error::{Doing, LabError};
+use crate::process::LOOK_AGAIN;
 use crate::programs::Environment;
 use crate::run_dir::RunDir;
 use crate::servers::{Jvm, Kafka, KafkaOptions, Redis, RedisOptions};
@@ -16,6 +18,9 @@ use crate::topic::TopicReader;
 pub const PARTITIONS: i32 = 4;
 /// The broker's heap: Kafka's own start script gives it so much.
 const KAFKA_HEAP_MIB: u32 = 1024;
+
+/// How long a new topic may be on its way.
+const TOPIC_WAIT: Duration = Duration::from_secs(10);
 
 /// Redis and Kafka of a run.
 #[derive(Debug)]
@@ -82,8 +87,14 @@ impl Stage {
         let topic = format!("bench-{}", self.measurements);
         self.kafka.create_topic(&topic, PARTITIONS, 1)?;
         self.topic = Some(topic.clone());
-        // Its leaders are there when it can be counted.
-        TopicReader::new(&self.kafka.bootstrap(), &topic).record_count()?;
+        // A broker answers the creation before it knows the topic itself.
+        let (reader, until) = (TopicReader::new(&self.kafka.bootstrap(), &topic), Instant::now() + TOPIC_WAIT);
+        while let Err(error) = reader.record_count() {
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
         Ok(topic)
     }
 

@@ -9,14 +9,42 @@ use crate::process::descendants;
 /// used, user and system.
 ///
 /// # Errors
-/// Where the process is gone.
+/// Where the process is gone, or its children end faster than they can be counted.
 pub fn cpu_us(pid: u32) -> Result<u64, LabError> {
-    let mut ticks = read_ticks(pid)?;
-    for below in descendants(pid) {
-        // One that has just ended counts with its parent's.
-        ticks += read_ticks(below).unwrap_or(0);
+    /// A child that ends between two readings would be missed, or counted twice, so they are taken again.
+    const ATTEMPTS_MAX: u32 = 100;
+    for _ in 0..ATTEMPTS_MAX {
+        let before = read_ticks(pid)?;
+        let below: u64 = descendants(pid).into_iter().map(|below| read_ticks(below).map_or(0, Ticks::sum)).sum();
+        let after = read_ticks(pid)?;
+        if before.reaped == after.reaped {
+            return Ok((after.sum() + below) * 1_000_000 / ticks_by_second());
+        }
     }
-    Ok(ticks * 1_000_000 / ticks_by_second())
+    Err(LabError::failed(format!("the children of process {pid} do not stand still")))
+}
+
+/// Microseconds of CPU that children of this process have used that have ended and were waited for.
+///
+/// # Errors
+/// Where `/proc` is not there.
+pub fn reaped_us() -> Result<u64, LabError> {
+    Ok(read_ticks(std::process::id())?.reaped * 1_000_000 / ticks_by_second())
+}
+
+/// CPU of one process in clock ticks, user and system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    /// Its own.
+    own: u64,
+    /// Of children that have ended and were waited for.
+    reaped: u64,
+}
+
+impl Ticks {
+    fn sum(self) -> u64 {
+        self.own + self.reaped
+    }
 }
 
 /// Resident memory of `pid` and of all processes below it, in KiB. Pages that they share count with each.
@@ -31,7 +59,7 @@ pub fn resident_kib(pid: u32) -> Result<u64, LabError> {
     Ok(kib)
 }
 
-fn read_ticks(pid: u32) -> Result<u64, LabError> {
+fn read_ticks(pid: u32) -> Result<Ticks, LabError> {
     let path = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&path).doing(|| format!("reading {path}"))?;
     parse_ticks(&text).ok_or_else(|| LabError::failed(format!("{path} is not as proc_pid_stat(5) says: {text}")))
@@ -44,15 +72,12 @@ fn read_resident(pid: u32) -> Result<u64, LabError> {
 }
 
 /// Fields 14 to 17 of proc_pid_stat(5): user and system time, its own and that of children waited for.
-fn parse_ticks(stat: &str) -> Option<u64> {
+fn parse_ticks(stat: &str) -> Option<Ticks> {
     // The name in parentheses may hold anything, so the fields are counted from its end; the first after it is the third.
     let fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     let mut times = fields.skip(11).map(str::parse::<u64>);
-    let mut sum = 0;
-    for _ in 0..4 {
-        sum += times.next()?.ok()?;
-    }
-    Some(sum)
+    let mut next = || times.next()?.ok();
+    Some(Ticks { own: next()? + next()?, reaped: next()? + next()? })
 }
 
 fn parse_resident(status: &str) -> Option<u64> {
@@ -74,7 +99,7 @@ mod tests {
 
     #[test]
     fn times_are_found_behind_any_name() {
-        assert_eq!(parse_ticks(STAT), Some(1250 + 730 + 20 + 5));
+        assert_eq!(parse_ticks(STAT), Some(Ticks { own: 1250 + 730, reaped: 20 + 5 }));
         for cut in 0..STAT.find(" 20 5 ").unwrap() + 3 {
             assert_eq!(parse_ticks(&STAT[..cut]), None, "cut at {cut}");
         }

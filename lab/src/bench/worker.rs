@@ -154,11 +154,11 @@ fn copy(
         .doing(|| "making the table to copy into".to_owned())?;
     let postmaster = postmaster(postgres)?;
     let used_before = usage::cpu_us(postmaster)?;
-    let (own_before, begun) = (usage::cpu_us(std::process::id())?, Instant::now());
+    let (reaped_before, begun) = (usage::reaped_us()?, Instant::now());
     run_psql(stage, psql, &postgres.url(database), &format!("\\copy copied from '{}'", rows.display()))?;
     let seconds = begun.elapsed().as_secs_f64();
-    // psql has ended and was waited for, so its time stands with ours; we have slept meanwhile.
-    let program = usage::cpu_us(std::process::id())? - own_before;
+    // psql is the only child that was waited for meanwhile.
+    let program = usage::reaped_us()? - reaped_before;
     let used = usage::cpu_us(postmaster)? - used_before;
     let copied = count(&mut ledger, "copied")?;
     row(COPY, repetition, copied, seconds, program, used)
