@@ -59,6 +59,16 @@ pub fn resident_kib(pid: u32) -> Result<u64, LabError> {
     Ok(kib)
 }
 
+/// Open descriptors of `pid` and of all processes below it.
+///
+/// # Errors
+/// Where the process is gone.
+pub fn descriptors(pid: u32) -> Result<usize, LabError> {
+    let count = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count);
+    let own = count(pid).doing(|| format!("counting the descriptors of process {pid}"))?;
+    Ok(own + descendants(pid).into_iter().map(|below| count(below).unwrap_or(0)).sum::<usize>())
+}
+
 fn read_ticks(pid: u32) -> Result<Ticks, LabError> {
     let path = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&path).doing(|| format!("reading {path}"))?;
@@ -109,6 +119,16 @@ mod tests {
     fn resident_memory_is_in_kib() {
         assert_eq!(parse_resident("Name:\tx\nVmHWM:\t  900 kB\nVmRSS:\t   812 kB\n"), Some(812));
         assert_eq!(parse_resident("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn an_open_file_is_a_descriptor_more() {
+        // Other tests open and close files meanwhile: enough of them that it shows.
+        const FILES: usize = 500;
+        let before = descriptors(std::process::id()).unwrap();
+        let files: Vec<_> = (0..FILES).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        assert!(descriptors(std::process::id()).unwrap() > before + FILES / 2);
+        drop(files);
     }
 
     #[test]

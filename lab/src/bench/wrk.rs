@@ -55,23 +55,47 @@ pub struct WrkReport {
 }
 
 impl Wrk<'_> {
-    /// Runs it against `target`.
+    /// Starts it against `target`.
     ///
     /// # Errors
-    /// Where wrk is missing, does not end, ends with an error, or says nothing that can be read.
-    pub fn run(&self, target: SocketAddr) -> Result<WrkReport, LabError> {
+    /// Where wrk is missing or cannot be started.
+    pub fn start(&self, target: SocketAddr) -> Result<RunningWrk, LabError> {
         let mut command = Command::new(program()?);
         command.args(["--threads", &self.threads.min(self.connections).to_string()]);
         command.args(["--connections", &self.connections.to_string()]);
         command.args(["--duration", &format!("{}s", self.seconds), "--timeout", TIMEOUT]);
         command.arg("--script").arg(&self.script).arg(format!("http://{target}")).arg("--").args(&self.arguments);
-        let mut process = Process::start("wrk", command, self.log, Ending::KILL)?;
-        let status = process.wait(Duration::from_secs(u64::from(self.seconds)) + BESIDE_MAX)?;
+        let process = Process::start("wrk", command, self.log, Ending::KILL)?;
+        let longest = Duration::from_secs(u64::from(self.seconds)) + BESIDE_MAX;
+        Ok(RunningWrk { process, log: self.log.to_owned(), longest })
+    }
+}
+
+/// A run under way. Dropping it ends it.
+#[derive(Debug)]
+pub struct RunningWrk {
+    process: Process,
+    log: PathBuf,
+    longest: Duration,
+}
+
+impl RunningWrk {
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.process.exited().is_some()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Where it does not end, ends with an error, or says nothing that can be read.
+    pub fn finish(mut self) -> Result<WrkReport, LabError> {
+        let status = self.process.wait(self.longest)?;
         if !status.success() {
-            return Err(process.failure("failed"));
+            return Err(self.process.failure("failed"));
         }
-        let said = std::fs::read_to_string(self.log).doing(|| format!("reading {}", self.log.display()))?;
-        parse(&said).ok_or_else(|| process.failure("said nothing that can be read"))
+        let said = std::fs::read_to_string(&self.log).doing(|| format!("reading {}", self.log.display()))?;
+        parse(&said).ok_or_else(|| self.process.failure("said nothing that can be read"))
     }
 }
 
