@@ -242,20 +242,23 @@ impl Bench {
         let say = self.say;
         // Records live as short as they may, or memory would be what is measured.
         let environment = vec![("FLUX_IDEMPOTENCY_TTL".to_owned(), "60s".to_owned())];
-        let entered = self.enter(cell, environment).map(|ready| {
+        let mut minutes = Vec::new();
+        let run = self.enter(cell, environment).and_then(|ready| {
             ready.bound_log(LONG_RETENTION_BYTES)?;
-            let mut minutes = Vec::new();
             for minute in 1..=MINUTES {
                 let figures = ready.closed_again(&format!("minute-{minute}"))?;
                 say(&line(&cell, &format!("minute {minute}"), &figures));
+                let doubt = measure::doubt(cell.scenario, &figures);
                 minutes.push(MinuteRow { minute, figures });
+                if let Some(doubt) = doubt {
+                    return Err(LabError::Failed(doubt));
+                }
             }
-            Ok(minutes)
+            Ok(())
         });
-        let minutes: Result<Vec<MinuteRow>, LabError> = entered.and_then(|minutes| minutes);
         self.generator = short;
-        self.findings.minutes = minutes?;
-        Ok(())
+        self.findings.minutes = minutes;
+        run
     }
 
     /// Does one thing; where it fails, the others go on, and the record says so.

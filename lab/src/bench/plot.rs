@@ -66,13 +66,15 @@ fn bars<D: DrawingBackend>(
     let value = |cell: &Cell, part: &Part| findings.median(*cell, part.1).unwrap_or(0.0);
     let length = |cell: &Cell| parts.iter().map(|part| value(cell, part)).sum::<f64>();
     let longest = cells.iter().map(length).fold(f64::MIN_POSITIVE, f64::max);
+    // The legend stands in the free part at the right.
+    let room = if parts.len() > 1 { 1.4 } else { 1.05 };
     let last = cells.len() - 1;
     let mut chart = ChartBuilder::on(area)
         .caption(what, (FONT, 15))
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(110)
-        .build_cartesian_2d(0.0..longest * 1.05, (0..last).into_segmented())?;
+        .build_cartesian_2d(0.0..longest * room, (0..last).into_segmented())?;
     let name = |position: &SegmentValue<usize>| match position {
         SegmentValue::CenterOf(index) => cells
             .get(last.wrapping_sub(*index))
