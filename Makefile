@@ -1,6 +1,7 @@
 # What the README and CI call. `make` alone lists the targets.
 # KEEP=1      leaves the demo running
 # ONLY=12,14b  runs these rows of the chaos only
+# BENCH='--only accepted'   options of flux-lab bench
 # PROFILE=release   runs the tests against optimised programs
 
 .DEFAULT_GOAL := help
@@ -9,6 +10,7 @@ SHELL := /bin/bash
 PROFILE ?= dev
 SECONDS_RECORDED ?= 10
 SOAK_SECONDS ?= 600
+BENCH ?=
 # A workspace of its own: it builds the programs with a simulated net and planted bugs, which must never be unified into
 # those that ship.
 SIMULATION := --manifest-path lab/simulation/Cargo.toml
@@ -72,8 +74,14 @@ lint: ## formatting, clippy, shell scripts, observability files
 compose-check: ## docker-compose.yml is valid (needs no Docker engine)
 	lab/compose-check.sh
 
+# An hour and more with everything; BENCH='--only accepted --connections 256 --repetitions 3' measures less. The peers are
+# built apart (perf/peers/build.sh): those that are not there are said to be missing.
 .PHONY: bench
-bench: ## criterion benchmarks of the hot path's pieces
+bench: setup build ## CPU of a request beside peers, rates, latencies, memory: a record in perf/record (BENCH=options)
+	target/release/flux-lab bench $(BENCH)
+
+.PHONY: micro
+micro: ## criterion benchmarks of the hot path's pieces
 	cargo bench --package flux-benches
 
 # Not part of build and lint: nobody needs Go to work on Flux-Gate.

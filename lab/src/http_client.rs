@@ -65,15 +65,27 @@ pub fn request(
     let mut message = message.into_bytes();
     message.extend_from_slice(body);
     stream.write_all(&message).doing(doing)?;
-    let mut bytes = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).doing(doing)?;
+    let bytes = read_answer(stream.take(ANSWER_BYTES_MAX)).doing(doing)?;
     parse(&bytes).ok_or_else(|| {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
         LabError::failed(format!("{}: not an HTTP answer: {shown:?}", doing()))
     })
 }
 
-fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
+/// Reads until an answer that names its length is there in full, else until the end: not every server closes when asked.
+fn read_answer(mut stream: impl Read) -> std::io::Result<Vec<u8>> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        bytes.extend_from_slice(&buffer[..read]);
+        if read == 0 || parse(&bytes).is_some_and(|answer| answer.header("content-length").is_some()) {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// The answer in `bytes`, once it is there in full.
+pub(crate) fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(head) = response.parse(bytes).ok()? else { return None };
@@ -96,6 +108,24 @@ fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_names_its_length_needs_no_end() {
+        /// Gives its bytes one by one, and fails where more is asked for.
+        struct Open<'a>(&'a [u8]);
+        impl Read for Open<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let (first, rest) = self.0.split_first().ok_or(std::io::ErrorKind::TimedOut)?;
+                (buffer[0], self.0) = (*first, rest);
+                Ok(1)
+            }
+        }
+        let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        assert_eq!(read_answer(Open(whole)).unwrap(), whole);
+        assert!(read_answer(Open(&whole[..whole.len() - 1])).is_err());
+        let unnamed = b"HTTP/1.1 200 OK\r\n\r\n{}";
+        assert_eq!(read_answer(&unnamed[..]).unwrap(), unnamed);
+    }
 
     #[test]
     fn an_answer_cut_off_is_none() {

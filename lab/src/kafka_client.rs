@@ -14,8 +14,9 @@ use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, D
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, GroupId,
-    IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    GroupId, IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer};
 
@@ -23,6 +24,8 @@ use crate::error::{Doing, LabError};
 
 const METADATA_VERSION: i16 = 12;
 const CREATE_TOPICS_VERSION: i16 = 7;
+/// The last version that names topics in words.
+const DELETE_TOPICS_VERSION: i16 = 5;
 const CREATE_PARTITIONS_VERSION: i16 = 3;
 const DELETE_RECORDS_VERSION: i16 = 2;
 const DELETE_GROUPS_VERSION: i16 = 2;
@@ -117,6 +120,14 @@ impl KafkaConnection {
             }
         }
         Ok(())
+    }
+
+    /// Deletes `topic`, its records with it.
+    pub(crate) fn delete_topic(&mut self, topic: &str) -> Result<(), LabError> {
+        let request =
+            DeleteTopicsRequest::default().with_topic_names(vec![topic_name(topic)]).with_timeout_ms(CHANGE_MAX_MS);
+        let answer = self.call(DELETE_TOPICS_VERSION, &request)?;
+        all_well(&format!("deleting topic {topic}"), answer.responses.iter().map(|result| result.error_code))
     }
 
     /// Raises the number of partitions.

@@ -11,6 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use flux_lab::bench::{self, BenchArguments};
 use flux_lab::chaos;
 use flux_lab::checker::{self, Allow};
 use flux_lab::crowd::{self, Arrival, CrowdOptions, Driver, History, Orders, Repeat};
@@ -46,6 +47,9 @@ enum What {
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
+    /// What a request costs, beside peers, in turns within one run; writes perf/record/<date>-<commit>.md, .json and .svg,
+    /// and exits 1 where something could not be measured.
+    Bench(BenchArguments),
     /// Servers, workers and edges on free ports, until Ctrl-C.
     Up(UpArguments),
     /// Runs a command beside a Kafka of its own, named in FLUX_TEST_KAFKA; ends with the command's exit code.
@@ -160,6 +164,7 @@ fn main() -> ExitCode {
     let result = match Command::parse().what {
         What::Demo { keep } => run_demo(keep),
         What::Chaos { only } => run_chaos(&only),
+        What::Bench(arguments) => run_bench(&arguments),
         What::Up(arguments) => run_up(arguments),
         What::WithKafka { command } => run_with_kafka(&command),
         What::Crowd(arguments) => run_crowd(arguments),
@@ -192,6 +197,12 @@ fn run_chaos(only: &[String]) -> Result<ExitCode, LabError> {
     let _interrupt = Interrupt::catch()?;
     let good = chaos::run(&scenarios, say);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_bench(arguments: &BenchArguments) -> Result<ExitCode, LabError> {
+    let _interrupt = Interrupt::catch()?;
+    let whole = bench::run(arguments, say)?;
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_demo(keep: bool) -> Result<ExitCode, LabError> {

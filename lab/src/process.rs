@@ -313,7 +313,7 @@ fn send(pid: u32, signal: i32) {
 }
 
 /// Every process below `pid`, as /proc shows it now.
-fn descendants(pid: u32) -> Vec<u32> {
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut parents: Vec<(u32, u32)> = Vec::new();
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     for entry in entries.flatten() {

@@ -99,6 +99,20 @@ impl TopicReader {
         Ok(self.layout()?.topic_id)
     }
 
+    /// How many records were ever appended, over all partitions (none deleted yet, no control records).
+    ///
+    /// # Errors
+    /// Where the topic does not exist or a leader cannot be asked.
+    pub fn record_count(&self) -> Result<u64, LabError> {
+        patiently(|| {
+            let mut count = 0;
+            for (partition, leader) in &self.layout()?.leaders {
+                count += self.offset(&mut KafkaConnection::open(leader)?, *partition, LATEST)? as u64;
+            }
+            Ok(count)
+        })
+    }
+
     /// How many partitions it has.
     ///
     /// # Errors

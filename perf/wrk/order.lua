@@ -8,6 +8,8 @@
 -- STATUS=1 in the environment counts the answers by status. wrk then parses every answer's head in Lua, which costs
 -- it about as much as the request: use it to see what happens, not to measure.
 
+dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "report.lua")
+
 local threads = {}
 
 function setup(thread)
@@ -46,20 +48,22 @@ function request()
 end
 
 if os.getenv("STATUS") == "1" then
+  local report = done
   answers = {}
 
   function response(status)
     answers[status] = (answers[status] or 0) + 1
   end
-end
 
-function done()
-  local total = {}
-  for _, thread in ipairs(threads) do
-    for status, n in pairs(thread:get("answers") or {}) do total[status] = (total[status] or 0) + n end
+  function done(summary, latency)
+    local total = {}
+    for _, thread in ipairs(threads) do
+      for status, n in pairs(thread:get("answers") or {}) do total[status] = (total[status] or 0) + n end
+    end
+    local statuses = {}
+    for status in pairs(total) do statuses[#statuses + 1] = status end
+    table.sort(statuses)
+    for _, status in ipairs(statuses) do print(string.format("  answered %d: %d", status, total[status])) end
+    report(summary, latency)
   end
-  local statuses = {}
-  for status in pairs(total) do statuses[#statuses + 1] = status end
-  table.sort(statuses)
-  for _, status in ipairs(statuses) do print(string.format("  answered %d: %d", status, total[status])) end
 end

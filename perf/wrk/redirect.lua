@@ -6,6 +6,8 @@
 -- Nearly every request is over one order a second, so the key need not be unique: no key is looked up for a 302.
 -- `pipelined` (1) is how many requests leave in one write. wrk calls every answer of 400 and above an error; a 302 is none.
 
+dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "report.lua")
+
 function init(arguments)
   local product = arguments[1] or "trickle"
   local pipelined = tonumber(arguments[2] or 1)

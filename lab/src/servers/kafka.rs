@@ -36,11 +36,30 @@ pub struct KafkaOptions {
     pub properties: Vec<(String, String)>,
     /// The JVM's heap, in MiB, by broker.
     pub heap_mib: u32,
+    /// How the JVM compiles and collects.
+    pub jvm: Jvm,
+}
+
+/// How a broker's JVM is set up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jvm {
+    /// Ready soon and small: for tests, where a quick start matters more than the last of its speed.
+    #[default]
+    QuickStart,
+    /// As Kafka's own start script sets it (`kafka-run-class.sh`): for measurements.
+    Production,
 }
 
 impl Default for KafkaOptions {
     fn default() -> KafkaOptions {
-        KafkaOptions { brokers: 1, controllers: 3, proxied: false, properties: Vec::new(), heap_mib: 512 }
+        KafkaOptions {
+            brokers: 1,
+            controllers: 3,
+            proxied: false,
+            properties: Vec::new(),
+            heap_mib: 512,
+            jvm: Jvm::QuickStart,
+        }
     }
 }
 
@@ -90,6 +109,7 @@ pub struct Broker {
     java: PathBuf,
     libs: PathBuf,
     heap_mib: u32,
+    jvm: Jvm,
     home: PathBuf,
     log: PathBuf,
     port: Port,
@@ -119,9 +139,9 @@ impl Kafka {
             std::fs::create_dir_all(&home).doing(|| format!("making {}", home.display()))?;
             let log = run.join(format!("kafka-{}.log", port.number()));
             let (java, libs) = (java.clone(), libs.clone());
-            let heap_mib = options.heap_mib;
+            let (heap_mib, jvm) = (options.heap_mib, options.jvm);
             let process = None;
-            brokers.push(Broker { id, java, libs, heap_mib, home, log, port, controller, proxied, process });
+            brokers.push(Broker { id, java, libs, heap_mib, jvm, home, log, port, controller, proxied, process });
         }
         let voter = |broker: &Broker| Some(format!("{}@{}", broker.id, broker.controller.as_ref()?.address()));
         let voters = brokers.iter().filter_map(voter).collect::<Vec<_>>().join(",");
@@ -229,6 +249,19 @@ impl Kafka {
     /// Where the broker refuses or does not answer.
     pub fn create_topic(&self, topic: &str, partitions: i32, replicas: i16) -> Result<(), LabError> {
         self.connection()?.create_topic(topic, partitions, replicas)
+    }
+
+    /// Deletes a topic, its records with it.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`]; where there is no such topic too.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), LabError> {
+        self.connection()?.delete_topic(topic)
+    }
+
+    /// The processes of its brokers that run.
+    pub fn pids(&self) -> Vec<u32> {
+        self.brokers.iter().filter_map(|broker| broker.process.as_ref().map(Process::pid)).collect()
     }
 
     /// Raises the number of a topic's partitions to `partitions`.
@@ -369,8 +402,17 @@ impl Broker {
     fn java(&self) -> Command {
         let mut command = Command::new(&self.java);
         command.arg(format!("-Xmx{}m", self.heap_mib));
-        // A quick start matters more here than the last of its speed.
-        command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"]);
+        command.args(match self.jvm {
+            Jvm::QuickStart => ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].as_slice(),
+            Jvm::Production => &[
+                "-server",
+                "-XX:+UseG1GC",
+                "-XX:MaxGCPauseMillis=20",
+                "-XX:InitiatingHeapOccupancyPercent=35",
+                "-XX:+ExplicitGCInvokesConcurrent",
+            ],
+        });
+        command.args(["-XX:-UsePerfData", "-Xshare:auto"]);
         command.arg("-cp").arg(self.libs.join("*"));
         command.env_remove("KAFKA_OPTS").env_remove("JAVA_TOOL_OPTIONS");
         command

@@ -113,6 +113,11 @@ impl Postgres {
         self.process.as_mut().is_some_and(|process| process.exited().is_none())
     }
 
+    /// Its postmaster, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// A fast shutdown: sessions are cut, open transactions rolled back.
     ///
     /// # Errors

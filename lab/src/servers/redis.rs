@@ -81,6 +81,11 @@ impl Redis {
         self.process.as_mut().is_some_and(|process| process.exited().is_none())
     }
 
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// Ends it by SIGTERM: what its settings say is on disk stays on disk.
     ///
     /// # Errors

@@ -1,0 +1,121 @@
+//! Who is measured: our edge on either driver, and the peers beside it, which `perf/peers/build.sh` builds.
+//!
+//! Never judges: a contestant that is not on disk is named as missing, and left out.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::scenario::Scenario;
+use crate::programs;
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contestant {
+    /// flux-edge on io_uring.
+    Edge,
+    /// flux-edge on epoll.
+    EdgeEpoll,
+    /// Go: net/http, rueidis, franz-go.
+    Go,
+    /// Rust: axum, fred, rdkafka.
+    Axum,
+    /// nginx with constant answers.
+    Nginx,
+    /// monoio with constant answers: what the runtime alone costs.
+    Monoio,
+}
+
+/// What a contestant is started from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Our edge.
+    Edge,
+    /// A peer's program.
+    Peer(PathBuf),
+}
+
+impl Contestant {
+    /// As it stands in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Contestant::Edge => "edge",
+            Contestant::EdgeEpoll => "edge-epoll",
+            Contestant::Go => "go",
+            Contestant::Axum => "axum",
+            Contestant::Nginx => "nginx",
+            Contestant::Monoio => "monoio",
+        }
+    }
+
+    /// Whether it is our edge.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Contestant::Edge | Contestant::EdgeEpoll)
+    }
+
+    /// Whether its answers are constant, without Redis and Kafka.
+    pub fn is_constant(self) -> bool {
+        matches!(self, Contestant::Nginx | Contestant::Monoio)
+    }
+
+    /// Whether it takes part in `scenario`.
+    pub fn plays(self, scenario: Scenario) -> bool {
+        match scenario {
+            Scenario::Accepted | Scenario::Replay | Scenario::SoldOut => !self.is_constant(),
+            Scenario::Redirect | Scenario::Stock | Scenario::Pipelined | Scenario::Idle => true,
+            Scenario::Zipf | Scenario::OneProduct => self.is_ours(),
+            Scenario::Worker => false,
+        }
+    }
+
+    /// What it is started from: a peer from `peers`, a directory.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn find(self, peers: &Path) -> Result<Source, String> {
+        if self.is_ours() {
+            return programs::edge_binary().map(|_| Source::Edge).map_err(|error| error.to_string());
+        }
+        let path = peers.join(format!("peer-{}", self.name()));
+        if path.is_file() {
+            Ok(Source::Peer(path))
+        } else {
+            Err(format!("peer-{} is not built (perf/peers/build.sh)", self.name()))
+        }
+    }
+}
+
+/// Where the peers' programs are: `FLUX_PEERS_BIN`, or where `perf/peers/build.sh` puts them in the repository `root`.
+pub fn peers_directory(root: &Path) -> PathBuf {
+    std::env::var_os("FLUX_PEERS_BIN").map_or_else(|| root.join("target/peers/bin"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for contestant in Contestant::value_variants() {
+            assert_eq!(contestant.to_possible_value().unwrap().get_name(), contestant.name());
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_not_built_is_named_with_what_builds_it() {
+        let peers = tempfile::tempdir().unwrap();
+        let missing = Contestant::Axum.find(peers.path()).unwrap_err();
+        assert!(missing.contains("peer-axum") && missing.contains("perf/peers/build.sh"), "{missing}");
+        std::fs::write(peers.path().join("peer-axum"), "").unwrap();
+        let found = Contestant::Axum.find(peers.path());
+        assert_eq!(found, Ok(Source::Peer(peers.path().join("peer-axum"))));
+    }
+
+    #[test]
+    fn constant_answers_are_no_orders() {
+        assert!(!Contestant::Nginx.plays(Scenario::Accepted) && Contestant::Nginx.plays(Scenario::Redirect));
+        assert!(Contestant::Go.plays(Scenario::SoldOut) && !Contestant::Go.plays(Scenario::Zipf));
+    }
+}

@@ -1,0 +1,234 @@
+//! What the figures should be: ratios to peers of the same run, and a few costs that mean something by themselves.
+//!
+//! Never more than arithmetic on medians: what was not measured is said to be so, and is not met.
+
+use serde::Serialize;
+
+use super::contestant::Contestant;
+use super::figures::{Cell, Figures, Findings, Load};
+use super::idle;
+use super::scenario::Scenario;
+use super::statistics::median;
+use super::worker;
+
+/// Where costs are compared: many connections, one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    /// Connections.
+    pub connections: u32,
+    /// Threads.
+    pub threads: u32,
+}
+
+/// One goal and what was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Goal {
+    /// What is compared.
+    pub name: String,
+    /// What was found; `None` where something of it was not measured.
+    pub found: Option<f64>,
+    /// The bound.
+    pub bound: f64,
+    /// Whether the bound is the most that is allowed, or the least.
+    pub at_most: bool,
+    /// The unit; empty for ratios.
+    pub unit: &'static str,
+}
+
+impl Goal {
+    fn at_most(name: &str, found: Option<f64>, bound: f64, unit: &'static str) -> Goal {
+        Goal { name: name.to_owned(), found, bound, at_most: true, unit }
+    }
+
+    fn at_least(name: &str, found: Option<f64>, bound: f64, unit: &'static str) -> Goal {
+        Goal { name: name.to_owned(), found, bound, at_most: false, unit }
+    }
+
+    /// Whether it is met; `None` where it was not measured.
+    pub fn is_met(&self) -> Option<bool> {
+        self.found.map(|found| if self.at_most { found <= self.bound } else { found >= self.bound })
+    }
+
+    /// The verdict in words.
+    pub fn verdict(&self) -> &'static str {
+        match self.is_met() {
+            Some(true) => "met",
+            Some(false) => "not met",
+            None => "not measured",
+        }
+    }
+}
+
+/// Medians at the reference.
+struct Medians<'a> {
+    findings: &'a Findings,
+    reference: Reference,
+}
+
+impl Medians<'_> {
+    fn of(&self, scenario: Scenario, contestant: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
+        let Reference { connections, threads } = self.reference;
+        self.findings.median(Cell { scenario, load: Load::Closed, connections, threads, contestant }, figure)
+    }
+
+    /// Ours to `other`'s.
+    fn to(&self, scenario: Scenario, other: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
+        Some(self.of(scenario, Contestant::Edge, figure)? / self.of(scenario, other, figure)?)
+    }
+
+    /// Ours to that of Go or axum, whichever `better` prefers; both must have been measured.
+    fn to_better(&self, scenario: Scenario, better: fn(f64, f64) -> f64, figure: fn(&Figures) -> f64) -> Option<f64> {
+        let go = self.of(scenario, Contestant::Go, figure)?;
+        let axum = self.of(scenario, Contestant::Axum, figure)?;
+        Some(self.of(scenario, Contestant::Edge, figure)? / better(go, axum))
+    }
+
+    fn many_to_few(&self, scenario: Scenario) -> Option<f64> {
+        let (load, threads, contestant) = (Load::Closed, self.reference.threads, Contestant::Edge);
+        let cost = |connections| {
+            let cell = Cell { scenario, load, connections, threads, contestant };
+            self.findings.median(cell, |figures| figures.server_us)
+        };
+        Some(cost(4096)? / cost(64)?)
+    }
+
+    fn p99_ms(&self, scenario: Scenario) -> Option<f64> {
+        let Reference { connections, threads } = self.reference;
+        let cell = Cell { scenario, load: Load::Open, connections, threads, contestant: Contestant::Edge };
+        Some(self.findings.median_of_known(cell, |figures| Some(figures.p99_us? as f64))? / 1e3)
+    }
+
+    fn zipf(&self) -> Option<f64> {
+        let cost = |scenario| self.of(scenario, Contestant::Edge, |figures| figures.server_us);
+        Some(cost(Scenario::Zipf)? / cost(Scenario::OneProduct)?)
+    }
+
+    fn idle_mib(&self) -> Option<f64> {
+        let ours = self.findings.idle.iter().filter(|row| row.contestant == Contestant::Edge);
+        // What did not stay open would make it look better than it is.
+        let whole: Vec<_> = ours.filter(|row| row.kept == idle::CONNECTIONS).collect();
+        Some(median(whole.iter().map(|row| row.resident_kib as f64))? / 1024.0)
+    }
+
+    fn stored(&self) -> Option<f64> {
+        let rate =
+            |way: &str| median(self.findings.stored.iter().filter(|row| row.way == way).map(|row| row.per_second));
+        Some(rate(worker::WORKER)? / rate(worker::COPY)?)
+    }
+}
+
+/// All goals, judged on the medians of `findings` at `reference`.
+pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
+    use Contestant::{Axum, Edge, Nginx};
+    use Scenario::{Accepted, Pipelined, Redirect, SoldOut, Stock};
+    let medians = Medians { findings, reference };
+    let server = |figures: &Figures| figures.server_us;
+    let redis = |figures: &Figures| figures.redis_us;
+    let Reference { connections, threads } = reference;
+    let ours = Cell { scenario: Accepted, load: Load::Closed, connections, threads, contestant: Edge };
+    let depth = findings.median_of_known(ours, |figures| figures.orders_by_call);
+    let better = "the better of Go and axum";
+    vec![
+        Goal::at_most(
+            &format!("accepted: CPU of the edge to {better}"),
+            medians.to_better(Accepted, f64::min, server),
+            0.28,
+            "",
+        ),
+        Goal::at_most(
+            &format!("accepted: CPU of edge, Redis and broker to {better}"),
+            medians.to_better(Accepted, f64::min, Figures::total_us),
+            0.36,
+            "",
+        ),
+        Goal::at_least(
+            &format!("accepted: orders a second to {better}"),
+            medians.to_better(Accepted, f64::max, |figures| figures.per_second),
+            1.7,
+            "",
+        ),
+        Goal::at_most("accepted: CPU of Redis an order", medians.of(Accepted, Edge, redis), 6.0, "µs"),
+        Goal::at_least("accepted: orders of a reserve call", depth, 24.0, "orders"),
+        Goal::at_most("sold out: CPU of the edge to axum", medians.to(SoldOut, Axum, server), 0.36, ""),
+        Goal::at_most("sold out: CPU of Redis an answer", medians.of(SoldOut, Edge, redis), 1.0, "µs"),
+        Goal::at_most("redirect: CPU of the edge to axum", medians.to(Redirect, Axum, server), 0.72, ""),
+        Goal::at_most("redirect: CPU of the edge to nginx, constant", medians.to(Redirect, Nginx, server), 1.05, ""),
+        Goal::at_most("GET /stock: CPU of the edge to nginx, constant", medians.to(Stock, Nginx, server), 1.05, ""),
+        Goal::at_most("16 redirects a read: CPU of the edge each", medians.of(Pipelined, Edge, server), 1.0, "µs"),
+        Goal::at_most("accepted: CPU of the edge, 4,096 connections to 64", medians.many_to_few(Accepted), 1.25, ""),
+        Goal::at_most("redirect: CPU of the edge, 4,096 connections to 64", medians.many_to_few(Redirect), 1.25, ""),
+        Goal::at_most("accepted: CPU of the edge, 1,000 products by Zipf to one", medians.zipf(), 1.3, ""),
+        Goal::at_most("accepted: p99 at half of the highest rate", medians.p99_ms(Accepted), 8.0, "ms"),
+        Goal::at_most("redirect: p99 at half of the highest rate", medians.p99_ms(Redirect), 2.0, "ms"),
+        Goal::at_most("10,000 idle connections: resident memory of the edge", medians.idle_mib(), 64.0, "MiB"),
+        Goal::at_least("worker: rows a second to psql \\copy", medians.stored(), 0.8, ""),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::tests::row;
+    use super::*;
+
+    const REFERENCE: Reference = Reference { connections: 256, threads: 1 };
+
+    fn found(goals: &[Goal], begins: &str) -> Goal {
+        goals.iter().find(|goal| goal.name.starts_with(begins)).unwrap().clone()
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        let goals = judge(&Findings::default(), REFERENCE);
+        assert!(goals.iter().all(|goal| goal.is_met().is_none() && goal.verdict() == "not measured"));
+        // One of two peers is not enough to know the better one.
+        let mut findings = Findings::default();
+        findings.rows.push(row(Scenario::Accepted, Contestant::Edge, 256, 80_000.0, 6.0));
+        findings.rows.push(row(Scenario::Accepted, Contestant::Go, 256, 30_000.0, 30.0));
+        let goals = judge(&findings, REFERENCE);
+        assert_eq!(found(&goals, "accepted: CPU of the edge to the better").is_met(), None);
+        assert_eq!(found(&goals, "accepted: CPU of Redis an order").is_met(), Some(true));
+    }
+
+    #[test]
+    fn the_better_peer_is_the_cheaper_one_and_the_faster_one() {
+        let mut findings = Findings::default();
+        findings.rows.push(row(Scenario::Accepted, Contestant::Edge, 256, 60_000.0, 6.0));
+        findings.rows.push(row(Scenario::Accepted, Contestant::Go, 256, 40_000.0, 30.0));
+        findings.rows.push(row(Scenario::Accepted, Contestant::Axum, 256, 20_000.0, 20.0));
+        let goals = judge(&findings, REFERENCE);
+        let cost = found(&goals, "accepted: CPU of the edge to the better");
+        assert_eq!((cost.found, cost.is_met()), (Some(0.3), Some(false)));
+        assert_eq!(found(&goals, "accepted: CPU of edge, Redis").verdict(), "met");
+        let rate = found(&goals, "accepted: orders a second");
+        assert_eq!((rate.found, rate.is_met()), (Some(1.5), Some(false)));
+        assert_eq!(found(&goals, "accepted: orders of a reserve call").is_met(), Some(true));
+    }
+
+    #[test]
+    fn only_the_reference_counts_but_for_the_span_of_connections() {
+        let mut findings = Findings::default();
+        findings.rows.push(row(Scenario::Redirect, Contestant::Edge, 64, 1.0, 4.0));
+        findings.rows.push(row(Scenario::Redirect, Contestant::Edge, 4096, 1.0, 6.0));
+        findings.rows.push(row(Scenario::Redirect, Contestant::Axum, 4096, 1.0, 1.0));
+        let goals = judge(&findings, REFERENCE);
+        assert_eq!(found(&goals, "redirect: CPU of the edge, 4,096").found, Some(1.5));
+        assert_eq!(found(&goals, "redirect: CPU of the edge to axum").found, None);
+    }
+
+    #[test]
+    fn connections_that_were_closed_do_not_count_as_idle() {
+        let mut findings = Findings::default();
+        let row = super::super::figures::IdleRow {
+            contestant: Contestant::Edge,
+            repetition: 1,
+            connections: idle::CONNECTIONS,
+            kept: idle::CONNECTIONS - 1,
+            before_kib: 1_024,
+            resident_kib: 2_048,
+        };
+        findings.idle.push(row.clone());
+        assert_eq!(found(&judge(&findings, REFERENCE), "10,000 idle").found, None);
+        findings.idle.push(super::super::figures::IdleRow { kept: idle::CONNECTIONS, ..row });
+        assert_eq!(found(&judge(&findings, REFERENCE), "10,000 idle").found, Some(2.0));
+    }
+}

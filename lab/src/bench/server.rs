@@ -1,0 +1,191 @@
+//! One contestant, running: our edge or a peer, started for one measurement and ended after it.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::contestant::{Contestant, Source};
+use super::scenario::Sale;
+use crate::error::LabError;
+use crate::http_client;
+use crate::ports::Port;
+use crate::process::{Ending, Process};
+use crate::programs::{Edge, Environment};
+use crate::run_dir::RunDir;
+
+const READY_MAX: Duration = Duration::from_secs(30);
+const REQUEST_MAX: Duration = Duration::from_secs(10);
+
+/// What a contestant is started with.
+#[derive(Clone, Debug)]
+pub struct Surroundings<'a> {
+    /// Where its log goes.
+    pub run: &'a RunDir,
+    /// Names its log.
+    pub name: String,
+    /// `host:port`.
+    pub redis: SocketAddr,
+    /// `host:port`, comma between.
+    pub kafka: String,
+    /// The topic of its orders, which exists.
+    pub topic: String,
+    /// Its threads.
+    pub threads: u32,
+    /// More of our edge's environment.
+    pub edge_environment: Environment,
+}
+
+/// A running contestant. Dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    contestant: Contestant,
+    running: Running,
+}
+
+#[derive(Debug)]
+enum Running {
+    Edge(Box<Edge>),
+    Peer(Process, Port),
+}
+
+impl Server {
+    /// Starts it and waits until it takes requests.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn start(contestant: Contestant, source: &Source, around: &Surroundings<'_>) -> Result<Server, LabError> {
+        let running = match source {
+            Source::Edge => Running::Edge(Box::new(start_edge(contestant, around)?)),
+            Source::Peer(program) => {
+                let port = Port::reserve()?;
+                let mode = if contestant.is_constant() { "constant" } else { "orders" };
+                let mut command = Command::new(program);
+                command.args(["--listen", &port.address().to_string(), "--redis", &around.redis.to_string()]);
+                command.args(["--kafka", &around.kafka, "--topic", &around.topic]);
+                command.args(["--threads", &around.threads.to_string(), "--mode", mode]);
+                // What it writes beside its log goes when the run does.
+                command.env("TMPDIR", around.run.path());
+                start_peer(command, port, contestant, around)?
+            }
+        };
+        Ok(Server { contestant, running })
+    }
+
+    /// Where requests go.
+    pub fn public(&self) -> SocketAddr {
+        match &self.running {
+            Running::Edge(edge) => edge.public(),
+            Running::Peer(_, port) => port.address(),
+        }
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn pid(&self) -> Result<u32, LabError> {
+        match &self.running {
+            Running::Edge(edge) => edge.program.pid().ok_or_else(|| LabError::failed("the edge does not run")),
+            Running::Peer(process, _) => Ok(process.pid()),
+        }
+    }
+
+    /// Opens a sale; nothing where its answers are constant.
+    ///
+    /// # Errors
+    /// Where it answers other than 200.
+    pub fn open(&self, sale: &Sale) -> Result<(), LabError> {
+        if self.contestant.is_constant() {
+            return Ok(());
+        }
+        let address = match &self.running {
+            Running::Edge(edge) => edge.admin(),
+            Running::Peer(_, port) => port.address(),
+        };
+        let body = json!({"productId": sale.product, "quantity": sale.quantity, "rate": sale.rate}).to_string();
+        let headers = [("content-type", "application/json")];
+        let answer = http_client::request(address, "POST", "/init", &headers, body.as_bytes(), REQUEST_MAX)?;
+        if answer.status == 200 {
+            return Ok(());
+        }
+        let name = self.contestant.name();
+        Err(LabError::failed(format!("{name} answers POST /init {body} by {}: {}", answer.status, answer.text())))
+    }
+
+    /// Reserve calls and the orders in them so far, of our edge; `None` of others.
+    ///
+    /// # Errors
+    /// Where the edge does not say.
+    pub fn reserve_counts(&self) -> Result<Option<ReserveCounts>, LabError> {
+        let Running::Edge(edge) = &self.running else { return Ok(None) };
+        let text = http_client::request(edge.admin(), "GET", "/metrics", &[], b"", REQUEST_MAX)?.text();
+        let read = |name: &str| {
+            counter(&text, name).ok_or_else(|| LabError::failed(format!("the edge's metrics have no {name}")))
+        };
+        let (calls, orders) = (read("flux_edge_reserve_calls_total")?, read("flux_edge_reserve_orders_total")?);
+        Ok(Some(ReserveCounts { calls, orders }))
+    }
+}
+
+/// What an edge has counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReserveCounts {
+    /// Reserve calls.
+    pub calls: f64,
+    /// Orders in them.
+    pub orders: f64,
+}
+
+fn start_edge(contestant: Contestant, around: &Surroundings<'_>) -> Result<Edge, LabError> {
+    let driver = if contestant == Contestant::EdgeEpoll { "epoll" } else { "uring" };
+    let mut environment: Environment = [
+        ("FLUX_REDIS", format!("redis://{}", around.redis)),
+        ("FLUX_KAFKA", around.kafka.clone()),
+        ("FLUX_TOPIC", around.topic.clone()),
+        ("FLUX_CORES", around.threads.to_string()),
+        ("FLUX_DRIVER", driver.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec();
+    environment.extend(around.edge_environment.iter().cloned());
+    let mut edge = Edge::new(around.run, &around.name, &environment)?;
+    edge.program.start()?;
+    Ok(edge)
+}
+
+fn start_peer(
+    command: Command,
+    port: Port,
+    contestant: Contestant,
+    around: &Surroundings<'_>,
+) -> Result<Running, LabError> {
+    let log = around.run.join(format!("{}.log", around.name));
+    let mut process = Process::start(contestant.name(), command, &log, Ending::KILL)?;
+    process.wait_ready(READY_MAX, || TcpStream::connect(port.address()).is_ok())?;
+    Ok(Running::Peer(process, port))
+}
+
+/// The sum of a counter over its labels in Prometheus text; `None` where it is not there.
+fn counter(metrics: &str, name: &str) -> Option<f64> {
+    let values = metrics.lines().filter_map(|line| {
+        let after = line.strip_prefix(name)?;
+        let value = if after.starts_with('{') { after.rsplit_once("} ")?.1 } else { after.strip_prefix(' ')? };
+        value.split_ascii_whitespace().next()?.parse::<f64>().ok()
+    });
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let text = "# HELP a_total A.\na_total{core=\"0\"} 3\na_total{core=\"1\"} 4\na_total_more 9\nb_total 5\n";
+        assert_eq!(counter(text, "a_total"), Some(7.0));
+        assert_eq!(counter(text, "b_total"), Some(5.0));
+        assert_eq!(counter(text, "c_total"), None);
+    }
+}

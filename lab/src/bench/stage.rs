@@ -1,0 +1,153 @@
+//! The servers around the contestants, the same for all of them: one Redis and one broker, emptied before each
+//! measurement.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::contestant::{Contestant, Source};
+use super::server::{Server, Surroundings};
+use super::usage;
+use crate::error::{Doing, LabError};
+use crate::process::LOOK_AGAIN;
+use crate::programs::Environment;
+use crate::run_dir::RunDir;
+use crate::servers::{Jvm, Kafka, KafkaOptions, Redis, RedisOptions};
+use crate::topic::TopicReader;
+
+/// Partitions of the topic; flux-worker's default.
+pub const PARTITIONS: i32 = 4;
+/// The broker's heap: Kafka's own start script gives it so much.
+const KAFKA_HEAP_MIB: u32 = 1024;
+
+/// How long a new topic may be on its way.
+const TOPIC_WAIT: Duration = Duration::from_secs(10);
+
+/// Redis and Kafka of a run.
+#[derive(Debug)]
+pub struct Stage {
+    /// Data and logs.
+    pub run: RunDir,
+    /// The repository.
+    pub root: PathBuf,
+    /// Redis.
+    pub redis: Redis,
+    /// The broker.
+    pub kafka: Kafka,
+    topic: Option<String>,
+    measurements: u32,
+}
+
+/// CPU that the three have used so far, µs.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// The contestant.
+    pub server: u64,
+    /// Redis.
+    pub redis: u64,
+    /// The broker.
+    pub kafka: u64,
+}
+
+impl Stage {
+    /// Starts Redis and Kafka, as they are set up for production.
+    ///
+    /// # Errors
+    /// Where one is missing or does not come up.
+    pub fn start(root: PathBuf) -> Result<Stage, LabError> {
+        let run = RunDir::new()?;
+        let redis = Redis::start(&run, RedisOptions::default())?;
+        let properties = [
+            // Topics are deleted after each measurement, and their bytes should go as well.
+            ("log.segment.delete.delay.ms", "1000"),
+            ("log.retention.check.interval.ms", "10000"),
+        ];
+        let kafka = Kafka::start(
+            &run,
+            KafkaOptions {
+                properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+                heap_mib: KAFKA_HEAP_MIB,
+                jvm: Jvm::Production,
+                ..KafkaOptions::default()
+            },
+        )?;
+        Ok(Stage { run, root, redis, kafka, topic: None, measurements: 0 })
+    }
+
+    /// Empties Redis, and puts a new topic in the place of the last one. Returns the topic's name.
+    ///
+    /// # Errors
+    /// Where a server does not do it.
+    pub fn clear(&mut self) -> Result<String, LabError> {
+        let mut redis = self.redis.connection()?;
+        redis::cmd("FLUSHALL").arg("SYNC").exec(&mut redis).doing(|| "emptying Redis".to_owned())?;
+        if let Some(topic) = self.topic.take() {
+            self.kafka.delete_topic(&topic)?;
+        }
+        self.measurements += 1;
+        let topic = format!("bench-{}", self.measurements);
+        self.kafka.create_topic(&topic, PARTITIONS, 1)?;
+        self.topic = Some(topic.clone());
+        // A broker answers the creation before it knows the topic itself.
+        let (reader, until) = (TopicReader::new(&self.kafka.bootstrap(), &topic), Instant::now() + TOPIC_WAIT);
+        while let Err(error) = reader.record_count() {
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(topic)
+    }
+
+    /// Starts a contestant on emptied servers.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn enter(
+        &mut self,
+        contestant: Contestant,
+        source: &Source,
+        threads: u32,
+        edge_environment: Environment,
+    ) -> Result<Server, LabError> {
+        let topic = self.clear()?;
+        let around = Surroundings {
+            run: &self.run,
+            name: format!("{}-{}", contestant.name(), self.measurements),
+            redis: self.redis.address(),
+            kafka: self.kafka.bootstrap(),
+            topic,
+            threads,
+            edge_environment,
+        };
+        Server::start(contestant, source, &around)
+    }
+
+    /// A file for the output of a load generator.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.run.join(format!("{name}-{}.log", self.measurements))
+    }
+
+    /// The topic of the measurement under way.
+    pub fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
+    }
+
+    /// Records in the topic.
+    ///
+    /// # Errors
+    /// Where the broker does not say.
+    pub fn records(&self) -> Result<u64, LabError> {
+        let topic = self.topic().ok_or_else(|| LabError::failed("there is no topic yet"))?;
+        TopicReader::new(&self.kafka.bootstrap(), topic).record_count()
+    }
+
+    /// CPU used so far.
+    ///
+    /// # Errors
+    /// Where a process is gone.
+    pub fn used(&self, server: &Server) -> Result<Used, LabError> {
+        let redis = self.redis.pid().ok_or_else(|| LabError::failed("Redis does not run"))?;
+        let kafka = self.kafka.pids().into_iter().map(usage::cpu_us).sum::<Result<u64, _>>()?;
+        Ok(Used { server: usage::cpu_us(server.pid()?)?, redis: usage::cpu_us(redis)?, kafka })
+    }
+}
