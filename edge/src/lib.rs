@@ -16,6 +16,7 @@ pub mod core;
 pub mod core_start;
 mod cores;
 pub mod counters;
+mod dashboard;
 mod deadlines;
 pub mod descriptors;
 pub mod find;
@@ -59,5 +60,6 @@ mod status;
 mod tests;
 mod ticker;
 mod tokens;
+pub mod workers;
 
 pub use shard::DrainEnd;
