@@ -1,6 +1,6 @@
 // The page: asks the edge for its figures once a second and shows them. What is not known is shown as unknown.
 
-import { History, QUANTILE_SPAN_S, grouped } from './history.js';
+import { History, QUANTILE_SPAN_S, grouped, isSeen } from './history.js';
 import { close, setUp } from './operate.js';
 import { createPlots } from './plots.js';
 
@@ -8,8 +8,6 @@ const POLL_MS = 1000;
 const POLL_PATIENCE_MS = 3000;
 // For so long the last figures stand where an answer fails to come.
 const OLD_MS_MAX = 3000;
-// A product's figures are looked at every second; older ones are not shown as if they were now.
-const SEEN_MS_MAX = 5000;
 // What /readyz calls an outage.
 const OUTAGE_MS = 1000;
 // Beyond this an undelivered order is not a slow acknowledgement: the relay takes over after 7 s, a claim lasts 15 s.
@@ -60,7 +58,6 @@ function rows(body, items, keyOf, cellsOf, furnish = () => {}) {
 const word = (text, light) => ({ text, light });
 const figure = (value) => ({ text: number(value), isNumber: true });
 
-const isSeen = (product) => product.seenMs !== null && product.seenMs <= SEEN_MS_MAX;
 const CONSERVATION = { holds: word('holds', 'good'), breach: word('BREACH', 'bad'), unknown: word(UNKNOWN, 'unknown') };
 const SALE_LIGHT = { open: 'good', suspended: 'bad' };
 
@@ -156,6 +153,7 @@ function attention() {
 
 function showAttention() {
   const [list, found] = [element('health'), attention()];
+  document.title = found.some(({ light }) => light === 'bad') ? '■ Flux-Gate' : 'Flux-Gate';
   while (list.children.length > found.length) list.lastChild.remove();
   found.forEach(({ text, light }, index) => {
     const item = list.children[index] ?? list.appendChild(document.createElement('li'));
@@ -174,19 +172,19 @@ function tiles() {
   const latency = (label, share) => {
     const value = figures === null ? null : history.latency(at, share);
     const text = value === Infinity ? `> ${span(history.samples[at].bounds.at(-1) / 1000)}` : value === null ? '–' : `${fine.format(value)} ms`;
-    return { label, value: figures === null ? UNKNOWN : text, note: `last ${QUANTILE_SPAN_S} s, asked of Redis` };
+    return { label, value: figures === null ? UNKNOWN : text, note: `over ${QUANTILE_SPAN_S} s` };
   };
   const underWay = figures?.cores.reduce((sum, core) => sum + core.ordersPending, 0) ?? null;
   return [
-    rate('Accepted', 'accepted'),
+    rate('Accepted (200)', 'accepted'),
     rate('Pending (202)', 'pending'),
-    rate('To the waiting room', 'redirected'),
-    rate('Sold out', 'sold_out'),
+    rate('Waiting room (302)', 'redirected'),
+    rate('Sold out (409)', 'sold_out'),
     rate('Unavailable (503)', 'unavailable'),
-    rate('Repeats and refusals', 'other'),
+    rate('Repeats, refusals', 'other'),
     { label: 'Orders under way', value: number(underWay), note: 'now' },
-    latency('p50', 0.5),
-    latency('p99', 0.99),
+    latency('Latency p50', 0.5),
+    latency('Latency p99', 0.99),
   ];
 }
 
@@ -209,6 +207,9 @@ function show() {
   // Figures that are too old are taken away rather than left standing.
   const { products, cores, workers } = figures ?? { products: [], cores: [], workers: [] };
   rows(element('products'), products, ({ product }) => product, productCells, addCloseButton);
+  products.forEach((product, index) => {
+    element('products').rows[index].querySelector('button').hidden = isSeen(product) && product.state === 'closed';
+  });
   rows(element('cores'), cores, (_, index) => String(index), coreCells);
   rows(element('workers'), workers, ({ address }) => address, workerCells);
   element('no-products').hidden = figures !== null && products.length > 0;

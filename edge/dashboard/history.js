@@ -26,15 +26,21 @@ export function lagOf(workers) {
   return workers.reduce((sum, worker) => sum + worker.lagRecords, 0);
 }
 
+// A product's figures are looked at every second; older ones are not shown as if they were now.
+const SEEN_MS_MAX = 5000;
+
+export const isSeen = (product) => product.seenMs !== null && product.seenMs <= SEEN_MS_MAX;
+
 function sampleOf(figures, at) {
-  const known = figures.products.filter((product) => product.stock !== null);
+  const known = figures.products.filter(isSeen);
+  const isWhole = known.length > 0 && known.length === figures.products.length;
   return {
     at,
     runningMs: figures.runningMs,
     orders: grouped(figures.orders),
     bounds: figures.latency.boundsUs,
     counts: figures.latency.counts,
-    undelivered: known.reduce((sum, product) => sum + product.outboxOrders, 0),
+    undelivered: isWhole ? known.reduce((sum, product) => sum + product.outboxOrders, 0) : null,
     lag: lagOf(figures.workers),
     stocks: Object.fromEntries(known.map((product) => [product.product, product.stock])),
   };

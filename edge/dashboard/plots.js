@@ -47,6 +47,12 @@ function backlogLines(history) {
   ];
 }
 
+// The powers of ten around all values.
+function decades(_, least, most) {
+  if (least === null) return [0.1, 1000];
+  return [10 ** Math.floor(Math.log10(least)), 10 ** Math.ceil(Math.log10(most * 1.001))];
+}
+
 class Plot {
   constructor(element, linesOf, isLogarithmic = false) {
     this.element = element;
@@ -63,17 +69,17 @@ class Plot {
     const series = lines.map(({ label, stroke }) => ({
       label, stroke: colour(stroke), width: 2, value: shown, points: { show: false },
     }));
-    const y = this.isLogarithmic
-      ? { distr: 3 }
-      : { range: (_, least, most) => [0, most > 0 ? most * 1.1 : 1] };
+    // Of a logarithmic axis only the powers of ten.
+    const lined = (tick) => (!this.isLogarithmic || Number.isInteger(Math.log10(tick)) ? tick : null);
+    const y = this.isLogarithmic ? { distr: 3, range: decades } : { range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
     const options = {
       width: this.element.clientWidth,
       height: HEIGHT,
       cursor: { sync: { key: 'flux' }, drag: { x: false, y: false } },
       scales: { x: { range: (_, least, most) => [most - SPAN_S, most] }, y },
       axes: [
-        { ...axis, values: '{HH}:{mm}:{ss}', space: 90 },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? null : short.format(tick))) },
+        { ...axis, values: '{HH}:{mm}:{ss}', space: 90, size: 30 },
+        { ...axis, size: 56, grid: { ...axis.grid, filter: (_, ticks) => ticks.map(lined) }, values: (_, ticks) => ticks.map((tick) => (tick === null ? null : short.format(tick))) },
       ],
       series: [{ label: 'at', value: '{HH}:{mm}:{ss}' }, ...series],
     };

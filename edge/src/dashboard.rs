@@ -43,7 +43,11 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// A file of the dashboard.
 pub(crate) fn file(request: &Request<'_>) -> Answer {
-    let name = if request.path == "/" { "index.html" } else { request.path.trim_start_matches('/') };
+    let name = match request.path.strip_prefix('/') {
+        Some("") => "index.html",
+        Some(name) => name,
+        None => request.path,
+    };
     let Some((_, content_type, body)) = FILES.iter().find(|(known, ..)| *known == name) else {
         return Answer::error(404, "Not found");
     };
@@ -126,7 +130,7 @@ mod tests {
     use crate::product::State;
 
     fn ask(line: &str) -> Answer {
-        let mut bytes = format!("{line} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
+        let mut bytes = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").into_bytes();
         let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a request") };
         file(&request)
     }

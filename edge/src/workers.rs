@@ -84,29 +84,31 @@ impl Workers {
     }
 
     /// A product's account: `conservation` is `breach` where a worker says so, `holds` where one has compared it in the last
-    /// seconds and found it so, otherwise `unknown`; `units` are those of the worker that compared last.
+    /// seconds and found it so, otherwise `unknown`. `units` are those of the worker that compared last.
     pub(crate) fn account(&self, product: &str, now: Instant) -> Value {
         let mut newest: Option<Account> = None;
         let mut is_breach = false;
         for worker in &*self.0 {
             let last = worker.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let account = last.as_ref().and_then(|last| last.fresh(now)).and_then(|read| read.accounts.get(product));
-            let Some(account) = account else { continue };
+            let Some(read) = last.as_ref().and_then(|last| last.fresh(now)) else { continue };
+            let Some(account) = read.accounts.get(product) else { continue };
             is_breach |= account.breach == Some(true);
-            if newest.as_ref().is_none_or(|newest| newest.compared < account.compared) {
+            if !read.ledger_is_away() && newest.as_ref().is_none_or(|newest| newest.compared < account.compared) {
                 newest = Some(account.clone());
             }
         }
-        let holds = newest.as_ref().is_some_and(|account| {
-            let compared = account.compared.is_some_and(|at| now.duration_since(at) <= WORKER_SILENCE_MAX);
-            compared && account.breach == Some(false)
-        });
-        let conservation = match (is_breach, holds) {
-            (true, _) => "breach",
-            (false, true) => "holds",
-            (false, false) => "unknown",
+        let is_compared = newest.as_ref().is_some_and(|account| account.is_compared(now));
+        let conservation = match &newest {
+            _ if is_breach => "breach",
+            Some(account) if is_compared && account.breach == Some(false) => "holds",
+            _ => "unknown",
         };
-        json!({ "conservation": conservation, "units": newest.map(|account| account.units) })
+        let units = newest.map(|mut account| {
+            // These two are what Redis held when it was compared; the others are the ledger's.
+            account.units.retain(|state, _| is_compared || !matches!(state.as_str(), "available" | "reserved"));
+            account.units
+        });
+        json!({ "conservation": conservation, "units": units })
     }
 }
 
@@ -172,6 +174,12 @@ impl Watched {
     }
 }
 
+impl Account {
+    fn is_compared(&self, now: Instant) -> bool {
+        self.compared.is_some_and(|at| now.saturating_duration_since(at) <= WORKER_SILENCE_MAX)
+    }
+}
+
 impl Attempt {
     /// What was read, unless it is too old to be believed.
     fn fresh(&self, now: Instant) -> Option<&Reading> {
@@ -214,6 +222,11 @@ impl Reading {
             }
         }
         is_worker.then_some(reading)
+    }
+
+    /// Then all that it says of accounts is old.
+    fn ledger_is_away(&self) -> bool {
+        self.reasons.iter().any(|reason| reason.starts_with("postgres"))
     }
 
     fn account(&mut self, labels: &str) -> Option<&mut Account> {

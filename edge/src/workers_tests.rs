@@ -11,6 +11,7 @@ fn metrics(comparisons: u64, breach: u64) -> String {
         "# TYPE flux_units gauge\n\
          flux_units{{product=\"phone\",state=\"total\"}} 100\n\
          flux_units{{state=\"stored\",product=\"phone\"}} 41\n\
+         flux_units{{product=\"phone\",state=\"available\"}} 59\n\
          flux_conservation_breach{{product=\"phone\"}} {breach}\n\
          flux_conservation_comparisons_total{{product=\"phone\"}} {comparisons}\n\
          flux_worker_partitions 2\n\
@@ -80,8 +81,26 @@ fn a_worker_whose_redis_is_away_says_the_same_for_ever_and_is_not_believed() {
         reading = Reading::parse(READY, &metrics(2, 0)).unwrap().following(&reading, now);
     }
     let stuck = workers([Some(Attempt { at: now, read: Ok(reading) })]);
-    assert_eq!(stuck.account("phone", now)["conservation"], "unknown");
+    let account = json!({"conservation": "unknown", "units": {"stored": 41, "total": 100}});
+    assert_eq!(stuck.account("phone", now), account, "what the ledger holds it knows");
     assert_eq!(stuck.states(now)[0]["ready"], true, "it answers all the same");
+}
+
+#[test]
+fn a_worker_whose_ledger_is_away_is_asked_for_no_account() {
+    let now = Instant::now();
+    let before = Reading::parse(READY, &metrics(1, 0)).unwrap();
+    let read = |readiness: &str, breach| {
+        let reading = Reading::parse(readiness, &metrics(2, breach)).unwrap().following(&before, now);
+        workers([Some(Attempt { at: now, read: Ok(reading) })]).account("phone", now)
+    };
+    assert_eq!(read(UNREADY, 0), json!({"conservation": "unknown", "units": null}));
+    assert_eq!(
+        read(UNREADY, 1),
+        json!({"conservation": "breach", "units": null}),
+        "an alarm stands until it is answered"
+    );
+    assert_eq!(read(READY, 0)["units"], json!({"available": 59, "stored": 41, "total": 100}));
 }
 
 #[test]
