@@ -49,6 +49,6 @@ fi
 # The pages run under a content security policy without inline script or style.
 while read -r file; do
   if grep -nE '<style|style=|<script>|javascript:| on[a-z]+=' "$file"; then fault "$file: inline script or style"; fi
-done < <(files 'edge/static/*.html')
+done < <(files 'edge/static/*.html' 'edge/dashboard/*.html')
 
 exit "$faulty"

@@ -15,6 +15,7 @@ use flux_edge::machine::{LinkFault, Machine};
 use flux_edge::pending::Ticket;
 use flux_edge::routes::Role;
 use flux_edge::server::{Plan, start};
+use flux_edge::workers::Workers;
 use flux_edge::{descriptors, signals};
 use flux_net::{Address, affinity};
 use flux_protocol::http::Request;
@@ -92,6 +93,7 @@ fn main() {
         // Nobody is there; the link rests for a second between two attempts.
         redis: Address::Unix("/nonexistent".into()),
         drain_deadline: Duration::from_secs(1),
+        workers: Workers::default(),
     };
     let running = start(plan, |_, _, _, _| Constant { site: Site::new("http://localhost/", "http://localhost") });
     let running = running.expect("it starts");

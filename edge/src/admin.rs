@@ -1,23 +1,27 @@
-//! `/livez`, `/readyz` and `/metrics`: what monitoring asks, across all cores, without a token.
+//! `/livez`, `/readyz`, `/metrics` and the dashboard's figures: what monitoring asks, across all cores, without a token.
 //!
 //! Never changes anything; `/init` and `/close` are the machine's.
 
 use flux_protocol::http::{Connection, Date, Method, Request, response};
 
+use crate::dashboard;
 use crate::metrics::{self, CoreCounters};
 use crate::shell_limits::READY_OUTAGE_MAX;
+use crate::workers::Workers;
 
 const JSON: &str = "application/json";
 
-/// Appends the whole answer where the request is for one of the three, and gives its status.
+/// Appends the whole answer where the request is for one of them, and gives its status.
 pub(crate) fn answer(
     cores: &[CoreCounters],
+    workers: &Workers,
+    running_ms: u64,
     request: &Request<'_>,
     connection: Connection,
     date: &Date,
     out: &mut Vec<u8>,
 ) -> Option<u16> {
-    if !matches!(request.path, "/livez" | "/readyz" | "/metrics") {
+    if !matches!(request.path, "/livez" | "/readyz" | "/metrics" | dashboard::FIGURES_PATH) {
         return None;
     }
     if !matches!(request.method, Method::Get | Method::Head) {
@@ -36,6 +40,7 @@ pub(crate) fn answer(
                 (503, JSON, body.to_string())
             }
         }
+        dashboard::FIGURES_PATH => (200, JSON, dashboard::figures(cores, workers, running_ms)),
         _ => (200, metrics::CONTENT_TYPE, metrics::render(cores)),
     };
     let fields = [("content-type", content_type), response::NO_STORE];

@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_LISTEN", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:3000")]
     pub(crate) listen: SocketAddr,
 
-    /// Admin listener: /init, /close, health, metrics. An address other than loopback needs FLUX_ADMIN_TOKEN
+    /// Admin listener: the dashboard, /init, /close, health, metrics. An address other than loopback needs FLUX_ADMIN_TOKEN
     #[arg(long, env = "FLUX_ADMIN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3001")]
     pub(crate) admin: SocketAddr,
 
@@ -104,6 +104,10 @@ pub(crate) struct Arguments {
     /// Longest drain after SIGTERM (up to 10min)
     #[arg(long, env = "FLUX_DRAIN_DEADLINE", value_name = "SPAN", default_value = "10s", value_parser = span)]
     pub(crate) drain_deadline: Duration,
+
+    /// Admin listeners of the workers that the dashboard shows, a comma between them [default: none]
+    #[arg(long, env = "FLUX_WORKERS", value_name = "HOST:PORT,…")]
+    pub(crate) workers: Option<String>,
 
     /// How many cores, or a list such as 0-3,6 [default: all that the process may use]
     #[arg(long, env = "FLUX_CORES", value_name = "COUNT|LIST")]

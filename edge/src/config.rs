@@ -16,7 +16,7 @@ use crate::redis::Login;
 use crate::shell_limits::{
     ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
     DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
-    URL_BYTES_MAX,
+    URL_BYTES_MAX, WORKERS_MAX,
 };
 use flux_net::RedisTarget;
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub redis: RedisTarget,
     /// Kafka's bootstrap brokers, host and port; never empty.
     pub kafka: Vec<(String, u16)>,
+    /// Admin listeners of the workers that the dashboard shows, host and port.
+    pub workers: Vec<(String, u16)>,
     /// The topic.
     pub topic: String,
     /// Orders per second where a sale names no rate; 0 is no limit.
@@ -175,6 +177,7 @@ fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -
         drain_deadline: arguments.drain_deadline,
         redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
         kafka: brokers(&arguments.kafka)?,
+        workers: workers(arguments.workers.as_deref().unwrap_or_default())?,
         topic: arguments.topic,
         rate: arguments.rate,
         burst: arguments.burst,
@@ -243,18 +246,30 @@ fn check_ports(listen: SocketAddr, admin: SocketAddr, waiting_room: Option<Socke
 }
 
 fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
-    let mut brokers = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        match Address::parse_tcp(part, 9092) {
-            Ok(Address::Tcp { host, port }) => brokers.push((host, port)),
-            Ok(Address::Unix(_)) => return Err("--kafka: a broker is a host and a port".into()),
-            Err(error) => return Err(format!("--kafka: {error}")),
-        }
-    }
+    let brokers = addresses("--kafka", list, 9092)?;
     if brokers.is_empty() || brokers.len() > BOOTSTRAP_BROKERS_MAX {
         return Err(format!("--kafka must name 1 to {BOOTSTRAP_BROKERS_MAX} brokers"));
     }
     Ok(brokers)
+}
+
+fn workers(list: &str) -> Result<Vec<(String, u16)>, String> {
+    let workers = addresses("--workers", list, 3002)?;
+    if workers.len() > WORKERS_MAX {
+        return Err(format!("--workers must name at most {WORKERS_MAX} workers"));
+    }
+    Ok(workers)
+}
+
+fn addresses(flag: &str, list: &str, default_port: u16) -> Result<Vec<(String, u16)>, String> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| match Address::parse_tcp(part, default_port) {
+            Ok(Address::Tcp { host, port }) => Ok((host, port)),
+            Ok(Address::Unix(_)) => Err(format!("{flag}: each is a host and a port")),
+            Err(error) => Err(format!("{flag}: {error}")),
+        })
+        .collect()
 }
 
 /// `scheme://host[:port]` of an http or https URL that is fit for a header; `None` where it is none.

@@ -31,6 +31,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.waiting_room_url, "http://localhost:4000/");
     assert_eq!(config.cors_origin, "http://localhost:4000");
     assert_eq!(config.topic, "orders");
+    assert!(config.workers.is_empty());
     let core = config.for_core(3000);
     assert!(core.admin_token.is_none() && !core.admin_needs_token);
     assert_eq!(core.public_port, 3000);
@@ -60,6 +61,7 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--cors-origin", "https://shop.example/"], "--cors-origin"),
         (&["--kafka", ""], "--kafka"),
         (&["--kafka", "h:0"], "--kafka"),
+        (&["--workers", "h:0"], "--workers"),
         (&["--topic", "no topic"], "--topic"),
         (&["--topic", ".."], "--topic"),
         (&["--idempotency-ttl", "1s"], "--idempotency-ttl"),
@@ -103,6 +105,14 @@ fn a_rate_of_zero_and_small_bursts_are_taken() {
 }
 
 #[test]
+fn workers_have_a_port_of_their_own_by_default() {
+    let config = read(&["--workers", "worker-1, [::1]:4002"]).expect("two workers");
+    assert_eq!(config.workers, [("worker-1".to_owned(), 3002), ("::1".to_owned(), 4002)]);
+    let many = ["h"; WORKERS_MAX + 1].join(",");
+    assert!(mistake(&["--workers", &many], None).contains("--workers"));
+}
+
+#[test]
 fn help_explains_every_flag_and_its_variable() {
     let Err(ConfigError::Asked(help)) = read(&["--help"]) else { panic!("help was asked for") };
     for flag in [
@@ -114,6 +124,7 @@ fn help_explains_every_flag_and_its_variable() {
         "redis",
         "kafka",
         "topic",
+        "workers",
         "rate",
         "burst",
         "idempotency-ttl",

@@ -10,6 +10,7 @@ use std::net::Shutdown;
 use flux_net::{Stream, Window};
 use flux_protocol::http::response::{CONTINUE, NO_STORE};
 use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, Stage};
+use flux_protocol::time::Instant;
 
 use crate::admin;
 use crate::answer::{Answer, Framing, Site};
@@ -195,7 +196,9 @@ impl Burst {
 fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: Connection) -> Option<Place> {
     let mut response = Vec::new();
     let date = shard.date.borrow();
-    let status = admin::answer(&shard.all_counters, request, connection, &date, &mut response)?;
+    let running_ms = shard.clock.instant().since(Instant::default()).as_millis() as u64;
+    let (cores, workers) = (&shard.all_counters, &shard.workers);
+    let status = admin::answer(cores, workers, running_ms, request, connection, &date, &mut response)?;
     Some(Place::Written(response, status))
 }
 

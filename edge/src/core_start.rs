@@ -140,7 +140,8 @@ impl CoreStart {
     /// Starts the tasks of the core.
     fn furnish<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
         let max = self.plan.connections_per_core_max;
-        let shard = Shard::new(self.index, machine, self.clock, max, Arc::clone(&self.counters))?;
+        let shard =
+            Shard::new(self.index, machine, self.clock, max, Arc::clone(&self.counters), self.plan.workers.clone())?;
         let listen = |socket: Option<Bound>, role| -> io::Result<Option<Rc<Listener>>> {
             let Some(socket) = socket else { return Ok(None) };
             let listener = Rc::new(Listener::new(socket)?);

@@ -170,6 +170,8 @@ pub struct ProductGauge {
     pub outbox_orders: u64,
     /// How long the oldest entry has been seen standing, milliseconds.
     pub outbox_oldest_ms: u64,
+    /// How long ago the last good look was asked for, milliseconds; `None`: none yet.
+    pub seen_ms: Option<u64>,
 }
 
 /// What one core counts.

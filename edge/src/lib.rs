@@ -16,6 +16,7 @@ pub mod core;
 pub mod core_start;
 mod cores;
 pub mod counters;
+mod dashboard;
 mod deadlines;
 pub mod descriptors;
 pub mod find;
@@ -60,5 +61,6 @@ mod status;
 mod tests;
 mod ticker;
 mod tokens;
+pub mod workers;
 
 pub use shard::DrainEnd;

@@ -39,6 +39,26 @@ pub fn render(cores: &[CoreCounters]) -> String {
     text
 }
 
+/// What the first core saw when it last looked at each product.
+pub(crate) fn products(cores: &[CoreCounters]) -> Vec<ProductGauge> {
+    match cores.first() {
+        Some(core) => core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        None => Vec::new(),
+    }
+}
+
+/// The latency histogram of all cores: counts by bucket, not cumulated, and the sum in microseconds.
+pub(crate) fn latency(cores: &[CoreCounters]) -> ([u64; LATENCY_BOUNDS_US.len() + 1], u64) {
+    let mut counts = [0_u64; LATENCY_BOUNDS_US.len() + 1];
+    let mut sum_us = 0;
+    for core in cores {
+        let (buckets, sum) = core.decisions.latency.read();
+        counts.iter_mut().zip(buckets).for_each(|(count, more)| *count += more);
+        sum_us += sum;
+    }
+    (counts, sum_us)
+}
+
 #[derive(Debug)]
 struct Scrape {
     cores: Vec<CoreCounters>,
@@ -156,13 +176,9 @@ impl Scrape {
         Ok(())
     }
 
-    /// What the first core saw when it last looked at each product.
     fn encode_products(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&ProductGauge) -> u64;
-        let products = match self.cores.first() {
-            Some(core) => core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            None => Vec::new(),
-        };
+        let products = products(&self.cores);
         let gauges: [(&str, &str, Of); 3] = [
             ("stock_units", "Units left", |product| product.stock),
             ("outbox_entries", "Entries of the outbox", |product| product.outbox_entries),
@@ -192,13 +208,7 @@ impl Scrape {
     }
 
     fn encode_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut counts = [0_u64; LATENCY_BOUNDS_US.len() + 1];
-        let mut sum_us = 0;
-        for core in &self.cores {
-            let (buckets, sum) = core.decisions.latency.read();
-            counts.iter_mut().zip(buckets).for_each(|(count, more)| *count += more);
-            sum_us += sum;
-        }
+        let (counts, sum_us) = latency(&self.cores);
         // The encoder adds the buckets up itself; the last bound it writes as +Inf.
         let bounds = LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain(std::iter::once(f64::INFINITY));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
@@ -242,6 +252,7 @@ mod tests {
             outbox_entries: 1,
             outbox_orders: 2,
             outbox_oldest_ms: 3_500,
+            seen_ms: Some(0),
         };
         cores[0].decisions.topic_warnings.lock().expect("not poisoned").push("retention.ms");
         cores[0].decisions.products.lock().expect("not poisoned").push(product);

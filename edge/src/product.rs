@@ -217,6 +217,7 @@ impl Product {
             outbox_entries: self.outbox_entries,
             outbox_orders: self.outbox_orders,
             outbox_oldest_ms: oldest,
+            seen_ms: self.seen.map(|seen| now.instant.since(seen).as_millis() as u64),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which request goes where, by listener: the public one, the admin one, the waiting room.
 //!
-//! Never decides about an order. `/livez`, `/readyz` and `/metrics` look across cores and are the shell's.
+//! Never decides about an order. `/livez`, `/readyz`, `/metrics` and the dashboard's figures look across cores and are the
+//! shell's.
 
 use flux_protocol::http::{Method, Request};
 use flux_protocol::order::{Identifier, Uuid};
@@ -8,6 +9,7 @@ use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Framing};
 use crate::core::{Core, Outcome};
+use crate::dashboard;
 use crate::pages;
 use crate::pending::Ticket;
 
@@ -93,7 +95,7 @@ impl Core {
     fn route_admin(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
         match request.path {
             "/init" | "/close" => self.route_operation(now, request, ticket, self.config.admin_needs_token),
-            _ => Outcome::Now(Answer::error(404, "Not found")),
+            _ => Outcome::Now(dashboard::file(request)),
         }
     }
 

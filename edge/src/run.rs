@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::core::Core;
 use crate::descriptors::{connections_per_core, raise_limit};
 use crate::server::{Plan, StartError, start};
+use crate::workers::Workers;
 use crate::{logging, signals};
 
 /// Exit code of a mistake in the configuration.
@@ -48,15 +49,22 @@ fn serve(config: &Config) -> ExitCode {
         Ok(descriptors) => descriptors,
         Err(error) => return mistake(&format!("cannot tell how many descriptors there are: {error}")),
     };
+    // Each worker that is watched has a socket at times.
+    let left = descriptors.saturating_sub(config.workers.len() as u64);
+    let workers = match Workers::watch(&config.workers) {
+        Ok(workers) => workers,
+        Err(error) => return mistake(&format!("cannot watch the workers: {error}")),
+    };
     let plan = Plan {
         listen: config.listen,
         admin: config.admin,
         waiting_room: config.waiting_room,
         driver: config.driver,
         cores: config.cores.clone(),
-        connections_per_core_max: connections_per_core(descriptors, config.cores.len(), config.kafka.len()),
+        connections_per_core_max: connections_per_core(left, config.cores.len(), config.kafka.len()),
         redis: config.redis.address.clone(),
         drain_deadline: config.drain_deadline,
+        workers,
     };
     let connections_per_core = plan.connections_per_core_max;
     let told = config.clone();

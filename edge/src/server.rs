@@ -19,6 +19,7 @@ use crate::core_start::{self, Control, CoreStart, ListenError, Listening, Socket
 use crate::machine::Machine;
 use crate::metrics::CoreCounters;
 use crate::shard::DrainEnd;
+use crate::workers::Workers;
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Plan {
     pub redis: Address,
     /// Longest drain.
     pub drain_deadline: Duration,
+    /// Workers that the dashboard shows.
+    pub workers: Workers,
 }
 
 /// Why nothing is served.

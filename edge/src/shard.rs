@@ -24,6 +24,7 @@ use crate::link::Link;
 use crate::machine::Machine;
 use crate::metrics::CoreCounters;
 use crate::shell_limits::OVERDUE_STEP;
+use crate::workers::Workers;
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub(crate) struct Shard<M> {
     pub(crate) counters: CoreCounters,
     /// Of all cores, this one among them.
     pub(crate) all_counters: Arc<[CoreCounters]>,
+    pub(crate) workers: Workers,
     /// Asks for a turn.
     pub(crate) pump: Rc<Notify>,
     pub(crate) redis: RefCell<Option<Rc<Link>>>,
@@ -68,6 +70,7 @@ impl<M: Machine> Shard<M> {
         clock: Clock,
         connections_max: usize,
         all_counters: Arc<[CoreCounters]>,
+        workers: Workers,
     ) -> io::Result<Rc<Shard<M>>> {
         Ok(Rc::new(Shard {
             index,
@@ -82,6 +85,7 @@ impl<M: Machine> Shard<M> {
             drain_until: Cell::new(Instant::FAR_FUTURE),
             counters: all_counters[index].clone(),
             all_counters,
+            workers,
             pump: Rc::new(Notify::new()),
             redis: RefCell::default(),
             brokers: Brokers::default(),

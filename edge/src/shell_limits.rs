@@ -94,7 +94,21 @@ pub const OVERDUE_STEP: Duration = Duration::from_millis(1);
 /// Redis or Kafka out of reach for this long makes `/readyz` say 503.
 pub const READY_OUTAGE_MAX: Duration = Duration::from_secs(1);
 
+// Watching the workers.
+
+/// How often a worker is asked: as often as the page is drawn anew.
+pub const WORKER_INTERVAL: Duration = Duration::from_secs(1);
+/// A worker that has not taken or said anything for so long is given up until the next time.
+pub const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a worker said is believed for so long: some attempts may fail.
+pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Longest answer that is read of a worker, in bytes: some 10,000 products.
+pub const WORKER_ANSWER_BYTES_MAX: u64 = 8 << 20;
+
 // Configuration.
+
+/// Most workers that `--workers` names: each is watched by a thread.
+pub const WORKERS_MAX: usize = 64;
 
 /// Shortest `--idempotency-ttl`: far above the relay's horizon, so that no record dies before its outbox entry.
 pub const IDEMPOTENCY_TTL_MIN: Duration = Duration::from_secs(60);

@@ -77,3 +77,15 @@ fn the_waiting_room_says_nothing_of_the_request() {
         assert_eq!(page(host), usual, "a cache may give it to anybody");
     }
 }
+
+#[test]
+fn the_dashboard_is_the_operators() {
+    let page = |role| answer(role, "GET / HTTP/1.1\r\nhost: 127.0.0.1:3001\r\n\r\n");
+    let dashboard = page(Role::Admin);
+    assert!(dashboard.contains("dashboard.js") && dashboard.contains("frame-ancestors 'none'"), "{dashboard}");
+    for role in [Role::Public, Role::WaitingRoom] {
+        assert!(!page(role).contains("dashboard.js"));
+        assert_eq!(status(&answer(role, "GET /dashboard.js HTTP/1.1\r\nhost: h\r\n\r\n")), "404");
+    }
+    assert_eq!(status(&answer(Role::Admin, "GET /index.js HTTP/1.1\r\nhost: h\r\n\r\n")), "404");
+}

@@ -89,6 +89,7 @@ pub fn addresses(world: &mut World) -> String {
     let mut lines = Vec::new();
     for edge in &world.edges {
         lines.push(format!("storefront      http://{}/", edge.public()));
+        lines.push(format!("dashboard       http://{}/", edge.admin()));
         lines.push(format!("edge's metrics  http://{}/metrics", edge.admin()));
         lines.push(format!("waiting room    http://{}/", edge.waiting_room()));
     }

@@ -225,6 +225,8 @@ impl World {
     fn launch_edge(&mut self) -> Result<(), LabError> {
         self.started.0 += 1;
         let mut environment = self.environment(Side::Edges);
+        let workers: Vec<String> = self.workers.iter().map(|worker| worker.admin().to_string()).collect();
+        environment.push(("FLUX_WORKERS".to_owned(), workers.join(",")));
         environment.extend(self.options.edge_environment.iter().cloned());
         let mut edge = Edge::new(&self.run, &format!("edge-{}", self.started.0), &environment)?;
         edge.program.launch()?;

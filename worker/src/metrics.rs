@@ -71,6 +71,7 @@ pub struct Metrics {
     buffered_bytes: Gauge<u64, AtomicU64>,
     units: Family<UnitsLabel, Gauge>,
     breach: Family<ProductLabel, Gauge>,
+    comparisons: Family<ProductLabel, Counter>,
 }
 
 impl Metrics {
@@ -82,6 +83,9 @@ impl Metrics {
         registry.register("flux_units", "Units of the product's latest sale by state", units.clone());
         let help = "1 when stored plus available units exceed the sale's total";
         registry.register("flux_conservation_breach", help, breach.clone());
+        let comparisons = Family::default();
+        let help = "How often that was looked at: where it stands still, the breach and the units are old";
+        registry.register("flux_conservation_comparisons", help, comparisons.clone());
         let worker = registry.sub_registry_with_prefix("flux_worker");
         macro_rules! register {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -141,6 +145,7 @@ impl Metrics {
             buffered_bytes,
             units,
             breach,
+            comparisons,
         }
     }
 
@@ -211,7 +216,9 @@ impl Metrics {
         self.set_units(product, "available", available);
         self.set_units(product, "reserved", reserved);
         let breach = stored.saturating_add(available) > total;
-        self.breach.get_or_create(&ProductLabel { product: product.to_owned() }).set(i64::from(breach));
+        let label = ProductLabel { product: product.to_owned() };
+        self.breach.get_or_create(&label).set(i64::from(breach));
+        self.comparisons.get_or_create(&label).inc();
         breach
     }
 
@@ -264,6 +271,7 @@ mod tests {
             "flux_worker_store_seconds_count 1",
             "flux_units{product=\"iphone-15\",state=\"available\"} 60",
             "flux_conservation_breach{product=\"iphone-15\"} 1",
+            "flux_conservation_comparisons_total{product=\"iphone-15\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -24,6 +24,7 @@ use flux_edge::metrics::CoreCounters;
 use flux_edge::pending::Ticket;
 use flux_edge::routes::Role;
 use flux_edge::server::{Plan, Running, start};
+use flux_edge::workers::Workers;
 use flux_net::{Address, DriverChoice};
 use flux_protocol::http::Request;
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
@@ -283,6 +284,7 @@ pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> 
         connections_per_core_max: connections_max,
         redis: Address::Tcp { host: redis.ip().to_string(), port: redis.port() },
         drain_deadline: Duration::from_secs(60),
+        workers: Workers::default(),
     };
     let running = start(plan, move |_, _, _, _| Script::new(broker)).expect("it starts");
     let waiting_room = running.waiting_room.expect("it was asked for");

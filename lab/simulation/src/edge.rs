@@ -10,6 +10,7 @@ use flux_edge::core::Core;
 use flux_edge::core_start::{Control, CoreStart, listen};
 use flux_edge::metrics::CoreCounters;
 use flux_edge::server::Plan;
+use flux_edge::workers::Workers;
 use flux_net::simulated::Task;
 use flux_net::{Clock, random};
 
@@ -71,6 +72,7 @@ fn mains(cores: usize, flags: &[String], control: &Arc<Control>, counters: &Arc<
         connections_per_core_max: CONNECTIONS_MAX,
         redis: config.redis.address.clone(),
         drain_deadline: config.drain_deadline,
+        workers: Workers::default(),
     };
     let listening = listen(&plan).expect("a new process' ports are free");
     let clock = Clock::start();

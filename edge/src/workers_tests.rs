@@ -1,0 +1,148 @@
+use std::net::TcpListener;
+use std::time::Duration;
+
+use super::*;
+
+const READY: &str = r#"{"status":"ready"}"#;
+const UNREADY: &str = r#"{"status":"unavailable","reasons":["postgres: refused"]}"#;
+
+fn metrics(comparisons: u64, breach: u64) -> String {
+    format!(
+        "# TYPE flux_units gauge\n\
+         flux_units{{product=\"phone\",state=\"total\"}} 100\n\
+         flux_units{{state=\"stored\",product=\"phone\"}} 41\n\
+         flux_units{{product=\"phone\",state=\"available\"}} 59\n\
+         flux_conservation_breach{{product=\"phone\"}} {breach}\n\
+         flux_conservation_comparisons_total{{product=\"phone\"}} {comparisons}\n\
+         flux_worker_partitions 2\n\
+         flux_worker_lag_records{{partition=\"0\"}} 7\n\
+         flux_worker_lag_records{{partition=\"3\"}} 5\n\
+         # EOF\n"
+    )
+}
+
+fn watched(last: Option<Attempt>) -> Watched {
+    Watched { host: "worker".to_owned(), port: 3002, last: Mutex::new(last) }
+}
+
+fn workers<const COUNT: usize>(attempts: [Option<Attempt>; COUNT]) -> Workers {
+    Workers(attempts.map(watched).into_iter().collect())
+}
+
+/// A worker that has compared its accounts between two looks, the second of them at `at`.
+fn compared(at: Instant, breach: u64) -> Option<Attempt> {
+    let before = Reading::parse(READY, &metrics(1, breach)).unwrap();
+    Some(Attempt { at, read: Ok(Reading::parse(READY, &metrics(2, breach)).unwrap().following(&before, at)) })
+}
+
+#[test]
+fn a_reading_is_what_the_worker_said() {
+    let reading = Reading::parse(UNREADY, &metrics(3, 0)).unwrap();
+    assert_eq!((reading.partitions, reading.lag_records), (2, 12));
+    assert_eq!(reading.reasons, ["postgres: refused"]);
+    let account = &reading.accounts["phone"];
+    assert_eq!((account.units["total"], account.units["stored"], account.breach), (100, 41, Some(false)));
+}
+
+#[test]
+fn what_no_worker_says_is_no_reading() {
+    let whole = metrics(1, 0);
+    for end in 0..whole.len() {
+        assert_eq!(Reading::parse(READY, &whole[..end]), None, "cut at {end}");
+    }
+    assert_eq!(Reading::parse("", &whole), None);
+    assert_eq!(Reading::parse(r#"{"status":"unready"}"#, &whole), None, "unready, and no reason");
+    assert_eq!(Reading::parse(READY, "flux_edge_orders_total 1\n# EOF\n"), None, "an edge is no worker");
+    assert_eq!(Reading::parse(READY, &whole.replace("} 7", "} seven")), None);
+}
+
+#[test]
+fn an_account_holds_only_where_it_was_just_compared() {
+    let now = Instant::now();
+    let conservation = |workers: &Workers, now| workers.account("phone", now)["conservation"].clone();
+    let first = Attempt { at: now, read: Ok(Reading::parse(READY, &metrics(9, 0)).unwrap()) };
+    assert_eq!(conservation(&workers([Some(first)]), now), "unknown", "nobody knows how old its word is");
+    let one = workers([compared(now, 0)]);
+    assert_eq!(conservation(&one, now), "holds");
+    assert_eq!(one.account("phone", now)["units"]["stored"], 41);
+    assert_eq!(one.account("other", now), json!({"conservation": "unknown", "units": null}));
+    assert_eq!(conservation(&one, now + WORKER_SILENCE_MAX + Duration::from_millis(1)), "unknown");
+    assert_eq!(conservation(&workers([compared(now, 0), compared(now, 1)]), now), "breach", "one is enough");
+    assert_eq!(conservation(&Workers::default(), now), "unknown");
+}
+
+#[test]
+fn a_worker_whose_redis_is_away_says_the_same_for_ever_and_is_not_believed() {
+    let begun = Instant::now();
+    let Some(Attempt { read: Ok(mut reading), .. }) = compared(begun, 0) else { panic!("a reading") };
+    let mut now = begun;
+    for _ in 0..=WORKER_SILENCE_MAX.as_secs() {
+        now += Duration::from_secs(1);
+        reading = Reading::parse(READY, &metrics(2, 0)).unwrap().following(&reading, now);
+    }
+    let stuck = workers([Some(Attempt { at: now, read: Ok(reading) })]);
+    let account = json!({"conservation": "unknown", "units": {"stored": 41, "total": 100}});
+    assert_eq!(stuck.account("phone", now), account, "what the ledger holds it knows");
+    assert_eq!(stuck.states(now)[0]["ready"], true, "it answers all the same");
+}
+
+#[test]
+fn a_worker_whose_ledger_is_away_is_asked_for_no_account() {
+    let now = Instant::now();
+    let before = Reading::parse(READY, &metrics(1, 0)).unwrap();
+    let read = |readiness: &str, breach| {
+        let reading = Reading::parse(readiness, &metrics(2, breach)).unwrap().following(&before, now);
+        workers([Some(Attempt { at: now, read: Ok(reading) })]).account("phone", now)
+    };
+    assert_eq!(read(UNREADY, 0), json!({"conservation": "unknown", "units": null}));
+    assert_eq!(
+        read(UNREADY, 1),
+        json!({"conservation": "breach", "units": null}),
+        "an alarm stands until it is answered"
+    );
+    assert_eq!(read(READY, 0)["units"], json!({"available": 59, "stored": 41, "total": 100}));
+}
+
+#[test]
+fn what_is_not_known_of_a_worker_is_null() {
+    let now = Instant::now();
+    let refused = Attempt { at: now, read: Err("refused".to_owned()) };
+    let workers = workers([None, Some(refused), compared(now - WORKER_SILENCE_MAX * 2, 0), compared(now, 0)]);
+    let states = workers.states(now);
+    for (index, trouble) in ["not asked yet", "refused", "no answer any more"].into_iter().enumerate() {
+        let unknown = json!({
+            "address": "worker:3002", "trouble": trouble, "ready": null, "reasons": [], "partitions": null, "lagRecords": null
+        });
+        assert_eq!(states[index], unknown);
+    }
+    assert_eq!((&states[3]["ready"], &states[3]["lagRecords"]), (&json!(true), &json!(12)));
+}
+
+#[test]
+fn a_worker_is_asked_over_a_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        for (path, body) in [("/readyz", UNREADY.to_owned()), ("/metrics", metrics(1, 0))] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            assert!(head.starts_with(format!("GET {path} HTTP/1.0\r\n").as_bytes()));
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    let worker = Watched { host: "127.0.0.1".to_owned(), port, last: Mutex::default() };
+    worker.look();
+    server.join().unwrap();
+    let state = worker.state(Instant::now());
+    assert_eq!((&state["ready"], &state["reasons"][0]), (&json!(false), &json!("postgres: refused")));
+    // Its listener is gone.
+    worker.look();
+    let state = worker.state(Instant::now());
+    assert_eq!(state["ready"], Value::Null);
+    assert!(state["trouble"].as_str().unwrap().contains("refused"), "{state}");
+}
