@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::error::{Doing, LabError};
 
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What came back.
 #[derive(Clone, Debug)]
@@ -65,12 +66,28 @@ pub fn request(
     let mut message = message.into_bytes();
     message.extend_from_slice(body);
     stream.write_all(&message).doing(doing)?;
-    let mut bytes = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).doing(doing)?;
+    // Not every server closes when it was asked to, so an answer of a known length ends there.
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; CHUNK_BYTES]);
+    while bytes.len() < ANSWER_BYTES_MAX && !is_whole(&bytes) {
+        match stream.read(&mut chunk).doing(doing)? {
+            0 => break,
+            read => bytes.extend_from_slice(&chunk[..read]),
+        }
+    }
     parse(&bytes).ok_or_else(|| {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
         LabError::failed(format!("{}: not an HTTP answer: {shown:?}", doing()))
     })
+}
+
+/// Whether these are a head that names a length and as many bytes behind it.
+fn is_whole(bytes: &[u8]) -> bool {
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else { return false };
+    let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| bytes.len() - head >= length)
 }
 
 fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
@@ -102,8 +119,9 @@ mod tests {
         let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Y: z\r\n\r\n{}";
         let answer = parse(whole).unwrap();
         assert_eq!((answer.status, answer.header("x-y"), answer.text().as_str()), (200, Some("z"), "{}"));
+        assert!(is_whole(whole));
         for cut in 0..whole.len() {
-            assert!(parse(&whole[..cut]).is_none(), "cut at {cut}");
+            assert!(parse(&whole[..cut]).is_none() && !is_whole(&whole[..cut]), "cut at {cut}");
         }
     }
 }

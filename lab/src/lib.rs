@@ -4,11 +4,13 @@
 //! - [`servers`]: Redis, Kafka and PostgreSQL of our own; [`programs`]: the real edge and worker.
 //! - [`crowd`]: the load client and its history; [`truth`]: what the servers hold; [`checker`]: whether the two agree.
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
+//! - [`browser`]: a headless Chromium, for what people see.
 //! - [`world`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person.
 //!
 //! Edge and worker know nothing of this crate, and nothing of it is ever part of them. It never touches a process it
 //! did not start, nor a server on a default port.
 
+pub mod browser;
 pub mod chaos;
 pub mod checker;
 pub mod crowd;

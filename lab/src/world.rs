@@ -225,6 +225,10 @@ impl World {
     fn launch_edge(&mut self) -> Result<(), LabError> {
         self.started.0 += 1;
         let mut environment = self.environment(Side::Edges);
+        // Pages show when an order is stored; any worker can tell.
+        if let Some(worker) = self.workers.first() {
+            environment.push(("FLUX_LEDGER_URL".to_owned(), format!("http://{}", worker.admin())));
+        }
         environment.extend(self.options.edge_environment.iter().cloned());
         let mut edge = Edge::new(&self.run, &format!("edge-{}", self.started.0), &environment)?;
         edge.program.launch()?;
