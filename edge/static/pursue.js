@@ -17,7 +17,7 @@ const CALLED_PAUSE_MS_MAX = 3_000;
 // Networks come back for many at once.
 const ONLINE_SPREAD_MS = 2_000;
 // How often the sale is looked at while the order is only being repeated: the first time, and every so many tries.
-const LOOK_EVERY_TRIES = 8;
+const LOOK_EVERY_TRIES = 3;
 
 // The kinds of steps after which nothing is left to try.
 export const ENDS = new Set(['accepted', 'stored', 'rejected', 'sold_out', 'closed', 'insufficient', 'limit_reached', 'refused']);
@@ -138,20 +138,23 @@ async function* without(io, next, kind = 'unreachable') {
   await io.rest(ONLINE_SPREAD_MS * io.random());
 }
 
-// After a 429 without a ticket: until the sale opens if it has not, else for a growing pause.
-async function* retryLater(order, io, outcome, tries) {
+// After a 429 without a ticket: until the sale opens if it has not, else for a growing pause. Returns the step that ends the
+// matter where the sale is over and the order cannot have been sold: over the limit only a look tells.
+async function* retryLater(order, io, outcome, tries, owed) {
   if (tries % LOOK_EVERY_TRIES === 0) {
     const sale = await io.look(order.product).then(readSale).catch(() => null);
+    if (!owed && (sale?.state === 'sold_out' || sale?.state === 'closed')) return { kind: sale.state };
     for (let left = sale ? untilOpening(sale, io.now()) : 0; left > 0; left = sale.opensAt - io.now()) {
       yield { kind: 'countdown', opensAt: sale.opensAt, fair: false, order };
       // The crowd of a sale without tickets comes as the doors open, but not all in one millisecond.
       await io.rest(Math.min(left, 30_000) + (left <= 30_000 ? OPENING_SPREAD_MS * io.random() : 0));
-      if (sale.opensAt <= io.now()) return;
+      if (sale.opensAt <= io.now()) return null;
     }
   }
   const next = line.pause(tries, outcome.retryAfter, io.random);
   yield { ...outcome, nextTry: io.now() + next, order };
   await io.rest(next);
+  return null;
 }
 
 // Tries the order under its one key until something ends the matter; yields where it stands after every step, the last one
@@ -181,7 +184,8 @@ export async function* pursue(first, io) {
       return;
     }
     // A reserved order, or one of which nobody knows, is not given up because others bought the rest.
-    owed = outcome.kind === 'pending' || outcome.kind === 'unknown' || (owed && outcome.kind === 'unavailable');
+    // A 429 or 503 says nothing of a try before it.
+    owed ||= outcome.kind === 'pending' || outcome.kind === 'unknown';
     if (outcome.kind === 'pending') {
       const confirmed = yield* confirm(order, outcome.orderId, io);
       if (confirmed) return;
@@ -194,7 +198,11 @@ export async function* pursue(first, io) {
       await io.rest(next);
     } else if (outcome.kind === 'waiting') {
       delete order.ticket;
-      yield* retryLater(order, io, outcome, tries);
+      const end = yield* retryLater(order, io, outcome, tries, owed);
+      if (end) {
+        yield end;
+        return;
+      }
     } else {
       const next = line.pause(tries, outcome.retryAfter, io.random);
       yield { ...outcome, nextTry: io.now() + next, order };

@@ -38,7 +38,7 @@ export const texts = {
       countdown: ['When the sale opens your order is sent by itself, within a few seconds.', 'You can close this page and come back: your order is kept in this browser.'],
       early: ['At the opening the line is drawn by lot and begins to move.', 'When it is your turn your order is placed by itself.', 'You can close this page and come back: your place is kept in this browser.'],
       line: ['When it is your turn your order is placed by itself. Come back within ten seconds of it if you leave.', 'Reloading does no harm: your place is kept in this browser, and more tabs give no better one.'],
-      waiting: ['We try again by itself until there is an answer. You cannot buy twice.', 'Reloading does no harm, and does not make it faster.'],
+      waiting: ['This page keeps trying until there is an answer. You cannot buy twice.', 'Reloading does no harm, and does not make it faster.'],
     },
     buttons: { buy: 'Buy now', early: 'Join the waiting room', ordering: 'Ordering…', again: 'Ask again', more: 'Order another', shop: 'Back to the shop' },
     labels: {

@@ -96,6 +96,14 @@ test('a sale that has not opened is not asked again before it does', async () =>
   assert.ok(it.sent[1].at >= opensAt && it.sent[1].at <= opensAt + 5_000);
 });
 
+test('over the limit a look tells that all is sold, but not to an order that may have been', async () => {
+  const sale = (now) => ({ status: 200, body: { state: now > 1_030_000 ? 'sold_out' : 'open', available: 0 } });
+  let it = world({ answers: [wait], sale });
+  assert.equal((await all(pursue(ORDER, it.io))).at(-1).kind, 'sold_out');
+  it = world({ answers: [unknown, ...Array(20).fill(wait), ok], sale });
+  assert.equal((await all(pursue(ORDER, it.io))).at(-1).kind, 'accepted');
+});
+
 test('without a network nothing is sent until there is one', async () => {
   const it = world({ answers: [new Error('no network'), ok] });
   it.online = false;

@@ -87,7 +87,7 @@ fn now_ms() -> u64 {
 
 /// A line of 100,000 before the opening, called up to `rank`.
 fn queue(state: &str, opens_at: u64, rank: u64) -> Value {
-    json!({"state": state, "opensAt": opens_at, "now": now_ms(), "rate": 1000, "watermark": {"slot": 0, "rank": rank},
+    json!({"state": state, "opensAt": opens_at, "now": now_ms(), "rate": 100, "watermark": {"slot": 0, "rank": rank},
         "issuedFrom": 0, "issued": [100_000], "available": 4000, "seedHash": "5eed", "seed": null})
 }
 
@@ -96,7 +96,7 @@ fn a_place_is_kept_and_shown_until_it_is_called() {
     let opens_at = now_ms() + 3_600_000;
     let line = Arc::new(Mutex::new(Line { queue: queue("waiting", opens_at, 0), sent: Vec::new() }));
     let public = stand_in(&line);
-    let mut options = WorldOptions { workers: 0, ..WorldOptions::default() };
+    let mut options = WorldOptions::default();
     options.edge_environment.push(("FLUX_PUBLIC_URL".to_owned(), format!("http://{public}")));
     let visit = Visit::with(options);
     let room = format!("http://{}/?product=phone", visit.world.edges[0].waiting_room());
@@ -113,7 +113,7 @@ fn a_place_is_kept_and_shown_until_it_is_called() {
     visit.browser.close_tab().unwrap();
     visit.browser.open(&room).unwrap();
     visit.sees("#position", "50,001");
-    visit.sees("#expected", "minute");
+    visit.sees("#expected", "in about 9 minutes");
     visit.is_sound("room-line");
     tell(queue("open", now_ms() - 20_000, 1 << 30));
     visit.sees("#position", "25,001");
@@ -130,7 +130,7 @@ fn a_place_is_kept_and_shown_until_it_is_called() {
 fn a_line_that_sells_out_ends_without_another_order() {
     let line = Arc::new(Mutex::new(Line { queue: queue("open", 1, 0), sent: Vec::new() }));
     let public = stand_in(&line);
-    let mut options = WorldOptions { workers: 0, ..WorldOptions::default() };
+    let mut options = WorldOptions::default();
     options.edge_environment.push(("FLUX_PUBLIC_URL".to_owned(), format!("http://{public}")));
     let visit = Visit::with(options);
     let room = format!("http://{}/", visit.world.edges[0].waiting_room());

@@ -62,6 +62,11 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
         [b'q' | b'Q', b'=', b'0', rest @ ..] => rest.iter().all(|byte| matches!(byte, b'.' | b'0')),
         _ => false,
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn gzip_is_welcome_where_it_is_named_and_not_declined() {
