@@ -36,14 +36,14 @@ export const texts = {
     // What happens next, in the waiting room.
     next: {
       countdown: ['When the sale opens your order is sent by itself, within a few seconds.', 'You can close this page and come back: your order is kept in this browser.'],
-      early: ['At the opening the line is drawn by lot and begins to move.', 'When it is your turn your order is placed by itself.', 'You can close this page and come back: your place is kept in this browser.'],
-      line: ['When it is your turn your order is placed by itself. Come back within ten seconds of it if you leave.', 'Reloading does no harm: your place is kept in this browser, and more tabs give no better one.'],
+      early: ['At the opening the line is drawn by lot and begins to move.', 'When it is your turn your order is placed by itself.', 'You can close this page and come back: your place is kept in this browser.', 'Anyone can check the lots when the sale has ended. They are fair among accounts: the shop must see to it that nobody has many, and is trusted not to pick the lots.'],
+      line: ['When it is your turn your order is placed by itself, as long as this page is open.', 'Reloading does no harm: your place is kept in this browser, and more tabs give no better one.', 'Anyone can check the lots when the sale has ended. They are fair among accounts: the shop must see to it that nobody has many, and is trusted not to pick the lots.'],
       waiting: ['This page keeps trying until there is an answer. You cannot buy twice.', 'Reloading does no harm, and does not make it faster.'],
     },
     buttons: { buy: 'Buy now', early: 'Join the waiting room', ordering: 'Ordering…', again: 'Ask again', more: 'Order another', shop: 'Back to the shop' },
     labels: {
       product: 'Product', quantity: 'Quantity', waited: 'Waiting for', nextTry: 'Next try', order: 'Order number',
-      place: 'Your place', speed: 'The line moves', expected: 'Your turn', opensAt: 'Opens', next: 'What happens next', way: 'Your order',
+      place: 'Your place', speed: 'Speed', expected: 'Your turn', opensAt: 'Opens', next: 'What happens next', way: 'Your order',
       days: 'days', hours: 'hours', minutes: 'minutes', seconds: 'seconds',
     },
     way: { reserved: 'Reserved', accepted: 'Accepted', stored: 'Entered in the books' },
