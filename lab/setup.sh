@@ -37,6 +37,10 @@ has_postgres() {
 # The stamp is the pom itself: another Kafka version there fetches the jars anew.
 has_kafka_jars() { cmp --silent lab/kafka/pom.xml "$kafka_libs/pom.xml"; }
 
+# Looks for what keeps people from using a page. The name holds the version: another one there is fetched anew.
+axe_version=4.10.3
+has_axe() { [ -s target/browser/axe.min.js ] && [ "$(cat target/browser/version 2>/dev/null)" = "$axe_version" ]; }
+
 has_yaml() { has python3 && python3 -c 'import yaml' 2>/dev/null; }
 
 # The broker of Kafka 4 asks for Java 17.
@@ -64,6 +68,10 @@ has_postgres || needed+=(postgresql)
 has cc || needed+=(build-essential)
 if ! has_kafka_jars && ! has mvn; then needed+=(maven); fi
 has_java || needed+=(default-jre-headless)
+has chromium || needed+=(chromium)
+has chromedriver || needed+=(chromium-driver)
+has node || needed+=(nodejs)
+if ! has_axe && ! has npm; then needed+=(npm); fi
 
 wanted=() # tools for looking closer: benchmarks, flame graphs, the compose check
 has wrk || wanted+=(wrk)
@@ -170,6 +178,26 @@ if ! has_kafka_jars && [ "$check_only" -eq 0 ] && has mvn; then
   fetch_kafka_jars
 fi
 
+# ---- axe-core ------------------------------------------------------------------------------------------------
+
+fetch_axe() {
+  say "fetching axe-core $axe_version into target/browser"
+  local fresh=target/browser/fetching
+  rm -rf "$fresh"
+  mkdir -p "$fresh"
+  # npm checks what it fetches against the registry's digest.
+  if npm pack --silent --pack-destination "$fresh" "axe-core@$axe_version" >/dev/null &&
+    tar -xzf "$fresh/axe-core-$axe_version.tgz" -C "$fresh" package/axe.min.js; then
+    mv "$fresh/package/axe.min.js" target/browser/axe.min.js
+    printf '%s' "$axe_version" >target/browser/version
+  fi
+  rm -rf "$fresh"
+}
+
+if ! has_axe && [ "$check_only" -eq 0 ] && has npm; then
+  fetch_axe
+fi
+
 # ---- the answer ----------------------------------------------------------------------------------------------
 
 missing=0
@@ -184,6 +212,13 @@ has redis-server || lack 'Redis' "$(apt_command redis-server)"
 has_postgres || lack 'PostgreSQL' "$(apt_command postgresql)"
 has_java || lack 'Java 17 or later' "$(apt_command default-jre-headless)"
 has cc || lack 'a C compiler' "$(apt_command build-essential)"
+has chromium || lack 'Chromium' "$(apt_command chromium)"
+has chromedriver || lack "Chromium's driver" "$(apt_command chromium-driver)"
+has node || lack 'Node' "$(apt_command nodejs)"
+if ! has_axe; then
+  has npm || lack 'npm' "$(apt_command npm)"
+  lack 'axe-core in target/browser' 'lab/setup.sh (once npm and the network are there)'
+fi
 if ! has_kafka_jars; then
   has mvn || lack 'Maven' "$(apt_command maven)"
   lack "Kafka in $kafka_libs" 'lab/setup.sh (once Maven and the network are there)'

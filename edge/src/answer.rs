@@ -3,8 +3,7 @@
 //! The answers of the hot path are copied together from prebuilt pieces; nothing is allocated or formatted. Never
 //! decides what is true; that is `order.rs`' work.
 
-use std::borrow::Cow;
-
+use bytes::Bytes;
 use flux_protocol::http::{Connection, Date, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
@@ -117,19 +116,19 @@ pub struct Document {
     /// Media type; none is written for an empty body.
     pub content_type: &'static str,
     /// The body.
-    pub body: Cow<'static, [u8]>,
+    pub body: Bytes,
 }
 
 impl Answer {
     /// A JSON document.
     pub fn json(status: u16, body: &serde_json::Value) -> Answer {
-        let body = Cow::Owned(body.to_string().into_bytes());
+        let body = Bytes::from(body.to_string());
         Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: JSON, body }))
     }
 
     /// No body at all.
     pub fn empty(status: u16) -> Answer {
-        Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: "", body: Cow::Borrowed(b"") }))
+        Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: "", body: Bytes::new() }))
     }
 
     /// `{"error": …}`.

@@ -1,10 +1,11 @@
 //! The command line: every flag with its environment variable, unit and default. A flag wins over the variable.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
 
 use crate::cores::CoresChoice;
@@ -38,6 +39,9 @@ impl FromStr for WaitingRoom {
     the configuration is one line on standard error and exit code 2."
 )]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Public listener: orders, stock, the storefront
     #[arg(long, env = "FLUX_LISTEN", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:3000")]
     pub(crate) listen: SocketAddr,
@@ -116,6 +120,48 @@ pub(crate) struct Arguments {
     /// I/O driver: auto (io_uring, else epoll), uring, epoll
     #[arg(long, env = "FLUX_DRIVER", value_name = "DRIVER", default_value_t = DriverChoice::Auto)]
     pub(crate) driver: DriverChoice,
+
+    #[command(flatten)]
+    pub(crate) pages: PageArguments,
+}
+
+/// What to do in place of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes the pages, in the folders shop and waiting-room, for a CDN to serve; beside them the header fields they want
+    Pages {
+        /// The folder to write to; made where it is missing
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+
+        #[command(flatten)]
+        pages: PageArguments,
+    },
+}
+
+/// What the pages are told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PageArguments {
+    /// The name that the pages show
+    #[arg(long, env = "FLUX_BRAND_NAME", value_name = "NAME", default_value = "Flux-Gate")]
+    pub(crate) brand_name: String,
+
+    /// The pages' accent colour; made darker or lighter where it could not be read
+    #[arg(long, env = "FLUX_BRAND_COLOR", value_name = "#RRGGBB", default_value = "#0b57d0")]
+    pub(crate) brand_color: String,
+
+    /// The pages' logo: an SVG, PNG or WebP file of 64 KiB at most [default: a built-in one]
+    #[arg(long, env = "FLUX_BRAND_LOGO", value_name = "FILE")]
+    pub(crate) brand_logo: Option<PathBuf>,
+
+    /// The public listener as browsers reach it, which the waiting room is told [default: the port of --listen on the
+    /// waiting room's own host]
+    #[arg(long, env = "FLUX_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+
+    /// A worker's listener as browsers reach it: the pages then show when an order is stored [default: they do not]
+    #[arg(long, env = "FLUX_LEDGER_URL", value_name = "URL")]
+    pub(crate) ledger_url: Option<String>,
 }
 
 fn span(text: &str) -> Result<Duration, String> {

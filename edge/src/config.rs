@@ -3,15 +3,18 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use flux_net::{Address, DriverChoice};
 
 use crate::answer::Site;
-use crate::arguments::{Arguments, WaitingRoom};
+use crate::arguments::{Arguments, Command, PageArguments, WaitingRoom};
+use crate::brand::Brand;
 use crate::core::{CoreConfig, Secret};
 use crate::cores::CoresChoice;
+use crate::pages::{PageSettings, Pages};
 use crate::redis::Login;
 use crate::shell_limits::{
     ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
@@ -59,6 +62,8 @@ pub struct Config {
     pub waiting_room_url: String,
     /// The origin let in, as it stands in an `origin` field.
     pub cors_origin: String,
+    /// What the pages are told.
+    pub pages: PageSettings,
     /// FLUX_ADMIN_TOKEN.
     admin_token: Option<AdminToken>,
     /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
@@ -75,20 +80,28 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// Why nothing runs.
+/// What the process was started for.
 #[derive(Debug)]
-pub enum ConfigError {
-    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
-    Asked(String),
-    /// A mistake: one line for standard error, exit code 2.
-    Mistake(String),
+pub enum Invocation {
+    /// To serve.
+    Serve(Box<Config>),
+    /// To write the pages to a folder.
+    WritePages {
+        /// What they are told.
+        pages: PageSettings,
+        /// The folder.
+        out: PathBuf,
+    },
 }
 
-impl Config {
+impl Invocation {
     /// Reads the command line and the environment, and checks all of it.
     ///
     /// `admin_token` is FLUX_ADMIN_TOKEN, `allowed` the processors that the process may use.
-    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, ConfigError>
+    ///
+    /// # Errors
+    /// Help that was asked for, or a mistake.
+    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Invocation, ConfigError>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
@@ -100,7 +113,39 @@ impl Config {
                 ConfigError::Asked(error.render().to_string())
             }
         })?;
-        checked(arguments, admin_token, allowed).map_err(ConfigError::Mistake)
+        let invocation = match arguments.command {
+            Some(Command::Pages { out, pages }) => {
+                page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
+            }
+            None => checked(arguments, admin_token, allowed).map(|config| Invocation::Serve(Box::new(config))),
+        };
+        invocation.map_err(ConfigError::Mistake)
+    }
+}
+
+/// Why nothing runs.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
+    Asked(String),
+    /// A mistake: one line for standard error, exit code 2.
+    Mistake(String),
+}
+
+impl Config {
+    /// Reads a command line that is there to serve; see [`Invocation::read`].
+    ///
+    /// # Errors
+    /// As there; another command is a mistake.
+    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        match Invocation::read(arguments, admin_token, allowed)? {
+            Invocation::Serve(config) => Ok(*config),
+            Invocation::WritePages { .. } => Err(ConfigError::Mistake("pages serves nothing".into())),
+        }
     }
 
     /// What each core is told; `public_port` is the port that the public listener got.
@@ -121,7 +166,7 @@ impl Config {
             publish_deadline: self.publish_deadline,
             site: Site::new(&self.waiting_room_url, &self.cors_origin),
             cors_origin: self.cors_origin.clone(),
-            public_port,
+            pages: Pages::new(self.pages.clone(), public_port),
             admin_token: self.admin_token.as_ref().map(|token| Secret::new(&token.0)),
             admin_needs_token: !self.admin.ip().is_loopback(),
             edge_id: self.edge_id.clone(),
@@ -168,6 +213,7 @@ fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -
         WaitingRoom::Off => None,
     };
     check_ports(arguments.listen, arguments.admin, waiting_room)?;
+    let pages = page_settings(arguments.pages)?;
     Ok(Config {
         listen: arguments.listen,
         admin: arguments.admin,
@@ -187,8 +233,24 @@ fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -
         publish_deadline: arguments.publish_deadline,
         waiting_room_url: arguments.waiting_room_url,
         cors_origin,
+        pages,
         admin_token,
         edge_id: format!("edge-{:016x}", u64::from_ne_bytes(flux_net::random::draw())),
+    })
+}
+
+fn page_settings(arguments: PageArguments) -> Result<PageSettings, String> {
+    let url = |flag: &str, url: Option<String>| match url {
+        // An empty variable counts as unset here too.
+        None => Ok(None),
+        Some(url) if url.is_empty() => Ok(None),
+        Some(url) if origin_of(&url).is_some() => Ok(Some(url)),
+        Some(_) => Err(format!("{flag} must be an http:// or https:// URL without ? and #, in visible ASCII")),
+    };
+    Ok(PageSettings {
+        brand: Brand::new(&arguments.brand_name, &arguments.brand_color, arguments.brand_logo.as_deref())?,
+        public_url: url("--public-url", arguments.public_url)?,
+        ledger_url: url("--ledger-url", arguments.ledger_url)?,
     })
 }
 
@@ -273,7 +335,7 @@ fn addresses(flag: &str, list: &str, default_port: u16) -> Result<Vec<(String, u
 }
 
 /// `scheme://host[:port]` of an http or https URL that is fit for a header; `None` where it is none.
-fn origin_of(url: &str) -> Option<String> {
+pub(crate) fn origin_of(url: &str) -> Option<String> {
     let fit = url.len() <= URL_BYTES_MAX
         && url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'?' | b'#'));
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;

@@ -34,7 +34,8 @@ fn defaults_are_those_of_the_manual() {
     assert!(config.workers.is_empty());
     let core = config.for_core(3000);
     assert!(core.admin_token.is_none() && !core.admin_needs_token);
-    assert_eq!(core.public_port, 3000);
+    assert_eq!(config.pages.brand.name(), "Flux-Gate");
+    assert_eq!((&config.pages.public_url, &config.pages.ledger_url), (&None, &None));
     assert_eq!(config.redis.address.to_string(), "127.0.0.1:6379");
     assert_ne!(config.edge_id, read(&[]).expect("the defaults").edge_id, "each start is another edge");
 }
@@ -73,6 +74,14 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--cores", "5-6"], "--cores"),
         (&["--driver", "kqueue"], "--driver"),
         (&["--admin-token", "secret"], "--admin-token"),
+        (&["--brand-name", " "], "--brand-name"),
+        (&["--brand-color", "red"], "--brand-color"),
+        (&["--brand-color", "#12345g"], "--brand-color"),
+        (&["--brand-logo", "/nonexistent/logo.svg"], "--brand-logo"),
+        (&["--brand-logo", "/etc/passwd"], "--brand-logo"),
+        (&["--public-url", "shop.example"], "--public-url"),
+        (&["--ledger-url", "javascript:alert(1)"], "--ledger-url"),
+        (&["pages"], "--out"),
     ] {
         let line = mistake(flags, None);
         assert!(line.contains(word), "{flags:?} gave {line:?}");
@@ -134,6 +143,11 @@ fn help_explains_every_flag_and_its_variable() {
         "drain-deadline",
         "cores",
         "driver",
+        "brand-name",
+        "brand-color",
+        "brand-logo",
+        "public-url",
+        "ledger-url",
     ] {
         assert!(help.contains(&format!("--{flag} ")), "{flag}");
         assert!(help.contains(&format!("FLUX_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");

@@ -29,6 +29,7 @@ use crate::limits::{
 use crate::line::Line;
 use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
+use crate::pages::Pages;
 use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::product::{ProductIndex, Products};
 use crate::redis::{LinkError, Login, RedisLink, Step};
@@ -59,8 +60,8 @@ pub struct CoreConfig {
     pub site: Site,
     /// The origin whose scripts may read answers.
     pub cors_origin: String,
-    /// The public listener's port, which the waiting room's page is told.
-    pub public_port: u16,
+    /// The pages, the same of all cores.
+    pub pages: Pages,
     /// What `/init` and `/close` ask for on the public listener. Never shown.
     pub admin_token: Option<Secret>,
     /// The admin listener is not on loopback and asks for the token too.

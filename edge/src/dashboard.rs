@@ -3,10 +3,10 @@
 //! The figures are the counters that `/metrics` shows, as they stand. The page takes differences, so nothing is kept here
 //! between two looks and the cores count nothing for it. Opening and closing sales is `operation.rs`' work.
 
-use std::borrow::Cow;
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use bytes::Bytes;
 use flux_protocol::http::{Method, Request};
 use serde_json::{Map, Value, json};
 
@@ -54,7 +54,7 @@ pub(crate) fn file(request: &Request<'_>) -> Answer {
     if !matches!(request.method, Method::Get | Method::Head) {
         return Answer::error(405, "Method not allowed").with_field("allow", "GET, HEAD");
     }
-    let body = Cow::Borrowed(*body);
+    let body = Bytes::from_static(body);
     Answer::Document(Box::new(Document { status: 200, fields: Vec::new(), content_type, body }))
         .with_field("cache-control", "no-cache")
         .with_field("content-security-policy", CONTENT_SECURITY_POLICY)

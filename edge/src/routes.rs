@@ -10,7 +10,6 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Framing};
 use crate::core::{Core, Outcome};
 use crate::dashboard;
-use crate::pages;
 use crate::pending::Ticket;
 
 /// Which listener a connection came by.
@@ -39,7 +38,7 @@ impl Core {
         match role {
             Role::Public => self.route_public(now, request, ticket),
             Role::Admin => self.route_admin(now, request, ticket),
-            Role::WaitingRoom => Outcome::Now(pages::waiting_room(&self.config, request)),
+            Role::WaitingRoom => Outcome::Now(self.config.pages.waiting_room(request)),
         }
     }
 
@@ -77,7 +76,7 @@ impl Core {
         }
         match request.path {
             "/init" | "/close" => self.route_operation(now, request, ticket, true),
-            _ => Outcome::Now(pages::storefront(request)),
+            _ => Outcome::Now(self.config.pages.shop(request)),
         }
     }
 

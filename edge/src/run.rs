@@ -7,7 +7,7 @@ use std::sync::Arc;
 use flux_net::{affinity, random};
 use tracing::{error, info};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Invocation};
 use crate::core::Core;
 use crate::descriptors::{connections_per_core, raise_limit};
 use crate::server::{Plan, StartError, start};
@@ -28,8 +28,12 @@ pub fn main() -> ExitCode {
         Err(std::env::VarError::NotPresent) => None,
         Err(std::env::VarError::NotUnicode(_)) => return mistake("FLUX_ADMIN_TOKEN must be visible ASCII"),
     };
-    match Config::read(std::env::args_os(), token.as_deref(), &allowed) {
-        Ok(config) => serve(&config),
+    match Invocation::read(std::env::args_os(), token.as_deref(), &allowed) {
+        Ok(Invocation::Serve(config)) => serve(&config),
+        Ok(Invocation::WritePages { pages, out }) => match pages.write_to(&out) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => mistake(&format!("cannot write the pages to {}: {error}", out.display())),
+        },
         Err(ConfigError::Asked(text)) => {
             print!("{text}");
             ExitCode::SUCCESS

@@ -139,6 +139,10 @@ pub const BOOTSTRAP_BROKERS_MAX: usize = 64;
 pub const TOPIC_BYTES_MAX: usize = 249;
 /// Longest `--waiting-room-url` and `--cors-origin`, in bytes: each goes into a header of most answers.
 pub const URL_BYTES_MAX: usize = 512;
+/// Longest `--brand-name`, in characters: it stands in one line of a phone's screen.
+pub const BRAND_NAME_CHARS_MAX: usize = 40;
+/// Largest `--brand-logo`, in bytes: a crowd loads it with the pages, which are smaller together.
+pub const BRAND_LOGO_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
 const _: () = assert!(

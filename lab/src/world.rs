@@ -227,6 +227,10 @@ impl World {
         let mut environment = self.environment(Side::Edges);
         let workers: Vec<String> = self.workers.iter().map(|worker| worker.admin().to_string()).collect();
         environment.push(("FLUX_WORKERS".to_owned(), workers.join(",")));
+        // Pages show when an order is stored; any worker can tell.
+        if let Some(worker) = self.workers.first() {
+            environment.push(("FLUX_LEDGER_URL".to_owned(), format!("http://{}", worker.admin())));
+        }
         environment.extend(self.options.edge_environment.iter().cloned());
         let mut edge = Edge::new(&self.run, &format!("edge-{}", self.started.0), &environment)?;
         edge.program.launch()?;

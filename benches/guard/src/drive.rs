@@ -10,6 +10,7 @@ use flux_edge::answer::Site;
 use flux_edge::connections::{ConnectionId, Connections, Place};
 use flux_edge::core::{Core, CoreConfig, Outcome};
 use flux_edge::counters::Counters;
+use flux_edge::pages::{PageSettings, Pages};
 use flux_edge::redis::Login;
 use flux_edge::routes::Role;
 use flux_protocol::http::{Date, Limits, Read, Reader};
@@ -71,7 +72,7 @@ fn config() -> CoreConfig {
         cors_origin: "http://localhost:4000".into(),
         redis_deadline: Duration::from_millis(500),
         publish_deadline: Duration::from_secs(2),
-        public_port: 3000,
+        pages: Pages::new(PageSettings::default(), 3000),
         admin_token: None,
         admin_needs_token: false,
         edge_id: "edge".into(),

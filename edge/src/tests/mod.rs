@@ -30,6 +30,7 @@ use self::redis::Redis;
 use crate::answer::{Answer, Framing, Site};
 use crate::core::{Core, CoreConfig, Outcome};
 use crate::counters::Counters;
+use crate::pages::{PageSettings, Pages};
 use crate::pending::Ticket;
 use crate::redis::Login;
 use crate::routes::Role;
@@ -78,7 +79,7 @@ fn config() -> CoreConfig {
         cors_origin: "http://localhost:4000".into(),
         redis_deadline: Duration::from_millis(500),
         publish_deadline: Duration::from_secs(2),
-        public_port: 3000,
+        pages: Pages::new(PageSettings::default(), 3000),
         admin_token: None,
         admin_needs_token: false,
         edge_id: "edge".into(),

@@ -23,6 +23,29 @@ pub fn is_identity(content_encoding: &[u8]) -> bool {
     content_encoding.split(|&byte| byte == b',').all(|coding| is_none(coding.trim_ascii()))
 }
 
+/// Whether an answer in gzip is welcome by `accept_encoding`: named, or covered by a `*`, and not declined (`q=0`). What names
+/// gzip counts, wherever a `*` stands.
+pub fn accepts_gzip(accept_encoding: &[u8]) -> bool {
+    let mut by_wildcard = false;
+    for range in accept_encoding.split(|&byte| byte == b',') {
+        let (coding, parameters) = parts(range);
+        let welcome = !parameters.split(|&byte| byte == b';').any(is_zero_weight);
+        if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") {
+            return welcome;
+        }
+        by_wildcard |= coding == b"*" && welcome;
+    }
+    by_wildcard
+}
+
+/// Whether `if_none_match` names `tag`, by the weak comparison of RFC 9110 section 8.8.3.2. Tags of ours hold no comma.
+pub fn names_tag(if_none_match: &[u8], tag: &[u8]) -> bool {
+    if_none_match
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag)
+}
+
 /// What stands before the first semicolon and what stands behind it.
 fn parts(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
@@ -38,5 +61,41 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
     match parameter.trim_ascii() {
         [b'q' | b'Q', b'=', b'0', rest @ ..] => rest.iter().all(|byte| matches!(byte, b'.' | b'0')),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_welcome_where_it_is_named_and_not_declined() {
+        for (field, welcome) in [
+            ("gzip, deflate, br, zstd", true),
+            ("br, GZIP;q=0.5", true),
+            ("x-gzip", true),
+            ("*", true),
+            ("*;q=0, gzip", true),
+            ("", false),
+            ("br", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000", false),
+            ("*, gzip;q=0", false),
+            ("*;q=0", false),
+            ("identity, gzipped", false),
+        ] {
+            assert_eq!(accepts_gzip(field.as_bytes()), welcome, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_found_in_a_list_weak_or_strong() {
+        let tag = b"\"abc\"";
+        for known in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", "\"x\",W/\"abc\" ", "*"] {
+            assert!(names_tag(known.as_bytes(), tag), "{known}");
+        }
+        for known in ["", "abc", "\"abcd\"", "\"ab\", \"c\"", "w/\"abc\""] {
+            assert!(!names_tag(known.as_bytes(), tag), "{known}");
+        }
     }
 }

@@ -1,0 +1,132 @@
+//! What people see: the real pages of a real edge in a headless Chromium, on real servers.
+//!
+//! Every test ends with a page that axe-core finds no fault with and a console that said nothing. With FLUX_SCREENSHOTS=1
+//! the pictures in docs/screenshots are taken anew.
+
+mod buying;
+mod fair;
+mod trouble;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use flux_lab::browser::{Browser, Look};
+use flux_lab::http_client;
+use flux_lab::world::{World, WorldOptions};
+use serde_json::json;
+
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+
+/// One browser at a time: several of them, and servers beside, are more than a small machine bears.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Buyers who come one after the other, without a pause, until it is dropped.
+struct Crowd {
+    has_enough: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// Returns once the first of them was refused: no token is left.
+    fn start(edge: SocketAddr, product: &str) -> Crowd {
+        let has_enough = Arc::<AtomicBool>::default();
+        let enough = Arc::clone(&has_enough);
+        let body = json!({"productId": product, "userId": "other", "quantity": 1}).to_string();
+        let (refused, is_refused) = mpsc::channel();
+        let buy = move || {
+            for number in 0u64.. {
+                if enough.load(Ordering::Relaxed) {
+                    return;
+                }
+                let key = number.to_string();
+                let fields = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+                let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX);
+                // Where the edge is away there is nothing to take; the test says what that means.
+                if answer.is_ok_and(|answer| answer.status == 302) {
+                    // Only the first is waited for.
+                    let _ = refused.send(());
+                }
+            }
+        };
+        let thread = Some(std::thread::spawn(buy));
+        is_refused.recv_timeout(REQUEST_MAX).expect("a rate of one a second is used up");
+        Crowd { has_enough, thread }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.has_enough.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))), "the crowd broke down");
+    }
+}
+
+/// A world and somebody who looks at it.
+struct Visit {
+    browser: Browser,
+    world: World,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Visit {
+    fn start() -> Visit {
+        Visit::with(WorldOptions::default())
+    }
+
+    fn with(options: WorldOptions) -> Visit {
+        let alone = alone();
+        let browser = Browser::start().expect("Chromium, its driver and axe-core: see lab/setup.sh");
+        let world = World::start(options).expect("servers, an edge and a worker");
+        browser.look(Look::PHONE).unwrap();
+        Visit { browser, world, _alone: alone }
+    }
+
+    fn open_shop(&self, product: &str) {
+        self.browser.open(&format!("http://{}/?product={product}", self.world.edges[0].public())).unwrap();
+    }
+
+    #[track_caller]
+    fn sees(&self, selector: &str, words: &str) -> String {
+        self.browser.wait_for(selector, words).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Opens a sale of one order a second, and lets others take every token until the crowd that is returned is dropped: who
+    /// comes meanwhile is sent to the waiting room.
+    fn open_crowded(&mut self, product: &str, units: u64) -> Crowd {
+        self.world.init_with(json!({"productId": product, "quantity": units, "rate": 1, "burst": 2})).unwrap();
+        Crowd::start(self.world.edges[0].public(), product)
+    }
+
+    /// No fault is found with the page, by day and by night, and nothing was said in the console.
+    #[track_caller]
+    fn is_sound(&self, name: &str) {
+        for (look, suffix) in [(Look::PHONE_DARK, "-dark"), (Look::DESK, "-desk"), (Look::PHONE, "")] {
+            self.browser.look(look).unwrap();
+            let faults = self.browser.accessibility_faults().unwrap();
+            assert!(faults.is_empty(), "{name}{suffix}: {faults:#?}");
+            if std::env::var_os("FLUX_SCREENSHOTS").is_some() {
+                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/screenshots");
+                self.browser.screenshot(&folder.join(format!("{name}{suffix}.png"))).unwrap();
+            }
+        }
+        let wider = self.browser.run("return document.documentElement.scrollWidth - innerWidth").unwrap();
+        assert!(wider.as_i64().is_some_and(|pixels| pixels <= 0), "{name} is {wider} pixels wider than a phone");
+        let said = self.browser.log().unwrap();
+        assert!(said.is_empty(), "{name}: {said:#?}");
+    }
+
+    /// How many units of a product the ledger holds.
+    fn units_stored(&self, product: &str) -> i64 {
+        let sql =
+            "SELECT coalesce(sum(quantity), 0)::bigint FROM orders WHERE product_id = $1 AND user_id LIKE 'user-%'";
+        self.world.ledger().unwrap().query_one(sql, &[&product]).unwrap().get(0)
+    }
+}
