@@ -3,13 +3,15 @@
 --
 -- KEYS  1 rate, 2 sale, 3 stock; with a fair queue also 4 queue
 -- ARGV  1 tokens wanted, 2 longest life in µs that the caller will use (200000 and more: all that is allowed);
---       with a fair queue also what the core has counted since its last call (line.lua): 3 arrived, 4 served, and for
---       each slot in which places were given the slot and how many
+--       with a fair queue also what the core has counted since its last call: 3 how many were served; 4 of how many
+--       cohorts some have come, and for each the tick and how many; for each slot in which places were given the slot and
+--       how many (line.lua)
 --
 -- Reply {granted, life in µs, µs until the next token is due (0: there is one), state}. State is one letter:
 --   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);
 --   S suspended, U no such sale (none of the keys is there): granted is -1, and nothing was counted.
--- With a fair queue also {…, the watermark's slot, its rank, 1 where nobody waits, now, when the sale opens}, both in µs.
+-- With a fair queue also {…, now, when the sale opens (both in µs), the watermark's slot, its rank, 1 where nobody waits,
+-- the tick, and for each of the last 6 ticks the watermark's slot and rank when it began, at the place tick modulo 6}.
 -- The life counts from before the caller sent the request. A sale of rate 0 grants what is wanted.
 --
 -- Over any t seconds no more than rate·t + burst tokens can be used: a lease lives L = min(200 ms, burst / (2·rate)),
@@ -54,8 +56,11 @@ local function reply(granted, life, due, tokens)
     opens = (opened_at or 0) * 1000
   end
   local is_open = state == 'O' or state == '0'
-  lease[5], lease[6], lease[7] = move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
-  lease[8], lease[9] = now, opens
+  local slot, rank, free, tick, cohorts = move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
+  lease[5], lease[6], lease[7], lease[8], lease[9], lease[10] = now, opens, slot, rank, free, tick
+  for at = 0, #cohorts - 4, 4 do
+    lease[#lease + 1], lease[#lease + 2] = cohorts[at + 1], cohorts[at + 2]
+  end
   return lease
 end
 

@@ -2,12 +2,13 @@
 -- says why; a test holds the two against each other.
 --
 -- The key is a hash: `.` the sale's id; `slot` and `rank`, the watermark: everyone before it may order; `here`, called of
--- the watermark's own slot; `issued`, `called`, `arrived`, `served`, over all time; `tick` and `absent` (called less
--- arrived, as each of the last 8 ticks began); `dry`, when the bucket was last empty, µs; `s<slot>`, places given in each
+-- the watermark's own slot; `issued`, `called`, `arrived`, `served`, over all time; `tick`, that of the last call, and
+-- `cohorts`, for each of the last 6 the watermark's slot and rank when it began, how many were called in it, how many of
+-- those have come (the place is the tick modulo 6); `dry`, when the bucket was last empty, µs; `s<slot>`, places given in each
 -- slot from the watermark's on, 1024 of them at most.
 
 local SLOTS_MAX, SLOTS_A_CALL_MAX, CALLED_SECONDS_MAX = 1024, 64, 2
-local TICKS, TICK_US, IDLE_US, SETTLING_US = 8, 187500, 1500000, 300000
+local TICKS, TICK_US, IDLE_US, SETTLING_US = 6, 250000, 1500000, 300000
 local RANKS, SLOT_LAST = 4294967296, 2147483647
 
 local function slot_at(now, opens)
@@ -17,10 +18,11 @@ local function slot_at(now, opens)
   return math.min(math.floor((now - opens) / 1000000) + 1, SLOT_LAST)
 end
 
--- The line's fields, or nil where it is not this sale's or not what it should be: `slot` to `dry` as numbers, `absent`.
+-- The line's fields, or nil where it is not this sale's or not what it should be: `slot` to `dry` as numbers, `cohorts` as a flat
+-- table of them.
 local function read_line(key, sale)
   local held = redis.pcall('HMGET', key, '.', 'slot', 'rank', 'here', 'issued', 'called', 'arrived', 'served', 'tick', 'dry',
-    'absent')
+    'cohorts')
   if held.err or held[1] ~= sale[1] or not held[11] then
     return nil
   end
@@ -30,39 +32,55 @@ local function read_line(key, sale)
       return nil
     end
   end
-  local absent = {}
-  for value in string.gmatch(held[11], '%S+') do
-    absent[#absent + 1] = tonumber(value)
+  local cohorts = {}
+  for value in string.gmatch(held[11], '%d+') do
+    cohorts[#cohorts + 1] = tonumber(value)
   end
-  held[11] = absent
-  return #absent == TICKS and held or nil
+  held[11] = cohorts
+  return #cohorts == 4 * TICKS and held or nil
 end
 
--- Takes a report into account and calls whom the moment allows. The report is ARGV from `first` on: arrived, served, and
--- for each slot in which places were given the slot and how many. now and opens in µs, tokens whole ones.
--- The watermark's slot and rank, and whether nobody waits (1 or 0).
+-- Takes a report into account and calls whom the moment allows. The report is ARGV from `first` on: how many were served;
+-- of how many cohorts some have come, and for each the tick and how many; and for each slot in which places were given
+-- the slot and how many. now and opens in µs, tokens whole ones.
+-- The watermark's slot and rank, whether nobody waits (1 or 0), the tick, and the cohorts.
 local function move_line(key, line, rate, opens, now, tokens, stock, is_open, first)
-  local _, slot, lot, here, issued, called, arrived, served, last_tick, dry, absent = unpack(line, 1, 11)
-  -- Places in `absent`: tick modulo TICKS, and one, since Lua counts from there.
-  local tick = math.floor(now / TICK_US)
-  for back = 0, math.min(tick - last_tick, TICKS) - 1 do
-    absent[(tick - back) % TICKS + 1] = called - arrived
+  local _, slot, lot, here, issued, called, arrived, served, last_tick, dry, cohorts = unpack(line, 1, 11)
+
+  -- Where a tick's cohort begins, less one.
+  local function place_of(tick)
+    return 4 * (tick % TICKS)
   end
 
+  local tick = math.floor(now / TICK_US)
+  for back = 0, math.min(tick - last_tick, TICKS) - 1 do
+    local at = place_of(tick - back)
+    cohorts[at + 1], cohorts[at + 2], cohorts[at + 3], cohorts[at + 4] = slot, lot, 0, 0
+  end
+  local this = place_of(tick) + 3
+
   local second = slot_at(now, opens)
-  arrived, served = arrived + tonumber(ARGV[first]), served + tonumber(ARGV[first + 1])
+  served = served + tonumber(ARGV[first])
+  local given_from = first + 2 + 2 * tonumber(ARGV[first + 1])
+  for i = first + 2, given_from - 1, 2 do
+    local of, count = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    arrived = arrived + count
+    if of <= tick and of > tick - TICKS then
+      cohorts[place_of(of) + 4] = cohorts[place_of(of) + 4] + count
+    end
+  end
   local last = math.min(math.max(second, slot) + 1, slot + SLOTS_MAX - 1)
-  for i = first + 2, #ARGV, 2 do
+  for i = given_from, #ARGV, 2 do
     local given, count = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
     issued = issued + count
     if given < slot then
-      called = called + count
+      called, cohorts[this] = called + count, cohorts[this] + count
     else
       given = math.min(given, last)
       redis.call('HINCRBY', key, string.format('s%d', given), count)
       if given == slot and lot > 0 then
         local late = math.floor(count * lot / RANKS)
-        here, called = here + late, called + late
+        here, called, cohorts[this] = here + late, called + late, cohorts[this] + late
       end
     end
   end
@@ -76,8 +94,10 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
   if rate == 0 then
     tokens = 2 ^ 52
   end
-  local to_come = math.max(0, called - arrived - absent[(tick + 1) % TICKS + 1])
-  local out = to_come + math.max(0, arrived - served)
+  local out = math.max(0, arrived - served)
+  for at = 0, 4 * (TICKS - 1), 4 do
+    out = out + math.max(0, cohorts[at + 3] - cohorts[at + 4])
+  end
   local by_stock = stock == 0 and 0 or stock + math.floor(stock / 4) + 1
   local most = math.min(tokens + CALLED_SECONDS_MAX * rate, by_stock)
   local settled = slot_at(now - SETTLING_US, opens)
@@ -106,7 +126,7 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
     else
       break
     end
-    called, out = called + calling, out + calling
+    called, cohorts[this], out = called + calling, cohorts[this] + calling, out + calling
   end
   if is_open and called == issued and slot < settled then
     pass_to(settled)
@@ -115,11 +135,12 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
   local function whole(value)
     return string.format('%d', value)
   end
-  for i = 1, TICKS do
-    absent[i] = whole(absent[i])
+  local texts = {}
+  for i = 1, #cohorts do
+    texts[i] = whole(cohorts[i])
   end
   redis.call('HSET', key, 'slot', whole(slot), 'rank', whole(lot), 'here', whole(here), 'issued', whole(issued),
     'called', whole(called), 'arrived', whole(arrived), 'served', whole(served), 'tick', whole(tick), 'dry', whole(dry),
-    'absent', table.concat(absent, ' '))
-  return slot, lot, (is_open and called == issued and out <= tokens) and 1 or 0
+    'cohorts', table.concat(texts, ' '))
+  return slot, lot, (is_open and called == issued and out <= tokens) and 1 or 0, tick, cohorts
 end

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flux_protocol::queue::limits::{SLOTS_MAX, TICK_US};
-use flux_protocol::queue::{Line, Moment, Moved, Place, Report, Terms, Watermark};
+use flux_protocol::queue::limits::{SLOTS_MAX, TICK_US, TICKS};
+use flux_protocol::queue::{Cohort, Line, Moment, Moved, Place, Report, Terms, Watermark};
 
 use crate::sale::{Options, PLAIN, Sale, order};
 use crate::server::{Client, Server, strings, text};
@@ -13,14 +13,19 @@ const FAIR: Options = Options { total: 1000, rate: 100, burst: 100, fair: true, 
 /// `lease` with a report: granted, state, what the line says, Redis' clock, when the sale opens.
 fn lease(sale: &Sale, client: &mut Client, wanted: u64, report: &Report) -> (i64, String, Option<(Moved, u64, u64)>) {
     let keys = ["rate", "sale", "stock", "queue"].map(|name| sale.key(name));
-    let mut arguments: Vec<String> = [wanted, 200_000, report.arrived, report.served].map(|n| n.to_string()).into();
-    report.issued.iter().for_each(|(slot, count)| arguments.extend([slot.to_string(), count.to_string()]));
+    let mut numbers = vec![wanted, 200_000, report.served, report.arrived.len() as u64];
+    numbers.extend(report.arrived.iter().flat_map(|(tick, count)| [*tick, *count]));
+    numbers.extend(report.issued.iter().flat_map(|(slot, count)| [u64::from(*slot), *count]));
+    let arguments: Vec<String> = numbers.iter().map(u64::to_string).collect();
     let reply = strings(client.call(|scripts| &scripts.lease, &keys, &arguments));
     let number = |at: usize| reply[at].parse::<u64>().expect("a number");
+    let mark = |at: usize| Watermark(Place { slot: number(at) as u32, rank: number(at + 1) as u32 });
     let line = (reply.len() > 4).then(|| {
-        let watermark = Watermark(Place { slot: number(4) as u32, rank: number(5) as u32 });
-        (Moved { watermark, is_free: number(6) == 1 }, number(7), number(8))
+        let marks = std::array::from_fn(|place| mark(10 + 2 * place));
+        let moved = Moved { watermark: mark(6), is_free: number(8) == 1, tick: number(9), marks };
+        (moved, number(4), number(5))
     });
+    assert!(matches!(reply.len(), 4 | 22), "{reply:?}");
     (reply[0].parse().expect("a number"), reply[3].clone(), line)
 }
 
@@ -42,8 +47,13 @@ fn held(sale: &Sale, client: &mut Client) -> Line {
         dry_us: number("dry"),
         ..Line::default()
     };
-    let absent = fields.remove("absent").expect("there").split(' ').map(|value| value.parse().expect("a whole number"));
-    line.absent = absent.collect::<Vec<_>>().try_into().expect("eight");
+    let cohorts = fields.remove("cohorts").expect("there").split_ascii_whitespace();
+    let cohorts: Vec<u64> = cohorts.map(|value| value.parse().expect("a whole number")).collect();
+    assert_eq!(cohorts.len(), 4 * TICKS);
+    for (place, [slot, rank, called, arrived]) in cohorts.as_chunks().0.iter().enumerate() {
+        let mark = Watermark(Place { slot: *slot as u32, rank: *rank as u32 });
+        line.cohorts[place] = Cohort { mark, called: *called, arrived: *arrived };
+    }
     for (name, count) in fields {
         let slot = name.strip_prefix('s').expect("a slot").parse().expect("a number");
         line.waiting.insert(slot, count.parse().expect("a count"));
@@ -82,7 +92,7 @@ fn the_script_and_the_model_decide_the_same_from_the_same_counts() {
         let mut model = Line::default();
         let (mut states, mut last) = (BTreeMap::new(), Watermark::default());
         for step in 0..500 {
-            if random(3) == 0 {
+            if step > 0 && random(3) == 0 {
                 let most = if random(20) == 0 { 9000 } else { 9 };
                 age(&sale, &mut client, &mut model, random(most));
             }
@@ -91,9 +101,12 @@ fn the_script_and_the_model_decide_the_same_from_the_same_counts() {
                 client.command(&["SET", &sale.key("stock"), &units]);
             }
             let mut report = Report::default();
-            let absent = (model.called - model.arrived.min(model.called)) + 2;
-            report.arrived = random(absent) * random(2);
-            report.served = random(model.arrived + report.arrived - model.served.min(model.arrived) + 2) * random(2);
+            for age in 0..random(8) {
+                let cohort = model.cohorts[random(TICKS as u64) as usize];
+                let tick = (model.tick + 1).saturating_sub(age);
+                report.arrived.push((tick, random(cohort.called.saturating_sub(cohort.arrived) + 2)));
+            }
+            report.served = random(model.arrived.saturating_sub(model.served) + 2) * random(2);
             for _ in 0..random(4) {
                 let near = (model.watermark.0.slot + random(5) as u32).saturating_sub(random(3) as u32);
                 let slot = [near, near, near, random(1 << 31) as u32][random(4) as usize];
@@ -134,7 +147,7 @@ fn a_sale_without_the_line_it_was_opened_with_is_suspended() {
     assert_eq!(lease(&sale, &mut client, 1, &Report::default()).1, "O");
     // Of another sale; not a number; not a hash; gone.
     let queue = sale.key("queue");
-    for harm in [["HSET", &queue, ".", "7"], ["HSET", &queue, "slot", "-1"], ["HSET", &queue, "absent", "0 0"]] {
+    for harm in [["HSET", &queue, ".", "7"], ["HSET", &queue, "slot", "-1"], ["HSET", &queue, "cohorts", "0 0"]] {
         let before = text(client.command(&["HGET", &queue, harm[2]]));
         client.command(&harm);
         let harmed = client.snapshot();

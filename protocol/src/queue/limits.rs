@@ -15,15 +15,19 @@ pub const SLOTS_A_CALL_MAX: u32 = 64;
 /// this is the most by which a visitor who comes in time can be overtaken.
 pub const CALLED_SECONDS_MAX: u64 = 2;
 
-/// Called visitors who have not come within this are not waited for (they are still welcome): longer than half of all
-/// pages need. See docs/QUEUE.md for why ten seconds lose half of the tokens.
+/// Those who are called within one tick are a cohort: Redis counts for each how many were called and how many have come.
+pub const TICK_US: u64 = 250_000;
+
+/// Cohorts that are waited for.
+pub const TICKS: usize = 6;
+
+/// Called visitors who have not come within this are not waited for (they are still welcome): longer than most pages
+/// need, and short, because whoever has left is waited for as long. See docs/QUEUE.md for what ten seconds would cost.
 pub const PATIENCE_US: u64 = TICK_US * TICKS as u64;
 
-/// Patience is measured in so many ticks.
-pub const TICKS: usize = 8;
-
-/// One tick of the [`PATIENCE_US`].
-pub const TICK_US: u64 = 187_500;
+/// How long a called visitor waits at the edge for a token, first come first served, before they are sent to try again:
+/// those who try again are served by chance, so few should have to.
+pub const HOLD_US: u64 = 1_000_000;
 
 /// Nobody waits with a called ticket in hand when tokens have lain idle for longer than a page waits before it tries
 /// again: then the count of those who do is wrong, by visitors who left or were counted twice, and starts anew.
@@ -46,7 +50,7 @@ pub const FREE_US: u64 = 200_000;
 /// How often a core reports and learns where the watermark stands while anybody waits, whether or not it wants tokens.
 pub const REPORT_INTERVAL_US: u64 = 100_000;
 
-/// When a called visitor for whom there is no token just then is to try again.
+/// When a called visitor who has waited for [`HOLD_US`] in vain is to try again.
 pub const RETRY_US: u64 = 1_000_000;
 
 const _: () = assert!(IDLE_US > RETRY_US, "who is held has tried again before he counts as gone");

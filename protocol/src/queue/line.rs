@@ -4,8 +4,8 @@
 //! All state is a fixed number of counts and one count for each slot that waits ([`SLOTS_MAX`] at most). Never limits
 //! orders: the token bucket does. Never knows a visitor.
 //!
-//! Two counts say how many more to call. Those *to come* were called within the last [`PATIENCE_US`] and have not come;
-//! those who are *ready* have come and found no token. Together they stay below what the next
+//! Two counts say how many more to call. Those *to come* are of the cohorts called within the last [`PATIENCE_US`] and
+//! have not come; those who are *ready* have come and were given no token yet. Together they stay below what the next
 //! [`CALLED_SECONDS_MAX`] seconds will bring, with the tokens that lie idle, and below what could still be bought.
 
 use std::collections::BTreeMap;
@@ -43,6 +43,22 @@ pub struct Moved {
     pub watermark: Watermark,
     /// Nobody waits, and the tokens suffice for all who were called: for a moment whoever comes may take one.
     pub is_free: bool,
+    /// The tick of the call.
+    pub tick: u64,
+    /// Where the watermark stood when each of the last ticks began; the place is the tick modulo [`TICKS`]. By these an
+    /// edge tells of which cohort a visitor is.
+    pub marks: [Watermark; TICKS],
+}
+
+/// Those called within one tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cohort {
+    /// Where the watermark stood when the tick began: it is the first place of the cohort.
+    pub mark: Watermark,
+    /// How many were called.
+    pub called: u64,
+    /// How many of them have come.
+    pub arrived: u64,
 }
 
 /// The line of one sale.
@@ -62,8 +78,8 @@ pub struct Line {
     pub served: u64,
     /// The tick of the last call, [`TICK_US`] each since the Unix epoch.
     pub tick: u64,
-    /// `called − arrived` as it stood when each of the last ticks began; the place is the tick modulo [`TICKS`].
-    pub absent: [i64; TICKS],
+    /// Those called in each of the last ticks; the place is the tick modulo [`TICKS`].
+    pub cohorts: [Cohort; TICKS],
     /// When the bucket was last found empty, µs since the Unix epoch.
     pub dry_us: u64,
     /// Tickets given by slot, from the watermark's on.
@@ -86,8 +102,8 @@ impl Line {
         self.forget_the_idle(moment, terms.rate == 0);
 
         let tokens = if terms.rate == 0 { u64::MAX >> 12 } else { moment.tokens };
-        let to_come = (self.absent() - self.absent[(self.tick + 1) as usize % TICKS]).max(0);
-        let mut out = to_come + (self.arrived as i64 - self.served as i64).max(0);
+        let to_come: u64 = self.cohorts.iter().map(|cohort| cohort.called.saturating_sub(cohort.arrived)).sum();
+        let mut out = to_come as i64 + (self.arrived as i64 - self.served as i64).max(0);
         let by_stock = if moment.stock == 0 { 0 } else { moment.stock + moment.stock / 4 + 1 };
         let most = (tokens + CALLED_SECONDS_MAX * terms.rate).min(by_stock) as i64;
 
@@ -114,40 +130,46 @@ impl Line {
                 // Some of its people may not be counted yet, and those who are can wait for them.
                 break;
             }
-            self.called += calling as u64;
+            self.add_called(calling as u64);
             out += calling;
         }
         if moment.is_open && self.called == self.issued && self.watermark.0.slot < settled {
             self.pass_to(settled);
         }
         let is_free = moment.is_open && self.called == self.issued && out <= tokens as i64;
-        Moved { watermark: self.watermark, is_free }
+        let marks = self.cohorts.map(|cohort| cohort.mark);
+        Moved { watermark: self.watermark, is_free, tick: self.tick, marks }
     }
 
-    /// Called and not come, over all time.
-    fn absent(&self) -> i64 {
-        self.called as i64 - self.arrived as i64
+    fn add_called(&mut self, count: u64) {
+        self.called += count;
+        self.cohorts[self.tick as usize % TICKS].called += count;
     }
 
     /// Ticks that have begun since the last call began with what stands now. A clock that was set back begins none.
     fn turn(&mut self, tick: u64) {
         let begun = tick.saturating_sub(self.tick).min(TICKS as u64);
         for back in 0..begun {
-            self.absent[(tick - back) as usize % TICKS] = self.absent();
+            self.cohorts[(tick - back) as usize % TICKS] = Cohort { mark: self.watermark, ..Cohort::default() };
         }
         self.tick = tick;
     }
 
     fn count(&mut self, report: &Report, second: Slot) {
-        self.arrived += report.arrived;
         self.served += report.served;
+        for &(tick, count) in &report.arrived {
+            self.arrived += count;
+            if tick <= self.tick && tick + TICKS as u64 > self.tick {
+                self.cohorts[tick as usize % TICKS].arrived += count;
+            }
+        }
         let Place { slot: here, rank } = self.watermark.0;
         // As far as an edge whose clock is right may have given places; so no report makes a slot without bound.
         let last = (second.max(here) + 1).min(here + SLOTS_MAX - 1);
         for &(slot, count) in &report.issued {
             self.issued += count;
             if slot < here {
-                self.called += count;
+                self.add_called(count);
                 continue;
             }
             let slot = slot.min(last);
@@ -155,7 +177,7 @@ impl Line {
             if slot == here && rank > 0 {
                 let late = (count as f64 * f64::from(rank) / RANKS).floor() as u64;
                 self.called_here += late;
-                self.called += late;
+                self.add_called(late);
             }
         }
     }
@@ -192,6 +214,12 @@ mod tests {
         Report { issued: slots.iter().copied().collect(), ..Report::default() }
     }
 
+    /// Of the cohort called at that time.
+    fn come(ms: u64, arrived: u64, served: u64) -> Report {
+        let tick = (OPENS_US + ms * 1000) / TICK_US;
+        Report { arrived: [(tick, arrived)].into_iter().collect(), served, ..Report::default() }
+    }
+
     fn place(slot: Slot, rank: u32) -> Watermark {
         Watermark(Place { slot, rank })
     }
@@ -201,11 +229,10 @@ mod tests {
         let mut line = Line::default();
         assert_eq!(line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(-10)).watermark, place(0, 0));
         let moved = line.handle_report(&Report::default(), TERMS, moment(0));
-        assert_eq!(moved, Moved { watermark: place(0, (0.2 * RANKS) as u32), is_free: false }, "a fifth of them");
+        assert_eq!((moved.watermark, moved.is_free), (place(0, (0.2 * RANKS) as u32), false), "a fifth of them");
         assert_eq!((line.called, line.called_here), (200, 200));
         // Those who come and are served make room, those who only come do not.
-        let come = Report { arrived: 150, served: 50, ..Report::default() };
-        line.handle_report(&come, TERMS, moment(100));
+        line.handle_report(&come(0, 150, 50), TERMS, moment(100));
         assert_eq!(line.called, 250);
     }
 
@@ -228,6 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn those_who_come_late_make_no_room_for_others_a_second_time() {
+        let mut line = Line::default();
+        line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
+        line.handle_report(&Report::default(), TERMS, moment(1500));
+        assert_eq!(line.called, 400, "nobody came, and the next were called");
+        line.handle_report(&come(0, 200, 0), TERMS, moment(1510));
+        line.handle_report(&Report { served: 150, ..Report::default() }, TERMS, moment(1600));
+        assert_eq!(line.called, 400, "200 to come, 50 ready");
+        line.handle_report(&come(1500, 100, 100), TERMS, moment(1700));
+        assert_eq!(line.called, 450, "100 to come, 50 ready");
+    }
+
+    #[test]
     fn who_does_not_come_is_not_waited_for() {
         let mut line = Line::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
@@ -236,7 +276,11 @@ mod tests {
             line.handle_report(&Report::default(), TERMS, moment(ms));
             calls.push(line.called);
         }
-        assert_eq!((calls[0], calls[12], calls[15], calls[30]), (200, 200, 400, 600), "the patience is 1.5 s");
+        assert_eq!(
+            (calls[0], calls[14], calls[15], calls[29], calls[30]),
+            (200, 200, 400, 400, 600),
+            "the patience is 1.5 s"
+        );
     }
 
     #[test]
@@ -244,7 +288,7 @@ mod tests {
         let mut line = Line::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
         // All come, are counted twice, and leave.
-        line.handle_report(&Report { arrived: 400, ..Report::default() }, TERMS, moment(10));
+        line.handle_report(&come(0, 400, 0), TERMS, moment(10));
         for ms in [1000, 2000, 3000] {
             line.handle_report(&Report::default(), TERMS, Moment { tokens: 80, ..moment(ms) });
         }
@@ -259,7 +303,7 @@ mod tests {
         line.handle_report(&Report::default(), TERMS, moment(300));
         assert_eq!((line.watermark, line.called), (place(1, 0), 50));
         let moved = line.handle_report(&issued(&[(1, 7)]), TERMS, Moment { tokens: 57, ..moment(400) });
-        assert_eq!(moved, Moved { watermark: place(2, 0), is_free: true }, "50 to come and 7, and as many tokens");
+        assert_eq!((moved.watermark, moved.is_free), (place(2, 0), true), "50 to come and 7, and as many tokens");
     }
 
     #[test]
@@ -269,8 +313,8 @@ mod tests {
         assert_eq!((line.watermark, line.called), (place(0, 1 << 31), 200));
         line.handle_report(&issued(&[(0, 10)]), TERMS, moment(2000));
         assert_eq!((line.called, line.called_here), (205, 205), "half of them");
-        line.handle_report(&Report { arrived: 205, served: 205, ..issued(&[]) }, TERMS, moment(2001));
-        line.handle_report(&Report { arrived: 180, served: 180, ..issued(&[]) }, TERMS, moment(2002));
+        line.handle_report(&come(2000, 205, 205), TERMS, moment(2001));
+        line.handle_report(&come(2000, 180, 180), TERMS, moment(2002));
         assert_eq!((line.watermark, line.called), (place(2, 0), 460));
         line.handle_report(&issued(&[(0, 3)]), TERMS, moment(2003));
         assert_eq!((line.issued, line.called), (463, 463), "of a slot that was passed all of them");
@@ -287,7 +331,7 @@ mod tests {
         assert_eq!((line.called, line.watermark), (5, place(5, 0)));
         assert!(line.waiting.is_empty());
         let moved = line.handle_report(&Report::default(), TERMS, moment(86_400_000));
-        assert_eq!(moved, Moved { watermark: place(86_400, 0), is_free: true });
+        assert_eq!((moved.watermark, moved.is_free), (place(86_400, 0), true));
         // A line of a day, and a clock that is set back.
         let day: Vec<_> = (86_400..90_000).map(|slot| (slot, 100)).collect();
         line.handle_report(&issued(&day), TERMS, moment(90_000_000));

@@ -20,7 +20,7 @@ pub mod view;
 
 pub use distinct::Distinct;
 pub use document::{Document, DocumentState, position};
-pub use line::{Line, Moment, Moved, Terms};
+pub use line::{Cohort, Line, Moment, Moved, Terms};
 pub use place::{Place, Rank, Seed, Slot, Watermark, slot_at};
 pub use report::{Report, Reporter};
 pub use ticket::{TICKET_TEXT_BYTES, Ticket, TicketKey};

@@ -5,14 +5,17 @@
 use smallvec::SmallVec;
 
 use super::distinct::Distinct;
-use super::limits::{ARRIVALS_FORGOTTEN_US, REPORT_SLOTS_MAX};
+use super::limits::{ARRIVALS_FORGOTTEN_US, REPORT_SLOTS_MAX, TICKS};
 use super::place::{Place, Rank, Slot};
+
+/// Cohorts that differ: those that are waited for, and one for all before them.
+const COHORTS_MAX: usize = TICKS + 1;
 
 /// Counts since the last report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Called visitors who have come to order for the first time.
-    pub arrived: u64,
+    /// Called visitors who have come to order for the first time, by the tick in which they were called.
+    pub arrived: SmallVec<[(u64, u64); COHORTS_MAX]>,
     /// Those of them who were given a token.
     pub served: u64,
     /// New places given, by slot.
@@ -22,7 +25,7 @@ pub struct Report {
 impl Report {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.arrived == 0 && self.served == 0 && self.issued.is_empty()
+        self.arrived.is_empty() && self.served == 0 && self.issued.is_empty()
     }
 }
 
@@ -30,11 +33,9 @@ impl Report {
 #[derive(Debug, Default)]
 pub struct Reporter {
     /// Sketches count in fractions; the whole part is reported, the rest waits.
-    arrived: f64,
+    arrived: Sums<u64, COHORTS_MAX>,
     served: f64,
-    issued: SmallVec<[(Slot, f64); REPORT_SLOTS_MAX]>,
-    /// What rounding has left of slots that were reported: goes to the next one.
-    issued_rest: f64,
+    issued: Sums<Slot, REPORT_SLOTS_MAX>,
     /// Who was given a place in `slot`.
     places: Distinct,
     slot: Slot,
@@ -51,20 +52,18 @@ impl Reporter {
             self.slot = place.slot;
             self.places.clear();
         }
-        let rise = self.places.insert(place.rank);
-        if rise > 0.0 {
-            self.add_issued(place.slot, rise);
-        }
+        self.issued.add(place.slot, self.places.insert(place.rank));
     }
 
-    /// A called visitor has come whose ticket does not say that they came before.
-    pub fn handle_arrived(&mut self, now_us: u64, rank: Rank) {
+    /// A called visitor has come whose ticket does not say that they came before. `tick`: when they were called
+    /// ([`View::cohort`](super::View::cohort)).
+    pub fn handle_arrived(&mut self, now_us: u64, tick: u64, rank: Rank) {
         if now_us.abs_diff(self.since_us) >= ARRIVALS_FORGOTTEN_US {
             self.since_us = now_us;
             self.comers.clear();
             self.buyers.clear();
         }
-        self.arrived += self.comers.insert(rank);
+        self.arrived.add(tick, self.comers.insert(rank));
     }
 
     /// A called visitor was given a token.
@@ -74,41 +73,56 @@ impl Reporter {
 
     /// What is to be told; it counts as told.
     pub fn take(&mut self) -> Report {
-        let whole = |sum: &mut f64| {
-            let count = sum.floor();
-            *sum -= count;
-            count as u64
-        };
-        let (arrived, served) = (whole(&mut self.arrived), whole(&mut self.served));
-        let mut issued = SmallVec::new();
-        for (slot, sum) in self.issued.drain(..) {
-            self.issued_rest += sum;
-            let count = whole(&mut self.issued_rest);
-            if count > 0 {
-                issued.push((slot, count));
-            }
-        }
-        Report { arrived, served, issued }
+        Report { arrived: self.arrived.take(), served: take_whole(&mut self.served), issued: self.issued.take() }
     }
 
     /// The call that carried a report failed, or its reply was lost. If Redis took it after all its people count twice:
     /// the line passes the double as it passes those who left, while forgetting them would call others before them.
     pub fn put_back(&mut self, report: &Report) {
-        self.arrived += report.arrived as f64;
         self.served += report.served as f64;
-        report.issued.iter().for_each(|(slot, count)| self.add_issued(*slot, *count as f64));
+        report.arrived.iter().for_each(|(tick, count)| self.arrived.add(*tick, *count as f64));
+        report.issued.iter().for_each(|(slot, count)| self.issued.add(*slot, *count as f64));
     }
+}
 
-    fn add_issued(&mut self, slot: Slot, rise: f64) {
-        if let Some((_, sum)) = self.issued.iter_mut().find(|(held, _)| *held == slot) {
+/// A few sums, each under a number that rises with time.
+#[derive(Debug, Default)]
+struct Sums<K, const MAX: usize> {
+    sums: SmallVec<[(K, f64); MAX]>,
+    /// What rounding has left of what was taken: goes to the next.
+    rest: f64,
+}
+
+impl<K: Copy + PartialEq, const MAX: usize> Sums<K, MAX> {
+    fn add(&mut self, under: K, rise: f64) {
+        if rise == 0.0 {
+        } else if let Some((_, sum)) = self.sums.iter_mut().find(|(held, _)| *held == under) {
             *sum += rise;
-        } else if self.issued.len() < REPORT_SLOTS_MAX {
-            self.issued.push((slot, rise));
+        } else if self.sums.len() < MAX {
+            self.sums.push((under, rise));
         } else {
-            // Full because Redis was away for seconds: who came since is equal.
-            self.issued[REPORT_SLOTS_MAX - 1].1 += rise;
+            // Full because Redis was away for seconds: what came since is as one.
+            self.sums[MAX - 1].1 += rise;
         }
     }
+
+    fn take(&mut self) -> SmallVec<[(K, u64); MAX]> {
+        let mut counts = SmallVec::new();
+        for (under, sum) in self.sums.drain(..) {
+            self.rest += sum;
+            let count = take_whole(&mut self.rest);
+            if count > 0 {
+                counts.push((under, count));
+            }
+        }
+        counts
+    }
+}
+
+fn take_whole(sum: &mut f64) -> u64 {
+    let count = sum.floor();
+    *sum -= count;
+    count as u64
 }
 
 #[cfg(test)]
@@ -127,11 +141,15 @@ mod tests {
         for (slot, number) in [(0, 1), (0, 2), (0, 3), (2, 1), (2, 2), (2, 3), (2, 1), (2, 2)] {
             reporter.handle_issued(Place { slot, rank: spread(number) });
         }
-        reporter.handle_arrived(5, 1);
-        reporter.handle_arrived(6, 1);
+        reporter.handle_arrived(5, 40, 1);
+        reporter.handle_arrived(6, 40, 1);
+        reporter.handle_arrived(6, 41, 2);
         reporter.handle_served(1);
         let report = reporter.take();
-        assert_eq!((report.arrived, report.served, &report.issued[..]), (1, 1, &[(0, 3), (2, 3)][..]));
+        assert_eq!(
+            (&report.arrived[..], report.served, &report.issued[..]),
+            (&[(40, 1), (41, 1)][..], 1, &[(0, 3), (2, 3)][..])
+        );
         reporter.put_back(&report);
         assert_eq!(reporter.take(), report);
         assert!(reporter.take().is_empty());
@@ -157,8 +175,8 @@ mod tests {
     fn whoever_comes_again_later_counts_again() {
         let mut reporter = Reporter::default();
         for now_us in [10, 4_000_000, 6_000_000, 7_000_000] {
-            reporter.handle_arrived(now_us, 9);
+            reporter.handle_arrived(now_us, 3, 9);
         }
-        assert_eq!(reporter.take().arrived, 2, "the sketch forgets after five seconds");
+        assert_eq!(reporter.take().arrived[..], [(3, 2)], "the sketch forgets after five seconds");
     }
 }
