@@ -86,7 +86,7 @@ end
 if is_fair then
   -- Of the sale and not of its generation: a rebuild takes nobody's place away.
   redis.call('HSET', queue_key, '.', id, 'slot', '0', 'rank', '0', 'here', '0', 'issued', '0', 'called', '0', 'arrived', '0',
-    'served', '0', 'tick', '0', 'dry', '0', 'cohorts', string.rep('0 ', 24))
+    'served', '0', 'tick', '0', 'dry', '0', 'cohorts', string.rep('0 ', 36))
 end
 if not before then
   return {'OK', id, '1'}

@@ -11,7 +11,7 @@
 --   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);
 --   S suspended, U no such sale (none of the keys is there): granted is -1, and nothing was counted.
 -- With a fair queue also {…, now, when the sale opens (both in µs), the watermark's slot, its rank, 1 where nobody waits,
--- the tick, and for each of the last 6 ticks the watermark's slot and rank when it began, at the place tick modulo 6}.
+-- the tick, and for each of the last 9 ticks the watermark's slot and rank when it began, at the place tick modulo 9}.
 -- The life counts from before the caller sent the request. A sale of rate 0 grants what is wanted.
 --
 -- Over any t seconds no more than rate·t + burst tokens can be used: a lease lives L = min(200 ms, burst / (2·rate)),

@@ -3,12 +3,12 @@
 --
 -- The key is a hash: `.` the sale's id; `slot` and `rank`, the watermark: everyone before it may order; `here`, called of
 -- the watermark's own slot; `issued`, `called`, `arrived`, `served`, over all time; `tick`, that of the last call, and
--- `cohorts`, for each of the last 6 the watermark's slot and rank when it began, how many were called in it, how many of
--- those have come (the place is the tick modulo 6); `dry`, when the bucket was last empty, µs; `s<slot>`, places given in each
+-- `cohorts`, for each of the last 9 the watermark's slot and rank when it began, how many were called in it, how many of
+-- those have come (the place is the tick modulo 9); `dry`, when the bucket was last empty, µs; `s<slot>`, places given in each
 -- slot from the watermark's on, 1024 of them at most.
 
-local SLOTS_MAX, SLOTS_A_CALL_MAX, CALLED_SECONDS_MAX = 1024, 64, 2
-local TICKS, TICK_US, IDLE_US, SETTLING_US = 6, 250000, 1500000, 300000
+local SLOTS_MAX, SLOTS_A_CALL_MAX, CALLED_SECONDS_MAX, READY_WEIGHT = 1024, 64, 2, 4
+local TICKS, TICK_US, IDLE_US, SETTLING_US = 9, 250000, 1500000, 300000
 local RANKS, SLOT_LAST = 4294967296, 2147483647
 
 local function slot_at(now, opens)
@@ -43,7 +43,7 @@ end
 -- Takes a report into account and calls whom the moment allows. The report is ARGV from `first` on: how many were served;
 -- of how many cohorts some have come, and for each the tick and how many; and for each slot in which places were given
 -- the slot and how many. now and opens in µs, tokens whole ones.
--- The watermark's slot and rank, whether nobody waits (1 or 0), the tick, and the cohorts.
+-- The watermark's slot and rank, whether tokens suffice for all (1 or 0), the tick, and the cohorts.
 local function move_line(key, line, rate, opens, now, tokens, stock, is_open, first)
   local _, slot, lot, here, issued, called, arrived, served, last_tick, dry, cohorts = unpack(line, 1, 11)
 
@@ -94,7 +94,7 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
   if rate == 0 then
     tokens = 2 ^ 52
   end
-  local out = math.max(0, arrived - served)
+  local out = READY_WEIGHT * math.max(0, arrived - served)
   for at = 0, 4 * (TICKS - 1), 4 do
     out = out + math.max(0, cohorts[at + 3] - cohorts[at + 4])
   end
@@ -142,5 +142,5 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
   redis.call('HSET', key, 'slot', whole(slot), 'rank', whole(lot), 'here', whole(here), 'issued', whole(issued),
     'called', whole(called), 'arrived', whole(arrived), 'served', whole(served), 'tick', whole(tick), 'dry', whole(dry),
     'cohorts', table.concat(texts, ' '))
-  return slot, lot, (is_open and called == issued and out <= tokens) and 1 or 0, tick, cohorts
+  return slot, lot, (is_open and issued - called + out <= tokens) and 1 or 0, tick, cohorts
 end

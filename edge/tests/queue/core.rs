@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use flux_edge::limiter::{Admission, Lease};
-use flux_protocol::queue::limits::{HOLD_US, REPORT_INTERVAL_US};
+use flux_protocol::queue::limits::{ASK_INTERVAL_US, HOLD_US, REPORT_INTERVAL_US};
 use flux_protocol::queue::{Place, Report, Reporter, Seed, Standing, Ticket, TicketKey, View};
 use flux_protocol::time::Instant;
 
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     reporter: Reporter,
     waiters: VecDeque<Waiter>,
     reported: Instant,
+    /// The last grant left the bucket empty.
+    is_dry: bool,
     /// This core's own clock begins anywhere.
     origin_us: u64,
 }
@@ -62,6 +64,7 @@ impl Core {
             reporter: Reporter::default(),
             waiters: VecDeque::new(),
             reported: Instant::default(),
+            is_dry: false,
             origin_us,
         }
     }
@@ -120,8 +123,12 @@ impl Core {
     /// What is to be asked of Redis now, if anything.
     pub(crate) fn poll_call(&mut self, true_us: u64) -> Option<Call> {
         let now = self.instant(true_us);
+        let since = now.since(self.reported);
         let wanted = self.lease.wants(now, self.waiters.len());
-        let overdue = now.since(self.reported) >= Duration::from_micros(REPORT_INTERVAL_US);
+        if self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US) {
+            return None;
+        }
+        let overdue = since >= Duration::from_micros(REPORT_INTERVAL_US);
         if wanted.is_none() && !(overdue && self.view.is_none_or(|view| !view.is_free(now))) {
             return None;
         }
@@ -149,6 +156,7 @@ impl Core {
             return said;
         }
         let micros = Duration::from_micros;
+        self.is_dry = leased.due_us > 0;
         self.lease.handle_granted(now, leased.granted, micros(leased.life_us), micros(leased.due_us));
         while let Some(waiter) = self.waiters.front().copied() {
             if !self.lease.take(now) {

@@ -1,41 +1,6 @@
-//! What is measured of a played sale, and scenarios that tests and figures share.
+//! What is measured of a played sale.
 
-use crate::world::{Played, Random, SECOND, Scenario, Visitor};
-
-impl Scenario {
-    /// 100,000 people at 5,000 orders a second on four edges: 70 of a hundred before the sale opens, the others within
-    /// ten seconds after, half of them at the borders of slots.
-    pub(crate) fn rush(seed: u64, no_shows_percent: u64) -> Scenario {
-        let opens_us = 10 * SECOND;
-        let mut random = Random(seed);
-        let visitors = (0..100_000).map(|_| {
-            let comes_us = if random.percent(70) {
-                SECOND + random.below(opens_us - SECOND)
-            } else if random.percent(50) {
-                opens_us + random.below(10 * SECOND)
-            } else {
-                // A microsecond before the border, on it, or after it.
-                opens_us + random.below(10) * SECOND + random.below(3) - 1
-            };
-            Visitor { comes_us, leaves: random.percent(no_shows_percent), ..Visitor::default() }
-        });
-        Scenario {
-            seed,
-            edges: 4,
-            rate: 5000,
-            burst: 5000,
-            stock: 1_000_000,
-            opens_us,
-            ends_us: 120 * SECOND,
-            visitors: visitors.collect(),
-            outages: Vec::new(),
-            lost_percent: 0,
-            stray_percent: 10,
-            farthest_us: 20_000,
-            first_design: None,
-        }
-    }
-}
+use crate::world::{Played, SECOND};
 
 impl Played {
     /// When the last place was called.
@@ -43,11 +8,27 @@ impl Played {
         self.visitors.iter().filter_map(|visitor| visitor.called_us).max().expect("somebody was called")
     }
 
-    /// Tokens used of those that came, in percent, from a second after the opening until the last one was called.
-    pub(crate) fn use_percent(&self, opens_us: u64, rate: u64) -> f64 {
-        let (from, to) = (opens_us + SECOND, self.last_call_us());
+    /// Tokens used of those that there were, in percent, from a second after the opening (until when nobody can know that
+    /// they were called), with the bucket full, for as long as enough people wait: as many as a second serves.
+    pub(crate) fn use_percent(&self, opens_us: u64, rate: u64, burst: u64) -> f64 {
+        let mut changes: Vec<(u64, i64)> = Vec::new();
+        for visitor in self.visitors.iter().filter(|visitor| visitor.place.is_some()) {
+            changes.push((visitor.given_us, 1));
+            changes.extend(visitor.called_us.map(|at| (at, -1)));
+        }
+        changes.sort_unstable();
+        let (mut waiting, mut to) = (0, 0);
+        for (at, change) in changes {
+            waiting += change;
+            if waiting >= rate as i64 {
+                to = at;
+            }
+        }
+        let from = opens_us + SECOND;
         let used = self.tokens_us.iter().filter(|at| (from..to).contains(*at)).count();
-        used as f64 * 100.0 / (rate as f64 * (to - from) as f64 / SECOND as f64)
+        // A fifth of a second's tokens is no part of the bucket but of its leases.
+        let there_were = rate as f64 * ((to - from) as f64 / SECOND as f64 - 0.2) + burst as f64;
+        used as f64 * 100.0 / there_were
     }
 
     /// By how many more than `rate·t + burst` tokens were used in the worst span of any length; 0 where in none.
@@ -83,11 +64,24 @@ impl Played {
         (longest, overtaken)
     }
 
-    /// Whether those of one slot were called by lot and those of slots by time: no earlier place was called later.
+    /// Whether nobody was called after a later place, but for those who were given theirs when it was called already.
     pub(crate) fn was_called_by_place(&self) -> bool {
-        let mut called: Vec<_> =
-            self.visitors.iter().filter_map(|visitor| Some((visitor.place?, visitor.called_us?))).collect();
+        let mut called: Vec<_> = self
+            .visitors
+            .iter()
+            .filter_map(|visitor| Some((visitor.place?, visitor.called_us?, visitor.given_us)))
+            .collect();
         called.sort_unstable();
-        called.is_sorted_by_key(|(_, at)| *at)
+        let mut first_behind = u64::MAX;
+        called.iter().rev().all(|(_, at, given)| {
+            let by_place = *at <= first_behind || *given >= first_behind;
+            first_behind = first_behind.min(*at);
+            by_place
+        })
+    }
+
+    /// How many were served.
+    pub(crate) fn served(&self) -> usize {
+        self.visitors.iter().filter(|visitor| visitor.served_us.is_some()).count()
     }
 }

@@ -110,7 +110,9 @@ impl FirstDesign {
             self.calls.push((moment.now_us, false));
             self.outstanding += 1;
         }
-        if let Some(next) = self.places.get(self.calls.len()) {
+        if !moment.is_open {
+            // Nobody is called yet, and all are given places of slot 0.
+        } else if let Some(next) = self.places.get(self.calls.len()) {
             self.watermark = Watermark(*next);
         } else if let Some(last) = self.places.last() {
             self.watermark = Watermark(Place { slot: last.slot + 1, rank: 0 });

@@ -43,6 +43,8 @@ pub(crate) struct Visitor {
     /// The ticket's text.
     pub(crate) text: Option<[u8; TICKET_TEXT_BYTES]>,
     pub(crate) place: Option<Place>,
+    /// When they were given the place.
+    pub(crate) given_us: u64,
     /// When Redis called the place; when they first came after that; when they got a token.
     pub(crate) called_us: Option<u64>,
     pub(crate) came_us: Option<u64>,
@@ -308,6 +310,7 @@ impl World {
         let this = &mut self.played.visitors[visitor];
         let Ticket { place, .. } = ticket;
         if this.place.replace(place).is_none() {
+            this.given_us = self.now;
             this.text = Some(self.key.sign(ticket, &user(visitor)));
             self.uncalled.push(Reverse((place, visitor)));
             if !this.leaves && !this.hammers {

@@ -25,7 +25,7 @@ fn lease(sale: &Sale, client: &mut Client, wanted: u64, report: &Report) -> (i64
         let moved = Moved { watermark: mark(6), is_free: number(8) == 1, tick: number(9), marks };
         (moved, number(4), number(5))
     });
-    assert!(matches!(reply.len(), 4 | 22), "{reply:?}");
+    assert!(matches!(reply.len(), 4 | 28), "{reply:?}");
     (reply[0].parse().expect("a number"), reply[3].clone(), line)
 }
 

@@ -15,14 +15,23 @@ pub const SLOTS_A_CALL_MAX: u32 = 64;
 /// this is the most by which a visitor who comes in time can be overtaken.
 pub const CALLED_SECONDS_MAX: u64 = 2;
 
+/// A visitor who stands at the door weighs as much as so many on the way: those at the door are tokens' use for certain,
+/// and should be few, since whoever has come should be served soon. Half a second's worth stops all calling.
+pub const READY_WEIGHT: u64 = 4;
+
+/// How often a core asks for tokens while the bucket is empty and called visitors wait: if each asked as soon as a token
+/// was due, the core nearest to Redis would get most of them.
+pub const ASK_INTERVAL_US: u64 = 50_000;
+
 /// Those who are called within one tick are a cohort: Redis counts for each how many were called and how many have come.
 pub const TICK_US: u64 = 250_000;
 
 /// Cohorts that are waited for.
-pub const TICKS: usize = 6;
+pub const TICKS: usize = 9;
 
-/// Called visitors who have not come within this are not waited for (they are still welcome): longer than most pages
-/// need, and short, because whoever has left is waited for as long. See docs/QUEUE.md for what ten seconds would cost.
+/// Called visitors who have not come within this are not waited for (they are still welcome): the document's second, the
+/// page's second and the way. Less, and others would be called in place of those who are on the way; more, and the line
+/// waits longer for those who have left. See docs/QUEUE.md for what ten seconds would cost.
 pub const PATIENCE_US: u64 = TICK_US * TICKS as u64;
 
 /// How long a called visitor waits at the edge for a token, first come first served, before they are sent to try again:
@@ -54,5 +63,6 @@ pub const REPORT_INTERVAL_US: u64 = 100_000;
 pub const RETRY_US: u64 = 1_000_000;
 
 const _: () = assert!(IDLE_US > RETRY_US, "who is held has tried again before he counts as gone");
-const _: () = assert!(PATIENCE_US <= CALLED_SECONDS_MAX * 1_000_000, "a line of nobody moves as fast as one is served");
+const _: () =
+    assert!(PATIENCE_US > CALLED_SECONDS_MAX * 1_000_000, "who looks as late as a page may is still waited for");
 const _: () = assert!(REPORT_SLOTS_MAX as u64 * SLOT_US > 10 * REPORT_INTERVAL_US);

@@ -41,7 +41,7 @@ pub struct Moment {
 pub struct Moved {
     /// How far the line was called.
     pub watermark: Watermark,
-    /// Nobody waits, and the tokens suffice for all who were called: for a moment whoever comes may take one.
+    /// The tokens that lie idle suffice for all who wait and all who were called: for a moment whoever comes may take one.
     pub is_free: bool,
     /// The tick of the call.
     pub tick: u64,
@@ -103,7 +103,8 @@ impl Line {
 
         let tokens = if terms.rate == 0 { u64::MAX >> 12 } else { moment.tokens };
         let to_come: u64 = self.cohorts.iter().map(|cohort| cohort.called.saturating_sub(cohort.arrived)).sum();
-        let mut out = to_come as i64 + (self.arrived as i64 - self.served as i64).max(0);
+        let ready = self.arrived.saturating_sub(self.served);
+        let mut out = (to_come + READY_WEIGHT * ready) as i64;
         let by_stock = if moment.stock == 0 { 0 } else { moment.stock + moment.stock / 4 + 1 };
         let most = (tokens + CALLED_SECONDS_MAX * terms.rate).min(by_stock) as i64;
 
@@ -136,7 +137,8 @@ impl Line {
         if moment.is_open && self.called == self.issued && self.watermark.0.slot < settled {
             self.pass_to(settled);
         }
-        let is_free = moment.is_open && self.called == self.issued && out <= tokens as i64;
+        let waiting = (self.issued - self.called) as i64;
+        let is_free = moment.is_open && waiting + out <= tokens as i64;
         let marks = self.cohorts.map(|cohort| cohort.mark);
         Moved { watermark: self.watermark, is_free, tick: self.tick, marks }
     }
@@ -233,7 +235,9 @@ mod tests {
         assert_eq!((line.called, line.called_here), (200, 200));
         // Those who come and are served make room, those who only come do not.
         line.handle_report(&come(0, 150, 50), TERMS, moment(100));
-        assert_eq!(line.called, 250);
+        assert_eq!(line.called, 200);
+        line.handle_report(&come(0, 0, 90), TERMS, moment(100));
+        assert_eq!(line.called, 310, "50 to come; 10 at the door weigh as 40");
     }
 
     #[test]
@@ -258,13 +262,13 @@ mod tests {
     fn those_who_come_late_make_no_room_for_others_a_second_time() {
         let mut line = Line::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
-        line.handle_report(&Report::default(), TERMS, moment(1500));
+        line.handle_report(&Report::default(), TERMS, moment(2250));
         assert_eq!(line.called, 400, "nobody came, and the next were called");
-        line.handle_report(&come(0, 200, 0), TERMS, moment(1510));
-        line.handle_report(&Report { served: 150, ..Report::default() }, TERMS, moment(1600));
-        assert_eq!(line.called, 400, "200 to come, 50 ready");
-        line.handle_report(&come(1500, 100, 100), TERMS, moment(1700));
-        assert_eq!(line.called, 450, "100 to come, 50 ready");
+        line.handle_report(&come(0, 200, 0), TERMS, moment(2260));
+        line.handle_report(&Report { served: 190, ..Report::default() }, TERMS, moment(2300));
+        assert_eq!(line.called, 400, "200 to come, 10 ready");
+        line.handle_report(&come(2250, 100, 100), TERMS, moment(2400));
+        assert_eq!(line.called, 460, "100 to come, 10 ready");
     }
 
     #[test]
@@ -272,15 +276,12 @@ mod tests {
         let mut line = Line::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
         let mut calls = vec![line.called];
-        for ms in (100..=3000).step_by(100) {
+        for ms in (100..=5000).step_by(100) {
             line.handle_report(&Report::default(), TERMS, moment(ms));
             calls.push(line.called);
         }
-        assert_eq!(
-            (calls[0], calls[14], calls[15], calls[29], calls[30]),
-            (200, 200, 400, 400, 600),
-            "the patience is 1.5 s"
-        );
+        let calls = [0, 22, 23, 44, 45].map(|at: usize| calls[at]);
+        assert_eq!(calls, [200, 200, 400, 400, 600], "the patience is 2.25 s");
     }
 
     #[test]

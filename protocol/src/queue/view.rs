@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn a_place_is_of_the_last_cohort_that_began_before_it() {
         let mut view = View::default();
-        // Ticks 98 to 103; nobody was called in 101.
-        let mut marks = [mark(0, 0); TICKS];
+        // Ticks 95 to 103; nobody was called before 98, nor in 101.
+        let mut marks = [mark(0, 10); TICKS];
         for (tick, rank) in [(98, 10), (99, 20), (100, 30), (101, 40), (102, 40), (103, 50)] {
             marks[tick % TICKS] = mark(0, rank);
         }
