@@ -112,13 +112,15 @@ fn draw_tokens(path: &Path, lines: &[(&str, Played)], opens_us: u64, rate: u64) 
         .x_desc("seconds after the opening")
         .y_desc("tokens")
         .draw()?;
-    let bound = [0.0, end].map(|at| (at, rate as f64 * (at + 1.0)));
+    // Burst is a second's worth; drawn as far as the figure goes.
+    let bound = [0.0, most / rate as f64 - 1.0].map(|at| (at, rate as f64 * (at + 1.0)));
     chart
         .draw_series(LineSeries::new(bound, BLACK.stroke_width(1)))?
         .label("rate·t + burst")
         .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], BLACK));
     for ((name, played), color) in lines.iter().zip([BLUE, GREEN, MAGENTA, RED]) {
         let used = played.tokens_us.iter().enumerate().step_by(100).map(|(count, at)| (seconds(*at), count as f64));
+        let used = used.take_while(|(at, _)| *at <= end);
         chart
             .draw_series(LineSeries::new(used, color.stroke_width(2)))?
             .label(*name)

@@ -91,11 +91,11 @@ impl Core {
         }
         let called = standing == Standing::Called;
         match standing {
-            Standing::Waits => self.to_the_line(now, seed.rank(user), ticket),
+            Standing::Waits => self.send_to_line(now, seed.rank(user), ticket),
             Standing::Called | Standing::Free => match self.lease.admit(now) {
                 Admission::Admitted => self.served(ticket, called),
                 // Whoever was called waits here for a token, whether or not one is known to come: first come, first served.
-                Admission::Refused if !called => self.to_the_line(now, seed.rank(user), ticket),
+                Admission::Refused if !called => self.send_to_line(now, seed.rank(user), ticket),
                 Admission::Wait | Admission::Refused => {
                     self.waiters.push_back(Waiter { visitor, ticket, called, since: now });
                     Said::Later
@@ -111,7 +111,7 @@ impl Core {
         Said::Token { called }
     }
 
-    fn to_the_line(&mut self, now: Instant, rank: u32, ticket: Option<Ticket>) -> Said {
+    fn send_to_line(&mut self, now: Instant, rank: u32, ticket: Option<Ticket>) -> Said {
         Said::Line(ticket.unwrap_or_else(|| {
             let slot = self.view.expect("known").issuing(now);
             let place = Place { slot, rank };
@@ -169,7 +169,7 @@ impl Core {
             let not_called: Vec<Waiter> = self.waiters.iter().filter(|waiter| !waiter.called).copied().collect();
             self.waiters.retain(|waiter| waiter.called);
             for waiter in not_called {
-                said.push((waiter.visitor, self.to_the_line(now, rank(waiter.visitor), waiter.ticket)));
+                said.push((waiter.visitor, self.send_to_line(now, rank(waiter.visitor), waiter.ticket)));
             }
         }
         said

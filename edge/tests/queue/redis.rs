@@ -5,7 +5,7 @@ use flux_protocol::queue::{Line, Moment, Moved, Place, Report, Terms, Watermark}
 
 /// Who is called: by the line that ships, or as it was designed at first.
 pub(crate) enum Rule {
-    Line(Line),
+    Line(Box<Line>),
     FirstDesign(FirstDesign),
 }
 

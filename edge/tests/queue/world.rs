@@ -123,7 +123,7 @@ impl World {
         let mut random = Random(scenario.seed);
         let terms = Terms { rate: scenario.rate, opens_us: scenario.opens_us };
         let rule = match &scenario.first_design {
-            None => Rule::Line(Line::default()),
+            None => Rule::Line(Box::default()),
             Some(places) => {
                 let mut places = places.clone();
                 places.sort_unstable();
@@ -154,7 +154,7 @@ impl World {
         world.played.visitors = std::mem::take(&mut world.scenario.visitors);
         world.run();
         if let Rule::Line(line) = world.redis.rule {
-            world.played.line = Some(line);
+            world.played.line = Some(*line);
         }
         world.played
     }

@@ -96,7 +96,9 @@ struct Sums<K, const MAX: usize> {
 impl<K: Copy + PartialEq, const MAX: usize> Sums<K, MAX> {
     fn add(&mut self, under: K, rise: f64) {
         if rise == 0.0 {
-        } else if let Some((_, sum)) = self.sums.iter_mut().find(|(held, _)| *held == under) {
+            return;
+        }
+        if let Some((_, sum)) = self.sums.iter_mut().find(|(held, _)| *held == under) {
             *sum += rise;
         } else if self.sums.len() < MAX {
             self.sums.push((under, rise));
