@@ -1,10 +1,10 @@
 #!lua
 -- Opens a sale under a new sale id, in place of the one before. Makes every key of the sale.
 --
--- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales; for a fair queue also queue
 -- ARGV  1 total, 2 rate, 3 burst, 4 force (0 or 1), 5 run_id the caller knows ("" where it knows none),
 --       6 seed (64 hexadecimal digits), 7 units per user (0: no limit; may be left out),
---       8 opens at, ms since the epoch (0: at once; may be left out)
+--       8 opens at, ms since the epoch (0: at once; may be left out), 9 "fair" makes a fair queue (may be left out)
 --
 -- Reply, strings:
 --   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
@@ -16,7 +16,8 @@
 -- The outbox is kept: what stands in it is delivered under its own sale id.
 
 local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local users, returned, rate_key, sales = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local users, returned, rate_key, sales, queue_key = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local is_fair = ARGV[9] == 'fair'
 
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if not replid or (ARGV[5] ~= '' and ARGV[5] ~= run_id) then
@@ -69,7 +70,8 @@ redis.call('SET', stock_key, ARGV[1])
 redis.call('UNLINK', sale_key, users, rate_key)
 redis.call('HSET', sale_key, 'id', id, 'gen', '1', 'state', 'open', 'replid', replid, 'total', ARGV[1],
   'orders', orders, 'per_user', ARGV[7] or '0', 'opens_at', ARGV[8] or '0', 'rate', ARGV[2], 'burst', ARGV[3],
-  'run_id', run_id, 'seed', ARGV[6], 'withdrawn', '0', 'replica', replica, 'opened_at', string.format('%d', now))
+  'run_id', run_id, 'seed', ARGV[6], 'withdrawn', '0', 'replica', replica, 'opened_at', string.format('%d', now),
+  'queue', is_fair and 'fair' or 'retry')
 redis.call('HSET', claims, '.', mark)
 redis.call('HSET', users, '.', mark)
 -- Its members are kept: a return of the sale before that is asked for again must still be known as done.
@@ -79,6 +81,14 @@ end
 redis.call('SADD', returned, '. ' .. mark)
 redis.call('HSET', rate_key, '.', mark, 'tokens', string.format('%d', tokens), 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
+if queue_key then
+  redis.call('UNLINK', queue_key)
+end
+if is_fair then
+  -- Of the sale and not of its generation: a rebuild takes nobody's place away.
+  redis.call('HSET', queue_key, '.', id, 'slot', '0', 'rank', '0', 'here', '0', 'issued', '0', 'called', '0', 'arrived', '0',
+    'served', '0', 'tick', '0', 'dry', '0', 'cohorts', string.rep('0 ', 36))
+end
 if not before then
   return {'OK', id, '1'}
 end

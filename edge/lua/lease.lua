@@ -1,29 +1,35 @@
 #!lua
--- Grants a core tokens of the sale's bucket for a short while.
+-- Grants a core tokens of the sale's bucket for a short while, and where there is a fair queue moves its watermark.
 --
--- KEYS  1 rate, 2 sale, 3 stock
--- ARGV  1 tokens wanted, 2 longest life in µs that the caller will use (200000 and more: all that is allowed)
+-- KEYS  1 rate, 2 sale, 3 stock; with a fair queue also 4 queue
+-- ARGV  1 tokens wanted, 2 longest life in µs that the caller will use (200000 and more: all that is allowed);
+--       with a fair queue also what the core has counted since its last call: 3 how many were served; 4 of how many
+--       cohorts some have come, and for each the tick and how many; for each slot in which places were given the slot and
+--       how many (line.lua)
 --
 -- Reply {granted, life in µs, µs until the next token is due (0: there is one), state}. State is one letter:
 --   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);
---   S suspended, U no such sale (none of the three keys is there): granted is -1.
+--   S suspended, U no such sale (none of the keys is there): granted is -1, and nothing was counted.
+-- With a fair queue also {…, now, when the sale opens (both in µs), the watermark's slot, its rank, 1 where nobody waits,
+-- the tick, and for each of the last 9 ticks the watermark's slot and rank when it began, at the place tick modulo 9}.
 -- The life counts from before the caller sent the request. A sale of rate 0 grants what is wanted.
 --
 -- Over any t seconds no more than rate·t + burst tokens can be used: a lease lives L = min(200 ms, burst / (2·rate)),
 -- and the bucket holds only burst − rate·L, so what leases carry into the span is made up for. Time is Redis' own.
 -- Tokens are kept in millionths: what accrues in a microsecond at `rate` is then a whole number, and nothing is rounded.
 
-local rate_key, sale_key, stock_key = KEYS[1], KEYS[2], KEYS[3]
-local sale, reason = believe(sale_key, stock_key, rate_key)
+local rate_key, sale_key, stock_key, queue_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local sale, reason = believe(sale_key, unpack(KEYS))
 if not sale then
   return {-1, 0, 0, reason == 'unknown' and 'U' or 'S'}
 end
 local stock = units(sale, stock_key)
 local bucket = redis.pcall('HMGET', rate_key, '.', 'tokens', 'at')
-local options = redis.call('HMGET', sale_key, 'rate', 'burst')
-local rate, burst = number(options[1]), number(options[2])
+local options = redis.call('HMGET', sale_key, 'rate', 'burst', 'opened_at')
+local rate, burst, opened_at = number(options[1]), number(options[2]), number(options[3])
 local whole = bucket[1] == sale[1] .. ' ' .. sale[2] and number(bucket[2]) and number(bucket[3])
-if not (stock and rate and burst and whole) then
+local line = queue_key and read_line(queue_key, sale)
+if not (stock and rate and burst and whole) or (queue_key and not line) then
   return {-1, 0, 0, 'S'}
 end
 local time = redis.call('TIME')
@@ -38,8 +44,28 @@ elseif stock == 0 then
   state = '0'
 end
 local wanted, life_wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+-- The reply, with the line's where there is one. `tokens`: whole ones that are left.
+local function reply(granted, life, due, tokens)
+  local lease = {granted, math.min(life, life_wanted), due, state}
+  if not queue_key then
+    return lease
+  end
+  local opens = (number(sale[8]) or 0) * 1000
+  if opens == 0 then
+    opens = (opened_at or 0) * 1000
+  end
+  local is_open = state == 'O' or state == '0'
+  local slot, rank, free, tick, cohorts = move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
+  lease[5], lease[6], lease[7], lease[8], lease[9], lease[10] = now, opens, slot, rank, free, tick
+  for at = 0, #cohorts - 4, 4 do
+    lease[#lease + 1], lease[#lease + 2] = cohorts[at + 1], cohorts[at + 2]
+  end
+  return lease
+end
+
 if rate == 0 then
-  return {wanted, math.min(200000, life_wanted), 0, state}
+  return reply(wanted, 200000, 0, 0)
 end
 
 local life = math.floor(math.min(200000, burst * 1000000 / (2 * rate)))
@@ -59,4 +85,4 @@ local due = 0
 if tokens < 1000000 then
   due = math.ceil((1000000 - tokens) / rate)
 end
-return {granted, math.min(life, life_wanted), due, state}
+return reply(granted, life, due, math.floor(tokens / 1000000))

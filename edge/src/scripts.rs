@@ -5,14 +5,17 @@ use flux_protocol::resp::Script;
 const TRUST: &str = include_str!("../lua/trust.lua");
 const OUTBOX: &str = include_str!("../lua/outbox.lua");
 const RECORDS: &str = include_str!("../lua/records.lua");
+const LINE: &str = include_str!("../lua/line.lua");
 
 /// Every script the edge calls, each with what it shares with the others put in front.
 #[derive(Debug)]
 pub struct Scripts {
     /// Takes units for up to 64 orders.
     pub reserve: Script,
-    /// Takes tokens of the rate limit for a while.
+    /// Takes tokens of the rate limit for a while, and moves the watermark of a fair queue.
     pub lease: Script,
+    /// Reads the line of a fair queue, for `GET /queue`.
+    pub queue: Script,
     /// Reads the state of the sales.
     pub look: Script,
     /// Opens a sale.
@@ -36,7 +39,8 @@ impl Scripts {
     pub fn new() -> Scripts {
         Scripts {
             reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, OUTBOX]),
-            lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST]),
+            lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST, LINE]),
+            queue: Script::new(include_str!("../lua/queue.lua"), &[TRUST]),
             look: Script::new(include_str!("../lua/look.lua"), &[TRUST, OUTBOX]),
             init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
@@ -49,10 +53,11 @@ impl Scripts {
     }
 
     /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
-    pub fn all(&self) -> [&Script; 10] {
+    pub fn all(&self) -> [&Script; 11] {
         [
             &self.reserve,
             &self.lease,
+            &self.queue,
             &self.look,
             &self.init,
             &self.close,

@@ -11,5 +11,6 @@ pub mod kafka;
 pub mod order;
 pub mod planted;
 pub mod postgres;
+pub mod queue;
 pub mod resp;
 pub mod time;

@@ -2,6 +2,7 @@
 
 mod conservation;
 mod lease;
+mod queue;
 mod relay;
 mod reserve;
 mod sale;

@@ -40,9 +40,12 @@ pub(crate) struct Options {
     pub(crate) force: bool,
     pub(crate) per_user: u64,
     pub(crate) opens_at: u64,
+    /// With a fair queue.
+    pub(crate) fair: bool,
 }
 
-pub(crate) const PLAIN: Options = Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0 };
+pub(crate) const PLAIN: Options =
+    Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0, fair: false };
 
 /// A sale as an edge knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +68,11 @@ pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) 
         "5e".repeat(32),
         options.per_user.to_string(),
         options.opens_at.to_string(),
+        if options.fair { "fair" } else { "retry" }.to_owned(),
     ];
-    client.call(|scripts| &scripts.init, &keys(product), &arguments)
+    let mut keys = keys(product);
+    keys.push(key(product, "queue"));
+    client.call(|scripts| &scripts.init, &keys, &arguments)
 }
 
 impl Sale {

@@ -1,0 +1,208 @@
+//! One core of an edge, as far as the fair queue is concerned: what the edge must call and when.
+//!
+//! Everything that decides is what ships: view, reporter, tickets, and the limiter's leases.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use flux_edge::limiter::{Admission, Lease};
+use flux_protocol::queue::limits::{ASK_INTERVAL_US, HOLD_US, REPORT_INTERVAL_US};
+use flux_protocol::queue::{Place, Report, Reporter, Seed, Standing, Ticket, TicketKey, View};
+use flux_protocol::time::Instant;
+
+use crate::redis::Leased;
+
+/// What a visitor is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// A token was taken; `called`: by one who was called, not by one who found nobody waiting.
+    Token { called: bool },
+    /// The answer comes with the next reply of Redis.
+    Later,
+    /// Called, and no token: again in a second, with this ticket.
+    Held(Ticket),
+    /// To the line, with this ticket.
+    Line(Ticket),
+    /// 503.
+    Unavailable,
+}
+
+/// A call on its way to Redis.
+pub(crate) struct Call {
+    pub(crate) asked: Instant,
+    pub(crate) wanted: Option<u64>,
+    pub(crate) report: Report,
+}
+
+/// A request that waits for tokens.
+#[derive(Clone, Copy)]
+struct Waiter {
+    visitor: usize,
+    /// The one that it showed.
+    ticket: Option<Ticket>,
+    called: bool,
+    since: Instant,
+}
+
+pub(crate) struct Core {
+    lease: Lease,
+    view: Option<View>,
+    reporter: Reporter,
+    waiters: VecDeque<Waiter>,
+    reported: Instant,
+    /// The last grant left the bucket empty.
+    is_dry: bool,
+    /// This core's own clock begins anywhere.
+    origin_us: u64,
+}
+
+impl Core {
+    pub(crate) fn new(origin_us: u64) -> Core {
+        Core {
+            lease: Lease::default(),
+            view: None,
+            reporter: Reporter::default(),
+            waiters: VecDeque::new(),
+            reported: Instant::default(),
+            is_dry: false,
+            origin_us,
+        }
+    }
+
+    fn instant(&self, true_us: u64) -> Instant {
+        Instant::from_micros(self.origin_us + true_us)
+    }
+
+    /// `POST /order` with the ticket's text, if one was shown.
+    pub(crate) fn handle_order(
+        &mut self,
+        true_us: u64,
+        (seed, key): (&Seed, &TicketKey),
+        visitor: usize,
+        user: &[u8],
+        text: Option<&[u8]>,
+    ) -> Said {
+        let now = self.instant(true_us);
+        let Some(view) = self.view else { return Said::Unavailable };
+        let ticket = text.and_then(|text| key.verify(text, user));
+        let standing = view.standing(now, ticket.map(|ticket| ticket.place));
+        if let (Standing::Called, Some(Ticket { place, has_come: false })) = (standing, ticket) {
+            self.reporter.handle_arrived(view.redis_us(now), view.cohort(place), place.rank);
+        }
+        let called = standing == Standing::Called;
+        match standing {
+            Standing::Waits => self.send_to_line(now, seed.rank(user), ticket),
+            Standing::Called | Standing::Free => match self.lease.admit(now) {
+                Admission::Admitted => self.served(ticket, called),
+                // Whoever was called waits here for a token, whether or not one is known to come: first come, first served.
+                Admission::Refused if !called => self.send_to_line(now, seed.rank(user), ticket),
+                Admission::Wait | Admission::Refused => {
+                    self.waiters.push_back(Waiter { visitor, ticket, called, since: now });
+                    Said::Later
+                }
+            },
+        }
+    }
+
+    fn served(&mut self, ticket: Option<Ticket>, called: bool) -> Said {
+        if let (true, Some(ticket)) = (called, ticket) {
+            self.reporter.handle_served(ticket.place.rank);
+        }
+        Said::Token { called }
+    }
+
+    fn send_to_line(&mut self, now: Instant, rank: u32, ticket: Option<Ticket>) -> Said {
+        Said::Line(ticket.unwrap_or_else(|| {
+            let slot = self.view.expect("known").issuing(now);
+            let place = Place { slot, rank };
+            self.reporter.handle_issued(place);
+            Ticket { place, has_come: false }
+        }))
+    }
+
+    /// What is to be asked of Redis now, if anything.
+    pub(crate) fn poll_call(&mut self, true_us: u64) -> Option<Call> {
+        let now = self.instant(true_us);
+        let since = now.since(self.reported);
+        let wanted = self.lease.wants(now, self.waiters.len());
+        if self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US) {
+            return None;
+        }
+        let overdue = since >= Duration::from_micros(REPORT_INTERVAL_US);
+        if wanted.is_none() && !(overdue && self.view.is_none_or(|view| !view.is_free(now))) {
+            return None;
+        }
+        if wanted.is_some() {
+            self.lease.handle_asked(now);
+        }
+        self.reported = now;
+        Some(Call { asked: now, wanted, report: self.reporter.take() })
+    }
+
+    /// Redis has answered: what those who waited are told.
+    pub(crate) fn handle_reply(
+        &mut self,
+        true_us: u64,
+        call: &Call,
+        leased: &Leased,
+        opens_us: u64,
+        rank: impl Fn(usize) -> u32,
+    ) -> Vec<(usize, Said)> {
+        let now = self.instant(true_us);
+        let view = self.view.get_or_insert_default();
+        view.handle_reply(call.asked, now, &leased.moved, leased.now_us, opens_us);
+        let mut said = Vec::new();
+        if call.wanted.is_none() {
+            return said;
+        }
+        let micros = Duration::from_micros;
+        self.is_dry = leased.due_us > 0;
+        self.lease.handle_granted(now, leased.granted, micros(leased.life_us), micros(leased.due_us));
+        while let Some(waiter) = self.waiters.front().copied() {
+            if !self.lease.take(now) {
+                break;
+            }
+            self.waiters.pop_front();
+            said.push((waiter.visitor, self.served(waiter.ticket, waiter.called)));
+        }
+        if leased.due_us > 0 {
+            let not_called: Vec<Waiter> = self.waiters.iter().filter(|waiter| !waiter.called).copied().collect();
+            self.waiters.retain(|waiter| waiter.called);
+            for waiter in not_called {
+                said.push((waiter.visitor, self.send_to_line(now, rank(waiter.visitor), waiter.ticket)));
+            }
+        }
+        said
+    }
+
+    /// Time has passed: who has waited for long is to try again.
+    pub(crate) fn handle_time(&mut self, true_us: u64) -> Vec<(usize, Said)> {
+        let now = self.instant(true_us);
+        let mut said = Vec::new();
+        while let Some(Waiter { visitor, ticket: Some(ticket), called: true, since }) = self.waiters.front().copied() {
+            if now.since(since) < Duration::from_micros(HOLD_US) {
+                break;
+            }
+            self.waiters.pop_front();
+            said.push((visitor, Said::Held(Ticket { has_come: true, ..ticket })));
+        }
+        said
+    }
+
+    /// The reply was lost: those who waited are told 503, and what was reported is reported again.
+    pub(crate) fn handle_lost(&mut self, call: &Call) -> Vec<(usize, Said)> {
+        self.reporter.put_back(&call.report);
+        if call.wanted.is_none() {
+            return Vec::new();
+        }
+        self.lease.handle_failed();
+        self.waiters.drain(..).map(|waiter| (waiter.visitor, Said::Unavailable)).collect()
+    }
+
+    /// The edge dies: all who wait, their connections being reset.
+    pub(crate) fn end(&mut self) -> Vec<usize> {
+        let waiters = std::mem::take(&mut self.waiters);
+        *self = Core::new(self.origin_us);
+        waiters.into_iter().map(|waiter| waiter.visitor).collect()
+    }
+}
