@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Closes a sale: no more is sold, what was left is withdrawn. Orders in the outbox are still delivered.
 --
--- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  none
 --
 -- Reply, strings: OK <sale id> <generation> <total> <withdrawn> <rate> <burst>, again the same for a closed sale;

@@ -1,7 +1,7 @@
 #!lua
 -- Opens a sale under a new sale id, in place of the one before. Makes every key of the sale.
 --
--- KEYS  stock, sale, outbox, claims, users, returned, rate, sales; for a fair queue also queue
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue (the last may be left out where no sale has a fair queue)
 -- ARGV  1 total, 2 rate, 3 burst, 4 force (0 or 1), 5 run_id the caller knows ("" where it knows none),
 --       6 seed (64 hexadecimal digits), 7 units per user (0: no limit; may be left out),
 --       8 opens at, ms since the epoch (0: at once; may be left out), 9 "fair" makes a fair queue (may be left out)
@@ -9,7 +9,8 @@
 -- Reply, strings:
 --   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
 --      <its id> <generation> <total> <withdrawn> <rate> <burst>   (3 or 9 elements)
---   BUSY <sale id> <generation> <total> <withdrawn> <rate> <burst> <units per user> <opens at, ms> <opened at, ms> <seed>
+--   BUSY <sale id> <generation> <total> <withdrawn> <rate> <burst> <units per user> <opens at, ms> <opened at, ms>
+--      <seed> <fair or retry>
 --                    a sale has units both sold and left, and force was 0; nothing changed
 --   S <reason>       the sale before is suspended, or run_id is another; nothing changed
 --
@@ -34,13 +35,13 @@ if sale then
   if reason then
     return {'S', reason}
   end
-  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at', 'seed', 'opened_at')
+  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at', 'seed', 'opened_at', 'queue')
   if not (number(rest[1]) and number(rest[2]) and number(rest[3])) then
     return {'S', 'sale'}
   end
   if sale[3] == 'open' and stock > 0 and stock < tonumber(sale[5]) and ARGV[4] ~= '1' then
     return {'BUSY', sale[1], sale[2], sale[5], rest[1], rest[2], rest[3], sale[7] or '0', sale[8] or '0', rest[6] or '0',
-      rest[5] or ''}
+      rest[5] or '', rest[7] or 'retry'}
   end
   local withdrawn = sale[3] == 'closed' and rest[1] or string.format('%d', stock)
   local closed_at = sale[3] == 'closed' and number(rest[4]) and rest[4] or string.format('%d', now)
@@ -81,13 +82,10 @@ end
 redis.call('SADD', returned, '. ' .. mark)
 redis.call('HSET', rate_key, '.', mark, 'tokens', string.format('%d', tokens), 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
-if queue_key then
-  redis.call('UNLINK', queue_key)
-end
 if is_fair then
-  -- Of the sale and not of its generation: a rebuild takes nobody's place away.
-  redis.call('HSET', queue_key, '.', id, 'slot', '0', 'rank', '0', 'here', '0', 'issued', '0', 'called', '0', 'arrived', '0',
-    'served', '0', 'tick', '0', 'dry', '0', 'cohorts', string.rep('0 ', 36))
+  make_line(queue_key, id)
+elseif queue_key then
+  redis.call('UNLINK', queue_key)
 end
 if not before then
   return {'OK', id, '1'}

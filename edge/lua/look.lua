@@ -1,16 +1,17 @@
 #!lua flags=allow-oom
 -- What the edges know of the sales, read every second. Changes nothing but two notes in :sale, see below.
 --
--- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales
+-- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 "1" where this caller's last good look, on this same connection, is less than 1 s old, else "0"
 --
--- Reply: a flat array, for each product in turn 14 strings:
+-- Reply: a flat array, for each product in turn 15 strings:
 --    1 state: open, scheduled, sold_out, closed, suspended, unknown (none of the product's keys is there)
 --    2 reason, where it is suspended (trust.lua)
 --    3 sale id, 4 generation, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
 --    9 outbox entries, 10 oldest entry id ("" if none), 11 outbox orders (exact up to 32 entries, else never fewer
 --      than there are), 12 replica: 1 where this sale's Redis was ever seen with a replica
---   13 newest entry id ("" if none), 14 milliseconds until it opens, on Redis' clock ("0": it has)
+--   13 newest entry id ("" if none), 14 milliseconds until it opens, on Redis' clock ("0": it has),
+--   15 the seed where it has a fair queue ("": it has none)
 --
 -- Notes: the first replica seen is noted (replica = 1). And where master_replid is new under the same run_id with
 -- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller whose
@@ -22,11 +23,11 @@ local run_id = nil
 local reply, said = {}, 0
 
 local function say(...)
-  for i = 1, 14 do
+  for i = 1, 15 do
     local value = select(i, ...)
     reply[said + i] = value and tostring(value) or ''
   end
-  said = said + 14
+  said = said + 15
 end
 
 -- Entries, oldest, orders, newest.
@@ -40,9 +41,9 @@ local function outbox_of(outbox, orders)
   return string.format('%d', entries), oldest, string.format('%d', undelivered(outbox, entries, orders)), newest
 end
 
-for k = 0, #KEYS - 8, 8 do
+for k = 0, #KEYS - 9, 9 do
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local sale, reason = believe(sale_key, stock_key, unpack(KEYS, k + 3, k + 8))
+  local sale, reason = believe(sale_key, stock_key, unpack(KEYS, k + 3, k + 9))
   if reason == 'replid' and harmless then
     run_id = run_id or string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
     if redis.call('HGET', sale_key, 'run_id') == run_id then
@@ -52,12 +53,14 @@ for k = 0, #KEYS - 8, 8 do
   end
   local stock = sale and units(sale, stock_key)
   if sale then
-    reason = not stock and 'stock' or broken(sale, unpack(KEYS, k + 3, k + 8))
+    local others = {unpack(KEYS, k + 3, k + 8)}
+    others[7] = line_of(sale_key, KEYS[k + 9])
+    reason = not stock and 'stock' or broken(sale, unpack(others, 1, 7))
   end
   if reason == 'unknown' then
     say('unknown')
   else
-    local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica')
+    local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica', 'queue', 'seed')
     if fields.err then
       say('suspended', reason)
     else
@@ -78,7 +81,8 @@ for k = 0, #KEYS - 8, 8 do
       local left = redis.pcall('GET', stock_key)
       local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
       say(state, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
-        entries, oldest, orders, fields[7] or '0', newest, left_ms or '0')
+        entries, oldest, orders, fields[7] or '0', newest, left_ms or '0',
+        fields[8] == 'fair' and fields[9] or '')
     end
   end
 end

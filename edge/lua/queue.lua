@@ -1,12 +1,12 @@
 #!lua flags=no-writes
--- The line of a fair queue, for `GET /queue`. Changes nothing.
+-- How a sale stands, and the line of its fair queue where it has one, for `GET /queue`. Changes nothing.
 --
 -- KEYS  1 queue, 2 sale, 3 stock
 -- ARGV  none
 --
 -- Reply, strings: 1 state: open, scheduled, sold_out, closed; 2 sale id, 3 seed, 4 rate, 5 units left, 6 now, 7 when the
--- sale opens, both in µs; 8 the watermark's slot, 9 its rank, and from 10 on how many places were given in each slot from
--- the watermark's on, up to the last in which any was. S: suspended; U: no such sale; R: the sale has no fair queue.
+-- sale opens, both in µs; and where it has a fair queue 8 the watermark's slot, 9 its rank, and from 10 on how many places
+-- were given in each slot from the watermark's on, up to the last in which any was. S: suspended; U: no such sale.
 
 local queue_key, sale_key, stock_key = KEYS[1], KEYS[2], KEYS[3]
 local sale, reason = believe(sale_key, queue_key, stock_key)
@@ -14,12 +14,32 @@ if not sale then
   return {reason == 'unknown' and 'U' or 'S'}
 end
 local options = redis.call('HMGET', sale_key, 'queue', 'seed', 'rate', 'opened_at')
-if options[1] ~= 'fair' then
-  return {'R'}
-end
 local stock = units(sale, stock_key)
+if not stock then
+  return {'S'}
+end
+
+local state = 'open'
+if sale[3] == 'closed' then
+  state = 'closed'
+elseif opens_in(sale) then
+  state = 'scheduled'
+elseif stock == 0 then
+  state = 'sold_out'
+end
+local time = redis.call('TIME')
+local opens = number(sale[8]) or 0
+if opens == 0 then
+  opens = number(options[4]) or 0
+end
+local reply = {state, sale[1], options[2], options[3], string.format('%d', stock), time[1] .. string.format('%06d', time[2]),
+  string.format('%d', opens * 1000)}
+if options[1] ~= 'fair' then
+  return reply
+end
+
 local fields = redis.pcall('HGETALL', queue_key)
-if not stock or fields.err then
+if fields.err then
   return {'S'}
 end
 local line, counts = {}, {}
@@ -35,22 +55,7 @@ local first = number(line.slot)
 if line['.'] ~= sale[1] or not (first and number(line.rank)) then
   return {'S'}
 end
-
-local state = 'open'
-if sale[3] == 'closed' then
-  state = 'closed'
-elseif opens_later(sale) then
-  state = 'scheduled'
-elseif stock == 0 then
-  state = 'sold_out'
-end
-local time = redis.call('TIME')
-local opens = number(sale[8]) or 0
-if opens == 0 then
-  opens = number(options[4]) or 0
-end
-local reply = {state, sale[1], options[2], options[3], string.format('%d', stock), time[1] .. string.format('%06d', time[2]),
-  string.format('%d', opens * 1000), line.slot, line.rank}
+reply[8], reply[9] = line.slot, line.rank
 local last = first - 1
 for slot in pairs(counts) do
   last = math.max(last, slot)

@@ -48,9 +48,14 @@ local function units(sale, stock_key)
   return stock and stock <= tonumber(sale[5]) and stock or nil
 end
 
--- nil where the other keys are there and of this sale and generation, else which is not (rate and sales: where they are
--- given). Second: the number of entries in the outbox.
-local function broken(sale, outbox, claims, users, returned, rate, sales)
+-- Its second argument where the sale has a fair queue, else nil.
+local function line_of(sale_key, queue)
+  return redis.pcall('HGET', sale_key, 'queue') == 'fair' and queue or nil
+end
+
+-- nil where the other keys are there and of this sale and generation, else which is not (rate, sales and queue: where they
+-- are given). Second: the number of entries in the outbox.
+local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
   local entries = redis.pcall('XLEN', outbox)
   if type(entries) ~= 'number' or (entries == 0 and redis.call('EXISTS', outbox) == 0) then
     return 'outbox'
@@ -71,7 +76,18 @@ local function broken(sale, outbox, claims, users, returned, rate, sales)
   if sales and redis.pcall('HGET', sales, '.') ~= mark then
     return 'sales'
   end
+  -- Of the sale and not of its generation: a rebuild takes nobody's place away.
+  if queue and redis.pcall('HGET', queue, '.') ~= sale[1] then
+    return 'queue'
+  end
   return nil, entries
+end
+
+-- Makes the line of a sale's fair queue, in which nobody stands; line.lua says what its fields are.
+local function make_line(queue, id)
+  redis.call('UNLINK', queue)
+  redis.call('HSET', queue, '.', id, 'slot', '0', 'rank', '0', 'here', '0', 'issued', '0', 'called', '0', 'arrived', '0',
+    'served', '0', 'tick', '0', 'dry', '0', 'cohorts', string.rep('0 ', 36))
 end
 
 -- Milliseconds until the sale opens, on Redis' clock; nil where it has.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use flux_protocol::http::{Connection, Date, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
+use crate::fair::TicketText;
 use crate::product::State;
 
 /// Why nothing was sold, told with 503.
@@ -67,6 +68,15 @@ pub enum Answer {
     Redirect(Identifier),
     /// 429: the same for a caller that asked for JSON.
     Waiting(Identifier),
+    /// Either of them, with a place in the sale's line.
+    InLine {
+        /// The product.
+        product: Identifier,
+        /// The place, signed.
+        ticket: TicketText,
+        /// 429 in place of 302.
+        wants_json: bool,
+    },
     /// 429 of `GET /order`.
     StatusWaiting,
     /// 409, also of a closed sale.
@@ -95,6 +105,8 @@ pub enum Answer {
         /// The sale's state.
         state: State,
     },
+    /// 200 of `GET /queue`: the document, JSON.
+    Queue(Bytes),
     /// 200 of `GET /order`.
     Status {
         /// The order.
@@ -148,13 +160,13 @@ impl Answer {
     /// Its HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Answer::Accepted { .. } | Answer::Stock { .. } | Answer::Status { .. } => 200,
+            Answer::Accepted { .. } | Answer::Stock { .. } | Answer::Status { .. } | Answer::Queue(_) => 200,
             Answer::Pending { .. } => 202,
-            Answer::Redirect(_) => 302,
+            Answer::Redirect(_) | Answer::InLine { wants_json: false, .. } => 302,
             Answer::UnknownProduct => 404,
             Answer::SoldOut | Answer::Insufficient { .. } | Answer::LimitReached => 409,
             Answer::KeyReused => 422,
-            Answer::Waiting(_) | Answer::StatusWaiting => 429,
+            Answer::Waiting(_) | Answer::StatusWaiting | Answer::InLine { wants_json: true, .. } => 429,
             Answer::Unavailable(_) | Answer::Unknown => 503,
             Answer::Document(document) => document.status,
         }
@@ -281,6 +293,26 @@ impl Answer {
                 RETRY_1,
                 &[b"{\"status\":\"waiting\",\"location\":\"", &site.waiting_room, product.as_bytes(), b"\"}"],
             ),
+            Answer::InLine { product, ticket, wants_json: false } => {
+                writer.out.extend_from_slice(b"HTTP/1.1 302 Found\r\nlocation: ");
+                for piece in [&site.waiting_room, product.as_bytes(), b"&ticket=", ticket] {
+                    writer.out.extend_from_slice(piece);
+                }
+                writer.out.extend_from_slice(b"\r\ncache-control: no-store\r\n");
+                writer.finish(&[]);
+            }
+            Answer::InLine { product, ticket, wants_json: true } => writer.write(
+                b"HTTP/1.1 429 Too Many Requests\r\n",
+                RETRY_1,
+                &[
+                    b"{\"status\":\"waiting\",\"location\":\"",
+                    &site.waiting_room,
+                    product.as_bytes(),
+                    b"\",\"ticket\":\"",
+                    ticket,
+                    b"\"}",
+                ],
+            ),
             Answer::StatusWaiting => {
                 writer.write(b"HTTP/1.1 429 Too Many Requests\r\n", RETRY_1, &[b"{\"status\":\"waiting\"}"]);
             }
@@ -331,6 +363,11 @@ impl Answer {
                     state.name().as_bytes(),
                     b"\"}",
                 ],
+            ),
+            Answer::Queue(document) => writer.write(
+                b"HTTP/1.1 200 OK\r\n",
+                b"content-type: application/json\r\ncache-control: public, max-age=1\r\n",
+                &[document],
             ),
             Answer::Status { id, accepted } => writer.write(
                 b"HTTP/1.1 200 OK\r\n",

@@ -32,6 +32,7 @@ use crate::outbox::{Entries, EntryIndex};
 use crate::pages::Pages;
 use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::product::{ProductIndex, Products};
+use crate::queue::LineCall;
 use crate::redis::{LinkError, Login, RedisLink, Step};
 use crate::settings::{Question, Seen};
 
@@ -146,6 +147,10 @@ pub enum Call {
     Lookup(Vec<PendingIndex>),
     /// A lease of tokens.
     Lease(ProductIndex),
+    /// The same where there is a fair queue: a report, and news of the line.
+    Line(LineCall),
+    /// The document of `GET /queue`.
+    Queue(ProductIndex),
     /// A look at products in memory.
     Look(Vec<ProductIndex>),
     /// Whether there is a registry, ahead of a look at unknown names.
@@ -199,6 +204,10 @@ pub struct Core {
     pub(crate) by_received: VecDeque<(Instant, PendingIndex)>,
     /// Orders by when they were reserved, for the publish deadline.
     pub(crate) by_reserved: VecDeque<(Instant, PendingIndex)>,
+    /// Called orders that wait for a token at the door, by when they came there.
+    pub(crate) by_held: VecDeque<(Instant, PendingIndex)>,
+    /// Products with a fair queue.
+    pub(crate) fair_products: Vec<ProductIndex>,
     /// Products that have outbox entries to delete, and since when.
     pub(crate) removals: Vec<ProductIndex>,
     pub(crate) removals_since: Option<Instant>,
@@ -259,6 +268,8 @@ impl Core {
             lost_calls: Vec::new(),
             by_received: VecDeque::new(),
             by_reserved: VecDeque::new(),
+            by_held: VecDeque::new(),
+            fair_products: Vec::new(),
             removals: Vec::new(),
             removals_since: None,
             relay_line: Line::default(),
@@ -352,6 +363,8 @@ impl Core {
             Call::Reserve(index) => self.handle_reserved(now, index, reply),
             Call::Lookup(batch) => self.handle_looked_up(now, batch, Some(reply)),
             Call::Lease(product) => self.handle_lease(now, product, Some(reply)),
+            Call::Line(call) => self.handle_line(now, call, Some(reply)),
+            Call::Queue(product) => self.handle_queue_reply(now, product, Some(reply)),
             Call::Look(products) => self.handle_look(now, &products, Some(reply)),
             Call::RegistryExists => self.handle_registry_exists(reply),
             Call::Find => self.handle_found(now, Some(reply)),
@@ -395,6 +408,8 @@ impl Core {
                 Call::Reserve(index) => self.lost_calls.push(index),
                 Call::Lookup(batch) => self.handle_looked_up(now, batch, None),
                 Call::Lease(product) => self.handle_lease(now, product, None),
+                Call::Line(call) => self.handle_line(now, call, None),
+                Call::Queue(product) => self.handle_queue_reply(now, product, None),
                 Call::Look(products) => self.handle_look(now, &products, None),
                 Call::Find => self.handle_found(now, None),
                 Call::Relay(product) => self.handle_relay(now, product, None),
@@ -492,6 +507,8 @@ impl Core {
     fn has_deadlines(&self) -> bool {
         !(self.by_received.is_empty()
             && self.by_reserved.is_empty()
+            && self.by_held.is_empty()
+            && self.fair_products.is_empty()
             && self.operations.is_empty()
             && self.finder.is_idle())
     }
@@ -505,6 +522,7 @@ impl Core {
             self.expire_orders(now);
             self.expire_operations(now);
             self.expire_finds(now);
+            self.tend_lines(now);
             if let Err(error) = self.redis.handle_time(now.instant) {
                 self.redis_failed = Some(error);
             }

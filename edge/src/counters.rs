@@ -107,7 +107,9 @@ impl OrderOutcome {
             Answer::Accepted { replayed: false, .. } => OrderOutcome::Accepted,
             Answer::Accepted { replayed: true, .. } => OrderOutcome::Replayed,
             Answer::Pending { .. } => OrderOutcome::Pending,
-            Answer::Redirect(_) | Answer::Waiting(_) | Answer::StatusWaiting => OrderOutcome::Redirected,
+            Answer::Redirect(_) | Answer::Waiting(_) | Answer::StatusWaiting | Answer::InLine { .. } => {
+                OrderOutcome::Redirected
+            }
             Answer::SoldOut => OrderOutcome::SoldOut,
             Answer::Insufficient { .. } => OrderOutcome::Insufficient,
             Answer::LimitReached => OrderOutcome::LimitReached,
@@ -123,9 +125,11 @@ impl OrderOutcome {
                 Unavailable::Changed => OrderOutcome::UnavailableChanged,
                 Unavailable::Busy => OrderOutcome::UnavailableBusy,
             },
-            Answer::KeyReused | Answer::Stock { .. } | Answer::Status { .. } | Answer::Document(_) => {
-                OrderOutcome::Invalid
-            }
+            Answer::KeyReused
+            | Answer::Stock { .. }
+            | Answer::Queue(_)
+            | Answer::Status { .. }
+            | Answer::Document(_) => OrderOutcome::Invalid,
         }
     }
 }

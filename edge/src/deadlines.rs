@@ -13,8 +13,10 @@ impl Core {
     /// Orders past one of their deadlines.
     pub(crate) fn expire_orders(&mut self, now: Now) {
         while let Some(&(received, index)) = self.by_received.front() {
-            let stage = self.orders.get(index).map(|order| order.stage);
-            let waits = !matches!(stage, None | Some(Stage::Publishing));
+            // One that was let in at the door stands here a second time, with its new time.
+            let order = self.orders.get(index).filter(|order| order.received == received);
+            let stage = order.map(|order| order.stage);
+            let waits = !matches!(stage, None | Some(Stage::Publishing | Stage::Held));
             if waits && now.instant.since(received) < self.config.redis_deadline {
                 break;
             }
@@ -33,7 +35,7 @@ impl Core {
                     }
                     self.answer_and_keep(now, index, Answer::Unknown);
                 }
-                Some(Stage::Publishing) | None => {}
+                Some(Stage::Publishing | Stage::Held) | None => {}
             }
         }
         while let Some(&(reserved, index)) = self.by_reserved.front() {

@@ -25,13 +25,16 @@ use crate::scripts::SCRIPTS;
 enum Waiter {
     Order(Wish, Ticket),
     Stock(Ticket),
+    Queue(Ticket),
     Status(Ticket, Uuid),
 }
 
 impl Waiter {
     fn ticket(&self) -> Ticket {
         match self {
-            Waiter::Order(_, ticket) | Waiter::Stock(ticket) | Waiter::Status(ticket, _) => *ticket,
+            Waiter::Order(_, ticket) | Waiter::Stock(ticket) | Waiter::Queue(ticket) | Waiter::Status(ticket, _) => {
+                *ticket
+            }
         }
     }
 }
@@ -65,6 +68,10 @@ impl Core {
 
     pub(crate) fn find_for_stock(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
         self.find(now, name, Waiter::Stock(ticket))
+    }
+
+    pub(crate) fn find_for_queue(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Queue(ticket))
     }
 
     pub(crate) fn find_for_status(&mut self, now: Now, name: Identifier, id: Uuid, ticket: Ticket) -> Outcome {
@@ -170,6 +177,7 @@ impl Core {
                 }
             }
             Waiter::Stock(ticket) => self.handle_stock(now, index, ticket),
+            Waiter::Queue(ticket) => self.handle_queue(now, index, ticket),
             Waiter::Status(ticket, id) => self.ask_status(now, index, id, ticket),
         };
         if let Outcome::Now(answer) = outcome {
@@ -184,8 +192,8 @@ impl Core {
         self.complete(waiter.ticket(), answer);
     }
 
-    /// An order whose id is not known yet, because its sale was not.
-    fn insert_nameless(
+    /// An order whose id is not known yet, because its sale was not, or that waits for news of its line.
+    pub(crate) fn insert_nameless(
         &mut self,
         now: Now,
         product: ProductIndex,
@@ -205,6 +213,7 @@ impl Core {
             reservation_id,
             user: wish.user,
             key: wish.key,
+            shown: wish.shown,
             received,
             timestamp_ms: now.wall_ms,
             waiters: smallvec::smallvec![ticket],

@@ -41,6 +41,9 @@ pub const LOOKS_OUTSTANDING_MAX: usize = 8;
 pub const SOLD_OUT_REMEMBERED: Duration = Duration::from_millis(100);
 /// How old an answer of `GET /stock` may be.
 pub const STOCK_AGE_MAX: Duration = Duration::from_millis(100);
+/// How old the document of `GET /queue` may be when an edge gives it away. A cache may keep it for a second after that, and a
+/// called visitor is waited for little longer than two (`queue::limits::PATIENCE_US`).
+pub const QUEUE_AGE_MAX: Duration = Duration::from_millis(250);
 /// How often every product is looked at, and the registry read: edges notice a distrusted Redis within a second.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(900);
 /// A look older than this no longer vouches for the connection it came by (DESIGN: harmless changes).

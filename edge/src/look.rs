@@ -69,7 +69,7 @@ impl Core {
 
     fn write_look(&mut self, now: Now, indices: Vec<ProductIndex>) {
         let mut good = true;
-        let mut keys: Vec<&[u8]> = Vec::with_capacity(8 * indices.len());
+        let mut keys: Vec<&[u8]> = Vec::with_capacity(9 * indices.len());
         for index in &indices {
             let product = &self.products[*index];
             good &= product.vouches(now);
@@ -134,6 +134,7 @@ impl Core {
                 outbox_orders,
                 outbox_oldest,
                 outbox_newest,
+                line_seed,
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
                     product.lease.reset();
@@ -162,6 +163,7 @@ impl Core {
                     self.relay_if_due(now, index);
                     self.prolong_if_due(now, index);
                 }
+                self.see_line(now, index, sale.id, line_seed);
             }
         }
     }

@@ -80,15 +80,17 @@ impl Core {
     }
 
     fn begin_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
-        let Opening { name, total, rate, burst, per_user, opens_at, force } = Opening::read(request, &self.config)?;
+        let Opening { name, total, rate, burst, per_user, opens_at, queue, force } =
+            Opening::read(request, &self.config)?;
         self.may_begin(name)?;
         let seed = self.draw_seed();
         let keys = Keys::new(&name);
         let numbers = [total, rate, burst, u64::from(force), u64::from(per_user), opens_at].map(|it| it.to_string());
         let [total_text, rate_text, burst_text, force_text, per_user_text, opens_at_text] =
             numbers.each_ref().map(String::as_bytes);
+        let (seed_text, queue_text) = (seed.as_bytes(), queue.name().as_bytes());
         let arguments =
-            [total_text, rate_text, burst_text, force_text, b"", seed.as_bytes(), per_user_text, opens_at_text];
+            [total_text, rate_text, burst_text, force_text, b"", seed_text, per_user_text, opens_at_text, queue_text];
         let index = self.begin_operation(now, ticket, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
@@ -106,6 +108,7 @@ impl Core {
             burst,
             per_user,
             opens_at,
+            queue: queue.name().into(),
             seed,
             timestamp: 0,
         });
@@ -331,13 +334,14 @@ fn done(msg: &str) -> Answer {
 
 /// The event of a sale that was opened before, from what `init.lua` says behind `BUSY`.
 fn sale_under_way(name: Identifier, words: &[Vec<u8>]) -> Option<SaleEvent> {
-    let [numbers @ .., seed] = words else { return None };
+    let [numbers @ .., seed, queue] = words else { return None };
     let numbers: Vec<u64> = numbers.iter().map(|word| number(word)).collect::<Option<_>>()?;
     let [of_sale @ .., per_user, opens_at, opened_at] = &numbers[..] else { return None };
     Some(SaleEvent {
         event: OPENED.into(),
         per_user: u16::try_from(*per_user).ok()?,
         opens_at: *opens_at,
+        queue: std::str::from_utf8(queue).ok()?.into(),
         seed: std::str::from_utf8(seed).ok()?.into(),
         ..sale_closed(name, of_sale, *opened_at)?
     })
@@ -360,6 +364,7 @@ fn sale_closed(name: Identifier, numbers: &[u64], timestamp: u64) -> Option<Sale
         burst,
         per_user: 0,
         opens_at: 0,
+        queue: String::new(),
         seed: String::new(),
         timestamp,
     })

@@ -33,8 +33,31 @@ pub(crate) struct Opening {
     pub(crate) per_user: u16,
     /// Milliseconds since the Unix epoch; 0 is at once.
     pub(crate) opens_at: u64,
+    /// How a crowd waits.
+    pub(crate) queue: Queue,
     /// It replaces a sale that is under way.
     pub(crate) force: bool,
+}
+
+/// What whoever is over the limit is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Queue {
+    /// Wait in line for their turn.
+    Fair,
+    /// Try again.
+    #[default]
+    Retry,
+}
+
+impl Queue {
+    /// As scripts and records have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Queue::Fair => "fair",
+            Queue::Retry => "retry",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -46,6 +69,8 @@ struct InitBody {
     burst: Option<u64>,
     per_user: Option<u64>,
     opens_at: Option<String>,
+    #[serde(default)]
+    queue: Queue,
     #[serde(default)]
     force: bool,
 }
@@ -76,6 +101,9 @@ impl Opening {
         if rate > 0 && burst < burst_min(rate) {
             return Err(Answer::error(400, "burst must be at least max(2, rate / 100)"));
         }
+        if rate == 0 && body.queue == Queue::Fair {
+            return Err(Answer::error(400, "a fair queue needs a rate above 0: without a limit nobody waits"));
+        }
         if rate > BUCKET_MAX || burst > BUCKET_MAX {
             return Err(Answer::error(400, "rate and burst must be at most 1000000000"));
         }
@@ -91,7 +119,16 @@ impl Opening {
                 return Err(Answer::error(400, "opensAt must be a time of RFC 3339, such as 2026-12-01T12:00:00Z"));
             }
         };
-        Ok(Opening { name, total: body.quantity, rate, burst, per_user, opens_at, force: body.force })
+        Ok(Opening {
+            name,
+            total: body.quantity,
+            rate,
+            burst,
+            per_user,
+            opens_at,
+            queue: body.queue,
+            force: body.force,
+        })
     }
 }
 

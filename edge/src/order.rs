@@ -13,6 +13,7 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Core, Outcome, Token};
 use crate::counters::OrderOutcome;
+use crate::fair::TicketText;
 use crate::gate::{Call, Group};
 use crate::limiter::Admission;
 use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
@@ -28,10 +29,12 @@ pub(crate) struct Wish {
     pub(crate) quantity: u16,
     /// It reads JSON: 429 in place of 302.
     pub(crate) wants_json: bool,
+    /// What may be a ticket in the sale's line, unverified.
+    pub(crate) shown: Option<TicketText>,
 }
 
 /// The way an order takes, as far as this core's memory tells.
-enum Way {
+pub(crate) enum Way {
     Answer(Answer),
     /// The same order is under way.
     Join(PendingIndex),
@@ -39,6 +42,10 @@ enum Way {
     LookUp,
     /// A token is being asked for.
     AwaitToken,
+    /// It was called in its line, and waits for a token.
+    Hold,
+    /// Where its line stands is being asked for.
+    AwaitLine,
     Reserve,
 }
 
@@ -76,6 +83,12 @@ impl Core {
             Way::Join(index) => return self.join(index, wish.quantity, ticket),
             Way::LookUp => Stage::Lookup,
             Way::AwaitToken => Stage::Token,
+            Way::Hold => Stage::Held,
+            Way::AwaitLine => {
+                let order = self.insert_nameless(now, product, now.instant, wish, ticket);
+                self.await_line(now, order, product);
+                return Outcome::Later;
+            }
             Way::Reserve => Stage::Queued,
         };
         let reservation_id = self.draw_reservation_id();
@@ -90,6 +103,7 @@ impl Core {
             reservation_id,
             user: wish.user,
             key: wish.key,
+            shown: wish.shown,
             received: now.instant,
             timestamp_ms: now.wall_ms,
             waiters: smallvec::smallvec![ticket],
@@ -104,7 +118,13 @@ impl Core {
     pub(crate) fn re_enter(&mut self, now: Now, index: PendingIndex) {
         let Some(order) = self.orders.get(index) else { return };
         let product = order.product;
-        let wish = Wish { user: order.user, key: order.key, quantity: order.quantity, wants_json: order.wants_json };
+        let wish = Wish {
+            user: order.user,
+            key: order.key,
+            quantity: order.quantity,
+            wants_json: order.wants_json,
+            shown: order.shown,
+        };
         let Some(sale) = self.products[product].sale else {
             return self.respond(now, index, Answer::Unavailable(Unavailable::Suspended));
         };
@@ -117,6 +137,8 @@ impl Core {
             Way::Join(_) => return self.respond(now, index, Answer::Unavailable(Unavailable::Changed)),
             Way::LookUp => Stage::Lookup,
             Way::AwaitToken => Stage::Token,
+            Way::Hold => Stage::Held,
+            Way::AwaitLine => return self.await_line(now, index, product),
             Way::Reserve => Stage::Queued,
         };
         self.orders.rename(index, sale, id);
@@ -127,12 +149,12 @@ impl Core {
 
     /// The first of: suspended, under way here, not yet open, closed or sold out (its record is looked up), no place, no
     /// token.
-    fn way(&mut self, now: Now, product: ProductIndex, wish: &Wish, id: Uuid) -> Way {
-        if self.products[product].state == State::Suspended {
+    fn way(&mut self, now: Now, index: ProductIndex, wish: &Wish, id: Uuid) -> Way {
+        if self.products[index].state == State::Suspended {
             return Way::Answer(Answer::Unavailable(Unavailable::Suspended));
         }
-        if let Some(index) = self.orders.find(&id) {
-            return Way::Join(index);
+        if let Some(order) = self.orders.find(&id) {
+            return Way::Join(order);
         }
         if !self.redis.is_ready() {
             return Way::Answer(Answer::Unavailable(Unavailable::Redis));
@@ -140,15 +162,18 @@ impl Core {
         if self.orders.is_full() {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
         }
-        let state = self.products[product].state_at(now.instant);
+        let state = self.products[index].state_at(now.instant);
         if matches!(state, State::Closed | State::Scheduled) {
             // Another edge may have opened it meanwhile: remembered no longer than a sold-out is.
-            self.look_if_stale(now, product);
+            self.look_if_stale(now, index);
         }
         let has_room = self.has_room();
         let has_partition = self.producer.current_partition().is_some();
-        let product = &mut self.products[product];
+        let product = &mut self.products[index];
         if state == State::Scheduled {
+            if product.fair.is_some() {
+                return self.way_in_line(now, index, wish);
+            }
             return Way::Answer(waiting_room(product.name, wish.wants_json));
         }
         if state == State::Closed || now.instant < product.sold_out_until {
@@ -165,6 +190,9 @@ impl Core {
         }
         if !has_room {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
+        }
+        if product.fair.is_some() {
+            return self.way_in_line(now, index, wish);
         }
         if product.sale.is_some_and(|sale| sale.rate == 0) {
             return Way::Reserve;
@@ -192,6 +220,10 @@ impl Core {
         match stage {
             Stage::Lookup => self.gate.push_lookup(index),
             Stage::Token => self.products[product].token_waiters.push_back(TokenWaiter::Order(index)),
+            Stage::Held => {
+                self.products[product].token_waiters.push_back(TokenWaiter::Order(index));
+                self.by_held.push_back((now.instant, index));
+            }
             Stage::Queued => {
                 self.promised += 1;
                 self.gate.push(index);
@@ -362,7 +394,9 @@ fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
     let (product, user) = (identifier(&body.product_id)?, identifier(&body.user_id)?);
     // A script cannot read a redirect.
     let wants_json = request.fields.accept.is_some_and(media::names_json);
-    Ok((product, Wish { user, key, quantity: body.quantity, wants_json }))
+    // A text of another length is no ticket.
+    let shown = request.fields.x_queue_ticket.and_then(|text| text.try_into().ok());
+    Ok((product, Wish { user, key, quantity: body.quantity, wants_json, shown }))
 }
 
 /// A body is JSON and comes as it is (RFC 9110 sections 15.5.16 and 12.5.3).

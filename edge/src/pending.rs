@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
+use crate::fair::TicketText;
 use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
 use crate::product::{ProductIndex, Sale};
 
@@ -26,10 +27,12 @@ pub struct Ticket {
 /// Where an order stands. Later stages know more about its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The product is being looked for in Redis; nothing was asked for the order itself.
+    /// The product, or where its line stands, is being looked for in Redis; nothing was asked for the order itself.
     Product,
     /// It waits for a lease of tokens.
     Token,
+    /// It was called in its line, and waits at the door for a token.
+    Held,
     /// Its record is being looked up: the sale is remembered as sold out.
     Lookup,
     /// It waits for a place in a reserve call. Nothing was reserved.
@@ -63,7 +66,9 @@ pub struct Pending {
     pub user: Identifier,
     /// The buyer's idempotency key.
     pub key: Identifier,
-    /// When it was read, monotonic.
+    /// What may be their ticket in the sale's line, unverified.
+    pub shown: Option<TicketText>,
+    /// When it was read, or let in at the door of its line; monotonic.
     pub received: Instant,
     /// When it was read, milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
@@ -217,6 +222,7 @@ mod tests {
             reservation_id: Uuid([0; 16]),
             user: name,
             key: name,
+            shown: None,
             received: Instant::default(),
             timestamp_ms: 0,
             waiters: smallvec::smallvec![ticket(0)],

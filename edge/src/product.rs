@@ -11,10 +11,12 @@ use flux_protocol::time::{Instant, Now};
 use foldhash::fast::RandomState;
 
 use crate::counters::ProductGauge;
+use crate::fair::Fair;
 use crate::limiter::Lease;
 use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
 use crate::outbox::{EntryId, Removal};
 use crate::pending::{PendingIndex, Ticket};
+use crate::queue_document::QueueDocument;
 
 /// A product's place in this core's table; products never leave it while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +84,8 @@ pub struct Keys {
     pub returned: Box<[u8]>,
     /// The token bucket.
     pub rate: Box<[u8]>,
+    /// The line of a fair queue.
+    pub queue: Box<[u8]>,
     /// `idempotency:{P}:`, to which the order id is added.
     pub record_prefix: Box<[u8]>,
 }
@@ -99,14 +103,15 @@ impl Keys {
             users: key("users"),
             returned: key("returned"),
             rate: key("rate"),
+            queue: key("queue"),
             record_prefix: format!("idempotency:{{{product}}}:").into_bytes().into_boxed_slice(),
         }
     }
 
-    /// All eight keys, in the order that look, init and close take them.
-    pub fn of_product(&self) -> [&[u8]; 8] {
+    /// All nine keys, in the order that look, init and close take them.
+    pub fn of_product(&self) -> [&[u8]; 9] {
         let [stock, sale, outbox, claims, users, returned] = self.of_sale();
-        [stock, sale, outbox, claims, users, returned, &self.rate, &self.sales]
+        [stock, sale, outbox, claims, users, returned, &self.rate, &self.sales, &self.queue]
     }
 
     /// The six keys that reserve takes, in their order.
@@ -141,6 +146,10 @@ pub struct Product {
     pub sold_out_until: Instant,
     /// Tokens of this core.
     pub lease: Lease,
+    /// What this core knows of its line, where it has a fair queue.
+    pub fair: Option<Box<Fair>>,
+    /// `GET /queue` as last answered, and who waits for the next; made by the first who asks.
+    pub document: Option<Box<QueueDocument>>,
     /// Who waits for tokens.
     pub token_waiters: VecDeque<TokenWaiter>,
     /// Units left, as last seen.
@@ -187,6 +196,8 @@ impl Product {
             opens: Instant::default(),
             sold_out_until: Instant::default(),
             lease: Lease::default(),
+            fair: None,
+            document: None,
             token_waiters: VecDeque::new(),
             stock: 0,
             seen: None,

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use flux_protocol::order::Uuid;
+use flux_protocol::queue::Seed;
 use flux_protocol::resp::{Items, Value};
 
 use crate::outbox::EntryId;
@@ -117,7 +118,7 @@ impl Recorded {
 }
 
 /// Strings that `look.lua` says of each product.
-const LOOK_FIELDS: usize = 14;
+const LOOK_FIELDS: usize = 15;
 
 /// What `look.lua` says of one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +145,8 @@ pub enum Look {
         outbox_oldest: Option<EntryId>,
         /// The newest of them.
         outbox_newest: Option<EntryId>,
+        /// The sale's seed, where it has a fair queue.
+        line_seed: Option<[u8; 32]>,
     },
 }
 
@@ -154,7 +157,7 @@ impl Look {
         for field in &mut fields {
             *field = items.next_bulk()?;
         }
-        let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, _, newest, left] =
+        let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, _, newest, left, seed] =
             fields;
         let state = match state {
             b"unknown" => return Some(Look::Unknown),
@@ -179,6 +182,7 @@ impl Look {
             outbox_orders: number(orders)?,
             outbox_oldest: EntryId::parse(oldest),
             outbox_newest: EntryId::parse(newest),
+            line_seed: if seed.is_empty() { None } else { Some(*Seed::parse(seed)?.bytes()) },
         })
     }
 }

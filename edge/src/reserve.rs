@@ -12,7 +12,6 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::gate::{Call as GateCall, CallIndex, CallTerms, Group};
 use crate::limits::SOLD_OUT_REMEMBERED;
-use crate::order::waiting_room;
 use crate::outbox::{EntryId, EntryIndex, Origin};
 use crate::pending::{PendingIndex, Stage};
 use crate::product::{ProductIndex, State};
@@ -182,9 +181,8 @@ impl Core {
                 Answer::SoldOut
             }
             Some(Code::NotOpen(left)) => {
-                let wants_json = order.wants_json;
                 self.products[product].schedule(call.first_sent, left);
-                waiting_room(self.products[product].name, wants_json)
+                self.turn_away(now, index, product)
             }
             Some(Code::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
             Some(Code::Insufficient(available)) => Answer::Insufficient { available },

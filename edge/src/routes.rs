@@ -71,6 +71,16 @@ impl Core {
                 },
             };
         }
+        if let Some(name) = request.path.strip_prefix("/queue/") {
+            return match (read, Identifier::new(name.as_bytes())) {
+                (false, _) => not_allowed("GET, HEAD"),
+                (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
+                (true, Some(name)) => match self.products.known(name.as_bytes()) {
+                    Some(index) => self.handle_queue(now, index, ticket),
+                    None => self.find_for_queue(now, name, ticket),
+                },
+            };
+        }
         if let Some(rest) = request.path.strip_prefix("/order/") {
             return if read { self.route_status(now, rest, ticket) } else { not_allowed("GET, HEAD") };
         }

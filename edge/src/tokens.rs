@@ -9,7 +9,7 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::limiter::lease_life;
-use crate::order::waiting_room;
+use crate::pending::Stage;
 use crate::product::{ProductIndex, State, TokenWaiter};
 use crate::scripts::SCRIPTS;
 
@@ -20,6 +20,9 @@ impl Core {
         let Some(sale) = product.sale else { return };
         if sale.rate == 0 || !self.redis.is_ready() {
             return;
+        }
+        if product.fair.is_some() {
+            return self.ask_line(now, index, false);
         }
         let Some(wanted) = product.lease.wants(now.instant, product.token_waiters.len()) else { return };
         product.lease.handle_asked(now.instant);
@@ -63,6 +66,11 @@ impl Core {
             Some(Ok(None)) | None => Unavailable::Redis,
         };
         self.products[index].lease.handle_failed();
+        self.refuse_token_waiters(now, index, refusal);
+    }
+
+    /// No token can be had: whoever waits for one is told why.
+    pub(crate) fn refuse_token_waiters(&mut self, now: Now, index: ProductIndex, refusal: Unavailable) {
         while let Some(waiter) = self.products[index].token_waiters.pop_front() {
             match waiter {
                 TokenWaiter::Order(order) => self.respond(now, order, Answer::Unavailable(refusal)),
@@ -71,7 +79,9 @@ impl Core {
         }
     }
 
-    fn grant(&mut self, now: Now, index: ProductIndex, granted: u64, life: Duration, next_due: Duration) {
+    /// Tokens have come: those who wait are served in the order in which they came. Where none is left then, they are sent to
+    /// the waiting room, but for those who stand at the door of a fair queue.
+    pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, granted: u64, life: Duration, next_due: Duration) {
         self.counters.lease(granted);
         self.products[index].lease.handle_granted(now.instant, granted, life, next_due);
         while let Some(&waiter) = self.products[index].token_waiters.front() {
@@ -81,7 +91,10 @@ impl Core {
             }
             self.products[index].token_waiters.pop_front();
             match waiter {
-                TokenWaiter::Order(order) => self.reserve_after_token(now, order),
+                TokenWaiter::Order(order) => {
+                    self.let_in(now, order);
+                    self.reserve_after_token(now, order);
+                }
                 TokenWaiter::Status(ticket, id) => self.write_status(now, index, id, ticket),
             }
         }
@@ -89,13 +102,17 @@ impl Core {
             // The bucket still holds some: those who still wait are asked for again.
             return self.ask_for_tokens(now, index);
         }
-        while let Some(waiter) = self.products[index].token_waiters.pop_front() {
+        for _ in 0..self.products[index].token_waiters.len() {
+            let Some(waiter) = self.products[index].token_waiters.pop_front() else { break };
             match waiter {
-                TokenWaiter::Order(order) => {
-                    let Some(pending) = self.orders.get(order) else { continue };
-                    let answer = waiting_room(self.products[index].name, pending.wants_json);
-                    self.respond(now, order, answer);
-                }
+                TokenWaiter::Order(order) => match self.orders.get(order).map(|order| order.stage) {
+                    Some(Stage::Held) => self.products[index].token_waiters.push_back(waiter),
+                    Some(_) => {
+                        let answer = self.turn_away(now, order, index);
+                        self.respond(now, order, answer);
+                    }
+                    None => {}
+                },
                 TokenWaiter::Status(ticket, _) => self.complete(ticket, Answer::StatusWaiting),
             }
         }

@@ -276,6 +276,9 @@ pub struct SaleEvent {
     /// when it closes.
     #[serde(default)]
     pub opens_at: u64,
+    /// `fair` where the sale has a fair queue, `retry` where it has none; empty when it closes.
+    #[serde(default)]
+    pub queue: String,
     /// Drawn when the sale opened, 64 hexadecimal digits (for the fair queue); empty when it closes.
     #[serde(default)]
     pub seed: String,

@@ -3,7 +3,7 @@
 -- edge believes of the old one is refused from now on. Makes every key that is missing or of another type, except the
 -- stock, which is not known yet. What stands in the outbox stays. `rebuilding` in the sale says that the second half is due.
 --
--- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, 7 units per user (0: no limit), 8 opens at, ms since the
 --       epoch (0: from the start), all as the ledger has them; the last two are "" where it has not heard of them yet, and
 --       then what this Redis holds stands
@@ -12,12 +12,12 @@
 -- generation or a later one, or a later sale, nothing changed; S role: not a master, nothing changed.
 
 local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local users, returned, rate_key, sales = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local users, returned, rate_key, sales, queue = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 if not replid then
   return {'S', 'role'}
 end
 local fields = {'id', 'gen', 'orders', 'per_user', 'opens_at', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn',
-  'state', 'was'}
+  'state', 'was', 'queue'}
 local held = redis.pcall('HMGET', sale_key, unpack(fields))
 local known = {}
 if not held.err and number(held[1]) then
@@ -52,7 +52,7 @@ redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended'
   'opens_at', opens_at, 'rate', ARGV[4], 'burst', ARGV[5],
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
   'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
-  'was', was, 'rebuilding', '1')
+  'was', was, 'rebuilding', '1', 'queue', known.queue or 'retry')
 if known.prev_id and known.prev_gen then
   redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)
 end
@@ -69,4 +69,10 @@ redis.call('SADD', returned, '. ' .. mark)
 -- Empty: what was granted before may still be in use.
 redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
+if known.queue ~= 'fair' then
+  redis.call('UNLINK', queue)
+elseif redis.call('TYPE', queue).ok ~= 'hash' or redis.call('HGET', queue, '.') ~= ARGV[1] then
+  -- The places stand in tickets; how far they were called is lost, and is begun anew.
+  make_line(queue, ARGV[1])
+end
 return {'OK', per_user, was}

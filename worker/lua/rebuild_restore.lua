@@ -1,7 +1,7 @@
 #!lua
 -- Rebuild, second half: sets the stock that the ledger has proved and lets the sale go on.
 --
--- KEYS  stock, sale, outbox, claims, users, returned, rate, sales
+-- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 sale id, 2 generation, 3 stock, 4 state (open or closed), 5 withdrawn
 --
 -- Reply, strings: OK; S <reason>: nothing changed, begin again. Reasons: role, replid (Redis is another one since the
@@ -19,7 +19,9 @@ end
 if held[4] ~= replid then
   return {'S', 'replid'}
 end
-local reason, entries = broken(held, unpack(KEYS, 3, 8))
+local others = {unpack(KEYS, 3, 8)}
+others[7] = line_of(sale_key, KEYS[9])
+local reason, entries = broken(held, unpack(others, 1, 7))
 if reason or entries > 0 then
   return {'S', reason or 'outbox'}
 end

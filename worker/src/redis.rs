@@ -264,6 +264,6 @@ pub fn key(product: &str, name: &str) -> String {
 }
 
 /// A product's keys in the order that the scripts take them.
-pub fn keys(product: &str) -> [String; 8] {
-    ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"].map(|name| key(product, name))
+pub fn keys(product: &str) -> [String; 9] {
+    ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"].map(|name| key(product, name))
 }

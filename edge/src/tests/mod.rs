@@ -6,6 +6,7 @@
 mod ages;
 mod broker;
 mod cors;
+mod fair;
 mod looks;
 mod opening;
 mod operations;
@@ -63,6 +64,7 @@ struct Bench {
     asked: u32,
     /// What requests say of themselves.
     accept: Option<&'static [u8]>,
+    ticket: Option<String>,
     origin: Option<&'static [u8]>,
 }
 
@@ -108,6 +110,7 @@ impl Bench {
             answers: HashMap::new(),
             asked: 0,
             accept: None,
+            ticket: None,
             origin: None,
         };
         bench.connect();
@@ -141,6 +144,21 @@ impl Bench {
         position
     }
 
+    /// A request without a body.
+    fn get(&mut self, path: &str) -> u32 {
+        let position = self.asked;
+        self.asked += 1;
+        let fields = Fields { origin: self.origin, ..FIELDS };
+        let request =
+            Request { method: Method::Get, version_minor: 1, path, query: None, fields, body: b"", keep_alive: true };
+        let ticket = Ticket { conn: 0, generation: 0, position };
+        if let Outcome::Now(answer) = self.core.handle_request(at(self.now), Role::Public, &request, ticket) {
+            self.answers.insert(position, answer);
+        }
+        self.run();
+        position
+    }
+
     /// An operator's request.
     fn operate(&mut self, path: &str, body: &str) -> u32 {
         let position = self.asked;
@@ -153,7 +171,13 @@ impl Bench {
 
     fn request(&mut self, path: &str, key: Option<&[u8]>, body: &[u8], role: Role, position: u32) -> Outcome {
         let key = key.map_or(KeyField::Absent, KeyField::One);
-        let fields = Fields { idempotency_key: key, accept: self.accept, origin: self.origin, ..FIELDS };
+        let fields = Fields {
+            idempotency_key: key,
+            accept: self.accept,
+            origin: self.origin,
+            x_queue_ticket: self.ticket.as_ref().map(String::as_bytes),
+            ..FIELDS
+        };
         let request =
             Request { method: Method::Post, version_minor: 1, path, query: None, fields, body, keep_alive: true };
         self.core.handle_request(at(self.now), role, &request, Ticket { conn: 0, generation: 0, position })

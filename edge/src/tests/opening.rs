@@ -148,7 +148,9 @@ fn options_are_checked_and_handed_to_redis_and_to_the_topic() {
         (r#""opensAt":"noon""#, "opensAt must be a time of RFC 3339"),
         (r#""opensAt":"2026-12-01T12:00:00""#, "opensAt must be a time of RFC 3339"),
         (r#""opensAt":1796126400000"#, "invalid type"),
-        (r#""queue":"fair""#, "unknown field `queue`"),
+        (r#""queue":"fast""#, "unknown variant `fast`"),
+        (r#""queue":"fair""#, "a fair queue needs a rate above 0"),
+        (r#""queue":"fair","rate":0"#, "a fair queue needs a rate above 0"),
     ] {
         let refused = bench.operate("/init", &format!(r#"{{"productId":"p","quantity":9,{options}}}"#));
         assert_eq!(bench.statuses(&[refused]), [Some(400)], "{options}");
@@ -162,7 +164,7 @@ fn options_are_checked_and_handed_to_redis_and_to_the_topic() {
     bench.pass(100);
     assert_eq!(bench.statuses(&[opened]), [Some(200)]);
     let call = bench.redis.calls("init").pop().expect("it was asked for");
-    assert_eq!(call[1 + 8 + 6..], ["2", "1796126400000"]);
+    assert_eq!(call[1 + 9 + 6..], ["2", "1796126400000", "retry"]);
     let event = bench.broker.log.pop().expect("the topic knows");
-    assert!(event.contains("\"perUser\":2,\"opensAt\":1796126400000,"), "{event}");
+    assert!(event.contains("\"perUser\":2,\"opensAt\":1796126400000,\"queue\":\"retry\","), "{event}");
 }

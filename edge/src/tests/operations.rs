@@ -72,7 +72,7 @@ fn a_lost_reply_is_unknown_and_asking_again_tells_the_topic_what_was_done() {
             // It was opened, and has sold some since.
             bench.redis.script(
                 "init",
-                words(&["BUSY", "7", "2", "100", "0", "50", "60", "2", "1705234690000", "1705234700000", SEED]),
+                words(&["BUSY", "7", "2", "100", "0", "50", "60", "2", "1705234690000", "1705234700000", SEED, "fair"]),
             );
             let again = init(&mut bench);
             bench.pass(100);
@@ -115,7 +115,7 @@ fn a_sale_whose_name_could_not_be_registered_is_in_the_topic_and_unknown() {
 fn what_kafka_does_not_acknowledge_is_unknown_but_a_refusal_stands() {
     for (reply, expected) in [
         (words(&["OK", "7", "1"]), 503),
-        (words(&["BUSY", "7", "1", "100", "0", "50", "60", "0", "0", "5", SEED]), 409),
+        (words(&["BUSY", "7", "1", "100", "0", "50", "60", "0", "0", "5", SEED, "retry"]), 409),
         (words(&["BUSY", "7"]), 409),
         (words(&["S", "replid"]), 409),
     ] {

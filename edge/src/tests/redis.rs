@@ -3,12 +3,26 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::BytesMut;
+use flux_protocol::queue::limits::{TICK_US, TICKS};
 use flux_protocol::resp::{Decoder, Limits, Value};
 use flux_protocol::time::Instant;
 
 use crate::scripts::SCRIPTS;
 
 pub(super) const SALE_ID: u64 = 1_705_234_700_000;
+
+/// A line and a bucket, as the script would have them.
+pub(super) struct FakeLine {
+    /// The watermark: slot and rank.
+    pub(super) mark: (u32, u32),
+    pub(super) is_free: bool,
+    pub(super) tokens: u64,
+}
+
+/// Where Redis' clock stands when the bench's is at zero, µs since the Unix epoch.
+pub(super) const EPOCH_US: u64 = 1_705_234_800_000_000;
+
+pub(super) const SEED: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 
 /// One command that came: a script's or Redis' own name, then what was sent behind the digest or the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +38,14 @@ pub(super) struct Redis {
     scripted: HashMap<&'static str, VecDeque<String>>,
     /// From the first command of one of these names on nothing is answered.
     pub(super) holds: Vec<&'static str>,
-    /// What a look says of a product: 14 fields.
+    /// What a look says of a product: 15 fields.
     pub(super) sales: HashMap<String, Vec<String>>,
     pub(super) registry: Vec<String>,
     /// When "p" opens; what a look says of it follows from this and from `now`.
     pub(super) opens: Instant,
     pub(super) now: Instant,
+    /// That of "p", where it has one.
+    pub(super) line: Option<FakeLine>,
     unanswered: VecDeque<Asked>,
     inbound: BytesMut,
     decoder: Decoder,
@@ -48,6 +64,7 @@ impl Redis {
             registry: Vec::new(),
             opens: Instant::default(),
             now: Instant::default(),
+            line: None,
             unanswered: VecDeque::new(),
             inbound: BytesMut::new(),
             decoder: Decoder::new(Limits::DEFAULT),
@@ -59,9 +76,16 @@ impl Redis {
     /// A sale without a limit, known to the registry.
     pub(super) fn open_sale(&mut self, product: &str, units: u64) {
         let (id, units) = (SALE_ID.to_string(), units.to_string());
-        let fields = ["open", "", &id, "1", &units, &units, "0", "2", "0", "", "0", "0", "", "0"];
+        let fields = ["open", "", &id, "1", &units, &units, "0", "2", "0", "", "0", "0", "", "0", ""];
         self.sales.insert(product.to_owned(), fields.map(str::to_owned).to_vec());
         self.registry.push(product.to_owned());
+    }
+
+    /// From now on "p" has a fair queue, and a rate.
+    pub(super) fn make_fair(&mut self, line: FakeLine) {
+        let fields = self.sales.get_mut("p").expect("a sale");
+        (fields[6], fields[7], fields[14]) = ("50".to_owned(), "50".to_owned(), SEED.to_owned());
+        self.line = Some(line);
     }
 
     /// From now on looks find entries from `oldest` to `newest`.
@@ -134,6 +158,7 @@ impl Redis {
                 });
                 array(&heads.collect::<Vec<_>>())
             }
+            "lease" => self.leased(asked),
             "relay" => array(&[]),
             "part" | "prolong" => bulk(""),
             "XDEL" | "settle" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
@@ -141,6 +166,26 @@ impl Redis {
             "INFO" | "CONFIG" => "-NOPERM this user has no permissions to run the command\r\n".to_owned(),
             other => panic!("what to say to {other}?"),
         }
+    }
+
+    fn leased(&mut self, asked: &Asked) -> String {
+        let now_us = EPOCH_US + self.now.as_micros();
+        let line = self.line.as_mut().expect("a sale with a line");
+        assert_eq!(asked.arguments[..1], ["4"], "a fair sale's lease names its line");
+        let wanted: u64 = asked.arguments[5].parse().expect("a number");
+        let granted = wanted.min(line.tokens);
+        line.tokens -= granted;
+        let due = if line.tokens == 0 { 20_000 } else { 0 };
+        let opens_us = EPOCH_US + self.opens.as_micros();
+        let (slot, rank) = line.mark;
+        let mut numbers = vec![now_us, opens_us, slot.into(), rank.into(), line.is_free.into(), now_us / TICK_US];
+        // All who were called were called in this tick.
+        for place in 0..TICKS as u64 {
+            let is_this = place == now_us / TICK_US % TICKS as u64;
+            numbers.extend(if is_this { [0, 0] } else { [u64::from(slot), u64::from(rank)] });
+        }
+        let numbers: String = numbers.iter().map(|number| format!(":{number}\r\n")).collect();
+        format!("*28\r\n:{granted}\r\n:200000\r\n:{due}\r\n{}{numbers}", bulk("O"))
     }
 
     /// What a look at "p" alone says now.
@@ -174,6 +219,7 @@ fn read(mut words: Vec<String>) -> Asked {
         ("settle", &s.settle),
         ("part", &s.part),
         ("status", &s.status),
+        ("queue", &s.queue),
     ];
     let command = words.remove(0);
     if command == "EVALSHA" {

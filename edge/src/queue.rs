@@ -1,0 +1,274 @@
+//! The fair queue in the life of a core: the way of an order through it, and the call that reports, learns where the line
+//! stands and takes tokens, all in one (`lua/lease.lua`).
+//!
+//! Sales without a fair queue meet nothing of this but one question: whether they have one.
+
+use std::time::Duration;
+
+use flux_protocol::order::Identifier;
+use flux_protocol::queue::limits::{HOLD_US, TICKS};
+use flux_protocol::queue::{Moved, Place, Watermark};
+use flux_protocol::resp::{Arguments, ErrorKind, Items, Reply};
+use flux_protocol::time::Now;
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::{Call, Core};
+use crate::fair::{Fair, TicketText, Verdict};
+use crate::limiter::lease_life;
+use crate::limits::TOKEN_WAITERS_MAX;
+use crate::order::{Way, Wish, waiting_room};
+use crate::pending::{PendingIndex, Stage};
+use crate::product::{Product, ProductIndex, State, TokenWaiter};
+use crate::scripts::SCRIPTS;
+
+/// A call for tokens of a sale with a fair queue.
+#[derive(Clone, Copy, Debug)]
+pub struct LineCall {
+    product: ProductIndex,
+    sale_id: u64,
+    wants_tokens: bool,
+}
+
+/// What `lease.lua` answers where there is a line.
+struct LineReply {
+    granted: u64,
+    life: Duration,
+    next_due: Duration,
+    redis_us: u64,
+    opens_us: u64,
+    moved: Moved,
+}
+
+impl LineReply {
+    fn read(items: &mut Items<'_>) -> Option<LineReply> {
+        let (granted, life, next_due) = (items.next_number()?, items.next_number()?, items.next_number()?);
+        let _state = items.next_bulk()?;
+        let (redis_us, opens_us) = (items.next_number()?, items.next_number()?);
+        let watermark = mark(items)?;
+        let (is_free, tick) = (items.next_number()? == 1, items.next_number()?);
+        let mut marks = [Watermark::default(); TICKS];
+        for place in &mut marks {
+            *place = mark(items)?;
+        }
+        Some(LineReply {
+            granted,
+            life: Duration::from_micros(life),
+            next_due: Duration::from_micros(next_due),
+            redis_us,
+            opens_us,
+            moved: Moved { watermark, is_free, tick, marks },
+        })
+    }
+}
+
+fn mark(items: &mut Items<'_>) -> Option<Watermark> {
+    let slot = u32::try_from(items.next_number()?).ok()?;
+    let rank = u32::try_from(items.next_number()?).ok()?;
+    Some(Watermark(Place { slot, rank }))
+}
+
+impl Core {
+    /// What a look said of a product's line: `seed` where it has a fair queue. A closed sale has none any more: nobody is
+    /// called.
+    pub(crate) fn see_line(&mut self, now: Now, index: ProductIndex, sale_id: u64, seed: Option<[u8; 32]>) {
+        let product = &mut self.products[index];
+        let seed = seed.filter(|_| product.state != State::Closed);
+        if product.fair.as_ref().map(|fair| fair.sale_id()) == seed.map(|_| sale_id) {
+            return;
+        }
+        let before = product.fair.take();
+        product.fair = seed.map(|seed| Box::new(Fair::new(product.name.as_bytes(), sale_id, seed)));
+        // They are sent on their way again by whoever looked.
+        product.look_waiters.extend(before.into_iter().flat_map(|fair| fair.waiters));
+        if product.fair.is_some() {
+            if !self.fair_products.contains(&index) {
+                self.fair_products.push(index);
+            }
+            self.ask_line(now, index, true);
+        }
+    }
+
+    /// The way of an order whose sale has a fair queue.
+    pub(crate) fn way_in_line(&mut self, now: Now, index: ProductIndex, wish: &Wish) -> Way {
+        let Product { name, fair, lease, token_waiters, .. } = &mut self.products[index];
+        let fair = fair.as_mut().expect("the caller asks whether there is one");
+        let has_place = token_waiters.len() < TOKEN_WAITERS_MAX;
+        let user = wish.user.as_bytes();
+        let ticket = match fair.admit(now.instant, lease, user, wish.shown.as_ref()) {
+            Verdict::Admitted => return Way::Reserve,
+            Verdict::Held if has_place => return Way::Hold,
+            Verdict::Wait if has_place => return Way::AwaitToken,
+            Verdict::Unknown => return Way::AwaitLine,
+            Verdict::Line(ticket) => Some(ticket),
+            Verdict::Held => fair.send_away(now.instant, user, wish.shown.as_ref()),
+            Verdict::Wait => fair.send_to_line(now.instant, user, wish.shown.as_ref()),
+        };
+        Way::Answer(in_line(*name, ticket, wish.wants_json))
+    }
+
+    /// An order that waits for news of the line.
+    pub(crate) fn await_line(&mut self, now: Now, index: PendingIndex, product: ProductIndex) {
+        let fair = self.products[product].fair.as_mut().expect("its line is unknown");
+        fair.waiters.push(index);
+        self.ask_line(now, product, true);
+    }
+
+    /// Over the limit or too early: to the waiting room, with a place in line where there is one.
+    pub(crate) fn turn_away(&mut self, now: Now, index: PendingIndex, product: ProductIndex) -> Answer {
+        let Product { name, fair, .. } = &mut self.products[product];
+        let order = self.orders.get(index).expect("the caller has looked");
+        let Some(fair) = fair else { return waiting_room(*name, order.wants_json) };
+        let (user, shown) = (order.user.as_bytes(), order.shown.as_ref());
+        let ticket = match order.stage {
+            Stage::Held => fair.send_away(now.instant, user, shown),
+            _ => fair.send_to_line(now.instant, user, shown),
+        };
+        in_line(*name, ticket, order.wants_json)
+    }
+
+    /// A called order has got its token at the door. Its time begins anew: until now it waited for its turn, not for Redis.
+    pub(crate) fn let_in(&mut self, now: Now, index: PendingIndex) {
+        let Some(order) = self.orders.get_mut(index).filter(|order| order.stage == Stage::Held) else { return };
+        order.received = now.instant;
+        self.by_received.push_back((now.instant, index));
+        if let Some(fair) = &mut self.products[order.product].fair {
+            fair.serve(order.user.as_bytes());
+        }
+    }
+
+    /// Those who have stood at the door for as long as anybody may are sent to try again; lines that are due are asked for.
+    pub(crate) fn tend_lines(&mut self, now: Now) {
+        while let Some(&(since, index)) = self.by_held.front() {
+            let held = self.orders.get(index).filter(|order| order.stage == Stage::Held);
+            let product = held.map(|order| order.product);
+            if product.is_some() && now.instant.since(since) < Duration::from_micros(HOLD_US) {
+                break;
+            }
+            self.by_held.pop_front();
+            if let Some(product) = product {
+                let answer = self.turn_away(now, index, product);
+                self.respond(now, index, answer);
+                self.forget_gone(product);
+            }
+        }
+        let mut lines = std::mem::take(&mut self.fair_products);
+        lines.retain(|index| self.products[*index].fair.is_some());
+        for index in &lines {
+            self.ask_line(now, *index, false);
+        }
+        self.fair_products = lines;
+    }
+
+    /// No token is asked for those who have gone from the front.
+    fn forget_gone(&mut self, product: ProductIndex) {
+        let waiters = &mut self.products[product].token_waiters;
+        while let Some(TokenWaiter::Order(index)) = waiters.front()
+            && self.orders.get(*index).is_none()
+        {
+            waiters.pop_front();
+        }
+    }
+
+    /// Reports to Redis, asks where the line stands, and for tokens if more are wanted than are at hand: if that is due.
+    /// `is_urgent`: somebody waits for news.
+    pub(crate) fn ask_line(&mut self, now: Now, index: ProductIndex, is_urgent: bool) {
+        if !self.redis.is_ready() {
+            return;
+        }
+        let product = &mut self.products[index];
+        let may_move = product.visible_state(now.instant) == State::Open;
+        let (Some(sale), Some(fair)) = (product.sale, &mut product.fair) else { return };
+        let wanted = product.lease.wants(now.instant, product.token_waiters.len());
+        if !fair.is_due(now.instant, is_urgent || wanted.is_some(), may_move) {
+            return;
+        }
+        if wanted.is_some() {
+            product.lease.handle_asked(now.instant);
+        }
+        let call = LineCall { product: index, sale_id: fair.sale_id(), wants_tokens: wanted.is_some() };
+        let report = fair.handle_asked(now.instant);
+        let (mut keys, mut arguments) = (Arguments::default(), Arguments::default());
+        let names = &product.keys;
+        [&names.rate, &names.sale, &names.stock, &names.queue].into_iter().for_each(|key| keys.push(key));
+        arguments.push_number(wanted.unwrap_or(0));
+        arguments.push_number(lease_life(sale.rate, sale.burst).as_micros() as u64);
+        arguments.push_number(report.served);
+        arguments.push_number(report.arrived.len() as u64);
+        let issued = report.issued.iter().map(|(slot, count)| (u64::from(*slot), *count));
+        for (of, count) in report.arrived.iter().copied().chain(issued) {
+            arguments.push_number(of);
+            arguments.push_number(count);
+        }
+        self.redis.call(now.instant, Call::Line(call), |out| SCRIPTS.lease.write_call(out, &[&keys], &[&arguments]));
+    }
+
+    /// The answer of `lease.lua`. No reply: the connection is gone.
+    pub(crate) fn handle_line(&mut self, now: Now, call: LineCall, reply: Option<Reply<'_>>) {
+        let index = call.product;
+        let is_current = self.products[index].fair.as_ref().is_some_and(|fair| fair.sale_id() == call.sale_id);
+        if !is_current {
+            // Tokens of a sale that is over, and a line in which nobody stands any more.
+            if call.wants_tokens {
+                self.products[index].lease.handle_failed();
+                self.ask_for_tokens(now, index);
+            }
+            return;
+        }
+        let refusal = match reply.map(|reply| reply.items()) {
+            Some(Ok(Some(mut items))) => match LineReply::read(&mut items) {
+                Some(reply) => return self.line_moved(now, call, &reply),
+                None => {
+                    self.products[index].state = State::Suspended;
+                    self.look_soon(now, index);
+                    Unavailable::Suspended
+                }
+            },
+            Some(Err(error)) => {
+                self.note_error(now, error);
+                if error.kind() == ErrorKind::NoScript {
+                    self.line_failed(call);
+                    // Loaded by now: whoever waits goes on waiting.
+                    return self.ask_line(now, index, true);
+                }
+                Unavailable::Redis
+            }
+            Some(Ok(None)) | None => Unavailable::Redis,
+        };
+        self.line_failed(call);
+        if call.wants_tokens {
+            self.refuse_token_waiters(now, index, refusal);
+        }
+    }
+
+    fn line_failed(&mut self, call: LineCall) {
+        let product = &mut self.products[call.product];
+        if let Some(fair) = &mut product.fair {
+            fair.handle_failed();
+        }
+        if call.wants_tokens {
+            product.lease.handle_failed();
+        }
+    }
+
+    fn line_moved(&mut self, now: Now, call: LineCall, reply: &LineReply) {
+        let fair = self.products[call.product].fair.as_mut().expect("the call is of its sale");
+        fair.handle_reply(now.instant, &reply.moved, reply.redis_us, reply.opens_us);
+        if call.wants_tokens {
+            fair.handle_granted(!reply.next_due.is_zero());
+        }
+        let waiters = std::mem::take(&mut fair.waiters);
+        if call.wants_tokens {
+            self.grant(now, call.product, reply.granted, reply.life, reply.next_due);
+        }
+        for order in waiters {
+            self.re_enter(now, order);
+        }
+    }
+}
+
+fn in_line(product: Identifier, ticket: Option<TicketText>, wants_json: bool) -> Answer {
+    match ticket {
+        Some(ticket) => Answer::InLine { product, ticket, wants_json },
+        None => Answer::Unavailable(Unavailable::Redis),
+    }
+}

@@ -1,0 +1,233 @@
+//! The fair queue as one core takes part in it: tickets, the door, what Redis is told, the document.
+
+use flux_protocol::queue::{Place, Seed, TICKET_TEXT_BYTES, Ticket, TicketKey};
+use flux_protocol::time::Instant;
+
+use super::redis::{EPOCH_US, FakeLine, SALE_ID, SEED, array};
+use super::{Bench, config};
+use crate::answer::Answer;
+use crate::limits::QUEUE_AGE_MAX;
+
+const NOBODY_CALLED: FakeLine = FakeLine { mark: (0, 0), is_free: false, tokens: 0 };
+
+fn fair(line: FakeLine, opens_in_ms: u64) -> Bench {
+    let mut bench = Bench::with(config(), |redis| {
+        redis.make_fair(line);
+        redis.opens = Instant::from_micros(1_000_000 + 1000 * opens_in_ms);
+    });
+    bench.redis.asked.clear();
+    bench.accept = Some(b"application/json");
+    bench
+}
+
+fn seed() -> Seed {
+    Seed::parse(SEED.as_bytes()).expect("a seed")
+}
+
+fn key() -> TicketKey {
+    TicketKey::new(&seed(), b"p", SALE_ID)
+}
+
+fn ticket(slot: u32, user: &str, has_come: bool) -> [u8; TICKET_TEXT_BYTES] {
+    let place = Place { slot, rank: seed().rank(user.as_bytes()) };
+    key().sign(Ticket { place, has_come }, user.as_bytes())
+}
+
+/// The lines that follow wanted tokens and their life in each call to `lease`: what was reported.
+fn reports(bench: &Bench) -> Vec<Vec<u64>> {
+    let numbers = |call: Vec<String>| call[7..].iter().map(|text| text.parse().expect("a number")).collect();
+    bench.redis.calls("lease").into_iter().map(numbers).collect()
+}
+
+impl Bench {
+    /// An order that shows a ticket.
+    fn order_with(&mut self, user: &str, ticket: [u8; TICKET_TEXT_BYTES]) -> u32 {
+        self.ticket = Some(String::from_utf8(ticket.to_vec()).expect("ASCII"));
+        let position = self.order(user);
+        self.ticket = None;
+        self.run();
+        position
+    }
+
+    /// The ticket of a 302 or 429.
+    fn told(&self, position: u32) -> Option<[u8; TICKET_TEXT_BYTES]> {
+        match self.answers.get(&position)? {
+            Answer::InLine { ticket, .. } => Some(*ticket),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn before_the_opening_everybody_gets_a_place_in_slot_0_and_redis_is_told_how_many() {
+    let mut bench = fair(NOBODY_CALLED, 5_000);
+    let first = bench.orders(&["ann", "bob"]);
+    assert_eq!(bench.told(first[0]), Some(ticket(0, "ann", false)));
+    assert!(bench.written(first[0]).starts_with("HTTP/1.1 429 "));
+    let text = String::from_utf8(ticket(0, "bob", false).to_vec()).expect("ASCII");
+    assert!(bench.written(first[1]).ends_with(&format!("?product=p\",\"ticket\":\"{text}\"}}")));
+    bench.accept = None;
+    let again = bench.order("bob");
+    let location = format!("location: http://localhost:4000/?product=p&ticket={text}\r\n");
+    assert!(bench.written(again).starts_with("HTTP/1.1 302 ") && bench.written(again).contains(&location));
+    bench.pass(200);
+    let told: Vec<u64> = reports(&bench).concat();
+    assert_eq!(told, [0, 0, 0, 2], "two places in slot 0, though bob came twice");
+    bench.pass(2_000);
+    assert_eq!(reports(&bench).len(), 3, "while nobody comes and nothing moves: as often as it is looked at");
+    assert_eq!(bench.redis.calls("reserve").len(), 0);
+}
+
+#[test]
+fn a_ticket_keeps_its_place_and_a_forged_foreign_or_stale_one_is_as_good_as_none() {
+    let mut bench = fair(NOBODY_CALLED, 0);
+    bench.pass(3_000);
+    let kept = bench.order_with("ann", ticket(1, "ann", false));
+    assert_eq!(bench.told(kept), Some(ticket(1, "ann", false)));
+    let mut forged = ticket(0, "ann", false);
+    forged[31] ^= 1;
+    let stale = TicketKey::new(&seed(), b"p", SALE_ID - 1)
+        .sign(Ticket { place: Place { slot: 0, rank: 1 }, has_come: false }, b"ann");
+    for text in [forged, ticket(0, "bob", false), stale] {
+        let position = bench.order_with("ann", text);
+        assert_eq!(bench.told(position), Some(ticket(4, "ann", false)), "the end of the line");
+    }
+}
+
+#[test]
+fn only_the_called_take_tokens_and_each_is_reported_come_and_served() {
+    let line = FakeLine { mark: (2, 0), is_free: false, tokens: 1_000 };
+    let mut bench = fair(line, 0);
+    let called = bench.order_with("ann", ticket(1, "ann", false));
+    let later = bench.order_with("bob", ticket(2, "bob", false));
+    let without = bench.orders(&["cid"])[0];
+    bench.pass(150);
+    assert_eq!(bench.statuses(&[called, later, without]), [Some(200), Some(429), Some(429)]);
+    assert_eq!(bench.told(later), Some(ticket(2, "bob", false)));
+    let sums = reports(&bench).iter().fold([0, 0], |[served, arrived], report| {
+        [served + report[0], arrived + if report[1] == 1 { report[3] } else { 0 }]
+    });
+    assert_eq!(sums, [1, 1]);
+}
+
+#[test]
+fn who_is_called_and_finds_no_token_stands_at_the_door_first_come_first_served() {
+    let line = FakeLine { mark: (2, 0), is_free: false, tokens: 0 };
+    let mut bench = fair(line, 0);
+    let held: Vec<u32> = ["ann", "bob"].iter().map(|user| bench.order_with(user, ticket(1, user, false))).collect();
+    bench.pass(700);
+    assert_eq!(bench.statuses(&held), [None; 2], "longer than Redis has to answer");
+    bench.redis.line.as_mut().expect("a line").tokens = 1;
+    bench.pass(100);
+    assert_eq!(bench.statuses(&held), [Some(200), None]);
+    bench.pass(250);
+    assert_eq!(bench.told(held[1]), Some(ticket(1, "bob", true)), "to try again, and not to be counted again");
+    bench.redis.asked.clear();
+    let again = bench.order_with("bob", ticket(1, "bob", true));
+    bench.pass(200);
+    assert!(bench.answers.get(&again).is_none());
+    assert!(reports(&bench).iter().all(|report| report[..2] == [0, 0]), "{:?}", reports(&bench));
+    let asked = bench.redis.calls("lease").len();
+    assert!((3..=5).contains(&asked), "every 50 ms while the bucket is dry: {asked} in 200 ms");
+    bench.redis.line.as_mut().expect("a line").tokens = 5;
+    bench.pass(100);
+    assert_eq!(bench.statuses(&[again]), [Some(200)]);
+}
+
+#[test]
+fn an_order_let_in_at_the_door_has_all_the_time_that_redis_has_to_answer() {
+    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 0 }, 0);
+    let held = bench.order_with("ann", ticket(1, "ann", false));
+    bench.pass(400);
+    bench.redis.holds = vec!["reserve"];
+    bench.redis.line.as_mut().expect("a line").tokens = 1;
+    bench.pass(400);
+    assert_eq!(bench.statuses(&[held]), [None], "800 ms old, and let in for less than 500");
+    bench.pass(200);
+    assert_eq!(bench.answers[&held], Answer::Unknown);
+}
+
+#[test]
+fn where_nobody_waits_whoever_comes_may_order_and_a_core_that_heard_nothing_asks_first() {
+    let mut bench = fair(FakeLine { mark: (1, 0), is_free: true, tokens: 100 }, 0);
+    bench.pass(10_000);
+    let quiet = bench.redis.calls("lease").len();
+    assert!(quiet <= 13, "{quiet} calls in ten seconds in which nobody came");
+    let order = bench.orders(&["ann"]);
+    bench.pass(20);
+    assert_eq!(bench.statuses(&order), [Some(200)]);
+    bench.redis.line.as_mut().expect("a line").is_free = false;
+    bench.pass(1_000);
+    let order = bench.orders(&["bob"]);
+    assert_eq!(bench.statuses(&order), [Some(429)]);
+}
+
+#[test]
+fn what_was_told_and_not_answered_is_told_again() {
+    let mut bench = fair(NOBODY_CALLED, 0);
+    bench.orders(&["ann", "bob"]);
+    bench.redis.holds = vec!["lease"];
+    bench.pass(150);
+    let told = reports(&bench).pop().expect("it was asked");
+    assert_eq!(told[3..], [2]);
+    bench.lose_redis();
+    bench.redis.holds.clear();
+    bench.redis.asked.clear();
+    bench.connect();
+    bench.pass(200);
+    assert_eq!(reports(&bench).concat().iter().filter(|number| **number == 2).count(), 1);
+    assert!(reports(&bench).contains(&told));
+}
+
+#[test]
+fn another_sale_has_another_line_and_a_closed_one_has_none() {
+    let mut bench = fair(NOBODY_CALLED, 0);
+    bench.orders(&["ann"]);
+    let fields = bench.redis.sales.get_mut("p").expect("a sale");
+    fields[2] = (SALE_ID + 1).to_string();
+    bench.pass(1_000);
+    let position = bench.order_with("ann", ticket(0, "ann", false));
+    let other = TicketKey::new(&seed(), b"p", SALE_ID + 1);
+    let told = bench.told(position).expect("told");
+    assert!(other.verify(&told, b"ann").is_some_and(|ticket| ticket.place.slot > 0), "a new place");
+    bench.redis.sales.get_mut("p").expect("a sale")[0] = "closed".to_owned();
+    bench.pass(1_000);
+    bench.redis.asked.clear();
+    bench.pass(5_000);
+    assert_eq!(bench.redis.calls("lease").len(), 0);
+    bench.redis.script("MGET", "*1\r\n$-1\r\n");
+    let late = bench.orders(&["bob"])[0];
+    assert_eq!(bench.answers[&late], Answer::SoldOut);
+}
+
+#[test]
+fn everybody_reads_one_document_and_redis_is_asked_for_it_as_often_as_it_may_be_old() {
+    let mut bench = fair(NOBODY_CALLED, 0);
+    let now = (EPOCH_US + 5_000_000).to_string();
+    let opens = (EPOCH_US + 1_000_000).to_string();
+    let sale_id = SALE_ID.to_string();
+    let words = ["open", &sale_id, SEED, "50", "41", &now, &opens];
+    let line = array(&words.iter().copied().chain(["2", "77", "5", "6"]).map(str::to_owned).collect::<Vec<_>>());
+    bench.redis.script("queue", line.clone());
+    let looks: Vec<u32> = (0..1000).map(|_| bench.get("/queue/p")).collect();
+    assert_eq!(bench.redis.calls("queue").len(), 1);
+    let told = bench.written(looks[999]);
+    assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("cache-control: public, max-age=1\r\n"), "{told}");
+    let body = "{\"state\":\"open\",\"opensAt\":1705234801000,\"now\":1705234805000,\"rate\":50,\
+                \"watermark\":{\"slot\":2,\"rank\":77},\"issuedFrom\":2,\"issued\":[5,6],\"available\":41,\"seedHash\":\"";
+    assert!(told.contains(body) && told.ends_with("\",\"seed\":null}"), "{told}");
+    bench.pass(QUEUE_AGE_MAX.as_millis() as u64);
+    bench.redis.script("queue", array(&words.map(str::to_owned)));
+    let retry = bench.get("/queue/p");
+    let body: serde_json::Value =
+        serde_json::from_str(bench.written(retry).lines().last().expect("a body")).expect("JSON");
+    let expected = serde_json::json!({"queue": "retry", "state": "open", "opensAt": 1_705_234_801_000u64,
+        "now": 1_705_234_805_000u64, "rate": 50, "available": 41});
+    assert_eq!(body, expected);
+    for (said, status) in [(array(&["S".to_owned()]), 503), ("-LOADING\r\n".to_owned(), 503)] {
+        bench.pass(QUEUE_AGE_MAX.as_millis() as u64);
+        bench.redis.script("queue", said);
+        let position = bench.get("/queue/p");
+        assert_eq!(bench.statuses(&[position]), [Some(status)]);
+    }
+}
