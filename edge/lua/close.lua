@@ -8,13 +8,13 @@
 -- U: no such sale; S <reason>: suspended. For these two nothing changed.
 
 local stock_key, sale_key = KEYS[1], KEYS[2]
-local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 8))
+local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 if reason == 'unknown' then
   return {'U'}
 end
 local stock = sale and units(sale, stock_key)
 if sale then
-  reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 8))
+  reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 9))
 end
 if reason then
   return {'S', reason}

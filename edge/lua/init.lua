@@ -27,11 +27,11 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 8))
+local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 local id, orders, before = now, '0', nil
 if sale then
   local stock = units(sale, stock_key)
-  reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 8))
+  reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 9))
   if reason then
     return {'S', reason}
   end

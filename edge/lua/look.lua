@@ -53,9 +53,7 @@ for k = 0, #KEYS - 9, 9 do
   end
   local stock = sale and units(sale, stock_key)
   if sale then
-    local others = {unpack(KEYS, k + 3, k + 8)}
-    others[7] = line_of(sale_key, KEYS[k + 9])
-    reason = not stock and 'stock' or broken(sale, unpack(others, 1, 7))
+    reason = not stock and 'stock' or broken(sale, unpack(KEYS, k + 3, k + 9))
   end
   if reason == 'unknown' then
     say('unknown')

@@ -18,9 +18,10 @@ local function number(text)
 end
 
 -- The sale's fields, or nil and a reason; 'unknown' where there is neither the sale nor any of the other keys given.
--- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at.
+-- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at, 9 queue.
 local function believe(sale_key, ...)
-  local sale = redis.pcall('HMGET', sale_key, 'id', 'gen', 'state', 'replid', 'total', 'orders', 'per_user', 'opens_at')
+  local sale = redis.pcall('HMGET', sale_key, 'id', 'gen', 'state', 'replid', 'total', 'orders', 'per_user', 'opens_at',
+    'queue')
   if sale.err then
     return nil, 'sale'
   end
@@ -48,11 +49,6 @@ local function units(sale, stock_key)
   return stock and stock <= tonumber(sale[5]) and stock or nil
 end
 
--- Its second argument where the sale has a fair queue, else nil.
-local function line_of(sale_key, queue)
-  return redis.pcall('HGET', sale_key, 'queue') == 'fair' and queue or nil
-end
-
 -- nil where the other keys are there and of this sale and generation, else which is not (rate, sales and queue: where they
 -- are given). Second: the number of entries in the outbox.
 local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
@@ -77,7 +73,7 @@ local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
     return 'sales'
   end
   -- Of the sale and not of its generation: a rebuild takes nobody's place away.
-  if queue and redis.pcall('HGET', queue, '.') ~= sale[1] then
+  if queue and sale[9] == 'fair' and redis.pcall('HGET', queue, '.') ~= sale[1] then
     return 'queue'
   end
   return nil, entries

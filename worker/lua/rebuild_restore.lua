@@ -19,9 +19,8 @@ end
 if held[4] ~= replid then
   return {'S', 'replid'}
 end
-local others = {unpack(KEYS, 3, 8)}
-others[7] = line_of(sale_key, KEYS[9])
-local reason, entries = broken(held, unpack(others, 1, 7))
+held[9] = redis.call('HGET', sale_key, 'queue')
+local reason, entries = broken(held, unpack(KEYS, 3, 9))
 if reason or entries > 0 then
   return {'S', reason or 'outbox'}
 end

@@ -64,8 +64,8 @@ impl Redis {
                 _ => resp::command(out, &[command.words[6], b"200000", b"0", b"open"]),
             }
         } else if digest == self.scripts.look.digest() {
-            let sale: [&[u8]; 14] =
-                [b"open", b"", SALE_ID, b"1", UNITS, UNITS, RATE, RATE, b"0", b"", b"0", b"0", b"", b"0"];
+            let sale: [&[u8]; 15] =
+                [b"open", b"", SALE_ID, b"1", UNITS, UNITS, RATE, RATE, b"0", b"", b"0", b"0", b"", b"0", b""];
             resp::command(out, &sale);
         } else {
             panic!("a script that no path needs");

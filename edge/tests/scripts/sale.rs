@@ -5,7 +5,7 @@ use flux_protocol::resp::OwnedFrame;
 use crate::server::{Client, strings, text};
 
 /// The product's keys in the order that `init`, `close` and `look` take them.
-pub(crate) const KEYS: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+pub(crate) const KEYS: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"];
 
 pub(crate) fn key(product: &str, name: &str) -> String {
     format!("product:{{{product}}}:{name}")
@@ -70,9 +70,7 @@ pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) 
         options.opens_at.to_string(),
         if options.fair { "fair" } else { "retry" }.to_owned(),
     ];
-    let mut keys = keys(product);
-    keys.push(key(product, "queue"));
-    client.call(|scripts| &scripts.init, &keys, &arguments)
+    client.call(|scripts| &scripts.init, &keys(product), &arguments)
 }
 
 impl Sale {
@@ -118,7 +116,7 @@ impl Sale {
     pub(crate) fn look(&self, client: &mut Client, fresh: bool) -> Look {
         let reply = client.call(|scripts| &scripts.look, &keys(&self.product), &[u8::from(fresh).to_string()]);
         let fields = strings(reply);
-        assert_eq!(fields.len(), 14);
+        assert_eq!(fields.len(), 15);
         Look(fields)
     }
 

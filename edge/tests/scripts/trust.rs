@@ -36,7 +36,7 @@ fn a_key_that_is_missing_or_of_another_type_suspends() {
     for name in KEYS {
         for damage in ["missing", "another type", "of another sale"] {
             client.run("FLUSHALL");
-            let sale = Sale::open(&mut client, "p", &Options { rate: 100, ..PLAIN });
+            let sale = Sale::open(&mut client, "p", &Options { rate: 100, fair: true, ..PLAIN });
             assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
             let key = sale.key(name);
             match (damage, name) {
@@ -52,10 +52,10 @@ fn a_key_that_is_missing_or_of_another_type_suspends() {
                     }
                 }
                 (_, "returned") => client.command(&["SPOP", &key]),
-                (_, "claims" | "users" | "rate" | "sales") => client.command(&["HSET", &key, ".", "1 1"]),
+                (_, "claims" | "users" | "rate" | "sales" | "queue") => client.command(&["HSET", &key, ".", "1 1"]),
                 _ => continue,
             };
-            let looked = !matches!(name, "rate" | "sales");
+            let looked = !matches!(name, "rate" | "sales" | "queue");
             let case = format!("{name} {damage}");
             assert_suspended(&mut client, &sale, name, looked, &case);
             if matches!(name, "rate" | "sale" | "stock") {

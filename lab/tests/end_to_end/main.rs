@@ -3,6 +3,7 @@
 
 mod dashboard;
 mod edges;
+mod fair;
 mod kafka;
 mod options;
 mod outbox;

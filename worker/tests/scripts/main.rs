@@ -160,7 +160,7 @@ fn a_fence_makes_whatever_is_lost_or_of_another_type() {
     let mut client = server.connect();
     for name in sale::KEYS {
         client.run("FLUSHALL");
-        let sale = Sale::open(&mut client, "p", &PLAIN);
+        let sale = Sale::open(&mut client, "p", &Options { fair: true, ..PLAIN });
         client.command(&["DEL", &sale.key(name)]);
         client.command(&["LPUSH", &sale.key(name), "x"]);
         assert_eq!(fence(&mut client, "p", &sale.id, 5), ["OK", "0", "open"], "{name}");
@@ -174,6 +174,28 @@ fn a_fence_makes_whatever_is_lost_or_of_another_type() {
     assert_eq!(restore(&mut client, "p", "1700000000000", 2, 0, "closed"), ["OK"]);
     let next = Sale::open(&mut client, "p", &PLAIN);
     assert_eq!(next.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+}
+
+#[test]
+fn a_rebuild_takes_nobodys_place_away_and_makes_a_lost_line_anew() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { fair: true, ..PLAIN });
+    client.command(&["HSET", &sale.key("queue"), "slot", "5", "s5", "70"]);
+    for (generation, lost, slot) in [(2, false, "5"), (3, true, "0")] {
+        if lost {
+            client.command(&["DEL", &sale.key("queue")]);
+            let rebuilt = Sale { generation: 2, ..sale.clone() };
+            assert_eq!(rebuilt.look(&mut client, true).state(), ("suspended", "queue"));
+        }
+        assert_eq!(fence(&mut client, "p", &sale.id, generation), ["OK", "0", "open"]);
+        assert_eq!(restore(&mut client, "p", &sale.id, generation, 7, "open"), ["OK"]);
+        let look = Sale { generation, ..sale.clone() }.look(&mut client, true);
+        assert_eq!((look.state(), look.0[14].as_str()), (("open", ""), "ab"), "the ledger's seed");
+        let lease = ["rate", "sale", "stock", "queue"].map(|name| sale.key(name));
+        let report = ["0", "200000", "0", "0"].map(str::to_owned);
+        assert_eq!(strings(client.call(|scripts| &scripts.lease, &lease, &report))[6], slot);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::scripts::{SCRIPTS, call, load};
 use crate::{Step, ask};
 
 const PRODUCTS: [&str; 2] = ["p", "q"];
-const NAMES: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+const NAMES: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"];
 const ORDERS: u64 = 24;
 /// Answers nothing that depends on how many there were.
 const DROP_RUN_OUT_CLAIMS: &str = "\
