@@ -6,6 +6,7 @@ const TOKEN = 'flux-admin-token';
 
 const element = (id) => document.getElementById(id);
 const units = new Intl.NumberFormat('en');
+const moment = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'long' });
 
 const dialog = element('confirm');
 
@@ -65,12 +66,21 @@ const optional = (id) => (element(id).value === '' ? {} : { [id.slice('open-'.le
 
 async function open(productNamed) {
   const productId = element('open-product').value;
-  const body = { productId, quantity: element('open-quantity').valueAsNumber, ...optional('open-rate'), ...optional('open-burst') };
+  const numbers = ['open-rate', 'open-burst', 'open-perUser'].map(optional);
+  const body = Object.assign({ productId, quantity: element('open-quantity').valueAsNumber }, ...numbers);
+  // Without a time zone it is the browser's, as the field shows it.
+  const opens = element('open-opensAt').value === '' ? null : new Date(element('open-opensAt').value);
+  if (opens) body.opensAt = opens.toISOString();
+  const isFair = element('open-queue').value === 'fair';
+  if (isFair) body.queue = 'fair';
   const force = element('open-force').checked;
   if (force) body.force = true;
   const known = productNamed(productId);
   const rate = body.rate === undefined ? 'the edge’s rate' : body.rate === 0 ? 'no limit' : `${units.format(body.rate)} orders a second`;
-  let text = `${units.format(body.quantity)} units of ${productId} at ${rate}. Buyers can order at once.`;
+  let text = `${units.format(body.quantity)} units of ${productId} at ${rate}. `;
+  text += opens ? `Buyers can order from ${moment.format(opens)} on.` : 'Buyers can order at once.';
+  if (body.perUser !== undefined) text += ` Each may take ${units.format(body.perUser)}.`;
+  if (isFair) text += ' A crowd waits in a fair line: by the second of arrival, and by lot within it.';
   if (force) {
     const left = known?.stock ?? null;
     text += ` A sale of it that is under way is closed${left === null ? '' : `, with ${units.format(left)} units left`}.`;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
 
 use crate::cores::CoresChoice;
+use crate::verify_ticket::Claim;
 
 /// Where the waiting room is served, if it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         pages: PageArguments,
     },
+    /// Says whether a ticket's lot is the one that the published seed draws for its user; exit code 1 where it is not
+    VerifyTicket(Claim),
 }
 
 /// What the pages are told.

@@ -21,6 +21,7 @@ use crate::shell_limits::{
     DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
     URL_BYTES_MAX, WORKERS_MAX,
 };
+use crate::verify_ticket::Claim;
 use flux_net::RedisTarget;
 
 /// Everything the process was told, checked.
@@ -92,6 +93,8 @@ pub enum Invocation {
         /// The folder.
         out: PathBuf,
     },
+    /// To say whether a ticket's lot is the true one.
+    VerifyTicket(Claim),
 }
 
 impl Invocation {
@@ -117,6 +120,7 @@ impl Invocation {
             Some(Command::Pages { out, pages }) => {
                 page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
             }
+            Some(Command::VerifyTicket(claim)) => Ok(Invocation::VerifyTicket(claim)),
             None => checked(arguments, admin_token, allowed).map(|config| Invocation::Serve(Box::new(config))),
         };
         invocation.map_err(ConfigError::Mistake)
@@ -145,6 +149,7 @@ impl Config {
         match Invocation::read(arguments, admin_token, allowed)? {
             Invocation::Serve(config) => Ok(*config),
             Invocation::WritePages { .. } => Err(ConfigError::Mistake("pages serves nothing".into())),
+            Invocation::VerifyTicket(_) => Err(ConfigError::Mistake("verify-ticket serves nothing".into())),
         }
     }
 

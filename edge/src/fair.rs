@@ -53,7 +53,7 @@ pub struct Fair {
     in_flight: Option<Report>,
     /// The last grant left the bucket empty.
     is_dry: bool,
-    /// Orders that wait for news of the line. Each is under way, so they are bounded as those are.
+    /// Orders that wait for news of the line; whoever adds one bounds them.
     pub(crate) waiters: Vec<PendingIndex>,
 }
 

@@ -66,6 +66,7 @@ mod status;
 mod tests;
 mod ticker;
 mod tokens;
+pub mod verify_ticket;
 pub mod workers;
 
 pub use shard::DrainEnd;

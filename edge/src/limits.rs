@@ -54,7 +54,8 @@ pub const LEASE_LIFE_MAX: Duration = Duration::from_millis(200);
 pub const LEASE_HORIZON: Duration = Duration::from_millis(10);
 /// Tokens of one lease.
 pub const LEASE_TOKENS_MAX: u64 = 100_000;
-/// Orders of one product that may wait for tokens; beyond: 302, as if none had been granted.
+/// Orders of one product that may wait for tokens, and that may wait for news of its line; beyond: 302, as if none had been
+/// granted, and 503.
 pub const TOKEN_WAITERS_MAX: usize = 8192;
 /// One write to Redis: a call of the longest identifiers, about what Redis reads in one event. Nothing more is begun
 /// once so much waits.

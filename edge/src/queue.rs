@@ -98,7 +98,8 @@ impl Core {
             Verdict::Admitted => return Way::Reserve,
             Verdict::Held if has_place => return Way::Hold,
             Verdict::Wait if has_place => return Way::AwaitToken,
-            Verdict::Unknown => return Way::AwaitLine,
+            Verdict::Unknown if fair.waiters.len() < TOKEN_WAITERS_MAX => return Way::AwaitLine,
+            Verdict::Unknown => return Way::Answer(Answer::Unavailable(Unavailable::Redis)),
             Verdict::Line(ticket) => Some(ticket),
             Verdict::Held => fair.send_away(now.instant, user, wish.shown.as_ref()),
             Verdict::Wait => fair.send_to_line(now.instant, user, wish.shown.as_ref()),
@@ -235,6 +236,10 @@ impl Core {
             Some(Ok(None)) | None => Unavailable::Redis,
         };
         self.line_failed(call);
+        let fair = self.products[index].fair.as_mut().expect("the call is of its sale");
+        for order in std::mem::take(&mut fair.waiters) {
+            self.respond(now, order, Answer::Unavailable(refusal));
+        }
         if call.wants_tokens {
             self.refuse_token_waiters(now, index, refusal);
         }

@@ -34,6 +34,11 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => mistake(&format!("cannot write the pages to {}: {error}", out.display())),
         },
+        Ok(Invocation::VerifyTicket(claim)) => {
+            let finding = claim.examine();
+            println!("{finding}");
+            if finding.is_true { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(ConfigError::Asked(text)) => {
             print!("{text}");
             ExitCode::SUCCESS

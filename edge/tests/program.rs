@@ -52,6 +52,24 @@ fn get(address: &str, path: &str) -> String {
     response
 }
 
+/// The ticket and the seed of `protocol/src/queue/ticket.rs`, whose lot OpenSSL has drawn too.
+#[test]
+fn anybody_can_see_whether_a_ticket_holds_the_true_lot() {
+    const TICKET: &str = "gAAAAxafEFTgRYkemKkYepJSqWTD8MhP";
+    let seed = "5e".repeat(32);
+    for (seed, user, ticket, code, says) in [
+        (&*seed, "user-42", TICKET, 0, "true: the ticket says lot 379523156, the seed draws lot 379523156\nslot 3: "),
+        (&seed, "user-43", TICKET, 1, "NOT TRUE: the ticket says lot 379523156, the seed draws lot "),
+        (&seed[2..], "user-42", TICKET, 2, "must be 64 hexadecimal digits"),
+        (&seed, "user-42", &TICKET[1..], 2, "is no ticket"),
+    ] {
+        let output = output(&["verify-ticket", "--seed", seed, "--user", user, ticket]);
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text")).concat();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(says), "{text}");
+    }
+}
+
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
     for flags in [&["--redis", "rediss://host"][..], &["--burst", "1"], &["--nonsense"], &["--admin", "0.0.0.0:1"]] {

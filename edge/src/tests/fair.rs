@@ -5,7 +5,7 @@ use flux_protocol::time::Instant;
 
 use super::redis::{EPOCH_US, FakeLine, SALE_ID, SEED, array};
 use super::{Bench, config};
-use crate::answer::Answer;
+use crate::answer::{Answer, Unavailable};
 use crate::limits::QUEUE_AGE_MAX;
 
 const NOBODY_CALLED: FakeLine = FakeLine { mark: (0, 0), is_free: false, tokens: 0 };
@@ -177,6 +177,18 @@ fn what_was_told_and_not_answered_is_told_again() {
     bench.pass(200);
     assert_eq!(reports(&bench).concat().iter().filter(|number| **number == 2).count(), 1);
     assert!(reports(&bench).contains(&told));
+}
+
+#[test]
+fn who_waits_for_news_that_never_come_is_told_at_once() {
+    let mut bench = fair(FakeLine { mark: (1, 0), is_free: true, tokens: 100 }, 0);
+    bench.pass(3_500);
+    bench.redis.holds = vec!["lease"];
+    let waits = bench.orders(&["ann"]);
+    bench.pass(10);
+    assert_eq!(bench.statuses(&waits), [None]);
+    bench.lose_redis();
+    assert_eq!(bench.answers[&waits[0]], Answer::Unavailable(Unavailable::Redis));
 }
 
 #[test]

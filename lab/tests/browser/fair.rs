@@ -1,15 +1,16 @@
-//! A fair line as the waiting room shows it, from the opening to the turn. The line is told by a stand-in for the public
-//! listener, whose time is the test's: real ones take as long as their crowd. The pages are the real edge's.
+//! A fair line as the waiting room shows it, from the opening to the turn: a real one, and long ones that a stand-in for the
+//! public listener tells, whose time is the test's (real ones take as long as their crowd). The pages are the real edge's.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use flux_lab::http_client;
 use flux_lab::world::WorldOptions;
 use serde_json::{Value, json};
 
-use crate::Visit;
+use crate::{REQUEST_MAX, Visit};
 
 /// Slot 0, the middle of all lots.
 const TICKET: &str = "AAAAAIAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -89,6 +90,35 @@ fn now_ms() -> u64 {
 fn queue(state: &str, opens_at: u64, rank: u64) -> Value {
     json!({"state": state, "opensAt": opens_at, "now": now_ms(), "rate": 100, "watermark": {"slot": 0, "rank": rank},
         "issuedFrom": 0, "issued": [100_000], "available": 4000, "seedHash": "5eed", "seed": null})
+}
+
+/// Those before the visitor have left, so their places are passed.
+#[test]
+fn a_real_line_leads_from_the_countdown_to_the_order() {
+    let mut visit = Visit::start();
+    let opens = SystemTime::now() + Duration::from_secs(10);
+    let text = humantime::format_rfc3339_millis(opens).to_string();
+    let sale = json!({"productId": "phone", "quantity": 50, "rate": 5, "burst": 5, "queue": "fair", "opensAt": text});
+    visit.world.init_with(sale).unwrap();
+    let edge = visit.world.edges[0].public();
+    for number in 0..40 {
+        let body = json!({"productId": "phone", "userId": format!("other-{number}")}).to_string();
+        let fields = [("content-type", "application/json"), ("idempotency-key", "k"), ("accept", "application/json")];
+        let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX).unwrap();
+        assert!(answer.status == 429 && answer.json()["ticket"].is_string(), "{}", answer.text());
+    }
+    let room = format!("http://{}/?product=phone", visit.world.edges[0].waiting_room());
+    visit.browser.open(&format!("{room}#product=phone&user=user-1&quantity=1&key=k")).unwrap();
+    visit.sees("#headline", "You are in line");
+    visit.sees("#headline", "You are in!");
+    visit.is_sound("room-in");
+    let answer = http_client::request(edge, "GET", "/queue/phone", &[], b"", REQUEST_MAX).unwrap();
+    assert!(answer.json()["watermark"]["slot"].as_u64().is_some(), "{}", answer.text());
+    let end = Instant::now() + REQUEST_MAX;
+    while visit.units_stored("phone") != 1 {
+        assert!(Instant::now() < end, "the order is stored");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
