@@ -166,6 +166,7 @@ fn pending(criterion: &mut Criterion) {
             reservation_id: Uuid(order_id),
             user,
             key,
+            shown: None,
             received: Instant::default(),
             timestamp_ms: TIMESTAMP_MS,
             waiters: smallvec![Ticket { conn: 1, generation: 0, position: 0 }],

@@ -49,6 +49,7 @@ impl Core {
                 reservation_id: record(&user).reservation_id,
                 user: identifier(&user),
                 key: identifier("checkout-7f3a9c21"),
+                shown: None,
                 received: Instant::default(),
                 timestamp_ms: TIMESTAMP_MS,
                 waiters: smallvec![Ticket { conn: number as u32, generation: 0, position: 0 }],

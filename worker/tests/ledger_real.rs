@@ -323,6 +323,7 @@ fn sales_open_and_close_by_their_events() {
                 burst: 60,
                 per_user: if withdrawn == 0 { 3 } else { 0 },
                 opens_at: if withdrawn == 0 { 1_705_234_800_250 } else { 0 },
+                queue: if withdrawn == 0 { "fair".into() } else { String::new() },
                 seed: if withdrawn == 0 { "5a".repeat(32) } else { String::new() },
                 timestamp,
             };
