@@ -332,6 +332,7 @@ impl TopicRecord {
             check(sale.withdrawn <= sale.sale_total, "withdrawn")?;
             check(sale.per_user <= PER_USER_MAX, "perUser")?;
             check(i64::try_from(sale.sale_id).is_ok(), "saleId")?;
+            check(matches!(&*sale.queue, "" | "fair" | "retry"), "queue")?;
             return match &*event {
                 "sale-opened" => Ok(TopicRecord::SaleOpened(sale)),
                 "sale-closed" => Ok(TopicRecord::SaleClosed(sale)),

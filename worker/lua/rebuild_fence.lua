@@ -5,8 +5,8 @@
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, 7 units per user (0: no limit), 8 opens at, ms since the
---       epoch (0: from the start), all as the ledger has them; the last two are "" where it has not heard of them yet, and
---       then what this Redis holds stands
+--       epoch (0: from the start), 9 fair or retry: how a crowd waits; all as the ledger has them. The last three are "" where
+--       it has not heard of them yet, and then what this Redis holds stands
 --
 -- Reply, strings: OK <units per user> <state before: open or closed>; OLD <generation>: Redis holds this sale with this
 -- generation or a later one, or a later sale, nothing changed; S role: not a master, nothing changed.
@@ -44,6 +44,7 @@ end
 
 local per_user = ARGV[7] ~= '' and ARGV[7] or known.per_user or '0'
 local opens_at = ARGV[8] ~= '' and ARGV[8] or known.opens_at or '0'
+local queue_kind = ARGV[9] ~= '' and ARGV[9] or known.queue or 'retry'
 local mark = ARGV[1] .. ' ' .. ARGV[2]
 local time = redis.call('TIME')
 redis.call('UNLINK', sale_key, claims, users, returned, rate_key)
@@ -52,7 +53,7 @@ redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended'
   'opens_at', opens_at, 'rate', ARGV[4], 'burst', ARGV[5],
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
   'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
-  'was', was, 'rebuilding', '1', 'queue', known.queue or 'retry')
+  'was', was, 'rebuilding', '1', 'queue', queue_kind)
 if known.prev_id and known.prev_gen then
   redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)
 end
@@ -69,7 +70,7 @@ redis.call('SADD', returned, '. ' .. mark)
 -- Empty: what was granted before may still be in use.
 redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
-if known.queue ~= 'fair' then
+if queue_kind ~= 'fair' then
   redis.call('UNLINK', queue)
 elseif redis.call('TYPE', queue).ok ~= 'hash' or redis.call('HGET', queue, '.') ~= ARGV[1] then
   -- The places stand in tickets; how far they were called is lost, and is begun anew.

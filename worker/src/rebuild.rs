@@ -183,6 +183,7 @@ async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale)
         sale.seed.clone(),
         per_user,
         opens_at,
+        sale.queue.clone(),
     ];
     let reply = redis.call(&scripts.rebuild_fence, &slices(&keys(product)), &slices(&arguments)).await?;
     match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -340,13 +340,13 @@ fn sales_open_and_close_by_their_events() {
         batch.push(4, None, event("sale-closed", 93, 1_805_234_900_000));
         batch.push(5, None, Some(Order { total: 100, ..order(2) }.value()));
         assert_eq!(ledger.store(&mut batch).await.unwrap().orders, 2);
-        let sql = "select state, total, sold, withdrawn, rate, burst, seed, opened_at, closed_at, per_user, opens_at from sales";
+        let sql = "select state, total, sold, withdrawn, rate, burst, seed, opened_at, closed_at, per_user, opens_at, queue from sales";
         let rows = ledger.query(sql, &[]).await.unwrap();
         let texts: Vec<_> = rows[0].texts().map(Option::unwrap).collect();
         let seed = "5a".repeat(32);
         let (opened, closed) = ("2024-01-14 12:18:20+00", "2024-01-14 12:21:40+00");
         let opens = "2024-01-14 12:20:00.25+00";
-        assert_eq!(texts, ["closed", "100", "8", "93", "50", "60", &seed, opened, closed, "3", opens]);
+        assert_eq!(texts, ["closed", "100", "8", "93", "50", "60", &seed, opened, closed, "3", opens, "fair"]);
         // A later sale of the product; a late order of the first leaves its stock alone.
         let next = Order { sale: SALE + 1, total: 5, ..order(3) };
         ledger.store(&mut self::batch(6, [next])).await.unwrap();

@@ -9,7 +9,8 @@ use flux_lab::world::{World, WorldOptions};
 use flux_protocol::queue::{Place, Seed, Ticket, Watermark};
 use serde_json::{Value, json};
 
-use crate::{units_stored, wait_until};
+use crate::redis::FENCE;
+use crate::{units_stored, wait_until, world};
 
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const RATE: u64 = 50;
@@ -229,4 +230,29 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
     for Visit { user, ticket, .. } in tickets {
         assert!(claimed(ticket).is_true_lot(&seed, user.as_bytes()), "{user}");
     }
+}
+
+#[test]
+fn a_redis_that_lost_everything_takes_the_old_tickets_once_it_was_rebuilt() {
+    let mut world = world();
+    let sale =
+        json!({"productId": "phone", "quantity": 10, "rate": RATE, "queue": "fair", "opensAt": "2100-01-01T00:00:00Z"});
+    world.init_with(sale).unwrap();
+    let edge = world.edges[0].public();
+    let answer = order(edge, "ann", None);
+    let ticket = answer.json()["ticket"].as_str().expect("a ticket").to_owned();
+    let hash = document(edge)["seedHash"].clone();
+    wait_until("the ledger knows the sale", || {
+        let row = world.ledger().unwrap().query_opt("SELECT queue FROM sales WHERE seed IS NOT NULL", &[]).unwrap();
+        row.is_some_and(|row| row.get::<_, &str>(0) == "fair")
+    });
+    redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
+    let rebuilt = world.rebuild("phone", FENCE).unwrap();
+    assert!(rebuilt.code == Some(0), "{rebuilt:?}");
+    wait_until("the edge has a line again", || {
+        let answer = order(edge, "ann", Some(&ticket));
+        answer.status == 429 && answer.json()["ticket"] == ticket.as_str()
+    });
+    assert_eq!(document(edge)["seedHash"], hash);
+    assert_eq!(order(edge, "ann", None).json()["ticket"], ticket.as_str(), "the same lot");
 }

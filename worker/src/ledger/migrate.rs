@@ -11,6 +11,7 @@ use super::{Ledger, outcome};
 const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "0001_ledger", include_str!("../../sql/0001_ledger.sql")),
     (2, "0002_sale_options", include_str!("../../sql/0002_sale_options.sql")),
+    (3, "0003_sale_queue", include_str!("../../sql/0003_sale_queue.sql")),
 ];
 
 /// Key of the advisory lock: "flux" in ASCII, then 1 for migrations.

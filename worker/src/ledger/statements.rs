@@ -264,6 +264,7 @@ fn sale_opened(sale: &SaleEvent) -> Prepared {
         Param::I64(sale.timestamp as i64),
         Param::I32(i32::from(sale.per_user)),
         Param::I64(sale.opens_at as i64),
+        Param::Text(sale.queue.clone()),
     ];
     Prepared::new(Purpose::SaleEvent, statement!("sale_opened"), params)
 }

@@ -60,6 +60,8 @@ pub struct Held {
     pub per_user: i32,
     /// When it opens, ms since the epoch; 0: from the start.
     pub opens_at: u64,
+    /// `fair` or `retry`.
+    pub queue: String,
     /// The process it was bound to.
     pub run_id: Option<String>,
     /// The history it was bound to.
@@ -90,6 +92,7 @@ impl Held {
             "rebuilding",
             "per_user",
             "opens_at",
+            "queue",
         ];
         let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
         question.extend(fields.map(str::as_bytes));
@@ -110,6 +113,7 @@ impl Held {
             seed: value(5).to_owned(),
             per_user: value(10).parse().unwrap_or(0),
             opens_at: value(11).parse().unwrap_or(0),
+            queue: value(12).to_owned(),
             run_id: text(6),
             replid: text(7),
             had_replica: !matches!(value(8), "" | "0"),

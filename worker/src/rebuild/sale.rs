@@ -18,6 +18,8 @@ pub(super) struct Sale {
     /// Units per user (0: no limit) and when it opens (ms since the epoch, 0: from the start). `None`: its event has not
     /// come, and only Redis can know.
     pub(super) options: Option<(i32, u64)>,
+    /// `fair` or `retry`; empty where only Redis can know.
+    pub(super) queue: String,
 }
 
 /// Its units, proved.
@@ -104,6 +106,7 @@ async fn latest(ledger: &mut Ledger, product: &str) -> Result<Option<Sale>, Ende
         burst: number(row, 5)?,
         seed: row.text(6).unwrap_or_default().to_owned(),
         options: row.get(8).map(|per_user| Ok::<_, LedgerError>((per_user, number(row, 9)?))).transpose()?,
+        queue: row.text(10).unwrap_or_default().to_owned(),
     }))
 }
 
@@ -121,10 +124,12 @@ async fn newer_sale(ledger: &mut Ledger, product: &str, held: &Held, id: u64, to
         Param::Text(held.seed.clone()),
         Param::I32(held.per_user),
         bigint(held.opens_at)?,
+        Param::Text(held.queue.clone()),
     ];
     ledger.execute(include_str!("../../sql/statements/rebuild_newer_sale.sql"), &params).await?;
     let options = Some((held.per_user, held.opens_at));
-    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed: held.seed.clone(), options })
+    let (seed, queue) = (held.seed.clone(), held.queue.clone());
+    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed, options, queue })
 }
 
 fn text_of(text: &str) -> Param {

@@ -26,18 +26,14 @@ fn give_back(client: &mut Client, product: &str, returns: &[Return<'_>]) -> Vec<
 
 /// By a ledger that has not heard of the sale's options.
 fn fence(client: &mut Client, product: &str, id: &str, generation: u32) -> Vec<String> {
-    fence_with(client, product, (id, generation), ["", ""])
+    fence_with(client, product, (id, generation), ["", "", ""])
 }
 
-/// `options`: units per user, opens at.
-fn fence_with(
-    client: &mut Client,
-    product: &str,
-    (id, generation): (&str, u32),
-    [per_user, opens_at]: [&str; 2],
-) -> Vec<String> {
+/// `options`: units per user, opens at, queue.
+fn fence_with(client: &mut Client, product: &str, (id, generation): (&str, u32), options: [&str; 3]) -> Vec<String> {
     let generation = generation.to_string();
-    let arguments = [id, &generation, "10", "5", "6", "ab", per_user, opens_at].map(str::to_owned);
+    let mut arguments = [id, &generation, "10", "5", "6", "ab"].map(str::to_owned).to_vec();
+    arguments.extend(options.map(str::to_owned));
     strings(client.call_script(&Scripts::new().rebuild_fence, &keys(product), &arguments))
 }
 
@@ -226,19 +222,19 @@ fn the_options_of_a_rebuilt_sale_are_the_ledgers_and_redis_own_where_it_knows_no
     let server = Server::start();
     let mut client = server.connect();
     let options = |client: &mut Client, sale: &Sale| {
-        strings(client.command(&["HMGET", &sale.key("sale"), "per_user", "opens_at"]))
+        strings(client.command(&["HMGET", &sale.key("sale"), "per_user", "opens_at", "queue"]))
     };
     let sale = Sale::open(&mut client, "p", &Options { per_user: 3, opens_at: 1_705_234_700_000, ..PLAIN });
     assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "3", "open"]);
-    assert_eq!(options(&mut client, &sale), ["3", "1705234700000"], "only Redis knows them");
+    assert_eq!(options(&mut client, &sale), ["3", "1705234700000", "retry"], "only Redis knows them");
     client.run("FLUSHALL");
-    assert_eq!(fence_with(&mut client, "p", (&sale.id, 3), ["3", "4102444800000"]), ["OK", "3", "open"]);
-    assert_eq!(options(&mut client, &sale), ["3", "4102444800000"], "only the ledger knows them");
+    assert_eq!(fence_with(&mut client, "p", (&sale.id, 3), ["3", "4102444800000", "fair"]), ["OK", "3", "open"]);
+    assert_eq!(options(&mut client, &sale), ["3", "4102444800000", "fair"], "only the ledger knows them");
     assert_eq!(restore(&mut client, "p", &sale.id, 3, 10, "open"), ["OK"]);
     let rebuilt = Sale { generation: 3, ..sale.clone() };
     assert_eq!(rebuilt.look(&mut client, true).state(), ("scheduled", ""));
-    assert_eq!(fence_with(&mut client, "p", (&sale.id, 4), ["0", "0"]), ["OK", "0", "open"]);
-    assert_eq!(options(&mut client, &sale), ["0", "0"], "where both know them the ledger is believed");
+    assert_eq!(fence_with(&mut client, "p", (&sale.id, 4), ["0", "0", "retry"]), ["OK", "0", "open"]);
+    assert_eq!(options(&mut client, &sale), ["0", "0", "retry"], "where both know them the ledger is believed");
     client.run("FLUSHALL");
     assert_eq!(fence(&mut client, "p", &sale.id, 5), ["OK", "0", "open"], "nobody knows any");
 }

@@ -37,6 +37,7 @@ pub struct Sale {
     pub closed_at: Option<i64>,
     pub per_user: Option<i32>,
     pub opens_at: Option<i64>,
+    pub queue: Option<String>,
 }
 
 /// A row of `orders`.

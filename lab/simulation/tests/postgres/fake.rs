@@ -200,7 +200,7 @@ impl Server for Fake {
         lines.extend(server.products().map(|row| format!("products {} {} {}", row.id, row.stock, row.sale_id)));
         lines.extend(server.sales().map(|row| {
             format!(
-                "sales {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
+                "sales {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
                 row.product_id,
                 row.sale_id,
                 row.generation,
@@ -214,7 +214,8 @@ impl Server for Fake {
                 row.opened_at.map_or("".to_owned(), time),
                 row.closed_at.map_or("".to_owned(), time),
                 null(row.per_user.map(i64::from)),
-                row.opens_at.map_or("".to_owned(), time)
+                row.opens_at.map_or("".to_owned(), time),
+                text(&row.queue)
             )
         }));
         lines.extend(server.orders().map(|row| {

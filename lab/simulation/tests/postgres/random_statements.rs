@@ -216,8 +216,13 @@ fn sale_opened(random: &mut Random) -> Asked {
         Param::I64(milliseconds(random)),
         Param::I32(integer(random)),
         Param::I64(milliseconds_or_0(random)),
+        queue(random),
     ];
     file!("sale_opened", params)
+}
+
+fn queue(random: &mut Random) -> Param {
+    Param::Text(["", "fair", "retry"][random.below(3) as usize].to_owned())
 }
 
 fn sale_closed(random: &mut Random) -> Asked {
@@ -243,8 +248,8 @@ fn rebuild_write(random: &mut Random) -> Asked {
             let generation = Param::I32(integer(random));
             let numbers = [bigint(random), bigint(random), bigint(random)].map(Param::I64);
             let params = [product, sale, generation].into_iter().chain(numbers);
-            let options =
-                [Param::Text(text(random)), Param::I32(integer(random)), Param::I64(milliseconds_or_0(random))];
+            let opens_at = Param::I64(milliseconds_or_0(random));
+            let options = [Param::Text(text(random)), Param::I32(integer(random)), opens_at, queue(random)];
             file!("rebuild_newer_sale", params.chain(options).collect())
         }
     }

@@ -6,9 +6,10 @@ use flux_protocol::postgres::{CopyRows, Param};
 use crate::client::Asked;
 
 pub(crate) const TOPIC: Uuid = Uuid([7; 16]);
-pub(crate) const MIGRATIONS: [&str; 2] = [
+pub(crate) const MIGRATIONS: [&str; 3] = [
     include_str!("../../../../worker/sql/0001_ledger.sql"),
     include_str!("../../../../worker/sql/0002_sale_options.sql"),
+    include_str!("../../../../worker/sql/0003_sale_queue.sql"),
 ];
 
 macro_rules! file {

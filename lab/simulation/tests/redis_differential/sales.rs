@@ -153,9 +153,10 @@ impl Generator<'_> {
             "5e5e",
             self.pick(&["0", "0", "3"]),
             self.pick(&["0", "0", "0", "4102444800000"]),
+            self.pick(&["retry", "retry", "fair"]),
         ];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
-        arguments.truncate(if self.random.per_mille(100) { 6 } else { 8 });
+        arguments.truncate(if self.random.per_mille(100) { 6 } else { 9 });
         // Nothing else happens in the millisecond that names a sale: what is equal by chance on one side would not be so on
         // the other.
         self.steps.push(Step::Wait(2));
@@ -295,7 +296,8 @@ impl Generator<'_> {
         self.generations[product] += 1;
         let generation = self.generation_of(product);
         let (per_user, opens_at) = (self.pick(&["", "0", "3"]), self.pick(&["", "0", "0", "4102444800000"]));
-        let options = ["20", "50", "60", "5e", per_user, opens_at].map(str::to_owned);
+        let queue = self.pick(&["", "fair", "retry"]);
+        let options = ["20", "50", "60", "5e", per_user, opens_at, queue].map(str::to_owned);
         let fence: Vec<String> = [id.clone(), generation.clone()].into_iter().chain(options).collect();
         // It may make the stream anew, whose ids must not be those of the one before.
         self.steps.push(Step::Wait(2));

@@ -22,6 +22,7 @@ pub(super) fn sale(scope: &mut Scope<'_>, params: &Params) -> Plan {
         let mut answer = row![sale.sale_id, sale.generation, sale.total, state, rate, burst, seed, has_rate];
         answer.push(sale.per_user.map(|units| units.to_string()));
         answer.push(Some(opens_at.to_string()));
+        answer.push(Some(sale.queue.unwrap_or_default()));
         scope.answer(answer);
     }
     done()

@@ -22,7 +22,13 @@ fn proposed(product_id: &str, sale_id: i64, generation: i32, total: i64, sold: i
         closed_at: None,
         per_user: None,
         opens_at: None,
+        queue: None,
     }
+}
+
+/// `nullif($n, '')`.
+fn unless_empty(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The sales asked for in the first four (or five) parameters, sorted.
@@ -74,6 +80,7 @@ pub(super) fn rebuild_newer(_: &mut Scope<'_>, params: &Params) -> Plan {
         seed: Some(params.text(7)?.to_owned()),
         per_user: Some(*params.i32(8)?),
         opens_at: interval_unless_0(*params.i64(9)?)?.map(timestamp_of_interval).transpose()?,
+        queue: unless_empty(params.text(10)?),
         ..proposed(params.text(1)?, *params.i64(2)?, *params.i32(3)?, *params.i64(4)?, 0)
     };
     Ok(Steps::from([step(move |scope| scope.insert_or_nothing(|database| &mut database.sales, row.clone()))]))
@@ -143,6 +150,7 @@ pub(super) fn opened(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (rate, burst, seed) = (*params.i64(3)?, *params.i64(4)?, params.text(5)?.to_owned());
     let (generation, at) = (*params.i32(6)?, interval_of_ms(*params.i64(7)?)?);
     let (per_user, opens_at) = (*params.i32(8)?, interval_unless_0(*params.i64(9)?)?);
+    let queue = unless_empty(params.text(10)?);
     let change = move |held: Sale| {
         if held.opened_at.is_some() {
             return Ok(None);
@@ -155,6 +163,7 @@ pub(super) fn opened(scope: &mut Scope<'_>, params: &Params) -> Plan {
             opened_at: Some(timestamp_of_interval(at)?),
             per_user: Some(per_user),
             opens_at: opens_at.map(timestamp_of_interval).transpose()?,
+            queue: queue.clone(),
             ..held
         }))
     };

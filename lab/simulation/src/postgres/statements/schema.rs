@@ -9,8 +9,9 @@ use super::{Plan, Scope, Steps, done, step};
 
 /// The tables of `0001_ledger.sql`.
 pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "returns", "rejected", "dead_letters"];
-/// What `0002_sale_options.sql` adds to a table; no table has such a name.
+/// What `0002_sale_options.sql` and `0003_sale_queue.sql` add to a table; no table has such a name.
 const SALE_OPTIONS: &str = "sales (per_user, opens_at)";
+const SALE_QUEUE: &str = "sales (queue)";
 /// What `0001_ledger.sql` makes, in its order.
 const LEDGER_TAGS: [&str; 11] = [
     "CREATE TABLE",
@@ -52,16 +53,26 @@ pub(super) fn create_schema(_: &mut Scope<'_>, _: &Params) -> Plan {
     Ok(create(&[Migration::TABLE], &["CREATE TABLE"]))
 }
 
-/// `0002_sale_options.sql`. The columns are always there; what is kept is that they were added.
+/// `0002_sale_options.sql`.
 pub(super) fn add_sale_options(_: &mut Scope<'_>, _: &Params) -> Plan {
-    Ok(Steps::from([step(|scope| {
-        if scope.database.relations.arbitrate(scope.owner, &SALE_OPTIONS)? {
-            let exists = "column \"per_user\" of relation \"sales\" already exists";
+    Ok(add_columns(SALE_OPTIONS, "per_user"))
+}
+
+/// `0003_sale_queue.sql`.
+pub(super) fn add_sale_queue(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(add_columns(SALE_QUEUE, "queue"))
+}
+
+/// The columns are always there; what is kept is that they were added.
+fn add_columns(added: &'static str, first: &'static str) -> Steps {
+    Steps::from([step(move |scope| {
+        if scope.database.relations.arbitrate(scope.owner, &added)? {
+            let exists = format!("column \"{first}\" of relation \"sales\" already exists");
             return Err(SqlError::new(b"42701", exists).into());
         }
         scope.output.tags.push("ALTER TABLE");
-        scope.database.relations.insert(scope.owner, scope.command, Relation(SALE_OPTIONS))
-    })]))
+        scope.database.relations.insert(scope.owner, scope.command, Relation(added))
+    })])
 }
 
 pub(super) fn create_ledger(_: &mut Scope<'_>, _: &Params) -> Plan {
