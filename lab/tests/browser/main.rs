@@ -5,6 +5,7 @@
 
 mod buying;
 mod fair;
+mod operator;
 mod trouble;
 
 use std::net::SocketAddr;

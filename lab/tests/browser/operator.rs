@@ -1,0 +1,41 @@
+//! The operator's form on the dashboard: what is asked for is what is opened.
+
+use std::time::{Duration, Instant};
+
+use flux_lab::http_client;
+
+use crate::{REQUEST_MAX, Visit};
+
+#[test]
+fn the_form_opens_a_sale_with_all_its_options() {
+    let visit = Visit::start();
+    let edge = &visit.world.edges[0];
+    visit.browser.open(&format!("http://{}/", edge.admin())).unwrap();
+    visit.sees("#operate-title", "Open a sale");
+    let fill = "const set = (id, value) => { document.getElementById(`open-${id}`).value = value; };
+        set('product', 'phone'); set('quantity', '7'); set('rate', '50'); set('perUser', '2');
+        set('opensAt', '2100-01-01T12:00'); set('queue', 'fair');
+        document.getElementById('open').requestSubmit();
+        return Date.parse('2100-01-01T12:00')";
+    let opens_at = visit.browser.run(fill).unwrap();
+    let text = visit.sees("#confirm-text", "7 units of phone at 50 orders a second.");
+    for part in ["Buyers can order from Jan 1, 2100", "Each may take 2.", "A crowd waits in a fair line"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    visit.browser.run("document.getElementById('confirm-yes').click()").unwrap();
+    visit.sees("#outcome", "Stock initialized for phone to 7");
+    let told = http_client::request(edge.public(), "GET", "/queue/phone", &[], b"", REQUEST_MAX).unwrap().json();
+    assert_eq!((&told["state"], &told["opensAt"], &told["rate"]), (&"waiting".into(), &opens_at, &50.into()), "{told}");
+    assert!(told["watermark"].is_object(), "it has a line");
+    let mut ledger = visit.world.ledger().unwrap();
+    let end = Instant::now() + REQUEST_MAX;
+    let row = loop {
+        assert!(Instant::now() < end, "the ledger is told");
+        match ledger.query_opt("SELECT per_user, queue FROM sales WHERE per_user IS NOT NULL", &[]).unwrap() {
+            Some(row) => break row,
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1)), (2, "fair"));
+    visit.is_sound("dashboard-opened");
+}
