@@ -148,7 +148,7 @@ impl Core {
     // Admit.
 
     /// The first of: suspended, under way here, not yet open, closed or sold out (its record is looked up), no place, no
-    /// token.
+    /// token. Where there is a line it decides in place of the last, and of the opening.
     fn way(&mut self, now: Now, index: ProductIndex, wish: &Wish, id: Uuid) -> Way {
         if self.products[index].state == State::Suspended {
             return Way::Answer(Answer::Unavailable(Unavailable::Suspended));

@@ -163,6 +163,23 @@ fn where_nobody_waits_whoever_comes_may_order_and_a_core_that_heard_nothing_asks
 }
 
 #[test]
+fn the_first_who_ask_for_a_sale_that_a_core_does_not_know_wait_for_its_line() {
+    let mut bench = Bench::with(config(), |redis| {
+        redis.make_fair(FakeLine { mark: (1, 0), is_free: true, tokens: 1 });
+        redis.registry.clear();
+        redis.holds = vec!["lease"];
+    });
+    let first: Vec<u32> = ["ann", "bob", "ann"].iter().map(|user| bench.order(user)).collect();
+    bench.pass(100);
+    assert_eq!(bench.statuses(&first), [None; 3]);
+    bench.redis.holds.clear();
+    bench.pass(100);
+    // One token, and ann asked twice under one key: both get the one answer.
+    assert_eq!(bench.statuses(&first), [Some(200), Some(302), Some(200)]);
+    assert_eq!(bench.told(first[1]), Some(ticket(2, "bob", false)));
+}
+
+#[test]
 fn what_was_told_and_not_answered_is_told_again() {
     let mut bench = fair(NOBODY_CALLED, 0);
     bench.orders(&["ann", "bob"]);
