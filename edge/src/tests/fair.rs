@@ -111,6 +111,17 @@ fn only_the_called_take_tokens_and_each_is_reported_come_and_served() {
 }
 
 #[test]
+fn who_was_counted_as_come_by_another_core_is_not_counted_again() {
+    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 9 }, 0);
+    let order = bench.order_with("ann", ticket(1, "ann", true));
+    bench.pass(150);
+    assert_eq!(bench.statuses(&[order]), [Some(200)]);
+    let told = reports(&bench);
+    assert_eq!(told.iter().map(|report| report[0]).sum::<u64>(), 1, "served");
+    assert!(told.iter().all(|report| report[1] == 0), "{told:?}");
+}
+
+#[test]
 fn who_is_called_and_finds_no_token_stands_at_the_door_first_come_first_served() {
     let line = FakeLine { mark: (2, 0), is_free: false, tokens: 0 };
     let mut bench = fair(line, 0);
