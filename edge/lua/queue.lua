@@ -39,7 +39,7 @@ end
 local state = 'open'
 if sale[3] == 'closed' then
   state = 'closed'
-elseif opens_later(sale) then
+elseif opens_in(sale) then
   state = 'scheduled'
 elseif stock == 0 then
   state = 'sold_out'
