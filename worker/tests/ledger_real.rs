@@ -528,8 +528,9 @@ fn passwords_go_by_scram_and_wrong_ones_are_named() {
         assert_eq!(number(&mut ledger, "select 1").await, 1);
         let sql = "select current_setting('synchronous_commit') || current_setting('statement_timeout') || \
                    current_setting('lock_timeout') || current_setting('idle_in_transaction_session_timeout') || \
-                   current_setting('tcp_user_timeout')";
-        assert_eq!(ledger.query(sql, &[]).await.unwrap()[0].text(0), Some("on10s5s10s10000"));
+                   current_setting('tcp_user_timeout') || ' ' || current_setting('tcp_keepalives_idle') || ' ' || \
+                   current_setting('tcp_keepalives_interval')";
+        assert_eq!(ledger.query(sql, &[]).await.unwrap()[0].text(0), Some("on10s5s10s10000 5 5"));
 
         for (config, says) in [
             (server.tcp("shop", Some("wrong")), "password authentication failed for user \"shop\""),

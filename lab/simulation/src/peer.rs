@@ -4,6 +4,8 @@
 //! with [`Peer::handle_time`] when [`Peer::next_deadline`] is reached. One peer may listen on several ports (the brokers of
 //! a cluster); what it decides from a port is its own matter.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use flux_protocol::time::{Instant, Now};
 
@@ -29,4 +31,8 @@ pub trait Peer {
     fn poll_write(&mut self) -> Option<(SocketId, Bytes)>;
     /// The next connection that the peer itself ends; what was written before is still delivered.
     fn poll_close(&mut self) -> Option<SocketId>;
+    /// How long the peer's kernel bears that the other side has vanished without a word; `None`: longer than any run.
+    fn silence_max(&self, _socket: SocketId) -> Option<Duration> {
+        None
+    }
 }

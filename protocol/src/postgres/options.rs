@@ -20,6 +20,10 @@ pub struct SessionOptions {
     pub idle_in_transaction_timeout: Duration,
     /// The server ends a session whose bytes nobody acknowledges; TCP only, without meaning on a Unix socket.
     pub tcp_user_timeout: Duration,
+    /// The server asks the kernel of a session that is silent for so long whether it is there still, and again after as
+    /// long; without answers it ends the session when `tcp_user_timeout` has passed, and its locks with it. Whole seconds;
+    /// TCP only.
+    pub tcp_keepalive: Duration,
     /// We give up on a server that owes an answer and sends nothing.
     pub reply_timeout: Duration,
 }
@@ -33,6 +37,8 @@ impl Default for SessionOptions {
             // A worker stopped in mid-transaction must not hold its heir up for long.
             idle_in_transaction_timeout: Duration::from_secs(10),
             tcp_user_timeout: Duration::from_secs(10),
+            // The server's own default is two hours: as long would nobody rebuild a sale whose rebuild was cut off.
+            tcp_keepalive: Duration::from_secs(5),
             // Longer than the server's own limits, so that its error is heard rather than guessed.
             reply_timeout: Duration::from_secs(15),
         }
@@ -46,6 +52,7 @@ impl SessionOptions {
         let [statement, lock, idle, tcp] =
             [self.statement_timeout, self.lock_timeout, self.idle_in_transaction_timeout, self.tcp_user_timeout]
                 .map(milliseconds);
+        let keepalive = self.tcp_keepalive.as_secs().to_string();
         let parameters = [
             ("user", &*config.user),
             ("database", &config.database),
@@ -59,6 +66,8 @@ impl SessionOptions {
             ("lock_timeout", &lock),
             ("idle_in_transaction_session_timeout", &idle),
             ("tcp_user_timeout", &tcp),
+            ("tcp_keepalives_idle", &keepalive),
+            ("tcp_keepalives_interval", &keepalive),
         ];
         frontend::startup_message(parameters, out).expect("the URL's parts hold no NUL");
     }

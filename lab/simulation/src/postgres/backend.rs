@@ -37,6 +37,10 @@ pub(super) struct Limits {
     pub(super) statement: Option<Duration>,
     pub(super) lock: Option<Duration>,
     pub(super) idle_in_transaction: Option<Duration>,
+    /// The kernel's, of bytes that nobody acknowledges.
+    pub(super) user_timeout: Option<Duration>,
+    /// The kernel's, after which it asks whether the other side is there.
+    pub(super) keepalive: Option<Duration>,
 }
 
 pub(super) enum State {

@@ -1,5 +1,7 @@
 //! The server as the simulated network sees it.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use flux_protocol::time::{Instant, Now};
 
@@ -32,6 +34,12 @@ impl Peer for Postgres {
             self.read(socket);
         }
         self.run();
+    }
+
+    fn silence_max(&self, socket: SocketId) -> Option<Duration> {
+        let limits = self.backends.get(&socket)?.limits;
+        // Without a limit of our own the kernel asks nine times: longer than any run.
+        Some(limits.keepalive? + limits.user_timeout?)
     }
 
     fn handle_closed(&mut self, now: Now, socket: SocketId) {

@@ -239,8 +239,9 @@ fn limits(parameters: &[(String, String)]) -> Result<Limits, SqlError> {
             ("statement_timeout", _) => limits.statement = timeout()?,
             ("lock_timeout", _) => limits.lock = timeout()?,
             ("idle_in_transaction_session_timeout", _) => limits.idle_in_transaction = timeout()?,
-            ("tcp_user_timeout", _) => {
-                timeout()?;
+            ("tcp_user_timeout", _) => limits.user_timeout = timeout()?,
+            ("tcp_keepalives_idle" | "tcp_keepalives_interval", _) => {
+                limits.keepalive = timeout()?.map(|count| count * 1000);
             }
             ("user" | "database" | "application_name", _)
             | ("client_encoding", "UTF8")

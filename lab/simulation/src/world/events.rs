@@ -18,6 +18,8 @@ pub(super) enum Event {
     Peer { peer: usize, asked_for_us: u64 },
     /// The link of this connection has been cut for as long as its kernel bears it.
     Silence { socket: RawFd, link: LinkName, cut: u64 },
+    /// A peer's kernel has heard nothing more of this connection, whose other end is gone, for as long as it bears it.
+    Unheard { socket: RawFd },
 }
 
 struct Due {

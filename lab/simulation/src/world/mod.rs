@@ -170,11 +170,29 @@ impl World {
                 }
             }
             Event::Silence { socket, link, cut } => {
-                let network = &mut self.kernel.0.borrow_mut().network;
+                let inner = &mut *self.kernel.0.borrow_mut();
+                let network = &mut inner.network;
                 let is_cut = network.links.get(&link).is_some_and(|now| now.is_cut && now.cuts == cut);
-                if let Some(end) = network.sockets.get_mut(&socket).filter(|_| is_cut) {
+                let Some(end) = network.sockets.get_mut(&socket).filter(|_| is_cut) else { return };
+                end.break_with(io::ErrorKind::TimedOut);
+                let other = end.other;
+                network.discard_held(socket);
+                if let Some(Owner::Peer(peer)) = network.sockets.get(&other).map(|end| end.owner)
+                    && let Some(span) = self.peers[peer].peer.borrow().silence_max(id(other))
+                {
+                    let at_us = inner.now_us + u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+                    inner.events.plan(at_us, Event::Unheard { socket: other });
+                }
+            }
+            Event::Unheard { socket } => {
+                let now = self.now();
+                let owner = self.kernel.0.borrow_mut().network.sockets.get_mut(&socket).map(|end| {
                     end.break_with(io::ErrorKind::TimedOut);
-                    network.discard_held(socket);
+                    end.owner
+                });
+                if let Some(Owner::Peer(peer)) = owner {
+                    self.peers[peer].peer.borrow_mut().handle_closed(now, id(socket));
+                    self.let_speak(peer);
                 }
             }
         }

@@ -21,6 +21,7 @@ def startup(user, database="postgres"):
         ("user", user), ("database", database), ("client_encoding", "UTF8"), ("application_name", "flux-gate"),
         ("DateStyle", "ISO"), ("TimeZone", "UTC"), ("synchronous_commit", "on"), ("statement_timeout", "10000"),
         ("lock_timeout", "5000"), ("idle_in_transaction_session_timeout", "10000"), ("tcp_user_timeout", "10000"),
+        ("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "5"),
     ]
     body = struct.pack("!i", 0x30000) + b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in pairs) + b"\0"
     return struct.pack("!i", len(body) + 4) + body
