@@ -26,7 +26,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// How many there are.
-const MIGRATIONS: usize = 2;
+const MIGRATIONS: usize = 3;
 
 /// A migrated database of its own.
 async fn ledger(server: &Server) -> (Ledger, PostgresConfig) {
