@@ -565,9 +565,9 @@ fn workers_migrate_one_at_a_time_and_never_backwards() {
         let mut first = ledgers.pop().unwrap();
         let (one, two) = monoio::join!(first.migrate(), second.migrate());
         assert_eq!(one.unwrap() + two.unwrap(), MIGRATIONS);
-        first.query("insert into flux_schema (version, name) values (3, 'of the future')", &[]).await.unwrap();
+        first.query("insert into flux_schema (version, name) values (4, 'of the future')", &[]).await.unwrap();
         let error = first.migrate().await.unwrap_err();
-        assert!(matches!(error, LedgerError::NewerSchema { found: 3, known: 2 }) && !error.is_retryable(), "{error}");
+        assert!(matches!(error, LedgerError::NewerSchema { found: 4, known: 3 }) && !error.is_retryable(), "{error}");
         assert_eq!(number(&mut first, "select count(*) from orders").await, 0, "the connection is made again");
         // A schema that is missing is nothing that waiting would mend.
         let mut empty = Ledger::connect(&server.database()).await.unwrap();
