@@ -62,3 +62,17 @@ fn a_page_reads_where_to_wait_and_for_how_long() {
         assert!(told.contains(part), "{part} in {told}");
     }
 }
+
+/// A browser keeps the line's document for a second: what the shop got without an origin is what the waiting room reads.
+#[test]
+fn what_caches_keep_may_be_read_whoever_asked_for_it() {
+    let bench = Bench::new();
+    let allowed = |path| {
+        let fields = Fields { origin: None, ..FIELDS };
+        let method = Method::Get;
+        let request = Request { method, version_minor: 1, path, query: None, fields, body: b"", keep_alive: true };
+        bench.core.framing(&request).cors
+    };
+    assert!(allowed("/queue/p"));
+    assert!(!allowed("/stock/p"), "kept by nobody");
+}
