@@ -90,11 +90,22 @@ struct Place {
 }
 
 /// All orders under way on this core.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Orders {
     places: Vec<Place>,
     free: Vec<u32>,
     by_order_id: HashMap<Uuid, PendingIndex, RandomState>,
+}
+
+/// Orders under way that are found without the table growing: more than a busy core has. A table that is full to more
+/// than half grows now and then, as orders come and go.
+const FOUND_AT_ONCE: usize = 2048;
+
+impl Default for Orders {
+    fn default() -> Orders {
+        let by_order_id = HashMap::with_capacity_and_hasher(FOUND_AT_ONCE, RandomState::default());
+        Orders { places: Vec::new(), free: Vec::new(), by_order_id }
+    }
 }
 
 /// Why a request could not join an order under way.
