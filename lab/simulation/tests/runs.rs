@@ -8,7 +8,8 @@ use flux_simulation::scenario::attempt::{attempt, shrink};
 const SEEDS: std::ops::Range<u64> = 0..2000;
 
 /// Seeds that once failed, and why. They stay.
-const REGRESSIONS: [(u64, &str); 0] = [];
+const REGRESSIONS: [(u64, &str); 1] =
+    [(100_683, "a key that only looks notice was deleted while Redis answered none: the oracle blamed the edge")];
 
 fn assert_holds(seed: u64, why: &str) {
     if let Err(what) = attempt(seed) {
