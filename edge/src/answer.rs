@@ -364,11 +364,15 @@ impl Answer {
                     b"\"}",
                 ],
             ),
-            Answer::Queue(document) => writer.write(
-                b"HTTP/1.1 200 OK\r\n",
-                b"content-type: application/json\r\ncache-control: public, max-age=1\r\n",
-                &[document],
-            ),
+            Answer::Queue(document) => {
+                // Kept by caches, which would hand to the waiting room what the shop had asked for without an origin.
+                writer.framing.cors = true;
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\n",
+                    b"content-type: application/json\r\ncache-control: public, max-age=1\r\n",
+                    &[document],
+                );
+            }
             Answer::Status { id, accepted } => writer.write(
                 b"HTTP/1.1 200 OK\r\n",
                 b"content-type: application/json\r\ncache-control: no-store\r\n",

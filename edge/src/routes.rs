@@ -12,9 +12,6 @@ use crate::core::{Core, Outcome};
 use crate::dashboard;
 use crate::pending::Ticket;
 
-/// What everybody may know of a product's sale lies under it.
-const QUEUE_PATH: &str = "/queue/";
-
 /// Which listener a connection came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -48,12 +45,10 @@ impl Core {
     /// How the answer to `request` is framed.
     pub fn framing(&self, request: &Request<'_>) -> Framing {
         let origin = request.fields.origin;
-        // Kept by caches, which would hand to the waiting room what the shop had asked for without an origin.
-        let is_shared = request.path.starts_with(QUEUE_PATH);
         Framing {
             connection: request.connection(),
             head_only: request.head_only(),
-            cors: is_shared || origin.is_some_and(|origin| origin == self.config.cors_origin.as_bytes()),
+            cors: origin.is_some_and(|origin| origin == self.config.cors_origin.as_bytes()),
         }
     }
 
@@ -76,7 +71,7 @@ impl Core {
                 },
             };
         }
-        if let Some(name) = request.path.strip_prefix(QUEUE_PATH) {
+        if let Some(name) = request.path.strip_prefix("/queue/") {
             return match (read, Identifier::new(name.as_bytes())) {
                 (false, _) => not_allowed("GET, HEAD"),
                 (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),

@@ -1,10 +1,13 @@
 //! What pages of other origins may do: the one that is configured may order and read answers, others may not.
 
 use flux_protocol::http::{Fields, Method, Request};
+use flux_protocol::order::Identifier;
 
 use super::{Bench, FIELDS, ORIGIN, at};
+use crate::answer::Answer;
 use crate::core::Outcome;
 use crate::pending::Ticket;
+use crate::product::State;
 use crate::routes::Role;
 
 /// A preflight's answer as it is written, for a page of this origin.
@@ -66,13 +69,15 @@ fn a_page_reads_where_to_wait_and_for_how_long() {
 /// A browser keeps the line's document for a second: what the shop got without an origin is what the waiting room reads.
 #[test]
 fn what_caches_keep_may_be_read_whoever_asked_for_it() {
-    let bench = Bench::new();
-    let allowed = |path| {
-        let fields = Fields { origin: None, ..FIELDS };
-        let method = Method::Get;
-        let request = Request { method, version_minor: 1, path, query: None, fields, body: b"", keep_alive: true };
-        bench.core.framing(&request).cors
+    let mut bench = Bench::new();
+    let written_for_nobody = |bench: &mut Bench, answer| {
+        bench.answers.insert(u32::MAX, answer);
+        bench.origin = None;
+        bench.written(u32::MAX)
     };
-    assert!(allowed("/queue/p"));
-    assert!(!allowed("/stock/p"), "kept by nobody");
+    let told = written_for_nobody(&mut bench, Answer::Queue("{}".into()));
+    assert!(told.contains("\r\naccess-control-allow-origin: http://localhost:4000\r\n"), "{told}");
+    let stock = Answer::Stock { product: Identifier::new(b"p").expect("a name"), available: 1, state: State::Open };
+    let told = written_for_nobody(&mut bench, stock);
+    assert!(!told.contains("access-control-"), "kept by nobody: {told}");
 }
