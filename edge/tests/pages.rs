@@ -1,18 +1,13 @@
 //! The pages as they are served: coding, tags, policy; as they are written for a CDN; and their logic, by Node's test runner.
 
+mod asked;
+
 use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
-use std::rc::Rc;
-use std::sync::Arc;
 
-use flux_edge::config::{Config, Invocation};
-use flux_edge::core::{Core, Outcome};
-use flux_edge::counters::Counters;
-use flux_edge::pending::Ticket;
+use flux_edge::config::Invocation;
 use flux_edge::routes::Role;
-use flux_protocol::http::{Date, Limits, Read, Reader};
-use flux_protocol::time::{Instant, Now};
 
 struct Response {
     head: String,
@@ -34,15 +29,7 @@ impl Response {
 }
 
 fn ask(flags: &[&str], role: Role, request: &str) -> Response {
-    let config = Config::read([&["flux-edge"], flags].concat(), None, &[0]).expect("flags");
-    let now = Now { instant: Instant::default(), wall_ms: 0 };
-    let mut core = Core::new(Rc::new(config.for_core(3210)), Arc::new(Counters::default()), 0, [0; 32], now);
-    let mut bytes = request.as_bytes().to_vec();
-    let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a whole request") };
-    let ticket = Ticket { conn: 0, generation: 0, position: 0 };
-    let Outcome::Now(answer) = core.handle_request(now, role, &request, ticket) else { panic!("nobody to ask") };
-    let mut out = Vec::new();
-    answer.write(core.site(), &Date::new(0), core.framing(&request), &mut out);
+    let mut out = asked::ask(flags, role, request);
     let end = out.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
     let body = out.split_off(end);
     Response { head: String::from_utf8(out).expect("text"), body }

@@ -1,30 +1,12 @@
 //! What a core says to a request before it asks Redis or Kafka, neither of which is there.
 
-use std::rc::Rc;
-use std::sync::Arc;
+mod asked;
 
-use flux_edge::config::Config;
-use flux_edge::core::{Core, Outcome};
-use flux_edge::counters::Counters;
-use flux_edge::pending::Ticket;
 use flux_edge::routes::Role;
-use flux_protocol::http::{Date, Limits, Read, Reader};
-use flux_protocol::time::{Instant, Now};
-
-const PUBLIC_PORT: u16 = 3210;
 
 /// The answer that a core gives at once.
 fn answer(role: Role, request: &str) -> String {
-    let config = Config::read(["flux-edge"], None, &[0]).expect("the defaults");
-    let now = Now { instant: Instant::default(), wall_ms: 0 };
-    let mut core = Core::new(Rc::new(config.for_core(PUBLIC_PORT)), Arc::new(Counters::default()), 0, [0; 32], now);
-    let mut bytes = request.as_bytes().to_vec();
-    let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a whole request") };
-    let ticket = Ticket { conn: 0, generation: 0, position: 0 };
-    let Outcome::Now(answer) = core.handle_request(now, role, &request, ticket) else { panic!("nobody to ask") };
-    let mut out = Vec::new();
-    answer.write(core.site(), &Date::new(0), core.framing(&request), &mut out);
-    String::from_utf8(out).expect("text")
+    String::from_utf8(asked::ask(&[], role, request)).expect("text")
 }
 
 fn post(role: Role, path: &str, fields: &str, body: &str) -> String {
