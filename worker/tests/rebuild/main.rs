@@ -139,6 +139,28 @@ impl World {
         self.topic.append(1, &values).expect("Kafka takes it");
     }
 
+    /// A sale of 100 units, as an edge opens one.
+    fn open(&self, client: &mut Client) -> Sale {
+        let sale = Sale::open(client, PRODUCT, &Options { total: 100, ..PLAIN });
+        client.command(&["SADD", "flux:products", PRODUCT]);
+        self.wait_for("SELECT count(*) FROM sales", 0);
+        self.publish_event(&sale, "sale-opened", 0);
+        sale
+    }
+
+    /// The edge's whole part: reserved, in the log, gone from the outbox.
+    fn sell(&self, client: &mut Client, sale: &Sale, orders: &[Order]) {
+        let entry = sale.reserve(client, orders)[0][1..].to_owned();
+        self.publish(sale, orders);
+        client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    }
+
+    /// Reserved, and gone from the outbox although nothing is in the log yet.
+    fn reserve_and_forget(&self, client: &mut Client, sale: &Sale, orders: &[Order]) {
+        let entry = sale.reserve(client, orders)[0][1..].to_owned();
+        client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    }
+
     fn publish_event(&self, sale: &Sale, event: &str, withdrawn: u64) {
         let json = format!(
             "{{\"event\":\"{event}\",\"productId\":\"{PRODUCT}\",\"saleId\":{},\"saleTotal\":100,\"generation\":{},\
@@ -186,16 +208,11 @@ fn orders(sale: &Sale, user: &str, quantities: &[u64], round: u8) -> Vec<Order> 
 fn a_sale_lives_through_what_redis_loses() {
     let mut world = World::start();
     let mut client = world.client();
-    let sale = Sale::open(&mut client, PRODUCT, &Options { total: 100, ..PLAIN });
-    client.command(&["SADD", "flux:products", PRODUCT]);
-    world.wait_for("SELECT count(*) FROM sales", 0);
-    world.publish_event(&sale, "sale-opened", 0);
+    let sale = world.open(&mut client);
 
     // Three orders stored and gone from the outbox, two in the log and in the outbox, two in the outbox alone.
     let stored = orders(&sale, "ann", &[1, 2, 3], 1);
-    let entry = sale.reserve(&mut client, &stored)[0][1..].to_owned();
-    world.publish(&sale, &stored);
-    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.sell(&mut client, &sale, &stored);
     let logged = orders(&sale, "bob", &[4, 5], 1);
     sale.reserve(&mut client, &logged);
     world.publish(&sale, &logged);
@@ -220,9 +237,7 @@ fn a_sale_lives_through_what_redis_loses() {
     // Redis comes back with an older snapshot: the last orders are lost to it, and one entry too many is there.
     client.run("SAVE");
     let lost = orders(&sale, "dan", &[8], 1);
-    let entry = sale.reserve(&mut client, &lost)[0][1..].to_owned();
-    world.publish(&sale, &lost);
-    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.sell(&mut client, &sale, &lost);
     world.redis.kill();
     world.redis.up().expect("Redis comes back");
     let mut client = world.client();
@@ -283,10 +298,7 @@ fn a_sale_lives_through_what_redis_loses() {
 fn what_redis_lost_and_others_bought_meanwhile_is_rejected_counted_and_named() {
     let world = World::start();
     let mut client = world.client();
-    let sale = Sale::open(&mut client, PRODUCT, &Options { total: 100, ..PLAIN });
-    client.command(&["SADD", "flux:products", PRODUCT]);
-    world.wait_for("SELECT count(*) FROM sales", 0);
-    world.publish_event(&sale, "sale-opened", 0);
+    let sale = world.open(&mut client);
     let lost = orders(&sale, "ann", &[1], 1);
     sale.reserve(&mut client, &lost);
     client.run("FLUSHALL");
@@ -295,9 +307,7 @@ fn what_redis_lost_and_others_bought_meanwhile_is_rejected_counted_and_named() {
     assert!(code == Some(0) && said.contains("100 of 100 units left"), "{said}");
     let rebuilt = Sale { generation: 2, ..sale.clone() };
     let others = orders(&rebuilt, "bob", &[50, 50], 1);
-    let entry = rebuilt.reserve(&mut client, &others)[0][1..].to_owned();
-    world.publish(&rebuilt, &others);
-    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.sell(&mut client, &rebuilt, &others);
     world.wait_for("SELECT coalesce(sum(quantity), 0)::bigint FROM orders", 100);
     world.publish(&sale, &lost);
     world.wait_for("SELECT count(*) FROM rejected WHERE reason = 'no_room'", 1);
@@ -319,19 +329,11 @@ fn what_redis_lost_and_others_bought_meanwhile_is_rejected_counted_and_named() {
 fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     let world = World::start();
     let mut client = world.client();
-    let sale = Sale::open(&mut client, PRODUCT, &Options { total: 100, ..PLAIN });
-    client.command(&["SADD", "flux:products", PRODUCT]);
-    world.wait_for("SELECT count(*) FROM sales", 0);
-    world.publish_event(&sale, "sale-opened", 0);
+    let sale = world.open(&mut client);
     let mut in_postgres = world.postgres.client("flux").expect("a connection");
     in_postgres.batch_execute("ALTER TABLE orders ADD CHECK (user_id <> 'eve')").expect("an order it will not take");
-    let reserved_and_published = |client: &mut Client, sale: &Sale, orders: &[Order]| {
-        let entry = sale.reserve(client, orders)[0][1..].to_owned();
-        client.command(&["XDEL", &sale.key("outbox"), &entry]);
-        world.publish(sale, orders);
-    };
-    reserved_and_published(&mut client, &sale, &orders(&sale, "ann", &[10], 1));
-    reserved_and_published(&mut client, &sale, &orders(&sale, "eve", &[7], 1));
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[10], 1));
+    world.sell(&mut client, &sale, &orders(&sale, "eve", &[7], 1));
     world.wait_for("SELECT count(*) FROM dead_letters", 1);
     let units = |state: &str, number: u64| {
         world.wait_for_metric(&format!("flux_units{{product=\"{PRODUCT}\",state=\"{state}\"}} {number}"));
@@ -343,8 +345,7 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     // A second reservation of a stored order, when nothing can be given back: the sale is suspended.
     let again = orders(&sale, "ann", &[10], 2);
     client.command(&["DEL", &record_key(PRODUCT, &again[0].id)]);
-    let entry = sale.reserve(&mut client, &again)[0][1..].to_owned();
-    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.reserve_and_forget(&mut client, &sale, &again);
     client.command(&["HSET", &sale.key("sale"), "state", "suspended", "was", "open"]);
     world.publish(&sale, &again);
     units("awaiting_return", 10);
@@ -368,8 +369,7 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     let rebuilt = Sale { generation: 2, ..sale.clone() };
     let again = orders(&sale, "ann", &[10], 3);
     client.command(&["DEL", &record_key(PRODUCT, &again[0].id)]);
-    let entry = rebuilt.reserve(&mut client, &again)[0][1..].to_owned();
-    client.command(&["XDEL", &sale.key("outbox"), &entry]);
+    world.reserve_and_forget(&mut client, &rebuilt, &again);
     rebuilt.close(&mut client);
     world.publish_event(&rebuilt, "sale-closed", 73);
     units("withdrawn", 73);
