@@ -44,6 +44,8 @@ pub struct Fair {
     view: Option<View>,
     /// At the last news nobody waited.
     was_free: bool,
+    /// At the last news no unit was left.
+    was_sold_out: bool,
     reporter: Reporter,
     /// The reporter has something to tell.
     has_news: bool,
@@ -67,6 +69,7 @@ impl Fair {
             seed,
             view: None,
             was_free: false,
+            was_sold_out: false,
             reporter: Reporter::default(),
             has_news: false,
             asked: Instant::default(),
@@ -104,9 +107,9 @@ impl Fair {
                 Admission::Wait => Verdict::Wait,
                 Admission::Refused => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
             },
-            // Nobody waited when Redis was last asked, which is too long ago to let this one pass, and no reason to
-            // send them to a line that may not be there.
-            Standing::Waits if self.was_free => Verdict::Unknown,
+            // Nobody waited when Redis was last asked, or nothing was left: too long ago to let this one pass or to send
+            // them home, and no reason to send them to a line that may not be there or leads nowhere.
+            Standing::Waits if self.was_free || self.was_sold_out => Verdict::Unknown,
             Standing::Waits => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
         }
     }
@@ -167,10 +170,12 @@ impl Fair {
         self.in_flight.insert(self.reporter.take())
     }
 
-    /// The answer: how the line moved, Redis' clock and when the sale opens on it (both µs since the Unix epoch).
-    pub fn handle_reply(&mut self, now: Instant, moved: &Moved, redis_us: u64, opens_us: u64) {
+    /// The answer: how the line moved, whether no unit is left, Redis' clock and when the sale opens on it (both µs since
+    /// the Unix epoch).
+    pub fn handle_reply(&mut self, now: Instant, moved: &Moved, is_sold_out: bool, redis_us: u64, opens_us: u64) {
         self.in_flight = None;
         self.was_free = moved.is_free;
+        self.was_sold_out = is_sold_out;
         self.view.get_or_insert_default().handle_reply(self.asked, now, moved, redis_us, opens_us);
     }
 

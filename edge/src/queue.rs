@@ -15,7 +15,7 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::fair::{Fair, TicketText, Verdict};
 use crate::limiter::lease_life;
-use crate::limits::TOKEN_WAITERS_MAX;
+use crate::limits::{SOLD_OUT_REMEMBERED, TOKEN_WAITERS_MAX};
 use crate::order::{Way, Wish, waiting_room};
 use crate::pending::{PendingIndex, Stage};
 use crate::product::{Product, ProductIndex, State, TokenWaiter};
@@ -34,6 +34,7 @@ struct LineReply {
     granted: u64,
     life: Duration,
     next_due: Duration,
+    is_sold_out: bool,
     redis_us: u64,
     opens_us: u64,
     moved: Moved,
@@ -42,7 +43,7 @@ struct LineReply {
 impl LineReply {
     fn read(items: &mut Items<'_>) -> Option<LineReply> {
         let (granted, life, next_due) = (items.next_number()?, items.next_number()?, items.next_number()?);
-        let _state = items.next_bulk()?;
+        let is_sold_out = items.next_bulk()? == b"0";
         let (redis_us, opens_us) = (items.next_number()?, items.next_number()?);
         let watermark = mark(items)?;
         let (is_free, tick) = (items.next_number()? == 1, items.next_number()?);
@@ -54,6 +55,7 @@ impl LineReply {
             granted,
             life: Duration::from_micros(life),
             next_due: Duration::from_micros(next_due),
+            is_sold_out,
             redis_us,
             opens_us,
             moved: Moved { watermark, is_free, tick, marks },
@@ -256,8 +258,12 @@ impl Core {
     }
 
     fn line_moved(&mut self, now: Now, call: LineCall, reply: &LineReply) {
-        let fair = self.products[call.product].fair.as_mut().expect("the call is of its sale");
-        fair.handle_reply(now.instant, &reply.moved, reply.redis_us, reply.opens_us);
+        let product = &mut self.products[call.product];
+        let fair = product.fair.as_mut().expect("the call is of its sale");
+        fair.handle_reply(now.instant, &reply.moved, reply.is_sold_out, reply.redis_us, reply.opens_us);
+        if reply.is_sold_out {
+            product.sold_out_until = now.instant + SOLD_OUT_REMEMBERED;
+        }
         if call.wants_tokens {
             fair.handle_granted(!reply.next_due.is_zero());
         }

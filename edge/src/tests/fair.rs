@@ -174,6 +174,25 @@ fn where_nobody_waits_whoever_comes_may_order_and_a_core_that_heard_nothing_asks
 }
 
 #[test]
+fn once_nothing_is_left_nobody_is_sent_to_the_line_and_once_units_are_back_they_are() {
+    let mut bench = fair(FakeLine { mark: (1, 0), is_free: false, tokens: 100 }, 0);
+    let units = |bench: &mut Bench, left: &str| bench.redis.sales.get_mut("p").expect("a sale")[5] = left.to_owned();
+    units(&mut bench, "0");
+    // Nobody who was called comes and finds it sold out, however long.
+    bench.pass(5_000);
+    for user in ["ann", "bob"] {
+        bench.redis.script("MGET", "*1\r\n$-1\r\n");
+        let late = bench.order_with(user, ticket(2, user, false));
+        bench.pass(20);
+        assert_eq!(bench.answers[&late], Answer::SoldOut);
+    }
+    units(&mut bench, "1");
+    bench.pass(1_000);
+    let again = bench.order_with("ann", ticket(2, "ann", false));
+    assert_eq!(bench.told(again), Some(ticket(2, "ann", false)), "a place is kept");
+}
+
+#[test]
 fn the_first_who_ask_for_a_sale_that_a_core_does_not_know_wait_for_its_line() {
     let mut bench = Bench::with(config(), |redis| {
         redis.make_fair(FakeLine { mark: (1, 0), is_free: true, tokens: 1 });

@@ -185,7 +185,8 @@ impl Redis {
             numbers.extend(if is_this { [0, 0] } else { [u64::from(slot), u64::from(rank)] });
         }
         let numbers: String = numbers.iter().map(|number| format!(":{number}\r\n")).collect();
-        format!("*28\r\n:{granted}\r\n:200000\r\n:{due}\r\n{}{numbers}", bulk("O"))
+        let state = if self.sales["p"][5] == "0" { "0" } else { "O" };
+        format!("*28\r\n:{granted}\r\n:200000\r\n:{due}\r\n{}{numbers}", bulk(state))
     }
 
     /// What a look at "p" alone says now.

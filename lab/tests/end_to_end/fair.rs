@@ -105,7 +105,9 @@ fn visit(
     called: &dyn Fn(Place) -> bool,
 ) -> Visit {
     let mut ticket = ticket;
+    let came = Instant::now();
     for turn in 0.. {
+        assert!(came.elapsed() < 2 * crate::SETTLE_MAX, "{user}: neither served nor told that nothing is left");
         if let Some(ticket) = ticket.as_ref().filter(|_| !impatient)
             && !board.wait_for(claimed(ticket).place)
         {
@@ -217,6 +219,9 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
         }
     }
     wait_until("all orders are stored", || units_stored(&world, "phone") == UNITS as i64);
+    for visit in visits.iter().filter(|visit| visit.bought.is_none()).take(20) {
+        assert_eq!(order(edges[0], &visit.user, Some(&visit.ticket)).status, 409, "nobody waits for nothing");
+    }
 
     // The sale ends, its seed is told, and everybody can see that their lot was the true one.
     let hash = document(edges[0])["seedHash"].clone();
