@@ -172,6 +172,26 @@ impl Findings {
         median(rows.filter_map(|row| figure(&row.figures)))
     }
 
+    /// The median over the repetitions of `ours` to what `choose` makes of the `others` of the same repetition: the machine
+    /// is slower in some minutes than in others, for all alike. `None` where no repetition has all of them.
+    pub fn median_ratio(
+        &self,
+        ours: Cell,
+        others: &[Cell],
+        choose: impl Fn(f64, f64) -> f64,
+        figure: impl Fn(&Figures) -> f64,
+    ) -> Option<f64> {
+        let of = |cell: &Cell, repetition| {
+            let row = self.rows.iter().find(|row| row.cell == *cell && row.repetition == repetition);
+            row.map(|row| figure(&row.figures))
+        };
+        let ratios = self.rows.iter().filter(|row| row.cell == ours).filter_map(|row| {
+            let found: Option<Vec<f64>> = others.iter().map(|other| of(other, row.repetition)).collect();
+            Some(figure(&row.figures) / found?.into_iter().reduce(&choose)?)
+        });
+        median(ratios)
+    }
+
     /// The highest rate of `contestant` in a closed loop of `scenario` with so many threads: the median of its
     /// repetitions, over all numbers of connections.
     pub fn highest_rate(&self, scenario: Scenario, contestant: Contestant, threads: u32) -> Option<f64> {
@@ -202,6 +222,25 @@ pub(super) mod tests {
             ..Figures::default()
         };
         Row { cell, repetition: 1, figures }
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_each_repetition_that_has_all() {
+        let mut findings = Findings::default();
+        // The machine takes twice as long in the second, and nobody knows what axum took in the third.
+        for (repetition, ours, go, axum) in [(1, 2.0, 10.0, Some(8.0)), (2, 4.0, 16.0, Some(20.0)), (3, 9.0, 9.0, None)] {
+            let mut add = |contestant, us| {
+                findings.rows.push(Row { repetition, ..row(Scenario::Accepted, contestant, 64, 1.0, us) });
+            };
+            add(Contestant::Edge, ours);
+            add(Contestant::Go, go);
+            axum.into_iter().for_each(|us| add(Contestant::Axum, us));
+        }
+        let cell = |contestant| Cell { contestant, ..findings.rows[0].cell };
+        let others = [cell(Contestant::Go), cell(Contestant::Axum)];
+        let ratio = findings.median_ratio(cell(Contestant::Edge), &others, f64::min, |figures| figures.server_us);
+        assert_eq!(ratio, Some(0.25));
+        assert_eq!(findings.median_ratio(cell(Contestant::Edge), &[cell(Contestant::Nginx)], f64::min, |_| 1.0), None);
     }
 
     #[test]

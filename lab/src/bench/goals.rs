@@ -1,6 +1,7 @@
 //! What the figures should be: ratios to peers of the same run, and a few costs that mean something by themselves.
 //!
-//! Never more than arithmetic on medians: what was not measured is said to be so, and is not met.
+//! A ratio is taken within each repetition, and the median of those counts. Never more than arithmetic: what was not
+//! measured is said to be so, and is not met.
 
 use serde::Serialize;
 
@@ -59,37 +60,37 @@ impl Goal {
     }
 }
 
-/// Medians at the reference.
+/// Medians at the reference, of costs and of ratios.
 struct Medians<'a> {
     findings: &'a Findings,
     reference: Reference,
 }
 
 impl Medians<'_> {
-    fn of(&self, scenario: Scenario, contestant: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
+    fn cell(&self, scenario: Scenario, contestant: Contestant) -> Cell {
         let Reference { connections, threads } = self.reference;
-        self.findings.median(Cell { scenario, load: Load::Closed, connections, threads, contestant }, figure)
+        Cell { scenario, load: Load::Closed, connections, threads, contestant }
+    }
+
+    fn of(&self, scenario: Scenario, contestant: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
+        self.findings.median(self.cell(scenario, contestant), figure)
     }
 
     /// Ours to `other`'s.
     fn to(&self, scenario: Scenario, other: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
-        Some(self.of(scenario, Contestant::Edge, figure)? / self.of(scenario, other, figure)?)
+        let (ours, other) = (self.cell(scenario, Contestant::Edge), self.cell(scenario, other));
+        self.findings.median_ratio(ours, &[other], f64::min, figure)
     }
 
     /// Ours to that of Go or axum, whichever `better` prefers; both must have been measured.
     fn to_better(&self, scenario: Scenario, better: fn(f64, f64) -> f64, figure: fn(&Figures) -> f64) -> Option<f64> {
-        let go = self.of(scenario, Contestant::Go, figure)?;
-        let axum = self.of(scenario, Contestant::Axum, figure)?;
-        Some(self.of(scenario, Contestant::Edge, figure)? / better(go, axum))
+        let peers = [self.cell(scenario, Contestant::Go), self.cell(scenario, Contestant::Axum)];
+        self.findings.median_ratio(self.cell(scenario, Contestant::Edge), &peers, better, figure)
     }
 
     fn many_to_few(&self, scenario: Scenario) -> Option<f64> {
-        let (load, threads, contestant) = (Load::Closed, self.reference.threads, Contestant::Edge);
-        let cost = |connections| {
-            let cell = Cell { scenario, load, connections, threads, contestant };
-            self.findings.median(cell, |figures| figures.server_us)
-        };
-        Some(cost(4096)? / cost(64)?)
+        let with = |connections| Cell { connections, ..self.cell(scenario, Contestant::Edge) };
+        self.findings.median_ratio(with(4096), &[with(64)], f64::min, |figures| figures.server_us)
     }
 
     fn p99_ms(&self, scenario: Scenario) -> Option<f64> {
@@ -99,8 +100,8 @@ impl Medians<'_> {
     }
 
     fn zipf(&self) -> Option<f64> {
-        let cost = |scenario| self.of(scenario, Contestant::Edge, |figures| figures.server_us);
-        Some(cost(Scenario::Zipf)? / cost(Scenario::OneProduct)?)
+        let of = |scenario| self.cell(scenario, Contestant::Edge);
+        self.findings.median_ratio(of(Scenario::Zipf), &[of(Scenario::OneProduct)], f64::min, |figures| figures.server_us)
     }
 
     fn idle_mib(&self) -> Option<f64> {

@@ -65,7 +65,8 @@ fn goals(text: &mut String, record: &Record) -> std::fmt::Result {
     let reference = record.settings.reference;
     writeln!(
         text,
-        "## Goals\n\nMedians at {} connections and {} thread(s), io_uring, unless the line says otherwise.\n",
+        "## Goals\n\nAt {} connections and {} thread(s), io_uring, unless the line says otherwise. A ratio is taken within each \
+         repetition; what stands here is the median of those.\n",
         reference.connections, reference.threads
     )?;
     writeln!(text, "| what | found | goal | |\n|---|---|---|---|")?;

@@ -45,7 +45,7 @@ use crate::programs::{self, Environment};
 /// Descriptors of this process and, inherited, of contestants: 10,000 connections and what stands beside them.
 const FILES_WANTED: u64 = 16_000;
 /// Some million records: what the broker does for an order is compiled then.
-const WARM_UP_SECONDS: u32 = 30;
+const WARM_UP_SECONDS: u32 = 60;
 /// The long run.
 const MINUTES: u32 = 10;
 /// Log of a partition in the long run, bytes: what was delivered is deleted meanwhile.
@@ -144,24 +144,26 @@ impl Bench {
             false => (vec![reference.connections], vec![reference.threads]),
         };
         for threads in threads {
-            for connections in &connections {
-                self.turns(scenario, Load::Closed, *connections, threads);
-            }
+            self.turns(scenario, Load::Closed, &connections, threads);
         }
         if scenario.has_open_loop() {
-            self.turns(scenario, Load::Open, reference.connections, reference.threads);
+            self.turns(scenario, Load::Open, &[reference.connections], reference.threads);
         }
     }
 
-    /// Every contestant once, then again.
-    fn turns(&mut self, scenario: Scenario, load: Load, connections: u32, threads: u32) {
-        let playing: Vec<Contestant> = self.contestants.iter().map(|(contestant, _)| *contestant).collect();
+    /// Every contestant once with every number of connections, then again. Another one begins each time: the broker is
+    /// slowest for whoever comes first.
+    fn turns(&mut self, scenario: Scenario, load: Load, connections: &[u32], threads: u32) {
+        let mut playing: Vec<Contestant> = self.contestants.iter().map(|(contestant, _)| *contestant).collect();
         for repetition in 1..=self.settings.repetitions {
-            for (scenario, contestant) in scenario.turns(&playing) {
-                let cell = Cell { scenario, load, connections, threads, contestant };
-                let what = format!("{} of {}, {connections} connections", scenario.name(), contestant.name());
-                self.note_failure(&what, |bench| bench.measure(cell, repetition));
+            for &connections in connections {
+                for (scenario, contestant) in scenario.turns(&playing) {
+                    let cell = Cell { scenario, load, connections, threads, contestant };
+                    let what = format!("{} of {}, {connections} connections", scenario.name(), contestant.name());
+                    self.note_failure(&what, |bench| bench.measure(cell, repetition));
+                }
             }
+            playing.rotate_left(1);
         }
     }
 
