@@ -3,27 +3,82 @@
 
 use flux_net::Window;
 
-use crate::shell_limits::{READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WRITE_BUFFER_BYTES};
+use crate::shell_limits::{
+    READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WIDE_READ_BUFFER_BYTES, WIDE_READ_BUFFERS_MAX,
+    WRITE_BUFFER_BYTES,
+};
+
+/// What a connection reads into.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    /// The unread bytes.
+    pub(crate) window: Window,
+    is_wide: bool,
+    /// Bytes that came since nothing was unread.
+    brought: usize,
+}
+
+impl Inbound {
+    /// So many bytes came.
+    pub(crate) fn note_read(&mut self, bytes: usize) {
+        self.brought += bytes;
+    }
+}
 
 /// The spares; the one given back last is taken first, while it is still in the processor's cache.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     read: Vec<Window>,
+    wide: Vec<Window>,
+    wide_taken: usize,
     write: Vec<Vec<u8>>,
 }
 
 impl Buffers {
     /// An empty read buffer of the usual size.
-    pub(crate) fn take_read(&mut self) -> Window {
-        self.read.pop().unwrap_or_else(|| Window::with_capacity(READ_BUFFER_BYTES))
+    pub(crate) fn take_read(&mut self) -> Inbound {
+        let window = self.read.pop().unwrap_or_else(|| Window::with_capacity(READ_BUFFER_BYTES));
+        Inbound { window, is_wide: false, brought: 0 }
     }
 
     /// Takes a read buffer back; one that has grown is freed.
-    pub(crate) fn give_read(&mut self, mut window: Window) {
-        if window.capacity() == READ_BUFFER_BYTES && self.read.len() < SPARE_BUFFERS_MAX {
+    pub(crate) fn give_read(&mut self, inbound: Inbound) {
+        let Inbound { mut window, is_wide, .. } = inbound;
+        let (spares, capacity) = match is_wide {
+            true => (&mut self.wide, WIDE_READ_BUFFER_BYTES),
+            false => (&mut self.read, READ_BUFFER_BYTES),
+        };
+        if window.capacity() == capacity && spares.len() < SPARE_BUFFERS_MAX {
             window.consume(window.len());
-            self.read.push(window);
+            spares.push(window);
         }
+        self.wide_taken -= usize::from(is_wide);
+    }
+
+    /// Where nothing is unread: a buffer that fits what came last. Who sends more at once than the usual one holds reads it
+    /// at once from the next time on, as long as wide ones are to be had; and one that has grown for a large request is not
+    /// kept by an idle connection.
+    pub(crate) fn fit_read(&mut self, inbound: &mut Inbound) {
+        if !inbound.window.is_empty() {
+            return;
+        }
+        let wants_wide = std::mem::take(&mut inbound.brought) >= READ_BUFFER_BYTES;
+        let capacity = if inbound.is_wide { WIDE_READ_BUFFER_BYTES } else { READ_BUFFER_BYTES };
+        let may_be_wide = inbound.is_wide || self.wide_taken < WIDE_READ_BUFFERS_MAX;
+        if inbound.is_wide == (wants_wide && may_be_wide) && inbound.window.capacity() == capacity {
+            return;
+        }
+        self.give_read(std::mem::take(inbound));
+        *inbound = match wants_wide && may_be_wide {
+            true => self.take_wide(),
+            false => self.take_read(),
+        };
+    }
+
+    fn take_wide(&mut self) -> Inbound {
+        self.wide_taken += 1;
+        let window = self.wide.pop().unwrap_or_else(|| Window::with_capacity(WIDE_READ_BUFFER_BYTES));
+        Inbound { window, is_wide: true, brought: 0 }
     }
 
     /// An empty write buffer.
@@ -37,5 +92,41 @@ impl Buffers {
             buffer.clear();
             self.write.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity_after(buffers: &mut Buffers, inbound: &mut Inbound, bytes: usize) -> usize {
+        inbound.note_read(bytes);
+        buffers.fit_read(inbound);
+        inbound.window.capacity()
+    }
+
+    #[test]
+    fn who_sends_much_at_once_has_a_wide_buffer_until_it_sends_little() {
+        let mut buffers = Buffers::default();
+        let mut inbound = buffers.take_read();
+        assert_eq!(capacity_after(&mut buffers, &mut inbound, READ_BUFFER_BYTES - 1), READ_BUFFER_BYTES);
+        assert_eq!(capacity_after(&mut buffers, &mut inbound, READ_BUFFER_BYTES), WIDE_READ_BUFFER_BYTES);
+        assert_eq!(capacity_after(&mut buffers, &mut inbound, 3 * READ_BUFFER_BYTES), WIDE_READ_BUFFER_BYTES);
+        assert_eq!(capacity_after(&mut buffers, &mut inbound, 100), READ_BUFFER_BYTES);
+        assert_eq!((buffers.wide_taken, buffers.wide.len()), (0, 1));
+    }
+
+    #[test]
+    fn wide_buffers_are_bounded_and_one_that_has_grown_is_freed() {
+        let mut buffers = Buffers::default();
+        let mut all: Vec<Inbound> = (0..=WIDE_READ_BUFFERS_MAX).map(|_| buffers.take_read()).collect();
+        let wide = all.iter_mut().map(|one| capacity_after(&mut buffers, one, READ_BUFFER_BYTES));
+        assert_eq!(wide.filter(|capacity| *capacity == WIDE_READ_BUFFER_BYTES).count(), WIDE_READ_BUFFERS_MAX);
+        let mut grown = all.swap_remove(0);
+        grown.window = Window::with_capacity(4 * WIDE_READ_BUFFER_BYTES);
+        assert_eq!(capacity_after(&mut buffers, &mut grown, 5 * WIDE_READ_BUFFER_BYTES), WIDE_READ_BUFFER_BYTES);
+        all.push(grown);
+        all.into_iter().for_each(|inbound| buffers.give_read(inbound));
+        assert_eq!((buffers.wide_taken, buffers.wide.len()), (0, WIDE_READ_BUFFERS_MAX));
     }
 }

@@ -14,6 +14,7 @@ use flux_protocol::time::Instant;
 
 use crate::admin;
 use crate::answer::{Answer, Framing, Site};
+use crate::buffers::Inbound;
 use crate::connections::{Phase, Place};
 use crate::core::Outcome;
 use crate::machine::Machine;
@@ -21,9 +22,7 @@ use crate::routes::Role;
 use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::shell_counters::Ended;
-use crate::shell_limits::{
-    BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES, READ_BUFFER_BYTES_MAX,
-};
+use crate::shell_limits::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 
 /// How a burst ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +53,17 @@ struct Burst {
 pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: Role) {
     let shard = &*seat.shard;
     let mut reader = Reader::new(Limits::DEFAULT);
-    let mut window = shard.buffers.borrow_mut().take_read();
+    let mut inbound = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;
     loop {
         if end == End::Starved {
-            let (read, filled) = stream.read(window).await;
-            window = filled;
+            let (read, filled) = stream.read(std::mem::take(&mut inbound.window)).await;
+            inbound.window = filled;
             match read {
-                Ok(bytes) if bytes > 0 => shard.counters.shell.bytes_read.add(bytes as u64),
+                Ok(bytes) if bytes > 0 => {
+                    inbound.note_read(bytes);
+                    shard.counters.shell.bytes_read.add(bytes as u64);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
                     say_timeout(&seat, &stream, role);
@@ -70,7 +72,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
             }
         }
         let mut out = shard.buffers.borrow_mut().take_write();
-        let burst = take_burst(&seat, role, &mut reader, &mut window, &mut out);
+        let burst = take_burst(&seat, role, &mut reader, &mut inbound.window, &mut out);
         if burst.waits {
             seat.set_phase(Phase::Answers, true);
             seat.answered().await;
@@ -95,17 +97,17 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
         match end {
             End::Full => {}
             End::Starved => {
-                window = fitting(shard, window);
+                shard.buffers.borrow_mut().fit_read(&mut inbound);
                 seat.set_phase(phase_of(reader.stage()), burst.requests > 0);
             }
-            End::Close if window.is_empty() && !shard.draining.get() => break,
+            End::Close if inbound.window.is_empty() && !shard.draining.get() => break,
             End::Close | End::Refused => {
-                linger(&seat, &mut stream, window).await;
+                linger(&seat, &mut stream, inbound).await;
                 return;
             }
         }
     }
-    shard.buffers.borrow_mut().give_read(window);
+    shard.buffers.borrow_mut().give_read(inbound);
 }
 
 fn phase_of(stage: Stage) -> Phase {
@@ -244,14 +246,6 @@ fn write_place<M: Machine>(shard: &Shard<M>, site: &Site, place: &Place, out: &m
     shard.counters.shell.response(status);
 }
 
-/// A read buffer that has grown for one large request is not kept by an idle connection.
-fn fitting<M: Machine>(shard: &Shard<M>, window: Window) -> Window {
-    if window.is_empty() && window.capacity() > READ_BUFFER_BYTES {
-        return shard.buffers.borrow_mut().take_read();
-    }
-    window
-}
-
 /// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits:
 /// one that takes no answers would not take this one either, and the time it had is over.
 fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role) {
@@ -270,20 +264,18 @@ fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role) {
 /// Closes so that the last answer arrives: says that nothing more comes, then listens until the client has ended too,
 /// for a bounded time and number of bytes. Bytes that are unread at a close would make it a reset, and a reset takes
 /// an answer with it that is still on its way (RFC 9112 section 9.6).
-async fn linger<M: Machine>(seat: &Seat<M>, stream: &mut Stream, mut window: Window) {
+async fn linger<M: Machine>(seat: &Seat<M>, stream: &mut Stream, mut inbound: Inbound) {
     seat.set_phase(Phase::Lingering, true);
-    if stream.shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let mut left = LINGER_BYTES_MAX;
-    loop {
+    let mut left = if stream.shutdown(Shutdown::Write).is_ok() { LINGER_BYTES_MAX } else { 0 };
+    while left > 0 {
+        let mut window = std::mem::take(&mut inbound.window);
         window.consume(window.len());
         let (read, filled) = stream.read(window).await;
-        window = filled;
+        inbound.window = filled;
         match read {
             Ok(bytes) if bytes > 0 && bytes < left => left -= bytes,
             _ => break,
         }
     }
-    seat.shard.buffers.borrow_mut().give_read(window);
+    seat.shard.buffers.borrow_mut().give_read(inbound);
 }

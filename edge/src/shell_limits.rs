@@ -39,6 +39,10 @@ pub const ADMIN_CONNECTIONS_RESERVED: usize = 16;
 pub const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// What a read buffer may grow to: the most with which a request can still be incomplete, and room for one more read.
 pub const READ_BUFFER_BYTES_MAX: usize = Limits::DEFAULT.buffer_bytes_max() + READ_BUFFER_BYTES;
+/// The read buffer of a connection that sends more at once: sixteen orders of a script.
+pub const WIDE_READ_BUFFER_BYTES: usize = 8 * 1024;
+/// Connections of a core that have one at a time: 8 MB.
+pub const WIDE_READ_BUFFERS_MAX: usize = 1024;
 /// Pipelined requests taken from one connection before their answers leave. More wait in the buffer.
 pub const BURST_REQUESTS_MAX: usize = 64;
 /// Answers gathered before they are written, where a burst asks for large ones; the next request waits. As many hot
@@ -144,7 +148,8 @@ pub const BRAND_NAME_CHARS_MAX: usize = 40;
 /// Largest `--brand-logo`, in bytes: a crowd loads it with the pages, which are smaller together.
 pub const BRAND_LOGO_BYTES_MAX: usize = 64 * 1024;
 
-const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX && WIDE_READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
+const _: () = assert!(WIDE_READ_BUFFERS_MAX <= SPARE_BUFFERS_MAX);
 const _: () = assert!(
     CONNECTIONS_PER_CORE_MAX * 2 <= flux_net::limits::RING_COMPLETION_ENTRIES as usize,
     "one operation a connection and its close must fit a ring's completion queue"

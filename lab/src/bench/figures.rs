@@ -228,7 +228,8 @@ pub(super) mod tests {
     fn a_ratio_is_taken_within_each_repetition_that_has_all() {
         let mut findings = Findings::default();
         // The machine takes twice as long in the second, and nobody knows what axum took in the third.
-        for (repetition, ours, go, axum) in [(1, 2.0, 10.0, Some(8.0)), (2, 4.0, 16.0, Some(20.0)), (3, 9.0, 9.0, None)] {
+        for (repetition, ours, go, axum) in [(1, 2.0, 10.0, Some(8.0)), (2, 4.0, 16.0, Some(20.0)), (3, 9.0, 9.0, None)]
+        {
             let mut add = |contestant, us| {
                 findings.rows.push(Row { repetition, ..row(Scenario::Accepted, contestant, 64, 1.0, us) });
             };

@@ -101,7 +101,8 @@ impl Medians<'_> {
 
     fn zipf(&self) -> Option<f64> {
         let of = |scenario| self.cell(scenario, Contestant::Edge);
-        self.findings.median_ratio(of(Scenario::Zipf), &[of(Scenario::OneProduct)], f64::min, |figures| figures.server_us)
+        self.findings
+            .median_ratio(of(Scenario::Zipf), &[of(Scenario::OneProduct)], f64::min, |figures| figures.server_us)
     }
 
     fn idle_mib(&self) -> Option<f64> {
