@@ -94,5 +94,10 @@ lint-peers: ## formatting, go vet and clippy of the peers
 	perf/peers/lint.sh
 
 .PHONY: flame
-flame: ## flame graph of a running edge (PID=… or the newest; SECONDS_RECORDED=10)
+flame: ## flame graph: SCENARIO=sold-out under that load; else of a running edge (PID=… or the newest; SECONDS_RECORDED=10)
+ifdef SCENARIO
+	$(MAKE) setup build
+	target/release/flux-lab flame $(SCENARIO) --seconds $(SECONDS_RECORDED)
+else
 	perf/flame.sh $(if $(PID),--pid $(PID)) --seconds $(SECONDS_RECORDED)
+endif

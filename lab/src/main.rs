@@ -11,6 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use flux_lab::bench::flame::{self, FlameArguments};
 use flux_lab::bench::{self, BenchArguments};
 use flux_lab::chaos;
 use flux_lab::checker::{self, Allow};
@@ -50,6 +51,8 @@ enum What {
     /// What a request costs, beside peers, in turns within one run; writes perf/record/<date>-<commit>.md, .json and .svg,
     /// and exits 1 where something could not be measured.
     Bench(BenchArguments),
+    /// A flame graph of the edge under the load of one scenario: perf/record/flame-<scenario>.svg.
+    Flame(FlameArguments),
     /// Servers, workers and edges on free ports, until Ctrl-C.
     Up(UpArguments),
     /// Runs a command beside a Kafka of its own, named in FLUX_TEST_KAFKA; ends with the command's exit code.
@@ -165,6 +168,7 @@ fn main() -> ExitCode {
         What::Demo { keep } => run_demo(keep),
         What::Chaos { only } => run_chaos(&only),
         What::Bench(arguments) => run_bench(&arguments),
+        What::Flame(arguments) => run_flame(&arguments),
         What::Up(arguments) => run_up(arguments),
         What::WithKafka { command } => run_with_kafka(&command),
         What::Crowd(arguments) => run_crowd(arguments),
@@ -203,6 +207,13 @@ fn run_bench(arguments: &BenchArguments) -> Result<ExitCode, LabError> {
     let _interrupt = Interrupt::catch()?;
     let whole = bench::run(arguments, say)?;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_flame(arguments: &FlameArguments) -> Result<ExitCode, LabError> {
+    let _interrupt = Interrupt::catch()?;
+    let drawing = flame::run(arguments, say)?;
+    say(&format!("Drawn in {}", drawing.display()));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_demo(keep: bool) -> Result<ExitCode, LabError> {

@@ -146,6 +146,16 @@ impl<'a> Ready<'a> {
         )
     }
 
+    /// A closed loop during which `act` is done.
+    ///
+    /// # Errors
+    /// As [`Ready::closed`], and those of `act`.
+    pub fn under_load(&self, act: impl FnOnce() -> Result<(), LabError>) -> Result<(), LabError> {
+        let wrk = self.wrk("wrk", self.generator.seconds)?;
+        act()?;
+        wrk.finish().map(drop)
+    }
+
     /// An open loop by the crowd: `per_second` orders, each at its moment, whether the ones before were answered or not.
     ///
     /// # Errors

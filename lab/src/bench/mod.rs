@@ -6,6 +6,7 @@
 //!
 //! - [`contestant`], [`server`]: who; [`scenario`]: what; [`stage`]: on which servers.
 //! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`worker`]: those of another kind.
+//! - [`flame`]: where the time goes under the load of one of them.
 //! - [`figures`], [`goals`], [`record`], [`markdown`], [`plot`], [`host`]: what is kept of it.
 //!
 //! Never pins a process, tunes the machine or leaves a repetition out.
@@ -13,6 +14,7 @@
 pub mod arguments;
 pub mod contestant;
 pub mod figures;
+pub mod flame;
 pub mod goals;
 pub mod host;
 pub mod idle;
