@@ -1,22 +1,18 @@
-//! A headless Chromium, driven over WebDriver (W3C, <https://www.w3.org/TR/webdriver2/>): for the tests of what people see.
-//!
-//! Spoken by hand over the lab's own HTTP client: a dozen commands of one JSON object each need no runtime and no client
-//! library. Never leaves a browser behind.
+//! A headless Chromium as the tests use it: thirtyfour's WebDriver client without its futures, for a test does one thing
+//! after the other. Never leaves a browser behind.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use flux_lab::chromedriver::Chromedriver;
+use flux_lab::error::LabError;
+use serde_json::Value;
+use thirtyfour::cdp::domains::emulation::{MediaFeature, SetDeviceMetricsOverride, SetEmulatedMedia};
+use thirtyfour::cdp::domains::network::NetworkConditions;
+use thirtyfour::prelude::*;
+use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
+use tokio::runtime::{Builder, Runtime};
 
-use crate::error::{Doing, LabError};
-use crate::http_client;
-use crate::ports::Port;
-use crate::process::{Ending, Process};
-use crate::run_dir::RunDir;
-use crate::servers::find_in_path;
-
-const START_MAX: Duration = Duration::from_secs(60);
 /// One command: a page load is the longest.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 /// How long a page may take to come to what is waited for: the slowest of its pauses, and a busy machine.
@@ -25,146 +21,88 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A browser with one window. Dropping it ends it.
 #[derive(Debug)]
-pub struct Browser {
-    driver: Process,
-    port: Port,
-    session: String,
+pub(crate) struct Browser {
+    /// Drives every command: there is nothing to be done between two of them.
+    runtime: Runtime,
+    web: WebDriver,
     axe: String,
-    _run: RunDir,
+    driver: Chromedriver,
 }
 
 /// How wide and how bright.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub(crate) struct Look {
     /// Of the window's content, in CSS pixels.
-    pub width: u32,
-    /// Likewise.
-    pub height: u32,
+    width: u32,
+    height: u32,
     /// The reader prefers a dark page.
-    pub dark: bool,
+    is_dark: bool,
 }
 
 impl Look {
     /// A phone by day.
-    pub const PHONE: Look = Look { width: 390, height: 844, dark: false };
+    pub(crate) const PHONE: Look = Look { width: 390, height: 844, is_dark: false };
     /// A phone at night.
-    pub const PHONE_DARK: Look = Look { width: 390, height: 844, dark: true };
+    pub(crate) const PHONE_DARK: Look = Look { width: 390, height: 844, is_dark: true };
     /// A desk.
-    pub const DESK: Look = Look { width: 1200, height: 860, dark: false };
+    pub(crate) const DESK: Look = Look { width: 1200, height: 860, is_dark: false };
 }
 
 impl Browser {
     /// Starts Chromium with an empty profile of its own.
-    ///
-    /// # Errors
-    /// Where Chromium, its driver or axe-core are missing, or do not come up.
-    pub fn start() -> Result<Browser, LabError> {
-        let chromium = installed("chromium")?;
-        let chromedriver = installed("chromedriver")?;
+    pub(crate) fn start() -> Result<Browser, LabError> {
         let axe = axe()?;
-        let run = RunDir::new()?;
-        let port = Port::reserve()?;
-        let log = run.join("chromedriver.log");
-        let mut command = Command::new(chromedriver);
-        command.arg(format!("--port={}", port.number()));
-        let mut driver = Process::start("chromedriver", command, &log, Ending::KILL)?;
-        let address = port.address();
-        driver.wait_ready(START_MAX, || {
-            let answer = http_client::request(address, "GET", "/status", &[], b"", Duration::from_secs(2));
-            answer.is_ok_and(|answer| answer.json()["value"]["ready"] == true)
-        })?;
-        let mut browser = Browser { driver, port, session: String::new(), axe, _run: run };
-        let mut arguments = vec!["--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--lang=en-GB"];
-        // SAFETY: a plain question to the kernel.
-        if unsafe { libc::geteuid() } == 0 {
-            arguments.push("--no-sandbox"); // Chromium's sandbox refuses root
-        }
-        let session = browser.command(
-            "POST",
-            "/session",
-            &json!({"capabilities": {"alwaysMatch": {
-                "browserName": "chrome",
-                "goog:loggingPrefs": {"browser": "ALL"},
-                "goog:chromeOptions": {"binary": chromium, "args": arguments},
-            }}}),
-        )?;
-        let Some(id) = session["sessionId"].as_str() else {
-            return Err(LabError::failed(format!("WebDriver gave no session: {session}")));
+        let driver = Chromedriver::start()?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| LabError::failed(format!("starting tokio: {error}")))?;
+        let session = async {
+            WebDriver::builder(driver.url(), capabilities(driver.chromium())?).request_timeout(COMMAND_MAX).await
         };
-        browser.session = format!("/session/{id}");
-        Ok(browser)
-    }
-
-    fn command(&self, method: &str, path: &str, body: &Value) -> Result<Value, LabError> {
-        let path = format!("{}{path}", self.session);
-        let body = if method == "POST" { body.to_string() } else { String::new() };
-        let headers = [("content-type", "application/json")];
-        let address = self.port.address();
-        let answer = http_client::request(address, method, &path, &headers, body.as_bytes(), COMMAND_MAX)?;
-        let value = answer.json()["value"].clone();
-        if answer.status == 200 {
-            return Ok(value);
-        }
-        let (error, message) = (value["error"].as_str().unwrap_or("?"), value["message"].as_str().unwrap_or("?"));
-        Err(self.driver.failure(&format!("WebDriver {method} {path}: {error}: {message}")))
+        let web = runtime.block_on(session).map_err(|error| driver.failure(&format!("gave no session: {error}")))?;
+        Ok(Browser { runtime, web, axe, driver })
     }
 
     /// Goes to an address.
-    ///
-    /// # Errors
-    /// Where the page does not load.
-    pub fn open(&self, url: &str) -> Result<(), LabError> {
-        self.command("POST", "/url", &json!({ "url": url })).map(drop)
+    pub(crate) fn open(&self, url: &str) -> WebDriverResult<()> {
+        self.runtime.block_on(self.web.goto(url))
     }
 
     /// Reloads the page.
-    ///
-    /// # Errors
-    /// As [`Browser::open`].
-    pub fn reload(&self) -> Result<(), LabError> {
-        self.command("POST", "/refresh", &json!({})).map(drop)
+    pub(crate) fn reload(&self) -> WebDriverResult<()> {
+        self.runtime.block_on(self.web.refresh())
     }
 
     /// Where it is.
-    ///
-    /// # Errors
-    /// Where the browser is gone.
-    pub fn url(&self) -> Result<String, LabError> {
-        Ok(self.command("GET", "/url", &Value::Null)?.as_str().unwrap_or_default().to_owned())
+    pub(crate) fn url(&self) -> WebDriverResult<String> {
+        Ok(self.runtime.block_on(self.web.current_url())?.into())
     }
 
     /// Opens a new tab, closes the one before, and goes on in the new one.
-    ///
-    /// # Errors
-    /// Where the browser is gone.
-    pub fn close_tab(&self) -> Result<(), LabError> {
-        let new = self.command("POST", "/window/new", &json!({"type": "tab"}))?;
-        self.command("DELETE", "/window", &Value::Null)?;
-        self.command("POST", "/window", &json!({"handle": new["handle"]})).map(drop)
+    pub(crate) fn close_tab(&self) -> WebDriverResult<()> {
+        self.runtime.block_on(async {
+            let new = self.web.new_tab().await?;
+            self.web.close_window().await?;
+            self.web.switch_to_window(new).await
+        })
     }
 
     /// Runs a script's text as the body of a function; what it returns.
-    ///
-    /// # Errors
-    /// Where it throws.
-    pub fn run(&self, script: &str) -> Result<Value, LabError> {
-        self.command("POST", "/execute/sync", &json!({"script": script, "args": []}))
+    pub(crate) fn run(&self, script: &str) -> WebDriverResult<Value> {
+        Ok(self.runtime.block_on(self.web.execute(script, []))?.json().clone())
     }
 
     /// What the reader sees of the first element that `selector` names; empty where there is none or it is hidden.
-    ///
-    /// # Errors
-    /// Where the selector is none.
-    pub fn text(&self, selector: &str) -> Result<String, LabError> {
-        let script = format!("return document.querySelector({})?.innerText ?? ''", json!(selector));
-        Ok(self.run(&script)?.as_str().unwrap_or_default().to_owned())
+    pub(crate) fn text(&self, selector: &str) -> WebDriverResult<String> {
+        self.runtime.block_on(async {
+            match self.web.find_all(By::Css(selector)).await?.first() {
+                Some(element) => element.text().await,
+                None => Ok(String::new()),
+            }
+        })
     }
 
-    /// Waits until `selector` shows a text that holds `words`.
-    ///
-    /// # Errors
-    /// Where that does not come; the text says what is there instead.
-    pub fn wait_for(&self, selector: &str, words: &str) -> Result<String, LabError> {
+    /// Waits until `selector` shows a text that holds `words`. The error says what is there instead.
+    pub(crate) fn wait_for(&self, selector: &str, words: &str) -> Result<String, LabError> {
         let end = Instant::now() + WAIT_MAX;
         loop {
             // While one page gives way to the next there is nothing to ask.
@@ -173,118 +111,100 @@ impl Browser {
                 return Ok(text);
             }
             if Instant::now() >= end {
-                let page = self.text("main").unwrap_or_default();
-                let (url, log) = (self.url().unwrap_or_default(), self.log().unwrap_or_default());
-                let what = format!("{selector} never showed {words:?}; {url} shows {page:?}; its console: {log:?}");
+                let (page, url, log) = (self.text("main"), self.url(), self.log());
+                let what = format!("{selector} never showed {words:?}; {url:?} shows {page:?}; its console: {log:?}");
                 return Err(self.driver.failure(&what));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
     }
 
-    /// Presses keys, such as `"\u{E004}"` (Tab) or `"\u{E007}"` (Enter), one after the other, where the focus is.
-    ///
-    /// # Errors
-    /// Where the browser is gone.
-    pub fn press(&self, keys: &str) -> Result<(), LabError> {
-        let strokes: Vec<Value> = keys
-            .chars()
-            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()})))
-            .collect();
-        let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]});
-        self.command("POST", "/actions", &actions).map(drop)
+    /// Presses a key where the focus is.
+    pub(crate) fn press(&self, key: Key) -> WebDriverResult<()> {
+        self.runtime.block_on(self.web.action_chain().send_keys(key).perform())
     }
 
-    /// Clicks the first element that `selector` names, as a person would: it must be there to be seen.
-    ///
-    /// # Errors
-    /// Where it is not, or something lies over it.
-    pub fn click(&self, selector: &str) -> Result<(), LabError> {
-        let found = self.command("POST", "/element", &json!({"using": "css selector", "value": selector}))?;
-        let id = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str).unwrap_or_default();
-        self.command("POST", &format!("/element/{id}/click"), &json!({})).map(drop)
-    }
-
-    /// A command of Chromium's own (DevTools protocol).
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub fn devtools(&self, command: &str, parameters: &Value) -> Result<Value, LabError> {
-        self.command("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+    /// Clicks the first element that `selector` names, as a person would: it must be there to be seen, and nothing over it.
+    pub(crate) fn click(&self, selector: &str) -> WebDriverResult<()> {
+        self.runtime.block_on(async { self.web.find(By::Css(selector)).await?.click().await })
     }
 
     /// Sets size and brightness.
-    ///
-    /// # Errors
-    /// Where the browser is gone.
-    pub fn look(&self, look: Look) -> Result<(), LabError> {
-        let metrics =
-            json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 600});
-        self.devtools("Emulation.setDeviceMetricsOverride", &metrics)?;
-        let scheme = if look.dark { "dark" } else { "light" };
-        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme},
-            {"name": "prefers-reduced-motion", "value": "reduce"}]});
-        self.devtools("Emulation.setEmulatedMedia", &media).map(drop)
+    pub(crate) fn look(&self, look: Look) -> WebDriverResult<()> {
+        let metrics = SetDeviceMetricsOverride {
+            width: look.width,
+            height: look.height,
+            device_scale_factor: 1.0,
+            mobile: look.width < 600,
+            scale: None,
+            screen_orientation: None,
+        };
+        let feature = |name: &str, value: &str| MediaFeature { name: name.to_owned(), value: value.to_owned() };
+        let scheme = feature("prefers-color-scheme", if look.is_dark { "dark" } else { "light" });
+        let features = Some(vec![scheme, feature("prefers-reduced-motion", "reduce")]);
+        self.runtime.block_on(async {
+            self.web.cdp().send(metrics).await?;
+            self.web.cdp().send(SetEmulatedMedia { media: None, features }).await.map(drop)
+        })
     }
 
     /// Takes the network away, or gives it back.
-    ///
-    /// # Errors
-    /// Where the browser is gone.
-    pub fn set_offline(&self, offline: bool) -> Result<(), LabError> {
-        let conditions = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
-        self.devtools("Network.enable", &json!({}))?;
-        self.devtools("Network.emulateNetworkConditions", &conditions).map(drop)
+    pub(crate) fn set_offline(&self, offline: bool) -> WebDriverResult<()> {
+        let conditions = NetworkConditions { offline, ..NetworkConditions::new() };
+        self.runtime.block_on(async {
+            let devtools = self.web.cdp();
+            devtools.network().enable().await?;
+            devtools.network().emulate_network_conditions(conditions).await
+        })
     }
 
     /// Writes what is seen to a PNG file.
-    ///
-    /// # Errors
-    /// Where it cannot be taken or written.
-    pub fn screenshot(&self, file: &Path) -> Result<(), LabError> {
-        let taken = self.devtools("Page.captureScreenshot", &json!({"format": "png"}))?;
-        let png = base64(taken["data"].as_str().unwrap_or_default())
-            .ok_or_else(|| LabError::failed("a screenshot that is no base64"))?;
-        std::fs::write(file, png).doing(|| format!("writing {}", file.display()))
+    pub(crate) fn screenshot(&self, file: &Path) -> WebDriverResult<()> {
+        self.runtime.block_on(self.web.screenshot(file))
     }
 
     /// What the console said since it was asked last, but for the network's own notes: that an answer was a 409 or did not
     /// come is for the page to handle, and no fault of it.
-    ///
-    /// # Errors
-    /// Where the browser is gone.
-    pub fn log(&self) -> Result<Vec<String>, LabError> {
-        let entries = self.command("POST", "/se/log", &json!({"type": "browser"}))?;
-        let entries = entries.as_array().cloned().unwrap_or_default();
-        let told = entries.iter().filter(|entry| entry["source"] != "network");
-        Ok(told.map(|entry| format!("{}: {}", entry["source"], entry["message"])).collect())
+    pub(crate) fn log(&self) -> WebDriverResult<Vec<String>> {
+        let mut entries = self.runtime.block_on(self.web.browser_log())?;
+        entries.retain(|entry| entry.source.as_deref() != Some("network"));
+        Ok(entries
+            .into_iter()
+            .map(|entry| format!("{}: {}", entry.source.unwrap_or_default(), entry.message))
+            .collect())
     }
 
     /// What axe-core finds at fault with the page as it is now, one line each.
-    ///
-    /// # Errors
-    /// Where it cannot run.
-    pub fn accessibility_faults(&self) -> Result<Vec<String>, LabError> {
-        self.run(&self.axe)?;
+    pub(crate) fn accessibility_faults(&self) -> WebDriverResult<Vec<String>> {
         let script = "const done = arguments[0]; axe.run(document).then((found) => done(found.violations.map((fault) => \
                       `${fault.id}: ${fault.help}: ${fault.nodes.map((node) => node.html + node.failureSummary).join()}`)), \
                       (error) => done([String(error)]))";
-        let faults = self.command("POST", "/execute/async", &json!({"script": script, "args": []}))?;
-        let Some(faults) = faults.as_array() else { return Err(LabError::failed(format!("axe-core said {faults}"))) };
-        Ok(faults.iter().map(|fault| fault.as_str().unwrap_or_default().to_owned()).collect())
+        self.runtime.block_on(async {
+            self.web.execute(self.axe.as_str(), []).await?;
+            self.web.execute_async(script, []).await?.convert()
+        })
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         // So that it clears away its profile. Where that fails the driver's end is its end.
-        let _ = self.command("DELETE", "", &Value::Null);
+        let _ = self.runtime.block_on(self.web.clone().quit());
     }
 }
 
-fn installed(name: &str) -> Result<PathBuf, LabError> {
-    let missing = || LabError::Missing { what: name.to_owned(), install: "lab/setup.sh".to_owned() };
-    find_in_path(name).ok_or_else(missing)
+fn capabilities(chromium: &Path) -> WebDriverResult<ChromeCapabilities> {
+    let mut chrome = DesiredCapabilities::chrome();
+    chrome.set_binary(&chromium.to_string_lossy())?;
+    for argument in ["--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--lang=en-GB"] {
+        chrome.add_arg(argument)?;
+    }
+    // SAFETY: a plain question to the kernel.
+    if unsafe { libc::geteuid() } == 0 {
+        chrome.set_no_sandbox()?; // Chromium's sandbox refuses root
+    }
+    chrome.set_browser_log_level(LoggingPrefsLogLevel::All)?;
+    Ok(chrome)
 }
 
 /// The text of axe-core, which lab/setup.sh fetches: `target/browser/axe.min.js` of the workspace.
@@ -294,40 +214,4 @@ fn axe() -> Result<String, LabError> {
         what: format!("axe-core ({})", file.display()),
         install: "lab/setup.sh".to_owned(),
     })
-}
-
-/// Bytes of base64 (RFC 4648 section 4); `None` where it is none.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut held, mut bits) = (0u32, 0);
-    for digit in text.trim_end_matches('=').bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-        }
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_read_as_the_standard_shows_it() {
-        for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")] {
-            assert_eq!(base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
-        }
-        assert_eq!(base64("Zm9*"), None);
-    }
 }
