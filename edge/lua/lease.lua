@@ -26,7 +26,7 @@ end
 local stock = units(sale, stock_key)
 local bucket = redis.pcall('HMGET', rate_key, '.', 'tokens', 'at')
 local options = redis.call('HMGET', sale_key, 'rate', 'burst', 'opened_at')
-local rate, burst, opened_at = number(options[1]), number(options[2]), number(options[3])
+local rate, burst = number(options[1]), number(options[2])
 local whole = bucket[1] == sale[1] .. ' ' .. sale[2] and number(bucket[2]) and number(bucket[3])
 local line = queue_key and read_line(queue_key, sale)
 if not (stock and rate and burst and whole) or (queue_key and not line) then
@@ -35,27 +35,18 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
-local state = 'O'
-if sale[3] == 'closed' then
-  state = 'C'
-elseif opens_in(sale) then
-  state = 'N'
-elseif stock == 0 then
-  state = '0'
-end
+local phase = phase_of(sale, stock)
+local STATES = {open = 'O', closed = 'C', scheduled = 'N', sold_out = '0'}
 local wanted, life_wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- The reply, with the line's where there is one. `tokens`: whole ones that are left.
 local function reply(granted, life, due, tokens)
-  local lease = {granted, math.min(life, life_wanted), due, state}
+  local lease = {granted, math.min(life, life_wanted), due, STATES[phase]}
   if not queue_key then
     return lease
   end
-  local opens = (number(sale[8]) or 0) * 1000
-  if opens == 0 then
-    opens = (opened_at or 0) * 1000
-  end
-  local is_open = state == 'O' or state == '0'
+  local opens = opens_us(sale, options[3])
+  local is_open = phase == 'open' or phase == 'sold_out'
   local slot, rank, free, tick, cohorts = move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
   lease[5], lease[6], lease[7], lease[8], lease[9], lease[10] = now, opens, slot, rank, free, tick
   for at = 0, #cohorts - 4, 4 do

@@ -66,19 +66,13 @@ for k = 0, #KEYS - 9, 9 do
         redis.call('HSET', sale_key, 'replica', '1')
         fields[7] = '1'
       end
-      local state, left_ms = 'open', sale and opens_in(sale)
-      if reason then
-        state = 'suspended'
-      elseif sale[3] == 'closed' then
-        state = 'closed'
-      elseif left_ms then
-        state = 'scheduled'
-      elseif stock == 0 then
-        state = 'sold_out'
+      local phase, left_ms = nil, nil
+      if sale then
+        phase, left_ms = phase_of(sale, stock)
       end
       local left = redis.pcall('GET', stock_key)
       local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
-      say(state, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
+      say(reason and 'suspended' or phase, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
         entries, oldest, orders, fields[7] or '0', newest, left_ms or '0',
         fields[8] == 'fair' and fields[9] or '')
     end

@@ -19,21 +19,10 @@ if not stock then
   return {'S'}
 end
 
-local state = 'open'
-if sale[3] == 'closed' then
-  state = 'closed'
-elseif opens_in(sale) then
-  state = 'scheduled'
-elseif stock == 0 then
-  state = 'sold_out'
-end
+local phase = phase_of(sale, stock)
 local time = redis.call('TIME')
-local opens = number(sale[8]) or 0
-if opens == 0 then
-  opens = number(options[4]) or 0
-end
-local reply = {state, sale[1], options[2], options[3], string.format('%d', stock), time[1] .. string.format('%06d', time[2]),
-  string.format('%d', opens * 1000)}
+local reply = {phase, sale[1], options[2], options[3], string.format('%d', stock), time[1] .. string.format('%06d', time[2]),
+  string.format('%d', opens_us(sale, options[4]))}
 if options[1] ~= 'fair' then
   return reply
 end

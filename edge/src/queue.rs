@@ -8,7 +8,7 @@ use std::time::Duration;
 use flux_protocol::order::Identifier;
 use flux_protocol::queue::limits::{HOLD_US, TICKS};
 use flux_protocol::queue::{Moved, Place, Watermark};
-use flux_protocol::resp::{Arguments, ErrorKind, Items, Reply};
+use flux_protocol::resp::{Arguments, Items, Reply};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
@@ -20,6 +20,7 @@ use crate::order::{Way, Wish, waiting_room};
 use crate::pending::{PendingIndex, Stage};
 use crate::product::{Product, ProductIndex, State, TokenWaiter};
 use crate::scripts::SCRIPTS;
+use crate::tokens::{Grant, Ungranted};
 
 /// A call for tokens of a sale with a fair queue.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +32,7 @@ pub struct LineCall {
 
 /// What `lease.lua` answers where there is a line.
 struct LineReply {
-    granted: u64,
-    life: Duration,
-    next_due: Duration,
+    grant: Grant,
     is_sold_out: bool,
     redis_us: u64,
     opens_us: u64,
@@ -42,7 +41,7 @@ struct LineReply {
 
 impl LineReply {
     fn read(items: &mut Items<'_>) -> Option<LineReply> {
-        let (granted, life, next_due) = (items.next_number()?, items.next_number()?, items.next_number()?);
+        let grant = Grant::read(items)?;
         let is_sold_out = items.next_bulk()? == b"0";
         let (redis_us, opens_us) = (items.next_number()?, items.next_number()?);
         let watermark = mark(items)?;
@@ -51,15 +50,7 @@ impl LineReply {
         for place in &mut marks {
             *place = mark(items)?;
         }
-        Some(LineReply {
-            granted,
-            life: Duration::from_micros(life),
-            next_due: Duration::from_micros(next_due),
-            is_sold_out,
-            redis_us,
-            opens_us,
-            moved: Moved { watermark, is_free, tick, marks },
-        })
+        Some(LineReply { grant, is_sold_out, redis_us, opens_us, moved: Moved { watermark, is_free, tick, marks } })
     }
 }
 
@@ -217,43 +208,28 @@ impl Core {
             }
             return;
         }
-        let refusal = match reply.map(|reply| reply.items()) {
-            Some(Ok(Some(mut items))) => match LineReply::read(&mut items) {
-                Some(reply) => return self.line_moved(now, call, &reply),
-                None => {
-                    self.products[index].state = State::Suspended;
-                    self.look_soon(now, index);
-                    Unavailable::Suspended
-                }
-            },
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                if error.kind() == ErrorKind::NoScript {
-                    self.line_failed(call);
-                    // Loaded by now: whoever waits goes on waiting.
-                    return self.ask_line(now, index, true);
-                }
-                Unavailable::Redis
-            }
-            Some(Ok(None)) | None => Unavailable::Redis,
+        match self.read_lease(now, index, reply, LineReply::read) {
+            Ok(reply) => self.line_moved(now, call, &reply),
+            Err(why) => self.line_failed(now, call, why),
+        }
+    }
+
+    fn line_failed(&mut self, now: Now, call: LineCall, why: Ungranted) {
+        let product = &mut self.products[call.product];
+        let fair = product.fair.as_mut().expect("the call is of its sale");
+        fair.handle_failed();
+        if call.wants_tokens {
+            product.lease.handle_failed();
+        }
+        let refusal = match why {
+            Ungranted::NotLoaded => return self.ask_line(now, call.product, true),
+            Ungranted::Refused(refusal) => refusal,
         };
-        self.line_failed(call);
-        let fair = self.products[index].fair.as_mut().expect("the call is of its sale");
         for order in std::mem::take(&mut fair.waiters) {
             self.respond(now, order, Answer::Unavailable(refusal));
         }
         if call.wants_tokens {
-            self.refuse_token_waiters(now, index, refusal);
-        }
-    }
-
-    fn line_failed(&mut self, call: LineCall) {
-        let product = &mut self.products[call.product];
-        if let Some(fair) = &mut product.fair {
-            fair.handle_failed();
-        }
-        if call.wants_tokens {
-            product.lease.handle_failed();
+            self.refuse_token_waiters(now, call.product, refusal);
         }
     }
 
@@ -265,11 +241,11 @@ impl Core {
             product.sold_out_until = now.instant + SOLD_OUT_REMEMBERED;
         }
         if call.wants_tokens {
-            fair.handle_granted(!reply.next_due.is_zero());
+            fair.handle_granted(!reply.grant.next_due.is_zero());
         }
         let waiters = std::mem::take(&mut fair.waiters);
         if call.wants_tokens {
-            self.grant(now, call.product, reply.granted, reply.life, reply.next_due);
+            self.grant(now, call.product, reply.grant);
         }
         for order in waiters {
             self.re_enter(now, order);

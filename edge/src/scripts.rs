@@ -5,6 +5,7 @@ use flux_protocol::resp::Script;
 const TRUST: &str = include_str!("../lua/trust.lua");
 const OUTBOX: &str = include_str!("../lua/outbox.lua");
 const RECORDS: &str = include_str!("../lua/records.lua");
+const PHASE: &str = include_str!("../lua/phase.lua");
 const LINE: &str = include_str!("../lua/line.lua");
 
 /// Every script the edge calls, each with what it shares with the others put in front.
@@ -39,9 +40,9 @@ impl Scripts {
     pub fn new() -> Scripts {
         Scripts {
             reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, OUTBOX]),
-            lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST, LINE]),
-            queue: Script::new(include_str!("../lua/queue.lua"), &[TRUST]),
-            look: Script::new(include_str!("../lua/look.lua"), &[TRUST, OUTBOX]),
+            lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST, PHASE, LINE]),
+            queue: Script::new(include_str!("../lua/queue.lua"), &[TRUST, PHASE]),
+            look: Script::new(include_str!("../lua/look.lua"), &[TRUST, PHASE, OUTBOX]),
             init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
             relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST, RECORDS]),

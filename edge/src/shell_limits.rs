@@ -102,7 +102,8 @@ pub const READY_OUTAGE_MAX: Duration = Duration::from_secs(1);
 
 /// How often a worker is asked: as often as the page is drawn anew.
 pub const WORKER_INTERVAL: Duration = Duration::from_secs(1);
-/// A worker that has not taken or said anything for so long is given up until the next time.
+/// Longest time of each step of a question to a worker: connecting, sending, the head of its answer, the body. Then it is
+/// given up until the next time.
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a worker said is believed for so long: some attempts may fail.
 pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flux_protocol::order::decimal;
-use flux_protocol::resp::{ErrorKind, Reply};
+use flux_protocol::resp::{ErrorKind, Items, Reply};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
@@ -12,6 +12,34 @@ use crate::limiter::lease_life;
 use crate::pending::Stage;
 use crate::product::{ProductIndex, State, TokenWaiter};
 use crate::scripts::SCRIPTS;
+
+/// Tokens that the bucket has granted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    count: u64,
+    life: Duration,
+    /// How long the bucket holds no token from now on.
+    pub(crate) next_due: Duration,
+}
+
+impl Grant {
+    /// The first words of a reply of `lease.lua`; `None` where it does not believe the sale.
+    pub(crate) fn read(items: &mut Items<'_>) -> Option<Grant> {
+        let count = items.next_number()?;
+        let (life, next_due) =
+            (Duration::from_micros(items.next_number()?), Duration::from_micros(items.next_number()?));
+        Some(Grant { count, life, next_due })
+    }
+}
+
+/// Why a call of `lease.lua` has brought nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ungranted {
+    /// The script was not loaded. It is by now: whoever waits goes on waiting while it is asked again.
+    NotLoaded,
+    /// Whoever waits is told so.
+    Refused(Unavailable),
+}
 
 impl Core {
     /// Asks for tokens of the product's sale if more are wanted than are at hand.
@@ -37,36 +65,41 @@ impl Core {
 
     /// The bucket's answer: `granted`, `life_us`, `next_due_us`, state. No reply: the connection is gone.
     pub(crate) fn handle_lease(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
-        let refusal = match reply.map(|reply| reply.items()) {
-            Some(Ok(Some(mut items))) => match (items.next_number(), items.next_number(), items.next_number()) {
-                (Some(granted), Some(life), Some(next_due)) => {
-                    return self.grant(
-                        now,
-                        index,
-                        granted,
-                        Duration::from_micros(life),
-                        Duration::from_micros(next_due),
-                    );
+        match self.read_lease(now, index, reply, Grant::read) {
+            Ok(grant) => self.grant(now, index, grant),
+            Err(why) => {
+                self.products[index].lease.handle_failed();
+                match why {
+                    Ungranted::NotLoaded => self.ask_for_tokens(now, index),
+                    Ungranted::Refused(refusal) => self.refuse_token_waiters(now, index, refusal),
                 }
-                _ => {
-                    self.products[index].state = State::Suspended;
-                    self.look_soon(now, index);
-                    Unavailable::Suspended
-                }
-            },
+            }
+        }
+    }
+
+    /// What `read` finds in a reply of `lease.lua`. A sale that the script does not believe is suspended.
+    pub(crate) fn read_lease<T>(
+        &mut self,
+        now: Now,
+        index: ProductIndex,
+        reply: Option<Reply<'_>>,
+        read: impl FnOnce(&mut Items<'_>) -> Option<T>,
+    ) -> Result<T, Ungranted> {
+        match reply.map(|reply| reply.items()) {
+            Some(Ok(Some(mut items))) => read(&mut items).ok_or_else(|| {
+                self.products[index].state = State::Suspended;
+                self.look_soon(now, index);
+                Ungranted::Refused(Unavailable::Suspended)
+            }),
             Some(Err(error)) => {
                 self.note_error(now, error);
-                if error.kind() == ErrorKind::NoScript {
-                    // Loaded by now: whoever waits goes on waiting.
-                    self.products[index].lease.handle_failed();
-                    return self.ask_for_tokens(now, index);
+                match error.kind() {
+                    ErrorKind::NoScript => Err(Ungranted::NotLoaded),
+                    _ => Err(Ungranted::Refused(Unavailable::Redis)),
                 }
-                Unavailable::Redis
             }
-            Some(Ok(None)) | None => Unavailable::Redis,
-        };
-        self.products[index].lease.handle_failed();
-        self.refuse_token_waiters(now, index, refusal);
+            Some(Ok(None)) | None => Err(Ungranted::Refused(Unavailable::Redis)),
+        }
     }
 
     /// No token can be had: whoever waits for one is told why.
@@ -81,9 +114,9 @@ impl Core {
 
     /// Tokens have come: those who wait are served in the order in which they came. Where none is left then, they are sent to
     /// the waiting room, but for those who stand at the door of a fair queue.
-    pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, granted: u64, life: Duration, next_due: Duration) {
-        self.counters.lease(granted);
-        self.products[index].lease.handle_granted(now.instant, granted, life, next_due);
+    pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: Grant) {
+        self.counters.lease(grant.count);
+        self.products[index].lease.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
         while let Some(&waiter) = self.products[index].token_waiters.front() {
             let gone = matches!(waiter, TokenWaiter::Order(order) if self.orders.get(order).is_none());
             if !gone && !self.products[index].lease.take(now.instant) {
@@ -98,7 +131,7 @@ impl Core {
                 TokenWaiter::Status(ticket, id) => self.write_status(now, index, id, ticket),
             }
         }
-        if next_due.is_zero() {
+        if grant.next_due.is_zero() {
             // The bucket still holds some: those who still wait are asked for again.
             return self.ask_for_tokens(now, index);
         }

@@ -4,14 +4,15 @@
 //! Only the dashboard reads it; no order is ever decided by it. What was not read, or is too old, is unknown, never zero.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use flux_net::Address;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use ureq::Agent;
 
 use crate::shell_limits::{WORKER_ANSWER_BYTES_MAX, WORKER_INTERVAL, WORKER_SILENCE_MAX, WORKER_TIMEOUT};
 
@@ -21,8 +22,8 @@ pub struct Workers(Arc<[Watched]>);
 
 #[derive(Debug)]
 struct Watched {
-    host: String,
-    port: u16,
+    /// Host and port.
+    address: String,
     /// The last attempt; `None` before the first has ended.
     last: Mutex<Option<Attempt>>,
 }
@@ -63,8 +64,10 @@ impl Workers {
     /// # Errors
     /// A thread is not to be had.
     pub fn watch(addresses: &[(String, u16)]) -> io::Result<Workers> {
-        let watched =
-            |(host, port): &(String, u16)| Watched { host: host.clone(), port: *port, last: Mutex::default() };
+        let watched = |(host, port): &(String, u16)| {
+            let address = Address::Tcp { host: host.as_str().into(), port: *port };
+            Watched { address: address.to_string(), last: Mutex::default() }
+        };
         let workers = Workers(addresses.iter().map(watched).collect());
         for index in 0..workers.0.len() {
             let workers = workers.clone();
@@ -121,9 +124,11 @@ impl Watched {
         *last = Some(Attempt { at, read: read.map(|reading| reading.following(&before, at)) });
     }
 
+    /// Both questions go over one connection, which is then closed: a worker that has come back since is met anew.
     fn ask(&self) -> Result<Reading, String> {
-        let (_, readiness) = self.get("/readyz")?;
-        match self.get("/metrics")? {
+        let agent = agent();
+        let (_, readiness) = self.get(&agent, "/readyz")?;
+        match self.get(&agent, "/metrics")? {
             (200, metrics) => {
                 Reading::parse(&readiness, &metrics).ok_or_else(|| "not a flux-worker's answer".to_owned())
             }
@@ -131,30 +136,18 @@ impl Watched {
         }
     }
 
-    /// Status and body. HTTP/1.0, so that the body ends with the connection and comes in no chunks.
-    fn get(&self, path: &str) -> Result<(u16, String), String> {
-        let answer = self.exchange(path).map_err(|error| error.to_string())?;
-        let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
-            let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-            Some((status, body.to_owned()))
+    /// Status and body.
+    fn get(&self, agent: &Agent, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://{}{path}", self.address);
+        let exchange = agent.get(url).call().and_then(|answer| {
+            let status = answer.status().as_u16();
+            let mut body = answer.into_body();
+            Ok((status, body.with_config().limit(WORKER_ANSWER_BYTES_MAX).read_to_string()?))
         });
-        parsed.ok_or_else(|| "not an HTTP answer".to_owned())
-    }
-
-    fn exchange(&self, path: &str) -> io::Result<String> {
-        let address = (self.host.as_str(), self.port).to_socket_addrs()?.next();
-        let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
-        let mut stream = TcpStream::connect_timeout(&address, WORKER_TIMEOUT)?;
-        stream.set_read_timeout(Some(WORKER_TIMEOUT))?;
-        stream.set_write_timeout(Some(WORKER_TIMEOUT))?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.host).as_bytes())?;
-        let mut answer = String::new();
-        stream.take(WORKER_ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-        Ok(answer)
+        exchange.map_err(|error| error.to_string())
     }
 
     fn state(&self, now: Instant) -> Value {
-        let address = format!("{}:{}", self.host, self.port);
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let read = last.as_ref().and_then(|last| last.fresh(now));
         let trouble = match &*last {
@@ -164,7 +157,7 @@ impl Watched {
             Some(_) => None,
         };
         json!({
-            "address": address,
+            "address": self.address,
             "trouble": trouble,
             "ready": read.map(|read| read.reasons.is_empty()),
             "reasons": read.map_or(&[][..], |read| &read.reasons),
@@ -244,6 +237,21 @@ impl Reading {
         }
         self
     }
+}
+
+/// Asks workers themselves, whatever proxy the environment names, and takes any status for an answer. Only the look-up of a
+/// name has no bound of ours: it would cost a thread each time.
+fn agent() -> Agent {
+    let step_max = Some(WORKER_TIMEOUT);
+    let config = Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_connect(step_max)
+        .timeout_send_request(step_max)
+        .timeout_recv_response(step_max)
+        .timeout_recv_body(step_max);
+    config.build().new_agent()
 }
 
 /// A label's value. Ours hold identifiers and names of states, in which nothing is ever escaped.

@@ -1,4 +1,6 @@
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::*;
@@ -22,7 +24,7 @@ fn metrics(comparisons: u64, breach: u64) -> String {
 }
 
 fn watched(last: Option<Attempt>) -> Watched {
-    Watched { host: "worker".to_owned(), port: 3002, last: Mutex::new(last) }
+    Watched { address: "worker:3002".to_owned(), last: Mutex::new(last) }
 }
 
 fn workers<const COUNT: usize>(attempts: [Option<Attempt>; COUNT]) -> Workers {
@@ -118,24 +120,27 @@ fn what_is_not_known_of_a_worker_is_null() {
     assert_eq!((&states[3]["ready"], &states[3]["lagRecords"]), (&json!(true), &json!(12)));
 }
 
+/// A worker whose only connection is `serve`'s.
+fn served(serve: impl FnOnce(TcpStream) + Send + 'static) -> (Watched, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || serve(listener.accept().unwrap().0));
+    (Watched { address, last: Mutex::default() }, server)
+}
+
 #[test]
 fn a_worker_is_asked_over_a_socket() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = thread::spawn(move || {
-        for (path, body) in [("/readyz", UNREADY.to_owned()), ("/metrics", metrics(1, 0))] {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                head.extend(byte);
-            }
-            assert!(head.starts_with(format!("GET {path} HTTP/1.0\r\n").as_bytes()));
-            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let (worker, server) = served(|mut stream| {
+        for (path, head, body) in [
+            ("/readyz", "HTTP/1.1 503 Service Unavailable", UNREADY.to_owned()),
+            ("/metrics", "HTTP/1.1 200 OK", metrics(1, 0)),
+        ] {
+            let reader = BufReader::new(&stream);
+            let request: Vec<String> = reader.lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            assert_eq!(request[0], format!("GET {path} HTTP/1.1"));
+            write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
         }
     });
-    let worker = Watched { host: "127.0.0.1".to_owned(), port, last: Mutex::default() };
     worker.look();
     server.join().unwrap();
     let state = worker.state(Instant::now());
@@ -145,4 +150,16 @@ fn a_worker_is_asked_over_a_socket() {
     let state = worker.state(Instant::now());
     assert_eq!(state["ready"], Value::Null);
     assert!(state["trouble"].as_str().unwrap().contains("refused"), "{state}");
+}
+
+#[test]
+fn an_answer_without_an_end_is_not_read_to_it() {
+    let (worker, server) = served(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        while stream.write_all(&[b' '; 1 << 16]).is_ok() {}
+    });
+    worker.look();
+    server.join().unwrap();
+    let state = worker.state(Instant::now());
+    assert!(state["trouble"].as_str().unwrap().contains("limit"), "{state}");
 }

@@ -5,16 +5,16 @@
 //! - [`crowd`]: the load client and its history; [`truth`]: what the servers hold; [`checker`]: whether the two agree.
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
 //! - [`bench`]: what a request costs, beside peers, with the record of it.
-//! - [`browser`]: a headless Chromium, for what people see.
+//! - [`chromedriver`]: a headless Chromium's driver, for what people see.
 //! - [`world`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person.
 //!
 //! Edge and worker know nothing of this crate, and nothing of it is ever part of them. It never touches a process it
 //! did not start, nor a server on a default port.
 
 pub mod bench;
-pub mod browser;
 pub mod chaos;
 pub mod checker;
+pub mod chromedriver;
 pub mod crowd;
 pub mod demo;
 pub mod error;

@@ -8,7 +8,9 @@
 -- STATUS=1 in the environment counts the answers by status. wrk then parses every answer's head in Lua, which costs
 -- it about as much as the request: use it to see what happens, not to measure.
 
-dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "report.lua")
+local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
+dofile(folder .. "report.lua")
+dofile(folder .. "orders.lua")
 
 local threads = {}
 
@@ -17,26 +19,12 @@ function setup(thread)
   thread:set("number", #threads)
 end
 
--- Keys must differ between runs too, or the second run measures replays.
-local function run_name()
-  local random = assert(io.open("/dev/urandom", "rb"))
-  local bytes = random:read(6)
-  random:close()
-  return (bytes:gsub(".", function(byte) return string.format("%02x", byte:byte()) end))
-end
-
 function init(arguments)
   local product = arguments[1] or "bench"
   local quantity = tonumber(arguments[2] or 1)
   prefix = string.format("%s-%d-", run_name(), number)
   count = 0
-  -- The request is put together by hand: wrk.format would build the same head anew each time.
-  head = table.concat({
-    "POST /order HTTP/1.1",
-    "host: " .. wrk.host .. (wrk.port and ":" .. wrk.port or ""),
-    "content-type: application/json",
-    "x-idempotency-key: ",
-  }, "\r\n")
+  head = order_head()
   body_before = string.format('{"productId":"%s","quantity":%d,"userId":"u-', product, quantity)
 end
 

@@ -6,7 +6,9 @@
 -- `flux-lab crowd --name crowd` names them); measure the second. Each thread begins at another key, so that two requests
 -- for one order seldom meet.
 
-dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "report.lua")
+local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
+dofile(folder .. "report.lua")
+dofile(folder .. "orders.lua")
 
 local started = 0
 
@@ -18,8 +20,7 @@ end
 function init(arguments)
   local product = arguments[1] or "bench"
   keys = tonumber(arguments[2] or 20000)
-  head = "POST /order HTTP/1.1\r\nhost: " .. wrk.host .. (wrk.port and ":" .. wrk.port or "")
-    .. "\r\ncontent-type: application/json\r\nx-idempotency-key: crowd-k"
+  head = order_head() .. "crowd-k"
   body_before = string.format('{"productId":"%s","quantity":1,"userId":"crowd-u', product)
   -- Far apart for any number of threads: the golden section of the ring.
   at = math.floor(number * 0.618034 * keys) % keys

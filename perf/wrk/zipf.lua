@@ -6,7 +6,9 @@
 -- Open a sale of each first: zipf-1, zipf-2 and so on, large enough to last and without a limit. With one product it
 -- costs wrk the same, so the two can be compared.
 
-dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "report.lua")
+local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
+dofile(folder .. "report.lua")
+dofile(folder .. "orders.lua")
 
 -- Draws prepared ahead: a search among the sums for each request would slow wrk.
 local DRAWS = 65536
@@ -16,14 +18,6 @@ local threads = 0
 function setup(thread)
   threads = threads + 1
   thread:set("number", threads)
-end
-
--- Keys must differ between runs too, or the second run measures replays.
-local function run_name()
-  local random = assert(io.open("/dev/urandom", "rb"))
-  local bytes = random:read(6)
-  random:close()
-  return (bytes:gsub(".", function(byte) return string.format("%02x", byte:byte()) end))
 end
 
 local function draws(products)
@@ -50,12 +44,7 @@ function init(arguments)
   drawn = draws(tonumber(arguments[2] or 1000))
   prefix = string.format("%s-%d-", run_name(), number)
   count = 0
-  head = table.concat({
-    "POST /order HTTP/1.1",
-    "host: " .. wrk.host .. (wrk.port and ":" .. wrk.port or ""),
-    "content-type: application/json",
-    "x-idempotency-key: ",
-  }, "\r\n")
+  head = order_head()
   body_before = '{"quantity":1,"productId":"' .. product
 end
 

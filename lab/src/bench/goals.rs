@@ -21,6 +21,14 @@ pub struct Reference {
     pub threads: u32,
 }
 
+impl Reference {
+    /// What is measured here in a closed loop.
+    pub fn cell(self, scenario: Scenario, contestant: Contestant) -> Cell {
+        let Reference { connections, threads } = self;
+        Cell { scenario, load: Load::Closed, connections, threads, contestant }
+    }
+}
+
 /// One goal and what was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Goal {
@@ -67,40 +75,34 @@ struct Medians<'a> {
 }
 
 impl Medians<'_> {
-    fn cell(&self, scenario: Scenario, contestant: Contestant) -> Cell {
-        let Reference { connections, threads } = self.reference;
-        Cell { scenario, load: Load::Closed, connections, threads, contestant }
-    }
-
     fn of(&self, scenario: Scenario, contestant: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
-        self.findings.median(self.cell(scenario, contestant), figure)
+        self.findings.median(self.reference.cell(scenario, contestant), figure)
     }
 
     /// Ours to `other`'s.
     fn to(&self, scenario: Scenario, other: Contestant, figure: fn(&Figures) -> f64) -> Option<f64> {
-        let (ours, other) = (self.cell(scenario, Contestant::Edge), self.cell(scenario, other));
+        let (ours, other) = (self.reference.cell(scenario, Contestant::Edge), self.reference.cell(scenario, other));
         self.findings.median_ratio(ours, &[other], f64::min, figure)
     }
 
     /// Ours to that of Go or axum, whichever `better` prefers; both must have been measured.
     fn to_better(&self, scenario: Scenario, better: fn(f64, f64) -> f64, figure: fn(&Figures) -> f64) -> Option<f64> {
-        let peers = [self.cell(scenario, Contestant::Go), self.cell(scenario, Contestant::Axum)];
-        self.findings.median_ratio(self.cell(scenario, Contestant::Edge), &peers, better, figure)
+        let peers = [self.reference.cell(scenario, Contestant::Go), self.reference.cell(scenario, Contestant::Axum)];
+        self.findings.median_ratio(self.reference.cell(scenario, Contestant::Edge), &peers, better, figure)
     }
 
     fn many_to_few(&self, scenario: Scenario) -> Option<f64> {
-        let with = |connections| Cell { connections, ..self.cell(scenario, Contestant::Edge) };
+        let with = |connections| Cell { connections, ..self.reference.cell(scenario, Contestant::Edge) };
         self.findings.median_ratio(with(4096), &[with(64)], f64::min, |figures| figures.server_us)
     }
 
     fn p99_ms(&self, scenario: Scenario) -> Option<f64> {
-        let Reference { connections, threads } = self.reference;
-        let cell = Cell { scenario, load: Load::Open, connections, threads, contestant: Contestant::Edge };
+        let cell = Cell { load: Load::Open, ..self.reference.cell(scenario, Contestant::Edge) };
         Some(self.findings.median_of_known(cell, |figures| Some(figures.p99_us? as f64))? / 1e3)
     }
 
     fn zipf(&self) -> Option<f64> {
-        let of = |scenario| self.cell(scenario, Contestant::Edge);
+        let of = |scenario| self.reference.cell(scenario, Contestant::Edge);
         self.findings
             .median_ratio(of(Scenario::Zipf), &[of(Scenario::OneProduct)], f64::min, |figures| figures.server_us)
     }
@@ -126,9 +128,7 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
     let medians = Medians { findings, reference };
     let server = |figures: &Figures| figures.server_us;
     let redis = |figures: &Figures| figures.redis_us;
-    let Reference { connections, threads } = reference;
-    let ours = Cell { scenario: Accepted, load: Load::Closed, connections, threads, contestant: Edge };
-    let depth = findings.median_of_known(ours, |figures| figures.orders_by_call);
+    let depth = findings.median_of_known(reference.cell(Accepted, Edge), |figures| figures.orders_by_call);
     let better = "the better of Go and axum";
     vec![
         Goal::at_most(

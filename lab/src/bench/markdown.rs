@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Load};
 use super::record::Record;
+use super::scenario::Scenario;
 
 /// The record as Markdown; `plots` are the names of its drawings, beside it.
 pub fn write(record: &Record, plots: &[String]) -> String {
@@ -181,21 +182,13 @@ fn minutes(text: &mut String, record: &Record) -> std::fmt::Result {
     if record.findings.minutes.is_empty() {
         return Ok(());
     }
-    let reference = record.settings.reference;
-    let scenario = super::scenario::Scenario::Accepted;
+    let cell = record.settings.reference.cell(Scenario::Accepted, Contestant::Edge);
     writeln!(
         text,
         "## Accepted orders, minute by minute\n\nRecords live 60 s here, so that Redis holds a bounded number.\n"
     )?;
     writeln!(text, "| minute {HEAD}\n|---{LINE}")?;
     for row in &record.findings.minutes {
-        let cell = Cell {
-            scenario,
-            load: Load::Closed,
-            connections: reference.connections,
-            threads: reference.threads,
-            contestant: Contestant::Edge,
-        };
         writeln!(text, "| {} | {} |", row.minute, columns(&cell, &row.figures))?;
     }
     writeln!(text)

@@ -122,10 +122,7 @@ impl Bench {
         let takes_orders = |(contestant, _): &&(Contestant, Source)| contestant.plays(Scenario::Accepted);
         let measured = [Scenario::Accepted, Scenario::Zipf].iter().any(|one| self.settings.scenarios.contains(one));
         let Some((contestant, _)) = self.contestants.iter().find(takes_orders).filter(|_| measured) else { return };
-        let settings = &self.settings.reference;
-        let (connections, threads) = (settings.connections, settings.threads);
-        let cell =
-            Cell { scenario: Scenario::Accepted, load: Load::Closed, connections, threads, contestant: *contestant };
+        let cell = self.settings.reference.cell(Scenario::Accepted, *contestant);
         self.note_failure("warming up", |bench| {
             let short = std::mem::replace(&mut bench.generator.seconds, WARM_UP_SECONDS);
             let warmed = bench.enter(cell, Vec::new()).and_then(|ready| ready.closed());
@@ -191,16 +188,10 @@ impl Bench {
     }
 
     fn idle(&mut self) {
-        let threads = self.settings.reference.threads;
         for repetition in 1..=self.settings.repetitions {
             for contestant in self.contestants.iter().map(|(contestant, _)| *contestant).collect::<Vec<_>>() {
-                let cell = Cell {
-                    scenario: Scenario::Idle,
-                    load: Load::Closed,
-                    connections: idle::CONNECTIONS,
-                    threads,
-                    contestant,
-                };
+                let reference = self.settings.reference.cell(Scenario::Idle, contestant);
+                let cell = Cell { connections: idle::CONNECTIONS, ..reference };
                 self.note_failure(&format!("idle connections of {}", contestant.name()), |bench| {
                     let row =
                         IdleRow { contestant, repetition, connections: 0, kept: 0, before_kib: 0, resident_kib: 0 };
@@ -233,14 +224,7 @@ impl Bench {
 
     /// Accepted orders for ten minutes, minute by minute, on one edge.
     fn long(&mut self) -> Result<(), LabError> {
-        let reference = self.settings.reference;
-        let cell = Cell {
-            scenario: Scenario::Accepted,
-            load: Load::Closed,
-            connections: reference.connections,
-            threads: reference.threads,
-            contestant: Contestant::Edge,
-        };
+        let cell = self.settings.reference.cell(Scenario::Accepted, Contestant::Edge);
         let short = self.generator;
         self.generator = Generator { seconds: 60, ..short };
         let say = self.say;

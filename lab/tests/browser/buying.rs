@@ -1,11 +1,9 @@
 //! Buying as it should be: at once, or after a wait.
 
-use flux_lab::browser::Browser;
+use thirtyfour::Key;
 
 use crate::Visit;
-
-const TAB: &str = "\u{E004}";
-const ENTER: &str = "\u{E007}";
+use crate::browser::Browser;
 
 /// The key under which the page's order stands, in the order's fragment or in the browser's memory.
 fn key(browser: &Browser, product: &str) -> String {
@@ -42,12 +40,12 @@ fn the_keyboard_alone_buys() {
     visit.open_shop("phone");
     visit.sees("#stock", "100 left");
     let focused = || visit.browser.run("return document.activeElement.id").unwrap();
-    visit.browser.press(TAB).unwrap();
+    visit.browser.press(Key::Tab).unwrap();
     assert_eq!(focused(), "quantity");
-    visit.browser.press("\u{E013}").unwrap(); // up: two
-    visit.browser.press(TAB).unwrap();
+    visit.browser.press(Key::Up).unwrap(); // two
+    visit.browser.press(Key::Tab).unwrap();
     assert_eq!(focused(), "buy");
-    visit.browser.press(ENTER).unwrap();
+    visit.browser.press(Key::Enter).unwrap();
     visit.sees("#way li[aria-current]", "Entered in the books");
     assert_eq!(visit.units_stored("phone"), 2);
 }

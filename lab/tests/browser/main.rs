@@ -3,6 +3,7 @@
 //! Every test ends with a page that axe-core finds no fault with and a console that said nothing. With FLUX_SCREENSHOTS=1
 //! the pictures in docs/screenshots are taken anew.
 
+mod browser;
 mod buying;
 mod fair;
 mod operator;
@@ -15,10 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use flux_lab::browser::{Browser, Look};
 use flux_lab::http_client;
 use flux_lab::world::{World, WorldOptions};
 use serde_json::json;
+
+use browser::{Browser, Look};
 
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 

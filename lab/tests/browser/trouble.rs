@@ -1,6 +1,8 @@
 //! Buying when something is away: Redis, the network, the order itself.
 
-use crate::Visit;
+use std::time::Instant;
+
+use crate::{REQUEST_MAX, Visit};
 
 #[test]
 fn redis_stops_and_comes_back_and_the_order_is_bought_once() {
@@ -48,4 +50,18 @@ fn the_waiting_room_without_an_order_says_how_the_sale_stands() {
     visit.browser.open(&format!("{room}#product=..&user=<b>&key=%2F")).unwrap();
     visit.sees("#text", "No order came with you");
     visit.is_sound("room-without-anything");
+}
+
+/// What [`Visit::is_sound`] stands on.
+#[test]
+fn the_console_is_heard_and_so_is_what_the_policy_forbids() {
+    let visit = Visit::start();
+    visit.open_shop("phone");
+    visit.browser.run("console.error('a word'); new Image().src = '//127.0.0.1:1/'").unwrap();
+    let end = Instant::now() + REQUEST_MAX;
+    let mut said = String::new();
+    while !(said.contains("a word") && said.contains("Content Security Policy")) {
+        assert!(Instant::now() < end, "{said}");
+        said += &visit.browser.log().unwrap().join("\n");
+    }
 }

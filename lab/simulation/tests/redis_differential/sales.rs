@@ -5,7 +5,7 @@ use flux_simulation::random::Random;
 
 use crate::commands::everything;
 use crate::mask::{entry, sale};
-use crate::scripts::{SCRIPTS, call, load};
+use crate::scripts::{EDGE, WORKER, call, load};
 use crate::{Step, ask};
 
 const PRODUCTS: [&str; 2] = ["p", "q"];
@@ -160,7 +160,7 @@ impl Generator<'_> {
         // Nothing else happens in the millisecond that names a sale: what is equal by chance on one side would not be so on
         // the other.
         self.steps.push(Step::Wait(2));
-        self.steps.push(call(&SCRIPTS.init, &keys(PRODUCTS[product]), &arguments));
+        self.steps.push(call(&EDGE.init, &keys(PRODUCTS[product]), &arguments));
         self.steps.push(Step::Wait(2));
         self.generations[product] = 1;
         self.set_apart(product);
@@ -198,7 +198,7 @@ impl Generator<'_> {
             }
         }
         self.entries += groups;
-        self.steps.push(call(&SCRIPTS.reserve, &call_keys, &arguments));
+        self.steps.push(call(&EDGE.reserve, &call_keys, &arguments));
     }
 
     /// The bucket is put where its time cannot matter: long empty of news, or in the future.
@@ -209,7 +209,7 @@ impl Generator<'_> {
         self.steps.push(ask(&["HSET", &key(product, "rate"), "tokens", tokens, "at", at]));
         let arguments =
             [self.pick(&["1", "7", "1000"]).to_owned(), self.pick(&["1000", "200000", "9999999"]).to_owned()];
-        self.steps.push(call(&SCRIPTS.lease, &["rate", "sale", "stock"].map(|name| key(product, name)), &arguments));
+        self.steps.push(call(&EDGE.lease, &["rate", "sale", "stock"].map(|name| key(product, name)), &arguments));
         self.steps.push(ask(&["HGET", &key(product, "rate"), "tokens"]));
     }
 
@@ -217,7 +217,7 @@ impl Generator<'_> {
         let looked = if self.random.per_mille(500) { vec!["p"] } else { vec!["p", "nobody", "q"] };
         let looked: Vec<String> = looked.into_iter().flat_map(keys).collect();
         let fresh = self.pick(&["0", "1"]).to_owned();
-        self.steps.push(call(&SCRIPTS.look, &looked, &[fresh]));
+        self.steps.push(call(&EDGE.look, &looked, &[fresh]));
     }
 
     fn relay(&mut self) {
@@ -237,7 +237,7 @@ impl Generator<'_> {
         let call_keys = ["outbox", "claims", "sale"].map(|name| key(product, name));
         // Entries are not of the millisecond in which they are asked for.
         self.steps.push(Step::Wait(2));
-        self.steps.push(call(&SCRIPTS.relay, &call_keys, &arguments));
+        self.steps.push(call(&EDGE.relay, &call_keys, &arguments));
         // Of the claims that have run out it takes some away, whichever: here the rest goes as well, so that what is left
         // is the same on both sides.
         self.steps.push(ask(&["EVAL", DROP_RUN_OUT_CLAIMS, "1", &key(product, "claims")]));
@@ -255,25 +255,25 @@ impl Generator<'_> {
             arguments.push(format!("r{}", self.reservations.saturating_sub(back)));
         }
         self.entries += 1;
-        self.steps.push(call(&SCRIPTS.part, &call_keys, &arguments));
+        self.steps.push(call(&EDGE.part, &call_keys, &arguments));
     }
 
     fn settle(&mut self) {
         let product = PRODUCTS[self.product()];
         let entries: Vec<String> = (0..=self.below(2)).map(|_| self.an_entry()).collect();
-        self.steps.push(call(&SCRIPTS.settle, &["outbox", "claims"].map(|name| key(product, name)), &entries));
+        self.steps.push(call(&EDGE.settle, &["outbox", "claims"].map(|name| key(product, name)), &entries));
     }
 
     fn status(&mut self) {
         let product = PRODUCTS[self.product()];
         let call_keys = [record(product, self.below(ORDERS)), key(product, "outbox"), key(product, "sale")];
-        self.steps.push(call(&SCRIPTS.status, &call_keys, &[]));
+        self.steps.push(call(&EDGE.status, &call_keys, &[]));
     }
 
     fn close(&mut self) {
         if self.random.per_mille(400) {
             let product = PRODUCTS[self.product()];
-            self.steps.push(call(&SCRIPTS.close, &keys(product), &[]));
+            self.steps.push(call(&EDGE.close, &keys(product), &[]));
         }
     }
 
@@ -286,7 +286,7 @@ impl Generator<'_> {
             arguments.push(self.pick(&["1", "2", "50"]).to_owned());
             arguments.push(format!("u{}", self.below(4)));
         }
-        self.steps.push(call(&SCRIPTS.returns, &keys(PRODUCTS[product])[..6], &arguments));
+        self.steps.push(call(&WORKER.returns, &keys(PRODUCTS[product])[..6], &arguments));
     }
 
     /// Fence, perhaps the outbox emptied, perhaps restore.
@@ -301,12 +301,12 @@ impl Generator<'_> {
         let fence: Vec<String> = [id.clone(), generation.clone()].into_iter().chain(options).collect();
         // It may make the stream anew, whose ids must not be those of the one before.
         self.steps.push(Step::Wait(2));
-        self.steps.push(call(&SCRIPTS.fence, &keys(name), &fence));
+        self.steps.push(call(&WORKER.rebuild_fence, &keys(name), &fence));
         self.set_apart(product);
         if self.random.per_mille(700) {
             let all: Vec<String> =
                 (0..self.entries).map(|number| entry(usize::try_from(number).expect("small"))).collect();
-            self.steps.push(call(&SCRIPTS.settle, &["outbox", "claims"].map(|part| key(name, part)), &all));
+            self.steps.push(call(&EDGE.settle, &["outbox", "claims"].map(|part| key(name, part)), &all));
         }
         let restore = [
             id,
@@ -315,7 +315,7 @@ impl Generator<'_> {
             self.pick(&["open", "open", "closed"]).into(),
             "2".into(),
         ];
-        self.steps.push(call(&SCRIPTS.restore, &keys(name), &restore));
+        self.steps.push(call(&WORKER.rebuild_restore, &keys(name), &restore));
     }
 
     fn remove_entry(&mut self) {
