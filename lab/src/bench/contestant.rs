@@ -66,7 +66,8 @@ impl Contestant {
             Scenario::Accepted | Scenario::Replay | Scenario::SoldOut => !self.is_constant(),
             Scenario::Redirect | Scenario::Stock | Scenario::Pipelined | Scenario::Idle => true,
             Scenario::Zipf | Scenario::OneProduct => self.is_ours(),
-            Scenario::Worker => false,
+            Scenario::Queued => self == Contestant::Edge,
+            Scenario::Opening | Scenario::Worker => false,
         }
     }
 

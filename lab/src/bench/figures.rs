@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::contestant::Contestant;
+use super::opening::OpeningRow;
+use super::queued::QueuedRow;
 use super::scenario::Scenario;
 use super::statistics::median;
 
@@ -139,6 +141,10 @@ pub struct Findings {
     pub rows: Vec<Row>,
     /// Connections that rest.
     pub idle: Vec<IdleRow>,
+    /// Lines of a million.
+    pub queued: Vec<QueuedRow>,
+    /// Openings.
+    pub opened: Vec<OpeningRow>,
     /// Topic to committed rows.
     pub stored: Vec<StoredRow>,
     /// The long run.

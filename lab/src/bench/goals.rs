@@ -8,6 +8,8 @@ use serde::Serialize;
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Findings, Load};
 use super::idle;
+use super::opening::OpeningRow;
+use super::queued::QueuedRow;
 use super::scenario::Scenario;
 use super::statistics::median;
 use super::worker;
@@ -114,6 +116,21 @@ impl Medians<'_> {
         Some(median(whole.iter().map(|row| row.resident_kib as f64))? / 1024.0)
     }
 
+    /// Of the worst repetition: memory that grows does so in one.
+    fn line_growth_mib(&self) -> Option<f64> {
+        let grown: Option<Vec<f64>> = self.findings.queued.iter().map(QueuedRow::growth_kib).collect();
+        Some(grown?.into_iter().reduce(f64::max)? / 1024.0)
+    }
+
+    fn line_calls(&self) -> Option<f64> {
+        median(self.findings.queued.iter().map(QueuedRow::calls_by_thousand))
+    }
+
+    /// Of the worst repetition: a promise holds in each.
+    fn opening_ms(&self, figure: fn(&OpeningRow) -> f64, worse: fn(f64, f64) -> f64) -> Option<f64> {
+        self.findings.opened.iter().map(figure).reduce(worse)
+    }
+
     fn stored(&self) -> Option<f64> {
         let rate =
             |way: &str| median(self.findings.stored.iter().filter(|row| row.way == way).map(|row| row.per_second));
@@ -163,6 +180,27 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
         Goal::at_most("accepted: p99 at half of the highest rate", medians.p99_ms(Accepted), 8.0, "ms"),
         Goal::at_most("redirect: p99 at half of the highest rate", medians.p99_ms(Redirect), 2.0, "ms"),
         Goal::at_most("10,000 idle connections: resident memory of the edge", medians.idle_mib(), 64.0, "MiB"),
+        Goal::at_most(
+            "a million tickets: memory grows after the first quarter by",
+            medians.line_growth_mib(),
+            2.0,
+            "MiB",
+        ),
+        // A core reports ten times a second and looks at the sale as often, however many come: twenty, which with 20,000
+        // tickets a second is one by 1,000. One a request would be 1,000.
+        Goal::at_most("a million tickets: scripts that Redis is asked for by 1,000", medians.line_calls(), 1.0, ""),
+        Goal::at_least(
+            "opening: the first 200 after opensAt on Redis' clock",
+            medians.opening_ms(|row| row.first_ms, f64::min),
+            0.0,
+            "ms",
+        ),
+        Goal::at_most(
+            "opening: from the first 200 until every core of two edges sells",
+            medians.opening_ms(|row| row.spread_ms, f64::max),
+            100.0,
+            "ms",
+        ),
         Goal::at_least("worker: rows a second to psql \\copy", medians.stored(), 0.8, ""),
     ]
 }
@@ -215,6 +253,31 @@ mod tests {
         let goals = judge(&findings, REFERENCE);
         assert_eq!(found(&goals, "redirect: CPU of the edge, 4,096").found, Some(1.5));
         assert_eq!(found(&goals, "redirect: CPU of the edge to axum").found, None);
+    }
+
+    #[test]
+    fn the_worst_line_and_the_worst_opening_count() {
+        use super::super::opening::EdgeOpening;
+        use super::super::queued::Reading;
+        let mut findings = Findings::default();
+        for (repetition, grown_kib, first_ms, open_ms) in
+            [(1, 512, 3.0, 20.0), (2, 4_096, 1.5, 90.0), (3, 0, 2.0, 10.0)]
+        {
+            let readings = [(0, 1_000), (250_000, 8_000), (1_000_000, 8_000 + grown_kib)];
+            let readings = readings.map(|(tickets, resident_kib)| Reading { tickets, resident_kib }).to_vec();
+            let row = QueuedRow { repetition, tickets: 1_000_000, script_calls: 400, readings, ..QueuedRow::default() };
+            findings.queued.push(row);
+            let edge = EdgeOpening { asked: 9, first_accepted_ms: first_ms, last_refused_ms: open_ms };
+            findings.opened.push(OpeningRow::new(repetition, 0.0, vec![edge]));
+        }
+        let goals = judge(&findings, REFERENCE);
+        assert_eq!(found(&goals, "a million tickets: memory").found, Some(4.0));
+        assert_eq!(found(&goals, "a million tickets: scripts").found, Some(0.4));
+        assert_eq!(found(&goals, "opening: the first 200").found, Some(1.5));
+        assert_eq!(found(&goals, "opening: from the first 200").found, Some(88.5));
+        let early = EdgeOpening { asked: 9, first_accepted_ms: -0.1, last_refused_ms: -1.0 };
+        findings.opened.push(OpeningRow::new(4, 0.0, vec![early]));
+        assert_eq!(found(&judge(&findings, REFERENCE), "opening: the first 200").is_met(), Some(false));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Load};
+use super::opening::EdgeOpening;
 use super::record::Record;
 use super::scenario::Scenario;
 
@@ -16,6 +17,8 @@ pub fn write(record: &Record, plots: &[String]) -> String {
         .and_then(|()| plots.iter().try_for_each(|plot| writeln!(text, "![{plot}]({plot})\n")))
         .and_then(|()| medians(&mut text, record))
         .and_then(|()| idle(&mut text, record))
+        .and_then(|()| queued(&mut text, record))
+        .and_then(|()| opened(&mut text, record))
         .and_then(|()| stored(&mut text, record))
         .and_then(|()| minutes(&mut text, record))
         .and_then(|()| repetitions(&mut text, record));
@@ -155,6 +158,65 @@ fn idle(text: &mut String, record: &Record) -> std::fmt::Result {
             mib(row.before_kib),
             mib(row.resident_kib)
         )?;
+    }
+    writeln!(text)
+}
+
+fn queued(text: &mut String, record: &Record) -> std::fmt::Result {
+    if record.findings.queued.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "## A million tickets of a fair queue\n\nOrders of different users before the sale opens: each 302 with a ticket. CPU \
+         is µs a ticket. What Redis was asked is the difference of its `INFO commandstats`: scripts are `EVALSHA`s, commands \
+         are all, those within scripts as well.\n\n\
+         | # | tickets | tickets/s | its CPU | Redis | scripts | commands | scripts by 1,000 tickets |\n\
+         |---|---|---|---|---|---|---|---|"
+    )?;
+    for row in &record.findings.queued {
+        writeln!(
+            text,
+            "| {} | {} | {:.0} | {:.2} | {:.2} | {} | {} | {:.2} |",
+            row.repetition,
+            row.tickets,
+            row.per_second,
+            row.server_us,
+            row.redis_us,
+            row.script_calls,
+            row.commands,
+            row.calls_by_thousand()
+        )?;
+    }
+    writeln!(text, "\n| # | tickets so far | RSS of the edge |\n|---|---|---|")?;
+    for row in &record.findings.queued {
+        for reading in &row.readings {
+            let mib = reading.resident_kib as f64 / 1024.0;
+            writeln!(text, "| {} | {} | {mib:.2} MiB |", row.repetition, reading.tickets)?;
+        }
+    }
+    writeln!(text)
+}
+
+fn opened(text: &mut String, record: &Record) -> std::fmt::Result {
+    if record.findings.opened.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "## The opening\n\nTwo edges of two cores on one Redis, asked over connections of one request. Milliseconds after \
+         `opensAt` on Redis' clock, when a client had its answer; the spread is from the first 200 of all until no edge says \
+         302 any more.\n\n| # | edge | asked | first 200 | last 302 | spread | error of the clock |\n|---|---|---|---|---|---|---|"
+    )?;
+    for row in &record.findings.opened {
+        for (number, edge) in (1..).zip(&row.edges) {
+            let EdgeOpening { asked, first_accepted_ms, last_refused_ms } = edge;
+            writeln!(
+                text,
+                "| {} | {number} | {asked} | {first_accepted_ms:.2} | {last_refused_ms:.2} | {:.2} | {:.2} |",
+                row.repetition, row.spread_ms, row.clock_error_ms
+            )?;
+        }
     }
     writeln!(text)
 }

@@ -84,6 +84,16 @@ impl<'a> Ready<'a> {
         &self.server
     }
 
+    /// The servers around it.
+    pub fn stage(&self) -> &Stage {
+        self.stage
+    }
+
+    /// What it is ready for.
+    pub fn scenario(&self) -> Scenario {
+        self.cell.scenario
+    }
+
     /// Lets the broker delete what a partition's log holds beyond `bytes`: for loads that are longer than the disk.
     ///
     /// # Errors
@@ -197,7 +207,10 @@ impl<'a> Ready<'a> {
     }
 
     /// Waits until the contestant has closed what earlier clients have left; its own connections to servers may stay.
-    fn wait_alone(&self) -> Result<(), LabError> {
+    ///
+    /// # Errors
+    /// Where it does not close them.
+    pub fn wait_alone(&self) -> Result<(), LabError> {
         let until = Instant::now() + CLOSE_MAX;
         while usage::descriptors(self.server.pid()?)? > self.resting + self.cell.connections as usize / 2 {
             if Instant::now() >= until {
@@ -208,7 +221,11 @@ impl<'a> Ready<'a> {
         Ok(())
     }
 
-    fn wrk(&self, name: &str, seconds: u32) -> Result<RunningWrk, LabError> {
+    /// Starts the scenario's script; `name` names its output.
+    ///
+    /// # Errors
+    /// Where wrk cannot be started.
+    pub fn wrk(&self, name: &str, seconds: u32) -> Result<RunningWrk, LabError> {
         let (script, arguments) = self.cell.scenario.script();
         let run = Wrk {
             script: self.stage.root.join("perf/wrk").join(script),

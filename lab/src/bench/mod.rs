@@ -5,7 +5,7 @@
 //! machine is busy. Costs come from wrk (a closed loop), latencies from the crowd at a constant arrival rate.
 //!
 //! - [`contestant`], [`server`]: who; [`scenario`]: what; [`stage`]: on which servers.
-//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`worker`]: those of another kind.
+//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`queued`], [`opening`], [`worker`]: those of another kind.
 //! - [`flame`]: where the time goes under the load of one of them.
 //! - [`figures`], [`goals`], [`record`], [`markdown`], [`plot`], [`host`]: what is kept of it.
 //!
@@ -20,7 +20,9 @@ pub mod host;
 pub mod idle;
 pub mod markdown;
 pub mod measure;
+pub mod opening;
 pub mod plot;
+pub mod queued;
 pub mod record;
 pub mod scenario;
 pub mod server;
@@ -35,6 +37,7 @@ use std::path::{Path, PathBuf};
 pub use arguments::BenchArguments;
 use contestant::{Contestant, Source};
 use figures::{Cell, Figures, Findings, IdleRow, Load, MinuteRow, Row};
+use goals::Reference;
 use host::Host;
 use measure::{Generator, Ready};
 use record::{Record, Settings};
@@ -135,6 +138,8 @@ impl Bench {
         let reference = self.settings.reference;
         match scenario {
             Scenario::Idle => return self.idle(),
+            Scenario::Queued => return self.queued(),
+            Scenario::Opening => return self.note_failure("opening", Bench::opening),
             Scenario::Worker => return self.note_failure("worker", Bench::worker),
             _ => {}
         }
@@ -209,6 +214,30 @@ impl Bench {
                 });
             }
         }
+    }
+
+    fn queued(&mut self) {
+        let Reference { connections, threads } = self.settings.reference;
+        let plays = |(contestant, _): &&(Contestant, Source)| contestant.plays(Scenario::Queued);
+        let Some((contestant, _)) = self.contestants.iter().find(plays) else { return };
+        let contestant = *contestant;
+        let cell = Cell { scenario: Scenario::Queued, load: Load::Closed, connections, threads, contestant };
+        for repetition in 1..=self.settings.repetitions {
+            self.note_failure("queued", |bench| {
+                let row = queued::measure(&bench.enter(cell, Vec::new())?, repetition)?;
+                (bench.say)(&row.in_words());
+                bench.findings.queued.push(row);
+                Ok(())
+            });
+        }
+    }
+
+    fn opening(&mut self) -> Result<(), LabError> {
+        let (say, opened) = (self.say, &mut self.findings.opened);
+        opening::measure(&mut self.stage, self.settings.repetitions, |row| {
+            say(&row.in_words());
+            opened.push(row);
+        })
     }
 
     fn worker(&mut self) -> Result<(), LabError> {

@@ -14,6 +14,8 @@ pub const ZIPF_PRODUCTS: u32 = 1_000;
 pub const REPLAY_KEYS: u32 = 20_000;
 /// Requests of one write in [`Scenario::Pipelined`].
 pub const PIPELINED: u32 = 16;
+/// Orders a second of a sale with a line, which needs a limit; nobody in it is called.
+const LINE_RATE: u64 = 10_000;
 /// Units of a sale that must not run out.
 const ENDLESS: u64 = 1_000_000_000;
 
@@ -40,6 +42,10 @@ pub enum Scenario {
     OneProduct,
     /// Memory of connections that rest.
     Idle,
+    /// A million tickets of a fair queue: what is kept of them, and what Redis is asked.
+    Queued,
+    /// When two edges open a scheduled sale, by Redis' clock.
+    Opening,
     /// From the topic to committed rows, beside `psql \copy`.
     Worker,
 }
@@ -53,11 +59,20 @@ pub struct Sale {
     pub quantity: u64,
     /// Orders a second; 0 is no limit.
     pub rate: u64,
+    /// When it opens, RFC 3339; `None`: at once. Our edge alone knows of it, and of the next.
+    pub opens_at: Option<String>,
+    /// Whether it has a fair queue.
+    pub is_fair: bool,
 }
 
 impl Sale {
     fn of(product: &str, quantity: u64, rate: u64) -> Sale {
-        Sale { product: product.to_owned(), quantity, rate }
+        Sale { product: product.to_owned(), quantity, rate, opens_at: None, is_fair: false }
+    }
+
+    /// A sale without a limit that opens at `opens_at`, RFC 3339.
+    pub fn opening(product: &str, opens_at: String) -> Sale {
+        Sale { opens_at: Some(opens_at), ..Sale::of(product, ENDLESS, 0) }
     }
 }
 
@@ -88,6 +103,8 @@ impl Scenario {
             Scenario::Zipf => "zipf",
             Scenario::OneProduct => "one-product",
             Scenario::Idle => "idle",
+            Scenario::Queued => "queued",
+            Scenario::Opening => "opening",
             Scenario::Worker => "worker",
         }
     }
@@ -123,16 +140,22 @@ impl Scenario {
             Scenario::Redirect | Scenario::Pipelined => vec![Sale::of("trickle", ENDLESS, 1)],
             Scenario::OneProduct => vec![Sale::of("zipf-1", ENDLESS, 0)],
             Scenario::Zipf => (1..=ZIPF_PRODUCTS).map(|n| Sale::of(&format!("zipf-{n}"), ENDLESS, 0)).collect(),
-            Scenario::Worker => Vec::new(),
+            // Nobody is called before it opens, so everyone who comes is given a ticket.
+            Scenario::Queued => {
+                let line = Sale::opening("line", "2100-01-01T00:00:00Z".to_owned());
+                vec![Sale { rate: LINE_RATE, is_fair: true, ..line }]
+            }
+            Scenario::Opening | Scenario::Worker => Vec::new(),
         }
     }
 
-    /// The product that the crowd orders in an open loop.
+    /// The product that is ordered, by the crowd among others.
     pub fn product(self) -> &'static str {
         match self {
             Scenario::SoldOut => "gone",
             Scenario::Redirect | Scenario::Pipelined => "trickle",
             Scenario::Zipf | Scenario::OneProduct => "zipf-1",
+            Scenario::Queued => "line",
             _ => "bench",
         }
     }
@@ -156,7 +179,9 @@ impl Scenario {
             Scenario::Stock | Scenario::Idle => ("stock.lua", words(&[&"bench"])),
             Scenario::Zipf => ("zipf.lua", words(&[&"zipf-", &ZIPF_PRODUCTS])),
             Scenario::OneProduct => ("zipf.lua", words(&[&"zipf-", &1])),
-            Scenario::Accepted | Scenario::SoldOut | Scenario::Worker => ("order.lua", words(&[&self.product()])),
+            Scenario::Accepted | Scenario::SoldOut | Scenario::Queued | Scenario::Opening | Scenario::Worker => {
+                ("order.lua", words(&[&self.product()]))
+            }
         }
     }
 
@@ -165,7 +190,7 @@ impl Scenario {
         match self {
             Scenario::Stock | Scenario::Idle => Probe::Stock("bench"),
             Scenario::SoldOut => Probe::Order("gone", 409),
-            Scenario::Redirect | Scenario::Pipelined => Probe::Order("trickle", 302),
+            Scenario::Redirect | Scenario::Pipelined | Scenario::Queued => Probe::Order(self.product(), 302),
             _ => Probe::Order(self.product(), 200),
         }
     }

@@ -104,7 +104,14 @@ impl Server {
             Running::Edge(edge) => edge.admin(),
             Running::Peer(_, port) => port.address(),
         };
-        let body = json!({"productId": sale.product, "quantity": sale.quantity, "rate": sale.rate}).to_string();
+        let mut body = json!({"productId": sale.product, "quantity": sale.quantity, "rate": sale.rate});
+        if let Some(opens_at) = &sale.opens_at {
+            body["opensAt"] = json!(opens_at);
+        }
+        if sale.is_fair {
+            body["queue"] = json!("fair");
+        }
+        let body = body.to_string();
         let headers = [("content-type", "application/json")];
         let answer = http_client::request(address, "POST", "/init", &headers, body.as_bytes(), REQUEST_MAX)?;
         if answer.status == 200 {

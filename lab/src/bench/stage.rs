@@ -35,6 +35,8 @@ pub struct Stage {
     pub kafka: Kafka,
     topic: Option<String>,
     measurements: u32,
+    /// Contestants, for the names of their logs.
+    started: u32,
 }
 
 /// CPU that the three have used so far, µs.
@@ -70,7 +72,7 @@ impl Stage {
                 ..KafkaOptions::default()
             },
         )?;
-        Ok(Stage { run, root, redis, kafka, topic: None, measurements: 0 })
+        Ok(Stage { run, root, redis, kafka, topic: None, measurements: 0, started: 0 })
     }
 
     /// Empties Redis, and puts a new topic in the place of the last one. Returns the topic's name.
@@ -109,10 +111,26 @@ impl Stage {
         threads: u32,
         edge_environment: Environment,
     ) -> Result<Server, LabError> {
-        let topic = self.clear()?;
+        self.clear()?;
+        self.start_contestant(contestant, source, threads, edge_environment)
+    }
+
+    /// Starts one more contestant on the servers as they are.
+    ///
+    /// # Errors
+    /// Where it does not come up, or nothing was cleared before the first one.
+    pub fn start_contestant(
+        &mut self,
+        contestant: Contestant,
+        source: &Source,
+        threads: u32,
+        edge_environment: Environment,
+    ) -> Result<Server, LabError> {
+        let topic = self.topic().ok_or_else(|| LabError::failed("there is no topic yet"))?.to_owned();
+        self.started += 1;
         let around = Surroundings {
             run: &self.run,
-            name: format!("{}-{}", contestant.name(), self.measurements),
+            name: format!("{}-{}", contestant.name(), self.started),
             redis: self.redis.address(),
             kafka: self.kafka.bootstrap(),
             topic,
