@@ -1,7 +1,9 @@
-//! The operator's form on the dashboard: what is asked for is what is opened.
+//! What an operator sees of a sale, and the form on the dashboard: what is asked for is what is opened.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::http_client;
 
 use crate::{REQUEST_MAX, Visit};
@@ -38,4 +40,24 @@ fn the_form_opens_a_sale_with_all_its_options() {
     };
     assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1)), (2, "fair"));
     visit.is_sound("dashboard-opened");
+}
+
+#[test]
+fn a_sale_is_seen_from_the_countdown_to_the_last_unit() {
+    let mut visit = Visit::start();
+    let edge = &visit.world.edges[0];
+    visit.browser.open(&format!("http://{}/", edge.admin())).unwrap();
+    visit.sees("#feed", "Live");
+    let sale =
+        FairSale { units: 400, opens_in: Duration::from_secs(5), early: 400, late_per_second: 10, ..FairSale::DEMO };
+    std::thread::scope(|scope| {
+        let (world, browser) = (&mut visit.world, &visit.browser);
+        let sold = scope.spawn(move || fair_sale::run(world, &sale, &AtomicBool::new(false)));
+        browser.wait_for("#products", "scheduled").unwrap();
+        browser.wait_for("#products", "open").unwrap();
+        browser.wait_for("#products", "400 stored").unwrap();
+        let findings = sold.join().expect("it did not panic").unwrap();
+        assert!(findings.hold(), "{findings:?}");
+    });
+    visit.is_sound("dashboard");
 }
