@@ -195,8 +195,8 @@ fn account(
     findings: &mut Findings,
 ) -> Result<(), LabError> {
     say("");
-    let mut stored = rows(world, sale.product)?.0;
     let end = Instant::now() + SETTLE_MAX;
+    let mut stored = rows(world, sale.product)?.0;
     while stored < sale.units && Instant::now() < end {
         std::thread::sleep(sale.look_every);
         stored = rows(world, sale.product)?.0;
@@ -221,6 +221,7 @@ fn account(
     );
 
     world.close(sale.product)?;
+    let end = Instant::now() + SETTLE_MAX;
     let seed = loop {
         match reader.seed()? {
             Some(seed) => break seed,

@@ -131,7 +131,7 @@ fn the_shop_counts_down_and_leads_to_the_line() {
     visit.world.init_with(sale).unwrap();
     visit.open_shop("phone");
     visit.sees("#countdown", "minutes");
-    visit.sees("#buy", "Join the waiting room");
+    visit.sees("#buy", "Join now");
     visit.is_sound("shop-countdown");
     visit.browser.click("#buy").unwrap();
     visit.sees("#headline", "You are in line");

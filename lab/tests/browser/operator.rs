@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::http_client;
 
-use crate::{REQUEST_MAX, Visit};
+use crate::{REQUEST_MAX, Visit, is_sound};
 
 #[test]
 fn the_form_opens_a_sale_with_all_its_options() {
@@ -45,19 +45,26 @@ fn the_form_opens_a_sale_with_all_its_options() {
 #[test]
 fn a_sale_is_seen_from_the_countdown_to_the_last_unit() {
     let mut visit = Visit::start();
-    let edge = &visit.world.edges[0];
-    visit.browser.open(&format!("http://{}/", edge.admin())).unwrap();
+    let (public, admin) = (visit.world.edges[0].public(), visit.world.edges[0].admin());
+    visit.browser.open(&format!("http://{admin}/")).unwrap();
     visit.sees("#feed", "Live");
     let sale =
-        FairSale { units: 400, opens_in: Duration::from_secs(5), early: 400, late_per_second: 10, ..FairSale::DEMO };
+        FairSale { units: 800, opens_in: Duration::from_secs(5), early: 1_000, late_per_second: 10, ..FairSale::DEMO };
     std::thread::scope(|scope| {
         let (world, browser) = (&mut visit.world, &visit.browser);
         let sold = scope.spawn(move || fair_sale::run(world, &sale, &AtomicBool::new(false)));
         browser.wait_for("#products", "scheduled").unwrap();
         browser.wait_for("#products", "open").unwrap();
-        browser.wait_for("#products", "400 stored").unwrap();
+        let left = || {
+            let answer = http_client::request(public, "GET", "/stock/sneaker-1", &[], b"", REQUEST_MAX).unwrap();
+            answer.json()["available"].as_u64().expect("units")
+        };
+        while left() > sale.units / 2 && !sold.is_finished() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        is_sound(browser, "dashboard");
+        browser.wait_for("#products", "800 stored").unwrap();
         let findings = sold.join().expect("it did not panic").unwrap();
         assert!(findings.hold(), "{findings:?}");
     });
-    visit.is_sound("dashboard");
 }
