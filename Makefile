@@ -1,5 +1,5 @@
 # What the README and CI call. `make` alone lists the targets.
-# KEEP=1      leaves the demo running
+# KEEP=1      the demo goes on with a sale to watch and to take part in, until Ctrl-C
 # ONLY=12,14b  runs these rows of the chaos only
 # BENCH='--only accepted'   options of flux-lab bench
 # PROFILE=release   runs the tests against optimised programs
@@ -30,7 +30,7 @@ build: ## both programs and the lab, optimised, into target/release
 	cargo build --release --workspace --bins
 
 .PHONY: demo
-demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1 leaves it running)
+demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1: then one to take part in)
 	cargo run --release --quiet --package flux-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 # The end-to-end tests start flux-edge and flux-worker as processes, so those are built first. The tests of the wire

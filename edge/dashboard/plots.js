@@ -109,6 +109,14 @@ export function createPlots() {
     new Plot(at('stock'), stockLines),
     new Plot(at('backlog'), backlogLines),
   ];
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plots.forEach((plot) => plot.forget()));
-  return (history, products) => plots.forEach((plot) => plot.draw(history, products));
+  let drawn = null;
+  const draw = (history, products) => {
+    drawn = { history, products };
+    plots.forEach((plot) => plot.draw(history, products));
+  };
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+    plots.forEach((plot) => plot.forget());
+    if (drawn) draw(drawn.history, drawn.products);
+  });
+  return draw;
 }

@@ -3,6 +3,9 @@
 import { countdownPause, pause } from './line.js';
 import { readSale, untilOpening } from './pursue.js';
 
+// Before the opening nobody is told to keep the page open who has not ordered.
+export const wordingOf = (step) => (step.kind !== 'countdown' ? step.kind : step.fair ? 'soonFair' : 'soon');
+
 // While units are left the number is looked at this often; it grows from there where nothing happens.
 const OPEN_TRIES = 3;
 

@@ -4,7 +4,7 @@
 import { brand, io, kept, newIdentifier, user } from './browser.js';
 import { carry, showSold } from './order.js';
 import { isIdentifier, toFragment } from './pursue.js';
-import { watch } from './sale.js';
+import { watch, wordingOf } from './sale.js';
 import { button, element, reveal, show, stockText, translate } from './view.js';
 
 const named = new URLSearchParams(location.search).get('product') ?? '';
@@ -34,7 +34,7 @@ function showForm() {
 function showSale(step) {
   sale = step;
   const record = kept.of(product);
-  if (!busy && !ended && record === null) show(step);
+  if (!busy && !ended && record === null) show(step, wordingOf(step));
   showForm();
 }
 

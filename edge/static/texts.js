@@ -9,6 +9,9 @@ export const texts = {
       loading: { headline: 'One moment', text: 'Looking at the sale.' },
       open: { headline: 'The sale is open', text: 'Order now. If many come at once you wait in line; your order is kept.' },
       scheduled: { headline: 'Opening soon', text: 'The sale has not opened yet. This page shows when it does.' },
+      // Nothing was ordered yet.
+      soon: { headline: 'Opening soon', text: 'Join now: your order is sent by itself when the sale opens.' },
+      soonFair: { headline: 'Opening soon', text: 'Join now: everybody who comes before the opening has the same chance, and your order is sent by itself.' },
       countdown: { headline: 'Opening soon', text: 'Keep this page open: your order is sent by itself when the sale opens.' },
       early: { headline: 'You are in line', text: 'Everybody who comes before the opening has the same chance: places are drawn by lot, not by who was faster.' },
       ordering: { headline: 'Ordering…', text: 'This takes a moment.' },
@@ -40,7 +43,7 @@ export const texts = {
       line: ['When it is your turn your order is placed by itself, as long as this page is open.', 'Reloading does no harm: your place is kept in this browser, and more tabs give no better one.', 'Anyone can check the lots when the sale has ended. They are fair among accounts: the shop must see to it that nobody has many, and is trusted not to pick the lots.'],
       waiting: ['This page keeps trying until there is an answer. You cannot buy twice.', 'Reloading does no harm, and does not make it faster.'],
     },
-    buttons: { buy: 'Buy now', early: 'Join the waiting room', ordering: 'Ordering…', again: 'Ask again', more: 'Order another', shop: 'Back to the shop' },
+    buttons: { buy: 'Buy now', early: 'Join now', ordering: 'Ordering…', again: 'Ask again', more: 'Order another', shop: 'Back to the shop' },
     labels: {
       product: 'Product', quantity: 'Quantity', waited: 'Waiting for', nextTry: 'Next try', order: 'Order number',
       place: 'Your place', speed: 'Speed', expected: 'Your turn', opensAt: 'Opens', next: 'What happens next', way: 'Your order',

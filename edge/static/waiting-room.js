@@ -4,7 +4,7 @@
 import { edge, io, kept } from './browser.js';
 import { carry, showSold } from './order.js';
 import { fromFragment, isIdentifier, isTicket } from './pursue.js';
-import { watch } from './sale.js';
+import { watch, wordingOf } from './sale.js';
 import { element, reveal, show, translate } from './view.js';
 
 const query = new URLSearchParams(location.search);
@@ -36,7 +36,7 @@ if (record) {
   else carry(record);
 } else if (product !== '') {
   element('product').textContent = product;
-  watch(product, io, (step) => show(step));
+  watch(product, io, (step) => show(step, wordingOf(step)));
 } else {
   show({ kind: 'no_order' });
 }

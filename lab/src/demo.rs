@@ -42,7 +42,8 @@ impl Findings {
         self.promises.iter().all(|(_, held)| *held)
     }
 
-    fn note(&mut self, held: bool, promise: impl Into<String>) {
+    /// Says whether a promise held, and remembers it.
+    pub(crate) fn note(&mut self, held: bool, promise: impl Into<String>) {
         let promise = promise.into();
         say(&format!("  {} {promise}", if held { "✓" } else { "✗" }));
         self.promises.push((promise, held));
@@ -84,8 +85,8 @@ pub fn run(world: &mut World) -> Result<Findings, LabError> {
     Ok(findings)
 }
 
-/// Where a person can look, while it runs.
-pub fn addresses(world: &mut World) -> String {
+/// Where a person can look, while it runs: the pages, then the servers behind them.
+pub fn addresses(world: &World) -> String {
     let mut lines = Vec::new();
     for edge in &world.edges {
         lines.push(format!("storefront      http://{}/", edge.public()));
@@ -93,6 +94,13 @@ pub fn addresses(world: &mut World) -> String {
         lines.push(format!("edge's metrics  http://{}/metrics", edge.admin()));
         lines.push(format!("waiting room    http://{}/", edge.waiting_room()));
     }
+    lines.push(servers(world));
+    lines.join("\n")
+}
+
+/// Where worker, Redis, Kafka and PostgreSQL are, and the logs.
+pub fn servers(world: &World) -> String {
+    let mut lines = Vec::new();
     for worker in &world.workers {
         lines.push(format!("worker          http://{}/metrics", worker.admin()));
     }
@@ -232,7 +240,7 @@ pub fn show_progress(running: Running, buyers: u64) -> Result<Report, LabError> 
 }
 
 /// Rows and units of `product` in the ledger.
-fn rows(world: &World, product: &str) -> Result<(u64, u64), LabError> {
+pub(crate) fn rows(world: &World, product: &str) -> Result<(u64, u64), LabError> {
     let sql = "SELECT count(*), coalesce(sum(quantity), 0) FROM orders WHERE product_id = $1";
     let row = world.ledger()?.query_one(sql, &[&product]).doing(|| "counting orders".to_owned())?;
     Ok((row.get::<_, i64>(0) as u64, row.get::<_, i64>(1) as u64))

@@ -6,7 +6,9 @@
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
 //! - [`bench`]: what a request costs, beside peers, with the record of it.
 //! - [`chromedriver`]: a headless Chromium's driver, for what people see.
-//! - [`world`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person.
+//! - [`visitors`]: who stands in a fair line, as the pages do it; [`fair_crowd`]: thousands of them.
+//! - [`world`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person;
+//!   [`fair_sale`]: a third one, to take part in.
 //!
 //! Edge and worker know nothing of this crate, and nothing of it is ever part of them. It never touches a process it
 //! did not start, nor a server on a default port.
@@ -18,6 +20,8 @@ pub mod chromedriver;
 pub mod crowd;
 pub mod demo;
 pub mod error;
+pub mod fair_crowd;
+pub mod fair_sale;
 pub mod http_client;
 mod kafka_client;
 pub mod links;
@@ -29,4 +33,5 @@ pub mod run_dir;
 pub mod servers;
 pub mod topic;
 pub mod truth;
+pub mod visitors;
 pub mod world;

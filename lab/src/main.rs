@@ -18,6 +18,7 @@ use flux_lab::checker::{self, Allow};
 use flux_lab::crowd::{self, Arrival, CrowdOptions, Driver, History, Orders, Repeat};
 use flux_lab::demo::{self, say};
 use flux_lab::error::LabError;
+use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Kafka, KafkaOptions, RedisOptions};
 use flux_lab::truth::{Sources, Truth};
@@ -38,7 +39,7 @@ struct Command {
 enum What {
     /// Two sales on real servers, one of them with the worker killed; says what held and exits 1 where something did not.
     Demo {
-        /// Leave everything running afterwards and print the addresses, until Ctrl-C.
+        /// Then open a third sale, with a fair queue and a crowd before it, to watch and to take part in; until Ctrl-C.
         #[arg(long)]
         keep: bool,
     },
@@ -222,16 +223,34 @@ fn run_demo(keep: bool) -> Result<ExitCode, LabError> {
     let findings = demo::run(&mut world)?;
     say("");
     say(if findings.hold() { "Every promise held." } else { "Not every promise held: see ✗ above." });
+    let mut held = findings.hold();
     if keep {
         say("");
-        say(&demo::addresses(&mut world));
-        say("");
-        say("Left running; Ctrl-C stops everything.");
-        interrupt.wait();
+        say(&demo::servers(&world));
+        held &= watch_fair_sale(&mut world, interrupt)?;
     }
     drop(world);
     say("Everything is stopped.");
-    Ok(if findings.hold() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the fair sale until Ctrl-C, whether it has ended by then or not. Returns whether what it promised held.
+fn watch_fair_sale(world: &mut World, interrupt: Interrupt) -> Result<bool, LabError> {
+    let is_stopped = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sale = scope.spawn(|| {
+            let ended = fair_sale::run(world, &FairSale::DEMO, &is_stopped);
+            say(&match &ended {
+                Ok(_) => "Left running; Ctrl-C stops everything.".to_owned(),
+                Err(error) => format!("The fair sale broke off: {error}\nLeft running; Ctrl-C stops everything."),
+            });
+            ended
+        });
+        interrupt.wait();
+        is_stopped.store(true, Ordering::Relaxed);
+        let findings = sale.join().unwrap_or_else(|_| Err(LabError::failed("the fair sale panicked")))?;
+        Ok(findings.hold())
+    })
 }
 
 fn run_up(arguments: UpArguments) -> Result<ExitCode, LabError> {
@@ -249,7 +268,7 @@ fn run_up(arguments: UpArguments) -> Result<ExitCode, LabError> {
         world.init_with(json!({"productId": product, "quantity": units, "rate": arguments.rate}))?;
         say(&format!("{units} units of {product} are for sale"));
     }
-    say(&demo::addresses(&mut world));
+    say(&demo::addresses(&world));
     say("Running; Ctrl-C stops everything.");
     interrupt.wait();
     drop(world);

@@ -121,6 +121,23 @@ fn a_real_line_leads_from_the_countdown_to_the_order() {
     }
 }
 
+/// Before the opening the shop counts down and leads to the line.
+#[test]
+fn the_shop_counts_down_and_leads_to_the_line() {
+    let mut visit = Visit::start();
+    let opens = SystemTime::now() + Duration::from_secs(3_600);
+    let text = humantime::format_rfc3339_millis(opens).to_string();
+    let sale = json!({"productId": "phone", "quantity": 50, "rate": 5, "burst": 5, "queue": "fair", "opensAt": text});
+    visit.world.init_with(sale).unwrap();
+    visit.open_shop("phone");
+    visit.sees("#countdown", "minutes");
+    visit.sees("#buy", "Join now");
+    visit.is_sound("shop-countdown");
+    visit.browser.click("#buy").unwrap();
+    visit.sees("#headline", "You are in line");
+    assert!(visit.browser.url().unwrap().contains(&visit.world.edges[0].waiting_room().to_string()));
+}
+
 #[test]
 fn a_place_is_kept_and_shown_until_it_is_called() {
     let opens_at = now_ms() + 3_600_000;
@@ -144,9 +161,9 @@ fn a_place_is_kept_and_shown_until_it_is_called() {
     visit.browser.open(&room).unwrap();
     visit.sees("#position", "50,001");
     visit.sees("#expected", "in about 9 minutes");
-    visit.is_sound("room-line");
     tell(queue("open", now_ms() - 20_000, 1 << 30));
     visit.sees("#position", "25,001");
+    visit.is_sound("room-line");
     assert_eq!(line.lock().unwrap().sent.len(), 1, "watching the line sends no order");
 
     tell(queue("open", now_ms() - 60_000, (1 << 31) + 1));

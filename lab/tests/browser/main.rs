@@ -72,6 +72,24 @@ impl Drop for Crowd {
     }
 }
 
+/// No fault is found with the page, by day and by night, and nothing was said in the console.
+#[track_caller]
+fn is_sound(browser: &Browser, name: &str) {
+    for (look, suffix) in [(Look::PHONE_DARK, "-dark"), (Look::DESK, "-desk"), (Look::PHONE, "")] {
+        browser.look(look).unwrap();
+        let faults = browser.accessibility_faults().unwrap();
+        assert!(faults.is_empty(), "{name}{suffix}: {faults:#?}");
+        if std::env::var_os("FLUX_SCREENSHOTS").is_some() {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/screenshots");
+            browser.screenshot(&folder.join(format!("{name}{suffix}.png"))).unwrap();
+        }
+    }
+    let wider = browser.run("return document.documentElement.scrollWidth - innerWidth").unwrap();
+    assert!(wider.as_i64().is_some_and(|pixels| pixels <= 0), "{name} is {wider} pixels wider than a phone");
+    let said = browser.log().unwrap();
+    assert!(said.is_empty(), "{name}: {said:#?}");
+}
+
 /// A world and somebody who looks at it.
 struct Visit {
     browser: Browser,
@@ -108,22 +126,9 @@ impl Visit {
         Crowd::start(self.world.edges[0].public(), product)
     }
 
-    /// No fault is found with the page, by day and by night, and nothing was said in the console.
     #[track_caller]
     fn is_sound(&self, name: &str) {
-        for (look, suffix) in [(Look::PHONE_DARK, "-dark"), (Look::DESK, "-desk"), (Look::PHONE, "")] {
-            self.browser.look(look).unwrap();
-            let faults = self.browser.accessibility_faults().unwrap();
-            assert!(faults.is_empty(), "{name}{suffix}: {faults:#?}");
-            if std::env::var_os("FLUX_SCREENSHOTS").is_some() {
-                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/screenshots");
-                self.browser.screenshot(&folder.join(format!("{name}{suffix}.png"))).unwrap();
-            }
-        }
-        let wider = self.browser.run("return document.documentElement.scrollWidth - innerWidth").unwrap();
-        assert!(wider.as_i64().is_some_and(|pixels| pixels <= 0), "{name} is {wider} pixels wider than a phone");
-        let said = self.browser.log().unwrap();
-        assert!(said.is_empty(), "{name}: {said:#?}");
+        is_sound(&self.browser, name);
     }
 
     /// How many units of a product the ledger holds.

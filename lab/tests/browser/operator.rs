@@ -1,10 +1,12 @@
-//! The operator's form on the dashboard: what is asked for is what is opened.
+//! What an operator sees of a sale, and the form on the dashboard: what is asked for is what is opened.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::http_client;
 
-use crate::{REQUEST_MAX, Visit};
+use crate::{REQUEST_MAX, Visit, is_sound};
 
 #[test]
 fn the_form_opens_a_sale_with_all_its_options() {
@@ -38,4 +40,31 @@ fn the_form_opens_a_sale_with_all_its_options() {
     };
     assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1)), (2, "fair"));
     visit.is_sound("dashboard-opened");
+}
+
+#[test]
+fn a_sale_is_seen_from_the_countdown_to_the_last_unit() {
+    let mut visit = Visit::start();
+    let (public, admin) = (visit.world.edges[0].public(), visit.world.edges[0].admin());
+    visit.browser.open(&format!("http://{admin}/")).unwrap();
+    visit.sees("#feed", "Live");
+    let sale =
+        FairSale { units: 800, opens_in: Duration::from_secs(5), early: 1_000, late_per_second: 10, ..FairSale::DEMO };
+    std::thread::scope(|scope| {
+        let (world, browser) = (&mut visit.world, &visit.browser);
+        let sold = scope.spawn(move || fair_sale::run(world, &sale, &AtomicBool::new(false)));
+        browser.wait_for("#products", "scheduled").unwrap();
+        browser.wait_for("#products", "open").unwrap();
+        let left = || {
+            let answer = http_client::request(public, "GET", "/stock/sneaker-1", &[], b"", REQUEST_MAX).unwrap();
+            answer.json()["available"].as_u64().expect("units")
+        };
+        while left() > sale.units / 2 && !sold.is_finished() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        is_sound(browser, "dashboard");
+        browser.wait_for("#products", "800 stored").unwrap();
+        let findings = sold.join().expect("it did not panic").unwrap();
+        assert!(findings.hold(), "{findings:?}");
+    });
 }
