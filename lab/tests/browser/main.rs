@@ -4,6 +4,7 @@
 //! the pictures in docs/screenshots are taken anew.
 
 mod buying;
+mod dashboard;
 mod fair;
 mod operator;
 mod trouble;
