@@ -1,6 +1,6 @@
 // The page: asks the edge for its figures once a second and shows them. What is not known is shown as unknown.
 
-import { History, QUANTILE_SPAN_S, grouped, isSeen } from './history.js';
+import { History, QUANTILE_SPAN_S, grouped, isSeen, waitingOf } from './history.js';
 import { close, setUp } from './operate.js';
 import { createPlots } from './plots.js';
 
@@ -12,7 +12,8 @@ const OLD_MS_MAX = 3000;
 const OUTAGE_MS = 1000;
 // Beyond this an undelivered order is not a slow acknowledgement: the relay takes over after 7 s, a claim lasts 15 s.
 const OLDEST_MS_MAX = 25_000;
-const KEPT = 'flux-history';
+// The number rises with what a sample holds.
+const KEPT = 'flux-history-2';
 
 const element = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
@@ -80,6 +81,12 @@ function leftOf(product) {
   return isSeen(product) ? left : `${UNKNOWN} (${left}, ${span(product.seenMs)} ago)`;
 }
 
+// Of a fair sale; others have no line.
+function inLine(product, valueOf) {
+  if (isSeen(product) && product.line === null) return { text: '–', isNumber: true };
+  return figure(isSeen(product) ? valueOf(product.line) : null);
+}
+
 function productCells(product) {
   const now = isSeen(product);
   const state = now ? word(product.state.replace('_', ' '), SALE_LIGHT[product.state] ?? 'quiet') : word(UNKNOWN, 'unknown');
@@ -88,6 +95,9 @@ function productCells(product) {
     state,
     { text: leftOf(product), isNumber: true },
     figure(now ? history.taken(history.last, product.product) : null),
+    figure(product.accepted),
+    inLine(product, ({ waiting }) => waiting),
+    inLine(product, () => history.called(history.last, product.product)),
     figure(now ? product.outboxOrders : null),
     { text: !now ? UNKNOWN : product.outboxOldestMs === 0 ? '–' : span(product.outboxOldestMs), isNumber: true },
     CONSERVATION[product.account.conservation],
@@ -174,6 +184,7 @@ function tiles() {
     const text = value === Infinity ? `> ${span(history.samples[at].bounds.at(-1) / 1000)}` : value === null ? '–' : `${fine.format(value)} ms`;
     return { label, value: figures === null ? UNKNOWN : text, note: `over ${QUANTILE_SPAN_S} s` };
   };
+  const waiting = figures === null ? null : waitingOf(figures.products);
   const underWay = figures?.cores.reduce((sum, core) => sum + core.ordersPending, 0) ?? null;
   return [
     rate('Accepted (200)', 'accepted'),
@@ -182,6 +193,7 @@ function tiles() {
     rate('Sold out (409)', 'sold_out'),
     rate('Unavailable (503)', 'unavailable'),
     rate('Repeats, refusals', 'other'),
+    { label: 'Waiting in line', value: figures === null ? UNKNOWN : waiting === null ? '–' : number(waiting), note: 'now, over all edges' },
     { label: 'Orders under way', value: number(underWay), note: 'now' },
     latency('Latency p50', 0.5),
     latency('Latency p99', 0.99),

@@ -43,7 +43,14 @@ function sampleOf(figures, at) {
     undelivered: isWhole ? known.reduce((sum, product) => sum + product.outboxOrders, 0) : null,
     lag: lagOf(figures.workers),
     stocks: Object.fromEntries(known.map((product) => [product.product, product.stock])),
+    lines: Object.fromEntries(known.filter(({ line }) => line !== null).map(({ product, line }) => [product, line])),
   };
+}
+
+// How many wait in the lines of all fair sales: null where there is none.
+export function waitingOf(products) {
+  const lines = products.filter((product) => isSeen(product) && product.line !== null);
+  return lines.length === 0 ? null : lines.reduce((sum, { line }) => sum + line.waiting, 0);
 }
 
 // The value below which a share of the observations lies, in ms, taken to be spread evenly in its bucket; Infinity in the last
@@ -100,6 +107,17 @@ export class History {
   taken(index, product) {
     const rate = this.perSecond(index, (sample) => sample.stocks[product]);
     return rate === null || rate > 0 ? null : Math.abs(rate);
+  }
+
+  // Visitors called a second; a count that fell is another sale's.
+  called(index, product) {
+    const rate = this.perSecond(index, (sample) => sample.lines[product]?.called);
+    return rate === null || rate < 0 ? null : rate;
+  }
+
+  // The products that had a line in these minutes.
+  get inLine() {
+    return [...new Set(this.samples.flatMap(({ lines }) => Object.keys(lines)))].sort();
   }
 
   latency(index, share) {

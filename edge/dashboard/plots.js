@@ -40,6 +40,15 @@ function stockLines(history, products) {
     line(product, `--plot-${index + 1}`, (at) => history.samples[at].stocks[product] ?? null));
 }
 
+// Of the products that have, or had, a fair line: one line each.
+function fairLines(valueOf) {
+  return (history) => history.inLine.slice(0, PRODUCTS_MAX).map((product, index) =>
+    line(product, `--plot-${index + 1}`, (at) => valueOf(history, at, product)));
+}
+
+const waitingLines = fairLines((history, at, product) => history.samples[at].lines[product]?.waiting ?? null);
+const calledLines = fairLines((history, at, product) => history.called(at, product));
+
 function backlogLines(history) {
   return [
     line('in the outbox (202)', '--plot-2', (index) => history.samples[index].undelivered),
@@ -54,10 +63,12 @@ function decades(_, least, most) {
 }
 
 class Plot {
-  constructor(element, linesOf, isLogarithmic = false) {
+  // `hidesEmpty`: without a line it is not shown at all.
+  constructor(element, linesOf, { isLogarithmic = false, hidesEmpty = false } = {}) {
     this.element = element;
     this.linesOf = linesOf;
     this.isLogarithmic = isLogarithmic;
+    this.hidesEmpty = hidesEmpty;
     this.labels = null;
     new ResizeObserver(() => this.plot?.setSize({ width: element.clientWidth, height: HEIGHT })).observe(element);
   }
@@ -88,6 +99,8 @@ class Plot {
 
   draw(history, products) {
     const lines = this.linesOf(history, products);
+    this.element.closest('figure').hidden = this.hidesEmpty && lines.length === 0;
+    if (this.element.closest('figure').hidden) return;
     if (this.labels !== lines.map(({ label }) => label).join('\n')) this.build(lines);
     const at = history.samples.map((sample) => sample.at);
     this.plot.setData([at, ...lines.map(({ value }) => at.map((_, index) => value(index)))]);
@@ -105,9 +118,11 @@ export function createPlots() {
   const at = (name) => document.getElementById(`plot-${name}`);
   const plots = [
     new Plot(at('answers'), answerLines),
-    new Plot(at('latency'), latencyLines, true),
+    new Plot(at('latency'), latencyLines, { isLogarithmic: true }),
     new Plot(at('stock'), stockLines),
     new Plot(at('backlog'), backlogLines),
+    new Plot(at('waiting'), waitingLines, { hidesEmpty: true }),
+    new Plot(at('called'), calledLines, { hidesEmpty: true }),
   ];
   let drawn = null;
   const draw = (history, products) => {

@@ -11,7 +11,8 @@
 --   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);
 --   S suspended, U no such sale (none of the keys is there): granted is -1, and nothing was counted.
 -- With a fair queue also {…, now, when the sale opens (both in µs), the watermark's slot, its rank, 1 where nobody waits,
--- the tick, and for each of the last 9 ticks the watermark's slot and rank when it began, at the place tick modulo 9}.
+-- how many places were given and how many visitors called over all time, the tick, and for each of the last 9 ticks the
+-- watermark's slot and rank when it began, at the place tick modulo 9}.
 -- The life counts from before the caller sent the request. A sale of rate 0 grants what is wanted.
 --
 -- Over any t seconds no more than rate·t + burst tokens can be used: a lease lives L = min(200 ms, burst / (2·rate)),
@@ -47,8 +48,10 @@ local function reply(granted, life, due, tokens)
   end
   local opens = opens_us(sale, options[3])
   local is_open = phase == 'open' or phase == 'sold_out'
-  local slot, rank, free, tick, cohorts = move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
-  lease[5], lease[6], lease[7], lease[8], lease[9], lease[10] = now, opens, slot, rank, free, tick
+  local slot, rank, free, issued, called, tick, cohorts =
+    move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
+  lease[5], lease[6], lease[7], lease[8], lease[9] = now, opens, slot, rank, free
+  lease[10], lease[11], lease[12] = issued, called, tick
   for at = 0, #cohorts - 4, 4 do
     lease[#lease + 1], lease[#lease + 2] = cohorts[at + 1], cohorts[at + 2]
   end

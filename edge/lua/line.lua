@@ -43,7 +43,8 @@ end
 -- Takes a report into account and calls whom the moment allows. The report is ARGV from `first` on: how many were served;
 -- of how many cohorts some have come, and for each the tick and how many; and for each slot in which places were given
 -- the slot and how many. now and opens in µs, tokens whole ones.
--- The watermark's slot and rank, whether tokens suffice for all (1 or 0), the tick, and the cohorts.
+-- The watermark's slot and rank, whether tokens suffice for all (1 or 0), how many places were given and how many were
+-- called over all time, the tick, and the cohorts.
 local function move_line(key, line, rate, opens, now, tokens, stock, is_open, first)
   local _, slot, lot, here, issued, called, arrived, served, last_tick, dry, cohorts = unpack(line, 1, 11)
 
@@ -142,5 +143,5 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
   redis.call('HSET', key, 'slot', whole(slot), 'rank', whole(lot), 'here', whole(here), 'issued', whole(issued),
     'called', whole(called), 'arrived', whole(arrived), 'served', whole(served), 'tick', whole(tick), 'dry', whole(dry),
     'cohorts', table.concat(texts, ' '))
-  return slot, lot, (is_open and issued - called + out <= tokens) and 1 or 0, tick, cohorts
+  return slot, lot, (is_open and issued - called + out <= tokens) and 1 or 0, issued, called, tick, cohorts
 end

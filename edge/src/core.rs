@@ -539,10 +539,13 @@ impl Core {
     fn publish_gauges(&self, now: Now) {
         self.counters.orders_pending.set(self.orders.len() as u64);
         self.counters.producer_room.set(self.producer.room() as u64);
-        if self.is_first {
-            let shown = self.products.indices().take(PRODUCT_GAUGES_MAX).map(|index| self.products[index].gauge(now));
-            *self.counters.products.lock().unwrap_or_else(PoisonError::into_inner) = shown.collect();
-        }
+        self.counters.lines.at_door.set(self.orders_at_door() as u64);
+        self.counters.lines.awaiting_news.set(self.orders_awaiting_news() as u64);
+        let shown = self.products.indices().take(PRODUCT_GAUGES_MAX).map(|index| self.products[index].gauge(now));
+        let mut products = self.counters.products.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its memory is used again.
+        products.clear();
+        products.extend(shown);
     }
 
     /// Set where the connection to Redis is to be closed although its socket is quiet.

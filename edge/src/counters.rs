@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flux_protocol::order::Identifier;
+use flux_protocol::queue::{Report, Slot};
 use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
@@ -159,6 +160,47 @@ impl Latency {
     }
 }
 
+/// What one core counts of the lines of fair sales, all of them together.
+#[derive(Debug, Default)]
+pub struct LineCounters {
+    /// Places given. This and the next two are visitors, not requests, and count when Redis has taken them in.
+    pub places: Counter,
+    /// Called visitors who have come.
+    pub arrivals: Counter,
+    /// Those of them who were given a token.
+    pub served: Counter,
+    /// Orders sent away from the door without a token, to try again.
+    pub turned_away: Counter,
+    /// Calls to Redis.
+    pub calls: Counter,
+    /// Those that were answered with an error, or whose reply was lost.
+    pub calls_failed: Counter,
+    /// Called orders that wait at the door for a token. A gauge, as the next.
+    pub at_door: Counter,
+    /// Orders that wait for news of their line.
+    pub awaiting_news: Counter,
+}
+
+impl LineCounters {
+    /// Redis has taken a report in.
+    pub(crate) fn told(&self, report: &Report) {
+        self.places.add(report.issued.iter().map(|(_, count)| count).sum());
+        self.arrivals.add(report.arrived.iter().map(|(_, count)| count).sum());
+        self.served.add(report.served);
+    }
+}
+
+/// The line of a fair sale as Redis last told it: of all edges, and since the sale was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineGauge {
+    /// The slot that is being called.
+    pub slot: Slot,
+    /// Visitors who have a place and were not called yet.
+    pub waiting: u64,
+    /// Visitors called.
+    pub called: u64,
+}
+
 /// One product as one core last saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProductGauge {
@@ -176,6 +218,10 @@ pub struct ProductGauge {
     pub outbox_oldest_ms: u64,
     /// How long ago the last good look was asked for, milliseconds; `None`: none yet.
     pub seen_ms: Option<u64>,
+    /// Orders that this core has answered with [`OrderOutcome::Accepted`].
+    pub accepted: u64,
+    /// Its line, where the sale has one and Redis has told of it.
+    pub line: Option<LineGauge>,
 }
 
 /// What one core counts.
@@ -209,6 +255,8 @@ pub struct Counters {
     pub entries_parted: Counter,
     /// Outbox entries that could not be read.
     pub relay_unreadable: Counter,
+    /// Of fair sales.
+    pub lines: LineCounters,
     /// Orders under way.
     pub orders_pending: Counter,
     /// Records that the producer may still take.
@@ -217,7 +265,7 @@ pub struct Counters {
     pub redis_warnings: Mutex<Vec<&'static str>>,
     /// The same of the topic.
     pub topic_warnings: Mutex<Vec<&'static str>>,
-    /// Once a second; only of the first core.
+    /// Once a second.
     pub products: Mutex<Vec<ProductGauge>>,
 }
 

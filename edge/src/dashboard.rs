@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Answer, Document};
 use crate::counters::{LATENCY_BOUNDS_US, ORDER_OUTCOMES, ProductGauge};
 use crate::metrics::{self, CoreCounters};
+use crate::product_metrics;
 use crate::workers::Workers;
 
 /// Where the page finds [`figures`].
@@ -81,7 +82,7 @@ pub(crate) fn figures(cores: &[CoreCounters], workers: &Workers, running_ms: u64
         "latency": { "boundsUs": LATENCY_BOUNDS_US, "counts": latency_counts },
         "cores": cores.iter().map(core).collect::<Value>(),
         "warnings": warnings(cores),
-        "products": metrics::products(cores).iter().map(|gauge| product(gauge, workers, now)).collect::<Value>(),
+        "products": product_metrics::products(cores).iter().map(|gauge| product(gauge, workers, now)).collect::<Value>(),
         "workers": workers.states(now),
     });
     figures.to_string()
@@ -116,6 +117,9 @@ fn product(gauge: &ProductGauge, workers: &Workers, now: Instant) -> Value {
         "stock": seen(gauge.stock),
         "outboxOrders": seen(gauge.outbox_orders),
         "outboxOldestMs": seen(gauge.outbox_oldest_ms),
+        "accepted": gauge.accepted,
+        // null where the sale has none.
+        "line": gauge.line.map(|line| json!({ "slot": line.slot, "waiting": line.waiting, "called": line.called })),
         "account": workers.account(name, now),
     })
 }
@@ -126,7 +130,7 @@ mod tests {
     use flux_protocol::order::Identifier;
 
     use super::*;
-    use crate::counters::OrderOutcome;
+    use crate::counters::{LineGauge, OrderOutcome};
     use crate::product::State;
 
     fn ask(line: &str) -> Answer {
@@ -168,6 +172,8 @@ mod tests {
             outbox_orders: 2,
             outbox_oldest_ms: 3_500,
             seen_ms,
+            accepted: 20,
+            line: seen_ms.map(|_| LineGauge { slot: 3, waiting: 29, called: 41 }),
         };
         cores[0].decisions.products.lock().unwrap().extend([gauge(b"phone", Some(120)), gauge(b"new", None)]);
         cores[0].decisions.redis_warnings.lock().unwrap().push("appendonly");
@@ -183,10 +189,10 @@ mod tests {
         let account = json!({ "conservation": "unknown", "units": null });
         let phone = json!({
             "product": "phone", "state": "open", "seenMs": 120, "stock": 41, "outboxOrders": 2, "outboxOldestMs": 3500,
-            "account": account
+            "accepted": 20, "line": { "slot": 3, "waiting": 29, "called": 41 }, "account": account
         });
         assert_eq!(figures["products"][0], phone);
-        for unknown in ["seenMs", "stock", "outboxOrders", "outboxOldestMs"] {
+        for unknown in ["seenMs", "stock", "outboxOrders", "outboxOldestMs", "line"] {
             assert_eq!(figures["products"][1][unknown], Value::Null, "{unknown}");
         }
         assert_eq!(figures["workers"], json!([]));

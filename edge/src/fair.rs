@@ -12,6 +12,7 @@ use flux_protocol::queue::{
 };
 use flux_protocol::time::Instant;
 
+use crate::counters::LineGauge;
 use crate::limiter::{Admission, Lease};
 use crate::limits::LOOK_INTERVAL;
 use crate::pending::PendingIndex;
@@ -149,6 +150,12 @@ impl Fair {
         self.key.sign(ticket, user)
     }
 
+    /// What `/metrics` shows of it; `None` until Redis has told where the line stands.
+    pub fn gauge(&self) -> Option<LineGauge> {
+        let view = self.view?;
+        Some(LineGauge { slot: view.watermark().0.slot, waiting: view.waiting(), called: view.called() })
+    }
+
     /// Whether Redis is to be asked now. `is_urgent`: somebody waits for tokens or for news. `may_move`: the sale is open
     /// and has units, so that the line moves if anybody stands in it.
     pub fn is_due(&self, now: Instant, is_urgent: bool, may_move: bool) -> bool {
@@ -171,12 +178,19 @@ impl Fair {
     }
 
     /// The answer: how the line moved, whether no unit is left, Redis' clock and when the sale opens on it (both µs since
-    /// the Unix epoch).
-    pub fn handle_reply(&mut self, now: Instant, moved: &Moved, is_sold_out: bool, redis_us: u64, opens_us: u64) {
-        self.in_flight = None;
+    /// the Unix epoch). Returns what the call has told.
+    pub fn handle_reply(
+        &mut self,
+        now: Instant,
+        moved: &Moved,
+        is_sold_out: bool,
+        redis_us: u64,
+        opens_us: u64,
+    ) -> Report {
         self.was_free = moved.is_free;
         self.was_sold_out = is_sold_out;
         self.view.get_or_insert_default().handle_reply(self.asked, now, moved, redis_us, opens_us);
+        self.in_flight.take().unwrap_or_default()
     }
 
     /// The call failed, or its reply was lost.

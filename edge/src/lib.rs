@@ -42,6 +42,7 @@ pub mod pages;
 pub mod pending;
 mod planted;
 pub mod product;
+mod product_metrics;
 mod prolong;
 mod queue;
 mod queue_document;

@@ -13,7 +13,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::counters::{Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES, ProductGauge};
+use crate::counters::{Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
+use crate::product_metrics;
 use crate::shell_counters::{ENDED, STATUSES, ShellCounters};
 
 /// The media type of [`render`]'s text.
@@ -37,14 +38,6 @@ pub fn render(cores: &[CoreCounters]) -> String {
     let mut text = String::with_capacity(16 * 1024);
     encode(&mut text, &registry).expect("a String takes all that is written to it");
     text
-}
-
-/// What the first core saw when it last looked at each product.
-pub(crate) fn products(cores: &[CoreCounters]) -> Vec<ProductGauge> {
-    match cores.first() {
-        Some(core) => core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        None => Vec::new(),
-    }
 }
 
 /// The latency histogram of all cores: counts by bucket, not cumulated, and the sum in microseconds.
@@ -84,14 +77,14 @@ impl Collector for Warnings {
     }
 }
 
-type Labels<'a> = [(&'a str, String); 1];
+pub(crate) type Labels<'a> = [(&'a str, String); 1];
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.encode_families(&mut encoder)?;
         self.encode_sums(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
-        self.encode_products(&mut encoder)?;
+        product_metrics::encode(&self.cores, &mut encoder)?;
         self.encode_latency(&mut encoder)
     }
 }
@@ -124,7 +117,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 19] = [
+        let sums: [(&str, &str, Of); 25] = [
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -148,6 +141,14 @@ impl Scrape {
             ("relay_unreadable", "Outbox entries that the relay could not read", |core| {
                 &core.decisions.relay_unreadable
             }),
+            ("line_places", "Places given in lines of fair sales", |core| &core.decisions.lines.places),
+            ("line_arrivals", "Called visitors who have come", |core| &core.decisions.lines.arrivals),
+            ("line_served", "Called visitors who were given a token", |core| &core.decisions.lines.served),
+            ("line_turned_away", "Called orders that found no token and are to try again", |core| {
+                &core.decisions.lines.turned_away
+            }),
+            ("line_calls", "Calls that report to lines and learn where they stand", |core| &core.decisions.lines.calls),
+            ("line_calls_failed", "Of them, those without a good answer", |core| &core.decisions.lines.calls_failed),
         ];
         for (name, help, of) in sums {
             let counter = ConstCounter::new(self.sum(|core| of(core).get()));
@@ -158,13 +159,17 @@ impl Scrape {
 
     fn encode_gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> u64;
-        let gauges: [(&str, &str, Of); 6] = [
+        let gauges: [(&str, &str, Of); 8] = [
             ("connections", "Connections open", |core| core.shell.connections.get()),
             ("redis_up", "1 while Redis can be asked", |core| u64::from(core.shell.redis_down_ms.get() == 0)),
             ("kafka_up", "1 while Kafka takes records", |core| u64::from(core.shell.kafka_down_ms.get() == 0)),
             ("draining", "1 while the core drains", |core| core.shell.draining.get()),
             ("orders_pending", "Orders under way", |core| core.decisions.orders_pending.get()),
             ("producer_room", "Records that the producer may still take", |core| core.decisions.producer_room.get()),
+            ("line_orders_at_door", "Called orders that wait for a token", |core| core.decisions.lines.at_door.get()),
+            ("line_orders_awaiting_news", "Orders that wait for news of their line", |core| {
+                core.decisions.lines.awaiting_news.get()
+            }),
         ];
         for (name, help, of) in gauges {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -172,37 +177,6 @@ impl Scrape {
                 let labels: Labels<'_> = [("core", index.to_string())];
                 gauge(of(core)).encode(metric.encode_family(&labels)?)?;
             }
-        }
-        Ok(())
-    }
-
-    fn encode_products(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        type Of = fn(&ProductGauge) -> u64;
-        let products = products(&self.cores);
-        let gauges: [(&str, &str, Of); 3] = [
-            ("stock_units", "Units left", |product| product.stock),
-            ("outbox_entries", "Entries of the outbox", |product| product.outbox_entries),
-            ("outbox_orders", "Undelivered orders", |product| product.outbox_orders),
-        ];
-        for (name, help, of) in gauges {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for product in &products {
-                let labels: Labels<'_> = [("product", product.name.as_str().to_owned())];
-                gauge(of(product)).encode(metric.encode_family(&labels)?)?;
-            }
-        }
-        let help = "For how long the oldest entry has been seen standing";
-        let mut metric = encoder.encode_descriptor("outbox_oldest_seconds", help, None, MetricType::Gauge)?;
-        for product in &products {
-            let labels: Labels<'_> = [("product", product.name.as_str().to_owned())];
-            let age = ConstGauge::new(product.outbox_oldest_ms as f64 / 1e3);
-            age.encode(metric.encode_family(&labels)?)?;
-        }
-        let mut metric =
-            encoder.encode_descriptor("sale_state", "1 for the state it is in", None, MetricType::Gauge)?;
-        for product in &products {
-            let labels = [("product", product.name.as_str().to_owned()), ("state", product.state.name().to_owned())];
-            gauge(1).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -222,17 +196,16 @@ impl Scrape {
     }
 }
 
-fn gauge(value: u64) -> ConstGauge<i64> {
+pub(crate) fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
-    use flux_protocol::order::Identifier;
+    use flux_protocol::queue::Report;
 
     use super::*;
     use crate::counters::OrderOutcome;
-    use crate::product::State;
 
     #[test]
     fn cores_are_added_up_and_names_follow_the_standard() {
@@ -244,18 +217,15 @@ mod tests {
             core.shell.connections.set(3);
         }
         cores[1].shell.redis_down_ms.set(1200);
-        let name = Identifier::new(b"iphone-15").expect("an identifier");
-        let product = ProductGauge {
-            name,
-            state: State::Open,
-            stock: 41,
-            outbox_entries: 1,
-            outbox_orders: 2,
-            outbox_oldest_ms: 3_500,
-            seen_ms: Some(0),
-        };
+        cores[0].decisions.lines.told(&Report {
+            issued: [(0, 30), (1, 5)].into_iter().collect(),
+            arrived: [(7, 4), (8, 2)].into_iter().collect(),
+            served: 3,
+        });
+        cores[1].decisions.lines.told(&Report { served: 1, ..Report::default() });
+        cores[1].decisions.lines.calls_failed.add(1);
+        cores[1].decisions.lines.at_door.set(6);
         cores[0].decisions.topic_warnings.lock().expect("not poisoned").push("retention.ms");
-        cores[0].decisions.products.lock().expect("not poisoned").push(product);
         let text = render(&cores);
         for line in [
             "# TYPE flux_edge_orders counter",
@@ -267,11 +237,14 @@ mod tests {
             "flux_edge_redis_up{core=\"0\"} 1",
             "flux_edge_redis_up{core=\"1\"} 0",
             "flux_edge_reserve_orders_total 70",
-            "flux_edge_stock_units{product=\"iphone-15\"} 41",
-            "flux_edge_outbox_oldest_seconds{product=\"iphone-15\"} 3.5",
+            "flux_edge_line_places_total 35",
+            "flux_edge_line_arrivals_total 6",
+            "flux_edge_line_served_total 4",
+            "flux_edge_line_calls_failed_total 1",
+            "flux_edge_line_orders_at_door{core=\"1\"} 6",
+            "flux_edge_line_orders_awaiting_news{core=\"1\"} 0",
             "# TYPE flux_setting_warning gauge",
             "flux_setting_warning{setting=\"retention.ms\"} 1",
-            "flux_edge_sale_state{product=\"iphone-15\",state=\"open\"} 1",
             "flux_edge_order_duration_seconds_bucket{le=\"+Inf\"} 0",
             "flux_edge_order_duration_seconds_count 0",
             "# EOF",

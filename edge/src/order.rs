@@ -355,7 +355,9 @@ impl Core {
         let span = now.instant.since(order.received);
         for (position, ticket) in order.waiters.iter().enumerate() {
             let answer = if position == 0 { answer.clone() } else { replayed(&answer) };
-            self.counters.order_answered(OrderOutcome::of(&answer), span);
+            let outcome = OrderOutcome::of(&answer);
+            self.counters.order_answered(outcome, span);
+            self.products[order.product].accepted += u64::from(outcome == OrderOutcome::Accepted);
             self.complete(*ticket, answer);
         }
     }

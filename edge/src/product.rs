@@ -152,6 +152,8 @@ pub struct Product {
     pub document: Option<Box<QueueDocument>>,
     /// Who waits for tokens.
     pub token_waiters: VecDeque<TokenWaiter>,
+    /// Orders that this core has answered with a first 200.
+    pub accepted: u64,
     /// Units left, as last seen.
     pub stock: u64,
     /// When `stock` and `state` were asked for; older than 100 ms is asked again.
@@ -199,6 +201,7 @@ impl Product {
             fair: None,
             document: None,
             token_waiters: VecDeque::new(),
+            accepted: 0,
             stock: 0,
             seen: None,
             vouched: None,
@@ -229,6 +232,8 @@ impl Product {
             outbox_orders: self.outbox_orders,
             outbox_oldest_ms: oldest,
             seen_ms: self.seen.map(|seen| now.instant.since(seen).as_millis() as u64),
+            accepted: self.accepted,
+            line: self.fair.as_ref().and_then(|fair| fair.gauge()),
         }
     }
 

@@ -45,12 +45,14 @@ impl LineReply {
         let is_sold_out = items.next_bulk()? == b"0";
         let (redis_us, opens_us) = (items.next_number()?, items.next_number()?);
         let watermark = mark(items)?;
-        let (is_free, tick) = (items.next_number()? == 1, items.next_number()?);
+        let is_free = items.next_number()? == 1;
+        let (issued, called, tick) = (items.next_number()?, items.next_number()?, items.next_number()?);
         let mut marks = [Watermark::default(); TICKS];
         for place in &mut marks {
             *place = mark(items)?;
         }
-        Some(LineReply { grant, is_sold_out, redis_us, opens_us, moved: Moved { watermark, is_free, tick, marks } })
+        let moved = Moved { watermark, is_free, issued, called, tick, marks };
+        Some(LineReply { grant, is_sold_out, redis_us, opens_us, moved })
     }
 }
 
@@ -94,7 +96,10 @@ impl Core {
             Verdict::Unknown if fair.waiters.len() < TOKEN_WAITERS_MAX => return Way::AwaitLine,
             Verdict::Unknown => return Way::Answer(Answer::Unavailable(Unavailable::Redis)),
             Verdict::Line(ticket) => Some(ticket),
-            Verdict::Held => fair.send_away(now.instant, user, wish.shown.as_ref()),
+            Verdict::Held => {
+                self.counters.lines.turned_away.add(1);
+                fair.send_away(now.instant, user, wish.shown.as_ref())
+            }
             Verdict::Wait => fair.send_to_line(now.instant, user, wish.shown.as_ref()),
         };
         Way::Answer(in_line(*name, ticket, wish.wants_json))
@@ -114,7 +119,10 @@ impl Core {
         let Some(fair) = fair else { return waiting_room(*name, order.wants_json) };
         let (user, shown) = (order.user.as_bytes(), order.shown.as_ref());
         let ticket = match order.stage {
-            Stage::Held => fair.send_away(now.instant, user, shown),
+            Stage::Held => {
+                self.counters.lines.turned_away.add(1);
+                fair.send_away(now.instant, user, shown)
+            }
             _ => fair.send_to_line(now.instant, user, shown),
         };
         in_line(*name, ticket, order.wants_json)
@@ -153,6 +161,19 @@ impl Core {
         self.fair_products = lines;
     }
 
+    /// Called orders that wait at the doors of all lines for a token.
+    pub(crate) fn orders_at_door(&self) -> usize {
+        let stages = self.by_held.iter().filter_map(|(_, index)| self.orders.get(*index));
+        stages.filter(|order| order.stage == Stage::Held).count()
+    }
+
+    /// Orders that wait for news of any line.
+    pub(crate) fn orders_awaiting_news(&self) -> usize {
+        let lines = self.fair_products.iter().filter_map(|index| self.products[*index].fair.as_ref());
+        // Some were answered meanwhile: their time was up.
+        lines.flat_map(|fair| &fair.waiters).filter(|order| self.orders.get(**order).is_some()).count()
+    }
+
     /// No token is asked for those who have gone from the front.
     fn forget_gone(&mut self, product: ProductIndex) {
         let waiters = &mut self.products[product].token_waiters;
@@ -181,6 +202,7 @@ impl Core {
         }
         let call = LineCall { product: index, sale_id: fair.sale_id(), wants_tokens: wanted.is_some() };
         let report = fair.handle_asked(now.instant);
+        self.counters.lines.calls.add(1);
         let (mut keys, mut arguments) = (Arguments::default(), Arguments::default());
         let names = &product.keys;
         [&names.rate, &names.sale, &names.stock, &names.queue].into_iter().for_each(|key| keys.push(key));
@@ -215,6 +237,7 @@ impl Core {
     }
 
     fn line_failed(&mut self, now: Now, call: LineCall, why: Ungranted) {
+        self.counters.lines.calls_failed.add(1);
         let product = &mut self.products[call.product];
         let fair = product.fair.as_mut().expect("the call is of its sale");
         fair.handle_failed();
@@ -236,7 +259,8 @@ impl Core {
     fn line_moved(&mut self, now: Now, call: LineCall, reply: &LineReply) {
         let product = &mut self.products[call.product];
         let fair = product.fair.as_mut().expect("the call is of its sale");
-        fair.handle_reply(now.instant, &reply.moved, reply.is_sold_out, reply.redis_us, reply.opens_us);
+        let told = fair.handle_reply(now.instant, &reply.moved, reply.is_sold_out, reply.redis_us, reply.opens_us);
+        self.counters.lines.told(&told);
         if reply.is_sold_out {
             product.sold_out_until = now.instant + SOLD_OUT_REMEMBERED;
         }

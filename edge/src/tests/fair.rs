@@ -10,7 +10,7 @@ use crate::limits::QUEUE_AGE_MAX;
 
 const NOBODY_CALLED: FakeLine = FakeLine { mark: (0, 0), is_free: false, tokens: 0 };
 
-fn fair(line: FakeLine, opens_in_ms: u64) -> Bench {
+pub(super) fn fair(line: FakeLine, opens_in_ms: u64) -> Bench {
     let mut bench = Bench::with(config(), |redis| {
         redis.make_fair(line);
         redis.opens = Instant::from_micros(1_000_000 + 1000 * opens_in_ms);
@@ -28,7 +28,7 @@ fn key() -> TicketKey {
     TicketKey::new(&seed(), b"p", SALE_ID)
 }
 
-fn ticket(slot: u32, user: &str, has_come: bool) -> [u8; TICKET_TEXT_BYTES] {
+pub(super) fn ticket(slot: u32, user: &str, has_come: bool) -> [u8; TICKET_TEXT_BYTES] {
     let place = Place { slot, rank: seed().rank(user.as_bytes()) };
     key().sign(Ticket { place, has_come }, user.as_bytes())
 }
@@ -41,7 +41,7 @@ fn reports(bench: &Bench) -> Vec<Vec<u64>> {
 
 impl Bench {
     /// An order that shows a ticket.
-    fn order_with(&mut self, user: &str, ticket: [u8; TICKET_TEXT_BYTES]) -> u32 {
+    pub(super) fn order_with(&mut self, user: &str, ticket: [u8; TICKET_TEXT_BYTES]) -> u32 {
         self.ticket = Some(String::from_utf8(ticket.to_vec()).expect("ASCII"));
         let position = self.order(user);
         self.ticket = None;

@@ -7,6 +7,7 @@ mod ages;
 mod broker;
 mod cors;
 mod fair;
+mod figures;
 mod looks;
 mod opening;
 mod operations;

@@ -19,6 +19,10 @@ pub(super) struct FakeLine {
     pub(super) tokens: u64,
 }
 
+/// How many places the line has given, and how many visitors it has called.
+pub(super) const ISSUED: u64 = 70;
+pub(super) const CALLED: u64 = 41;
+
 /// Where Redis' clock stands when the bench's is at zero, µs since the Unix epoch.
 pub(super) const EPOCH_US: u64 = 1_705_234_800_000_000;
 
@@ -178,7 +182,8 @@ impl Redis {
         let due = if line.tokens == 0 { 20_000 } else { 0 };
         let opens_us = EPOCH_US + self.opens.as_micros();
         let (slot, rank) = line.mark;
-        let mut numbers = vec![now_us, opens_us, slot.into(), rank.into(), line.is_free.into(), now_us / TICK_US];
+        let mut numbers = vec![now_us, opens_us, slot.into(), rank.into(), line.is_free.into()];
+        numbers.extend([ISSUED, CALLED, now_us / TICK_US]);
         // All who were called were called in this tick.
         for place in 0..TICKS as u64 {
             let is_this = place == now_us / TICK_US % TICKS as u64;
@@ -186,7 +191,7 @@ impl Redis {
         }
         let numbers: String = numbers.iter().map(|number| format!(":{number}\r\n")).collect();
         let state = if self.sales["p"][5] == "0" { "0" } else { "O" };
-        format!("*28\r\n:{granted}\r\n:200000\r\n:{due}\r\n{}{numbers}", bulk(state))
+        format!("*30\r\n:{granted}\r\n:200000\r\n:{due}\r\n{}{numbers}", bulk(state))
     }
 
     /// What a look at "p" alone says now.

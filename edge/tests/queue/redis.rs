@@ -117,6 +117,7 @@ impl FirstDesign {
         } else if let Some(last) = self.places.last() {
             self.watermark = Watermark(Place { slot: last.slot + 1, rank: 0 });
         }
-        Moved { watermark: self.watermark, is_free: false, tick: 0, marks: Default::default() }
+        let (issued, called) = (self.places.len() as u64, self.calls.len() as u64);
+        Moved { watermark: self.watermark, is_free: false, issued, called, tick: 0, marks: Default::default() }
     }
 }

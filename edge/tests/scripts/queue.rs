@@ -21,11 +21,12 @@ fn lease(sale: &Sale, client: &mut Client, wanted: u64, report: &Report) -> (i64
     let number = |at: usize| reply[at].parse::<u64>().expect("a number");
     let mark = |at: usize| Watermark(Place { slot: number(at) as u32, rank: number(at + 1) as u32 });
     let line = (reply.len() > 4).then(|| {
-        let marks = std::array::from_fn(|place| mark(10 + 2 * place));
-        let moved = Moved { watermark: mark(6), is_free: number(8) == 1, tick: number(9), marks };
+        let (issued, called, tick) = (number(9), number(10), number(11));
+        let marks = std::array::from_fn(|place| mark(12 + 2 * place));
+        let moved = Moved { watermark: mark(6), is_free: number(8) == 1, issued, called, tick, marks };
         (moved, number(4), number(5))
     });
-    assert!(matches!(reply.len(), 4 | 28), "{reply:?}");
+    assert!(matches!(reply.len(), 4 | 30), "{reply:?}");
     (reply[0].parse().expect("a number"), reply[3].clone(), line)
 }
 

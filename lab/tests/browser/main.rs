@@ -5,6 +5,7 @@
 
 mod browser;
 mod buying;
+mod dashboard;
 mod fair;
 mod operator;
 mod trouble;

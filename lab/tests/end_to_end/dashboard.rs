@@ -49,6 +49,9 @@ fn the_dashboard_agrees_with_the_metrics() {
             && phone["product"] == "phone"
             && phone["state"] == "sold_out"
             && phone["stock"] == metric(&edge, "flux_edge_stock_units{product=\"phone\"}")
+            && phone["accepted"] == metric(&edge, "flux_edge_accepted_orders_total{product=\"phone\"}")
+            && phone["accepted"] == figures["orders"]["accepted"]
+            && phone["line"].is_null()
             && phone["outboxOrders"] == metric(&edge, "flux_edge_outbox_orders{product=\"phone\"}")
             && account
             && units("stored") == 50

@@ -43,6 +43,10 @@ pub struct Moved {
     pub watermark: Watermark,
     /// The tokens that lie idle suffice for all who wait and all who were called: for a moment whoever comes may take one.
     pub is_free: bool,
+    /// Places given, ever.
+    pub issued: u64,
+    /// Visitors called, ever; the others of `issued` wait.
+    pub called: u64,
     /// The tick of the call.
     pub tick: u64,
     /// Where the watermark stood when each of the last ticks began; the place is the tick modulo [`TICKS`]. By these an
@@ -140,7 +144,8 @@ impl Line {
         let waiting = (self.issued - self.called) as i64;
         let is_free = moment.is_open && waiting + out <= tokens as i64;
         let marks = self.cohorts.map(|cohort| cohort.mark);
-        Moved { watermark: self.watermark, is_free, tick: self.tick, marks }
+        let (issued, called) = (self.issued, self.called);
+        Moved { watermark: self.watermark, is_free, issued, called, tick: self.tick, marks }
     }
 
     fn add_called(&mut self, count: u64) {

@@ -25,6 +25,8 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct View {
     watermark: Watermark,
+    issued: u64,
+    called: u64,
     tick: u64,
     marks: [Watermark; TICKS],
     free_until: Instant,
@@ -39,6 +41,7 @@ impl View {
     /// watermark never moves back here, not even where Redis lost its last writes.
     pub fn handle_reply(&mut self, asked: Instant, received: Instant, moved: &Moved, redis_us: u64, opens_us: u64) {
         self.watermark = self.watermark.max(moved.watermark);
+        (self.issued, self.called) = (moved.issued, moved.called);
         (self.tick, self.marks) = (moved.tick, moved.marks);
         self.free_until = if moved.is_free { asked + Duration::from_micros(FREE_US) } else { Instant::default() };
         (self.redis_us, self.received, self.opens_us) = (redis_us, received, opens_us);
@@ -53,6 +56,16 @@ impl View {
     /// How far the line was called.
     pub fn watermark(&self) -> Watermark {
         self.watermark
+    }
+
+    /// How many were called, ever.
+    pub fn called(&self) -> u64 {
+        self.called
+    }
+
+    /// How many have a place and were not called yet, whether or not they are still there.
+    pub fn waiting(&self) -> u64 {
+        self.issued.saturating_sub(self.called)
     }
 
     /// Whether anybody may be waiting: then Redis is to be asked every
@@ -96,7 +109,7 @@ mod tests {
     }
 
     fn moved(watermark: Watermark, is_free: bool) -> Moved {
-        Moved { watermark, is_free, tick: 0, marks: [watermark; TICKS] }
+        Moved { watermark, is_free, issued: 70, called: 41, tick: 0, marks: [watermark; TICKS] }
     }
 
     #[test]
@@ -119,6 +132,7 @@ mod tests {
         view.handle_reply(at(250), at(260), &moved(mark(1, 0), false), OPENS_US + 2_200_000, OPENS_US);
         assert_eq!(view.watermark(), mark(2, 5), "never back");
         assert_eq!(view.standing(at(260), Some(later)), Standing::Waits);
+        assert_eq!((view.called(), view.waiting()), (41, 29));
     }
 
     #[test]
@@ -129,7 +143,7 @@ mod tests {
         for (tick, rank) in [(98, 10), (99, 20), (100, 30), (101, 40), (102, 40), (103, 50)] {
             marks[tick % TICKS] = mark(0, rank);
         }
-        let moved = Moved { watermark: mark(0, 60), is_free: false, tick: 103, marks };
+        let moved = Moved { tick: 103, marks, ..moved(mark(0, 60), false) };
         view.handle_reply(at(0), at(1), &moved, OPENS_US, OPENS_US);
         let cohorts = [9, 10, 29, 30, 39, 40, 49, 50, 59].map(|rank| view.cohort(Place { slot: 0, rank }));
         assert_eq!(cohorts, [0, 98, 99, 100, 100, 102, 102, 103, 103]);

@@ -1,0 +1,95 @@
+//! The dashboard of a fair sale: who waits, who is called and what is accepted, as `/metrics` tells it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use flux_lab::http_client::{self, HttpAnswer};
+use serde_json::json;
+
+use crate::{REQUEST_MAX, Visit};
+
+const VISITORS: u64 = 40;
+
+impl Visit {
+    /// What the dashboard's table says of "phone": accepted by this edge, waiting in line.
+    fn told(&self) -> [String; 2] {
+        [5, 6].map(|column| self.browser.text(&format!("#products tr[data-key=phone] > :nth-child({column})")).unwrap())
+    }
+
+    /// What `/metrics` says of the same, and how many were called.
+    fn measured(&self) -> [Option<u64>; 3] {
+        let edge = self.world.edges[0].admin();
+        let text = http_client::request(edge, "GET", "/metrics", &[], b"", REQUEST_MAX).unwrap().text();
+        ["accepted_orders_total", "line_waiting_visitors", "line_called_visitors_total"].map(|name| {
+            let series = format!("flux_edge_{name}{{product=\"phone\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&series)).map(|value| value.parse().expect("a number"))
+        })
+    }
+
+    /// Waits until both say this: accepted, waiting, called.
+    #[track_caller]
+    fn agree(&self, expected: [u64; 3]) {
+        let end = Instant::now() + REQUEST_MAX;
+        loop {
+            let (told, measured) = (self.told(), self.measured());
+            if measured == expected.map(Some) && told == [expected[0].to_string(), expected[1].to_string()] {
+                return;
+            }
+            assert!(Instant::now() < end, "the page says {told:?}, the metrics {measured:?}, not {expected:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn order(&self, number: u64, ticket: Option<&str>) -> HttpAnswer {
+        let body = json!({"productId": "phone", "userId": format!("user-{number}")}).to_string();
+        let mut fields =
+            vec![("content-type", "application/json"), ("idempotency-key", "k"), ("accept", "application/json")];
+        fields.extend(ticket.map(|ticket| ("x-queue-ticket", ticket)));
+        let edge = self.world.edges[0].public();
+        http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX).unwrap()
+    }
+}
+
+#[test]
+fn the_dashboard_follows_a_line_from_the_first_place_to_the_last_call() {
+    let mut visit = Visit::start();
+    let opens = SystemTime::now() + Duration::from_secs(15);
+    let text = humantime::format_rfc3339_millis(opens).to_string();
+    let sale = json!({"productId": "phone", "quantity": 50, "rate": 20, "burst": 20, "queue": "fair", "opensAt": text});
+    visit.world.init_with(sale).unwrap();
+    visit.browser.open(&format!("http://{}/", visit.world.edges[0].admin())).unwrap();
+    let tickets: Vec<String> = (0..VISITORS)
+        .map(|number| visit.order(number, None).json()["ticket"].as_str().expect("a place in line").to_owned())
+        .collect();
+    visit.agree([0, VISITORS, 0]);
+    visit.sees("#tiles", &format!("Waiting in line\n{VISITORS}"));
+
+    visit.agree([0, 0, VISITORS]);
+    // Its turn has come, and a token with it; the others have left.
+    let answer = visit.order(7, Some(&tickets[7]));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    visit.agree([1, 0, VISITORS]);
+    for plot in ["waiting", "called"] {
+        let is_drawn = format!("return document.querySelector('#plot-{plot} canvas')?.checkVisibility() ?? false");
+        assert_eq!(visit.browser.run(&is_drawn).unwrap(), true, "{plot}");
+    }
+    visit.is_sound("dashboard-line");
+}
+
+#[test]
+fn the_dashboard_shows_no_line_where_there_is_none() {
+    let mut visit = Visit::start();
+    visit.world.init("phone", 5).unwrap();
+    visit.browser.open(&format!("http://{}/", visit.world.edges[0].admin())).unwrap();
+    visit.sees("#products", "phone");
+    let answer = visit.order(1, None);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let end = Instant::now() + REQUEST_MAX;
+    while visit.told() != ["1", "–"] {
+        assert!(Instant::now() < end, "{:?}", visit.told());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(visit.measured(), [Some(1), None, None]);
+    let hidden = "return ['waiting', 'called'].every((name) => document.getElementById(`plot-${name}`).closest('figure').hidden)";
+    assert_eq!(visit.browser.run(hidden).unwrap(), true);
+    visit.is_sound("dashboard-sale");
+}
