@@ -240,10 +240,12 @@ fn watch_fair_sale(world: &mut World, interrupt: Interrupt) -> Result<bool, LabE
     std::thread::scope(|scope| {
         let sale = scope.spawn(|| {
             let ended = fair_sale::run(world, &FairSale::DEMO, &is_stopped);
-            say(&match &ended {
-                Ok(_) => "Left running; Ctrl-C stops everything.".to_owned(),
-                Err(error) => format!("The fair sale broke off: {error}\nLeft running; Ctrl-C stops everything."),
-            });
+            if let Err(error) = &ended {
+                say(&format!("The fair sale broke off: {error}"));
+            }
+            if !is_stopped.load(Ordering::Relaxed) {
+                say("Left running; Ctrl-C stops everything.");
+            }
             ended
         });
         interrupt.wait();
