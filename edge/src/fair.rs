@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::limits::{ASK_INTERVAL_US, REPORT_INTERVAL_US};
 use flux_protocol::queue::{
     Moved, Place, Report, Reporter, Seed, Standing, TICKET_TEXT_BYTES, Ticket, TicketKey, View,
@@ -141,7 +142,7 @@ impl Fair {
     }
 
     fn ticket_for(&mut self, now: Instant, view: &View, user: &[u8], ticket: Option<Ticket>) -> TicketText {
-        let ticket = ticket.unwrap_or_else(|| {
+        let ticket = ticket.filter(|_| !is_planted(Bug::PlaceNotKept)).unwrap_or_else(|| {
             let place = Place { slot: view.issuing(now), rank: self.seed.rank(user) };
             self.reporter.handle_issued(place);
             self.has_news = true;

@@ -90,13 +90,15 @@ impl Lease {
 
     /// How many tokens to ask for now, given orders waiting for one; `None`: nothing is to be asked.
     ///
-    /// Asks ahead of need (at a quarter of the last grant), so that a steady stream never stands still.
+    /// Asks ahead of need (at a quarter of the last grant), so that a steady stream never stands still. A stream that has
+    /// ended needs nothing: where it was asked on for nobody, the bucket would be found empty for ever.
     pub fn wants(&self, now: Instant, waiting: usize) -> Option<u64> {
         if self.asked_at.is_some() || now < self.empty_until {
             return None;
         }
         let left = self.current.left(now) + self.next.left(now);
-        let running_out = self.window_orders > 0 && left <= self.last_grant / 4;
+        let is_steady = self.window_orders > 0 && now.since(self.window_from) < 2 * LEASE_HORIZON;
+        let running_out = is_steady && left <= self.last_grant / 4;
         if waiting == 0 && !running_out {
             return None;
         }
@@ -183,6 +185,19 @@ mod tests {
         assert_eq!(lease.admit(at(1)), Admission::Refused);
         assert_eq!(lease.wants(at(20), 0), None, "not before the next token is due");
         assert_eq!(lease.admit(at(22)), Admission::Wait);
+    }
+
+    #[test]
+    fn nothing_is_asked_ahead_for_a_stream_that_has_ended() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_granted(at(1), 1, LIFE, Duration::ZERO);
+        assert!(lease.take(at(1)));
+        assert_eq!(lease.wants(at(1), 0), Some(1), "another may be about to come");
+        let horizon_ms = LEASE_HORIZON.as_millis() as u64;
+        assert_eq!(lease.wants(at(2 * horizon_ms), 0), None, "none has come");
+        assert_eq!(lease.wants(at(2 * horizon_ms), 3), Some(3), "whoever waits is asked for all the same");
     }
 
     #[test]

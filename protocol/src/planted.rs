@@ -44,10 +44,18 @@ pub enum Bug {
     LimitForgotten,
     /// A rebuild does not count again what users have.
     UsersNotRebuilt,
+    /// Whoever stands in the line of a fair sale is never told that nothing is left.
+    EndlessLine,
+    /// A good ticket is as good as a called one.
+    LineJumped,
+    /// Who is sent to the line is given a new place, whatever ticket they show.
+    PlaceNotKept,
+    /// How far the lots of a slot were called is forgotten with each call: the watermark goes back.
+    WatermarkBack,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 18] = [
+pub const BUGS: [Bug; 22] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -66,6 +74,10 @@ pub const BUGS: [Bug; 18] = [
     Bug::OpensEarly,
     Bug::LimitForgotten,
     Bug::UsersNotRebuilt,
+    Bug::EndlessLine,
+    Bug::LineJumped,
+    Bug::PlaceNotKept,
+    Bug::WatermarkBack,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -63,8 +63,8 @@ fn start(world: &mut World, address: Address, request: String) -> (ProcessId, An
                 return;
             }
             let answered = within(PATIENCE, answer(&mut stream)).await.expect("a simulated timer");
-            if let Some(Ok((status, body, _))) = answered {
-                *teller.borrow_mut() = Some((status, String::from_utf8_lossy(&body).into_owned()));
+            if let Some(Ok(answer)) = answered {
+                *teller.borrow_mut() = Some((answer.status, String::from_utf8_lossy(&answer.body).into_owned()));
             }
         })]
     });

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::limits::{FREE_US, TICKS};
 use super::line::Moved;
 use super::place::{Place, Slot, Watermark, slot_at};
+use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 
 /// What a visitor is told at the door.
@@ -82,7 +83,7 @@ impl View {
     /// What to do with a visitor who shows a good ticket for that place, or none.
     pub fn standing(&self, now: Instant, place: Option<Place>) -> Standing {
         match place {
-            Some(place) if self.watermark.has_called(place) => Standing::Called,
+            Some(place) if self.watermark.has_called(place) || is_planted(Bug::LineJumped) => Standing::Called,
             _ if self.is_free(now) => Standing::Free,
             _ => Standing::Waits,
         }

@@ -9,7 +9,7 @@
 //! - `server`: what is checked before a command; `command`: all of them; `commands`: what they do.
 //! - `keyspace`, `stream`, `store`, `journal`: the data, and what of it is on disk.
 //! - `script`, `lua`, `values`: the scripts; `planted`: bugs on purpose in them.
-//! - `faults`: what can happen to it; `observe`: what a checker reads.
+//! - `faults`: what can happen to it; `observe`: what a checker reads; `watch`: what it could not read afterwards.
 //!
 //! Two liberties: hashes and sets are read in the order of their members, where Redis has none; and keys leave the moment
 //! they expire, where Redis takes a while but never shows them.
@@ -33,6 +33,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod values;
+mod watch;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -45,6 +46,7 @@ pub use self::journal::LOSS_MAX;
 pub use self::limits::Limits;
 pub use self::observe::{Foreign, OutboxEntry, OutboxOrder, Record};
 use self::server::{Connection, Moment, Server};
+pub use self::watch::{LineThen, Taken};
 use crate::peer::SocketId;
 use crate::random::Random;
 

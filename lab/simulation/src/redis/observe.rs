@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flux_protocol::queue::Seed;
 use flux_protocol::time::Now;
 
 use super::Redis;
 use super::keyspace::{Hash, Kind, Set, Text};
 use super::limits::Limits;
 use super::stream::Stream;
+use super::watch::Taken;
 
 /// A value that none of our scripts wrote: where, and what stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +118,21 @@ impl Redis {
         products.into_iter().flatten().map(text).collect()
     }
 
+    /// All that was ever taken, in order of time.
+    pub fn taken(&self) -> &[Taken] {
+        &self.server.watch.taken
+    }
+
+    /// Seeds of all sales with a fair queue that there were, with their product and sale id.
+    pub fn seeds(&self) -> impl Iterator<Item = (&str, u64, &Seed)> {
+        self.server.watch.seeds()
+    }
+
+    /// Watermarks that went back though nothing was lost, in words.
+    pub fn retreats(&self) -> &[String] {
+        &self.server.watch.retreats
+    }
+
     /// Units left; `None`: the key is missing or holds no number.
     pub fn stock(&self, product: &str) -> Option<u64> {
         text(self.read::<Text>(product, "stock")?).parse().ok()
@@ -198,7 +215,7 @@ impl OutboxEntry {
 }
 
 impl OutboxOrder {
-    fn parse(line: &str) -> Option<OutboxOrder> {
+    pub(super) fn parse(line: &str) -> Option<OutboxOrder> {
         let [reservation_id, quantity, order_id, user_id, timestamp] = words(line)?;
         Some(OutboxOrder {
             reservation_id: reservation_id.to_owned(),

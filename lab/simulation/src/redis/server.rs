@@ -14,6 +14,7 @@ use super::lua::Lua;
 use super::reply::{NOT_AN_INTEGER, Reply, SYNTAX};
 use super::script::{Script, digest};
 use super::store::Store;
+use super::watch::Watch;
 
 const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 /// Of a script's SHA-1.
@@ -52,6 +53,7 @@ pub(super) struct Moment {
 pub(super) struct Server {
     pub(super) store: Store,
     pub(super) journal: Journal,
+    pub(super) watch: Watch,
     /// By digest.
     pub(super) scripts: BTreeMap<Text, Rc<Script>>,
     pub(super) password: Option<String>,
@@ -77,6 +79,7 @@ impl Server {
         let reply = self.store.run(command, arguments);
         assert!(!matches!(reply, Reply::Error(_)), "a fault is refused: {reply:?}");
         self.note_writes(moment);
+        self.watch.handle_loss();
     }
 
     fn set_clock(&mut self, moment: Moment) {
@@ -88,6 +91,7 @@ impl Server {
     fn note_writes(&mut self, moment: Moment) {
         if !self.store.written.is_empty() {
             let written = std::mem::take(&mut self.store.written);
+            self.watch.handle_writes(moment, &written, &self.store.data);
             self.journal.append(moment.instant, moment.clock_us, written);
         }
     }

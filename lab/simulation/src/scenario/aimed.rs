@@ -8,8 +8,8 @@ use flux_lab::crowd::Order;
 use flux_protocol::planted::Bug;
 
 use super::faults::Fault;
-use super::shape::{ATTEMPTS_MAX, Planned, Sale, Shape};
-use crate::crowd::Buyer;
+use super::shape::{ATTEMPTS_MAX, Planned, START, Sale, Shape};
+use crate::crowd::{Buyer, Habit};
 use crate::kafka::ProduceFault;
 use crate::random::Random;
 
@@ -28,6 +28,8 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::CompensateOnTimeout => slow_redis(random),
         Bug::StockDefault => lost_stock(random),
         Bug::UsersNotRebuilt => greedy_users(random),
+        Bug::EndlessLine => more_than_there_is(random),
+        Bug::LineJumped | Bug::PlaceNotKept | Bug::WatermarkBack => long_line(random),
         _ => Shape::draw(random),
     }
 }
@@ -45,6 +47,7 @@ fn quiet(edges: &[usize], quantity: u64) -> Shape {
             burst: 50,
             per_user: 0,
             opens_after: Duration::ZERO,
+            is_fair: false,
         }],
         buyers: Vec::new(),
         faults: Vec::new(),
@@ -65,6 +68,8 @@ fn wave(shape: &mut Shape, random: &mut Random, count: usize, at: Duration, spre
             door: None,
             hang_up_per_mille: 0,
             asks_again_after: None,
+            wants_json: false,
+            habit: Habit::Impatient,
         });
     }
 }
@@ -177,5 +182,22 @@ fn greedy_users(random: &mut Random) -> Shape {
         shape.buyers.push(Buyer { order: Arc::new(order), comes_after, ..buyer });
     }
     happens(&mut shape, 5000, 1, Fault::RedisFlushed);
+    shape
+}
+
+/// A fair sale and a crowd that comes before and after it opens.
+fn long_line(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 100);
+    let sale = &mut shape.sales[0];
+    (sale.is_fair, sale.rate, sale.burst) = (true, 10, 4);
+    sale.opens_after = START + Duration::from_secs(3);
+    wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(8));
+    shape
+}
+
+/// A fair sale of few units: as many are called as there are, and the others wait.
+fn more_than_there_is(random: &mut Random) -> Shape {
+    let mut shape = long_line(random);
+    shape.sales[0].quantity = 10;
     shape
 }

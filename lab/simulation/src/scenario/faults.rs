@@ -225,7 +225,7 @@ impl Fault {
     /// How long edges may go on after it: what only their looks see is noticed within a second.
     pub(super) fn noticed_within(&self) -> Duration {
         match self {
-            Fault::KeyDeleted("rate" | "sales") | Fault::KeySpoilt("rate" | "sales") => Duration::from_millis(1200),
+            Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if is_seen_by_looks_only(key) => Duration::from_millis(1200),
             _ => Duration::ZERO,
         }
     }
@@ -242,8 +242,8 @@ impl Fault {
             // A suspended sale's stock is nobody's to believe: the rebuild that lets it go on sets it.
             Fault::KeyDeleted("stock") | Fault::KeySpoilt("stock") if is_suspended(&redis, &run.shape) => Vec::new(),
             // Only a look notices these, and a Redis that refuses commands answers none.
-            Fault::KeyDeleted("rate" | "sales") | Fault::KeySpoilt("rate" | "sales")
-                if redis.limits() != Limits::default() =>
+            Fault::KeyDeleted(key) | Fault::KeySpoilt(key)
+                if is_seen_by_looks_only(key) && redis.limits() != Limits::default() =>
             {
                 Vec::new()
             }
@@ -379,6 +379,11 @@ impl Fault {
         }
         ["redis", HOST, "postgres"].iter().for_each(|host| run.world.stir(host));
     }
+}
+
+/// Keys that no order reads: a look misses them, and what asks for tokens.
+fn is_seen_by_looks_only(key: &str) -> bool {
+    matches!(key, "rate" | "sales" | "queue")
 }
 
 /// Whether the first sale is, in Redis.

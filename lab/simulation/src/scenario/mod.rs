@@ -2,12 +2,14 @@
 //!
 //! - [`shape`]: what a run consists of, [`faults`]: what goes wrong in it; both follow from the seed; [`aimed`]: shapes
 //!   that lead to a planted bug.
-//! - [`run`]: the run itself, `mend`: its operator; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6.
+//! - [`run`]: the run itself, `mend`: its operator; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6,
+//!   `lines`: those of fair queues.
 //! - [`attempt`]: a run by its seed, and what is left of it that still fails.
 
 pub mod aimed;
 pub mod attempt;
 pub mod faults;
+mod lines;
 mod mend;
 pub mod run;
 pub mod shape;

@@ -172,6 +172,9 @@ impl Run {
         if sale.per_user > 0 {
             body["perUser"] = sale.per_user.into();
         }
+        if sale.is_fair {
+            body["queue"] = "fair".into();
+        }
         if let Some(at) = sale.opens_at() {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
             body["opensAt"] = humantime::format_rfc3339_millis(at).to_string().into();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use flux_lab::crowd::Order;
 
 use super::faults::{Fault, draw};
-use crate::crowd::Buyer;
+use crate::crowd::{Buyer, Habit};
 use crate::random::Random;
 
 /// How long the programs have to come up before the sales are opened.
@@ -42,6 +42,8 @@ pub struct Sale {
     pub per_user: u16,
     /// When it opens, counted from the first moment of the world; zero: from the start.
     pub opens_after: Duration,
+    /// Its crowd waits in a fair queue.
+    pub is_fair: bool,
 }
 
 /// See the module.
@@ -78,6 +80,7 @@ impl Shape {
                 burst: 50,
                 per_user: if random.per_mille(300) { 1 + random.below(4) as u16 } else { 0 },
                 opens_after: if random.per_mille(250) { drawn_opening(random) } else { Duration::ZERO },
+                is_fair: false,
             })
             .collect();
         let edges: Vec<usize> = (0..1 + random.below(2)).map(|_| 1 + random.below(2) as usize).collect();
@@ -101,7 +104,49 @@ impl Shape {
             shape.faults.push(Planned { at, lasts, fault });
         }
         shape.faults.sort_by_key(|planned| planned.at);
+        shape.draw_lines(random);
         shape
+    }
+
+    /// Which sales are fair, and what their crowd does with tickets. Drawn last, so that a run without a fair sale is what it
+    /// was before there were any.
+    fn draw_lines(&mut self, random: &mut Random) {
+        for sale in &mut self.sales {
+            if random.per_mille(400) {
+                sale.is_fair = true;
+                // Few at once, so that a crowd of this size has to wait.
+                (sale.rate, sale.burst) = (3 + random.below(30), 2 + random.below(10));
+            }
+            if sale.is_fair && sale.opens_after.is_zero() && random.per_mille(300) {
+                sale.opens_after = drawn_opening(random);
+            }
+        }
+        let sales = &self.sales;
+        let is_fair = |order: &Order| sales.iter().any(|sale| sale.is_fair && sale.product == order.product);
+        for buyer in self.buyers.iter_mut().filter(|buyer| is_fair(&buyer.order)) {
+            buyer.wants_json = random.per_mille(500);
+            buyer.habit = drawn_habit(random);
+            buyer.attempts_max = match buyer.habit {
+                // Takes a place and never comes again.
+                _ if random.per_mille(100) => 1,
+                Habit::Careless | Habit::Forger => ATTEMPTS_WITHOUT_TICKET_MAX,
+                Habit::Impatient | Habit::Patient => buyer.attempts_max,
+            };
+        }
+        let (has_line, must_not_go_back) = (self.sales[0].is_fair, self.has_countdown() || self.has_line());
+        for planned in &mut self.faults {
+            match &mut planned.fault {
+                Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if has_line && random.per_mille(200) => *key = "queue",
+                // Set back, it would have sales and lines that wait for it wait for longer than anybody does.
+                Fault::RedisClock(offset) if must_not_go_back => *offset = offset.abs(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a sale has a fair queue.
+    pub fn has_line(&self) -> bool {
+        self.sales.iter().any(|sale| sale.is_fair)
     }
 
     /// Whether a sale opens later than it is announced.
@@ -113,6 +158,15 @@ impl Shape {
 /// Before the crowd has come, in its midst, or when all have come.
 fn drawn_opening(random: &mut Random) -> Duration {
     START + Duration::from_micros(random.below(UNREST.as_micros() as u64))
+}
+
+fn drawn_habit(random: &mut Random) -> Habit {
+    match random.below(10) {
+        0..=4 => Habit::Impatient,
+        5..=7 => Habit::Patient,
+        8 => Habit::Careless,
+        _ => Habit::Forger,
+    }
 }
 
 fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
@@ -141,6 +195,8 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
             door: None,
             hang_up_per_mille: if random.per_mille(300) { 200 } else { 0 },
             asks_again_after: random.per_mille(250).then(|| Duration::from_millis(random.below(4000))),
+            wants_json: false,
+            habit: Habit::Impatient,
         });
     }
     buyers
@@ -148,3 +204,5 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
 
 /// Nobody gives up as long as a run lasts: who is not served in the end is a fault found.
 pub const ATTEMPTS_MAX: u32 = 200;
+/// Who shows no ticket of its own may come in vain for ever, and so does not.
+const ATTEMPTS_WITHOUT_TICKET_MAX: u32 = 20;

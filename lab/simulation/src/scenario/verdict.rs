@@ -1,7 +1,7 @@
 //! What must hold when a run has come to rest.
 //!
 //! I1 to I4 by the same checker that judges runs on real servers. What a sale was opened with: its rate, its opening time, its
-//! limit per user. I5: what was answered as made between the loss of
+//! limit per user, the order of its line (`lines`). I5: what was answered as made between the loss of
 //! Redis' data and a rebuild was asked for before. I6: everybody was served, nothing was asked of a server that it does
 //! not know, and the shipped audit agrees.
 
@@ -11,8 +11,10 @@ use std::time::Duration;
 use flux_lab::checker::{Allow, Verdict, check};
 use flux_lab::crowd::{History, Order, Outcome, Refusal};
 use flux_lab::truth::Truth;
+use flux_protocol::queue::limits::HOLD_US;
 
 use super::faults::Fault;
+use super::lines;
 use super::run::{EPOCH_MS, Run};
 use super::truth;
 use crate::{operator, worker};
@@ -22,6 +24,8 @@ const LONG_TTL: Duration = Duration::from_secs(3600);
 
 /// How long an order may wait for its token after it was read: the deadline of Redis.
 const WAIT_FOR_TOKEN_MS: u64 = 500;
+/// The same where it may stand at the door of a fair queue before.
+const WAIT_AT_DOOR_MS: u64 = WAIT_FOR_TOKEN_MS + HOLD_US / 1000;
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -67,9 +71,13 @@ pub fn judge(run: &mut Run) -> Report {
     rate_bound(run, &truth, &mut faults);
     opened_early(run, &history, &mut faults);
     limit_per_user(run, &truth, &mut faults);
+    lines::judge(run, &mut faults);
     if run.crowd.unserved.get() > 0 || run.crowd.under_way.get() > 0 {
         let (gave_up, wait) = (run.crowd.unserved.get(), run.crowd.under_way.get());
-        faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still"));
+        // Who has asked most often is one of them.
+        let last = history.exchanges.iter().max_by_key(|exchange| exchange.attempt);
+        let last = last.map_or_else(String::new, |exchange| format!(", last {exchange:?}"));
+        faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still{last}"));
     }
     for (server, unknown) in [
         ("Redis", run.redis.borrow().unknown().to_vec()),
@@ -165,9 +173,10 @@ fn rate_bound(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
             .into_values()
             .collect();
         read.sort_unstable();
+        let wait_ms = if sale.is_fair { WAIT_AT_DOOR_MS } else { WAIT_FOR_TOKEN_MS };
         for (first, from) in read.iter().enumerate() {
             for (last, until) in read.iter().enumerate().skip(first) {
-                let allowed = sale.rate * (until - from + WAIT_FOR_TOKEN_MS) / 1000 + sale.burst + 1;
+                let allowed = sale.rate * (until - from + wait_ms) / 1000 + sale.burst + 1;
                 if (last - first + 1) as u64 > allowed {
                     let (count, span) = (last - first + 1, until - from);
                     faults.push(format!(

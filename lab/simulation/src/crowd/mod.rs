@@ -2,26 +2,27 @@
 //! was told.
 //!
 //! A buyer may go to another edge for a repeat, and may hang up on a request that it has just sent: then its outcome is
-//! unknown to it, as to a person whose network failed.
+//! unknown to it, as to a person whose network failed. Where it is given a ticket, it does with it as is its [`Habit`].
 
-use std::cell::RefCell;
-use std::io;
+mod answer;
+mod line;
+
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use flux_lab::crowd::{Doubt, Exchange, History, Order, Outcome, Refusal};
-use flux_net::{Address, Clock, Stream, Tail, sleep, within};
+use flux_net::{Address, Clock, Stream, sleep, within};
 
+pub use self::answer::{Answer, TicketText, answer};
+pub use self::line::{Habit, Tickets};
 use crate::random::Random;
 
 /// How long a buyer waits for an answer: longer than any deadline of an edge.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long connecting may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
-/// Longest answer that is read.
-const ANSWER_BYTES_MAX: usize = 16 << 10;
 
 /// What a buyer wants and how it behaves.
 #[derive(Clone, Debug)]
@@ -38,6 +39,18 @@ pub struct Buyer {
     pub hang_up_per_mille: u64,
     /// It asks once more, so long after it was served: it must be told the same.
     pub asks_again_after: Option<Duration>,
+    /// It takes JSON: 429 in place of 302.
+    pub wants_json: bool,
+    /// What it does with tickets.
+    pub habit: Habit,
+}
+
+impl Buyer {
+    /// Whether it must be served in the end, or told that nothing is left: not who comes once only, nor who stands at the end
+    /// of the line each time because it shows no ticket of its own.
+    fn is_owed(&self) -> bool {
+        self.attempts_max > 1 && matches!(self.habit, Habit::Impatient | Habit::Patient)
+    }
 }
 
 /// What all buyers share.
@@ -46,10 +59,14 @@ pub struct Crowd {
     pub doors: Vec<(String, u16)>,
     /// What they were told.
     pub history: RefCell<History>,
+    /// The tickets of each exchange, in the history's order.
+    pub tickets: RefCell<Vec<Tickets>>,
     /// Buyers that have not come to an end yet.
-    pub under_way: std::cell::Cell<usize>,
+    pub under_way: Cell<usize>,
     /// Buyers that gave up before an answer that ends the matter.
-    pub unserved: std::cell::Cell<usize>,
+    pub unserved: Cell<usize>,
+    /// The ticket that somebody was given last, whoever and in whichever line.
+    last_given: Cell<Option<TicketText>>,
 }
 
 impl Crowd {
@@ -58,8 +75,10 @@ impl Crowd {
         Rc::new(Crowd {
             doors,
             history: RefCell::default(),
-            under_way: Default::default(),
-            unserved: Default::default(),
+            tickets: RefCell::default(),
+            under_way: Cell::default(),
+            unserved: Cell::default(),
+            last_given: Cell::default(),
         })
     }
 }
@@ -73,7 +92,7 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
         sleep(pause).await.expect("a simulated timer");
         served = insist(&crowd, &buyer, &mut random).await;
     }
-    let is_missed = !served && buyer.attempts_max > 1;
+    let is_missed = !served && buyer.is_owed();
     crowd.unserved.set(crowd.unserved.get() + usize::from(is_missed));
     crowd.under_way.set(crowd.under_way.get() - 1);
 }
@@ -82,15 +101,22 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
 async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
     let clock = Clock::start();
     let mut door = pick(crowd, buyer, random);
+    let mut held = None;
     for attempt in 0..buyer.attempts_max {
         let hangs_up = random.per_mille(buyer.hang_up_per_mille);
+        let shown = buyer.habit.shown(held, crowd.last_given.get());
         let sent_us = clock.instant().as_micros();
-        let outcome = ask(&crowd.doors[door], &buyer.order, hangs_up, random).await;
+        let (outcome, given) = ask(&crowd.doors[door], buyer, shown.as_ref(), hangs_up, random).await;
         let answered_us = clock.instant().as_micros();
         let exchange = Exchange { order: Arc::clone(&buyer.order), attempt, sent_us, answered_us, outcome };
         crowd.history.borrow_mut().exchanges.push(exchange);
+        crowd.tickets.borrow_mut().push(Tickets { shown, given });
         if is_last_word(outcome) {
             return true;
+        }
+        if given.is_some() {
+            held = given;
+            crowd.last_given.set(given);
         }
         if random.below(2) == 0 {
             door = pick(crowd, buyer, random);
@@ -98,6 +124,9 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
         // Growing pauses with jitter, as a decent client does.
         let pause_ms = (50 << attempt.min(5)) + random.below(200);
         sleep(Duration::from_millis(pause_ms)).await.expect("a simulated timer");
+        if let Some(ticket) = held.filter(|_| buyer.habit == Habit::Patient) {
+            line::wait_until_called(&crowd.doors[door], &buyer.order.product, &ticket).await;
+        }
     }
     false
 }
@@ -118,61 +147,33 @@ fn is_last_word(outcome: Outcome) -> bool {
     }
 }
 
-async fn ask(door: &(String, u16), order: &Order, hangs_up: bool, random: &mut Random) -> Outcome {
-    let address = Address::Tcp { host: door.0.clone(), port: door.1 };
-    let Ok(mut stream) = Stream::connect(&address, CONNECT_PATIENCE).await else {
-        return Outcome::No(Refusal::NotSent);
+/// One request: what it came to, and the ticket that the answer brought.
+async fn ask(
+    door: &(String, u16),
+    buyer: &Buyer,
+    shown: Option<&TicketText>,
+    hangs_up: bool,
+    random: &mut Random,
+) -> (Outcome, Option<TicketText>) {
+    let Ok(mut stream) = Stream::connect(&address(door), CONNECT_PATIENCE).await else {
+        return (Outcome::No(Refusal::NotSent), None);
     };
-    let body =
-        format!(r#"{{"productId":"{}","userId":"{}","quantity":{}}}"#, order.product, order.user, order.quantity);
-    let request = format!(
-        "POST /order HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\nx-idempotency-key: {}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        order.key,
-        body.len()
-    );
-    if stream.write_all(request.into_bytes()).await.0.is_err() {
-        return Outcome::Unknown(Doubt::Reset);
+    let request = answer::request(&buyer.order, buyer.wants_json, shown);
+    if stream.write_all(request).await.0.is_err() {
+        return (Outcome::Unknown(Doubt::Reset), None);
     }
     if hangs_up {
         // Somewhere between the request's arrival and its answer.
         sleep(Duration::from_micros(random.below(3000))).await.expect("a simulated timer");
-        return Outcome::Unknown(Doubt::Reset);
+        return (Outcome::Unknown(Doubt::Reset), None);
     }
     match within(PATIENCE, answer(&mut stream)).await.expect("a simulated timer") {
-        None => Outcome::Unknown(Doubt::Timeout),
-        Some(Err(_)) => Outcome::Unknown(Doubt::Reset),
-        Some(Ok((status, body, replayed))) => Outcome::read(status, &body, replayed),
+        None => (Outcome::Unknown(Doubt::Timeout), None),
+        Some(Err(_)) => (Outcome::Unknown(Doubt::Reset), None),
+        Some(Ok(answer)) => (Outcome::read(answer.status, &answer.body, answer.replayed), answer.ticket()),
     }
 }
 
-/// Reads one answer: status, body, whether it says that it is a replay.
-///
-/// # Errors
-/// The connection ended first, or what came is no answer.
-pub async fn answer(stream: &mut Stream) -> io::Result<(u16, Vec<u8>, bool)> {
-    let mut buffer = BytesMut::new();
-    loop {
-        buffer.reserve(1024);
-        let (read, tail) = stream.read(Tail(buffer)).await;
-        buffer = tail.0;
-        if read? == 0 || buffer.len() > ANSWER_BYTES_MAX {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut fields = [httparse::EMPTY_HEADER; 16];
-        let mut head = httparse::Response::new(&mut fields);
-        let Ok(parsed) = head.parse(&buffer) else { return Err(io::ErrorKind::InvalidData.into()) };
-        let httparse::Status::Complete(start) = parsed else { continue };
-        let field = |name: &str| {
-            let found = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-            found.and_then(|field| std::str::from_utf8(field.value).ok())
-        };
-        let length: usize = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        if buffer.len() < start + length {
-            continue;
-        }
-        let replayed = field("idempotency-replayed") == Some("true");
-        let status = head.code.unwrap_or(0);
-        return Ok((status, buffer[start..start + length].to_vec(), replayed));
-    }
+fn address((host, port): &(String, u16)) -> Address {
+    Address::Tcp { host: host.clone(), port: *port }
 }
