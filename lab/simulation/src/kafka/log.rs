@@ -134,8 +134,14 @@ impl Log {
         }
     }
 
-    /// Appends; the base offset. The broker writes offset and leader epoch into the header, which no checksum covers.
-    pub(super) fn append(&mut self, header: Header, bytes: &[u8], leader_epoch: i32, replicated_at: Instant) -> i64 {
+    /// Appends: the base offset, and when every replica has it. The broker writes offset and leader epoch into the header, which no checksum covers.
+    pub(super) fn append(
+        &mut self,
+        header: Header,
+        bytes: &[u8],
+        leader_epoch: i32,
+        replicated_at: Instant,
+    ) -> (i64, Instant) {
         let base = self.end();
         // What follows is replicated after what came before.
         let replicated_at = self.batches.last().map_or(replicated_at, |last| last.replicated_at.max(replicated_at));
@@ -156,7 +162,7 @@ impl Log {
                 producer.batches.pop_front();
             }
         }
-        base
+        (base, replicated_at)
     }
 
     /// Another leader takes over, without what was not replicated yet.
@@ -208,6 +214,13 @@ mod tests {
         assert_eq!(log.fit(&Header { epoch: 1, ..header(0, 2) }), Fit::New);
         assert_eq!(log.fit(&Header { producer: 8, ..header(40, 2) }), Fit::New, "whatever a new producer begins with");
         assert_eq!(log.end(), 12);
+    }
+
+    #[test]
+    fn what_follows_is_replicated_after_what_came_before() {
+        let mut log = Log::default();
+        assert_eq!(log.append(header(0, 2), &[0; 61], 0, at(9)), (0, at(9)));
+        assert_eq!(log.append(header(2, 3), &[0; 61], 0, at(1)), (2, at(9)), "acknowledged no sooner");
     }
 
     #[test]

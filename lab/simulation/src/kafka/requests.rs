@@ -242,8 +242,7 @@ impl Kafka {
             Fit::New => {
                 let alone = self.nodes.len() == 1;
                 let at = if alone { now } else { now + delay };
-                let base = partition.log.append(header, batch, partition.leader_epoch, at);
-                Ok((base, at))
+                Ok(partition.log.append(header, batch, partition.leader_epoch, at))
             }
             Fit::Duplicate(base, at) => Ok((base, at)),
             Fit::Wrong(code) => Err(code),
