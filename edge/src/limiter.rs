@@ -8,7 +8,7 @@ use std::time::Duration;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Instant;
 
-use crate::limits::{LEASE_HORIZON, LEASE_LIFE_MAX, LEASE_TOKENS_MAX};
+use crate::limits::{LEASE_HORIZON, LEASE_LIFE_MAX, LEASE_TOKENS_MAX, STREAM_PAUSE_MAX};
 
 /// What becomes of an order at the limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Lease {
             return None;
         }
         let left = self.current.left(now) + self.next.left(now);
-        let is_steady = self.window_orders > 0 && now.since(self.window_from) < 2 * LEASE_HORIZON;
+        let is_steady = self.window_orders > 0 && now.since(self.window_from) < STREAM_PAUSE_MAX;
         let running_out = is_steady && left <= self.last_grant / 4;
         if waiting == 0 && !running_out {
             return None;
@@ -195,9 +195,10 @@ mod tests {
         lease.handle_granted(at(1), 1, LIFE, Duration::ZERO);
         assert!(lease.take(at(1)));
         assert_eq!(lease.wants(at(1), 0), Some(1), "another may be about to come");
-        let horizon_ms = LEASE_HORIZON.as_millis() as u64;
-        assert_eq!(lease.wants(at(2 * horizon_ms), 0), None, "none has come");
-        assert_eq!(lease.wants(at(2 * horizon_ms), 3), Some(3), "whoever waits is asked for all the same");
+        let ended_ms = STREAM_PAUSE_MAX.as_millis() as u64;
+        assert_eq!(lease.wants(at(ended_ms - 1), 0), Some(1), "so it may still be");
+        assert_eq!(lease.wants(at(ended_ms), 0), None, "none has come");
+        assert_eq!(lease.wants(at(ended_ms), 3), Some(3), "whoever waits is asked for all the same");
     }
 
     #[test]

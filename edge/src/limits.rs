@@ -52,6 +52,9 @@ pub const GOOD_LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 pub const LEASE_LIFE_MAX: Duration = Duration::from_millis(200);
 /// A lease is sized to the orders expected within this span: a few round trips to Redis under load.
 pub const LEASE_HORIZON: Duration = Duration::from_millis(10);
+/// A stream of orders that has brought none for so long has ended: no more tokens are asked for ahead of it. Well above the
+/// pauses of one core among many; a line takes back what it counted wrongly 1.5 s after the bucket was last found empty.
+pub const STREAM_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Tokens of one lease.
 pub const LEASE_TOKENS_MAX: u64 = 100_000;
 /// Orders of one product that may wait for tokens, and that may wait for news of its line; beyond: 302, as if none had been
