@@ -80,7 +80,7 @@ impl Core {
         let id = id_of(name, sale.id, &wish);
         let stage = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.answered(answer),
-            Way::Join(index) => return self.join(index, wish.quantity, ticket),
+            Way::Join(index) => return self.join(index, wish.quantity, wish.shown, ticket),
             Way::LookUp => Stage::Lookup,
             Way::AwaitToken => Stage::Token,
             Way::Hold => Stage::Held,
@@ -235,8 +235,10 @@ impl Core {
         }
     }
 
-    fn join(&mut self, index: PendingIndex, quantity: u16, ticket: Ticket) -> Outcome {
-        let order = self.orders.get(index).expect("found by its id");
+    fn join(&mut self, index: PendingIndex, quantity: u16, shown: Option<TicketText>, ticket: Ticket) -> Outcome {
+        let order = self.orders.get_mut(index).expect("found by its id");
+        // A place that only one of two tabs shows is the place of both.
+        order.shown = order.shown.or(shown);
         let stage = order.stage;
         if order.waiters.is_empty() {
             // Its own callers were told already that its outcome is unknown, or that it is pending.
@@ -263,7 +265,7 @@ impl Core {
     fn merge(&mut self, index: PendingIndex, other: PendingIndex) {
         let Some(order) = self.orders.remove(index) else { return };
         for ticket in order.waiters {
-            if let Outcome::Now(answer) = self.join(other, order.quantity, ticket) {
+            if let Outcome::Now(answer) = self.join(other, order.quantity, order.shown, ticket) {
                 self.complete(ticket, answer);
             }
         }

@@ -210,6 +210,18 @@ fn the_first_who_ask_for_a_sale_that_a_core_does_not_know_wait_for_its_line() {
 }
 
 #[test]
+fn a_place_that_one_of_two_tabs_shows_at_once_is_the_place_of_both() {
+    let mut bench = fair(FakeLine { mark: (0, 0), is_free: true, tokens: 0 }, 0);
+    bench.redis.holds = vec!["lease"];
+    let tabs = [bench.order("ann"), bench.order_with("ann", ticket(0, "ann", false))];
+    assert_eq!(bench.statuses(&tabs), [None; 2], "no token is at hand");
+    bench.redis.line.as_mut().expect("a line").is_free = false;
+    bench.redis.holds.clear();
+    bench.pass(100);
+    assert_eq!(tabs.map(|tab| bench.told(tab)), [Some(ticket(0, "ann", false)); 2]);
+}
+
+#[test]
 fn what_was_told_and_not_answered_is_told_again() {
     let mut bench = fair(NOBODY_CALLED, 0);
     bench.orders(&["ann", "bob"]);
