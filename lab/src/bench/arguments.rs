@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::contestant::Contestant;
 use super::goals::Reference;
+use super::measure::Generator;
 use super::record::Settings;
 use super::scenario::Scenario;
 
@@ -44,14 +45,13 @@ impl BenchArguments {
 
     /// How the run is set up.
     pub fn settings(&self) -> Settings {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
         Settings {
             scenarios: if self.only.is_empty() { Scenario::all() } else { self.only.clone() },
             connections: self.connections.clone(),
             threads: self.threads.clone(),
             repetitions: self.repetitions,
             seconds: self.seconds,
-            generator_threads: self.generator_threads.unwrap_or((processors / 2).max(1)),
+            generator_threads: self.generator_threads.unwrap_or_else(Generator::usual_threads),
             reference: Reference {
                 connections: preferred(&self.connections, 256),
                 threads: preferred(&self.threads, 1),

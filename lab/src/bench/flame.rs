@@ -8,7 +8,7 @@ use std::process::Command;
 use clap::Args;
 
 use super::contestant::{self, Contestant};
-use super::figures::{Cell, Load};
+use super::goals::Reference;
 use super::measure::{Generator, Ready};
 use super::scenario::Scenario;
 use super::stage::Stage;
@@ -42,24 +42,18 @@ pub struct FlameArguments {
 /// Where the scenario has no requests, or a server, wrk, perf or the script fails.
 pub fn run(arguments: &FlameArguments, say: fn(&str)) -> Result<PathBuf, LabError> {
     let scenario = arguments.scenario;
-    if matches!(scenario, Scenario::Idle | Scenario::Worker) {
+    if matches!(scenario, Scenario::Idle | Scenario::Opening | Scenario::Worker) {
         return Err(LabError::failed(
-            "it has no requests; for the worker: perf/flame.sh --name flux-worker beside `make bench BENCH='--only worker'`",
+            "it has no load of requests; for the worker: perf/flame.sh --name flux-worker beside `make bench BENCH='--only worker'`",
         ));
     }
     let root = super::repository()?;
     crate::crowd::raise_file_limit(super::FILES_WANTED)?;
     let source = Contestant::Edge.find(&contestant::peers_directory(&root)).map_err(LabError::failed)?;
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
     let seconds = LOAD_BEFORE_SECONDS + arguments.seconds + LOAD_AFTER_SECONDS;
-    let generator = Generator { threads: (threads / 2).max(1), seconds };
-    let cell = Cell {
-        scenario,
-        load: Load::Closed,
-        connections: arguments.connections,
-        threads: arguments.threads,
-        contestant: Contestant::Edge,
-    };
+    let generator = Generator { threads: Generator::usual_threads(), seconds };
+    let reference = Reference { connections: arguments.connections, threads: arguments.threads };
+    let cell = reference.cell(scenario, Contestant::Edge);
     let mut stage = Stage::start(root.clone())?;
     let ready = Ready::enter(&mut stage, cell, &source, generator, Vec::new())?;
     say(&format!("{} for {seconds} s, samples for {} s of them …", scenario.name(), arguments.seconds));

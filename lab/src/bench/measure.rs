@@ -37,6 +37,14 @@ pub struct Generator {
     pub seconds: u32,
 }
 
+impl Generator {
+    /// Threads where nobody asks for a number: half of the processors, the other half is for what is measured.
+    pub fn usual_threads() -> u32 {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
+        (processors / 2).max(1)
+    }
+}
+
 /// A contestant that is ready for the load of one cell.
 #[derive(Debug)]
 pub struct Ready<'a> {
@@ -99,7 +107,7 @@ impl<'a> Ready<'a> {
     /// # Errors
     /// Where the broker refuses.
     pub fn bound_log(&self, bytes: u64) -> Result<(), LabError> {
-        let topic = self.stage.topic().ok_or_else(|| LabError::failed("there is no topic yet"))?;
+        let topic = self.stage.topic()?;
         self.stage.kafka.set_topic(topic, "retention.bytes", &bytes.to_string())?;
         // Whole segments go, and never the one that is written.
         self.stage.kafka.set_topic(topic, "segment.bytes", &(bytes / 4).to_string())

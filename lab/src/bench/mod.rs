@@ -1,7 +1,7 @@
 //! `flux-lab bench`: what a request costs, beside peers, on real Redis, Kafka and PostgreSQL, and the record of it.
 //!
 //! Contestants take turns within one run, scenario by scenario, each alone on emptied servers; what counts is the median
-//! of the repetitions and the ratio to a peer of the same minutes, because the same program costs twice as much when the
+//! of the repetitions, and of the ratio to a peer within each, because the same program costs twice as much when the
 //! machine is busy. Costs come from wrk (a closed loop), latencies from the crowd at a constant arrival rate.
 //!
 //! - [`contestant`], [`server`]: who; [`scenario`]: what; [`stage`]: on which servers.
@@ -37,7 +37,6 @@ use std::path::{Path, PathBuf};
 pub use arguments::BenchArguments;
 use contestant::{Contestant, Source};
 use figures::{Cell, Figures, Findings, IdleRow, Load, MinuteRow, Row};
-use goals::Reference;
 use host::Host;
 use measure::{Generator, Ready};
 use record::{Record, Settings};
@@ -217,11 +216,9 @@ impl Bench {
     }
 
     fn queued(&mut self) {
-        let Reference { connections, threads } = self.settings.reference;
         let plays = |(contestant, _): &&(Contestant, Source)| contestant.plays(Scenario::Queued);
         let Some((contestant, _)) = self.contestants.iter().find(plays) else { return };
-        let contestant = *contestant;
-        let cell = Cell { scenario: Scenario::Queued, load: Load::Closed, connections, threads, contestant };
+        let cell = self.settings.reference.cell(Scenario::Queued, *contestant);
         for repetition in 1..=self.settings.repetitions {
             self.note_failure("queued", |bench| {
                 let row = queued::measure(&bench.enter(cell, Vec::new())?, repetition)?;

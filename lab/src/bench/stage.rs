@@ -126,7 +126,7 @@ impl Stage {
         threads: u32,
         edge_environment: Environment,
     ) -> Result<Server, LabError> {
-        let topic = self.topic().ok_or_else(|| LabError::failed("there is no topic yet"))?.to_owned();
+        let topic = self.topic()?.to_owned();
         self.started += 1;
         let around = Surroundings {
             run: &self.run,
@@ -146,8 +146,11 @@ impl Stage {
     }
 
     /// The topic of the measurement under way.
-    pub fn topic(&self) -> Option<&str> {
-        self.topic.as_deref()
+    ///
+    /// # Errors
+    /// Where nothing was cleared yet.
+    pub fn topic(&self) -> Result<&str, LabError> {
+        self.topic.as_deref().ok_or_else(|| LabError::failed("there is no topic yet"))
     }
 
     /// Records in the topic.
@@ -155,8 +158,7 @@ impl Stage {
     /// # Errors
     /// Where the broker does not say.
     pub fn records(&self) -> Result<u64, LabError> {
-        let topic = self.topic().ok_or_else(|| LabError::failed("there is no topic yet"))?;
-        TopicReader::new(&self.kafka.bootstrap(), topic).record_count()
+        TopicReader::new(&self.kafka.bootstrap(), self.topic()?).record_count()
     }
 
     /// CPU used so far.
