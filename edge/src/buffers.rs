@@ -19,6 +19,10 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    fn is_as_taken(&self) -> bool {
+        self.window.capacity() == if self.is_wide { WIDE_READ_BUFFER_BYTES } else { READ_BUFFER_BYTES }
+    }
+
     /// So many bytes came.
     pub(crate) fn note_read(&mut self, bytes: usize) {
         self.brought += bytes;
@@ -42,17 +46,13 @@ impl Buffers {
     }
 
     /// Takes a read buffer back; one that has grown is freed.
-    pub(crate) fn give_read(&mut self, inbound: Inbound) {
-        let Inbound { mut window, is_wide, .. } = inbound;
-        let (spares, capacity) = match is_wide {
-            true => (&mut self.wide, WIDE_READ_BUFFER_BYTES),
-            false => (&mut self.read, READ_BUFFER_BYTES),
-        };
-        if window.capacity() == capacity && spares.len() < SPARE_BUFFERS_MAX {
-            window.consume(window.len());
-            spares.push(window);
+    pub(crate) fn give_read(&mut self, mut inbound: Inbound) {
+        let spares = if inbound.is_wide { &mut self.wide } else { &mut self.read };
+        if inbound.is_as_taken() && spares.len() < SPARE_BUFFERS_MAX {
+            inbound.window.consume(inbound.window.len());
+            spares.push(inbound.window);
         }
-        self.wide_taken -= usize::from(is_wide);
+        self.wide_taken -= usize::from(inbound.is_wide);
     }
 
     /// Where nothing is unread: a buffer that fits what came last. Who sends more at once than the usual one holds reads it
@@ -62,17 +62,13 @@ impl Buffers {
         if !inbound.window.is_empty() {
             return;
         }
-        let wants_wide = std::mem::take(&mut inbound.brought) >= READ_BUFFER_BYTES;
-        let capacity = if inbound.is_wide { WIDE_READ_BUFFER_BYTES } else { READ_BUFFER_BYTES };
-        let may_be_wide = inbound.is_wide || self.wide_taken < WIDE_READ_BUFFERS_MAX;
-        if inbound.is_wide == (wants_wide && may_be_wide) && inbound.window.capacity() == capacity {
+        let sends_much = std::mem::take(&mut inbound.brought) >= READ_BUFFER_BYTES;
+        let is_wide = sends_much && (inbound.is_wide || self.wide_taken < WIDE_READ_BUFFERS_MAX);
+        if inbound.is_wide == is_wide && inbound.is_as_taken() {
             return;
         }
         self.give_read(std::mem::take(inbound));
-        *inbound = match wants_wide && may_be_wide {
-            true => self.take_wide(),
-            false => self.take_read(),
-        };
+        *inbound = if is_wide { self.take_wide() } else { self.take_read() };
     }
 
     fn take_wide(&mut self) -> Inbound {
