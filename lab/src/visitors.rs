@@ -146,6 +146,22 @@ pub struct Line {
     pub available: u64,
 }
 
+impl Line {
+    /// Of the body of `GET /queue`; `None` where it is none.
+    pub fn parse(document: &Value) -> Option<Line> {
+        let mark = &document["watermark"];
+        let part = |name: &str| mark[name].as_u64().and_then(|number| u32::try_from(number).ok());
+        let state = document["state"].as_str()?;
+        Some(Line {
+            called: Watermark(Place { slot: part("slot")?, rank: part("rank")? }),
+            now_ms: document["now"].as_u64()?,
+            is_open: state == "open",
+            is_over: matches!(state, "sold_out" | "closed"),
+            available: document["available"].as_u64()?,
+        })
+    }
+}
+
 /// Reads one sale's line.
 #[derive(Debug)]
 pub struct LineReader {
@@ -170,7 +186,7 @@ impl LineReader {
         if answer.status == 503 {
             return Ok(self.latest);
         }
-        let line = parse(&answer.json()).ok_or_else(|| unexpected("GET /queue", &answer))?;
+        let line = Line::parse(&answer.json()).ok_or_else(|| unexpected("GET /queue", &answer))?;
         if line.now_ms >= self.latest.now_ms {
             if line.called < self.latest.called {
                 return Err(LabError::failed(format!("the line moved back: {:?}, then {line:?}", self.latest)));
@@ -191,19 +207,6 @@ impl LineReader {
     fn document(&self) -> Result<HttpAnswer, LabError> {
         http_client::request(self.edge, "GET", &format!("/queue/{}", self.product), &[], b"", REQUEST_MAX)
     }
-}
-
-fn parse(document: &Value) -> Option<Line> {
-    let mark = &document["watermark"];
-    let part = |name: &str| mark[name].as_u64().and_then(|number| u32::try_from(number).ok());
-    let state = document["state"].as_str()?;
-    Some(Line {
-        called: Watermark(Place { slot: part("slot")?, rank: part("rank")? }),
-        now_ms: document["now"].as_u64()?,
-        is_open: state == "open",
-        is_over: matches!(state, "sold_out" | "closed"),
-        available: document["available"].as_u64()?,
-    })
 }
 
 fn unexpected(what: &str, answer: &HttpAnswer) -> LabError {

@@ -1,9 +1,9 @@
 //! The dashboard of a fair sale: who waits, who is called and what is accepted, as `/metrics` tells it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use flux_lab::http_client::{self, HttpAnswer};
-use serde_json::json;
+use flux_lab::http_client;
+use flux_lab::visitors::{Answer, Patience, Visitor};
 
 use crate::{REQUEST_MAX, Visit};
 
@@ -46,36 +46,26 @@ impl Visit {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-
-    fn order(&self, number: u64, ticket: Option<&str>) -> HttpAnswer {
-        let body = json!({"productId": "phone", "userId": format!("user-{number}")}).to_string();
-        let mut fields =
-            vec![("content-type", "application/json"), ("idempotency-key", "k"), ("accept", "application/json")];
-        fields.extend(ticket.map(|ticket| ("x-queue-ticket", ticket)));
-        let edge = self.world.edges[0].public();
-        http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX).unwrap()
-    }
 }
 
 #[test]
 fn the_dashboard_follows_a_line_from_the_first_place_to_the_last_call() {
     let mut visit = Visit::start();
-    let opens = SystemTime::now() + Duration::from_secs(15);
-    let text = humantime::format_rfc3339_millis(opens).to_string();
-    let sale = json!({"productId": "phone", "quantity": 50, "rate": 20, "burst": 20, "queue": "fair", "opensAt": text});
-    visit.world.init_with(sale).unwrap();
+    visit.open_fair_sale(20, Duration::from_secs(15));
     visit.browser.open(&format!("http://{}/", visit.world.edges[0].admin())).unwrap();
-    let tickets: Vec<String> = (0..VISITORS)
-        .map(|number| visit.order(number, None).json()["ticket"].as_str().expect("a place in line").to_owned())
-        .collect();
+    let edge = visit.world.edges[0].public();
+    let mut visitors: Vec<Visitor> =
+        (0..VISITORS).map(|number| Visitor::new(format!("user-{number}"), Patience::Waits)).collect();
+    for visitor in &mut visitors {
+        assert_eq!(visitor.order(edge, "phone").unwrap(), Answer::InLine);
+    }
     visit.agree(|[accepted, waiting, called]| accepted == 0 && is_all(waiting) && called == 0);
     let waiting = visit.measured()[1].expect("looked at just now");
     visit.sees("#tiles", &format!("Waiting in line\n{waiting}"));
 
     visit.agree(|[accepted, waiting, called]| accepted == 0 && waiting == 0 && is_all(called));
     // Its turn has come, and a token with it; the others have left.
-    let answer = visit.order(7, Some(&tickets[7]));
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(visitors[7].order(edge, "phone").unwrap(), Answer::Accepted);
     visit.agree(|[accepted, waiting, called]| accepted == 1 && waiting == 0 && is_all(called));
     for plot in ["waiting", "called"] {
         let is_drawn = format!("return document.querySelector('#plot-{plot} canvas')?.checkVisibility() ?? false");
@@ -90,8 +80,8 @@ fn the_dashboard_shows_no_line_where_there_is_none() {
     visit.world.init("phone", 5).unwrap();
     visit.browser.open(&format!("http://{}/", visit.world.edges[0].admin())).unwrap();
     visit.sees("#products", "phone");
-    let answer = visit.order(1, None);
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let mut visitor = Visitor::new("user-1".to_owned(), Patience::Waits);
+    assert_eq!(visitor.order(visit.world.edges[0].public(), "phone").unwrap(), Answer::Accepted);
     let end = Instant::now() + REQUEST_MAX;
     while visit.told() != ["1", "–"] {
         assert!(Instant::now() < end, "{:?}", visit.told());

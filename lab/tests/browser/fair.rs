@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flux_lab::http_client;
+use flux_lab::visitors::{Answer, Patience, Visitor};
 use flux_lab::world::WorldOptions;
 use serde_json::{Value, json};
 
@@ -96,16 +97,11 @@ fn queue(state: &str, opens_at: u64, rank: u64) -> Value {
 #[test]
 fn a_real_line_leads_from_the_countdown_to_the_order() {
     let mut visit = Visit::start();
-    let opens = SystemTime::now() + Duration::from_secs(10);
-    let text = humantime::format_rfc3339_millis(opens).to_string();
-    let sale = json!({"productId": "phone", "quantity": 50, "rate": 5, "burst": 5, "queue": "fair", "opensAt": text});
-    visit.world.init_with(sale).unwrap();
+    visit.open_fair_sale(5, Duration::from_secs(10));
     let edge = visit.world.edges[0].public();
     for number in 0..40 {
-        let body = json!({"productId": "phone", "userId": format!("other-{number}")}).to_string();
-        let fields = [("content-type", "application/json"), ("idempotency-key", "k"), ("accept", "application/json")];
-        let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX).unwrap();
-        assert!(answer.status == 429 && answer.json()["ticket"].is_string(), "{}", answer.text());
+        let mut other = Visitor::new(format!("other-{number}"), Patience::Leaves);
+        assert_eq!(other.order(edge, "phone").unwrap(), Answer::InLine);
     }
     let room = format!("http://{}/?product=phone", visit.world.edges[0].waiting_room());
     visit.browser.open(&format!("{room}#product=phone&user=user-1&quantity=1&key=k")).unwrap();
@@ -125,10 +121,7 @@ fn a_real_line_leads_from_the_countdown_to_the_order() {
 #[test]
 fn the_shop_counts_down_and_leads_to_the_line() {
     let mut visit = Visit::start();
-    let opens = SystemTime::now() + Duration::from_secs(3_600);
-    let text = humantime::format_rfc3339_millis(opens).to_string();
-    let sale = json!({"productId": "phone", "quantity": 50, "rate": 5, "burst": 5, "queue": "fair", "opensAt": text});
-    visit.world.init_with(sale).unwrap();
+    visit.open_fair_sale(5, Duration::from_secs(3_600));
     visit.open_shop("phone");
     visit.sees("#countdown", "minutes");
     visit.sees("#buy", "Join now");

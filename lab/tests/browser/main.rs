@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flux_lab::http_client;
 use flux_lab::world::{World, WorldOptions};
@@ -125,6 +125,14 @@ impl Visit {
     fn open_crowded(&mut self, product: &str, units: u64) -> Crowd {
         self.world.init_with(json!({"productId": product, "quantity": units, "rate": 1, "burst": 2})).unwrap();
         Crowd::start(self.world.edges[0].public(), product)
+    }
+
+    /// Opens a sale of 50 units with a fair queue.
+    fn open_fair_sale(&mut self, rate: u64, opens_in: Duration) {
+        let opens_at = humantime::format_rfc3339_millis(SystemTime::now() + opens_in).to_string();
+        let sale = json!({"productId": "phone", "quantity": 50, "rate": rate, "burst": rate, "queue": "fair",
+            "opensAt": opens_at});
+        self.world.init_with(sale).unwrap();
     }
 
     #[track_caller]

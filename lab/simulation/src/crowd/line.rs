@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use flux_lab::visitors::Line;
 use flux_net::{Stream, sleep, within};
-use flux_protocol::queue::{Place, Ticket, Watermark};
-use serde_json::Value;
+use flux_protocol::queue::Ticket;
 
 use super::answer::{TicketText, answer};
 use super::{CONNECT_PATIENCE, PATIENCE, address};
@@ -52,22 +52,20 @@ impl Habit {
 /// had, which is no reason to stay away.
 pub(super) async fn wait_until_called(door: &(String, u16), product: &str, ticket: &TicketText) {
     let Some(ticket) = Ticket::claimed(ticket) else { return };
-    while let Some(document) = document(door, product).await {
-        let number = |name: &str| document["watermark"][name].as_u64().and_then(|number| u32::try_from(number).ok());
-        let (Some(slot), Some(rank)) = (number("slot"), number("rank")) else { return };
-        let is_moving = matches!(document["state"].as_str(), Some("waiting" | "open"));
-        if !is_moving || Watermark(Place { slot, rank }).has_called(ticket.place) {
+    while let Some(line) = line(door, product).await {
+        if line.is_over || line.called.has_called(ticket.place) {
             return;
         }
         sleep(LOOK).await.expect("a simulated timer");
     }
 }
 
-/// `GET /queue`; `None` where it was not answered with 200.
-async fn document(door: &(String, u16), product: &str) -> Option<Value> {
+/// `GET /queue`; `None` where it was not answered with a line.
+async fn line(door: &(String, u16), product: &str) -> Option<Line> {
     let mut stream = Stream::connect(&address(door), CONNECT_PATIENCE).await.ok()?;
     let request = format!("GET /queue/{product} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
     stream.write_all(request.into_bytes()).await.0.ok()?;
     let answer = within(PATIENCE, answer(&mut stream)).await.expect("a simulated timer")?.ok()?;
-    (answer.status == 200).then(|| serde_json::from_slice(&answer.body).ok()).flatten()
+    let document = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200)?;
+    Line::parse(&document)
 }

@@ -7,7 +7,7 @@
 //!   for all who waited. Redis' word, and not an edge's, says what was called and what was free. What this does not see: an
 //!   edge that lets somebody in without either, while the line happens to come free before their unit is taken.
 //! - Who shows a good ticket and is sent to the line is given the same place; where the same order comes from two hands at
-//!   once, both are one order to the edge, and are given the place of the first.
+//!   once, both are one order to the edge, and are given one place: that which the first showed, else the other.
 //! - A ticket is good, of a sale that there was, and its lot is the true one.
 //! - Where Redis has lost nothing, a watermark never goes back.
 
