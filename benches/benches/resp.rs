@@ -62,7 +62,7 @@ impl Core {
 
     /// From orders in line to the call's bytes, and the call's memory back.
     fn write_call(&mut self, out: &mut Vec<u8>) {
-        let terms = CallTerms { partition: 3, record_ttl_seconds: 86_400, outbox_orders_max: 200_000 };
+        let terms = CallTerms { partition: 3, outbox_orders_max: 200_000 };
         for index in &self.waiting {
             self.gate.push(*index);
         }

@@ -28,14 +28,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
-local id, orders, before = now, '0', nil
+local id, orders, before, forgotten = now, '0', nil, nil
 if sale then
   local stock = units(sale, stock_key)
   reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 9))
   if reason then
     return {'S', reason}
   end
-  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at', 'seed', 'opened_at', 'queue')
+  local rest = redis.call('HMGET', sale_key, 'withdrawn', 'rate', 'burst', 'closed_at', 'seed', 'opened_at', 'queue', 'prev_id')
   if not (number(rest[1]) and number(rest[2]) and number(rest[3])) then
     return {'S', 'sale'}
   end
@@ -46,6 +46,7 @@ if sale then
   local withdrawn = sale[3] == 'closed' and rest[1] or string.format('%d', stock)
   local closed_at = sale[3] == 'closed' and number(rest[4]) and rest[4] or string.format('%d', now)
   before = {sale[1], sale[2], sale[5], withdrawn, rest[2], rest[3], closed_at}
+  forgotten = rest[8]
   id = math.max(tonumber(sale[1]) + 1, now)
   orders = sale[6]
 elseif reason ~= 'unknown' then
@@ -75,6 +76,8 @@ redis.call('HSET', sale_key, 'id', id, 'gen', '1', 'state', 'open', 'replid', re
   'queue', is_fair and 'fair' or 'retry')
 redis.call('HSET', claims, '.', mark)
 redis.call('HSET', users, '.', mark)
+redis.call('UNLINK', records_of(sale_key, id))
+redis.call('HSET', records_of(sale_key, id), '.', mark)
 -- Its members are kept: a return of the sale before that is asked for again must still be known as done.
 if before then
   redis.call('SREM', returned, '. ' .. before[1] .. ' ' .. before[2])
@@ -91,6 +94,10 @@ if not before then
   return {'OK', id, '1'}
 end
 redis.call('HSET', sale_key, 'prev_id', before[1], 'prev_gen', before[2])
+-- The records of the sale before are asked for yet (retire.lua ends that), those of the one before it never again.
+if forgotten then
+  redis.call('UNLINK', records_of(sale_key, forgotten))
+end
 redis.call('HSET', sales, before[1], '{"total":' .. before[3] .. ',"withdrawn":' .. before[4] .. ',"closedAt":' .. before[7]
   .. ',"generation":' .. before[2] .. '}')
 return {'OK', id, '1', unpack(before, 1, 6)}

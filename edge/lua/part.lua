@@ -2,13 +2,13 @@
 -- Where the orders of one entry part ways: those not acknowledged move to a new entry, and the old one goes.
 --
 -- KEYS  1 outbox, 2 claims, 3 sale
--- ARGV  1 entry id, 2 "idempotency:{P}:", 3 how many orders the caller knows the entry to hold,
+-- ARGV  1 entry id, 2 how many orders the caller knows the entry to hold,
 --       then the places in the entry, from 1, of the orders that Kafka has acknowledged
 --
 -- Reply: the new entry's id; "" where no order is left to deliver (the entry was removed) or the old entry is gone
 -- (nothing changed); D where the entry holds another number of orders (nothing changed); S where the sale is suspended
--- (nothing changed). Records that name the old entry and one of the moved reservations point to the new entry and keep
--- their time to live. Asked again after a lost reply it finds the old entry gone.
+-- (nothing changed). Records that name the old entry and one of the moved reservations point to the new entry. Asked again
+-- after a lost reply it finds the old entry gone.
 
 local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
 local sale = believe(sale_key)
@@ -20,7 +20,7 @@ if not old then
   return ''
 end
 local acknowledged = {}
-for i = 4, #ARGV do
+for i = 3, #ARGV do
   acknowledged[tonumber(ARGV[i])] = true
 end
 local lines, all = {}, 0
@@ -31,7 +31,7 @@ for line in string.gmatch(old[2][4] or '', '[^\n]+') do
   end
 end
 local head = string.match(old[2][2] or '', '^(.* )%d+$')
-if all ~= tonumber(ARGV[3]) or not head then
+if all ~= tonumber(ARGV[2]) or not head then
   return 'D'
 end
 local new = ''
@@ -39,12 +39,11 @@ if #lines > 0 then
   local orders = string.format('%d', sale[6] + #lines)
   new = redis.call('XADD', outbox, 'NOMKSTREAM', '*', 'h', head .. #lines, 'o', table.concat(lines, '\n'), 'c', orders)
   redis.call('HSET', sale_key, 'orders', orders)
+  local records = records_of(sale_key, string.match(head, '^%d+ (%d+) ') or '')
   for _, line in ipairs(lines) do
-    local reservation, order = string.match(line, '^(%S+) %d+ (%S+) ')
-    local key = ARGV[2] .. (order or '')
-    local before, entry, after = string.match(redis.call('GET', key) or '', '^(%S+ %d+ %d+ )(%S+)( %d+)$')
-    if before and entry == ARGV[1] and string.match(before, '^%S+') == reservation then
-      redis.call('SET', key, before .. new .. after, 'KEEPTTL')
+    local made, order = string.match(line, '^(%S+ %d+ )(%S+) ')
+    if made and redis.pcall('HGET', records, order) == made .. ARGV[1] then
+      redis.call('HSET', records, order, made .. new)
     end
   end
 end

@@ -4,9 +4,7 @@
 -- KEYS  1 outbox, 2 claims, 3 sale
 -- ARGV  1 edge id (no blank), 2 horizon in ms, 3 lease in ms (at most 60000), 4 most entries to hand out,
 --       and, where the caller wants it, 5 an entry id ("" if none): this and older ones are due whatever time their ids
---       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future),
---       6 "idempotency:{P}:" and 7 seconds: the records of the entries handed out are made to live at least so long
---       (records.lua)
+--       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future)
 --
 -- Reply: flat, oldest entry first: id, h, o, id, h, o … Only entries claimed by this very call: one whose claim has not
 -- run out is skipped, the caller's own too. Empty where the sale is suspended: rebuild then publishes the outbox itself.
@@ -40,9 +38,6 @@ for _ = 1, 16 do
     -- A claim from before the clock was set back would last too long: no lease is longer than a minute.
     if taken < most and (claimed_until <= now or claimed_until > now + 60000) then
       redis.call('HSET', claims, id, ARGV[1] .. ' ' .. until_ms)
-      if ARGV[6] then
-        keep_records(entry, ARGV[6], ARGV[7])
-      end
       reply[3 * taken + 1], reply[3 * taken + 2], reply[3 * taken + 3] = id, fields[2] or '', fields[4] or ''
       taken = taken + 1
     end

@@ -1,11 +1,11 @@
 #!lua
 -- Takes units for up to 64 orders, of one product or several. Reads and decides everything first, then writes.
 --
--- KEYS  for each group: stock, sale, outbox, claims, users, returned, then n record keys
---       (idempotency:{P}:<orderId>). On a cluster: one group a call.
--- ARGV  1 number of groups, 2 TTL of a record in seconds, 3 most undelivered orders of a product;
---       then for each group: n, sale id, generation, partition, then n times: reservation id, quantity,
---       tail = "<orderId> <userId> <timestamp in ms>".
+-- KEYS  for each group: stock, sale, outbox, claims, users, returned, records (idempotency:{P}:<the group's sale id>).
+--       On a cluster: one group a call.
+-- ARGV  1 number of groups, 2 most undelivered orders of a product;
+--       then for each group: n, sale id, generation, partition, then n times: reservation id, quantity, orderId,
+--       tail = "<userId> <timestamp in ms>".
 --
 -- Reply: a flat array of strings. For each group in turn one head:
 --   A<entry id>   all n accepted, in this outbox entry; nothing follows
@@ -27,28 +27,28 @@
 --   F             the outbox is full
 --   +             accepted
 --
--- A record is "<reservation id> <quantity> <generation> <entry id> <sale id>". It counts only where sale and
--- generation are the sale's, or those the previous sale ended with; otherwise it is as good as none, and overwritten.
+-- The records of a sale are one hash: its mark, and by orderId "<reservation id> <quantity> <entry id>". Those of the
+-- sale before count where their mark names the generation it ended with.
 -- An outbox entry: h = "<partition> <sale id> <sale total> <generation> <n>", o = n lines, joined by a line feed,
 -- "<reservation id> <quantity> <orderId> <userId> <timestamp>", c = orders of the sale's outbox up to and including it.
 
-local ttl, orders_max = ARGV[2], tonumber(ARGV[3])
+local orders_max = tonumber(ARGV[2])
 local reply, said = {}, 0
 
--- What stands in `record`, as an R code, or nil where it counts as none.
-local function replay(record, outbox, sale_id, generation)
-  local reservation, quantity, made_in, entry, of = string.match(record, '^(%S+) (%d+) (%d+) (%S+) (%d+)$')
-  if not reservation or made_in ~= generation or of ~= sale_id then
+-- What stands in `record`, as an R code; nil where it is none of ours.
+local function replay(record, outbox)
+  local reservation, quantity, entry = string.match(record, '^(%S+) (%d+) (%S+)$')
+  if not reservation then
     return nil
   end
   local delivered = #redis.call('XRANGE', outbox, entry, entry) == 0 and '1 ' or '0 '
   return 'R' .. reservation .. ' ' .. quantity .. ' ' .. delivered .. entry
 end
 
--- One group, whose keys begin behind KEYS[k] and whose arguments begin at ARGV[a].
+-- One group, whose keys begin behind KEYS[k] and whose arguments begin at ARGV[a]; those of order i at ARGV[a + 4 * i].
 local function reserve(k, a, n)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local claims, users, returned = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]
+  local claims, users, returned, records = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
   said = said + 1
   local head = said
 
@@ -68,26 +68,35 @@ local function reserve(k, a, n)
     reply[head] = 'S' .. reason
     return
   end
-  local same_sale = ARGV[a + 1] == sale[1]
-  local record_sale, record_generation = sale[1], sale[2]
+  local same_sale, mark = ARGV[a + 1] == sale[1], sale[1] .. ' ' .. sale[2]
   if not same_sale then
     local previous = redis.call('HMGET', sale_key, 'prev_id', 'prev_gen')
-    record_sale, record_generation = previous[1] == ARGV[a + 1] and ARGV[a + 1], previous[2]
+    mark = previous[1] == ARGV[a + 1] and previous[2] and previous[1] .. ' ' .. previous[2]
   elseif ARGV[a + 2] ~= sale[2] then
     reply[head] = 'G'
     return
   end
 
-  local records = redis.call('MGET', unpack(KEYS, k + 7, k + 6 + n))
+  local ids = {}
+  for i = 1, n do
+    ids[i] = ARGV[a + 4 * i + 2]
+  end
+  -- found[1] is the mark.
+  local found = redis.pcall('HMGET', records, '.', unpack(ids))
+  local counts = found[1] and found[1] == mark
+  if same_sale and not counts then
+    reply[head] = 'Srecords'
+    return
+  end
   local per_user, taken, user_of = number(sale[7]) or 0, nil, nil
   if per_user > 0 then
     taken, user_of = {}, {}
     for i = 1, n do
-      user_of[i] = string.match(ARGV[a + 3 * i + 3], '^%S+ (%S+) ')
+      user_of[i] = string.match(ARGV[a + 4 * i + 3], '^(%S+) ')
     end
-    local counts = redis.call('HMGET', users, unpack(user_of))
+    local units_of = redis.call('HMGET', users, unpack(user_of))
     for i = 1, n do
-      taken[user_of[i]] = tonumber(counts[i] or 0)
+      taken[user_of[i]] = tonumber(units_of[i] or 0)
     end
   end
   -- What every order without a record is told, whoever sends it.
@@ -105,14 +114,14 @@ local function reserve(k, a, n)
     room = orders_max - undelivered(outbox, entries, tonumber(sale[6]))
   end
 
-  local codes, lines, accepted, by_key = {}, {}, {}, {}
+  local codes, lines, made, accepted, by_id = {}, {}, {}, {}, {}
   local m, left, full = 0, stock, 0
   for i = 1, n do
-    local key, quantity_text = KEYS[k + 6 + i], ARGV[a + 3 * i + 2]
-    local quantity = tonumber(quantity_text)
-    local code = by_key[key]
-    if not code and records[i] and record_sale then
-      code = replay(records[i], outbox, record_sale, record_generation)
+    local b, id = a + 4 * i, ids[i]
+    local quantity = tonumber(ARGV[b + 1])
+    local code = by_id[id]
+    if not code and found[i + 1] and counts then
+      code = replay(found[i + 1], outbox)
     end
     if code then
       codes[i] = code
@@ -130,10 +139,11 @@ local function reserve(k, a, n)
     else
       m = m + 1
       left = left - quantity
-      lines[m] = ARGV[a + 3 * i + 1] .. ' ' .. quantity_text .. ' ' .. ARGV[a + 3 * i + 3]
+      made[m] = ARGV[b] .. ' ' .. ARGV[b + 1] .. ' '
+      lines[m] = made[m] .. id .. ' ' .. ARGV[b + 3]
       accepted[m] = i
       codes[i] = '+'
-      by_key[key] = i -- the index stands for an R code whose entry id is not known yet
+      by_id[id] = i -- the index stands for an R code whose entry id is not known yet
       if taken then
         taken[user_of[i]] = taken[user_of[i]] + quantity
       end
@@ -159,19 +169,19 @@ local function reserve(k, a, n)
     redis.call('DECRBY', stock_key, string.format('%d', stock - left))
     redis.call('HSET', sale_key, 'orders', orders)
     if taken then
-      local counts, c = {}, 0
+      local units_of, c = {}, 0
       for j = 1, m do
         local user = user_of[accepted[j]]
-        counts[c + 1], counts[c + 2] = user, string.format('%d', taken[user])
+        units_of[c + 1], units_of[c + 2] = user, string.format('%d', taken[user])
         c = c + 2
       end
-      redis.call('HSET', users, unpack(counts))
+      redis.call('HSET', users, unpack(units_of))
     end
-    local suffix = ' ' .. sale[2] .. ' ' .. entry .. ' ' .. sale[1]
+    local fields = {}
     for j = 1, m do
-      local i = accepted[j]
-      redis.call('SET', KEYS[k + 6 + i], ARGV[a + 3 * i + 1] .. ' ' .. ARGV[a + 3 * i + 2] .. suffix, 'EX', ttl)
+      fields[2 * j - 1], fields[2 * j] = ids[accepted[j]], made[j] .. entry
     end
+    redis.call('HSET', records, unpack(fields))
     if m == n then
       reply[head] = 'A' .. entry
       return
@@ -181,18 +191,18 @@ local function reserve(k, a, n)
   for i = 1, n do
     local code = codes[i]
     if type(code) == 'number' then
-      code = 'R' .. ARGV[a + 3 * code + 1] .. ' ' .. ARGV[a + 3 * code + 2] .. ' 0 ' .. entry
+      code = 'R' .. ARGV[a + 4 * code] .. ' ' .. ARGV[a + 4 * code + 1] .. ' 0 ' .. entry
     end
     reply[said + i] = code
   end
   said = said + n
 end
 
-local k, a = 0, 4
+local k, a = 0, 3
 for _ = 1, tonumber(ARGV[1]) do
   local n = tonumber(ARGV[a])
   reserve(k, a, n)
-  k = k + 6 + n
-  a = a + 4 + 3 * n
+  k = k + 7
+  a = a + 4 + 4 * n
 end
 return reply

@@ -43,14 +43,19 @@ local function believe(sale_key, ...)
   return sale
 end
 
+-- The key of a sale's records; `key` is any of the product's.
+local function records_of(key, sale_id)
+  return 'idempotency:' .. string.match(key, '{.-}') .. ':' .. sale_id
+end
+
 -- Units left, or nil where they cannot be believed.
 local function units(sale, stock_key)
   local stock = number(redis.pcall('GET', stock_key))
   return stock and stock <= tonumber(sale[5]) and stock or nil
 end
 
--- nil where the other keys are there and of this sale and generation, else which is not (rate, sales and queue: where they
--- are given). Second: the number of entries in the outbox.
+-- nil where the other keys are there and of this sale and generation, else which is not (rate, sales, queue and the
+-- records: where they are given). Second: the number of entries in the outbox.
 local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
   local entries = redis.pcall('XLEN', outbox)
   if type(entries) ~= 'number' or (entries == 0 and redis.call('EXISTS', outbox) == 0) then
@@ -71,6 +76,9 @@ local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
   end
   if sales and redis.pcall('HGET', sales, '.') ~= mark then
     return 'sales'
+  end
+  if sales and redis.pcall('HGET', records_of(sales, sale[1]), '.') ~= mark then
+    return 'records'
   end
   -- Of the sale and not of its generation: a rebuild takes nobody's place away.
   if queue and sale[9] == 'fair' and redis.pcall('HGET', queue, '.') ~= sale[1] then

@@ -169,8 +169,8 @@ pub enum Call {
     Register(OperationIndex),
     /// Closing a sale.
     Close(OperationIndex),
-    /// Keeping the records of standing entries alive.
-    Prolong(ProductIndex),
+    /// Letting go of records that nobody needs any more.
+    Retire(ProductIndex),
     /// How Redis is set up.
     Settings(Question),
     /// Moving the undelivered orders of an entry to one of their own.
@@ -212,7 +212,7 @@ pub struct Core {
     pub(crate) removals: Vec<ProductIndex>,
     pub(crate) removals_since: Option<Instant>,
     pub(crate) relay_line: Line,
-    pub(crate) prolong_line: Line,
+    pub(crate) retire_line: Line,
     pub(crate) settings: Seen,
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
@@ -273,7 +273,7 @@ impl Core {
             removals: Vec::new(),
             removals_since: None,
             relay_line: Line::default(),
-            prolong_line: Line::default(),
+            retire_line: Line::default(),
             settings: Seen::default(),
             completions: VecDeque::new(),
             next_tick: now.instant,
@@ -370,7 +370,7 @@ impl Core {
             Call::Find => self.handle_found(now, Some(reply)),
             Call::Registry => self.handle_registry(now, reply),
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
-            Call::Prolong(product) => self.handle_prolonged(now, product, Some(reply)),
+            Call::Retire(product) => self.handle_retired(now, product, Some(reply)),
             Call::Part => self.handle_parted(now, reply),
             Call::Settings(question) => self.handle_redis_settings(question, reply),
             Call::Status(ticket, id) => self.handle_status(now, ticket, id, Some(reply)),
@@ -413,7 +413,7 @@ impl Core {
                 Call::Look(products) => self.handle_look(now, &products, None),
                 Call::Find => self.handle_found(now, None),
                 Call::Relay(product) => self.handle_relay(now, product, None),
-                Call::Prolong(product) => self.handle_prolonged(now, product, None),
+                Call::Retire(product) => self.handle_retired(now, product, None),
                 Call::Status(ticket, id) => self.handle_status(now, ticket, id, None),
                 Call::Init(operation) => self.handle_init_reply(now, operation, None),
                 Call::Register(operation) => self.handle_registered(now, operation, None),

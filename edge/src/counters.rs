@@ -253,6 +253,8 @@ pub struct Counters {
     pub relayed: Counter,
     /// Outbox entries whose undelivered orders were moved to one of their own.
     pub entries_parted: Counter,
+    /// Hashes of idempotency records emptied or removed because nobody needs them any more.
+    pub records_retired: Counter,
     /// Outbox entries that could not be read.
     pub relay_unreadable: Counter,
     /// Of fair sales.

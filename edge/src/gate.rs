@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use flux_protocol::order::{UUID_TEXT_BYTES, decimal};
+use flux_protocol::order::decimal;
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
@@ -22,6 +22,9 @@ pub struct CallIndex(usize);
 /// Orders of one product whose ids were derived for the same sale and generation travel in one group: a look may have
 /// learnt of a newer sale while they waited.
 type GroupKey = (ProductIndex, u64, u32);
+
+/// Whose records a look-up reads: product and sale id.
+pub type LookupSale = (ProductIndex, u64);
 
 /// The orders of one product in a call: they share an outbox entry and a head in the reply.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +63,6 @@ pub struct Call {
 pub struct CallTerms {
     /// Where the call's records will go.
     pub partition: i32,
-    /// Life of idempotency records, seconds.
-    pub record_ttl_seconds: u64,
     /// Orders one product's outbox may hold.
     pub outbox_orders_max: u64,
 }
@@ -178,33 +179,26 @@ impl Gate {
         self.calls[index.0] = call;
     }
 
-    /// Takes up to 512 waiting look-ups and appends their `MGET`. The orders come back in the reply's order.
-    pub fn seal_lookup(
-        &mut self,
-        products: &Products,
-        orders: &Orders,
-        out: &mut Vec<u8>,
-    ) -> Option<Vec<PendingIndex>> {
+    /// Takes up to 512 waiting look-ups and hands those of each sale to `write`, which is to send what
+    /// [`write_lookup`] makes of them.
+    pub fn seal_lookups(&mut self, orders: &Orders, mut write: impl FnMut(LookupSale, Vec<PendingIndex>)) {
         assert!(self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX, "the caller asks may_look_up first");
-        let mut batch = self.spare.pop().unwrap_or_default();
-        while batch.len() < LOOKUP_KEYS_MAX {
+        self.batch.clear();
+        while self.batch.len() < LOOKUP_KEYS_MAX {
             let Some(index) = self.lookups.pop_front() else { break };
-            if orders.get(index).is_some() {
-                batch.push(index);
+            if let Some(order) = orders.get(index) {
+                let sale = order.sale.expect("records are looked up under a sale");
+                self.batch.push(((order.product, sale.id, 0), index));
             }
         }
-        if batch.is_empty() {
-            self.spare.push(batch);
-            return None;
+        self.batch.sort_by_key(|(key, _)| *key);
+        for of_sale in self.batch.chunk_by(|(a, _), (b, _)| a == b) {
+            let (product, sale_id, _) = of_sale[0].0;
+            let mut batch = self.spare.pop().unwrap_or_default();
+            batch.extend(of_sale.iter().map(|(_, index)| *index));
+            self.lookups_outstanding += 1;
+            write((product, sale_id), batch);
         }
-        resp::array_header(out, 1 + batch.len());
-        resp::bulk(out, b"MGET");
-        for index in &batch {
-            let order = orders.get(*index).expect("looked at just now");
-            record_key(out, products, order.product, &order.order_id.text());
-        }
-        self.lookups_outstanding += 1;
-        Some(batch)
     }
 
     /// A look-up's reply has come, or never will.
@@ -215,9 +209,20 @@ impl Gate {
     }
 }
 
-/// Appends the key of an order's record as one bulk string.
-pub fn record_key(out: &mut Vec<u8>, products: &Products, product: ProductIndex, order_id: &[u8; UUID_TEXT_BYTES]) {
-    resp::bulk_parts(out, &[&products[product].keys.record_prefix, order_id]);
+/// Appends the `HMGET` of the records of `batch`, orders of one sale; they come back in its order.
+pub fn write_lookup(
+    out: &mut Vec<u8>,
+    products: &Products,
+    orders: &Orders,
+    (product, sale_id): LookupSale,
+    batch: &[PendingIndex],
+) {
+    resp::array_header(out, 2 + batch.len());
+    resp::bulk(out, b"HMGET");
+    products[product].keys.write_records(out, sale_id);
+    for index in batch {
+        resp::bulk(out, &orders.get(*index).expect("sealed just now").order_id.text());
+    }
 }
 
 impl Call {
@@ -245,27 +250,22 @@ impl Call {
         }
         let (groups, count) = (self.groups.len(), self.orders.len());
         let out = &mut self.bytes;
-        let keys = 6 * groups + count;
-        let arguments = 3 + 4 * groups + 3 * count;
+        let keys = 7 * groups;
+        let arguments = 2 + 4 * groups + 4 * count;
         resp::array_header(out, 3 + keys + arguments);
         resp::bulk(out, b"EVALSHA");
         resp::bulk(out, SCRIPTS.reserve.digest());
         resp::bulk_number(out, keys as u64);
-        let mut at = 0;
         for group in &self.groups {
-            for key in products[group.product].keys.of_sale() {
+            let keys = &products[group.product].keys;
+            for key in keys.of_sale() {
                 resp::bulk(out, key);
             }
-            for index in &self.orders[at..at + group.orders] {
-                let order = orders.get(*index).expect("sealed just now");
-                record_key(out, products, group.product, &order.order_id.text());
-            }
-            at += group.orders;
+            keys.write_records(out, group.sale_id);
         }
         resp::bulk_number(out, groups as u64);
-        resp::bulk_number(out, terms.record_ttl_seconds);
         resp::bulk_number(out, terms.outbox_orders_max);
-        at = 0;
+        let mut at = 0;
         for group in &self.groups {
             resp::bulk_number(out, group.orders as u64);
             resp::bulk_number(out, group.sale_id);
@@ -275,9 +275,9 @@ impl Call {
                 let order = orders.get(*index).expect("sealed just now");
                 resp::bulk(out, &order.reservation_id.text());
                 resp::bulk_number(out, u64::from(order.quantity));
+                resp::bulk(out, &order.order_id.text());
                 let timestamp = &mut [0; 20];
-                let timestamp = decimal(order.timestamp_ms, timestamp);
-                resp::bulk_parts(out, &[&order.order_id.text(), b" ", order.user.as_bytes(), b" ", timestamp]);
+                resp::bulk_parts(out, &[order.user.as_bytes(), b" ", decimal(order.timestamp_ms, timestamp)]);
             }
             at += group.orders;
         }

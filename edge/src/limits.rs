@@ -88,8 +88,6 @@ pub const RELAY_ENTRIES_MAX: usize = 64;
 /// Entries that one relay has claimed and not seen through: a quarter of the producer's places, so that a long outage's
 /// harvest does not crowd out the orders of the day.
 pub const RELAY_ENTRIES_IN_HAND_MAX: usize = RECORDS_MAX / 4 / CALL_ORDERS_MAX;
-/// Entries whose records one call keeps alive: some milliseconds of Redis where each is full.
-pub const PROLONG_ENTRIES_MAX: usize = 32;
 /// Operations of the admin listener under way.
 pub const OPERATIONS_MAX: usize = 64;
 /// The coarse ticker behind deadlines.

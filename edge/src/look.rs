@@ -159,9 +159,11 @@ impl Core {
                 });
                 product.mark_outbox(now, outbox_newest, self.config.relay_horizon());
                 let stands = product.outbox_oldest.is_some_and(|(_, since)| now.instant > since);
-                if self.is_first && stands {
-                    self.relay_if_due(now, index);
-                    self.prolong_if_due(now, index);
+                if self.is_first {
+                    if stands {
+                        self.relay_if_due(now, index);
+                    }
+                    self.retire_if_due(now, index);
                 }
                 self.see_line(now, index, sale.id, line_seed);
             }

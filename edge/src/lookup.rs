@@ -1,4 +1,4 @@
-//! While a sale is remembered as sold out, or is closed: one `MGET` for many orders instead of the script.
+//! While a sale is remembered as sold out, or is closed: one `HMGET` for many orders instead of the script.
 //!
 //! A repeat of an accepted order must get its first answer even then; the script gives it, once a record is found.
 
@@ -7,12 +7,18 @@ use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
+use crate::gate::write_lookup;
 use crate::pending::PendingIndex;
 
 impl Core {
     pub(crate) fn write_lookup(&mut self, now: Now) {
-        let (gate, products, orders) = (&mut self.gate, &self.products, &self.orders);
-        self.redis.call_if(now.instant, |out| gate.seal_lookup(products, orders, out).map(Call::Lookup));
+        let (products, orders, redis) = (&self.products, &self.orders, &mut self.redis);
+        self.gate.seal_lookups(orders, |sale, batch| {
+            redis.call_if(now.instant, |out| {
+                write_lookup(out, products, orders, sale, &batch);
+                Some(Call::Lookup(batch))
+            });
+        });
     }
 
     /// The records, in the order of `batch`. No reply: the connection is gone, and nothing was reserved.

@@ -117,7 +117,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 25] = [
+        let sums: [(&str, &str, Of); 26] = [
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -137,6 +137,9 @@ impl Scrape {
             ("relayed_orders", "Orders that the relay delivered", |core| &core.decisions.relayed),
             ("entries_parted", "Outbox entries whose undelivered orders were moved to one of their own", |core| {
                 &core.decisions.entries_parted
+            }),
+            ("records_retired", "Sales' idempotency records dropped when their time was over", |core| {
+                &core.decisions.records_retired
             }),
             ("relay_unreadable", "Outbox entries that the relay could not read", |core| {
                 &core.decisions.relay_unreadable

@@ -6,7 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::order::{Identifier, Uuid, decimal};
+use flux_protocol::resp;
 use flux_protocol::time::{Instant, Now};
 use foldhash::fast::RandomState;
 
@@ -86,8 +87,8 @@ pub struct Keys {
     pub rate: Box<[u8]>,
     /// The line of a fair queue.
     pub queue: Box<[u8]>,
-    /// `idempotency:{P}:`, to which the order id is added.
-    pub record_prefix: Box<[u8]>,
+    /// `idempotency:{P}:`, to which a sale's id is added.
+    records_prefix: Box<[u8]>,
 }
 
 impl Keys {
@@ -104,7 +105,7 @@ impl Keys {
             returned: key("returned"),
             rate: key("rate"),
             queue: key("queue"),
-            record_prefix: format!("idempotency:{{{product}}}:").into_bytes().into_boxed_slice(),
+            records_prefix: format!("idempotency:{{{product}}}:").into_bytes().into_boxed_slice(),
         }
     }
 
@@ -114,9 +115,14 @@ impl Keys {
         [stock, sale, outbox, claims, users, returned, &self.rate, &self.sales, &self.queue]
     }
 
-    /// The six keys that reserve takes, in their order.
+    /// The six keys that reserve takes before the records, in their order.
     pub fn of_sale(&self) -> [&[u8]; 6] {
         [&self.stock, &self.sale, &self.outbox, &self.claims, &self.users, &self.returned]
+    }
+
+    /// Appends the key of a sale's idempotency records as one bulk string.
+    pub fn write_records(&self, out: &mut Vec<u8>, sale_id: u64) {
+        resp::bulk_parts(out, &[&self.records_prefix, decimal(sale_id, &mut [0; 20])]);
     }
 }
 
@@ -182,10 +188,10 @@ pub struct Product {
     pub outbox_stood: Option<EntryId>,
     /// It stands in the relay's line.
     pub relay_waits: bool,
-    /// Its records are to be kept alive again from this instant on, while entries stand.
-    pub prolong_from: Instant,
+    /// It is to be asked whether its records are needed still, from this instant on.
+    pub retire_from: Instant,
     /// It stands in that line.
-    pub prolong_waits: bool,
+    pub retire_waits: bool,
 }
 
 impl Product {
@@ -216,8 +222,8 @@ impl Product {
             outbox_mark: None,
             outbox_stood: None,
             relay_waits: false,
-            prolong_from: Instant::default(),
-            prolong_waits: false,
+            retire_from: Instant::default(),
+            retire_waits: false,
         }
     }
 

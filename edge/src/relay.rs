@@ -6,8 +6,7 @@
 //! them. A record that Kafka refuses is tried again when the claim on its entry has run out, not before. A second
 //! delivery of an order is harmless: the worker knows the reservation.
 //!
-//! Rests while Kafka is away (`prolong.rs` then keeps the records alive) and while the edge drains. Never gives a unit
-//! back, and never takes the places with the producer that were promised to orders on their way.
+//! Rests while Kafka is away and while the edge drains. Never gives a unit back, and never takes the places with the producer that were promised to orders on their way.
 
 use flux_protocol::order::Record;
 use flux_protocol::planted::{Bug, is_planted};
@@ -54,10 +53,7 @@ impl Core {
             RELAY_ENTRIES_MAX.to_string(),
             stood,
         ];
-        let ttl = self.config.idempotency_ttl.as_secs().to_string();
-        let mut texts: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
-        texts.push(&product.keys.record_prefix);
-        texts.push(ttl.as_bytes());
+        let texts = arguments.each_ref().map(String::as_bytes);
         let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
         self.redis.call(now.instant, Call::Relay(index), |out| SCRIPTS.relay.write_call_with(out, &keys, &texts));
     }

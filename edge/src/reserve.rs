@@ -35,11 +35,7 @@ impl Opened {
 impl Core {
     pub(crate) fn write_reserve(&mut self, now: Now) {
         let Some(partition) = self.producer.current_partition() else { return self.refuse_queued(now) };
-        let terms = CallTerms {
-            partition,
-            record_ttl_seconds: self.config.idempotency_ttl.as_secs(),
-            outbox_orders_max: self.config.outbox_orders_max,
-        };
+        let terms = CallTerms { partition, outbox_orders_max: self.config.outbox_orders_max };
         let (gate, products, orders) = (&mut self.gate, &self.products, &mut self.orders);
         let mut sealed = None;
         self.redis.call_if(now.instant, |out| {

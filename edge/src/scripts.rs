@@ -4,7 +4,6 @@ use flux_protocol::resp::Script;
 
 const TRUST: &str = include_str!("../lua/trust.lua");
 const OUTBOX: &str = include_str!("../lua/outbox.lua");
-const RECORDS: &str = include_str!("../lua/records.lua");
 const PHASE: &str = include_str!("../lua/phase.lua");
 const LINE: &str = include_str!("../lua/line.lua");
 
@@ -25,8 +24,8 @@ pub struct Scripts {
     pub close: Script,
     /// Claims outbox entries that nobody has delivered in time.
     pub relay: Script,
-    /// Keeps records alive whose orders have stood in the outbox for long.
-    pub prolong: Script,
+    /// Lets go of records that nobody needs any more.
+    pub retire: Script,
     /// Removes delivered entries and their claims.
     pub settle: Script,
     /// Moves the undelivered orders of an entry into a new one.
@@ -45,8 +44,8 @@ impl Scripts {
             look: Script::new(include_str!("../lua/look.lua"), &[TRUST, PHASE, OUTBOX]),
             init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
-            relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST, RECORDS]),
-            prolong: Script::new(include_str!("../lua/prolong.lua"), &[TRUST, RECORDS]),
+            relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST]),
+            retire: Script::new(include_str!("../lua/retire.lua"), &[TRUST]),
             settle: Script::new(include_str!("../lua/settle.lua"), &[]),
             part: Script::new(include_str!("../lua/part.lua"), &[TRUST]),
             status: Script::new(include_str!("../lua/status.lua"), &[TRUST]),
@@ -63,7 +62,7 @@ impl Scripts {
             &self.init,
             &self.close,
             &self.relay,
-            &self.prolong,
+            &self.retire,
             &self.settle,
             &self.part,
             &self.status,

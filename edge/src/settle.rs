@@ -123,8 +123,7 @@ fn write_part(redis: &mut RedisLink<Call>, now: Now, product: &Product, id: Entr
     // The script counts places from 1.
     let places = (0..orders).filter(|place| acknowledged >> place & 1 == 1).map(|place| (place + 1).to_string());
     let numbers: Vec<String> = [id.to_string(), orders.to_string()].into_iter().chain(places).collect();
-    let mut arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
-    arguments.insert(1, &product.keys.record_prefix);
+    let arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
     let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
     redis.call(now.instant, Call::Part, |out| SCRIPTS.part.write_call_with(out, &keys, &arguments));
 }

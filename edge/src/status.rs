@@ -39,9 +39,10 @@ impl Core {
 
     pub(crate) fn write_status(&mut self, now: Now, index: ProductIndex, id: Uuid, ticket: Ticket) {
         let product = &self.products[index];
-        let record = [&product.keys.record_prefix[..], &id.text()].concat();
-        let keys: [&[u8]; 3] = [&record, &product.keys.outbox, &product.keys.sale];
-        self.redis.call(now.instant, Call::Status(ticket, id), |out| SCRIPTS.status.write_call_with(out, &keys, &[]));
+        let keys: [&[u8]; 2] = [&product.keys.outbox, &product.keys.sale];
+        self.redis.call(now.instant, Call::Status(ticket, id), |out| {
+            SCRIPTS.status.write_call_with(out, &keys, &[&id.text()]);
+        });
     }
 
     /// `status.lua`'s answer.

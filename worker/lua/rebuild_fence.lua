@@ -29,7 +29,9 @@ if not held.err and number(held[1]) then
       known[field] = held[i] or nil
     end
   else
+    -- An earlier sale: neither its records nor those of the one before it will be asked for.
     known.orders = held[3] or nil
+    redis.call('UNLINK', records_of(sale_key, held[1]), records_of(sale_key, held[8] or ''))
   end
 end
 
@@ -47,7 +49,8 @@ local opens_at = ARGV[8] ~= '' and ARGV[8] or known.opens_at or '0'
 local queue_kind = ARGV[9] ~= '' and ARGV[9] or known.queue or 'retry'
 local mark = ARGV[1] .. ' ' .. ARGV[2]
 local time = redis.call('TIME')
-redis.call('UNLINK', sale_key, claims, users, returned, rate_key)
+local records = records_of(sale_key, ARGV[1])
+redis.call('UNLINK', sale_key, claims, users, returned, rate_key, records)
 redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended', 'replid', replid, 'total', ARGV[3],
   'orders', number(known.orders) and known.orders or '0', 'per_user', per_user,
   'opens_at', opens_at, 'rate', ARGV[4], 'burst', ARGV[5],
@@ -66,6 +69,8 @@ if redis.call('EXISTS', outbox) == 0 then
 end
 redis.call('HSET', claims, '.', mark)
 redis.call('HSET', users, '.', mark)
+-- Empty too: the ledger tells them.
+redis.call('HSET', records, '.', mark)
 redis.call('SADD', returned, '. ' .. mark)
 -- Empty: what was granted before may still be in use.
 redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))

@@ -263,6 +263,11 @@ pub fn key(product: &str, name: &str) -> String {
     format!("product:{{{product}}}:{name}")
 }
 
+/// The key of a sale's idempotency records.
+pub fn records_key(product: &str, sale_id: u64) -> String {
+    format!("idempotency:{{{product}}}:{sale_id}")
+}
+
 /// A product's keys in the order that the scripts take them.
 pub fn keys(product: &str) -> [String; 9] {
     ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"].map(|name| key(product, name))

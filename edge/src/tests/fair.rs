@@ -181,7 +181,7 @@ fn once_nothing_is_left_nobody_is_sent_to_the_line_and_once_units_are_back_they_
     // Nobody who was called comes and finds it sold out, however long.
     bench.pass(5_000);
     for user in ["ann", "bob"] {
-        bench.redis.script("MGET", "*1\r\n$-1\r\n");
+        bench.redis.script("HMGET", "*1\r\n$-1\r\n");
         let late = bench.order_with(user, ticket(2, user, false));
         bench.pass(20);
         assert_eq!(bench.answers[&late], Answer::SoldOut);
@@ -266,7 +266,7 @@ fn another_sale_has_another_line_and_a_closed_one_has_none() {
     bench.redis.asked.clear();
     bench.pass(5_000);
     assert_eq!(bench.redis.calls("lease").len(), 0);
-    bench.redis.script("MGET", "*1\r\n$-1\r\n");
+    bench.redis.script("HMGET", "*1\r\n$-1\r\n");
     let late = bench.orders(&["bob"])[0];
     assert_eq!(bench.answers[&late], Answer::SoldOut);
 }

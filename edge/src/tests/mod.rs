@@ -12,7 +12,6 @@ mod looks;
 mod opening;
 mod operations;
 mod parting;
-mod prolong;
 mod redis;
 mod relay;
 mod repeats;

@@ -164,8 +164,8 @@ impl Redis {
             }
             "lease" => self.leased(asked),
             "relay" => array(&[]),
-            "part" | "prolong" => bulk(""),
-            "XDEL" | "settle" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
+            "part" => bulk(""),
+            "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
             "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),
             "INFO" | "CONFIG" => "-NOPERM this user has no permissions to run the command\r\n".to_owned(),
             other => panic!("what to say to {other}?"),
@@ -212,7 +212,7 @@ impl Redis {
 
 fn read(mut words: Vec<String>) -> Asked {
     const NAMES: [&str; 11] =
-        ["SELECT", "SCRIPT", "SMEMBERS", "EXISTS", "XDEL", "SADD", "MGET", "INFO", "CONFIG", "AUTH", "PING"];
+        ["SELECT", "SCRIPT", "SMEMBERS", "EXISTS", "XDEL", "SADD", "HMGET", "INFO", "CONFIG", "AUTH", "PING"];
     let s = &SCRIPTS;
     let scripts = [
         ("reserve", &s.reserve),
@@ -221,7 +221,7 @@ fn read(mut words: Vec<String>) -> Asked {
         ("init", &s.init),
         ("close", &s.close),
         ("relay", &s.relay),
-        ("prolong", &s.prolong),
+        ("retire", &s.retire),
         ("settle", &s.settle),
         ("part", &s.part),
         ("status", &s.status),

@@ -7,7 +7,7 @@ use crate::answer::{Answer, Unavailable};
 /// Reservation ids of the orders of a reserve call of one group.
 fn reservations(call: &[String]) -> Vec<String> {
     let keys: usize = call[0].parse().expect("a number");
-    call[1 + keys + 3 + 4..].chunks(3).map(|order| order[0].clone()).collect()
+    call[1 + keys + 2 + 4..].chunks(4).map(|order| order[0].clone()).collect()
 }
 
 /// A core whose reserve call of these users was written, and its reply lost with the connection.
@@ -47,7 +47,7 @@ fn an_entry_known_by_its_records_goes_only_where_it_holds_nothing_else() {
     assert_eq!(bench.redis.calls("XDEL"), [["product:{p}:outbox", "7-9"]], "what this call wrote is known whole");
     let parts = bench.redis.calls("part");
     assert_eq!(parts.len(), 1);
-    assert_eq!(parts[0][4..], ["7-1", "idempotency:{p}:", "2", "1", "2"]);
+    assert_eq!(parts[0][4..], ["7-1", "2", "1", "2"]);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_entry_of_which_some_order_could_not_be_read_is_not_deleted_unseen() {
     bench.pass(100);
     assert_eq!(bench.statuses(&orders), [Some(200), Some(503), Some(200)]);
     assert_eq!(bench.redis.calls("XDEL"), [] as [Vec<String>; 0]);
-    assert_eq!(bench.redis.calls("part")[0][4..], ["7-1", "idempotency:{p}:", "2", "1", "2"], "it holds three");
+    assert_eq!(bench.redis.calls("part")[0][4..], ["7-1", "2", "1", "2"], "it holds three");
 }
 
 #[test]

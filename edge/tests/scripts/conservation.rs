@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::sale::{Options, Order, PLAIN, Sale, order};
-use crate::server::{Client, Server, strings, text};
+use crate::server::{Client, Server, strings};
 
 /// What should be in Redis for one product.
 #[derive(Default)]
@@ -57,8 +57,7 @@ impl Model {
         assert!(look.0[10].parse::<usize>().expect("a number") >= orders);
         assert_eq!(look.0[12], self.outbox.keys().next_back().cloned().unwrap_or_default());
         for (id, (reservation, quantity, entry)) in &self.records {
-            let record = text(client.command(&["GET", &crate::sale::record_key(&sale.product, id)]));
-            assert_eq!(record, format!("{reservation} {quantity} 1 {entry} {}", sale.id));
+            assert_eq!(sale.record(client, id), format!("{reservation} {quantity} {entry}"));
         }
     }
 }

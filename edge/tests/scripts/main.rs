@@ -5,6 +5,7 @@ mod lease;
 mod queue;
 mod relay;
 mod reserve;
+mod retire;
 mod sale;
 mod sales;
 mod server;

@@ -2,27 +2,15 @@
 
 use flux_protocol::resp::OwnedFrame;
 
-use crate::sale::{Options, PLAIN, Sale, order, record_key};
+use crate::sale::{Options, PLAIN, Sale, order};
 use crate::server::{Client, Server, strings, text};
 
 /// `part` of an entry believed to hold `orders` orders, those at `acknowledged` (from 1) delivered.
 fn part(client: &mut Client, sale: &Sale, entry: &str, orders: usize, acknowledged: &[usize]) -> String {
     let keys = [sale.key("outbox"), sale.key("claims"), sale.key("sale")];
-    let mut arguments = vec![entry.to_owned(), format!("idempotency:{{{}}}:", sale.product), orders.to_string()];
+    let mut arguments = vec![entry.to_owned(), orders.to_string()];
     arguments.extend(acknowledged.iter().map(usize::to_string));
     text(client.call(|scripts| &scripts.part, &keys, &arguments))
-}
-
-/// `prolong` of at most `most` entries from `from` on that are `age_ms` old: records live `ttl` seconds.
-fn prolong(client: &mut Client, sale: &Sale, from: &str, age_ms: u64, ttl: u64, most: usize) -> String {
-    let keys = [sale.key("outbox"), sale.key("claims"), sale.key("sale")];
-    let prefix = format!("idempotency:{{{}}}:", sale.product);
-    let arguments = [from.to_owned(), age_ms.to_string(), prefix, ttl.to_string(), most.to_string()];
-    text(client.call(|scripts| &scripts.prolong, &keys, &arguments))
-}
-
-fn ttl(client: &mut Client, id: &str) -> i64 {
-    text(client.command(&["TTL", &record_key("p", id)])).parse().expect("seconds")
 }
 
 fn ids(entries: &[(String, String, String)]) -> Vec<&str> {
@@ -75,18 +63,6 @@ fn an_entry_of_the_future_is_due_once_a_relay_has_seen_it_stand() {
 }
 
 #[test]
-fn records_live_at_least_as_long_as_the_relay_needs_them() {
-    let server = Server::start();
-    let mut client = server.connect();
-    let sale = Sale { ttl_s: 50, ..Sale::open(&mut client, "p", &PLAIN) };
-    sale.reserve(&mut client, &[order("r1", 1, "o1", "u"), order("r2", 1, "o2", "u")]);
-    client.command(&["EXPIRE", &record_key("p", "o2"), "5000"]);
-    assert_eq!(sale.relay(&mut client, "a", &["0", "0", "10", "", "idempotency:{p}:", "1000"]).len(), 1);
-    assert!((900..=1000).contains(&ttl(&mut client, "o1")));
-    assert!((4900..=5000).contains(&ttl(&mut client, "o2")), "never shortened");
-}
-
-#[test]
 fn claims_left_over_go_once_the_outbox_is_empty() {
     let server = Server::start();
     let mut client = server.connect();
@@ -103,19 +79,17 @@ fn claims_left_over_go_once_the_outbox_is_empty() {
 fn orders_that_part_ways_leave_the_undelivered_in_an_entry_of_their_own() {
     let server = Server::start();
     let mut client = server.connect();
-    let sale = Sale { ttl_s: 500, ..Sale::open(&mut client, "p", &PLAIN) };
+    let sale = Sale::open(&mut client, "p", &PLAIN);
     let batch = [order("r1", 1, "o1", "u"), order("r2", 2, "o2", "v"), order("r3", 1, "o3", "w")];
     let old = sale.reserve(&mut client, &batch)[0][1..].to_owned();
     sale.relay(&mut client, "a", &["0", "60000", "10"]);
     // The key of o3 has been taken by another reservation since: its record is not ours to move.
-    let foreign = format!("r9 1 1 {old} {}", sale.id);
-    client.command(&["SET", &record_key("p", "o3"), &foreign]);
+    let foreign = format!("r9 1 {old}");
+    client.command(&["HSET", &sale.records_key(), "o3", &foreign]);
     let new = part(&mut client, &sale, &old, 3, &[1]);
     assert!(new > old);
-    assert_eq!(text(client.command(&["GET", &record_key("p", "o3")])), foreign);
-    let expected = format!("r2 2 1 {new} {}", sale.id);
-    assert_eq!(text(client.command(&["GET", &record_key("p", "o2")])), expected);
-    assert!((400..=500).contains(&ttl(&mut client, "o2")), "its time to live is kept");
+    assert_eq!(sale.record(&mut client, "o3"), foreign);
+    assert_eq!(sale.record(&mut client, "o2"), format!("r2 2 {new}"));
     assert_eq!(["o1", "o2"].map(|id| sale.status(&mut client, id)), ["A", "P"]);
     let entries = sale.relay(&mut client, "a", &["0", "60000", "10"]);
     let lines = "r2 2 o2 v 1705234800123\nr3 1 o3 w 1705234800123".to_owned();
@@ -160,55 +134,6 @@ fn full_memory_does_not_keep_orders_from_parting() {
     client.run("CONFIG SET maxmemory 1");
     let new = part(&mut client, &sale, &old, 2, &[2]);
     assert!(new > old);
-    assert_eq!(prolong(&mut client, &sale, "-", 0, 1000, 10), "");
-}
-
-#[test]
-fn records_of_entries_that_stand_are_prolonged_page_by_page() {
-    let server = Server::start();
-    let mut client = server.connect();
-    let sale = Sale { ttl_s: 50, ..Sale::open(&mut client, "p", &PLAIN) };
-    let made: Vec<String> = (1..=3)
-        .map(|n| sale.reserve(&mut client, &[order(&format!("r{n}"), 1, &format!("o{n}"), "u")])[0][1..].to_owned())
-        .collect();
-    assert_eq!(prolong(&mut client, &sale, "-", 3_600_000, 1000, 2), "", "none is an hour old");
-    assert!(ttl(&mut client, "o1") <= 50);
-    assert_eq!(prolong(&mut client, &sale, "-", 0, 1000, 2), made[1]);
-    assert_eq!(["o1", "o2", "o3"].map(|id| ttl(&mut client, id) > 900), [true, true, false]);
-    assert_eq!(prolong(&mut client, &sale, &format!("({}", made[1]), 0, 1000, 2), "");
-    assert!(ttl(&mut client, "o3") > 900);
-    prolong(&mut client, &sale, "-", 0, 10, 10);
-    assert!(ttl(&mut client, "o1") > 900, "never shortened");
-    assert_eq!(text(client.command(&["HLEN", &sale.key("claims")])), "1", "nothing is claimed");
-    client.command(&["HSET", &sale.key("sale"), "state", "suspended"]);
-    let before = client.snapshot();
-    assert_eq!(prolong(&mut client, &sale, "-", 0, 5000, 10), "");
-    assert_eq!(client.snapshot(), before);
-}
-
-#[test]
-fn a_record_that_ran_out_before_its_entry_is_written_anew() {
-    let server = Server::start();
-    let mut client = server.connect();
-    let sale = Sale::open(&mut client, "p", &PLAIN);
-    let batch = [order("r1", 2, "o1", "u"), order("r2", 1, "o2", "u")];
-    sale.reserve(&mut client, &batch);
-    let records = |client: &mut Client| ["o1", "o2"].map(|id| text(client.command(&["GET", &record_key("p", id)])));
-    let before = records(&mut client);
-    for by_relay in [false, true] {
-        // As a life of a minute that is over leaves it, or a clock that leapt.
-        client.command(&["DEL", &record_key("p", "o1")]);
-        client.command(&["SET", &record_key("p", "o2"), "r9 1 1 1-1 7"]);
-        if by_relay {
-            assert_eq!(sale.relay(&mut client, "a", &["0", "0", "10", "", "idempotency:{p}:", "1000"]).len(), 1);
-        } else {
-            prolong(&mut client, &sale, "-", 0, 1000, 10);
-        }
-        assert_eq!(records(&mut client), [&before[0], "r9 1 1 1-1 7"], "another's is left alone");
-        assert!((900..=1000).contains(&ttl(&mut client, "o1")));
-    }
-    let repeated = sale.codes(&mut client, &[order("r5", 2, "o1", "u")]);
-    assert_eq!(repeated, ["M", "Rr1 2 0"], "a repeat takes no second unit");
 }
 
 #[test]

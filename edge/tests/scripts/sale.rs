@@ -15,10 +15,6 @@ pub(crate) fn keys(product: &str) -> Vec<String> {
     KEYS.iter().map(|name| key(product, name)).collect()
 }
 
-pub(crate) fn record_key(product: &str, order: &str) -> String {
-    format!("idempotency:{{{product}}}:{order}")
-}
-
 /// One order of a reserve call.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
@@ -54,7 +50,6 @@ pub(crate) struct Sale {
     pub(crate) id: String,
     pub(crate) generation: u32,
     pub(crate) orders_max: u64,
-    pub(crate) ttl_s: u64,
 }
 
 pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) -> OwnedFrame {
@@ -78,11 +73,21 @@ impl Sale {
     pub(crate) fn open(client: &mut Client, product: &str, options: &Options) -> Sale {
         let reply = strings(init_reply(client, product, options));
         assert_eq!(reply[0], "OK", "{reply:?}");
-        Sale { product: product.into(), id: reply[1].clone(), generation: 1, orders_max: 100_000, ttl_s: 86_400 }
+        Sale { product: product.into(), id: reply[1].clone(), generation: 1, orders_max: 100_000 }
     }
 
     pub(crate) fn key(&self, name: &str) -> String {
         key(&self.product, name)
+    }
+
+    /// The key of its records: the one whose name tells the sale.
+    pub(crate) fn records_key(&self) -> String {
+        format!("idempotency:{{{}}}:{}", self.product, self.id)
+    }
+
+    /// The record of an order; empty where there is none.
+    pub(crate) fn record(&self, client: &mut Client, order: &str) -> String {
+        strings(client.command(&["HMGET", &self.records_key(), order])).remove(0)
     }
 
     pub(crate) fn reserve_reply(&self, client: &mut Client, orders: &[Order]) -> OwnedFrame {
@@ -125,8 +130,8 @@ impl Sale {
     }
 
     pub(crate) fn status(&self, client: &mut Client, order: &str) -> String {
-        let keys = [record_key(&self.product, order), self.key("outbox"), self.key("sale")];
-        text(client.call(|scripts| &scripts.status, &keys, &[]))
+        let keys = [self.key("outbox"), self.key("sale")];
+        text(client.call(|scripts| &scripts.status, &keys, &[order.to_owned()]))
     }
 
     /// `lease`: granted, life in µs, next due in µs, state.
@@ -156,14 +161,14 @@ impl Sale {
 pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -> OwnedFrame {
     let (first, _) = groups[0];
     let (mut call_keys, mut arguments) = (Vec::new(), Vec::new());
-    arguments.extend([groups.len().to_string(), first.ttl_s.to_string(), first.orders_max.to_string()]);
+    arguments.extend([groups.len().to_string(), first.orders_max.to_string()]);
     for (sale, orders) in groups {
         call_keys.extend(keys(&sale.product).into_iter().take(6));
+        call_keys.push(sale.records_key());
         arguments.extend([orders.len().to_string(), sale.id.clone(), sale.generation.to_string(), "3".to_owned()]);
         for order in *orders {
-            call_keys.push(record_key(&sale.product, &order.id));
-            arguments.extend([order.reservation.clone(), order.quantity.to_string()]);
-            arguments.push(format!("{} {} 1705234800123", order.id, order.user));
+            arguments.extend([order.reservation.clone(), order.quantity.to_string(), order.id.clone()]);
+            arguments.push(format!("{} 1705234800123", order.user));
         }
     }
     client.call(|scripts| &scripts.reserve, &call_keys, &arguments)

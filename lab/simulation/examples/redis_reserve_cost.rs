@@ -42,17 +42,15 @@ fn main() {
 
     let mut spent = std::time::Duration::ZERO;
     for call in 0..CALLS {
-        let records: Vec<String> =
-            (0..ORDERS).map(|n| format!("idempotency:{{p}}:order-{}", call * ORDERS + n)).collect();
-        let call_keys: Vec<&[u8]> = all[..6].iter().copied().chain(records.iter().map(|key| key.as_bytes())).collect();
-        let mut arguments: Vec<String> =
-            ["1", "86400", "1000000000", "8", "1700000000000", "1", "3"].map(str::to_owned).to_vec();
+        let call_keys: Vec<&[u8]> = all[..6].iter().copied().chain([&b"idempotency:{p}:1700000000000"[..]]).collect();
+        let mut arguments: Vec<String> = ["1", "1000000000", "8", "1700000000000", "1", "3"].map(str::to_owned).to_vec();
         for n in 0..ORDERS {
             let order = call * ORDERS + n;
             arguments.extend([
                 format!("reservation-{order}"),
                 "1".to_owned(),
-                format!("order-{order} user 1700000000000"),
+                format!("order-{order}"),
+                "user 1700000000000".to_owned(),
             ]);
         }
         let arguments: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();

@@ -1,16 +1,16 @@
 //! Writes what a repeat of a key must find, and how many units each user has, from the ledger into a fenced sale.
 //!
-//! A record is written under the sale's new generation with an outbox entry that does not exist: delivered.
+//! `rebuild_fence.lua` has made the hash anew, under the sale's new generation. A record names an outbox entry that does not
+//! exist: delivered.
 
 use std::time::Duration;
 
 use flux_protocol::order::Uuid;
 use flux_protocol::postgres::Param;
-use flux_protocol::resp::command;
 
 use super::sale::Sale;
 use crate::ledger::{Ledger, LedgerError};
-use crate::redis::{Redis, key};
+use crate::redis::{Redis, key, records_key};
 use crate::servers::Ended;
 
 /// Users and records written.
@@ -41,23 +41,22 @@ async fn write_records(
     (sql, ttl_s): (&str, i64),
 ) -> Result<u64, Ended> {
     let (mut written, mut after) = (0, Uuid([0; 16]));
+    let records = records_key(product, sale.id);
     loop {
         let params = [text(product), bigint(sale.id), Param::Uuid(after), Param::I64(ttl_s)];
         let rows = ledger.query(sql, &params).await?;
-        let mut wire = Vec::new();
+        let mut fields = Vec::with_capacity(2 * rows.len());
         for row in &rows {
             let column = |at: usize| row.text(at).ok_or(LedgerError::Unexpected("a value of another type"));
             let (order, reservation, quantity) = (column(0)?, column(1)?, column(2)?);
-            let ttl = row.get::<i64>(3).unwrap_or(ttl_s).clamp(1, ttl_s).to_string();
             after = Uuid::parse(order.as_bytes()).ok_or(LedgerError::Unexpected("no UUID"))?;
-            let record = format!("{reservation} {quantity} {} 0-0 {}", sale.generation, sale.id);
-            let key = format!("idempotency:{{{product}}}:{order}");
-            command(&mut wire, &[b"SET", key.as_bytes(), record.as_bytes(), b"EX", ttl.as_bytes()]);
+            fields.extend([order.to_owned(), format!("{reservation} {quantity} 0-0")]);
         }
         if rows.is_empty() {
             return Ok(written);
         }
-        redis.ask_many(wire, rows.len()).await?;
+        let command = [b"HSET", records.as_bytes()].into_iter().chain(fields.iter().map(String::as_bytes));
+        redis.ask(&command.collect::<Vec<_>>()).await?;
         written += rows.len() as u64;
     }
 }

@@ -18,7 +18,7 @@ use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions};
 use flux_lab::topic::TopicReader;
 use flux_protocol::order::{Record, Uuid, order_id};
-use sale::{Options, Order, PLAIN, Sale, record_key};
+use sale::{Options, Order, PLAIN, Sale};
 use server::Client;
 
 const PRODUCT: &str = "iphone-15";
@@ -224,8 +224,8 @@ fn a_sale_lives_through_what_redis_loses() {
     assert!(said.contains(&format!("order {} (6 units", left[0].id)), "what stands in the way is named: {said}");
     assert_eq!(code, Some(0));
 
-    // A second reservation of a stored order, whose record had expired: its units come back within seconds.
-    client.command(&["DEL", &record_key(PRODUCT, &stored[0].id)]);
+    // A second reservation of a stored order, whose record is gone: its units come back within seconds.
+    client.command(&["HDEL", &sale.records_key(), &stored[0].id]);
     let again = orders(&sale, "ann", &[1], 2);
     let entry = sale.reserve(&mut client, &again)[0][1..].to_owned();
     assert_eq!(sale.stock(&mut client), 71);
@@ -344,7 +344,7 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
 
     // A second reservation of a stored order, when nothing can be given back: the sale is suspended.
     let again = orders(&sale, "ann", &[10], 2);
-    client.command(&["DEL", &record_key(PRODUCT, &again[0].id)]);
+    client.command(&["HDEL", &sale.records_key(), &again[0].id]);
     world.reserve_and_forget(&mut client, &sale, &again);
     client.command(&["HSET", &sale.key("sale"), "state", "suspended", "was", "open"]);
     world.publish(&sale, &again);
@@ -368,7 +368,7 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     // Another one, whose sale is closed by the time it could be given back.
     let rebuilt = Sale { generation: 2, ..sale.clone() };
     let again = orders(&sale, "ann", &[10], 3);
-    client.command(&["DEL", &record_key(PRODUCT, &again[0].id)]);
+    client.command(&["HDEL", &sale.records_key(), &again[0].id]);
     world.reserve_and_forget(&mut client, &rebuilt, &again);
     rebuilt.close(&mut client);
     world.publish_event(&rebuilt, "sale-closed", 73);

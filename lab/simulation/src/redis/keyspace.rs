@@ -108,14 +108,6 @@ impl Keyspace {
         self.entries.len()
     }
 
-    /// Keys that begin so, and their values, in order.
-    pub(super) fn beginning_with<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Text, &'a Value)> {
-        self.entries
-            .range(Text::from(prefix)..)
-            .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(key, entry)| (key, &entry.value))
-    }
-
     /// # Errors
     /// Of another type.
     pub(super) fn read<K: Kind>(&self, key: &[u8]) -> Result<Option<&K>, Failure> {

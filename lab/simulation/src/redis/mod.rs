@@ -44,7 +44,7 @@ use flux_protocol::time::{Instant, Now};
 use self::identity::Identity;
 pub use self::journal::LOSS_MAX;
 pub use self::limits::Limits;
-pub use self::observe::{Foreign, OutboxEntry, OutboxOrder, Record};
+pub use self::observe::{Foreign, OutboxEntry, OutboxOrder};
 use self::server::{Connection, Moment, Server};
 pub use self::watch::{LineThen, Taken};
 use crate::peer::SocketId;

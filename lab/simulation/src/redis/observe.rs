@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flux_protocol::queue::Seed;
-use flux_protocol::time::Now;
 
 use super::Redis;
 use super::keyspace::{Hash, Kind, Set, Text};
@@ -45,21 +44,6 @@ pub struct OutboxOrder {
     pub user_id: String,
     /// When the edge read it, ms since the epoch.
     pub timestamp: u64,
-}
-
-/// An idempotency record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Which taking of units.
-    pub reservation_id: String,
-    /// Units.
-    pub quantity: u64,
-    /// The sale's generation.
-    pub generation: u32,
-    /// The outbox entry it was put into.
-    pub entry: String,
-    /// Which sale.
-    pub sale_id: u64,
 }
 
 /// The server.
@@ -170,26 +154,6 @@ impl Redis {
         });
         entries.collect()
     }
-
-    /// Idempotency records that have not expired, by order id.
-    ///
-    /// # Errors
-    /// A record is none of ours.
-    pub fn records(&self, now: Now, product: &str) -> Result<BTreeMap<String, Record>, Foreign> {
-        let prefix = format!("idempotency:{{{product}}}:");
-        let data = &self.server.store.data;
-        let clock_ms = self.moment(now).clock_us / 1000;
-        let mut records = BTreeMap::new();
-        for (key, value) in data.beginning_with(prefix.as_bytes()) {
-            if data.expires_ms(key).is_some_and(|when| when < clock_ms) {
-                continue;
-            }
-            let (name, written) = (text(key), Text::of(value).map_or_else(|| value.kind().to_owned(), text));
-            let record = Record::parse(&written).ok_or_else(|| Foreign(format!("{name}: {written}")))?;
-            records.insert(name[prefix.len()..].to_owned(), record);
-        }
-        Ok(records)
-    }
 }
 
 impl OutboxEntry {
@@ -223,19 +187,6 @@ impl OutboxOrder {
             order_id: order_id.to_owned(),
             user_id: user_id.to_owned(),
             timestamp: timestamp.parse().ok()?,
-        })
-    }
-}
-
-impl Record {
-    fn parse(text: &str) -> Option<Record> {
-        let [reservation_id, quantity, generation, entry, sale_id] = words(text)?;
-        Some(Record {
-            reservation_id: reservation_id.to_owned(),
-            quantity: quantity.parse().ok()?,
-            generation: generation.parse().ok()?,
-            entry: entry.to_owned(),
-            sale_id: sale_id.parse().ok()?,
         })
     }
 }

@@ -7,7 +7,7 @@ use flux_protocol::planted::{BUGS, Bug, is_planted};
 /// What a bug replaces in the scripts, and by what; `None`: it lives elsewhere.
 pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
     Some(match bug {
-        Bug::CheckThenSet => ("if not code and records[i] and record_sale then", "if false then"),
+        Bug::CheckThenSet => ("if not code and found[i + 1] and counts then", "if false then"),
         Bug::StockDefault => (
             "local stock = number(redis.pcall('GET', stock_key))",
             "local stock = number(redis.pcall('GET', stock_key)) or tonumber(sale[5])",
@@ -15,7 +15,7 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
         Bug::TrustAnyRedis => ("if sale[4] ~= replid then", "if false then"),
         Bug::ReturnedTwice => ("if redis.call('SISMEMBER', returned, reservation) == 1 then", "if false then"),
         Bug::OpensEarly => ("return left > 0 and string.format('%d', left) or nil", "return nil"),
-        Bug::LimitForgotten => ("redis.call('HSET', users, unpack(counts))", "redis.call('HLEN', users)"),
+        Bug::LimitForgotten => ("redis.call('HSET', users, unpack(units_of))", "redis.call('HLEN', users)"),
         Bug::UsersNotRebuilt => ("return {'OK', per_user, was}", "return {'OK', '0', was}"),
         Bug::WatermarkBack => ("lot = math.min(lot + math.floor(", "lot = math.min(math.floor("),
         _ => return None,

@@ -124,7 +124,7 @@ fn expired_keys(random: &mut Random) -> Shape {
     shape.idempotency_ttl = Duration::from_secs(60);
     wave(&mut shape, random, 40, Duration::ZERO, Duration::from_secs(2));
     for buyer in &mut shape.buyers {
-        buyer.asks_again_after = Some(Duration::from_millis(61_000 + random.below(5000)));
+        buyer.asks_again_after = Some(Duration::from_millis(95_000 + random.below(5000)));
     }
     shape
 }

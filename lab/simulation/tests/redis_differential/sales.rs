@@ -31,8 +31,9 @@ fn keys(product: &str) -> Vec<String> {
     NAMES.map(|name| key(product, name)).to_vec()
 }
 
-fn record(product: &str, order: u64) -> String {
-    format!("idempotency:{{{product}}}:o{order}")
+/// The key of a sale's records.
+fn records(product: &str, sale: &str) -> String {
+    format!("idempotency:{{{product}}}:{sale}")
 }
 
 /// What the generator believes; it need not be right, for both sides are asked the same.
@@ -78,7 +79,8 @@ impl Generator<'_> {
         }
         self.steps.extend([Step::Full(false), Step::Replica(false), ask(&["DBSIZE"])]);
         for product in PRODUCTS {
-            for name in keys(product).into_iter().chain((0..ORDERS).map(|order| record(product, order))) {
+            let of_sales = (0..3).map(|before| records(product, &sale(product, before)));
+            for name in keys(product).into_iter().chain(of_sales) {
                 // Its bucket was filled at another time on each side: `at` is masked, the tokens are what a lease says.
                 self.steps.extend(everything(&name));
             }
@@ -118,7 +120,7 @@ impl Generator<'_> {
     }
 
     fn step(&mut self) {
-        match self.below(30) {
+        match self.below(31) {
             0 => {
                 let product = self.product();
                 self.init(product);
@@ -134,8 +136,9 @@ impl Generator<'_> {
             23..=24 => self.returns(),
             25 => self.rebuild(),
             26 => self.remove_entry(),
-            27 => self.mget(),
+            27 => self.look_up(),
             28 => self.audit(),
+            29 => self.retire(),
             _ => {
                 let ms = self.below(3);
                 self.steps.push(Step::Wait(ms));
@@ -178,23 +181,23 @@ impl Generator<'_> {
 
     fn reserve(&mut self) {
         let groups = 1 + self.below(2);
-        let ttl = self.pick(&["86400", "600"]).to_owned();
         let most = self.pick(&["100000", "100000", "6"]).to_owned();
-        let (mut call_keys, mut arguments) = (Vec::new(), vec![groups.to_string(), ttl, most]);
+        let (mut call_keys, mut arguments) = (Vec::new(), vec![groups.to_string(), most]);
         for _ in 0..groups {
             let product = self.product();
             let count = 1 + self.below(8);
+            let of_sale = self.sale_of(product);
             call_keys.extend(keys(PRODUCTS[product]).into_iter().take(6));
-            arguments.extend([count.to_string(), self.sale_of(product), self.generation_of(product), "3".to_owned()]);
+            call_keys.push(records(PRODUCTS[product], &of_sale));
+            arguments.extend([count.to_string(), of_sale, self.generation_of(product), "3".to_owned()]);
             for _ in 0..count {
                 let order = self.below(ORDERS);
                 if self.random.per_mille(800) {
                     self.reservations += 1;
                 }
-                call_keys.push(record(PRODUCTS[product], order));
                 arguments.push(format!("r{}", self.reservations));
                 arguments.push(self.pick(&["1", "1", "2", "5"]).to_owned());
-                arguments.push(format!("o{order} u{} 1705234800123", order % 4));
+                arguments.extend([format!("o{order}"), format!("u{} 1705234800123", order % 4)]);
             }
         }
         self.entries += groups;
@@ -230,9 +233,6 @@ impl Generator<'_> {
         let mut arguments: Vec<String> = [edge, horizon, lease, most].map(str::to_owned).to_vec();
         if self.random.per_mille(500) {
             arguments.push(if self.random.per_mille(500) { self.an_entry() } else { String::new() });
-            if self.random.per_mille(700) {
-                arguments.extend([format!("idempotency:{{{product}}}:"), "5000".to_owned()]);
-            }
         }
         let call_keys = ["outbox", "claims", "sale"].map(|name| key(product, name));
         // Entries are not of the millisecond in which they are asked for.
@@ -245,14 +245,13 @@ impl Generator<'_> {
 
     fn part(&mut self) {
         let product = PRODUCTS[self.product()];
-        let mut call_keys = ["outbox", "claims", "sale"].map(|name| key(product, name)).to_vec();
-        let mut arguments = vec![self.an_entry()];
-        // Orders and reservations that may stand together: those of the last calls.
-        for _ in 0..self.below(4) {
-            let order = self.below(ORDERS);
-            call_keys.push(record(product, order));
-            let back = self.below(8);
-            arguments.push(format!("r{}", self.reservations.saturating_sub(back)));
+        let call_keys = ["outbox", "claims", "sale"].map(|name| key(product, name));
+        let orders = 1 + self.below(4);
+        let mut arguments = vec![self.an_entry(), orders.to_string()];
+        for place in 1..=orders {
+            if self.random.per_mille(400) {
+                arguments.push(place.to_string());
+            }
         }
         self.entries += 1;
         self.steps.push(call(&EDGE.part, &call_keys, &arguments));
@@ -266,8 +265,8 @@ impl Generator<'_> {
 
     fn status(&mut self) {
         let product = PRODUCTS[self.product()];
-        let call_keys = [record(product, self.below(ORDERS)), key(product, "outbox"), key(product, "sale")];
-        self.steps.push(call(&EDGE.status, &call_keys, &[]));
+        let order = format!("o{}", self.below(ORDERS));
+        self.steps.push(call(&EDGE.status, &["outbox", "sale"].map(|name| key(product, name)), &[order]));
     }
 
     fn close(&mut self) {
@@ -324,10 +323,18 @@ impl Generator<'_> {
         self.steps.push(ask(&["XDEL", &key(product, "outbox"), &id]));
     }
 
-    fn mget(&mut self) {
+    fn look_up(&mut self) {
+        let product = self.product();
+        let of_sale = records(PRODUCTS[product], &self.sale_of(product));
+        let orders = (0..8).map(|order| format!("o{order}"));
+        self.steps.push(Step::Ask(["HMGET".to_owned(), of_sale].into_iter().chain(orders).collect()));
+    }
+
+    /// Always over, or not within this test.
+    fn retire(&mut self) {
         let product = PRODUCTS[self.product()];
-        let all: Vec<String> = (0..8).map(|order| record(product, order)).collect();
-        self.steps.push(Step::Ask(std::iter::once("MGET".to_owned()).chain(all).collect()));
+        let ttl = self.pick(&["0", "3600000"]).to_owned();
+        self.steps.push(call(&EDGE.retire, &["outbox", "sale"].map(|name| key(product, name)), &[ttl]));
     }
 
     /// As `worker/src/audit/gather.rs` asks: what has an order in a reply is the same on both sides.
@@ -343,7 +350,10 @@ impl Generator<'_> {
 
     fn fault(&mut self) {
         let product = PRODUCTS[self.product()];
-        let damaged = key(product, self.pick(&NAMES));
+        let damaged = match self.below(10) {
+            0 => records(product, &sale(product, 0)),
+            _ => key(product, self.pick(&NAMES)),
+        };
         match self.below(14) {
             0..=1 => self.steps.push(ask(&["DEL", &damaged])),
             2 => self.steps.extend([ask(&["DEL", &damaged]), ask(&["SADD", &damaged, "x"])]),

@@ -60,11 +60,9 @@ pub(super) fn users(scope: &mut Scope<'_>, params: &Params) -> Plan {
     done()
 }
 
-/// Seconds left of `ttl` for what was written at `at`, rounded up; `None` where none are.
-fn seconds_left(at: i64, now: i64, ttl: i64) -> Option<i64> {
-    let left = at - now + ttl * SECOND_MICROS;
-    // Of a positive number.
-    (left > 0).then(|| (left + SECOND_MICROS - 1) / SECOND_MICROS)
+/// Whether what was written at `at` is younger than `ttl` seconds.
+fn is_younger(at: i64, now: i64, ttl: i64) -> bool {
+    at > now - ttl * SECOND_MICROS
 }
 
 pub(super) fn records(scope: &mut Scope<'_>, params: &Params) -> Plan {
@@ -72,9 +70,8 @@ pub(super) fn records(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let now = scope.now;
     let rows = scope.database.orders.scan(scope.owner);
     let rows = rows.filter(|row| row.product_id == product && row.sale_id == sale && row.id > after);
-    let rows = rows
-        .filter_map(|row| Some(row![row.id, row.reservation_id, row.quantity, seconds_left(row.stored_at, now, ttl)?]));
-    let rows: Vec<_> = rows.take(PAGE).collect();
+    let rows = rows.filter(|row| is_younger(row.stored_at, now, ttl));
+    let rows: Vec<_> = rows.map(|row| row![row.id, row.reservation_id, row.quantity]).take(PAGE).collect();
     scope.output.rows.extend(rows);
     done()
 }
@@ -85,14 +82,13 @@ pub(super) fn rejected(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let rows = scope.database.rejected.scan(scope.owner);
     let rows = rows.filter(|row| row.product_id == product && row.sale_id == sale && row.order_id > after);
     let rows = rows.filter(|row| scope.database.orders.get(scope.owner, &row.order_id).is_none());
-    let rows = rows.filter(|row| seconds_left(row.rejected_at, now, ttl).is_some()).cloned().collect();
+    let rows = rows.filter(|row| is_younger(row.rejected_at, now, ttl)).cloned().collect();
     // Those rejected in one transaction are equal.
     let mut rows = scope.shuffled(rows);
     rows.sort_by(|a, b| (a.order_id, b.rejected_at).cmp(&(b.order_id, a.rejected_at)));
     rows.dedup_by_key(|row| row.order_id);
     for row in rows.into_iter().take(PAGE) {
-        let left = seconds_left(row.rejected_at, now, ttl).expect("only such were taken");
-        scope.answer(row![row.order_id, row.reservation_id, row.quantity, left]);
+        scope.answer(row![row.order_id, row.reservation_id, row.quantity]);
     }
     done()
 }
