@@ -96,6 +96,14 @@ impl Redis {
         K::of(self.server.store.data.get(format!("product:{{{product}}}:{name}").as_bytes())?)
     }
 
+    /// One of a product's keys; `records` are those of its sale.
+    pub fn key(&self, product: &str, name: &str) -> String {
+        match (name, self.sale(product)) {
+            ("records", Some(sale)) => format!("idempotency:{{{product}}}:{}", sale.get("id").map_or("", String::as_str)),
+            _ => format!("product:{{{product}}}:{name}"),
+        }
+    }
+
     /// The products of the registry.
     pub fn products(&self) -> BTreeSet<String> {
         let products = self.server.store.data.get(b"flux:products").and_then(Set::of);

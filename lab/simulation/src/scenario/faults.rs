@@ -122,7 +122,7 @@ pub enum Fault {
     SaleReplaced(usize, u64),
 }
 
-const KEYS: [&str; 8] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
+const KEYS: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "records"];
 /// Where the ledger is.
 const LEDGER: &str = "postgres:5432";
 const HOUR_MS: i64 = 3_600_000;
@@ -289,9 +289,13 @@ impl Fault {
                 }
             }
             Fault::RedisFlushed => redis.borrow_mut().flushall(now),
-            Fault::KeyDeleted(key) => redis.borrow_mut().delete(now, &format!("product:{{{}}}:{key}", product(run, 0))),
+            Fault::KeyDeleted(key) => {
+                let key = redis.borrow().key(&product(run, 0), key);
+                redis.borrow_mut().delete(now, &key);
+            }
             Fault::KeySpoilt(key) => {
-                redis.borrow_mut().put_wrong_type(now, &format!("product:{{{}}}:{key}", product(run, 0)));
+                let key = redis.borrow().key(&product(run, 0), key);
+                redis.borrow_mut().put_wrong_type(now, &key);
             }
             Fault::BrokerDown(node) => kafka.borrow_mut().stop(now, *node),
             Fault::BrokerPaused(node) => kafka.borrow_mut().pause(now, *node),
