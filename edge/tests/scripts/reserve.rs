@@ -152,7 +152,11 @@ fn another_generation_is_told_and_older_records_count_for_nothing() {
     client.command(&["SADD", &sale.key("returned"), &format!(". {} 2", sale.id)]);
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["G"]);
     let rebuilt = Sale { generation: 2, ..sale.clone() };
-    assert_eq!(rebuilt.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Srecords"], "they must be of this generation");
+    assert_eq!(
+        rebuilt.codes(&mut client, &[order("r1", 1, "o1", "u")]),
+        ["Srecords"],
+        "they must be of this generation"
+    );
     assert_eq!(sale.status(&mut client, "o1"), "S");
     client.command(&["DEL", &sale.records_key()]);
     client.command(&["HSET", &sale.records_key(), ".", &format!("{} 2", sale.id)]);

@@ -96,7 +96,7 @@ fn the_records_of_the_sale_before_outlive_it_by_a_life_or_until_the_next() {
     assert_eq!(first.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["M", "N"]);
 
     let sales: Vec<Sale> = (0..3).map(|_| Sale::open(&mut client, "p", &forced)).collect();
-    let kept = [&second, &sales[0], &sales[1], &sales[2]]
-        .map(|sale| text(client.command(&["EXISTS", &sale.records_key()])));
+    let kept =
+        [&second, &sales[0], &sales[1], &sales[2]].map(|sale| text(client.command(&["EXISTS", &sale.records_key()])));
     assert_eq!(kept, ["0", "0", "1", "1"], "this sale's and those of the one before");
 }

@@ -52,7 +52,9 @@ fn a_key_that_is_missing_or_of_another_type_suspends() {
                     }
                 }
                 (_, "returned") => client.command(&["SPOP", &key]),
-                (_, "claims" | "users" | "rate" | "sales" | "queue" | "records") => client.command(&["HSET", &key, ".", "1 1"]),
+                (_, "claims" | "users" | "rate" | "sales" | "queue" | "records") => {
+                    client.command(&["HSET", &key, ".", "1 1"])
+                }
                 _ => continue,
             };
             let looked = !matches!(name, "rate" | "sales" | "queue");

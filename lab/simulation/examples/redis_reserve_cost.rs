@@ -43,7 +43,8 @@ fn main() {
     let mut spent = std::time::Duration::ZERO;
     for call in 0..CALLS {
         let call_keys: Vec<&[u8]> = all[..6].iter().copied().chain([&b"idempotency:{p}:1700000000000"[..]]).collect();
-        let mut arguments: Vec<String> = ["1", "1000000000", "8", "1700000000000", "1", "3"].map(str::to_owned).to_vec();
+        let mut arguments: Vec<String> =
+            ["1", "1000000000", "8", "1700000000000", "1", "3"].map(str::to_owned).to_vec();
         for n in 0..ORDERS {
             let order = call * ORDERS + n;
             arguments.extend([

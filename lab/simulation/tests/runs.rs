@@ -8,10 +8,14 @@ use flux_simulation::scenario::attempt::{attempt, shrink};
 const SEEDS: std::ops::Range<u64> = 0..2000;
 
 /// Seeds that once failed, and why. They stay.
-const REGRESSIONS: [(u64, &str); 3] = [
+const REGRESSIONS: [(u64, &str); 4] = [
     (100_683, "a key that only looks notice was deleted while Redis answered none: the oracle blamed the edge"),
     (1_001_177, "a broker acknowledged what followed something slow before replicas had either: the fake's fault"),
     (72, "cores went on asking for tokens for nobody, so that a line that had counted wrongly stood still for ever"),
+    (
+        1_795_670_365_739_822,
+        "Redis was flushed while a rebuild waited for the ledger: the oracle did not trust its outcome",
+    ),
 ];
 
 fn assert_holds(seed: u64, why: &str) {

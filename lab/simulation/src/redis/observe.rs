@@ -99,7 +99,9 @@ impl Redis {
     /// One of a product's keys; `records` are those of its sale.
     pub fn key(&self, product: &str, name: &str) -> String {
         match (name, self.sale(product)) {
-            ("records", Some(sale)) => format!("idempotency:{{{product}}}:{}", sale.get("id").map_or("", String::as_str)),
+            ("records", Some(sale)) => {
+                format!("idempotency:{{{product}}}:{}", sale.get("id").map_or("", String::as_str))
+            }
             _ => format!("product:{{{product}}}:{name}"),
         }
     }

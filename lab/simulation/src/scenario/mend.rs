@@ -20,6 +20,8 @@ pub(super) struct Rebuild {
     began_us: u64,
     process: ProcessId,
     heard: worker::Heard<String>,
+    /// Redis lost something before it had ended: where it ends well, it has fenced the sale off after that.
+    has_met_a_loss: bool,
 }
 
 impl Run {
@@ -94,7 +96,15 @@ impl Run {
         self.rebuilds += 1;
         let began_us = self.world.now().instant.as_micros();
         let (process, heard) = worker::start_rebuild(&mut self.world, product);
-        self.under_way.push(Rebuild { product: product.to_owned(), began_us, process, heard });
+        let product = product.to_owned();
+        self.under_way.push(Rebuild { product, began_us, process, heard, has_met_a_loss: false });
+    }
+
+    /// Redis has lost something of this product.
+    pub(super) fn note_loss(&mut self, product: &str) {
+        for rebuild in self.under_way.iter_mut().filter(|rebuild| rebuild.product == product) {
+            rebuild.has_met_a_loss |= rebuild.heard.borrow().is_none();
+        }
     }
 
     /// Begins one and waits for it.
@@ -112,14 +122,14 @@ impl Run {
     }
 
     fn rebuilt(&mut self, rebuild: Rebuild) {
-        let Rebuild { product, began_us, heard, .. } = rebuild;
+        let Rebuild { product, began_us, heard, has_met_a_loss, .. } = rebuild;
         match heard.take() {
             Some(Ok(_)) => {
                 self.failed_rebuilds.remove(&product);
                 if let Some(distrust) = self.distrust.get_mut(&product)
-                    && let Some(since) = distrust.since.take_if(|since| *since <= began_us)
+                    && let Some(since) = distrust.since.take_if(|since| *since <= began_us || has_met_a_loss)
                 {
-                    distrust.spans.push((since, began_us));
+                    distrust.spans.push((since, began_us.max(since)));
                 }
             }
             // Said where the world does not come to rest: an operator runs it again.

@@ -252,6 +252,7 @@ impl Run {
         self.lost_data = true;
         let from = (self.world.now().instant + noticed_within).as_micros();
         let product = self.shape.sales[sale].product.clone();
+        self.note_loss(&product);
         self.distrust.entry(product).or_default().since.get_or_insert(from);
     }
 
