@@ -90,7 +90,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_BURST", value_name = "ORDERS", default_value_t = 10_000)]
     pub(crate) burst: u64,
 
-    /// How long an accepted key is remembered and replayed (60s to 366days)
+    /// How long after its sale's last order an accepted key is remembered and replayed (60s to 366days)
     #[arg(long, env = "FLUX_IDEMPOTENCY_TTL", value_name = "SPAN", default_value = "24h", value_parser = span)]
     pub(crate) idempotency_ttl: Duration,
 

@@ -88,7 +88,7 @@ pub struct Arguments {
     #[arg(long, env = "FLUX_SUSPEND_ON_BREACH", value_name = "on|off", default_value = "on", global = true)]
     pub suspend_on_breach: Switch,
 
-    /// How long a key's record lives after a rebuild: what the edges are told (60s to 366d)
+    /// How old orders may be whose records a rebuild writes: what the edges are told (60s to 366d)
     #[arg(
         long,
         env = "FLUX_IDEMPOTENCY_TTL",
