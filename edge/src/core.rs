@@ -143,7 +143,7 @@ pub enum Token {
 pub enum Call {
     /// A reserve call.
     Reserve(CallIndex),
-    /// An `MGET` of records.
+    /// An `HMGET` of records.
     Lookup(Vec<PendingIndex>),
     /// A lease of tokens.
     Lease(ProductIndex),

@@ -10,7 +10,7 @@ use flux_protocol::order::decimal;
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
-use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_KEYS_MAX, LOOKUPS_OUTSTANDING_MAX};
+use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_OUTSTANDING_MAX};
 use crate::pending::{Orders, PendingIndex, Stage};
 use crate::product::{ProductIndex, Products};
 use crate::scripts::SCRIPTS;
@@ -184,7 +184,7 @@ impl Gate {
     pub fn seal_lookups(&mut self, orders: &Orders, mut write: impl FnMut(LookupSale, Vec<PendingIndex>)) {
         assert!(self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX, "the caller asks may_look_up first");
         self.batch.clear();
-        while self.batch.len() < LOOKUP_KEYS_MAX {
+        while self.batch.len() < LOOKUP_RECORDS_MAX {
             let Some(index) = self.lookups.pop_front() else { break };
             if let Some(order) = orders.get(index) {
                 let sale = order.sale.expect("records are looked up under a sale");

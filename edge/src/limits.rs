@@ -6,8 +6,8 @@ use std::time::Duration;
 pub const CALL_ORDERS_MAX: usize = 64;
 /// Reserve calls on their way: two keep Redis busy while a reply travels; more make the batches smaller.
 pub const CALLS_OUTSTANDING_MAX: usize = 2;
-/// Keys of one `MGET` while a sale is remembered as sold out.
-pub const LOOKUP_KEYS_MAX: usize = 512;
+/// Records of one `HMGET` while a sale is remembered as sold out.
+pub const LOOKUP_RECORDS_MAX: usize = 512;
 /// Look-ups on their way.
 pub const LOOKUPS_OUTSTANDING_MAX: usize = 2;
 /// Orders in line for a look-up; beyond: 503. Some ten calls' worth, a few milliseconds of Redis.

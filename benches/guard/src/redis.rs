@@ -13,8 +13,8 @@ const SALE_ID: &[u8] = b"1705234700000";
 const UNITS: &[u8] = b"9000000";
 /// Tokens a second: none is ever lacking where any are granted.
 const RATE: &[u8] = b"1000000";
-/// Keys of a reserve call beside one for each order.
-const RESERVE_KEYS: usize = 6;
+/// Where a reserve call of one sale says how many orders it carries: behind its 7 keys and two arguments.
+const RESERVE_ORDERS: usize = 12;
 /// Of another reservation, delivered long ago.
 const RECORD: &[u8] = b"R00000000-0000-8000-8000-000000000001 1 1 1705234700001-0";
 /// When the next token is due of a bucket that is empty, microseconds.
@@ -38,9 +38,9 @@ impl Redis {
             let command = Command::read(&mut commands);
             match command.words[0] {
                 b"EVALSHA" => self.answer_script(&command, out),
-                b"MGET" => {
-                    resp::array_header(out, command.count - 1);
-                    (1..command.count).for_each(|_| out.extend_from_slice(b"$-1\r\n"));
+                b"HMGET" => {
+                    resp::array_header(out, command.count - 2);
+                    (2..command.count).for_each(|_| out.extend_from_slice(b"$-1\r\n"));
                 }
                 b"XDEL" => out.extend_from_slice(b":1\r\n"),
                 b"SELECT" | b"SCRIPT" => out.extend_from_slice(b"+OK\r\n"),
@@ -54,9 +54,8 @@ impl Redis {
     fn answer_script(&mut self, command: &Command<'_>, out: &mut Vec<u8>) {
         let digest = command.words[1];
         if digest == self.scripts.reserve.digest() {
-            let keys: usize =
-                std::str::from_utf8(command.words[2]).ok().and_then(|text| text.parse().ok()).expect("keys");
-            self.answer_reserve(keys - RESERVE_KEYS, out);
+            let orders = std::str::from_utf8(command.words[RESERVE_ORDERS]).ok().and_then(|text| text.parse().ok());
+            self.answer_reserve(orders.expect("a number of orders"), out);
         } else if digest == self.scripts.lease.digest() {
             // Its answer: tokens, microseconds that they live, microseconds to the next one, state.
             match self.path {
@@ -67,6 +66,8 @@ impl Redis {
             let sale: [&[u8]; 15] =
                 [b"open", b"", SALE_ID, b"1", UNITS, UNITS, RATE, RATE, b"0", b"", b"0", b"0", b"", b"0", b""];
             resp::command(out, &sale);
+        } else if digest == self.scripts.retire.digest() {
+            out.extend_from_slice(b":0\r\n");
         } else {
             panic!("a script that no path needs");
         }
@@ -90,7 +91,7 @@ impl Redis {
 }
 
 /// Words of a command that are looked at.
-const WORDS: usize = 8;
+const WORDS: usize = 13;
 
 struct Command<'a> {
     count: usize,
