@@ -8,7 +8,7 @@ pub const CALL_ORDERS_MAX: usize = 64;
 pub const CALLS_OUTSTANDING_MAX: usize = 2;
 /// Records of one `HMGET` while a sale is remembered as sold out.
 pub const LOOKUP_RECORDS_MAX: usize = 512;
-/// Look-ups on their way.
+/// Look-ups on their way beyond which none is begun; those begun together, one for each sale, all go.
 pub const LOOKUPS_OUTSTANDING_MAX: usize = 2;
 /// Orders in line for a look-up; beyond: 503. Some ten calls' worth, a few milliseconds of Redis.
 pub const LOOKUPS_WAITING_MAX: usize = 8192;

@@ -3,8 +3,8 @@
 -- edge/lua/reserve.lua, one order a call as client libraries pipeline it, and without what guards a Redis that is
 -- another one than it was (run id, generations, marks).
 --
--- KEYS  stock, outbox, record (peer:{P}:key:<sale id>:<user>:<key>)
--- ARGV  order id, quantity, TTL of the record in seconds, outbox entry "<order id> <quantity> <user> <timestamp in ms>"
+-- KEYS  stock, outbox, records (a hash, peer:{P}:keys:<sale id>)
+-- ARGV  order id, quantity, the record's field "<user>:<key>", outbox entry "<order id> <quantity> <user> <timestamp in ms>"
 --
 -- Reply, one string:
 --   +<entry id>      accepted, in this outbox entry
@@ -17,7 +17,7 @@
 --
 -- A record is "<order id> <quantity> <entry id>". It is made for units that were taken, and for nothing else.
 
-local record = redis.call('GET', KEYS[3])
+local record = redis.call('HGET', KEYS[3], ARGV[3])
 if record then
   local order, quantity, entry = string.match(record, '^(%S+) (%d+) (%S+)$')
   if quantity ~= ARGV[2] then
@@ -37,5 +37,5 @@ end
 
 local entry = redis.call('XADD', KEYS[2], '*', 'o', ARGV[4])
 redis.call('DECRBY', KEYS[1], ARGV[2])
-redis.call('SET', KEYS[3], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. entry, 'EX', ARGV[3])
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. entry)
 return '+' .. entry

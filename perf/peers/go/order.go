@@ -23,7 +23,6 @@ const (
 	identifierBytesMax = 64
 	quantityMax        = 1000
 	bodyBytesMax       = 4 << 10
-	recordTTL          = 24 * time.Hour
 	redisDeadline      = 500 * time.Millisecond
 	publishDeadline    = 2 * time.Second
 	linger             = time.Millisecond
@@ -32,8 +31,6 @@ const (
 	// Entries of one XDEL.
 	removalEntriesMax = 512
 )
-
-var recordTTLSeconds = strconv.Itoa(int(recordTTL.Seconds()))
 
 // What all requests share.
 type shop struct {
@@ -153,8 +150,8 @@ func (s *shop) order(w http.ResponseWriter, r *http.Request) {
 	timestamp := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	// Not the request's context: a buyer who hangs up must not cancel what is reserved for them.
 	reply, err := s.reserve.Exec(context.Background(), s.redis,
-		[]string{sale.stockKey, sale.outboxKey, sale.recordKey + body.UserID + ":" + key},
-		[]string{orderID, quantityText, recordTTLSeconds, orderID + " " + quantityText + " " + body.UserID + " " + timestamp},
+		[]string{sale.stockKey, sale.outboxKey, sale.recordsKey},
+		[]string{orderID, quantityText, body.UserID + ":" + key, orderID + " " + quantityText + " " + body.UserID + " " + timestamp},
 	).ToString()
 	if err != nil {
 		refused := new(rueidis.RedisError)

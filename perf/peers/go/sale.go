@@ -23,7 +23,7 @@ const (
 type sale struct {
 	product, idText, totalText string
 	stockKey, outboxKey        string
-	recordKey                  string   // to which user and key are added
+	recordsKey                 string   // by user and key
 	location                   []string // where those go who are over the rate
 	limiter                    *rate.Limiter
 	seen                       atomic.Pointer[look]
@@ -53,14 +53,14 @@ func (s *shop) initSale(w http.ResponseWriter, r *http.Request) {
 	}
 	id := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	sale := &sale{
-		product:   body.ProductID,
-		idText:    id,
-		totalText: strconv.FormatInt(body.Quantity, 10),
-		stockKey:  "peer:{" + body.ProductID + "}:stock",
-		outboxKey: "peer:{" + body.ProductID + "}:outbox",
-		recordKey: "peer:{" + body.ProductID + "}:key:" + id + ":",
-		location:  []string{waitingRoom + body.ProductID},
-		limiter:   rate.NewLimiter(rate.Inf, 0),
+		product:    body.ProductID,
+		idText:     id,
+		totalText:  strconv.FormatInt(body.Quantity, 10),
+		stockKey:   "peer:{" + body.ProductID + "}:stock",
+		outboxKey:  "peer:{" + body.ProductID + "}:outbox",
+		recordsKey: "peer:{" + body.ProductID + "}:keys:" + id,
+		location:   []string{waitingRoom + body.ProductID},
+		limiter:    rate.NewLimiter(rate.Inf, 0),
 	}
 	if body.Rate > 0 {
 		sale.limiter = rate.NewLimiter(rate.Limit(body.Rate), max(2, body.Rate))

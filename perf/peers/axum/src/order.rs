@@ -27,7 +27,6 @@ use crate::answer::{self, WAITING_ROOM};
 use crate::sale::{Sale, Sales, now_ms};
 
 const RESERVE: &str = include_str!("../../reserve.lua");
-const RECORD_TTL_SECONDS: &str = "86400";
 const REDIS_DEADLINE: Duration = Duration::from_millis(500);
 const REDIS_REST_MS: (u32, u32) = (10, 1000);
 const PUBLISH_DEADLINE_MS: &str = "2000";
@@ -137,9 +136,9 @@ pub(crate) async fn post(
         return answer::redirect(format!("{WAITING_ROOM}{}", sale.product));
     }
     // A buyer who hangs up drops this future, and must not cancel what is reserved for them.
-    let record_key = sale.record_key(&body.user_id, &key);
+    let record = format!("{}:{key}", body.user_id);
     let order = Order { id: Uuid::new_v4().hyphenated(), body, timestamp: now_ms() };
-    tokio::spawn(place(shop, sale, order, record_key)).await.unwrap_or_else(|_| answer::unknown_outcome())
+    tokio::spawn(place(shop, sale, order, record)).await.unwrap_or_else(|_| answer::unknown_outcome())
 }
 
 struct Order {
@@ -150,12 +149,12 @@ struct Order {
 }
 
 /// Takes the units, publishes the order, and says what became of it.
-async fn place(shop: Arc<Shop>, sale: Arc<Sale>, order: Order, record_key: String) -> Response {
+async fn place(shop: Arc<Shop>, sale: Arc<Sale>, order: Order, record: String) -> Response {
     let id = order.id.to_string();
     let quantity = order.body.quantity.to_string();
     let line = format!("{id} {quantity} {} {}", order.body.user_id, order.timestamp);
-    let keys = vec![sale.stock_key.clone(), sale.outbox_key.clone(), record_key];
-    let arguments = vec![id.clone(), quantity, RECORD_TTL_SECONDS.to_owned(), line];
+    let keys = vec![sale.stock_key.clone(), sale.outbox_key.clone(), sale.records_key()];
+    let arguments = vec![id.clone(), quantity, record, line];
     let reply: Result<String, _> = shop.reserve.evalsha_with_reload(&shop.redis, keys, arguments).await;
     let reply = match reply {
         Ok(reply) => reply,

@@ -64,9 +64,9 @@ impl Sale {
         (at.elapsed() <= STOCK_AGE_MAX).then_some(available)
     }
 
-    /// The key of a buyer's record.
-    pub(crate) fn record_key(&self, user: &str, key: &str) -> String {
-        format!("peer:{{{}}}:key:{}:{user}:{key}", self.product, self.id)
+    /// The key of the buyers' records.
+    pub(crate) fn records_key(&self) -> String {
+        format!("peer:{{{}}}:keys:{}", self.product, self.id)
     }
 }
 
