@@ -4,8 +4,9 @@
 -- KEYS  for each group: stock, sale, outbox, claims, users, returned, records (idempotency:{P}:<the group's sale id>).
 --       On a cluster: one group a call.
 -- ARGV  1 number of groups, 2 most undelivered orders of a product;
---       then for each group: n, sale id, generation, partition, then n times: reservation id, quantity, orderId,
---       tail = "<userId> <timestamp in ms>".
+--       then for each group: n, sale id, generation, partition, then n times: head = "<reservation id> <quantity> ",
+--       quantity, orderId, tail = " <userId> <timestamp in ms>": a line of the outbox is head, orderId and tail, a record
+--       head and entry id.
 --
 -- Reply: a flat array of strings. For each group in turn one head:
 --   A<entry id>   all n accepted, in this outbox entry; nothing follows
@@ -92,7 +93,7 @@ local function reserve(k, a, n)
   if per_user > 0 then
     taken, user_of = {}, {}
     for i = 1, n do
-      user_of[i] = string.match(ARGV[a + 4 * i + 3], '^(%S+) ')
+      user_of[i] = string.match(ARGV[a + 4 * i + 3], '^ (%S+) ')
     end
     local units_of = redis.call('HMGET', users, unpack(user_of))
     for i = 1, n do
@@ -114,7 +115,7 @@ local function reserve(k, a, n)
     room = orders_max - undelivered(outbox, entries, tonumber(sale[6]))
   end
 
-  local codes, lines, made, accepted, by_id = {}, {}, {}, {}, {}
+  local codes, lines, accepted, by_id = {}, {}, {}, {}
   local m, left, full = 0, stock, 0
   for i = 1, n do
     local b, id = a + 4 * i, ids[i]
@@ -139,8 +140,8 @@ local function reserve(k, a, n)
     else
       m = m + 1
       left = left - quantity
-      made[m] = ARGV[b] .. ' ' .. ARGV[b + 1] .. ' '
-      lines[m] = made[m] .. id .. ' ' .. ARGV[b + 3]
+      local p = 4 * m
+      lines[p - 3], lines[p - 2], lines[p - 1], lines[p] = m > 1 and '\n' or '', ARGV[b], id, ARGV[b + 3]
       accepted[m] = i
       codes[i] = '+'
       by_id[id] = i -- the index stands for an R code whose entry id is not known yet
@@ -160,7 +161,7 @@ local function reserve(k, a, n)
     local orders = string.format('%d', sale[6] + m)
     local added = redis.pcall('XADD', outbox, 'NOMKSTREAM', '*',
       'h', ARGV[a + 3] .. ' ' .. sale[1] .. ' ' .. sale[5] .. ' ' .. sale[2] .. ' ' .. m,
-      'o', table.concat(lines, '\n'), 'c', orders)
+      'o', table.concat(lines), 'c', orders)
     if type(added) ~= 'string' then
       reply[head] = 'Soutbox'
       return
@@ -179,7 +180,8 @@ local function reserve(k, a, n)
     end
     local fields = {}
     for j = 1, m do
-      fields[2 * j - 1], fields[2 * j] = ids[accepted[j]], made[j] .. entry
+      local i = accepted[j]
+      fields[2 * j - 1], fields[2 * j] = ids[i], ARGV[a + 4 * i] .. entry
     end
     redis.call('HSET', records, unpack(fields))
     if m == n then
@@ -191,7 +193,7 @@ local function reserve(k, a, n)
   for i = 1, n do
     local code = codes[i]
     if type(code) == 'number' then
-      code = 'R' .. ARGV[a + 4 * code] .. ' ' .. ARGV[a + 4 * code + 1] .. ' 0 ' .. entry
+      code = 'R' .. ARGV[a + 4 * code] .. '0 ' .. entry
     end
     reply[said + i] = code
   end

@@ -273,11 +273,12 @@ impl Call {
             resp::bulk_number(out, terms.partition as u64);
             for index in &self.orders[at..at + group.orders] {
                 let order = orders.get(*index).expect("sealed just now");
-                resp::bulk(out, &order.reservation_id.text());
-                resp::bulk_number(out, u64::from(order.quantity));
+                let (quantity, timestamp) = (&mut [0; 20], &mut [0; 20]);
+                let quantity = decimal(u64::from(order.quantity), quantity);
+                resp::bulk_parts(out, &[&order.reservation_id.text(), b" ", quantity, b" "]);
+                resp::bulk(out, quantity);
                 resp::bulk(out, &order.order_id.text());
-                let timestamp = &mut [0; 20];
-                resp::bulk_parts(out, &[order.user.as_bytes(), b" ", decimal(order.timestamp_ms, timestamp)]);
+                resp::bulk_parts(out, &[b" ", order.user.as_bytes(), b" ", decimal(order.timestamp_ms, timestamp)]);
             }
             at += group.orders;
         }

@@ -121,12 +121,13 @@ fn a_user_over_the_limit_is_refused_alone_and_a_repeat_gets_its_first_answer() {
     let first = bench.orders(&["a"]);
     bench.pass(10);
     let asked = bench.redis.calls("reserve").pop().expect("it was asked for");
-    let reservation = &asked[1 + 7 + 2 + 4];
+    // "<reservation id> <quantity> "
+    let head = &asked[1 + 7 + 2 + 4];
     bench.redis.script("reserve", codes(&["M", "L"]));
     let over = bench.orders(&["b"])[0];
     assert!(bench.written(over).ends_with("{\"status\":\"limit_reached\",\"msg\":\"Limit per customer reached\"}"));
     assert_eq!(bench.answers[&over].status(), 409);
-    bench.redis.script("reserve", codes(&["M", &format!("R{reservation} 1 1 1705234800000-1")]));
+    bench.redis.script("reserve", codes(&["M", &format!("R{head}1 1705234800000-1")]));
     let again = bench.orders(&["a"]);
     bench.redis.script("reserve", codes(&["A1705234800000-2"]));
     let other = bench.orders(&["c"]);

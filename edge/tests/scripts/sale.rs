@@ -167,8 +167,8 @@ pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -
         call_keys.push(sale.records_key());
         arguments.extend([orders.len().to_string(), sale.id.clone(), sale.generation.to_string(), "3".to_owned()]);
         for order in *orders {
-            arguments.extend([order.reservation.clone(), order.quantity.to_string(), order.id.clone()]);
-            arguments.push(format!("{} 1705234800123", order.user));
+            arguments.push(format!("{} {} ", order.reservation, order.quantity));
+            arguments.extend([order.quantity.to_string(), order.id.clone(), format!(" {} 1705234800123", order.user)]);
         }
     }
     client.call(|scripts| &scripts.reserve, &call_keys, &arguments)

@@ -47,12 +47,8 @@ fn main() {
             ["1", "1000000000", "8", "1700000000000", "1", "3"].map(str::to_owned).to_vec();
         for n in 0..ORDERS {
             let order = call * ORDERS + n;
-            arguments.extend([
-                format!("reservation-{order}"),
-                "1".to_owned(),
-                format!("order-{order}"),
-                "user 1700000000000".to_owned(),
-            ]);
+            arguments.push(format!("reservation-{order} 1 "));
+            arguments.extend(["1".to_owned(), format!("order-{order}"), " user 1700000000000".to_owned()]);
         }
         let arguments: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
         let mut wire = Vec::new();

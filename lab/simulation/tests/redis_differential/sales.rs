@@ -195,9 +195,9 @@ impl Generator<'_> {
                 if self.random.per_mille(800) {
                     self.reservations += 1;
                 }
-                arguments.push(format!("r{}", self.reservations));
-                arguments.push(self.pick(&["1", "1", "2", "5"]).to_owned());
-                arguments.extend([format!("o{order}"), format!("u{} 1705234800123", order % 4)]);
+                let quantity = self.pick(&["1", "1", "2", "5"]);
+                arguments.extend([format!("r{} {quantity} ", self.reservations), quantity.to_owned()]);
+                arguments.extend([format!("o{order}"), format!(" u{} 1705234800123", order % 4)]);
             }
         }
         self.entries += groups;
