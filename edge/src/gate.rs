@@ -10,7 +10,9 @@ use flux_protocol::order::decimal;
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
-use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_OUTSTANDING_MAX};
+use crate::limits::{
+    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_GATHERED_MIN, LOOKUPS_OUTSTANDING_MAX,
+};
 use crate::pending::{Orders, PendingIndex, Stage};
 use crate::product::{ProductIndex, Products};
 use crate::scripts::SCRIPTS;
@@ -112,7 +114,8 @@ impl Gate {
 
     /// Whether a look-up may be written now.
     pub fn may_look_up(&self) -> bool {
-        self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX && !self.lookups.is_empty()
+        let gathered_min = if self.lookups_outstanding == 0 { 1 } else { LOOKUPS_GATHERED_MIN };
+        self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX && self.lookups.len() >= gathered_min
     }
 
     /// Seals up to 64 waiting orders into a call and appends it to `out`. `None`: all that waited had given up.

@@ -10,6 +10,9 @@ pub const CALLS_OUTSTANDING_MAX: usize = 2;
 pub const LOOKUP_RECORDS_MAX: usize = 512;
 /// Look-ups on their way beyond which none is begun; those begun together, one for each sale, all go.
 pub const LOOKUPS_OUTSTANDING_MAX: usize = 2;
+/// Orders that must wait for a look-up to be begun while another is on its way: smaller ones wake Redis more often than they
+/// save time.
+pub const LOOKUPS_GATHERED_MIN: usize = 32;
 /// Orders in line for a look-up; beyond: 503. Some ten calls' worth, a few milliseconds of Redis.
 pub const LOOKUPS_WAITING_MAX: usize = 8192;
 /// Orders under way on one core, about 300 bytes each: more than its connections can ask for at once without pipelining.
