@@ -76,8 +76,9 @@ redis.call('HSET', sale_key, 'id', id, 'gen', '1', 'state', 'open', 'replid', re
   'queue', is_fair and 'fair' or 'retry')
 redis.call('HSET', claims, '.', mark)
 redis.call('HSET', users, '.', mark)
-redis.call('UNLINK', records_of(sale_key, id))
-redis.call('HSET', records_of(sale_key, id), '.', mark)
+local records = records_of(sale_key, id)
+redis.call('UNLINK', records)
+redis.call('HSET', records, '.', mark)
 -- Its members are kept: a return of the sale before that is asked for again must still be known as done.
 if before then
   redis.call('SREM', returned, '. ' .. before[1] .. ' ' .. before[2])

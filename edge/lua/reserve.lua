@@ -38,12 +38,12 @@ local reply, said = {}, 0
 
 -- What stands in `record`, as an R code; nil where it is none of ours.
 local function replay(record, outbox)
-  local reservation, quantity, entry = string.match(record, '^(%S+) (%d+) (%S+)$')
-  if not reservation then
+  local made, entry = string.match(record, '^(%S+ %d+ )(%S+)$')
+  if not made then
     return nil
   end
   local delivered = #redis.call('XRANGE', outbox, entry, entry) == 0 and '1 ' or '0 '
-  return 'R' .. reservation .. ' ' .. quantity .. ' ' .. delivered .. entry
+  return 'R' .. made .. delivered .. entry
 end
 
 -- One group, whose keys begin behind KEYS[k] and whose arguments begin at ARGV[a]; those of order i at ARGV[a + 4 * i].

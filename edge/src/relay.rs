@@ -6,7 +6,8 @@
 //! them. A record that Kafka refuses is tried again when the claim on its entry has run out, not before. A second
 //! delivery of an order is harmless: the worker knows the reservation.
 //!
-//! Rests while Kafka is away and while the edge drains. Never gives a unit back, and never takes the places with the producer that were promised to orders on their way.
+//! Rests while Kafka is away and while the edge drains. Never gives a unit back, and never takes the places with the
+//! producer that were promised to orders on their way.
 
 use flux_protocol::order::Record;
 use flux_protocol::planted::{Bug, is_planted};
