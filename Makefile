@@ -33,15 +33,24 @@ build: ## both programs and the lab, optimised, into target/release
 demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1: then one to take part in)
 	cargo run --release --quiet --package flux-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-# The end-to-end tests start flux-edge and flux-worker as processes, so those are built first. The tests of the wire
-# against a real broker use one that the lab starts for all of them.
+# Every part runs, whatever has failed before it: a report that ends at the first failure hides all others.
 .PHONY: test
 test: setup ## every test: unit, wire, real servers, end to end, simulation, instructions a request
+	@failed=; \
+	for part in test-workspace test-simulation guard; do $(MAKE) $$part || failed="$$failed $$part"; done; \
+	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
+
+# The end-to-end tests start flux-edge and flux-worker as processes, so those are built first. The tests of the wire
+# against a real broker use one that the lab starts for all of them.
+.PHONY: test-workspace
+test-workspace: ## its first part: all but simulation and instructions
 	cargo build --workspace --bins --profile $(PROFILE)
 	cargo run --quiet --package flux-lab --profile $(PROFILE) -- with-kafka \
-		cargo test --workspace --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
-	cargo test $(SIMULATION) --locked
-	$(MAKE) guard
+		cargo test --workspace --no-fail-fast --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
+
+.PHONY: test-simulation
+test-simulation: ## its second part: whole runs under virtual time, from fixed seeds
+	cargo test $(SIMULATION) --locked --no-fail-fast
 
 # Counted under valgrind, so it is the same on a busy machine.
 .PHONY: guard

@@ -27,6 +27,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// How long servers that are checked may take to come to rest.
+const CHECK_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Flux-Gate's proving ground: isolated real servers, the crowd, the checker, the demo.
 #[derive(Parser)]
 #[command(version)]
@@ -317,12 +320,16 @@ fn run_check(arguments: &CheckArguments) -> Result<ExitCode, LabError> {
         let file = File::open(path).map_err(wrong)?;
         history.extend(&History::read_lines(BufReader::new(file)).map_err(wrong)?);
     }
-    let truth = Truth::read(&Sources {
+    let sources = Sources {
         redis: arguments.redis.clone(),
         kafka: arguments.kafka.clone(),
         topic: arguments.topic.clone(),
         postgres: arguments.postgres.clone(),
-    })?;
+    };
+    let truth = Truth::at_rest(&sources, CHECK_PATIENCE)?;
+    if let Some(what) = truth.moves() {
+        say(&format!("not at rest: {what}"));
+    }
     let (redis_lost_data, other_buyers) = (arguments.redis_lost_data, arguments.other_buyers);
     let verdict = checker::check(&truth, &history, Allow { redis_lost_data, other_buyers, no_account: false });
     say(verdict.to_string().trim_end());

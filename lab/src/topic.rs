@@ -71,6 +71,25 @@ impl TopicReader {
         patiently(|| self.read_once())
     }
 
+    /// Where the next call of [`TopicReader::read`] goes on, by partition: after it, the ends as they were then.
+    pub fn positions(&self) -> &BTreeMap<i32, i64> {
+        &self.positions
+    }
+
+    /// Where each partition ends now.
+    ///
+    /// # Errors
+    /// Where the topic does not exist or a leader cannot be asked.
+    pub fn ends(&self) -> Result<BTreeMap<i32, i64>, LabError> {
+        patiently(|| {
+            let mut ends = BTreeMap::new();
+            for (partition, leader) in &self.layout()?.leaders {
+                ends.insert(*partition, self.offset(&mut KafkaConnection::open(leader)?, *partition, LATEST)?);
+            }
+            Ok(ends)
+        })
+    }
+
     fn read_once(&mut self) -> Result<Vec<RawRecord>, LabError> {
         let layout = self.layout()?;
         let mut records = Vec::new();
@@ -104,13 +123,7 @@ impl TopicReader {
     /// # Errors
     /// Where the topic does not exist or a leader cannot be asked.
     pub fn record_count(&self) -> Result<u64, LabError> {
-        patiently(|| {
-            let mut count = 0;
-            for (partition, leader) in &self.layout()?.leaders {
-                count += self.offset(&mut KafkaConnection::open(leader)?, *partition, LATEST)? as u64;
-            }
-            Ok(count)
-        })
+        Ok(self.ends()?.into_values().sum::<i64>() as u64)
     }
 
     /// How many partitions it has.

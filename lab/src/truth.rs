@@ -1,15 +1,14 @@
-//! What Redis, the raw topic and PostgreSQL hold, read from outside at a quiet moment.
+//! What Redis, the raw topic and PostgreSQL hold, read from outside, as of one moment (`snapshot`), and whether anything is
+//! on its way between them (`rest`).
 //!
 //! Never writes anything; knows nothing of what edge and worker keep in memory.
 
+pub(crate) mod rest;
+mod snapshot;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use flux_protocol::order::{OwnedRecord, TopicRecord, Uuid};
-use redis::FromRedisValue;
-
-use crate::error::{Doing, LabError};
-use crate::servers::{postgres, redis as redis_server};
-use crate::topic::TopicReader;
+use flux_protocol::order::{OwnedRecord, Uuid};
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -28,7 +27,7 @@ pub struct Sources {
 pub type SaleKey = (String, u64);
 
 /// Everything that the servers hold about orders.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
     /// Current sales, by product.
     pub redis: BTreeMap<String, RedisSale>,
@@ -40,6 +39,10 @@ pub struct Truth {
     pub opened: BTreeMap<SaleKey, u64>,
     /// Records that are neither order nor event.
     pub poison: u64,
+    /// Where each partition of the topic ends.
+    pub ends: BTreeMap<i32, i64>,
+    /// Where the ledger goes on in each partition; none where it has read nothing of it.
+    pub positions: BTreeMap<i32, i64>,
     /// The ledger's sales.
     pub sales: BTreeMap<SaleKey, LedgerSale>,
     /// The ledger's products: stock and sale id.
@@ -55,7 +58,7 @@ pub struct Truth {
 }
 
 /// A sale as Redis has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisSale {
     /// Its id, generation and total; 0 where they are missing.
     pub sale_id: u64,
@@ -184,140 +187,6 @@ pub struct DeadLetter {
 }
 
 impl Truth {
-    /// Reads everything. Redis first, the ledger last: an order on its way meanwhile is then seen at least once.
-    ///
-    /// # Errors
-    /// Where a server cannot be read, or holds what no version of ours writes.
-    pub fn read(sources: &Sources) -> Result<Truth, LabError> {
-        let mut truth = Truth::default();
-        let mut client = postgres::connect(&sources.postgres)?;
-        let rows = client.query("SELECT id, stock, sale_id FROM products", &[]).doing(|| "reading products".into())?;
-        for row in rows {
-            truth.products.insert(row.get(0), (row.get(1), unsigned(row.get(2))?));
-        }
-        truth.read_redis(&sources.redis)?;
-        truth.read_topic(&mut TopicReader::new(&sources.kafka, &sources.topic))?;
-        truth.read_ledger(&mut client)?;
-        Ok(truth)
-    }
-
-    fn read_redis(&mut self, url: &str) -> Result<(), LabError> {
-        let mut redis = redis_server::connect(url)?;
-        let registry: Vec<String> = ask(&mut redis, &["SMEMBERS", "flux:products"])?;
-        let products: BTreeSet<String> = registry.into_iter().chain(self.products.keys().cloned()).collect();
-        for product in products {
-            let key = |name: &str| format!("product:{{{product}}}:{name}");
-            let fields: BTreeMap<String, String> = ask(&mut redis, &["HGETALL", &key("sale")])?;
-            let number = |name: &str| fields.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
-            let stock: Option<String> = ask(&mut redis, &["GET", &key("stock")])?;
-            let returned: Vec<String> = ask(&mut redis, &["SMEMBERS", &key("returned")])?;
-            let mut sale = RedisSale {
-                sale_id: number("id"),
-                generation: number("gen"),
-                total: number("total"),
-                state: fields.get("state").cloned().unwrap_or_default(),
-                stock: stock.and_then(|text| text.parse().ok()),
-                withdrawn: number("withdrawn"),
-                outbox: Vec::new(),
-                // The marker is no UUID and falls out here.
-                returned: returned.iter().filter_map(|text| Uuid::parse(text.as_bytes())).collect(),
-            };
-            let entries: Vec<(String, Vec<String>)> = ask(&mut redis, &["XRANGE", &key("outbox"), "-", "+"])?;
-            for (id, fields) in entries {
-                let orders = outbox_orders(&fields)
-                    .ok_or_else(|| LabError::failed(format!("entry {id} of {} cannot be read", key("outbox"))))?;
-                sale.outbox.extend(orders);
-            }
-            let earlier: BTreeMap<String, String> = ask(&mut redis, &["HGETALL", &key("sales")])?;
-            for (sale_id, text) in earlier {
-                let (Ok(sale_id), Ok(json)) = (sale_id.parse(), serde_json::from_str::<serde_json::Value>(&text))
-                else {
-                    continue;
-                };
-                let number = |name: &str| json[name].as_u64().unwrap_or(0);
-                let earlier = EarlierSale { total: number("total"), withdrawn: number("withdrawn") };
-                self.earlier.insert((product.clone(), sale_id), earlier);
-            }
-            self.redis.insert(product, sale);
-        }
-        Ok(())
-    }
-
-    fn read_topic(&mut self, reader: &mut TopicReader) -> Result<(), LabError> {
-        for raw in reader.read()? {
-            match TopicRecord::parse(&raw.value) {
-                Ok(TopicRecord::Order(record)) => {
-                    self.topic.push(TopicOrder { partition: raw.partition, offset: raw.offset, record });
-                }
-                Ok(TopicRecord::SaleOpened(sale)) => {
-                    self.opened.insert((sale.product_id, sale.sale_id), sale.sale_total);
-                }
-                Ok(TopicRecord::SaleClosed(_)) => {}
-                Err(_) => self.poison += 1,
-            }
-        }
-        Ok(())
-    }
-
-    fn read_ledger(&mut self, client: &mut ::postgres::Client) -> Result<(), LabError> {
-        let mut rows = |table: &str, columns: &str| {
-            let sql = format!("SELECT {columns} FROM {table}");
-            client.query(&sql, &[]).doing(|| format!("reading {table}"))
-        };
-        for row in rows("sales", "product_id, sale_id, total, sold, withdrawn, state, generation")? {
-            let sale = LedgerSale {
-                total: unsigned(row.get(2))?,
-                sold: unsigned(row.get(3))?,
-                withdrawn: unsigned(row.get(4))?,
-                state: row.get(5),
-                generation: unsigned(i64::from(row.get::<_, i32>(6)))?,
-            };
-            self.sales.insert((row.get(0), unsigned(row.get(1))?), sale);
-        }
-        let columns = "id::text, product_id, user_id, quantity, sale_id, reservation_id::text";
-        for row in rows("orders", columns)? {
-            self.orders.push(StoredOrder {
-                order_id: uuid(row.get(0))?,
-                product: row.get(1),
-                user: row.get(2),
-                quantity: unsigned(i64::from(row.get::<_, i32>(3)))?,
-                sale_id: unsigned(row.get(4))?,
-                reservation_id: uuid(row.get(5))?,
-            });
-        }
-        let columns = "order_id::text, reservation_id::text, reason, product_id, sale_id, quantity";
-        for row in rows("rejected", columns)? {
-            self.rejected.push(RejectedOrder {
-                order_id: uuid(row.get(0))?,
-                reservation_id: uuid(row.get(1))?,
-                reason: row.get(2),
-                product: row.get(3),
-                sale_id: unsigned(row.get(4))?,
-                quantity: unsigned(i64::from(row.get::<_, i32>(5)))?,
-            });
-        }
-        for row in rows("returns", "reservation_id::text, product_id, sale_id, quantity, state")? {
-            self.returns.push(ReturnedUnits {
-                reservation_id: uuid(row.get(0))?,
-                product: row.get(1),
-                sale_id: unsigned(row.get(2))?,
-                quantity: unsigned(i64::from(row.get::<_, i32>(3)))?,
-                state: row.get(4),
-            });
-        }
-        for row in rows("dead_letters", "partition, kafka_offset, product_id, sale_id, quantity")? {
-            let known = (row.get::<_, Option<String>>(2), row.get::<_, Option<i64>>(3), row.get::<_, Option<i32>>(4));
-            let units = match known {
-                (Some(product), Some(sale_id), Some(quantity)) => {
-                    Some((product, unsigned(sale_id)?, unsigned(i64::from(quantity))?))
-                }
-                _ => None,
-            };
-            self.dead_letters.push(DeadLetter { partition: row.get(0), offset: row.get(1), units });
-        }
-        Ok(())
-    }
-
     /// The ids of all sales of `product` that any of the servers knows.
     pub fn sale_ids(&self, product: &str) -> BTreeSet<u64> {
         let of_product = |(name, id): &SaleKey| (name == product).then_some(*id);
@@ -326,56 +195,5 @@ impl Truth {
         ids.extend(self.earlier.keys().filter_map(of_product));
         ids.extend(self.redis.get(product).map(|sale| sale.sale_id).filter(|id| *id != 0));
         ids
-    }
-}
-
-/// The orders of one outbox entry: `h` = "partition sale total generation n", `o` = n lines.
-fn outbox_orders(fields: &[String]) -> Option<Vec<OutboxOrder>> {
-    let field = |name: &str| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str());
-    let head: Vec<&str> = field("h")?.split(' ').collect();
-    let (sale_id, count) = (head.get(1)?.parse().ok()?, head.get(4)?.parse::<usize>().ok()?);
-    let order = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        Some(OutboxOrder {
-            sale_id,
-            reservation_id: Uuid::parse(words.first()?.as_bytes())?,
-            quantity: words.get(1)?.parse().ok()?,
-            order_id: Uuid::parse(words.get(2)?.as_bytes())?,
-        })
-    };
-    let orders: Option<Vec<OutboxOrder>> = field("o")?.split('\n').map(order).collect();
-    orders.filter(|orders| orders.len() == count)
-}
-
-fn ask<T: FromRedisValue>(connection: &mut redis::Connection, command: &[&str]) -> Result<T, LabError> {
-    let mut asked = redis::cmd(command[0]);
-    command[1..].iter().for_each(|word| {
-        asked.arg(*word);
-    });
-    asked.query(connection).doing(|| command.join(" "))
-}
-
-fn unsigned(number: i64) -> Result<u64, LabError> {
-    u64::try_from(number).map_err(|_| LabError::failed(format!("the ledger holds {number} where none is below 0")))
-}
-
-fn uuid(text: String) -> Result<Uuid, LabError> {
-    Uuid::parse(text.as_bytes()).ok_or_else(|| LabError::failed(format!("{text:?} is no UUID")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outbox_entry_is_read_or_refused_whole() {
-        let (a, b) = (Uuid::version_8([1; 16]), Uuid::version_8([2; 16]));
-        let fields = |o: &str| ["h", "3 1705 100 1 2", "o", o].map(str::to_owned).to_vec();
-        let lines = format!("{a} 1 {b} user-1 1700\n{b} 7 {a} user-2 1701");
-        let orders = outbox_orders(&fields(&lines)).unwrap();
-        assert_eq!(orders[1], OutboxOrder { sale_id: 1705, reservation_id: b, order_id: a, quantity: 7 });
-        assert_eq!(orders.len(), 2);
-        assert!(outbox_orders(&fields(lines.lines().next().unwrap())).is_none(), "one line is missing");
-        assert!(outbox_orders(&[]).is_none());
     }
 }

@@ -32,12 +32,15 @@ use crate::links::Links;
 use crate::programs::{self, Edge, Environment, Ran, Worker};
 use crate::run_dir::RunDir;
 use crate::servers::{self, Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions, Side};
-use crate::truth::{Sources, Truth};
+use crate::truth::{self, Sources, Truth};
 
 /// How long one administrative request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(15);
 /// Open files each program should be allowed: many shells allow 1,024.
 const FILES_WANTED: u64 = 20_000;
+/// How long a world that is checked may take to come to rest, where nobody has waited for it: the worker's batches, and an
+/// outbox that its edge has left to the relay.
+const REST_MAX: Duration = Duration::from_secs(60);
 /// How often [`World::settle`] looks.
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
@@ -422,8 +425,8 @@ impl World {
         programs::run_to_end(&programs::worker_binary()?, &arguments, &self.worker_environment())
     }
 
-    /// Waits until every order that `history` was promised (200 or 202) is stored or rejected, every outbox is empty and
-    /// no return is pending. Returns how long that took.
+    /// Waits until every order that `history` was promised (200 or 202) is stored or rejected, and nothing is on its way: every
+    /// outbox empty, the topic read to its ends, no return pending. Returns how long that took.
     ///
     /// # Errors
     /// Where it is not so after `timeout`; the text says how much is left. Servers out of reach are waited for too.
@@ -465,49 +468,33 @@ impl World {
         if !open.is_empty() {
             return Ok(Some(format!("{} promised orders are not stored", open.len())));
         }
-        let pending = ledger.query_one("SELECT count(*) FROM returns WHERE state = 'pending'", &[]);
-        let pending: i64 = pending.doing(|| "counting returns".to_owned())?.get(0);
-        if pending > 0 {
-            return Ok(Some(format!("{pending} returns are pending")));
-        }
-        let mut redis = self.redis.connection()?;
-        let products: Vec<String> = redis::cmd("SMEMBERS")
-            .arg("flux:products")
-            .query(&mut redis)
-            .doing(|| "reading the registry".to_owned())?;
-        for product in products {
-            let outbox = format!("product:{{{product}}}:outbox");
-            let entries: u64 =
-                redis::cmd("XLEN").arg(&outbox).query(&mut redis).doing(|| format!("reading {outbox}"))?;
-            if entries > 0 {
-                return Ok(Some(format!("{outbox} holds {entries} entries")));
-            }
-        }
-        Ok(None)
+        drop(ledger);
+        truth::rest::moves(&self.sources)
     }
 
-    /// What Redis, topic and ledger hold now.
+    /// What Redis, topic and ledger hold, as of one moment.
     ///
     /// # Errors
-    /// Where one of them cannot be read.
+    /// Where one of them cannot be read, or they change all the time.
     pub fn truth(&self) -> Result<Truth, LabError> {
-        Truth::read(&self.sources)
+        Truth::read(&self.sources, REST_MAX)
     }
 
-    /// Checks I1 to I4, nothing excused.
+    /// Checks I1 to I4 of a world that has come to rest, nothing excused.
     ///
     /// # Errors
-    /// Where a server cannot be read. A broken promise is not an error here: it is in the verdict.
+    /// Where a server cannot be read, or they change all the time. A broken promise is not an error here: it is in the
+    /// verdict.
     pub fn check(&self, history: &History) -> Result<Verdict, LabError> {
         self.check_allowing(history, Allow::default())
     }
 
-    /// Checks I1 to I4.
+    /// The same, with what is excused.
     ///
     /// # Errors
     /// As [`World::check`].
     pub fn check_allowing(&self, history: &History, allow: Allow) -> Result<Verdict, LabError> {
-        Ok(checker::check(&self.truth()?, history, allow))
+        Ok(checker::check(&Truth::at_rest(&self.sources, REST_MAX)?, history, allow))
     }
 }
 
