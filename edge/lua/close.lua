@@ -2,15 +2,20 @@
 -- Closes a sale: no more is sold, what was left is withdrawn. Orders in the outbox are still delivered.
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
--- ARGV  none
+-- ARGV  1 the caller's topic (may be left out)
 --
 -- Reply, strings: OK <sale id> <generation> <total> <withdrawn> <rate> <burst>, again the same for a closed sale;
--- U: no such sale; S <reason>: suspended. For these two nothing changed.
+-- U: no such sale; S <reason>: suspended; T <topic>: its orders belong into that topic, and so does word of its end. For
+-- these three nothing changed.
 
 local stock_key, sale_key = KEYS[1], KEYS[2]
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 if reason == 'unknown' then
   return {'U'}
+end
+local topic = redis.pcall('HGET', sale_key, 'topic')
+if type(topic) == 'string' and is_foreign(topic, ARGV[1]) then
+  return {'T', topic}
 end
 local stock = sale and units(sale, stock_key)
 if sale then

@@ -4,14 +4,16 @@
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue (the last may be left out where no sale has a fair queue)
 -- ARGV  1 total, 2 rate, 3 burst, 4 force (0 or 1), 5 run_id the caller knows ("" where it knows none),
 --       6 seed (64 hexadecimal digits), 7 units per user (0: no limit; may be left out),
---       8 opens at, ms since the epoch (0: at once; may be left out), 9 "fair" makes a fair queue (may be left out)
+--       8 opens at, ms since the epoch (0: at once; may be left out), 9 "fair" makes a fair queue (may be left out),
+--       10 the topic of its orders (may be left out)
 --
 -- Reply, strings:
 --   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
---      <its id> <generation> <total> <withdrawn> <rate> <burst>   (3 or 9 elements)
+--      <its id> <generation> <total> <withdrawn> <rate> <burst>   (3 or 9 elements; 3 where it was of another topic)
 --   BUSY <sale id> <generation> <total> <withdrawn> <rate> <burst> <units per user> <opens at, ms> <opened at, ms>
 --      <seed> <fair or retry>
 --                    a sale has units both sold and left, and force was 0; nothing changed
+--   T <topic>        the sale before is of that topic, and not over: closed, and nothing of it in the outbox. Nothing changed
 --   S <reason>       the sale before is suspended, or run_id is another; nothing changed
 --
 -- The outbox is kept: what stands in it is delivered under its own sale id.
@@ -29,6 +31,11 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 local id, orders, before, forgotten = now, '0', nil, nil
+local topic = redis.pcall('HGET', sale_key, 'topic')
+local is_others = type(topic) == 'string' and is_foreign(topic, ARGV[10])
+if is_others and not (sale and sale[3] == 'closed' and redis.pcall('XLEN', outbox) == 0) then
+  return {'T', topic}
+end
 if sale then
   local stock = units(sale, stock_key)
   reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 9))
@@ -74,6 +81,9 @@ redis.call('HSET', sale_key, 'id', id, 'gen', '1', 'state', 'open', 'replid', re
   'orders', orders, 'per_user', ARGV[7] or '0', 'opens_at', ARGV[8] or '0', 'rate', ARGV[2], 'burst', ARGV[3],
   'run_id', run_id, 'seed', ARGV[6], 'withdrawn', '0', 'replica', replica, 'opened_at', string.format('%d', now),
   'queue', is_fair and 'fair' or 'retry')
+if (ARGV[10] or '') ~= '' then
+  redis.call('HSET', sale_key, 'topic', ARGV[10])
+end
 redis.call('HSET', claims, '.', mark)
 redis.call('HSET', users, '.', mark)
 local records = records_of(sale_key, id)
@@ -101,4 +111,7 @@ if forgotten then
 end
 redis.call('HSET', sales, before[1], '{"total":' .. before[3] .. ',"withdrawn":' .. before[4] .. ',"closedAt":' .. before[7]
   .. ',"generation":' .. before[2] .. '}')
+if is_others then
+  return {'OK', id, '1'}
+end
 return {'OK', id, '1', unpack(before, 1, 6)}

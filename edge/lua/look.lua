@@ -3,10 +3,12 @@
 --
 -- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 "1" where this caller's last good look, on this same connection, is less than 1 s old, else "0"
+--       2 the caller's topic (may be left out: then no sale is another's)
 --
 -- Reply: a flat array, for each product in turn 15 strings:
---    1 state: open, scheduled, sold_out, closed, suspended, unknown (none of the product's keys is there)
---    2 reason, where it is suspended (trust.lua)
+--    1 state: open, scheduled, sold_out, closed, suspended, unknown (none of the product's keys is there), foreign (its
+--      orders belong into another topic: nothing is changed, and the fields from 3 on are empty)
+--    2 reason, where it is suspended (trust.lua); where it is foreign its topic
 --    3 sale id, 4 generation, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
 --    9 outbox entries, 10 oldest entry id ("" if none), 11 outbox orders (exact up to 32 entries, else never fewer
 --      than there are), 12 replica: 1 where this sale's Redis was ever seen with a replica
@@ -41,12 +43,24 @@ local function outbox_of(outbox, orders)
   return string.format('%d', entries), oldest, string.format('%d', undelivered(outbox, entries, orders)), newest
 end
 
-for k = 0, #KEYS - 9, 9 do
+-- One product, whose keys begin behind KEYS[k].
+local function look(k)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local sale, reason = believe(sale_key, stock_key, unpack(KEYS, k + 3, k + 9))
+  if reason == 'unknown' then
+    return say('unknown')
+  end
+  local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica', 'queue', 'seed',
+    'topic', 'run_id')
+  if fields.err then
+    return say('suspended', reason)
+  end
+  if is_foreign(fields[10], ARGV[2]) then
+    return say('foreign', fields[10])
+  end
   if reason == 'replid' and harmless then
     run_id = run_id or string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-    if redis.call('HGET', sale_key, 'run_id') == run_id then
+    if fields[11] == run_id then
       redis.call('HSET', sale_key, 'replid', replid)
       sale, reason = believe(sale_key)
     end
@@ -55,27 +69,22 @@ for k = 0, #KEYS - 9, 9 do
   if sale then
     reason = not stock and 'stock' or broken(sale, unpack(KEYS, k + 3, k + 9))
   end
-  if reason == 'unknown' then
-    say('unknown')
-  else
-    local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica', 'queue', 'seed')
-    if fields.err then
-      say('suspended', reason)
-    else
-      if replicas and fields[1] and fields[7] ~= '1' then
-        redis.call('HSET', sale_key, 'replica', '1')
-        fields[7] = '1'
-      end
-      local phase, left_ms = nil, nil
-      if sale then
-        phase, left_ms = phase_of(sale, stock)
-      end
-      local left = redis.pcall('GET', stock_key)
-      local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
-      say(reason and 'suspended' or phase, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
-        entries, oldest, orders, fields[7] or '0', newest, left_ms or '0',
-        fields[8] == 'fair' and fields[9] or '')
-    end
+  if replicas and fields[1] and fields[7] ~= '1' then
+    redis.call('HSET', sale_key, 'replica', '1')
+    fields[7] = '1'
   end
+  local phase, left_ms = nil, nil
+  if sale then
+    phase, left_ms = phase_of(sale, stock)
+  end
+  local left = redis.pcall('GET', stock_key)
+  local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
+  say(reason and 'suspended' or phase, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
+    entries, oldest, orders, fields[7] or '0', newest, left_ms or '0',
+    fields[8] == 'fair' and fields[9] or '')
+end
+
+for k = 0, #KEYS - 9, 9 do
+  look(k)
 end
 return reply

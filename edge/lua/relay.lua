@@ -4,14 +4,15 @@
 -- KEYS  1 outbox, 2 claims, 3 sale
 -- ARGV  1 edge id (no blank), 2 horizon in ms, 3 lease in ms (at most 60000), 4 most entries to hand out,
 --       and, where the caller wants it, 5 an entry id ("" if none): this and older ones are due whatever time their ids
---       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future)
+--       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future);
+--       6 the caller's topic (may be left out): the entries of a sale of another are left alone
 --
 -- Reply: flat, oldest entry first: id, h, o, id, h, o … Only entries claimed by this very call: one whose claim has not
--- run out is skipped, the caller's own too. Empty where the sale is suspended: rebuild then publishes the outbox itself.
+-- run out is skipped, the caller's own too. Empty where the sale is another's or suspended: rebuild then publishes the outbox itself.
 
 local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
 local sale = believe(sale_key)
-if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] then
+if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] or is_foreign(sale[10], ARGV[6]) then
   return {}
 end
 local entries = redis.pcall('XLEN', outbox)

@@ -18,10 +18,10 @@ local function number(text)
 end
 
 -- The sale's fields, or nil and a reason; 'unknown' where there is neither the sale nor any of the other keys given.
--- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at, 9 queue.
+-- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at, 9 queue, 10 topic.
 local function believe(sale_key, ...)
   local sale = redis.pcall('HMGET', sale_key, 'id', 'gen', 'state', 'replid', 'total', 'orders', 'per_user', 'opens_at',
-    'queue')
+    'queue', 'topic')
   if sale.err then
     return nil, 'sale'
   end
@@ -41,6 +41,12 @@ local function believe(sale_key, ...)
     return nil, 'state'
   end
   return sale
+end
+
+-- Whether a sale's orders belong into another topic than the caller's. `noted`: the sale's `topic`. A sale that was opened
+-- before sales noted theirs is taken for the caller's own, and so is every sale by a caller that names none.
+local function is_foreign(noted, topic)
+  return noted and topic and topic ~= '' and noted ~= topic
 end
 
 -- The key of a sale's records; `key` is any of the product's.

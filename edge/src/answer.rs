@@ -29,6 +29,8 @@ pub enum Unavailable {
     Changed,
     /// Another order with the same key is under way, and nobody knows yet whether it will stand.
     Busy,
+    /// The sale's orders belong into another topic than this edge's.
+    OtherTopic,
 }
 
 impl Unavailable {
@@ -43,6 +45,7 @@ impl Unavailable {
             Unavailable::Draining => "Edge draining",
             Unavailable::Changed => "Sale changed, repeat with the same key",
             Unavailable::Busy => "Another order with this key is under way",
+            Unavailable::OtherTopic => "Sale of another topic",
         }
     }
 }

@@ -220,6 +220,8 @@ pub struct Core {
     /// How far the present round of looks has come.
     pub(crate) look_round: u32,
     pub(crate) looks_outstanding: usize,
+    /// Topics of sales on this Redis that are not this edge's, as far as they were named in the log.
+    pub(crate) foreign_topics: Vec<String>,
     nonce: [u8; 8],
     pub(crate) secret: [u8; 32],
     drawn: u64,
@@ -280,6 +282,7 @@ impl Core {
             next_look: now.instant,
             look_round: 0,
             looks_outstanding: 0,
+            foreign_topics: Vec::new(),
             nonce,
             secret,
             drawn: 0,

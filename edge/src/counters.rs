@@ -73,12 +73,14 @@ pub enum OrderOutcome {
     UnavailableChanged,
     /// 503: another order with the same key is under way.
     UnavailableBusy,
+    /// 503: the sale is of another topic.
+    UnavailableOtherTopic,
     /// 503: Redis did not answer in time.
     Unknown,
 }
 
 /// Names of all [`OrderOutcome`]s, in their order.
-pub const ORDER_OUTCOMES: [&str; 18] = [
+pub const ORDER_OUTCOMES: [&str; 19] = [
     "accepted",
     "replayed",
     "pending",
@@ -96,6 +98,7 @@ pub const ORDER_OUTCOMES: [&str; 18] = [
     "unavailable_draining",
     "unavailable_changed",
     "unavailable_busy",
+    "unavailable_other_topic",
     "unknown",
 ];
 
@@ -125,6 +128,7 @@ impl OrderOutcome {
                 Unavailable::Draining => OrderOutcome::UnavailableDraining,
                 Unavailable::Changed => OrderOutcome::UnavailableChanged,
                 Unavailable::Busy => OrderOutcome::UnavailableBusy,
+                Unavailable::OtherTopic => OrderOutcome::UnavailableOtherTopic,
             },
             Answer::KeyReused
             | Answer::Stock { .. }

@@ -115,7 +115,8 @@ impl Core {
         let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
         self.redis.call(now.instant, Call::RegistryExists, |out| resp::command(out, &[b"EXISTS", b"flux:products"]));
-        self.redis.call(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0"]));
+        let topic = self.config.topic.as_bytes();
+        self.redis.call(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0", topic]));
     }
 
     pub(crate) fn handle_registry_exists(&mut self, reply: Reply<'_>) {
@@ -140,6 +141,10 @@ impl Core {
                 Some(Look::Unknown) if self.finder.registry_exists => {
                     self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
                     Err(Answer::UnknownProduct)
+                }
+                Some(Look::Foreign(topic)) => {
+                    self.note_foreign(*name, topic);
+                    Err(Answer::Unavailable(Unavailable::OtherTopic))
                 }
                 Some(Look::Unknown) => Err(Answer::Unavailable(Unavailable::Suspended)),
                 None => Err(Answer::Unavailable(Unavailable::Redis)),

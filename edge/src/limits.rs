@@ -33,6 +33,8 @@ pub const UNKNOWN_REMEMBERED: Duration = Duration::from_millis(100);
 pub const FIND_NAMES_MAX: usize = 64;
 /// Requests that may wait until an unknown name was asked for; beyond: 503.
 pub const FIND_WAITERS_MAX: usize = 4096;
+/// Topics of others that are named in the log, once each.
+pub const FOREIGN_TOPICS_MAX: usize = 16;
 /// Names put back into the registry at once; the rest a second later.
 pub const REGISTRY_NAMES_MAX: usize = 1024;
 /// Products in one periodic look.

@@ -10,7 +10,8 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
 use crate::limits::{
-    GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, REGISTRY_NAMES_MAX, STOCK_AGE_MAX, STOCK_WAITERS_MAX,
+    FOREIGN_TOPICS_MAX, GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, REGISTRY_NAMES_MAX, STOCK_AGE_MAX,
+    STOCK_WAITERS_MAX,
 };
 use crate::outbox::EntryId;
 use crate::pending::Ticket;
@@ -77,7 +78,7 @@ impl Core {
         }
         let vouches: &[u8] = if good { b"1" } else { b"0" };
         let mut out = Vec::new();
-        SCRIPTS.look.write_call_with(&mut out, &keys, &[vouches]);
+        SCRIPTS.look.write_call_with(&mut out, &keys, &[vouches, self.config.topic.as_bytes()]);
         for index in &indices {
             let product = &mut self.products[*index];
             product.looking = true;
@@ -116,7 +117,16 @@ impl Core {
     pub(crate) fn see(&mut self, now: Now, index: ProductIndex, look: Look) {
         let product = &mut self.products[index];
         product.seen = Some(product.look_asked);
+        product.is_foreign = matches!(look, Look::Foreign(_));
         match look {
+            Look::Foreign(topic) => {
+                (product.sale, product.state, product.vouched) = (None, State::Suspended, None);
+                (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
+                (product.outbox_entries, product.outbox_orders) = (0, 0);
+                self.see_line(now, index, 0, None);
+                let name = self.products[index].name;
+                self.note_foreign(name, topic);
+            }
             Look::Unknown | Look::Suspended(_) => {
                 if product.state != State::Suspended {
                     product.state = State::Suspended;
@@ -170,6 +180,20 @@ impl Core {
         }
     }
 
+    /// Says once for each topic that sales of it stand here: an edge or a Redis is not where it was meant to be.
+    pub(crate) fn note_foreign(&mut self, name: Identifier, topic: String) {
+        if self.foreign_topics.contains(&topic) || self.foreign_topics.len() >= FOREIGN_TOPICS_MAX {
+            return;
+        }
+        tracing::warn!(
+            product = name.as_str(),
+            topic,
+            own = self.config.topic,
+            "a sale on this Redis is of another topic: it and all others of that topic are left alone (503)"
+        );
+        self.foreign_topics.push(topic);
+    }
+
     /// Those who waited for the look go on.
     fn after_look(&mut self, now: Now, index: ProductIndex, learnt: bool) {
         for order in std::mem::take(&mut self.products[index].look_waiters) {
@@ -178,7 +202,11 @@ impl Core {
         let mut waiters = std::mem::take(&mut self.products[index].stock_waiters);
         for ticket in waiters.drain(..) {
             let product = &self.products[index];
-            let answer = if learnt { stock_of(now, product) } else { Answer::Unavailable(Unavailable::Redis) };
+            let answer = match learnt {
+                true if product.is_foreign => Answer::Unavailable(Unavailable::OtherTopic),
+                true => stock_of(now, product),
+                false => Answer::Unavailable(Unavailable::Redis),
+            };
             self.complete(ticket, answer);
         }
         self.products[index].stock_waiters = waiters;

@@ -5,6 +5,8 @@
 //! otherwise. A caller who is told that the outcome is unknown asks again: what then turns out to have been done already
 //! is published once more, and the ledger takes each record once. Never on the hot path.
 
+use std::rc::Rc;
+
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::resp::{self, Belief, Reply};
@@ -89,8 +91,20 @@ impl Core {
         let [total_text, rate_text, burst_text, force_text, per_user_text, opens_at_text] =
             numbers.each_ref().map(String::as_bytes);
         let (seed_text, queue_text) = (seed.as_bytes(), queue.name().as_bytes());
-        let arguments =
-            [total_text, rate_text, burst_text, force_text, b"", seed_text, per_user_text, opens_at_text, queue_text];
+        let config = Rc::clone(&self.config);
+        let topic_text = config.topic.as_bytes();
+        let arguments = [
+            total_text,
+            rate_text,
+            burst_text,
+            force_text,
+            b"",
+            seed_text,
+            per_user_text,
+            opens_at_text,
+            queue_text,
+            topic_text,
+        ];
         let index = self.begin_operation(now, ticket, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
@@ -129,8 +143,10 @@ impl Core {
         let index = self.begin_operation(now, ticket, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
-        self.redis
-            .call(now.instant, Call::Close(index), |out| SCRIPTS.close.write_call_with(out, &keys.of_product(), &[]));
+        let topic = self.config.topic.as_bytes();
+        self.redis.call(now.instant, Call::Close(index), |out| {
+            SCRIPTS.close.write_call_with(out, &keys.of_product(), &[topic]);
+        });
         Ok(())
     }
 
@@ -195,6 +211,7 @@ impl Core {
                 return self.publish_events(now, index);
             }
             Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
+            Some(b"T") => return self.end(index, Answer::error(409, OTHER_TOPIC)),
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
@@ -243,6 +260,7 @@ impl Core {
             Some(b"OK") => {}
             Some(b"U") => return self.end(index, Answer::UnknownProduct),
             Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
+            Some(b"T") => return self.end(index, Answer::error(409, OTHER_TOPIC)),
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
@@ -347,6 +365,7 @@ fn sale_under_way(name: Identifier, words: &[Vec<u8>]) -> Option<SaleEvent> {
     })
 }
 
+const OTHER_TOPIC: &str = "A sale of another topic stands under this name: close it by an edge of that topic";
 const SUSPENDED: &str = "Sale suspended, rebuild first";
 const OPENED: &str = "sale-opened";
 

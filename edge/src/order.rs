@@ -74,7 +74,7 @@ impl Core {
 
     fn enter(&mut self, now: Now, product: ProductIndex, wish: Wish, ticket: Ticket) -> Outcome {
         let Some(sale) = self.products[product].sale else {
-            return self.answered(Answer::Unavailable(Unavailable::Suspended));
+            return self.answered(Answer::Unavailable(self.products[product].refusal()));
         };
         let name = self.products[product].name;
         let id = id_of(name, sale.id, &wish);
@@ -126,7 +126,7 @@ impl Core {
             shown: order.shown,
         };
         let Some(sale) = self.products[product].sale else {
-            return self.respond(now, index, Answer::Unavailable(Unavailable::Suspended));
+            return self.respond(now, index, Answer::Unavailable(self.products[product].refusal()));
         };
         let name = self.products[product].name;
         let id = id_of(name, sale.id, &wish);

@@ -11,6 +11,7 @@ use flux_protocol::resp;
 use flux_protocol::time::{Instant, Now};
 use foldhash::fast::RandomState;
 
+use crate::answer::Unavailable;
 use crate::counters::ProductGauge;
 use crate::fair::Fair;
 use crate::limiter::Lease;
@@ -144,6 +145,8 @@ pub struct Product {
     pub keys: Keys,
     /// Its sale, once one was seen.
     pub sale: Option<Sale>,
+    /// Its orders belong into another topic, as the last look said: then there is no `sale`.
+    pub is_foreign: bool,
     /// The sale's state as last seen; [`State::SoldOut`] is kept in `sold_out_until` instead.
     pub state: State,
     /// When what is scheduled opens, by this core's clock: never later than it does by Redis' clock.
@@ -200,6 +203,7 @@ impl Product {
             name,
             keys: Keys::new(&name),
             sale: None,
+            is_foreign: false,
             state: State::Suspended,
             opens: Instant::default(),
             sold_out_until: Instant::default(),
@@ -251,6 +255,11 @@ impl Product {
     pub fn schedule(&mut self, asked: Instant, left: Duration) {
         self.state = State::Scheduled;
         self.opens = asked + left;
+    }
+
+    /// Why no order can be sold where there is no sale.
+    pub fn refusal(&self) -> Unavailable {
+        if self.is_foreign { Unavailable::OtherTopic } else { Unavailable::Suspended }
     }
 
     /// The state as of now: what was scheduled is open once its time has come.

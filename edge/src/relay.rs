@@ -53,6 +53,7 @@ impl Core {
             RELAY_CLAIM.as_millis().to_string(),
             RELAY_ENTRIES_MAX.to_string(),
             stood,
+            self.config.topic.clone(),
         ];
         let texts = arguments.each_ref().map(String::as_bytes);
         let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];

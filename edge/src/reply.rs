@@ -127,6 +127,8 @@ pub enum Look {
     Unknown,
     /// Redis cannot be trusted with it; the script's reason.
     Suspended(String),
+    /// Its orders belong into this topic, which is another than the edge's.
+    Foreign(String),
     /// How it stands.
     Sale {
         /// The sale.
@@ -162,6 +164,7 @@ impl Look {
         let state = match state {
             b"unknown" => return Some(Look::Unknown),
             b"suspended" => return Some(Look::Suspended(reason.escape_ascii().to_string())),
+            b"foreign" => return Some(Look::Foreign(reason.escape_ascii().to_string())),
             b"open" | b"sold_out" => State::Open,
             b"scheduled" => State::Scheduled,
             b"closed" => State::Closed,

@@ -17,8 +17,8 @@ use crate::core::{Call, Core};
 /// The settings of Redis that are asked for by name.
 const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
 /// The settings of the topic that are asked for by name.
-const TOPIC_SETTINGS: [&str; 4] =
-    ["min.insync.replicas", "retention.ms", "unclean.leader.election.enable", "cleanup.policy"];
+const TOPIC_SETTINGS: [&str; 5] =
+    ["min.insync.replicas", "retention.ms", "retention.bytes", "unclean.leader.election.enable", "cleanup.policy"];
 
 /// One setting that is not as the guarantees need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,6 +215,13 @@ fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
         "set retention.ms -1",
     );
     judge(
+        "retention.bytes",
+        set("retention.bytes"),
+        &|value| value == "-1",
+        "orders that no worker has stored before the topic holds so much are deleted",
+        "set retention.bytes -1",
+    );
+    judge(
         "unclean.leader.election.enable",
         set("unclean.leader.election.enable"),
         &|value| value == "false",
@@ -291,6 +298,7 @@ mod tests {
         let good = map(&[
             ("min.insync.replicas", "2"),
             ("retention.ms", "-1"),
+            ("retention.bytes", "-1"),
             ("unclean.leader.election.enable", "false"),
             ("cleanup.policy", "delete"),
         ]);
@@ -303,6 +311,7 @@ mod tests {
         for (setting, value) in [
             ("min.insync.replicas", "1"),
             ("retention.ms", "604800000"),
+            ("retention.bytes", "1073741824"),
             ("unclean.leader.election.enable", "true"),
             ("cleanup.policy", "compact,delete"),
         ] {
@@ -311,6 +320,6 @@ mod tests {
             assert_eq!(judged(3, &bad), [(setting, Some(value.to_owned()))]);
         }
         let refused = judge_topic(&TopicSettings { replicas: 3, values: Err(29) });
-        assert!(refused.len() == 4 && refused.iter().all(|finding| finding.value.is_none()));
+        assert!(refused.len() == 5 && refused.iter().all(|finding| finding.value.is_none()));
     }
 }

@@ -6,10 +6,11 @@
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, 7 units per user (0: no limit), 8 opens at, ms since the
 --       epoch (0: from the start), 9 fair or retry: how a crowd waits; all as the ledger has them. The last three are "" where
---       it has not heard of them yet, and then what this Redis holds stands
+--       it has not heard of them yet, and then what this Redis holds stands; 10 the caller's topic (may be left out)
 --
 -- Reply, strings: OK <units per user> <state before: open or closed>; OLD <generation>: Redis holds this sale with this
--- generation or a later one, or a later sale, nothing changed; S role: not a master, nothing changed.
+-- generation or a later one, or a later sale, nothing changed; T <topic>: what Redis holds is of that topic and another's to
+-- rebuild, nothing changed; S role: not a master, nothing changed.
 
 local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local users, returned, rate_key, sales, queue = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -18,6 +19,10 @@ if not replid then
 end
 local fields = {'id', 'gen', 'orders', 'per_user', 'opens_at', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn',
   'state', 'was', 'queue'}
+local noted = redis.pcall('HGET', sale_key, 'topic')
+if type(noted) == 'string' and is_foreign(noted, ARGV[10]) then
+  return {'T', noted}
+end
 local held = redis.pcall('HMGET', sale_key, unpack(fields))
 local known = {}
 if not held.err and number(held[1]) then
@@ -57,6 +62,9 @@ redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended'
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
   'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
   'was', was, 'rebuilding', '1', 'queue', queue_kind)
+if (ARGV[10] or '') ~= '' then
+  redis.call('HSET', sale_key, 'topic', ARGV[10])
+end
 if known.prev_id and known.prev_gen then
   redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)
 end

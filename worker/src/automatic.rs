@@ -112,6 +112,9 @@ async fn turn(config: &Config, seen: &mut Seen, servers: &mut Option<(Ledger, Re
     for sale in ledger.units().await?.iter().filter(|units| !units.closed) {
         let product = &sale.product_id;
         let held = Held::ask(redis, product).await?;
+        if held.other_topic(&config.topic).is_some() {
+            continue;
+        }
         match seen.advise(&server, product, &held) {
             Advice::Nothing => drop(seen.left.remove(product)),
             Advice::Operator => {

@@ -110,6 +110,12 @@ impl<'a> Rebuild<'a> {
         drain(&mut self.ledger, &mut self.log).await?;
         let server = Server::ask(&mut self.redis).await?;
         let held = Held::ask(&mut self.redis, self.order.product.as_str()).await?;
+        if let Some(topic) = held.other_topic(&self.config.topic) {
+            return Err(Ended::Refused(format!(
+                "the orders of this sale belong into topic {topic}, not {}: rebuild it by a worker of that topic",
+                self.config.topic
+            )));
+        }
         held.permits(&server, self.order)?;
         Ok(held)
     }
@@ -119,7 +125,7 @@ impl<'a> Rebuild<'a> {
         let product = order.product.as_str();
         let sale = Sale::raise(ledger, product, held).await?;
         info!(product, sale = sale.id, generation = sale.generation, "fenced off in the ledger");
-        let fenced = fence(redis, scripts, product, &sale).await?;
+        let fenced = fence(redis, scripts, product, &sale, &config.topic).await?;
         info!(product, wait = ?order.fence, "fenced off in Redis: waiting until no edge publishes what it reserved before");
         sleep(order.fence).await?;
 
@@ -172,7 +178,7 @@ struct Fenced {
     was_closed: bool,
 }
 
-async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale) -> Result<Fenced, Ended> {
+async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale, topic: &str) -> Result<Fenced, Ended> {
     let (per_user, opens_at) = sale.options.map(|(units, at)| (units.to_string(), at.to_string())).unwrap_or_default();
     let arguments = [
         sale.id.to_string(),
@@ -184,6 +190,7 @@ async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale)
         per_user,
         opens_at,
         sale.queue.clone(),
+        topic.to_owned(),
     ];
     let reply = redis.call(&scripts.rebuild_fence, &slices(&keys(product)), &slices(&arguments)).await?;
     match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -191,6 +198,7 @@ async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale)
         ["OLD", generation] => Err(Ended::Refused(format!(
             "Redis holds generation {generation} by now: somebody else is at it, or it was restored meanwhile; run again"
         ))),
+        ["T", topic] => Err(Ended::Refused(format!("the sale that Redis holds by now is of topic {topic}"))),
         ["S", "role"] => Err(Ended::Refused("this Redis is a replica: point --redis at the master".to_owned())),
         _ => Err(Ended::Refused(format!("rebuild_fence.lua answers {reply:?}"))),
     }

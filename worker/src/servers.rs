@@ -132,6 +132,11 @@ pub struct Pending {
 }
 
 impl Log {
+    /// Its name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Connects when it is first asked.
     pub fn new(config: &Config, seed: u64) -> Log {
         let cluster = ClusterConfig {

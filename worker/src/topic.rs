@@ -81,6 +81,8 @@ pub async fn ensure(
         settings: vec![
             ("min.insync.replicas".to_owned(), in_sync.to_string()),
             ("retention.ms".to_owned(), "-1".to_owned()),
+            // A broker's own default may be another.
+            ("retention.bytes".to_owned(), "-1".to_owned()),
         ],
     };
     let shared = Rc::new(Shared {

@@ -217,7 +217,7 @@ fn describe(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let configs = names.map(|name| {
         let value = match name.as_str() {
             "min.insync.replicas" => "2",
-            "retention.ms" => "-1",
+            "retention.ms" | "retention.bytes" => "-1",
             "unclean.leader.election.enable" => "false",
             "cleanup.policy" => "compact",
             other => panic!("what is {other}?"),

@@ -87,3 +87,31 @@ fn many_products_are_looked_at_a_few_calls_at_a_time() {
         bench.redis.calls("look").concat().into_iter().filter(|key| key.ends_with(":sale")).collect();
     assert_eq!(looked.len(), products + 1, "and all of them in the end");
 }
+
+#[test]
+fn a_sale_of_another_topic_is_left_alone_and_answered_in_words() {
+    let mut bench = Bench::new();
+    let before = bench.orders(&["a"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&before), [Some(200)], "its own until now");
+    // Opened anew by an edge of another topic; of its orders some stand in the outbox.
+    bench.redis.stand("p", "5-0", "5-9");
+    let theirs = bench.redis.sales.get_mut("p").expect("a sale");
+    (theirs[0], theirs[1]) = ("foreign".into(), "theirs".into());
+    bench.pass(20_000);
+    let asked = bench.redis.calls("reserve").len();
+    let orders = bench.orders(&["b"]);
+    let looks = [bench.get("/stock/p"), bench.get("/queue/p"), bench.get(&format!("/order/p/{}", super::uuid(1, 1)))];
+    bench.pass(100);
+    for answered in orders.iter().chain(&looks) {
+        assert_eq!(bench.answers[answered], Answer::Unavailable(Unavailable::OtherTopic));
+    }
+    assert_eq!(bench.redis.calls("reserve").len(), asked);
+    assert_eq!(bench.redis.calls("relay"), [] as [Vec<String>; 0]);
+    // Whoever asks them to open or close it is told why that is not done.
+    bench.redis.script("close", "*2\r\n$1\r\nT\r\n$6\r\ntheirs\r\n");
+    let closed = [bench.operate("/close", r#"{"productId":"p"}"#)];
+    bench.pass(100);
+    assert_eq!(bench.statuses(&closed), [Some(409)]);
+    assert_eq!(bench.broker.log.iter().filter(|record| record.contains("sale-closed")).count(), 0);
+}

@@ -9,4 +9,5 @@ mod retire;
 mod sale;
 mod sales;
 mod server;
+mod topics;
 mod trust;

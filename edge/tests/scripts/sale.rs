@@ -38,10 +38,12 @@ pub(crate) struct Options {
     pub(crate) opens_at: u64,
     /// With a fair queue.
     pub(crate) fair: bool,
+    /// Of its orders; empty: as sales were opened before they noted it.
+    pub(crate) topic: &'static str,
 }
 
 pub(crate) const PLAIN: Options =
-    Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0, fair: false };
+    Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0, fair: false, topic: "" };
 
 /// A sale as an edge knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) 
         options.per_user.to_string(),
         options.opens_at.to_string(),
         if options.fair { "fair" } else { "retry" }.to_owned(),
+        options.topic.to_owned(),
     ];
     client.call(|scripts| &scripts.init, &keys(product), &arguments)
 }
@@ -119,14 +122,25 @@ impl Sale {
 
     /// `look` at this product alone.
     pub(crate) fn look(&self, client: &mut Client, fresh: bool) -> Look {
-        let reply = client.call(|scripts| &scripts.look, &keys(&self.product), &[u8::from(fresh).to_string()]);
+        self.look_of(client, fresh, "")
+    }
+
+    /// The same by an edge of `topic`.
+    pub(crate) fn look_of(&self, client: &mut Client, fresh: bool, topic: &str) -> Look {
+        let arguments = [u8::from(fresh).to_string(), topic.to_owned()];
+        let reply = client.call(|scripts| &scripts.look, &keys(&self.product), &arguments);
         let fields = strings(reply);
         assert_eq!(fields.len(), 15);
         Look(fields)
     }
 
     pub(crate) fn close(&self, client: &mut Client) -> Vec<String> {
-        strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[]))
+        self.close_of(client, "")
+    }
+
+    /// The same by an edge of `topic`.
+    pub(crate) fn close_of(&self, client: &mut Client, topic: &str) -> Vec<String> {
+        strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[topic.to_owned()]))
     }
 
     pub(crate) fn status(&self, client: &mut Client, order: &str) -> String {

@@ -86,9 +86,14 @@ fn settings_that_put_orders_at_risk_are_said_and_shown() {
     let warned = |setting: &str| metric(&world, &format!("flux_setting_warning{{setting=\"{setting}\"}}")) == 1.0;
     // The topic has one copy, and Redis no file: what the lab is made of, and no sale should be.
     wait_until("both were looked at", || warned("replication.factor") && warned("appendonly"));
-    for good in
-        ["maxmemory-policy", "retention.ms", "cleanup.policy", "unclean.leader.election.enable", "redis_version"]
-    {
+    for good in [
+        "maxmemory-policy",
+        "retention.ms",
+        "retention.bytes",
+        "cleanup.policy",
+        "unclean.leader.election.enable",
+        "redis_version",
+    ] {
         assert!(!warned(good), "{good}");
     }
     let log = world.edges[0].program.output();

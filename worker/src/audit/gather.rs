@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flux_protocol::order::{TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, Row};
 use flux_protocol::resp::{OwnedFrame, command};
+use tracing::info;
 
 use super::account::Account;
 use crate::ledger::{Ledger, LedgerError};
@@ -47,6 +48,10 @@ pub(super) async fn accounts(
     let replication = text(redis.ask(&[b"INFO", b"replication"]).await?)?;
     for product in products(ledger, redis, product).await? {
         let held = in_redis(redis, &product, info_field(&replication, "master_replid")).await?;
+        if held.sale.get("topic").is_some_and(|noted| noted != log.topic()) {
+            info!(product, topic = held.sale["topic"], "the sale in Redis is of another topic: not looked at");
+            continue;
+        }
         for entry in &held.entries {
             for order in &entry.orders {
                 on_their_way.entry(order.reservation_id).or_insert_with(|| OnItsWay {

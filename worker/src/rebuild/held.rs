@@ -70,6 +70,8 @@ pub struct Held {
     pub had_replica: bool,
     /// A rebuild has fenced it off and has not come to its end.
     pub is_rebuilding: bool,
+    /// The topic of its orders; `None`: it was opened before sales noted that.
+    pub topic: Option<String>,
 }
 
 impl Held {
@@ -93,6 +95,7 @@ impl Held {
             "per_user",
             "opens_at",
             "queue",
+            "topic",
         ];
         let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
         question.extend(fields.map(str::as_bytes));
@@ -118,7 +121,13 @@ impl Held {
             replid: text(7),
             had_replica: !matches!(value(8), "" | "0"),
             is_rebuilding: value(9) == "1",
+            topic: text(13),
         })
+    }
+
+    /// The topic that the sale's orders belong into, where that is another than `own`: then it is another worker's.
+    pub fn other_topic(&self, own: &str) -> Option<&str> {
+        self.topic.as_deref().filter(|noted| *noted != own)
     }
 
     /// Whether it is safe to go on, as far as anybody but the operator can know: where a master was replaced, the old

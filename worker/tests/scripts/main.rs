@@ -238,3 +238,21 @@ fn the_options_of_a_rebuilt_sale_are_the_ledgers_and_redis_own_where_it_knows_no
     client.run("FLUSHALL");
     assert_eq!(fence(&mut client, "p", &sale.id, 5), ["OK", "0", "open"], "nobody knows any");
 }
+
+#[test]
+fn a_sale_of_another_topic_is_not_rebuilt_and_a_rebuilt_one_keeps_its_topic() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { topic: "orders", ..PLAIN });
+    let fence_of = |client: &mut Client, topic: &str| {
+        let arguments = [&sale.id, "2", "10", "5", "6", "ab", "", "", "", topic].map(str::to_owned);
+        strings(client.call_script(&Scripts::new().rebuild_fence, &keys("p"), &arguments))
+    };
+    let before = client.snapshot();
+    assert_eq!(fence_of(&mut client, "other"), ["T", "orders"]);
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    assert_eq!(fence_of(&mut client, "orders")[0], "OK");
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 10, "open"), ["OK"]);
+    assert_eq!(sale.look_of(&mut client, true, "other").state(), ("foreign", "orders"));
+    assert_eq!(sale.look_of(&mut client, true, "orders").state(), ("open", ""));
+}
