@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::answer::{Answer, Site};
 use crate::counters::Counters;
 use crate::find::Finder;
-use crate::gate::{CallIndex, Gate};
+use crate::gate::{CallIndex, Gate, LookupIndex};
 use crate::limits::{
     BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, PRODUCT_GAUGES_MAX,
     RECORD_AGE_MAX, RECORDS_MAX, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
@@ -34,7 +34,9 @@ use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::product::{ProductIndex, Products};
 use crate::queue::LineCall;
 use crate::redis::{LinkError, Login, RedisLink, Step};
+use crate::schedule::{Scheduled, Turns, Work};
 use crate::settings::{Question, Seen};
+use crate::status::Statuses;
 
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
@@ -143,8 +145,8 @@ pub enum Token {
 pub enum Call {
     /// A reserve call.
     Reserve(CallIndex),
-    /// An `HMGET` of records.
-    Lookup(Vec<PendingIndex>),
+    /// Whether orders of sold-out sales have records.
+    Lookup(LookupIndex),
     /// A lease of tokens.
     Lease(ProductIndex),
     /// The same where there is a fair queue: a report, and news of the line.
@@ -153,16 +155,16 @@ pub enum Call {
     Queue(ProductIndex),
     /// A look at products in memory.
     Look(Vec<ProductIndex>),
-    /// Whether there is a registry, ahead of a look at unknown names.
-    RegistryExists,
     /// A look at unknown names.
     Find,
+    /// Whether there is a registry, behind a look that did not find some of them.
+    RegistryExists,
     /// The registry.
     Registry,
     /// An outbox walk for the relay.
     Relay(ProductIndex),
-    /// How far an order is.
-    Status(Ticket, Uuid),
+    /// How far orders are.
+    Status,
     /// Opening a sale.
     Init(OperationIndex),
     /// Adding its name to the registry.
@@ -179,6 +181,24 @@ pub enum Call {
     Quiet,
 }
 
+impl Scheduled for Call {
+    fn work(&self) -> Work {
+        match self {
+            Call::Reserve(_) => Work::Reserve,
+            Call::Lookup(_) => Work::Lookup,
+            Call::Lease(_) | Call::Line(_) => Work::Tokens,
+            Call::Status => Work::Status,
+            Call::Find | Call::RegistryExists => Work::Find,
+            Call::Look(_) => Work::Look,
+            Call::Queue(_) => Work::Queue,
+            Call::Init(_) | Call::Register(_) | Call::Close(_) => Work::Operation,
+            Call::Registry | Call::Relay(_) | Call::Retire(_) | Call::Settings(_) | Call::Part | Call::Quiet => {
+                Work::Upkeep
+            }
+        }
+    }
+}
+
 /// One core.
 #[derive(Debug)]
 pub struct Core {
@@ -191,6 +211,8 @@ pub struct Core {
     pub(crate) entries: Entries,
     pub(crate) gate: Gate,
     pub(crate) finder: Finder,
+    pub(crate) statuses: Statuses,
+    pub(crate) turns: Turns,
     pub(crate) operations: Operations,
     pub(crate) redis: RedisLink<Call>,
     redis_failed: Option<LinkError>,
@@ -262,6 +284,8 @@ impl Core {
             entries: Entries::default(),
             gate: Gate::default(),
             finder: Finder::default(),
+            statuses: Statuses::default(),
+            turns: Turns::default(),
             operations: Operations::default(),
             redis_failed: None,
             producer: Producer::new(producer, now.instant),
@@ -352,9 +376,9 @@ impl Core {
     /// Close the connection, then say [`Core::redis_closed`].
     pub fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), LinkError> {
         loop {
-            match self.redis.next(buffer)? {
+            match self.redis.next(now.instant, buffer)? {
                 Step::Nothing => return Ok(()),
-                Step::Login => {}
+                Step::Own => {}
                 Step::Opened => self.redis_opened(now),
                 Step::Reply(call, reply) => self.redis_reply(now, call, reply),
             }
@@ -364,19 +388,19 @@ impl Core {
     fn redis_reply(&mut self, now: Now, call: Call, reply: Reply<'_>) {
         match call {
             Call::Reserve(index) => self.handle_reserved(now, index, reply),
-            Call::Lookup(batch) => self.handle_looked_up(now, batch, Some(reply)),
+            Call::Lookup(index) => self.handle_looked_up(now, index, Some(reply)),
             Call::Lease(product) => self.handle_lease(now, product, Some(reply)),
             Call::Line(call) => self.handle_line(now, call, Some(reply)),
             Call::Queue(product) => self.handle_queue_reply(now, product, Some(reply)),
             Call::Look(products) => self.handle_look(now, &products, Some(reply)),
-            Call::RegistryExists => self.handle_registry_exists(reply),
+            Call::RegistryExists => self.handle_registry_exists(now, Some(reply)),
             Call::Find => self.handle_found(now, Some(reply)),
             Call::Registry => self.handle_registry(now, reply),
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
             Call::Retire(product) => self.handle_retired(now, product, Some(reply)),
             Call::Part => self.handle_parted(now, reply),
             Call::Settings(question) => self.handle_redis_settings(question, reply),
-            Call::Status(ticket, id) => self.handle_status(now, ticket, id, Some(reply)),
+            Call::Status => self.handle_statuses(now, Some(reply)),
             Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
             Call::Register(operation) => self.handle_registered(now, operation, Some(reply)),
             Call::Close(operation) => self.handle_close_reply(now, operation, Some(reply)),
@@ -409,21 +433,24 @@ impl Core {
         for call in lost {
             match call {
                 Call::Reserve(index) => self.lost_calls.push(index),
-                Call::Lookup(batch) => self.handle_looked_up(now, batch, None),
+                Call::Lookup(index) => self.handle_looked_up(now, index, None),
                 Call::Lease(product) => self.handle_lease(now, product, None),
                 Call::Line(call) => self.handle_line(now, call, None),
                 Call::Queue(product) => self.handle_queue_reply(now, product, None),
                 Call::Look(products) => self.handle_look(now, &products, None),
                 Call::Find => self.handle_found(now, None),
+                Call::RegistryExists => self.handle_registry_exists(now, None),
                 Call::Relay(product) => self.handle_relay(now, product, None),
                 Call::Retire(product) => self.handle_retired(now, product, None),
-                Call::Status(ticket, id) => self.handle_status(now, ticket, id, None),
+                Call::Status => self.handle_statuses(now, None),
                 Call::Init(operation) => self.handle_init_reply(now, operation, None),
                 Call::Register(operation) => self.handle_registered(now, operation, None),
                 Call::Close(operation) => self.handle_close_reply(now, operation, None),
-                Call::RegistryExists | Call::Registry | Call::Part | Call::Settings(_) | Call::Quiet => {}
+                Call::Registry | Call::Part | Call::Settings(_) | Call::Quiet => {}
             }
         }
+        self.refuse_statuses();
+        self.refuse_queues();
     }
 
     /// Whether what was reserved by a call first written at `first_sent` is the relay's by now: the producer might send
@@ -433,19 +460,10 @@ impl Core {
         age >= RESERVED_AGE_MAX && !is_planted(Bug::AgelessReservations)
     }
 
-    /// Appends what should go to Redis now: deletions first, then look-ups and reserve calls as far as they may.
+    /// Appends what should go to Redis now, in the order that `schedule.rs` gives.
     pub fn redis_poll_write(&mut self, now: Now, out: &mut Vec<u8>) {
         if self.redis.is_ready() {
-            let due = self.removals_since.is_some_and(|since| now.instant >= since + REMOVAL_DELAY_MAX);
-            if due || (!self.removals.is_empty() && self.gate.may_call()) {
-                self.write_removals(now);
-            }
-            while self.gate.may_look_up() && !self.redis.is_write_full() {
-                self.write_lookup(now);
-            }
-            while self.gate.may_call() && !self.redis.is_write_full() {
-                self.write_reserve(now);
-            }
+            self.write_in_turn(now);
         }
         self.redis.poll_write(out);
     }
@@ -513,7 +531,8 @@ impl Core {
             && self.by_held.is_empty()
             && self.fair_products.is_empty()
             && self.operations.is_empty()
-            && self.finder.is_idle())
+            && self.finder.is_idle()
+            && self.statuses.is_idle())
     }
 
     /// Looks at the time: deadlines, looks, lingering batches.
@@ -525,6 +544,7 @@ impl Core {
             self.expire_orders(now);
             self.expire_operations(now);
             self.expire_finds(now);
+            self.expire_statuses(now);
             self.tend_lines(now);
             if let Err(error) = self.redis.handle_time(now.instant) {
                 self.redis_failed = Some(error);

@@ -2,7 +2,8 @@
 //!
 //! One such call is outstanding a core, for up to 64 names; a name that Redis does not know is remembered for 100 ms,
 //! so that a crowd with a wrong name costs ten calls a second. Without a registry at all the answer is 503: a Redis
-//! that lost everything must not say that a product never was.
+//! that lost everything must not say that a product never was. The registry is asked for once a name was not found, not
+//! before: a Redis that is emptied between the two has none either.
 
 use std::time::Duration;
 
@@ -47,8 +48,10 @@ pub struct Finder {
     /// The names of the call on its way, and who waits for them.
     asked: Vec<Identifier>,
     asking: Vec<(Identifier, Instant, Waiter)>,
-    outstanding: bool,
-    registry_exists: bool,
+    /// When the call on its way was asked for: what it finds is not believed to be younger.
+    asked_at: Instant,
+    /// What it found, until the registry was asked for too.
+    seen: Vec<Option<Look>>,
 }
 
 impl Finder {
@@ -89,14 +92,14 @@ impl Core {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
         self.finder.waiting.push((name, now.instant, waiter));
-        self.ask_for_names(now);
         Outcome::Later
     }
 
-    fn ask_for_names(&mut self, now: Now) {
+    /// Asks for names; whether anybody waits for one.
+    pub(crate) fn write_find(&mut self, now: Now) -> bool {
         let finder = &mut self.finder;
-        if finder.outstanding || finder.waiting.is_empty() || !self.redis.is_ready() {
-            return;
+        if finder.waiting.is_empty() {
+            return false;
         }
         finder.asked.clear();
         let asked = &mut finder.asked;
@@ -111,16 +114,12 @@ impl Core {
                 listed
             })
             .collect();
-        finder.outstanding = true;
+        finder.asked_at = now.instant;
         let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
-        self.redis.call(now.instant, Call::RegistryExists, |out| resp::command(out, &[b"EXISTS", b"flux:products"]));
         let topic = self.config.topic.as_bytes();
-        self.redis.call(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0", topic]));
-    }
-
-    pub(crate) fn handle_registry_exists(&mut self, reply: Reply<'_>) {
-        self.finder.registry_exists = reply.value() == Value::Integer(1);
+        self.redis.call_script(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0", topic]));
+        true
     }
 
     /// What Redis knows of the names. No reply: the connection is gone.
@@ -133,12 +132,33 @@ impl Core {
             }
             None => None,
         };
-        self.finder.outstanding = false;
+        let finder = &mut self.finder;
+        finder.seen.clear();
+        finder.seen.extend(finder.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
+        if finder.seen.contains(&Some(Look::Unknown)) && self.redis.is_ready() {
+            let exists = |out: &mut Vec<u8>| resp::command(out, &[b"EXISTS", b"flux:products"]);
+            self.redis.call(now.instant, Call::RegistryExists, exists);
+        } else {
+            self.answer_finds(now, false);
+        }
+    }
+
+    /// Whether there is a registry. No reply: the connection is gone.
+    pub(crate) fn handle_registry_exists(&mut self, now: Now, reply: Option<Reply<'_>>) {
+        if reply.is_none() {
+            self.finder.seen.fill(None);
+        }
+        self.answer_finds(now, reply.is_some_and(|reply| reply.value() == Value::Integer(1)));
+    }
+
+    /// Answers all who wait for the names that were asked for.
+    fn answer_finds(&mut self, now: Now, registry_exists: bool) {
         let names = std::mem::take(&mut self.finder.asked);
+        let asked_at = self.finder.asked_at;
         let mut answers = Vec::with_capacity(names.len());
-        for name in &names {
-            let answer = match items.as_mut().and_then(Look::read) {
-                Some(Look::Unknown) if self.finder.registry_exists => {
+        for (name, look) in names.iter().zip(std::mem::take(&mut self.finder.seen)) {
+            let answer = match look {
+                Some(Look::Unknown) if registry_exists => {
                     self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
                     Err(Answer::UnknownProduct)
                 }
@@ -150,8 +170,7 @@ impl Core {
                 None => Err(Answer::Unavailable(Unavailable::Redis)),
                 Some(look) => match self.products.insert(*name) {
                     Some(index) => {
-                        self.products[index].look_asked = now.instant;
-                        self.see(now, index, look);
+                        self.see(now, index, asked_at, look);
                         Ok(index)
                     }
                     None => Err(Answer::Unavailable(Unavailable::Full)),
@@ -167,7 +186,6 @@ impl Core {
             }
         }
         self.finder.asked = names;
-        self.ask_for_names(now);
     }
 
     fn found(&mut self, now: Now, index: ProductIndex, since: Instant, waiter: Waiter) {

@@ -2,7 +2,8 @@
 //!
 //! Load itself makes the batches: while two calls are on their way, orders gather for the next. A call's bytes are
 //! kept until its reply, so that it can be asked again word for word after a lost connection: the reservation ids in
-//! it make the repeat harmless. Never reads a reply's meaning (`order.rs` does) and never touches a socket.
+//! it make the repeat harmless. Look-ups of records, while their sales are remembered as sold out, are gathered here too.
+//! Never reads a reply's meaning (`reserve.rs` and `lookup.rs` do) and never touches a socket.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
 use crate::limits::{
-    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_GATHERED_MIN, LOOKUPS_OUTSTANDING_MAX,
+    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_GATHERED_MIN,
 };
 use crate::pending::{Orders, PendingIndex, Stage};
 use crate::product::{ProductIndex, Products};
@@ -25,8 +26,19 @@ pub struct CallIndex(usize);
 /// learnt of a newer sale while they waited.
 type GroupKey = (ProductIndex, u64, u32);
 
-/// Whose records a look-up reads: product and sale id.
-pub type LookupSale = (ProductIndex, u64);
+/// A look-up's place among those on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupIndex(usize);
+
+/// One look-up of records on its way.
+#[derive(Debug, Default)]
+pub struct Lookup {
+    /// Orders in the order of the call, sale by sale.
+    pub orders: Vec<PendingIndex>,
+    /// Their products, and how many of the orders are of each one's sale.
+    pub groups: Vec<(ProductIndex, usize)>,
+    busy: bool,
+}
 
 /// The orders of one product in a call: they share an outbox entry and a head in the reply.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +88,8 @@ pub struct Gate {
     calls: Vec<Call>,
     outstanding: usize,
     lookups: VecDeque<PendingIndex>,
-    lookups_outstanding: usize,
+    lookups_asked: Vec<Lookup>,
     batch: Vec<(GroupKey, PendingIndex)>,
-    spare: Vec<Vec<PendingIndex>>,
 }
 
 impl Gate {
@@ -112,10 +123,9 @@ impl Gate {
         self.outstanding < CALLS_OUTSTANDING_MAX && !self.queue.is_empty()
     }
 
-    /// Whether a look-up may be written now.
-    pub fn may_look_up(&self) -> bool {
-        let gathered_min = if self.lookups_outstanding == 0 { 1 } else { LOOKUPS_GATHERED_MIN };
-        self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX && self.lookups.len() >= gathered_min
+    /// Whether enough orders wait for a look-up, `outstanding` of which are on their way.
+    pub fn wants_lookup(&self, outstanding: usize) -> bool {
+        self.lookups.len() >= if outstanding == 0 { 1 } else { LOOKUPS_GATHERED_MIN }
     }
 
     /// Seals up to 64 waiting orders into a call and appends it to `out`. `None`: all that waited had given up.
@@ -182,49 +192,78 @@ impl Gate {
         self.calls[index.0] = call;
     }
 
-    /// Takes up to 512 waiting look-ups and hands those of each sale to `write`, which is to send what
-    /// [`write_lookup`] makes of them.
-    pub fn seal_lookups(&mut self, orders: &Orders, mut write: impl FnMut(LookupSale, Vec<PendingIndex>)) {
-        assert!(self.lookups_outstanding < LOOKUPS_OUTSTANDING_MAX, "the caller asks may_look_up first");
+    /// Seals up to 512 waiting orders into a look-up and appends it to `out`. `None`: all that waited had given up.
+    pub fn seal_lookup(&mut self, products: &Products, orders: &Orders, out: &mut Vec<u8>) -> Option<LookupIndex> {
+        let place = self.lookups_asked.iter().position(|lookup| !lookup.busy).unwrap_or_else(|| {
+            self.lookups_asked.push(Lookup::default());
+            self.lookups_asked.len() - 1
+        });
         self.batch.clear();
+        let mut last = None;
+        let mut sales = 0;
         while self.batch.len() < LOOKUP_RECORDS_MAX {
             let Some(index) = self.lookups.pop_front() else { break };
-            if let Some(order) = orders.get(index) {
-                let sale = order.sale.expect("records are looked up under a sale");
-                self.batch.push(((order.product, sale.id, 0), index));
+            let Some(order) = orders.get(index) else { continue };
+            let sale = order.sale.expect("records are looked up under a sale");
+            let key = (order.product, sale.id, 0);
+            // Counted as they change: never fewer than there are, and one where all are of one sale.
+            sales += usize::from(last != Some(key));
+            if sales > GATHERED_SALES_MAX {
+                self.lookups.push_front(index);
+                break;
             }
+            last = Some(key);
+            self.batch.push((key, index));
+        }
+        if self.batch.is_empty() {
+            return None;
         }
         self.batch.sort_by_key(|(key, _)| *key);
-        for of_sale in self.batch.chunk_by(|(a, _), (b, _)| a == b) {
-            let (product, sale_id, _) = of_sale[0].0;
-            let mut batch = self.spare.pop().unwrap_or_default();
-            batch.extend(of_sale.iter().map(|(_, index)| *index));
-            self.lookups_outstanding += 1;
-            write((product, sale_id), batch);
-        }
+        let lookup = &mut self.lookups_asked[place];
+        lookup.fill(&self.batch, products, orders, out);
+        Some(LookupIndex(place))
     }
 
-    /// A look-up's reply has come, or never will.
-    pub fn lookup_done(&mut self, mut batch: Vec<PendingIndex>) {
-        self.lookups_outstanding -= 1;
-        batch.clear();
-        self.spare.push(batch);
+    /// Takes a look-up whose reply is being read; give it back with [`Gate::recycle_lookup`].
+    pub fn take_lookup(&mut self, index: LookupIndex) -> Lookup {
+        std::mem::take(&mut self.lookups_asked[index.0])
+    }
+
+    /// Gives a finished look-up's buffers back.
+    pub fn recycle_lookup(&mut self, index: LookupIndex, mut lookup: Lookup) {
+        lookup.busy = false;
+        self.lookups_asked[index.0] = lookup;
     }
 }
 
-/// Appends the `HMGET` of the records of `batch`, orders of one sale; they come back in its order.
-pub fn write_lookup(
-    out: &mut Vec<u8>,
-    products: &Products,
-    orders: &Orders,
-    (product, sale_id): LookupSale,
-    batch: &[PendingIndex],
-) {
-    resp::array_header(out, 2 + batch.len());
-    resp::bulk(out, b"HMGET");
-    products[product].keys.write_records(out, sale_id);
-    for index in batch {
-        resp::bulk(out, &orders.get(*index).expect("sealed just now").order_id.text());
+impl Lookup {
+    /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/lookup.lua`).
+    fn fill(&mut self, batch: &[(GroupKey, PendingIndex)], products: &Products, orders: &Orders, out: &mut Vec<u8>) {
+        self.busy = true;
+        self.orders.clear();
+        self.groups.clear();
+        self.orders.extend(batch.iter().map(|(_, index)| *index));
+        let of_sales = || batch.chunk_by(|(a, _), (b, _)| a == b);
+        self.groups.extend(of_sales().map(|of_sale| (of_sale[0].0.0, of_sale.len())));
+        let groups = self.groups.len();
+        resp::array_header(out, 3 + 2 * groups + 1 + 2 * groups + batch.len());
+        resp::bulk(out, b"EVALSHA");
+        resp::bulk(out, SCRIPTS.lookup.digest());
+        resp::bulk_number(out, 2 * groups as u64);
+        for of_sale in of_sales() {
+            let (product, sale_id, _) = of_sale[0].0;
+            let keys = &products[product].keys;
+            resp::bulk(out, &keys.sale);
+            keys.write_records(out, sale_id);
+        }
+        resp::bulk_number(out, groups as u64);
+        for of_sale in of_sales() {
+            resp::bulk_number(out, of_sale[0].0.1);
+            resp::bulk_number(out, of_sale.len() as u64);
+            for (_, index) in of_sale {
+                resp::bulk(out, &orders.get(*index).expect("sealed just now").order_id.text());
+            }
+        }
     }
 }
 

@@ -53,6 +53,7 @@ mod reserve;
 mod retire;
 pub mod routes;
 pub mod run;
+pub mod schedule;
 pub mod scripts;
 mod seat;
 pub mod server;
@@ -62,7 +63,7 @@ pub mod shard;
 pub mod shell_counters;
 pub mod shell_limits;
 pub mod signals;
-mod status;
+pub mod status;
 #[cfg(test)]
 mod tests;
 mod ticker;

@@ -6,9 +6,11 @@ use std::time::Duration;
 pub const CALL_ORDERS_MAX: usize = 64;
 /// Reserve calls on their way: two keep Redis busy while a reply travels; more make the batches smaller.
 pub const CALLS_OUTSTANDING_MAX: usize = 2;
-/// Records of one `HMGET` while a sale is remembered as sold out.
+/// Orders of one look-up of records while their sales are remembered as sold out: some 0.3 ms of Redis.
 pub const LOOKUP_RECORDS_MAX: usize = 512;
-/// Look-ups on their way beyond which none is begun; those begun together, one for each sale, all go.
+/// Sales of one look-up, and products of one question for statuses: each costs Redis some 5 µs, a proof of trust.
+pub const GATHERED_SALES_MAX: usize = 32;
+/// Look-ups on their way.
 pub const LOOKUPS_OUTSTANDING_MAX: usize = 2;
 /// Orders that must wait for a look-up to be begun while another is on its way: smaller ones wake Redis more often than they
 /// save time.
@@ -17,6 +19,20 @@ pub const LOOKUPS_GATHERED_MIN: usize = 32;
 pub const LOOKUPS_WAITING_MAX: usize = 8192;
 /// Orders under way on one core, about 300 bytes each: more than its connections can ask for at once without pipelining.
 pub const ORDERS_PENDING_MAX: usize = 32 << 10;
+/// Ids of one question for statuses: some 0.3 ms of Redis.
+pub const STATUS_IDS_MAX: usize = 512;
+/// Questions for statuses on their way: while one is, the next one gathers.
+pub const STATUS_CALLS_MAX: usize = 1;
+/// Requests for statuses in line on one core; beyond: 429. Some thirty calls' worth, about 10 ms of Redis.
+pub const STATUSES_WAITING_MAX: usize = 16 << 10;
+/// Those of one product: however many ask for it, the others find a place.
+pub const STATUSES_OF_PRODUCT_MAX: usize = STATUSES_WAITING_MAX / 4;
+/// A product for which fewer wait always gets one more into the line.
+pub const STATUSES_OF_PRODUCT_MIN: usize = 16;
+/// Calls for tokens and for news of lines on their way, each of another product: some 0.1 ms of Redis.
+pub const LEASES_OUTSTANDING_MAX: usize = 16;
+/// Questions for documents of `GET /queue` on their way, each of another product.
+pub const QUEUES_OUTSTANDING_MAX: usize = 4;
 /// Requests that may wait for one order: 1,000 parallel repeats of one key are a case we promise.
 pub const WAITERS_PER_ORDER_MAX: usize = 4096;
 /// Requests that may wait for one look at a product's stock.
@@ -31,6 +47,8 @@ pub const UNKNOWN_NAMES_MAX: usize = 4096;
 pub const UNKNOWN_REMEMBERED: Duration = Duration::from_millis(100);
 /// Names asked for in one call; one such call is outstanding at a time.
 pub const FIND_NAMES_MAX: usize = 64;
+/// Such questions on their way: the look, or whether there is a registry.
+pub const FIND_CALLS_MAX: usize = 1;
 /// Requests that may wait until an unknown name was asked for; beyond: 503.
 pub const FIND_WAITERS_MAX: usize = 4096;
 /// Topics of others that are named in the log, once each.
@@ -68,6 +86,10 @@ pub const TOKEN_WAITERS_MAX: usize = 8192;
 /// One write to Redis: a call of the longest identifiers, about what Redis reads in one event. Nothing more is begun
 /// once so much waits.
 pub const REDIS_WRITE_BYTES_MAX: usize = 20 << 10;
+/// How often a call is written whose script Redis does not know: loaded, it knows it, unless somebody flushes again.
+pub const SCRIPT_CALL_TRIES_MAX: u32 = 3;
+/// Buffers kept for calls of scripts, one write's worth each at most twice over: as many as are on their way under load.
+pub const SPARE_CALLS_MAX: usize = 32;
 /// A call that has not been answered for so long says that the connection is half open or Redis stopped.
 pub const REDIS_REPLY_OVERDUE: Duration = Duration::from_secs(3);
 /// Nothing reserved longer ago than this is published from memory: a rebuild may have looked since (SPEC: rebuild's fence is 15 s).

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flux_protocol::order::Identifier;
 use flux_protocol::resp::{self, Reply, ServerError, Value};
-use flux_protocol::time::Now;
+use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
@@ -85,7 +85,7 @@ impl Core {
             product.look_asked = now.instant;
         }
         self.looks_outstanding += 1;
-        self.redis.call(now.instant, Call::Look(indices), |to| to.extend_from_slice(&out));
+        self.redis.call_script(now.instant, Call::Look(indices), |to| to.extend_from_slice(&out));
     }
 
     /// What a look saw. No reply: the connection is gone.
@@ -103,8 +103,9 @@ impl Core {
             let learnt = look.is_some();
             let product = &mut self.products[*index];
             product.looking = false;
+            let asked = product.look_asked;
             match look {
-                Some(look) => self.see(now, *index, look),
+                Some(look) => self.see(now, *index, asked, look),
                 // Nothing was learnt: what is remembered stays, but vouches for nothing.
                 None => product.vouched = None,
             }
@@ -114,9 +115,10 @@ impl Core {
         self.look_on(now);
     }
 
-    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, look: Look) {
+    /// Remembers what a look saw that was asked for at `asked`: it vouches for no later moment.
+    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, asked: Instant, look: Look) {
         let product = &mut self.products[index];
-        product.seen = Some(product.look_asked);
+        product.seen = Some(asked);
         product.is_foreign = matches!(look, Look::Foreign(_));
         match look {
             Look::Foreign(topic) => {
@@ -148,19 +150,19 @@ impl Core {
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
                     product.lease.reset();
-                    product.sold_out_until = flux_protocol::time::Instant::default();
+                    product.sold_out_until = Instant::default();
                 }
                 if stock > product.stock {
                     // Units came back: what was remembered is not true any more.
-                    product.sold_out_until = flux_protocol::time::Instant::default();
+                    product.sold_out_until = Instant::default();
                 }
                 product.sale = Some(sale);
                 product.state = state;
                 if state == State::Scheduled {
-                    product.schedule(product.look_asked, opens_in);
+                    product.schedule(asked, opens_in);
                 }
                 product.stock = stock;
-                product.vouched = Some(product.look_asked);
+                product.vouched = Some(asked);
                 product.outbox_entries = outbox_entries;
                 product.outbox_orders = outbox_orders;
                 product.outbox_oldest = outbox_oldest.map(|id| match product.outbox_oldest {
@@ -267,12 +269,9 @@ impl Core {
         }
     }
 
-    /// An error reply that concerns nobody in particular: counted by its kind; a forgotten script is loaded again.
-    pub(crate) fn note_error(&mut self, now: Now, error: ServerError<'_>) {
+    /// An error reply: counted by its kind.
+    pub(crate) fn note_error(&mut self, _now: Now, error: ServerError<'_>) {
         self.counters.redis_error(error.kind());
-        if error.kind() == resp::ErrorKind::NoScript && self.redis.is_ready() {
-            self.redis.load_scripts(now.instant);
-        }
     }
 }
 

@@ -108,7 +108,7 @@ impl Core {
         let index = self.begin_operation(now, ticket, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
-        self.redis.call(now.instant, Call::Init(index), |out| {
+        self.redis.call_script(now.instant, Call::Init(index), |out| {
             SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
         });
         operation.opening = Some(SaleEvent {
@@ -144,7 +144,7 @@ impl Core {
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
         let topic = self.config.topic.as_bytes();
-        self.redis.call(now.instant, Call::Close(index), |out| {
+        self.redis.call_script(now.instant, Call::Close(index), |out| {
             SCRIPTS.close.write_call_with(out, &keys.of_product(), &[topic]);
         });
         Ok(())

@@ -19,7 +19,7 @@ use crate::limiter::Admission;
 use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
 use crate::outbox::EntryIndex;
 use crate::pending::{JoinError, Pending, PendingIndex, Stage, Ticket};
-use crate::product::{ProductIndex, State, TokenWaiter};
+use crate::product::{ProductIndex, State};
 
 /// What a client wants, validated.
 #[derive(Clone, Copy, Debug)]
@@ -219,9 +219,9 @@ impl Core {
         let product = order.product;
         match stage {
             Stage::Lookup => self.gate.push_lookup(index),
-            Stage::Token => self.products[product].token_waiters.push_back(TokenWaiter::Order(index)),
+            Stage::Token => self.products[product].token_waiters.push_back(index),
             Stage::Held => {
-                self.products[product].token_waiters.push_back(TokenWaiter::Order(index));
+                self.products[product].token_waiters.push_back(index);
                 self.by_held.push_back((now.instant, index));
             }
             Stage::Queued => {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use flux_protocol::order::{Identifier, Uuid, decimal};
+use flux_protocol::order::{Identifier, decimal};
 use flux_protocol::resp;
 use flux_protocol::time::{Instant, Now};
 use foldhash::fast::RandomState;
@@ -127,15 +127,6 @@ impl Keys {
     }
 }
 
-/// What waits for a token.
-#[derive(Clone, Copy, Debug)]
-pub enum TokenWaiter {
-    /// An order.
-    Order(PendingIndex),
-    /// A `GET /order` of this order.
-    Status(Ticket, Uuid),
-}
-
 /// One product in memory.
 #[derive(Debug)]
 pub struct Product {
@@ -159,8 +150,8 @@ pub struct Product {
     pub fair: Option<Box<Fair>>,
     /// `GET /queue` as last answered, and who waits for the next; made by the first who asks.
     pub document: Option<Box<QueueDocument>>,
-    /// Who waits for tokens.
-    pub token_waiters: VecDeque<TokenWaiter>,
+    /// Orders that wait for tokens.
+    pub token_waiters: VecDeque<PendingIndex>,
     /// Orders that this core has answered with a first 200.
     pub accepted: u64,
     /// Units left, as last seen.

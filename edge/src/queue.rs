@@ -19,7 +19,8 @@ use crate::limiter::lease_life;
 use crate::limits::{SOLD_OUT_REMEMBERED, TOKEN_WAITERS_MAX};
 use crate::order::{Way, Wish, waiting_room};
 use crate::pending::{PendingIndex, Stage};
-use crate::product::{Product, ProductIndex, State, TokenWaiter};
+use crate::product::{Product, ProductIndex, State};
+use crate::schedule::Work;
 use crate::scripts::SCRIPTS;
 use crate::tokens::{Grant, Ungranted};
 
@@ -178,7 +179,7 @@ impl Core {
     /// No token is asked for those who have gone from the front.
     fn forget_gone(&mut self, product: ProductIndex) {
         let waiters = &mut self.products[product].token_waiters;
-        while let Some(TokenWaiter::Order(index)) = waiters.front()
+        while let Some(index) = waiters.front()
             && self.orders.get(*index).is_none()
         {
             waiters.pop_front();
@@ -198,6 +199,9 @@ impl Core {
         if !fair.is_due(now.instant, is_urgent || wanted.is_some(), may_move) {
             return;
         }
+        if !self.redis.may(Work::Tokens) {
+            return self.turns.leases.push(index);
+        }
         if wanted.is_some() {
             product.lease.handle_asked(now.instant);
         }
@@ -216,7 +220,8 @@ impl Core {
             arguments.push_number(of);
             arguments.push_number(count);
         }
-        self.redis.call(now.instant, Call::Line(call), |out| SCRIPTS.lease.write_call(out, &[&keys], &[&arguments]));
+        self.redis
+            .call_script(now.instant, Call::Line(call), |out| SCRIPTS.lease.write_call(out, &[&keys], &[&arguments]));
     }
 
     /// The answer of `lease.lua`. No reply: the connection is gone.

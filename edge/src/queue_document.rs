@@ -45,11 +45,28 @@ impl Core {
         }
         document.waiters.push(ticket);
         if document.asked.is_none() {
-            document.asked = Some(now.instant);
-            let keys: [&[u8]; 3] = [&product.keys.queue, &product.keys.sale, &product.keys.stock];
-            self.redis.call(now.instant, Call::Queue(index), |out| SCRIPTS.queue.write_call_with(out, &keys, &[]));
+            self.turns.queues.push(index);
         }
         Outcome::Later
+    }
+
+    /// Asks for the document of a product for which somebody waits.
+    pub(crate) fn write_queue(&mut self, now: Now, index: ProductIndex) {
+        let product = &mut self.products[index];
+        let Some(document) = product.document.as_mut().filter(|document| document.asked.is_none()) else { return };
+        document.asked = Some(now.instant);
+        let keys: [&[u8]; 3] = [&product.keys.queue, &product.keys.sale, &product.keys.stock];
+        self.redis.call_script(now.instant, Call::Queue(index), |out| SCRIPTS.queue.write_call_with(out, &keys, &[]));
+    }
+
+    /// The connection to Redis is gone: whoever waits for a document that was not asked for yet is told so.
+    pub(crate) fn refuse_queues(&mut self) {
+        while let Some(index) = self.turns.queues.pop() {
+            let Some(document) = &mut self.products[index].document else { continue };
+            for ticket in std::mem::take(&mut document.waiters) {
+                self.complete(ticket, Answer::Unavailable(Unavailable::Redis));
+            }
+        }
     }
 
     /// The answer of `queue.lua`. No reply: the connection is gone.

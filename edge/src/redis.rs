@@ -1,18 +1,23 @@
 //! One core's connection to Redis as a machine: logging in, loading scripts, one queue of calls whose replies come in
 //! the order they were asked.
 //!
-//! Handed bytes and time, gives back bytes and replies. Never opens a socket; never gives a reply a meaning; never
-//! repeats a call by itself: a call without a reply is handed back as lost when the connection goes.
+//! Handed bytes and time, gives back bytes and replies. Never opens a socket; never gives a reply a meaning. A call without
+//! a reply is handed back as lost when the connection goes; the link repeats by itself only what was refused with
+//! `NOSCRIPT`, for then nothing ran: it loads the scripts and asks the same bytes again.
+//!
+//! It counts what is outstanding of each kind of work, where calls are pushed and popped, so that no kind can pass its
+//! bound ([`crate::schedule`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_protocol::planted::{Bug, is_planted};
-use flux_protocol::resp::{self, Decoder, Limits, Malformed, Reply, Value};
+use flux_protocol::resp::{self, Decoder, ErrorKind, Limits, Malformed, Reply, Value};
 use flux_protocol::time::Instant;
 
-use crate::limits::{REDIS_REPLY_OVERDUE, REDIS_WRITE_BYTES_MAX};
+use crate::limits::{REDIS_REPLY_OVERDUE, REDIS_WRITE_BYTES_MAX, SCRIPT_CALL_TRIES_MAX, SPARE_CALLS_MAX};
+use crate::schedule::{Outstanding, Scheduled, Work};
 use crate::scripts;
 
 /// Whom to log in as, and where.
@@ -52,6 +57,20 @@ enum Asked<C> {
     Call(C),
 }
 
+/// What stands in line for its reply.
+#[derive(Debug)]
+struct Entry<C> {
+    asked: Asked<C>,
+    /// When it was last written.
+    at: Instant,
+    /// How many times the scripts had been loaded when it was written.
+    loads: u64,
+    /// How often it was written.
+    tries: u32,
+    /// Its bytes, where it is a script's call that may be asked again; else empty.
+    bytes: Vec<u8>,
+}
+
 /// Why a connection must be closed. Calls that were under way on it are lost: unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -74,8 +93,8 @@ pub enum LinkError {
 pub enum Step<'b, C> {
     /// The buffer holds no further whole reply.
     Nothing,
-    /// A reply of the login; read on.
-    Login,
+    /// A reply to what the link asked for itself; read on.
+    Own,
     /// The login is done and the scripts are loaded: calls may be written.
     Opened,
     /// The reply to this call; read on afterwards.
@@ -88,13 +107,18 @@ pub struct RedisLink<C> {
     login: Login,
     state: State,
     out: Vec<u8>,
-    asked: VecDeque<(Asked<C>, Instant)>,
+    asked: VecDeque<Entry<C>>,
+    outstanding: Outstanding,
+    /// How many times the scripts were loaded by this connection.
+    loads: u64,
+    /// Buffers of calls that were answered.
+    spare: Vec<Vec<u8>>,
     decoder: Decoder,
     /// When the connection was last lost, to be told for how long.
     down_since: Instant,
 }
 
-impl<C> RedisLink<C> {
+impl<C: Scheduled> RedisLink<C> {
     /// A link that is closed.
     pub fn new(login: Login, now: Instant) -> RedisLink<C> {
         RedisLink {
@@ -102,6 +126,9 @@ impl<C> RedisLink<C> {
             state: State::Closed,
             out: Vec::new(),
             asked: VecDeque::new(),
+            outstanding: Outstanding::default(),
+            loads: 0,
+            spare: Vec::new(),
             decoder: Decoder::new(LIMITS),
             down_since: now,
         }
@@ -129,30 +156,75 @@ impl<C> RedisLink<C> {
                 Some(user) => resp::command(&mut self.out, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
                 None => resp::command(&mut self.out, &[b"AUTH", password.as_bytes()]),
             }
-            self.asked.push_back((Asked::Setup, now));
+            self.push(Asked::Setup, now, Vec::new());
         }
         resp::command(&mut self.out, &[b"SELECT", login.database.to_string().as_bytes()]);
-        self.asked.push_back((Asked::Setup, now));
+        self.push(Asked::Setup, now, Vec::new());
         self.login = login;
         self.load_scripts(now);
-        if let Some((last, _)) = self.asked.back_mut() {
-            *last = Asked::SetupEnd;
+        if let Some(last) = self.asked.back_mut() {
+            last.asked = Asked::SetupEnd;
         }
+    }
+
+    fn push(&mut self, asked: Asked<C>, at: Instant, bytes: Vec<u8>) {
+        self.asked.push_back(Entry { asked, at, loads: self.loads, tries: 1, bytes });
     }
 
     /// Loads every script; calls written after this find them.
     pub fn load_scripts(&mut self, now: Instant) {
         for script in scripts::SCRIPTS.all() {
             script.write_load(&mut self.out);
-            self.asked.push_back((Asked::Setup, now));
+            self.push(Asked::Setup, now, Vec::new());
         }
+        self.loads += 1;
     }
 
-    /// Writes one call: `write` appends exactly one command.
+    /// Whether one more call of this kind of work may be written now.
+    pub fn may(&self, work: Work) -> bool {
+        self.is_ready() && self.outstanding.may(work)
+    }
+
+    /// How many calls of this kind of work have no reply yet.
+    pub fn outstanding(&self, work: Work) -> usize {
+        self.outstanding.of(work)
+    }
+
+    fn begin(&mut self, now: Instant, call: C, bytes: Vec<u8>) {
+        self.outstanding.begin(call.work());
+        self.push(Asked::Call(call), now, bytes);
+    }
+
+    /// Writes one command: `write` appends exactly one. What is asked by a script goes by [`RedisLink::call_script`].
     pub fn call(&mut self, now: Instant, call: C, write: impl FnOnce(&mut Vec<u8>)) {
         assert!(self.is_ready(), "calls are written on a ready connection only");
         write(&mut self.out);
-        self.asked.push_back((Asked::Call(call), now));
+        self.begin(now, call, Vec::new());
+    }
+
+    /// Writes one call of a script: `write` appends exactly one. Where Redis does not know the script, it is loaded and
+    /// asked once more before anybody hears of it.
+    pub fn call_script(&mut self, now: Instant, call: C, write: impl FnOnce(&mut Vec<u8>)) {
+        assert!(self.is_ready(), "calls are written on a ready connection only");
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        write(&mut bytes);
+        self.out.extend_from_slice(&bytes);
+        self.begin(now, call, bytes);
+    }
+
+    /// [`RedisLink::call_script`], if there is one to write: `write` appends exactly one and names it, or does neither.
+    /// Whether there was one.
+    pub fn call_script_if(&mut self, now: Instant, write: impl FnOnce(&mut Vec<u8>) -> Option<C>) -> bool {
+        assert!(self.is_ready(), "calls are written on a ready connection only");
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        let Some(call) = write(&mut bytes) else {
+            debug_assert!(bytes.is_empty(), "a command without a name would get another's reply");
+            self.spare.push(bytes);
+            return false;
+        };
+        self.out.extend_from_slice(&bytes);
+        self.begin(now, call, bytes);
+        true
     }
 
     /// Writes one call, if there is one to write: `write` appends exactly one command and names it, or does neither.
@@ -160,7 +232,7 @@ impl<C> RedisLink<C> {
         assert!(self.is_ready(), "calls are written on a ready connection only");
         let before = self.out.len();
         match write(&mut self.out) {
-            Some(call) => self.asked.push_back((Asked::Call(call), now)),
+            Some(call) => self.begin(now, call, Vec::new()),
             None => debug_assert_eq!(self.out.len(), before, "a command without a name would get another's reply"),
         }
     }
@@ -183,14 +255,23 @@ impl<C> RedisLink<C> {
     ///
     /// # Errors
     /// The connection must be closed.
-    pub fn next<'b>(&mut self, buffer: &'b mut BytesMut) -> Result<Step<'b, C>, LinkError> {
+    pub fn next<'b>(&mut self, now: Instant, buffer: &'b mut BytesMut) -> Result<Step<'b, C>, LinkError> {
         let Some(reply) = self.decoder.poll(buffer)? else { return Ok(Step::Nothing) };
         if is_planted(Bug::ReplyToTheWrongRequest) {
             self.mix_up();
         }
-        let (asked, _) = self.asked.pop_front().ok_or(LinkError::Unasked)?;
-        let last = match asked {
-            Asked::Call(call) => return Ok(Step::Reply(call, reply)),
+        let mut entry = self.asked.pop_front().ok_or(LinkError::Unasked)?;
+        let last = match entry.asked {
+            Asked::Call(call) => {
+                if !entry.bytes.is_empty() && entry.tries < SCRIPT_CALL_TRIES_MAX && is_unknown_script(&reply) {
+                    entry.asked = Asked::Call(call);
+                    self.ask_again(now, entry);
+                    return Ok(Step::Own);
+                }
+                self.outstanding.end(call.work());
+                self.keep(entry.bytes);
+                return Ok(Step::Reply(call, reply));
+            }
             Asked::Setup => false,
             Asked::SetupEnd => true,
         };
@@ -200,12 +281,31 @@ impl<C> RedisLink<C> {
         if last {
             self.state = State::Ready;
         }
-        Ok(if last { Step::Opened } else { Step::Login })
+        Ok(if last { Step::Opened } else { Step::Own })
+    }
+
+    /// Loads the scripts, unless that was done since the call was written, and writes the call behind.
+    fn ask_again(&mut self, now: Instant, mut entry: Entry<C>) {
+        if entry.loads == self.loads {
+            self.load_scripts(now);
+        }
+        self.out.extend_from_slice(&entry.bytes);
+        (entry.at, entry.loads, entry.tries) = (now, self.loads, entry.tries + 1);
+        self.asked.push_back(entry);
+    }
+
+    /// Keeps a buffer for the next call, unless there are enough, or it has grown beyond what one write holds.
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE_CALLS_MAX && (1..=2 * REDIS_WRITE_BYTES_MAX).contains(&bytes.capacity()) {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
     }
 
     /// The planted bug: two calls of a kind get each other's replies.
     fn mix_up(&mut self) {
-        if let (Some((Asked::Call(first), _)), Some((Asked::Call(second), _))) = (self.asked.front(), self.asked.get(1))
+        if let (Some(Entry { asked: Asked::Call(first), .. }), Some(Entry { asked: Asked::Call(second), .. })) =
+            (self.asked.front(), self.asked.get(1))
             && std::mem::discriminant(first) == std::mem::discriminant(second)
         {
             self.asked.swap(0, 1);
@@ -220,8 +320,9 @@ impl<C> RedisLink<C> {
         self.state = State::Closed;
         self.out.clear();
         self.decoder = Decoder::new(LIMITS);
-        for (asked, _) in self.asked.drain(..) {
-            if let Asked::Call(call) = asked {
+        self.outstanding = Outstanding::default();
+        for entry in self.asked.drain(..) {
+            if let Asked::Call(call) = entry.asked {
                 lost(call);
             }
         }
@@ -229,7 +330,7 @@ impl<C> RedisLink<C> {
 
     /// When the oldest call will have waited for too long.
     pub fn next_deadline(&self) -> Instant {
-        self.asked.front().map_or(Instant::FAR_FUTURE, |(_, asked_at)| *asked_at + REDIS_REPLY_OVERDUE)
+        self.asked.front().map_or(Instant::FAR_FUTURE, |entry| entry.at + REDIS_REPLY_OVERDUE)
     }
 
     /// Looks at the time.
@@ -239,4 +340,8 @@ impl<C> RedisLink<C> {
     pub fn handle_time(&mut self, now: Instant) -> Result<(), LinkError> {
         if now >= self.next_deadline() { Err(LinkError::Overdue) } else { Ok(()) }
     }
+}
+
+fn is_unknown_script(reply: &Reply<'_>) -> bool {
+    matches!(reply.value(), Value::Error(error) if error.kind() == ErrorKind::NoScript)
 }

@@ -57,7 +57,8 @@ impl Core {
         ];
         let texts = arguments.each_ref().map(String::as_bytes);
         let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
-        self.redis.call(now.instant, Call::Relay(index), |out| SCRIPTS.relay.write_call_with(out, &keys, &texts));
+        self.redis
+            .call_script(now.instant, Call::Relay(index), |out| SCRIPTS.relay.write_call_with(out, &keys, &texts));
     }
 
     /// The entries this relay has been handed. No reply: the connection is gone, and the claims will run out.

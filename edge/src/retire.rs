@@ -32,7 +32,7 @@ impl Core {
             product.retire_from = now.instant + ttl / 4;
             let keys: [&[u8]; 2] = [&product.keys.outbox, &product.keys.sale];
             let ttl = ttl.as_millis().to_string();
-            self.redis.call(now.instant, Call::Retire(index), |out| {
+            self.redis.call_script(now.instant, Call::Retire(index), |out| {
                 SCRIPTS.retire.write_call_with(out, &keys, &[ttl.as_bytes()]);
             });
         }

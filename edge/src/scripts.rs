@@ -30,8 +30,10 @@ pub struct Scripts {
     pub settle: Script,
     /// Moves the undelivered orders of an entry into a new one.
     pub part: Script,
-    /// Says what became of an order.
+    /// Says what became of orders.
     pub status: Script,
+    /// Says which orders of sold-out sales have records.
+    pub lookup: Script,
 }
 
 impl Scripts {
@@ -49,11 +51,12 @@ impl Scripts {
             settle: Script::new(include_str!("../lua/settle.lua"), &[]),
             part: Script::new(include_str!("../lua/part.lua"), &[TRUST]),
             status: Script::new(include_str!("../lua/status.lua"), &[TRUST]),
+            lookup: Script::new(include_str!("../lua/lookup.lua"), &[TRUST]),
         }
     }
 
     /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
-    pub fn all(&self) -> [&Script; 11] {
+    pub fn all(&self) -> [&Script; 12] {
         [
             &self.reserve,
             &self.lease,
@@ -66,6 +69,7 @@ impl Scripts {
             &self.settle,
             &self.part,
             &self.status,
+            &self.lookup,
         ]
     }
 }

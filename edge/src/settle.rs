@@ -108,7 +108,7 @@ fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: 
     let claimed: Vec<String> = whole(true).map(|id| id.to_string()).collect();
     if !claimed.is_empty() {
         let ids: Vec<&[u8]> = claimed.iter().map(String::as_bytes).collect();
-        redis.call(now.instant, Call::Quiet, |out| {
+        redis.call_script(now.instant, Call::Quiet, |out| {
             SCRIPTS.settle.write_call_with(out, &[&product.keys.outbox, &product.keys.claims], &ids);
         });
     }
@@ -125,5 +125,5 @@ fn write_part(redis: &mut RedisLink<Call>, now: Now, product: &Product, id: Entr
     let numbers: Vec<String> = [id.to_string(), orders.to_string()].into_iter().chain(places).collect();
     let arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
     let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
-    redis.call(now.instant, Call::Part, |out| SCRIPTS.part.write_call_with(out, &keys, &arguments));
+    redis.call_script(now.instant, Call::Part, |out| SCRIPTS.part.write_call_with(out, &keys, &arguments));
 }

@@ -10,7 +10,8 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::limiter::lease_life;
 use crate::pending::Stage;
-use crate::product::{ProductIndex, State, TokenWaiter};
+use crate::product::{ProductIndex, State};
+use crate::schedule::Work;
 use crate::scripts::SCRIPTS;
 
 /// Tokens that the bucket has granted.
@@ -53,12 +54,15 @@ impl Core {
             return self.ask_line(now, index, false);
         }
         let Some(wanted) = product.lease.wants(now.instant, product.token_waiters.len()) else { return };
+        if !self.redis.may(Work::Tokens) {
+            return self.turns.leases.push(index);
+        }
         product.lease.handle_asked(now.instant);
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
         let (mut wanted_digits, mut life_digits) = ([0; 20], [0; 20]);
         let arguments = [decimal(wanted, &mut wanted_digits), decimal(life, &mut life_digits)];
-        self.redis.call(now.instant, Call::Lease(index), |out| {
+        self.redis.call_script(now.instant, Call::Lease(index), |out| {
             SCRIPTS.lease.write_call_with(out, &keys, &arguments);
         });
     }
@@ -104,11 +108,8 @@ impl Core {
 
     /// No token can be had: whoever waits for one is told why.
     pub(crate) fn refuse_token_waiters(&mut self, now: Now, index: ProductIndex, refusal: Unavailable) {
-        while let Some(waiter) = self.products[index].token_waiters.pop_front() {
-            match waiter {
-                TokenWaiter::Order(order) => self.respond(now, order, Answer::Unavailable(refusal)),
-                TokenWaiter::Status(ticket, _) => self.complete(ticket, Answer::Unavailable(refusal)),
-            }
+        while let Some(order) = self.products[index].token_waiters.pop_front() {
+            self.respond(now, order, Answer::Unavailable(refusal));
         }
     }
 
@@ -117,36 +118,28 @@ impl Core {
     pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: Grant) {
         self.counters.lease(grant.count);
         self.products[index].lease.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
-        while let Some(&waiter) = self.products[index].token_waiters.front() {
-            let gone = matches!(waiter, TokenWaiter::Order(order) if self.orders.get(order).is_none());
+        while let Some(&order) = self.products[index].token_waiters.front() {
+            let gone = self.orders.get(order).is_none();
             if !gone && !self.products[index].lease.take(now.instant) {
                 break;
             }
             self.products[index].token_waiters.pop_front();
-            match waiter {
-                TokenWaiter::Order(order) => {
-                    self.let_in(now, order);
-                    self.reserve_after_token(now, order);
-                }
-                TokenWaiter::Status(ticket, id) => self.write_status(now, index, id, ticket),
-            }
+            self.let_in(now, order);
+            self.reserve_after_token(now, order);
         }
         if grant.next_due.is_zero() {
             // The bucket still holds some: those who still wait are asked for again.
             return self.ask_for_tokens(now, index);
         }
         for _ in 0..self.products[index].token_waiters.len() {
-            let Some(waiter) = self.products[index].token_waiters.pop_front() else { break };
-            match waiter {
-                TokenWaiter::Order(order) => match self.orders.get(order).map(|order| order.stage) {
-                    Some(Stage::Held) => self.products[index].token_waiters.push_back(waiter),
-                    Some(_) => {
-                        let answer = self.turn_away(now, order, index);
-                        self.respond(now, order, answer);
-                    }
-                    None => {}
-                },
-                TokenWaiter::Status(ticket, _) => self.complete(ticket, Answer::StatusWaiting),
+            let Some(order) = self.products[index].token_waiters.pop_front() else { break };
+            match self.orders.get(order).map(|order| order.stage) {
+                Some(Stage::Held) => self.products[index].token_waiters.push_back(order),
+                Some(_) => {
+                    let answer = self.turn_away(now, order, index);
+                    self.respond(now, order, answer);
+                }
+                None => {}
             }
         }
     }

@@ -15,7 +15,9 @@ mod parting;
 mod redis;
 mod relay;
 mod repeats;
+mod schedule;
 mod settings;
+mod statuses;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -146,6 +148,13 @@ impl Bench {
 
     /// A request without a body.
     fn get(&mut self, path: &str) -> u32 {
+        let position = self.ask(path);
+        self.run();
+        position
+    }
+
+    /// The same, in a turn that goes on.
+    fn ask(&mut self, path: &str) -> u32 {
         let position = self.asked;
         self.asked += 1;
         let fields = Fields { origin: self.origin, ..FIELDS };
@@ -155,7 +164,6 @@ impl Bench {
         if let Outcome::Now(answer) = self.core.handle_request(at(self.now), Role::Public, &request, ticket) {
             self.answers.insert(position, answer);
         }
-        self.run();
         position
     }
 

@@ -164,6 +164,9 @@ impl Redis {
             }
             "lease" => self.leased(asked),
             "relay" => array(&[]),
+            // Nobody has a record.
+            "lookup" => array(&groups(asked, 2).map(|_| String::new()).collect::<Vec<_>>()),
+            "status" => array(&groups(asked, 1).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
             "part" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
             "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),
@@ -226,6 +229,7 @@ fn read(mut words: Vec<String>) -> Asked {
         ("part", &s.part),
         ("status", &s.status),
         ("queue", &s.queue),
+        ("lookup", &s.lookup),
     ];
     let command = words.remove(0);
     if command == "EVALSHA" {
@@ -236,6 +240,23 @@ fn read(mut words: Vec<String>) -> Asked {
     }
     let name = NAMES.iter().find(|name| **name == command).expect("a command that is known");
     Asked { name, arguments: words }
+}
+
+/// How many ids each group of a `lookup` or `status` call names; the count stands at the end of a head of so many words.
+fn groups(asked: &Asked, head: usize) -> impl Iterator<Item = usize> {
+    let number = |at: usize| asked.arguments[at].parse::<usize>().expect("a number");
+    let mut at = 1 + number(0);
+    let count = number(at);
+    at += 1;
+    let groups: Vec<usize> = (0..count)
+        .map(|_| {
+            let ids = number(at + head - 1);
+            at += head + ids;
+            ids
+        })
+        .collect();
+    assert_eq!(at, asked.arguments.len(), "nothing stands behind the last id");
+    groups.into_iter()
 }
 
 pub(super) fn bulk(text: &str) -> String {

@@ -1,7 +1,9 @@
 //! The contract of the Lua scripts, held against a real Redis that each test starts for itself.
 
+mod believed;
 mod conservation;
 mod lease;
+mod lookup;
 mod queue;
 mod relay;
 mod reserve;

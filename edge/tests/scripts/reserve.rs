@@ -37,7 +37,7 @@ fn an_accepted_batch_takes_units_and_leaves_one_entry_and_a_record_each() {
     assert_eq!(sale.status(&mut client, "o1"), "P");
     client.command(&["XDEL", &sale.key("outbox"), entry]);
     assert_eq!(sale.status(&mut client, "o1"), "A");
-    assert_eq!(sale.status(&mut client, "o9"), "");
+    assert_eq!(sale.status(&mut client, "o9"), "-");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn another_generation_is_told_and_older_records_count_for_nothing() {
     let before = client.snapshot();
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["G"]);
     assert_eq!(client.snapshot(), before, "nothing changed");
-    assert_eq!(sale.status(&mut client, "o1"), "");
+    assert_eq!(sale.status(&mut client, "o1"), "-");
     let entry = rebuilt.reserve(&mut client, &[order("r2", 2, "o1", "u")])[0][1..].to_owned();
     assert_eq!(sale.record(&mut client, "o1"), format!("r2 2 {entry}"));
     assert_eq!(rebuilt.stock(&mut client), 7);

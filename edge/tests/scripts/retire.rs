@@ -88,11 +88,11 @@ fn the_records_of_the_sale_before_outlive_it_by_a_life_or_until_the_next() {
     let second = Sale::open(&mut client, "p", &forced);
     let_an_hour_pass(&mut client, &second);
     assert_eq!(retire(&mut client, &second, 1_800_000), 0, "it was replaced just now");
-    assert_eq!((first.status(&mut client, "o1"), second.status(&mut client, "o9")), ("A".into(), String::new()));
+    assert_eq!((first.status(&mut client, "o1"), second.status(&mut client, "o9")), ("A".into(), "-".into()));
     let replaced = (client.time_us() / 1000 - 3_600_000).to_string();
     client.command(&["HSET", &second.key("sale"), "opened_at", &replaced]);
     assert_eq!(retire(&mut client, &second, 1_800_000), 1);
-    assert_eq!(first.status(&mut client, "o1"), "");
+    assert_eq!(first.status(&mut client, "o1"), "-");
     assert_eq!(first.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["M", "N"]);
 
     let sales: Vec<Sale> = (0..3).map(|_| Sale::open(&mut client, "p", &forced)).collect();

@@ -143,9 +143,14 @@ impl Sale {
         strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[topic.to_owned()]))
     }
 
+    /// `status` of one order: its letter, or S.
     pub(crate) fn status(&self, client: &mut Client, order: &str) -> String {
-        let keys = [self.key("outbox"), self.key("sale")];
-        text(client.call(|scripts| &scripts.status, &keys, &[order.to_owned()]))
+        statuses(client, &[(self, &[order])]).remove(0)
+    }
+
+    /// `lookup` of orders of this sale: the places of those that have a record, or a letter.
+    pub(crate) fn lookup(&self, client: &mut Client, orders: &[&str]) -> String {
+        lookups(client, &[(self, orders)]).remove(0)
     }
 
     /// `lease`: granted, life in µs, next due in µs, state.
@@ -169,6 +174,28 @@ impl Sale {
     pub(crate) fn settle(&self, client: &mut Client, entries: &[String]) -> String {
         text(client.call(|scripts| &scripts.settle, &[self.key("outbox"), self.key("claims")], entries))
     }
+}
+
+/// One `status` call for several products: for each its letters.
+pub(crate) fn statuses(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
+    let call_keys: Vec<String> = groups.iter().flat_map(|(sale, _)| [sale.key("outbox"), sale.key("sale")]).collect();
+    let mut arguments = vec![groups.len().to_string()];
+    for (_, orders) in groups {
+        arguments.push(orders.len().to_string());
+        arguments.extend(orders.iter().map(|order| (*order).to_owned()));
+    }
+    strings(client.call(|scripts| &scripts.status, &call_keys, &arguments))
+}
+
+/// One `lookup` call for several sales.
+pub(crate) fn lookups(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
+    let call_keys: Vec<String> = groups.iter().flat_map(|(sale, _)| [sale.key("sale"), sale.records_key()]).collect();
+    let mut arguments = vec![groups.len().to_string()];
+    for (sale, orders) in groups {
+        arguments.extend([sale.id.clone(), orders.len().to_string()]);
+        arguments.extend(orders.iter().map(|order| (*order).to_owned()));
+    }
+    strings(client.call(|scripts| &scripts.lookup, &call_keys, &arguments))
 }
 
 /// One call for several sales.

@@ -66,6 +66,9 @@ fn a_key_that_is_missing_or_of_another_type_suspends() {
             if matches!(name, "sale" | "outbox" | "records") {
                 assert_eq!(sale.status(&mut client, "o1"), "S", "{case}");
             }
+            if matches!(name, "sale" | "records") {
+                assert_eq!(sale.lookup(&mut client, &["o1"]), "S", "{case}");
+            }
             if matches!(name, "sale" | "outbox" | "claims") {
                 assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), [], "{case}");
             }
@@ -99,6 +102,7 @@ fn a_restart_from_disk_is_another_redis() {
     assert_suspended(&mut client, &sale, "replid", true, "restarted");
     assert_eq!(sale.lease(&mut client, 5, 200_000).3, "S");
     assert_eq!(sale.status(&mut client, "o1"), "S");
+    assert_eq!(sale.lookup(&mut client, &["o1", "o9"]), "S");
     assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), []);
 }
 
@@ -114,6 +118,7 @@ fn a_sale_that_was_suspended_by_its_state_is_left_alone_by_every_script() {
     let before = client.snapshot();
     assert_eq!(sale.lease(&mut client, 5, 200_000), (-1, 0, 0, "S".into()));
     assert_eq!(sale.status(&mut client, "o1"), "S");
+    assert_eq!(sale.lookup(&mut client, &["o1", "o9"]), "S");
     assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10", "", "idempotency:{p}:", "1000"]), []);
     assert_eq!(client.snapshot(), before);
     client.command(&["HSET", &sale.key("sale"), "state", "open"]);
@@ -129,6 +134,8 @@ fn an_emptied_redis_knows_no_sale() {
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["U"]);
     assert_eq!(sale.look(&mut client, true).state(), ("unknown", ""));
     assert_eq!(sale.lease(&mut client, 1, 200_000).3, "U");
+    assert_eq!(sale.lookup(&mut client, &["o1"]), "U");
+    assert_eq!(sale.status(&mut client, "o1"), "S");
     assert_eq!(sale.close(&mut client), ["U"]);
     assert_eq!(strings(client.run("KEYS *")), [] as [String; 0]);
     // One key that came back is not nothing.
@@ -222,5 +229,6 @@ fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
     }
     let at_replica = sale.reserve_reply(&mut replica, &[order("r2", 1, "o2", "u")]);
     assert_eq!(refusal(&at_replica), Some((ErrorKind::ReadOnly, Belief::Refused)));
+    assert_eq!(sale.lookup(&mut replica, &["o1"]), "S");
     assert_eq!(sale.status(&mut replica, "o1"), "S", "a replica is not the one to say what became of an order");
 }

@@ -263,10 +263,18 @@ impl Generator<'_> {
         self.steps.push(call(&EDGE.settle, &["outbox", "claims"].map(|name| key(product, name)), &entries));
     }
 
+    /// Of some orders of one product or of both.
     fn status(&mut self) {
-        let product = PRODUCTS[self.product()];
-        let order = format!("o{}", self.below(ORDERS));
-        self.steps.push(call(&EDGE.status, &["outbox", "sale"].map(|name| key(product, name)), &[order]));
+        let (mut keys, mut arguments) = (Vec::new(), Vec::new());
+        let products = 1 + usize::from(self.random.per_mille(300));
+        arguments.push(products.to_string());
+        for product in &PRODUCTS[..products] {
+            keys.extend(["outbox", "sale"].map(|name| key(product, name)));
+            let orders = 1 + self.below(6);
+            arguments.push(orders.to_string());
+            arguments.extend((0..orders).map(|_| format!("o{}", self.below(ORDERS))));
+        }
+        self.steps.push(call(&EDGE.status, &keys, &arguments));
     }
 
     fn close(&mut self) {
@@ -324,10 +332,17 @@ impl Generator<'_> {
     }
 
     fn look_up(&mut self) {
-        let product = self.product();
-        let of_sale = records(PRODUCTS[product], &self.sale_of(product));
-        let orders = (0..8).map(|order| format!("o{order}"));
-        self.steps.push(Step::Ask(["HMGET".to_owned(), of_sale].into_iter().chain(orders).collect()));
+        let (mut keys, mut arguments) = (Vec::new(), Vec::new());
+        let products = 1 + usize::from(self.random.per_mille(300));
+        arguments.push(products.to_string());
+        for (product, name) in PRODUCTS[..products].iter().enumerate() {
+            let id = self.sale_of(product);
+            keys.extend([key(name, "sale"), records(name, &id)]);
+            let orders = 1 + self.below(8);
+            arguments.extend([id, orders.to_string()]);
+            arguments.extend((0..orders).map(|_| format!("o{}", self.below(ORDERS))));
+        }
+        self.steps.push(call(&EDGE.lookup, &keys, &arguments));
     }
 
     /// Always over, or not within this test.
