@@ -191,7 +191,7 @@ impl Core {
     fn found(&mut self, now: Now, index: ProductIndex, since: Instant, waiter: Waiter) {
         let outcome = match waiter {
             Waiter::Order(wish, ticket) => {
-                if self.orders.is_full() {
+                if !self.has_place(index) {
                     Outcome::Now(Answer::Unavailable(Unavailable::Full))
                 } else {
                     let order = self.insert_nameless(now, index, since, wish, ticket);
@@ -242,6 +242,7 @@ impl Core {
             waiters: smallvec::smallvec![ticket],
         };
         let index = self.orders.insert(order, false);
+        self.products[product].pending += 1;
         self.by_received.push_back((received, index));
         index
     }

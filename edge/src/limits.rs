@@ -25,10 +25,6 @@ pub const STATUS_IDS_MAX: usize = 512;
 pub const STATUS_CALLS_MAX: usize = 1;
 /// Requests for statuses in line on one core; beyond: 429. Some thirty calls' worth, about 10 ms of Redis.
 pub const STATUSES_WAITING_MAX: usize = 16 << 10;
-/// Those of one product: however many ask for it, the others find a place.
-pub const STATUSES_OF_PRODUCT_MAX: usize = STATUSES_WAITING_MAX / 4;
-/// A product for which fewer wait always gets one more into the line.
-pub const STATUSES_OF_PRODUCT_MIN: usize = 16;
 /// Calls for tokens and for news of lines on their way, each of another product: some 0.1 ms of Redis.
 pub const LEASES_OUTSTANDING_MAX: usize = 16;
 /// Questions for documents of `GET /queue` on their way, each of another product.

@@ -16,10 +16,11 @@ use crate::counters::OrderOutcome;
 use crate::fair::TicketText;
 use crate::gate::{Call, Group};
 use crate::limiter::Admission;
-use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
+use crate::limits::{LOOKUPS_WAITING_MAX, ORDERS_PENDING_MAX, TOKEN_WAITERS_MAX};
 use crate::outbox::EntryIndex;
 use crate::pending::{JoinError, Pending, PendingIndex, Stage, Ticket};
 use crate::product::{ProductIndex, State};
+use crate::schedule::has_share;
 
 /// What a client wants, validated.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +110,7 @@ impl Core {
             waiters: smallvec::smallvec![ticket],
         };
         let index = self.orders.insert(order, true);
+        self.products[product].pending += 1;
         self.by_received.push_back((now.instant, index));
         self.go(now, index, stage);
         Outcome::Later
@@ -159,7 +161,7 @@ impl Core {
         if !self.redis.is_ready() {
             return Way::Answer(Answer::Unavailable(Unavailable::Redis));
         }
-        if self.orders.is_full() {
+        if !self.has_place(index) {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
         }
         let state = self.products[index].state_at(now.instant);
@@ -180,7 +182,7 @@ impl Core {
             if is_planted(Bug::ReplayLostWhenSoldOut) {
                 return Way::Answer(Answer::SoldOut);
             }
-            if self.gate.lookups_waiting() >= LOOKUPS_WAITING_MAX {
+            if !has_share(product.pending as usize, self.gate.lookups_waiting(), LOOKUPS_WAITING_MAX) {
                 return Way::Answer(Answer::Unavailable(Unavailable::Full));
             }
             return Way::LookUp;
@@ -206,6 +208,12 @@ impl Core {
             }
             Admission::Wait | Admission::Refused => Way::Answer(waiting_room(product.name, wish.wants_json)),
         }
+    }
+
+    /// Whether one more order of the product finds a place among those under way.
+    pub(crate) fn has_place(&self, index: ProductIndex) -> bool {
+        !self.orders.is_full()
+            && has_share(self.products[index].pending as usize, self.orders.len(), ORDERS_PENDING_MAX)
     }
 
     /// Whether the producer has a place for one more order than those that were promised one.
@@ -264,6 +272,7 @@ impl Core {
     /// Two requests of one order that met only now: those who wait for `index` wait for `other`.
     fn merge(&mut self, index: PendingIndex, other: PendingIndex) {
         let Some(order) = self.orders.remove(index) else { return };
+        self.products[order.product].pending -= 1;
         for ticket in order.waiters {
             if let Outcome::Now(answer) = self.join(other, order.quantity, order.shown, ticket) {
                 self.complete(ticket, answer);
@@ -354,6 +363,7 @@ impl Core {
     /// Answers all who wait for an order and lets go of it.
     pub(crate) fn respond(&mut self, now: Now, index: PendingIndex, answer: Answer) {
         let Some(order) = self.orders.remove(index) else { return };
+        self.products[order.product].pending -= 1;
         let span = now.instant.since(order.received);
         for (position, ticket) in order.waiters.iter().enumerate() {
             let answer = if position == 0 { answer.clone() } else { replayed(&answer) };

@@ -150,6 +150,8 @@ pub struct Product {
     pub fair: Option<Box<Fair>>,
     /// `GET /queue` as last answered, and who waits for the next; made by the first who asks.
     pub document: Option<Box<QueueDocument>>,
+    /// Its orders under way.
+    pub pending: u32,
     /// Orders that wait for tokens.
     pub token_waiters: VecDeque<PendingIndex>,
     /// Orders that this core has answered with a first 200.
@@ -201,6 +203,7 @@ impl Product {
             lease: Lease::default(),
             fair: None,
             document: None,
+            pending: 0,
             token_waiters: VecDeque::new(),
             accepted: 0,
             stock: 0,

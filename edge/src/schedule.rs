@@ -99,6 +99,12 @@ impl Outstanding {
     }
 }
 
+/// Whether a product that holds `own` of the `used` places may take one more of `places`: none holds more than three times
+/// what is free, so however many ask for some products, another always finds one.
+pub fn has_share(own: usize, used: usize, places: usize) -> bool {
+    own < 3 * places.saturating_sub(used)
+}
+
 /// What clients can cause beside reserve calls.
 const IN_TURN: [Work; 5] = [Work::Lookup, Work::Tokens, Work::Status, Work::Find, Work::Queue];
 
@@ -188,5 +194,23 @@ impl Core {
         let Some(index) = self.turns.queues.pop() else { return false };
         self.write_queue(now, index);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_share;
+
+    #[test]
+    fn whoever_takes_all_they_may_leaves_places_for_others() {
+        let mut held = [0; 5];
+        for product in 0..held.len() {
+            while has_share(held[product], held.iter().sum(), 1 << 15) {
+                held[product] += 1;
+            }
+            assert!(held[product] > 0, "a newcomer finds a place");
+        }
+        assert_eq!(held[0], 3 << 13, "alone it holds three quarters");
+        assert!(held.iter().sum::<usize>() < 1 << 15);
     }
 }

@@ -13,11 +13,10 @@ use foldhash::fast::RandomState;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
-use crate::limits::{
-    GATHERED_SALES_MAX, STATUS_IDS_MAX, STATUSES_OF_PRODUCT_MAX, STATUSES_OF_PRODUCT_MIN, STATUSES_WAITING_MAX,
-};
+use crate::limits::{GATHERED_SALES_MAX, STATUS_IDS_MAX, STATUSES_WAITING_MAX};
 use crate::pending::Ticket;
 use crate::product::{ProductIndex, Products, State};
+use crate::schedule::has_share;
 use crate::scripts::SCRIPTS;
 
 /// Who waits for an order's status.
@@ -68,8 +67,7 @@ impl Statuses {
     /// Puts somebody in line; whether there was a place.
     fn push(&mut self, product: ProductIndex, asker: Asker) -> bool {
         let of_product = self.waiting.get(&product).map_or(0, VecDeque::len);
-        let is_full = self.count >= STATUSES_WAITING_MAX || of_product >= STATUSES_OF_PRODUCT_MAX;
-        if is_full && of_product >= STATUSES_OF_PRODUCT_MIN {
+        if !has_share(of_product, self.count, STATUSES_WAITING_MAX) {
             return false;
         }
         if of_product == 0 {

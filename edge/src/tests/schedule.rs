@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::redis::{SALE_ID, SEED, array};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
-use crate::limits::{CALLS_OUTSTANDING_MAX, LEASES_OUTSTANDING_MAX, QUEUES_OUTSTANDING_MAX, STOCK_AGE_MAX};
+use crate::limits::{
+    CALLS_OUTSTANDING_MAX, LEASES_OUTSTANDING_MAX, ORDERS_PENDING_MAX, QUEUES_OUTSTANDING_MAX, STOCK_AGE_MAX,
+};
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
 const PRODUCTS: usize = 40;
@@ -44,22 +46,34 @@ fn however_many_ask_so_many_calls_are_outstanding_and_no_more() {
     type Flood = fn(&mut Bench);
     let routes: [(&str, &str, usize, Flood); 6] = [
         ("POST /order", "reserve", CALLS_OUTSTANDING_MAX, |bench| {
-            (0..5_000).for_each(|n| drop(order(bench, &format!("x{}", n % PRODUCTS), &format!("u{n}"))));
+            for n in 0..5_000 {
+                order(bench, &format!("x{}", n % PRODUCTS), &format!("u{n}"));
+            }
         }),
         ("POST /order, unknown product", "look", 1, |bench| {
-            (0..5_000).for_each(|n| drop(order(bench, &format!("unknown-{n}"), "u")));
+            for n in 0..5_000 {
+                order(bench, &format!("unknown-{n}"), "u");
+            }
         }),
         ("GET /order", "status", 1, |bench| {
-            (0..5_000).for_each(|n| drop(bench.ask(&format!("/order/x{}/{ORDER}", n % PRODUCTS))));
+            for n in 0..5_000 {
+                bench.ask(&format!("/order/x{}/{ORDER}", n % PRODUCTS));
+            }
         }),
         ("GET /order, unknown product", "look", 1, |bench| {
-            (0..5_000).for_each(|n| drop(bench.ask(&format!("/order/unknown-{n}/{ORDER}"))));
+            for n in 0..5_000 {
+                bench.ask(&format!("/order/unknown-{n}/{ORDER}"));
+            }
         }),
         ("GET /stock, unknown product", "look", 1, |bench| {
-            (0..5_000).for_each(|n| drop(bench.ask(&format!("/stock/unknown-{n}"))));
+            for n in 0..5_000 {
+                bench.ask(&format!("/stock/unknown-{n}"));
+            }
         }),
         ("GET /queue", "queue", QUEUES_OUTSTANDING_MAX, |bench| {
-            (0..5_000).for_each(|n| drop(bench.ask(&format!("/queue/x{}", n % PRODUCTS))));
+            for n in 0..5_000 {
+                bench.ask(&format!("/queue/x{}", n % PRODUCTS));
+            }
         }),
     ];
     for (route, script, most, flood) in routes {
@@ -75,13 +89,12 @@ fn however_many_ask_so_many_calls_are_outstanding_and_no_more() {
     let mut bench = many("50");
     bench.redis.asked.clear();
     bench.redis.holds = vec!["lease"];
-    (0..5_000).for_each(|n| drop(order(&mut bench, &format!("x{}", n % PRODUCTS), &format!("u{n}"))));
+    for n in 0..5_000 {
+        order(&mut bench, &format!("x{}", n % PRODUCTS), &format!("u{n}"));
+    }
     bench.pass(50);
     assert_eq!(bench.redis.calls("lease").len(), LEASES_OUTSTANDING_MAX, "POST /order, a limited sale");
     bench.redis.holds.clear();
-    for _ in 0..PRODUCTS {
-        bench.redis.script("lease", "*4\r\n:200\r\n:200000\r\n:0\r\n$1\r\nO\r\n");
-    }
     bench.pass(50);
     assert!(bench.core.orders.is_empty(), "the others had their turns");
 }
@@ -90,7 +103,9 @@ fn however_many_ask_so_many_calls_are_outstanding_and_no_more() {
 fn a_reserve_call_goes_ahead_of_whatever_else_waits() {
     let mut bench = Bench::new();
     bench.redis.asked.clear();
-    (0..100).for_each(|_| drop(bench.ask(&format!("/order/p/{ORDER}"))));
+    for _ in 0..100 {
+        bench.ask(&format!("/order/p/{ORDER}"));
+    }
     bench.ask("/queue/p");
     bench.ask("/stock/unknown");
     bench.redis.script("queue", array(&[]));
@@ -107,7 +122,9 @@ fn orders_without_end_keep_nobody_else_from_asking() {
     let mut bench = Bench::new();
     bench.redis.holds = vec!["reserve"];
     let users: Vec<String> = (0..1_000).map(|n| format!("a-user-with-a-long-name-{n:040}")).collect();
-    users.iter().for_each(|user| drop(bench.order(user)));
+    for user in &users {
+        bench.order(user);
+    }
     let asked = bench.ask(&format!("/order/p/{ORDER}"));
     bench.run();
     assert_eq!(bench.redis.calls("status").len(), 1, "although two reserve calls fill the write");
@@ -174,7 +191,7 @@ fn what_a_search_found_is_as_old_as_its_question() {
     let looks = bench.redis.calls("look").len();
     let second = bench.get("/stock/q");
     assert_eq!(bench.statuses(&[second]), [Some(200)]);
-    assert_eq!(bench.redis.calls("look").len(), looks + 1, "101 ms old: asked again");
+    assert!(bench.redis.calls("look").len() > looks, "102 ms old: asked again");
 }
 
 #[test]
@@ -183,8 +200,6 @@ fn the_registry_is_asked_for_behind_the_look_that_did_not_find_a_name() {
         [(":1\r\n", Answer::UnknownProduct), (":0\r\n", Answer::Unavailable(Unavailable::Suspended))]
     {
         let mut bench = Bench::new();
-        let unknown = [&["unknown"][..], &[""; 14]].concat().iter().map(|word| (*word).to_owned()).collect();
-        bench.redis.sales.insert("no-such".to_owned(), unknown);
         bench.redis.script("EXISTS", exists);
         bench.redis.asked.clear();
         let asked = bench.get("/stock/no-such");
@@ -244,4 +259,18 @@ fn whoever_has_a_record_is_answered_by_the_script_and_so_is_everybody_where_the_
         let keys: usize = call[0].parse().expect("a number");
         assert_eq!(call[1 + keys + 2], asked.to_string(), "{reply:?}");
     }
+}
+
+#[test]
+fn a_flood_of_orders_of_one_product_leaves_places_for_another() {
+    let mut bench = Bench::with(config(), |redis| redis.open_sale("q", 1_000));
+    bench.redis.holds = vec!["reserve"];
+    let flood: Vec<u32> = (0..ORDERS_PENDING_MAX).map(|n| order(&mut bench, "p", &format!("u{n}"))).collect();
+    assert_eq!(bench.answers[flood.last().expect("the last")], Answer::Unavailable(Unavailable::Full));
+    let other = order(&mut bench, "q", "somebody");
+    bench.redis.holds.clear();
+    bench.pass(200);
+    assert_eq!(bench.statuses(&[other]), [Some(200)]);
+    assert!(flood.iter().all(|order| bench.answers.contains_key(order)));
+    assert!(bench.core.products.indices().all(|index| bench.core.products[index].pending == 0));
 }
