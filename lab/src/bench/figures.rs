@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::contestant::Contestant;
+use super::flood::FloodRow;
 use super::opening::OpeningRow;
 use super::queued::QueuedRow;
 use super::scenario::Scenario;
@@ -145,6 +146,8 @@ pub struct Findings {
     pub queued: Vec<QueuedRow>,
     /// Openings.
     pub opened: Vec<OpeningRow>,
+    /// Floods.
+    pub flooded: Vec<FloodRow>,
     /// Topic to committed rows.
     pub stored: Vec<StoredRow>,
     /// The long run.

@@ -42,7 +42,7 @@ pub struct FlameArguments {
 /// Where the scenario has no requests, or a server, wrk, perf or the script fails.
 pub fn run(arguments: &FlameArguments, say: fn(&str)) -> Result<PathBuf, LabError> {
     let scenario = arguments.scenario;
-    if matches!(scenario, Scenario::Idle | Scenario::Opening | Scenario::Worker) {
+    if matches!(scenario, Scenario::Idle | Scenario::Opening | Scenario::Flood | Scenario::Worker) {
         return Err(LabError::failed(
             "it has no load of requests; for the worker: perf/flame.sh --name flux-worker beside `make bench BENCH='--only worker'`",
         ));

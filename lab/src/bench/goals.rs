@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Findings, Load};
+use super::flood::{FloodRow, Route};
 use super::idle;
 use super::opening::OpeningRow;
 use super::queued::QueuedRow;
@@ -131,6 +132,31 @@ impl Medians<'_> {
         self.findings.opened.iter().map(figure).reduce(worse)
     }
 
+    /// Of the worst round: how many of a hundred orders of another product were accepted.
+    fn accepted_beside_floods(&self) -> Option<f64> {
+        let rounds = self.findings.flooded.iter().filter(|row| row.route != Route::Nothing);
+        rounds.map(|row| row.other.accepted as f64 * 100.0 / row.other.asked.max(1) as f64).reduce(f64::min)
+    }
+
+    /// Of the worst route, the median over repetitions: p99 of another product's orders to those of the same repetition
+    /// that no flood stood beside.
+    fn p99_beside_floods(&self) -> Option<f64> {
+        let of_route = |route| {
+            let rounds = self.findings.flooded.iter().filter(move |row| row.route == route);
+            median(rounds.filter_map(|row| {
+                let alone = |other: &&FloodRow| other.route == Route::Nothing && other.repetition == row.repetition;
+                let alone = self.findings.flooded.iter().find(alone)?;
+                Some(row.other.p99_us as f64 / alone.other.p99_us.max(1) as f64)
+            }))
+        };
+        Route::FLOODS.into_iter().map(of_route).collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
+    }
+
+    fn status_redis_us(&self) -> Option<f64> {
+        let rounds = self.findings.flooded.iter().filter(|row| row.route == Route::Status);
+        median(rounds.map(|row| row.redis_us))
+    }
+
     fn stored(&self) -> Option<f64> {
         let rate =
             |way: &str| median(self.findings.stored.iter().filter(|row| row.way == way).map(|row| row.per_second));
@@ -201,6 +227,9 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
             100.0,
             "ms",
         ),
+        Goal::at_least("flood: orders of another product accepted", medians.accepted_beside_floods(), 100.0, "%"),
+        Goal::at_most("flood: p99 of another product's orders to the unflooded", medians.p99_beside_floods(), 10.0, ""),
+        Goal::at_most("flood of GET /order: CPU of Redis an answer", medians.status_redis_us(), 1.2, "µs"),
         Goal::at_least("worker: rows a second to psql \\copy", medians.stored(), 0.8, ""),
     ]
 }
@@ -278,6 +307,35 @@ mod tests {
         let early = EdgeOpening { asked: 9, first_accepted_ms: -0.1, last_refused_ms: -1.0 };
         findings.opened.push(OpeningRow::new(4, 0.0, vec![early]));
         assert_eq!(found(&judge(&findings, REFERENCE), "opening: the first 200").is_met(), Some(false));
+    }
+
+    #[test]
+    fn every_order_beside_every_flood_counts_and_the_worst_route_does() {
+        use super::super::flood::Buyer;
+        let row = |route, accepted, p99_us, redis_us| FloodRow {
+            repetition: 1,
+            route,
+            answers: 1,
+            per_second: 1.0,
+            server_us: 1.0,
+            redis_us,
+            same: Buyer::default(),
+            other: Buyer { asked: 200, accepted, p50_us: 1, p99_us },
+        };
+        let mut findings = Findings::default();
+        findings.flooded.push(row(Route::Nothing, 10, 2_000, 9.0));
+        findings.flooded.extend(Route::FLOODS.map(|route| row(route, 200, 4_000, 0.5)));
+        let goals = judge(&findings, REFERENCE);
+        assert_eq!(found(&goals, "flood: orders").is_met(), Some(true), "the unflooded are not what is judged");
+        assert_eq!(found(&goals, "flood: p99").found, Some(2.0));
+        assert_eq!(found(&goals, "flood of GET /order").found, Some(0.5));
+        let last = findings.flooded.last_mut().unwrap();
+        (last.other.accepted, last.other.p99_us) = (199, 24_000);
+        let goals = judge(&findings, REFERENCE);
+        assert_eq!(found(&goals, "flood: orders").is_met(), Some(false));
+        assert_eq!(found(&goals, "flood: p99").found, Some(12.0));
+        findings.flooded.pop();
+        assert_eq!(found(&judge(&findings, REFERENCE), "flood: p99").found, None, "a route was not measured");
     }
 
     #[test]

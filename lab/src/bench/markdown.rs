@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Load};
+use super::flood::{Buyer, FloodRow};
 use super::opening::EdgeOpening;
 use super::record::Record;
 use super::scenario::Scenario;
@@ -19,6 +20,7 @@ pub fn write(record: &Record, plots: &[String]) -> String {
         .and_then(|()| idle(&mut text, record))
         .and_then(|()| queued(&mut text, record))
         .and_then(|()| opened(&mut text, record))
+        .and_then(|()| flooded(&mut text, record))
         .and_then(|()| stored(&mut text, record))
         .and_then(|()| minutes(&mut text, record))
         .and_then(|()| repetitions(&mut text, record));
@@ -217,6 +219,31 @@ fn opened(text: &mut String, record: &Record) -> std::fmt::Result {
                 row.repetition, row.spread_ms, row.clock_error_ms
             )?;
         }
+    }
+    writeln!(text)
+}
+
+fn flooded(text: &mut String, record: &Record) -> std::fmt::Result {
+    if record.findings.flooded.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "## Floods\n\nA thousand connections, 32 requests in one write of each, beside a buyer of the same product and one of \
+         another, an order every 20 ms; one thread of the edge. Accepted orders of those placed, p50 and p99 in ms.\n\n\
+         | flood | # | answers/s | edge, µs | Redis, µs | same product | p50 | p99 | another | p50 | p99 |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )?;
+    for FloodRow { repetition, route, per_second, server_us, redis_us, same, other, .. } in &record.findings.flooded {
+        let buyer = |buyer: &Buyer| {
+            let Buyer { asked, accepted, p50_us, p99_us } = buyer;
+            format!("{accepted} of {asked} | {:.2} | {:.2}", *p50_us as f64 / 1e3, *p99_us as f64 / 1e3)
+        };
+        let (name, same, other) = (route.name(), buyer(same), buyer(other));
+        writeln!(
+            text,
+            "| {name} | {repetition} | {per_second:.0} | {server_us:.2} | {redis_us:.2} | {same} | {other} |"
+        )?;
     }
     writeln!(text)
 }

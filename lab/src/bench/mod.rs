@@ -5,7 +5,7 @@
 //! machine is busy. Costs come from wrk (a closed loop), latencies from the crowd at a constant arrival rate.
 //!
 //! - [`contestant`], [`server`]: who; [`scenario`]: what; [`stage`]: on which servers.
-//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`queued`], [`opening`], [`worker`]: those of another kind.
+//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`queued`], [`opening`], [`flood`], [`worker`]: those of another kind.
 //! - [`flame`]: where the time goes under the load of one of them.
 //! - [`figures`], [`goals`], [`record`], [`markdown`], [`plot`], [`host`]: what is kept of it.
 //!
@@ -15,6 +15,7 @@ pub mod arguments;
 pub mod contestant;
 pub mod figures;
 pub mod flame;
+pub mod flood;
 pub mod goals;
 pub mod host;
 pub mod idle;
@@ -139,6 +140,7 @@ impl Bench {
             Scenario::Idle => return self.idle(),
             Scenario::Queued => return self.queued(),
             Scenario::Opening => return self.note_failure("opening", Bench::opening),
+            Scenario::Flood => return self.note_failure("flood", Bench::flood),
             Scenario::Worker => return self.note_failure("worker", Bench::worker),
             _ => {}
         }
@@ -234,6 +236,15 @@ impl Bench {
         opening::measure(&mut self.stage, self.settings.repetitions, |row| {
             say(&row.in_words());
             opened.push(row);
+        })
+    }
+
+    fn flood(&mut self) -> Result<(), LabError> {
+        let Settings { repetitions, seconds, generator_threads, .. } = self.settings;
+        let (say, flooded) = (self.say, &mut self.findings.flooded);
+        flood::measure(&mut self.stage, repetitions, seconds, generator_threads, |row| {
+            say(&row.in_words());
+            flooded.push(row);
         })
     }
 

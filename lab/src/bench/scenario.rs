@@ -46,6 +46,8 @@ pub enum Scenario {
     Queued,
     /// When two edges open a scheduled sale, by Redis' clock.
     Opening,
+    /// Buyers beside a flood of one public route after the other.
+    Flood,
     /// From the topic to committed rows, beside `psql \copy`.
     Worker,
 }
@@ -68,6 +70,11 @@ pub struct Sale {
 impl Sale {
     fn of(product: &str, quantity: u64, rate: u64) -> Sale {
         Sale { product: product.to_owned(), quantity, rate, opens_at: None, is_fair: false }
+    }
+
+    /// A sale of so many orders a second.
+    pub fn limited(product: &str, quantity: u64, rate: u64) -> Sale {
+        Sale::of(product, quantity, rate)
     }
 
     /// A sale without a limit that opens at `opens_at`, RFC 3339.
@@ -105,6 +112,7 @@ impl Scenario {
             Scenario::Idle => "idle",
             Scenario::Queued => "queued",
             Scenario::Opening => "opening",
+            Scenario::Flood => "flood",
             Scenario::Worker => "worker",
         }
     }
@@ -145,7 +153,7 @@ impl Scenario {
                 let line = Sale::opening("line", "2100-01-01T00:00:00Z".to_owned());
                 vec![Sale { rate: LINE_RATE, is_fair: true, ..line }]
             }
-            Scenario::Opening | Scenario::Worker => Vec::new(),
+            Scenario::Opening | Scenario::Flood | Scenario::Worker => Vec::new(),
         }
     }
 
@@ -179,9 +187,12 @@ impl Scenario {
             Scenario::Stock | Scenario::Idle => ("stock.lua", words(&[&"bench"])),
             Scenario::Zipf => ("zipf.lua", words(&[&"zipf-", &ZIPF_PRODUCTS])),
             Scenario::OneProduct => ("zipf.lua", words(&[&"zipf-", &1])),
-            Scenario::Accepted | Scenario::SoldOut | Scenario::Queued | Scenario::Opening | Scenario::Worker => {
-                ("order.lua", words(&[&self.product()]))
-            }
+            Scenario::Accepted
+            | Scenario::SoldOut
+            | Scenario::Queued
+            | Scenario::Opening
+            | Scenario::Flood
+            | Scenario::Worker => ("order.lua", words(&[&self.product()])),
         }
     }
 
