@@ -81,7 +81,8 @@ impl Statuses {
     /// Makes the next question of those who wait; whether anybody did.
     fn seal(&mut self, products: &Products, out: &mut Vec<u8>) -> bool {
         assert!(self.groups.is_empty(), "one question at a time");
-        (self.keys.clear(), self.arguments.clear());
+        self.keys.clear();
+        self.arguments.clear();
         let groups = self.line.len().min(GATHERED_SALES_MAX);
         self.arguments.push_number(groups as u64);
         let mut left = STATUS_IDS_MAX;
@@ -92,7 +93,8 @@ impl Statuses {
             let group = self.take(product, ids_max);
             left -= group.ids;
             let keys = &products[product].keys;
-            (self.keys.push(&keys.outbox), self.keys.push(&keys.sale));
+            self.keys.push(&keys.outbox);
+            self.keys.push(&keys.sale);
             self.groups.push(group);
         }
         SCRIPTS.status.write_call(out, &[&self.keys], &[&self.arguments]);
