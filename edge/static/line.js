@@ -11,6 +11,8 @@ const SPEED_SPAN_MS_MIN = 4_000;
 const LOOK_MS_MIN = 1_000;
 const LOOK_MS_MAX = 10_000;
 const COUNTDOWN_LOOK_MS_MAX = 60_000;
+// How long after its end a second's tickets may still be reported (SETTLING_US in protocol/src/queue/line.rs).
+const SETTLING_MS = 300;
 // Browsers' clocks are compared with the shop's over so many looks.
 const CLOCK_LOOKS_MAX = 20;
 
@@ -22,6 +24,12 @@ export function placeOf(ticket) {
   const bytes = atob(ticket.replaceAll('-', '+').replaceAll('_', '/'));
   const word = (at) => [0, 1, 2, 3].reduce((value, index) => value * 256 + bytes.charCodeAt(at + index), 0);
   return { slot: word(0) % 2 ** 31, rank: word(4) };
+}
+
+// Whether two tickets hold one place: the edge signs it anew once its holder has come.
+export function isSamePlace(ticket, other) {
+  const [a, b] = [placeOf(ticket), placeOf(other)];
+  return a !== null && b !== null && a.slot === b.slot && a.rank === b.rank;
 }
 
 // Whether the watermark has passed a place: its holder may order.
@@ -36,6 +44,20 @@ export function position(place, { watermark, issued }) {
   const part = (count, rank) => ((count ?? 0) * rank) / RANKS;
   const whole = issued.slice(0, Math.max(0, slots)).reduce((sum, count) => sum + count, 0);
   return 1 + Math.max(0, Math.round(whole + part(issued[slots], place.rank) - part(issued[0], watermark.rank)));
+}
+
+// Whether a document has counted a place's second to its end. While tickets of that second are still given, and reported, nobody
+// can say how many stand before one of them. Slot 0 ends when the sale opens, slot n with the sale's n-th second.
+export function isCounted(place, { now, opensAt }) {
+  return now >= opensAt + 1000 * place.slot + SETTLING_MS;
+}
+
+// The number to show for a place: none (null) before its second was counted, and from then on one that only falls, although
+// documents of two edges differ, reports come late, and a Redis that lost writes calls anew. `shown` is what was shown last.
+export function shownPosition(place, sale, shown = null) {
+  if (!isCounted(place, sale)) return shown;
+  const ahead = position(place, sale);
+  return shown === null ? ahead : Math.min(shown, ahead);
 }
 
 // Adds what a look showed to the looks before it, [{now, ahead}], and forgets what is too old to tell the speed of today.

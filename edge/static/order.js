@@ -27,7 +27,7 @@ export async function carry(record, handOver = () => false) {
   kept.put(now);
   for await (const step of pursue(record.order, io)) {
     if (step.order) now = { ...now, order: { ...step.order } };
-    if (step.kind === 'line') now = { ...now, from: Math.max(now.from ?? 0, step.position) };
+    if (step.kind === 'line' && step.position !== null) now = { ...now, from: Math.max(now.from ?? 0, step.position) };
     if (SOLD.has(step.kind)) now = { ...now, orderId: step.orderId, state: step.kind };
     if (ENDS.has(step.kind) && !SOLD.has(step.kind)) kept.drop(now.order.product);
     else kept.put(now);

@@ -44,11 +44,12 @@ export function fromFragment(fragment) {
 
 // The order itself where the edge would take it, else null. Also asked of what a browser has kept.
 export function sound(order) {
-  const { product, user, quantity, key, ticket, seedHash } = order ?? {};
+  const { product, user, quantity, key, ticket, seedHash, ahead } = order ?? {};
   const whole = Number.isInteger(quantity) && quantity >= 1 && quantity <= QUANTITY_MAX;
   if (![product, user, key].every((text) => typeof text === 'string' && isIdentifier(text)) || !whole) return null;
   const place = typeof ticket === 'string' && isTicket(ticket) ? { ticket, seedHash } : {};
-  return { product, user, quantity, key, ...place };
+  const shown = place.ticket && Number.isInteger(ahead) && ahead > 0 ? { ahead } : {};
+  return { product, user, quantity, key, ...place, ...shown };
 }
 
 // What the answer to an order means. Kinds that end nothing say what to believe meanwhile: pending (it is ours, not yet
@@ -117,7 +118,14 @@ async function* stand(order, io, owed) {
       continue;
     }
     if (line.isCalled(place, sale.watermark)) return 'ask';
-    const ahead = line.position(place, sale);
+    // Kept with the order: a reload shows no greater number than was shown before it.
+    const ahead = line.shownPosition(place, sale, order.ahead ?? null);
+    if (ahead === null) {
+      yield { kind: 'line', position: null, perSecond: sale.rate, expectedMs: null, available: sale.available, order };
+      await io.rest(line.lookPause(0, io.random));
+      continue;
+    }
+    order.ahead = ahead;
     looks = line.withLook(looks, sale.now, ahead);
     const speed = line.perSecond(looks, sale.rate);
     const expected = line.expectedMs(ahead, speed);
@@ -193,6 +201,8 @@ export async function* pursue(first, io) {
       // A first ticket is looked at at once; whoever is called and refused, or gets another one, comes back a little later.
       const next = order.ticket ? line.pause(tries, outcome.retryAfter, io.random, CALLED_PAUSE_MS_MAX) : 0;
       const seedHash = outcome.ticket === order.ticket ? order.seedHash : undefined;
+      // A place that was used up is followed by one farther back: what was shown of it says nothing of this one.
+      if (!line.isSamePlace(outcome.ticket, order.ticket)) delete order.ahead;
       Object.assign(order, { ticket: outcome.ticket, seedHash });
       yield { ...outcome, nextTry: io.now() + next, order };
       await io.rest(next);

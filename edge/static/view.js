@@ -71,7 +71,7 @@ export function show(step, wording = step.kind) {
   const values = { ...step, available: number.format(step.available ?? 0) };
   write('headline', headline);
   write('text', fill(text, values));
-  const position = step.kind === 'line' ? `${number.format(step.position)}. ` : '';
+  const position = hasPosition(step) ? `${number.format(step.position)}. ` : '';
   document.title = position + fill(words.title, { headline, brand });
   reveal('countdown', step.kind === 'countdown');
   showLine(step);
@@ -84,9 +84,12 @@ export function show(step, wording = step.kind) {
   }
 }
 
+// No number is known before everybody of the same second was counted.
+const hasPosition = (step) => step.kind === 'line' && step.position !== null;
+
 function showLine(step) {
-  reveal('line', step.kind === 'line');
-  if (step.kind !== 'line') return;
+  reveal('line', hasPosition(step));
+  if (!hasPosition(step)) return;
   write('position', number.format(step.position));
   write('speed', counted(words.perMinute, Math.round(step.perSecond * 60)));
   write('expected', expectedText(step.expectedMs));

@@ -33,6 +33,26 @@ test('positions fall as the watermark moves and never depend on who came later',
   }
 });
 
+test('no number is shown before the second of the ticket was counted, and then it only falls', () => {
+  const opensAt = 1_000_000;
+  const place = { slot: 3, rank: HALF };
+  const at = (now, more) => sale({ now, opensAt, issued: [20, 10], watermark: { slot: 1, rank: 0 }, ...more });
+  // The document does not count the third second yet: 30 stand before it, and it would say so only when it does.
+  for (const now of [opensAt + 2_000, opensAt + 2_999, opensAt + 3_299]) assert.equal(line.shownPosition(place, at(now)), null);
+  let shown = line.shownPosition(place, at(opensAt + 3_300, { issued: [20, 10, 8] }));
+  assert.equal(shown, 35);
+  // Late reports, another edge's older document, a watermark that a failover has set back, a clock that was: never more.
+  for (const more of [{ issued: [20, 10, 40] }, { issued: [200, 10, 8] }, { watermark: { slot: 0, rank: 0 }, issued: [900, 20, 10, 8] }, { now: 0 }]) {
+    shown = line.shownPosition(place, at(opensAt + 4_000, more), shown);
+    assert.equal(shown, 35, JSON.stringify(more));
+  }
+  assert.equal(line.shownPosition(place, at(opensAt + 5_000, { issued: [20, 10, 8], watermark: { slot: 1, rank: HALF } }), shown), 25);
+  // Before the opening everybody who comes draws a lot among the same: there is no number.
+  const first = { slot: 0, rank: HALF };
+  assert.equal(line.shownPosition(first, sale({ now: opensAt - 1, opensAt })), null);
+  assert.equal(line.shownPosition(first, sale({ now: opensAt + 300, opensAt })), 501);
+});
+
 test('the speed is what was seen, and what is promised until enough was', () => {
   let looks = line.withLook([], 1000, 1000);
   assert.equal(line.perSecond(looks, 100), 100);

@@ -133,7 +133,9 @@ const fairSale = (from, more = {}) => (now) => ({
 test('with a ticket the line is watched and the order sent when its place is called', async () => {
   const it = world({ answers: [{ ...wait, body: { ...wait.body, ticket: ticket(0, 2 ** 31) } }, ok], sale: fairSale(1_000_000) });
   const steps = await all(pursue(ORDER, it.io));
-  const line = steps.filter((step) => step.kind === 'line');
+  const looks = steps.filter((step) => step.kind === 'line');
+  assert.equal(looks[0].position, null, 'its second is not counted yet');
+  const line = looks.filter((step) => step.position !== null);
   assert.ok(line.length > 5 && line[0].position <= 501 && line.every((step, index) => index === 0 || step.position <= line[index - 1].position));
   assert.equal(it.sent.length, 2);
   assert.equal(it.sent[1].ticket, ticket(0, 2 ** 31));
@@ -141,6 +143,29 @@ test('with a ticket the line is watched and the order sent when its place is cal
   assert.ok(it.sent[1].at >= called && it.sent[1].at <= called + 2_000, String(it.sent[1].at - called));
   assert.ok(Math.abs(line.at(-1).perSecond - 10) < 1, 'as fast as it moves');
   assert.equal(steps.at(-1).kind, 'accepted');
+});
+
+test('a place that is shown only falls, through documents that differ and a reload', async () => {
+  // A new ticket: the document counts its second only when that is over; then every other look is at an edge that counts more.
+  const sale = (now) => {
+    const counted = now >= 1_003_000;
+    const more = Math.floor(now / 1000) % 2 ? 40 : 0;
+    return fairSale(1_000_000, { issued: counted ? [20 + more, 10, 5, 8] : [20 + more, 10], watermark: { slot: 0, rank: 0 } })(now);
+  };
+  const it = world({ answers: [{ ...wait, body: { ...wait.body, ticket: ticket(3, 2 ** 31) } }], sale });
+  const shown = [];
+  let kept = ORDER;
+  for (let reload = 0; reload < 3; reload += 1) {
+    let looks = 0;
+    for await (const step of pursue(sound(JSON.parse(JSON.stringify(kept))), it.io)) {
+      if (step.order) kept = step.order;
+      if (step.kind === 'line' && step.position !== null) shown.push(step.position);
+      looks += 1;
+      if (looks > 12) break;
+    }
+  }
+  assert.ok(shown.length > 20 && shown[0] >= 40, String(shown));
+  assert.ok(shown.every((place, index) => index === 0 || place <= shown[index - 1]), String(shown));
 });
 
 test('who came before the opening waits without a request, and then in line', async () => {
