@@ -18,7 +18,7 @@ use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
 use sha2::{Digest, Sha256};
 
-use crate::answer::{Answer, Site};
+use crate::answer::{Answer, Site, Unavailable};
 use crate::counters::Counters;
 use crate::find::Finder;
 use crate::gate::{CallIndex, Gate, LookupIndex};
@@ -37,6 +37,7 @@ use crate::redis::{LinkError, Login, RedisLink, Step};
 use crate::schedule::{Scheduled, Turns, Work};
 use crate::settings::{Question, Seen};
 use crate::status::Statuses;
+use crate::waiting::Waiting;
 
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
@@ -236,6 +237,8 @@ pub struct Core {
     pub(crate) relay_line: Line,
     pub(crate) retire_line: Line,
     pub(crate) settings: Seen,
+    /// Requests but orders that are answered later.
+    pub(crate) waiting: Waiting,
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
     pub(crate) next_look: Instant,
@@ -301,6 +304,7 @@ impl Core {
             relay_line: Line::default(),
             retire_line: Line::default(),
             settings: Seen::default(),
+            waiting: Waiting::default(),
             completions: VecDeque::new(),
             next_tick: now.instant,
             next_look: now.instant,
@@ -319,8 +323,18 @@ impl Core {
         self.completions.pop_front()
     }
 
+    /// Answers whoever has that ticket, unless their time was up before.
     pub(crate) fn complete(&mut self, ticket: Ticket, answer: Answer) {
-        self.completions.push_back((ticket, answer));
+        if let Some(ticket) = self.waiting.take(ticket) {
+            self.completions.push_back((ticket, answer));
+        }
+    }
+
+    /// Requests whose time is up.
+    pub(crate) fn expire_waiting(&mut self, now: Now) {
+        while let Some(late) = self.waiting.poll_late(now.instant) {
+            self.completions.push_back(late);
+        }
     }
 
     /// A reservation id that nobody else draws: this core's nonce and a count.
@@ -451,6 +465,11 @@ impl Core {
         }
         self.refuse_statuses();
         self.refuse_queues();
+        // Those for whom no call was on its way.
+        for index in self.products.indices() {
+            self.refuse_token_waiters(now, index, Unavailable::Redis);
+            self.refuse_line_waiters(now, index, Unavailable::Redis);
+        }
     }
 
     /// Whether what was reserved by a call first written at `first_sent` is the relay's by now: the producer might send
@@ -530,7 +549,7 @@ impl Core {
             && self.by_reserved.is_empty()
             && self.by_held.is_empty()
             && self.fair_products.is_empty()
-            && self.operations.is_empty()
+            && self.waiting.is_empty()
             && self.finder.is_idle()
             && self.statuses.is_idle())
     }
@@ -542,7 +561,7 @@ impl Core {
         if now.instant >= self.next_tick {
             self.next_tick = now.instant + TICK;
             self.expire_orders(now);
-            self.expire_operations(now);
+            self.expire_waiting(now);
             self.expire_finds(now);
             self.expire_statuses(now);
             self.tend_lines(now);

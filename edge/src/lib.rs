@@ -69,6 +69,7 @@ mod tests;
 mod ticker;
 mod tokens;
 pub mod verify_ticket;
+mod waiting;
 pub mod workers;
 
 pub use shard::DrainEnd;

@@ -120,6 +120,7 @@ impl Core {
         let product = &mut self.products[index];
         product.seen = Some(asked);
         product.is_foreign = matches!(look, Look::Foreign(_));
+        let before = product.sale;
         match look {
             Look::Foreign(topic) => {
                 (product.sale, product.state, product.vouched) = (None, State::Suspended, None);
@@ -179,6 +180,11 @@ impl Core {
                 }
                 self.see_line(now, index, sale.id, line_seed);
             }
+        }
+        let product = &self.products[index];
+        let is_over = matches!(product.state, State::Closed | State::Suspended);
+        if is_over || product.sale != before {
+            self.redrive(now, index);
         }
     }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::resp::{self, Belief, Reply};
-use flux_protocol::time::{Instant, Now};
+use flux_protocol::time::Now;
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Unavailable};
@@ -29,9 +29,10 @@ pub struct OperationIndex(u64);
 #[derive(Debug)]
 struct Operation {
     index: OperationIndex,
-    /// `None`: the caller has been told that the outcome is unknown; the operation itself is seen through.
-    ticket: Option<Ticket>,
-    since: Instant,
+    /// Whom to tell. A caller who has waited for too long has been told that the outcome is unknown (`waiting.rs`); the
+    /// operation itself is seen through, until Redis has answered or its connection is gone, and until Kafka has taken or left
+    /// what is published of it.
+    ticket: Ticket,
     name: Identifier,
     /// What is published once the script has done its part; the answer waits for as many acknowledgements.
     events: Vec<SaleEvent>,
@@ -105,7 +106,7 @@ impl Core {
             queue_text,
             topic_text,
         ];
-        let index = self.begin_operation(now, ticket, name);
+        let index = self.begin_operation(ticket, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
         self.redis.call_script(now.instant, Call::Init(index), |out| {
@@ -140,7 +141,7 @@ impl Core {
     fn begin_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
         let name = closing(request)?;
         self.may_begin(name)?;
-        let index = self.begin_operation(now, ticket, name);
+        let index = self.begin_operation(ticket, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
         let topic = self.config.topic.as_bytes();
@@ -171,13 +172,12 @@ impl Core {
         Ok(())
     }
 
-    fn begin_operation(&mut self, now: Now, ticket: Ticket, name: Identifier) -> OperationIndex {
+    fn begin_operation(&mut self, ticket: Ticket, name: Identifier) -> OperationIndex {
         let index = OperationIndex(self.operations.next);
         self.operations.next += 1;
         self.operations.all.push(Operation {
             index,
-            ticket: Some(ticket),
-            since: now.instant,
+            ticket,
             name,
             events: Vec::new(),
             unacknowledged: 0,
@@ -328,20 +328,8 @@ impl Core {
     }
 
     fn end(&mut self, index: OperationIndex, answer: Answer) {
-        if let Some(ticket) = self.operations.remove(index).and_then(|operation| operation.ticket) {
-            self.complete(ticket, answer);
-        }
-    }
-
-    /// Callers of operations that have taken too long are told that the outcome is unknown. The operation stays, until
-    /// Redis has answered or its connection is gone, and until Kafka has taken or left what is published of it.
-    pub(crate) fn expire_operations(&mut self, now: Now) {
-        let patience = 2 * self.config.redis_deadline + self.config.publish_deadline;
-        let late = |operation: &&mut Operation| now.instant.since(operation.since) >= patience;
-        let tickets: Vec<Ticket> =
-            self.operations.all.iter_mut().filter(late).filter_map(|operation| operation.ticket.take()).collect();
-        for ticket in tickets {
-            self.complete(ticket, Answer::Unknown);
+        if let Some(operation) = self.operations.remove(index) {
+            self.complete(operation.ticket, answer);
         }
     }
 }

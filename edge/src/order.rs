@@ -130,13 +130,16 @@ impl Core {
         let Some(sale) = self.products[product].sale else {
             return self.respond(now, index, Answer::Unavailable(self.products[product].refusal()));
         };
+        if order.rederived && order.sale.is_some_and(|of| of.id == sale.id) {
+            // The look learnt nothing new: the sale that this id was derived for is gone, and no other is known.
+            return self.respond(now, index, Answer::Unavailable(Unavailable::Changed));
+        }
+        self.set_out(now, index);
         let name = self.products[product].name;
         let id = id_of(name, sale.id, &wish);
         let stage = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.respond(now, index, answer),
-            Way::Join(other) if other != index => return self.merge(index, other),
-            // The look learnt nothing new: the sale that this id was derived for is gone, and no other is known.
-            Way::Join(_) => return self.respond(now, index, Answer::Unavailable(Unavailable::Changed)),
+            Way::Join(other) => return self.merge(index, other),
             Way::LookUp => Stage::Lookup,
             Way::AwaitToken => Stage::Token,
             Way::Hold => Stage::Held,
@@ -145,6 +148,29 @@ impl Core {
         };
         self.orders.rename(index, sale, id);
         self.go(now, index, stage);
+    }
+
+    /// An order goes back to its beginning: no longer found by an id that may be another's by now, and with the deadline of
+    /// those who wait for Redis, which stood still while it stood at a door.
+    fn set_out(&mut self, now: Now, index: PendingIndex) {
+        self.orders.unname(index);
+        let Some(order) = self.orders.get_mut(index) else { return };
+        if std::mem::replace(&mut order.stage, Stage::Product) == Stage::Held {
+            order.received = now.instant;
+            self.by_received.push_back((now.instant, index));
+        }
+    }
+
+    /// The sale of a product is another, or over: whoever waits for its tokens, for news of its line or for a look sets out
+    /// anew, by what is known now.
+    pub(crate) fn redrive(&mut self, now: Now, index: ProductIndex) {
+        let product = &mut self.products[index];
+        let mut orders: Vec<PendingIndex> = product.token_waiters.drain(..).collect();
+        orders.extend(product.fair.iter_mut().flat_map(|fair| fair.waiters.drain(..)));
+        orders.append(&mut product.look_waiters);
+        for order in orders {
+            self.re_enter(now, order);
+        }
     }
 
     // Admit.

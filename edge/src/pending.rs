@@ -198,6 +198,16 @@ impl Orders {
         self.by_order_id.insert(order_id, index);
     }
 
+    /// An order is not found by its id any more, until it is given one anew.
+    pub fn unname(&mut self, index: PendingIndex) {
+        if let Some(order) = self.get(index) {
+            let id = order.order_id;
+            if self.by_order_id.get(&id) == Some(&index) {
+                self.by_order_id.remove(&id);
+            }
+        }
+    }
+
     /// Takes the order out; its place may be another's at once.
     pub fn remove(&mut self, index: PendingIndex) -> Option<Pending> {
         self.get(index)?;

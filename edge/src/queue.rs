@@ -254,11 +254,17 @@ impl Core {
             Ungranted::NotLoaded => return self.ask_line(now, call.product, true),
             Ungranted::Refused(refusal) => refusal,
         };
-        for order in std::mem::take(&mut fair.waiters) {
-            self.respond(now, order, Answer::Unavailable(refusal));
-        }
+        self.refuse_line_waiters(now, call.product, refusal);
         if call.wants_tokens {
             self.refuse_token_waiters(now, call.product, refusal);
+        }
+    }
+
+    /// No news of the line can be had: whoever waits for them is told why.
+    pub(crate) fn refuse_line_waiters(&mut self, now: Now, index: ProductIndex, refusal: Unavailable) {
+        let Some(fair) = &mut self.products[index].fair else { return };
+        for order in std::mem::take(&mut fair.waiters) {
+            self.respond(now, order, Answer::Unavailable(refusal));
         }
     }
 

@@ -3,11 +3,13 @@
 //! Never decides about an order. `/livez`, `/readyz`, `/metrics` and the dashboard's figures look across cores and are the
 //! shell's.
 
+use std::time::Duration;
+
 use flux_protocol::http::{Method, Request};
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Now;
 
-use crate::answer::{Answer, Framing};
+use crate::answer::{Answer, Framing, Unavailable};
 use crate::core::{Core, Outcome};
 use crate::dashboard;
 use crate::pending::Ticket;
@@ -33,12 +35,32 @@ impl Role {
 }
 
 impl Core {
-    /// Answers a request, now or later; later exactly once.
+    /// Answers a request, now or later; later exactly once, and in bounded time (`waiting.rs`; an order by the deadlines of
+    /// its stage).
     pub fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {
-        match role {
-            Role::Public => self.route_public(now, request, ticket),
-            Role::Admin => self.route_admin(now, request, ticket),
+        if role == Role::Public && request.method == Method::Post && request.path == "/order" {
+            return self.handle_order(now, request, ticket);
+        }
+        let (patience, late) = self.patience(request);
+        let numbered = self.waiting.register(ticket, late);
+        let outcome = match role {
+            Role::Public => self.route_public(now, request, numbered),
+            Role::Admin => self.route_admin(now, request, numbered),
             Role::WaitingRoom => Outcome::Now(self.config.pages.waiting_room(request)),
+        };
+        match outcome {
+            Outcome::Now(_) => drop(self.waiting.take(numbered)),
+            Outcome::Later => self.waiting.bound(numbered, now.instant + patience),
+        }
+        outcome
+    }
+
+    /// How long a request but an order may wait, and what it is told then. An operation is seen through all the same, but its
+    /// caller does not know that; who only asked was told nothing.
+    fn patience(&self, request: &Request<'_>) -> (Duration, Answer) {
+        match request.method {
+            Method::Post => (2 * self.config.redis_deadline + self.config.publish_deadline, Answer::Unknown),
+            _ => (self.config.redis_deadline, Answer::Unavailable(Unavailable::Redis)),
         }
     }
 
@@ -55,7 +77,6 @@ impl Core {
     fn route_public(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
         if request.path == "/order" {
             return match request.method {
-                Method::Post => self.handle_order(now, request, ticket),
                 Method::Options => Outcome::Now(self.preflight(request)),
                 _ => not_allowed("POST, OPTIONS"),
             };

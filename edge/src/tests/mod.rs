@@ -18,6 +18,7 @@ mod repeats;
 mod schedule;
 mod settings;
 mod statuses;
+mod waiting;
 
 use std::collections::HashMap;
 use std::rc::Rc;
