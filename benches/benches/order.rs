@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, TIMESTAMP_MS, group, id, record, run};
 use flux_edge::limiter::{Admission, Lease};
-use flux_edge::pending::{Orders, Pending, Stage, Ticket};
+use flux_edge::pending::{Orders, Pending, Stage, Ticket, Turn};
 use flux_edge::product::ProductIndex;
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
@@ -167,6 +167,7 @@ fn pending(criterion: &mut Criterion) {
             user,
             key,
             shown: None,
+            turn: Turn::None,
             received: Instant::default(),
             timestamp_ms: TIMESTAMP_MS,
             waiters: smallvec![Ticket { conn: 1, generation: 0, position: 0 }],

@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, SALE_TOTAL, TIMESTAMP_MS, group, id, per_order, record, run, user};
 use flux_edge::gate::{CallTerms, Gate};
-use flux_edge::pending::{Orders, Pending, PendingIndex, Stage, Ticket};
+use flux_edge::pending::{Orders, Pending, PendingIndex, Stage, Ticket, Turn};
 use flux_edge::product::{Products, Sale};
 use flux_edge::reply::{Code, Head};
 use flux_protocol::order::Identifier;
@@ -50,6 +50,7 @@ impl Core {
                 user: identifier(&user),
                 key: identifier("checkout-7f3a9c21"),
                 shown: None,
+                turn: Turn::None,
                 received: Instant::default(),
                 timestamp_ms: TIMESTAMP_MS,
                 waiters: smallvec![Ticket { conn: number as u32, generation: 0, position: 0 }],

@@ -98,8 +98,9 @@ redis.call('HSET', rate_key, '.', mark, 'tokens', string.format('%d', tokens), '
 redis.call('HSET', sales, '.', mark)
 if is_fair then
   make_line(queue_key, id)
+  make_turns(queue_key, id)
 elseif queue_key then
-  redis.call('UNLINK', queue_key)
+  redis.call('UNLINK', queue_key, turns_of(queue_key))
 end
 if not before then
   return {'OK', id, '1'}

@@ -9,14 +9,7 @@
 
 local SLOTS_MAX, SLOTS_A_CALL_MAX, CALLED_SECONDS_MAX, READY_WEIGHT = 1024, 64, 2, 4
 local TICKS, TICK_US, IDLE_US, SETTLING_US = 9, 250000, 1500000, 300000
-local RANKS, SLOT_LAST = 4294967296, 2147483647
-
-local function slot_at(now, opens)
-  if now < opens then
-    return 0
-  end
-  return math.min(math.floor((now - opens) / 1000000) + 1, SLOT_LAST)
-end
+local RANKS = 4294967296
 
 -- The line's fields, or nil where it is not this sale's or not what it should be: `slot` to `dry` as numbers, `cohorts` as a flat
 -- table of them.

@@ -1,4 +1,4 @@
--- Put behind trust.lua where a caller is told how far a sale is.
+-- Put behind trust.lua where it matters how far a sale is.
 
 -- closed, scheduled, sold_out or open: the first that fits. Second: milliseconds until it opens; nil where it has.
 local function phase_of(sale, stock)
@@ -20,4 +20,12 @@ local function opens_us(sale, opened_at)
     opens_at = number(opened_at) or 0
   end
   return opens_at * 1000
+end
+
+-- The slot of a moment: 0 before the sale opens, n in its n-th second. Both in µs since the epoch.
+local function slot_at(now, opens)
+  if now < opens then
+    return 0
+  end
+  return math.min(math.floor((now - opens) / 1000000) + 1, 2147483647)
 end

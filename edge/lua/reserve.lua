@@ -6,7 +6,7 @@
 -- ARGV  1 number of groups, 2 most undelivered orders of a product;
 --       then for each group: n, sale id, generation, partition, then n times: head = "<reservation id> <quantity> ",
 --       quantity, orderId, tail = " <userId> <timestamp in ms>": a line of the outbox is head, orderId and tail, a record
---       head and entry id.
+--       head and entry id. Where an order of a fair sale was called by its place, quantity is "<quantity> <the place's slot>".
 --
 -- Reply: a flat array of strings. For each group in turn one head:
 --   A<entry id>   all n accepted, in this outbox entry; nothing follows
@@ -23,6 +23,8 @@
 --   C             closed
 --   O<ms>         not yet open; opens in so many milliseconds, on Redis' clock
 --   0             sold out
+--   T<slot>       the place by which it was called is used up, and so is every place of this user up to that slot: they were
+--                 served since it was given
 --   L             over the sale's limit per user
 --   I<available>  fewer left than asked
 --   F             the outbox is full
@@ -30,8 +32,15 @@
 --
 -- The records of a sale are one hash: its mark, and by orderId "<reservation id> <quantity> <entry id>". Those of the
 -- sale before count where their mark names the generation it ended with.
+-- Whoever is served in a fair sale uses up all places they were given until then: by getting units, or, where they came by a
+-- place, by being told that they are over the limit or that too few are left. The latter are noted for so many users of a
+-- sale (below): without a unit nothing else bounds them.
+--
 -- An outbox entry: h = "<partition> <sale id> <sale total> <generation> <n>", o = n lines, joined by a line feed,
 -- "<reservation id> <quantity> <orderId> <userId> <timestamp>", c = orders of the sale's outbox up to and including it.
+
+-- Users served without a unit who are noted: some 10 MiB.
+local REFUSED_MAX = 100000
 
 local orders_max = tonumber(ARGV[2])
 local reply, said = {}, 0
@@ -90,15 +99,35 @@ local function reserve(k, a, n)
     return
   end
   local per_user, taken, user_of = number(sale[7]) or 0, nil, nil
-  if per_user > 0 then
-    taken, user_of = {}, {}
+  local is_fair = same_sale and sale[9] == 'fair'
+  if per_user > 0 or is_fair then
+    user_of = {}
     for i = 1, n do
       user_of[i] = string.match(ARGV[a + 4 * i + 3], '^ (%S+) ')
     end
+  end
+  if per_user > 0 then
+    taken = {}
     local units_of = redis.call('HMGET', users, unpack(user_of))
     for i = 1, n do
       taken[user_of[i]] = tonumber(units_of[i] or 0)
     end
+  end
+  -- By user the slot up to which their places are used up (-1: none was), the slot of this moment, what is to be noted, and for
+  -- how many more users served without a unit that may be.
+  local turns, second, notes, refusals = nil, nil, nil, 0
+  if is_fair then
+    local noted = redis.pcall('HMGET', turns_of(sale_key), '.', '..', unpack(user_of))
+    if noted[1] ~= sale[1] or not number(noted[2]) then
+      reply[head] = 'Sturns'
+      return
+    end
+    turns, notes, refusals = {}, {}, REFUSED_MAX - tonumber(noted[2])
+    for i = 1, n do
+      turns[user_of[i]] = tonumber(noted[i + 2] or -1)
+    end
+    local time = redis.call('TIME')
+    second = slot_at(time[1] * 1000000 + time[2], opens_us(sale, redis.call('HGET', sale_key, 'opened_at')))
   end
   -- What every order without a record is told, whoever sends it.
   local barred = nil
@@ -119,7 +148,11 @@ local function reserve(k, a, n)
   local m, left, full = 0, stock, 0
   for i = 1, n do
     local b, id = a + 4 * i, ids[i]
-    local quantity = tonumber(ARGV[b + 1])
+    local quantity, slot = tonumber(ARGV[b + 1]), nil
+    if not quantity then
+      quantity, slot = string.match(ARGV[b + 1], '^(%d+) (%d+)$')
+      quantity, slot = tonumber(quantity), tonumber(slot)
+    end
     local code = by_id[id]
     if not code and found[i + 1] and counts then
       code = replay(found[i + 1], outbox)
@@ -130,6 +163,8 @@ local function reserve(k, a, n)
       codes[i] = barred
     elseif left == 0 then
       codes[i] = '0'
+    elseif slot and turns and turns[user_of[i]] >= slot then
+      codes[i] = 'T' .. string.format('%d', turns[user_of[i]])
     elseif taken and taken[user_of[i]] + quantity > per_user then
       codes[i] = 'L'
     elseif quantity > left then
@@ -147,6 +182,16 @@ local function reserve(k, a, n)
       by_id[id] = i -- the index stands for an R code whose entry id is not known yet
       if taken then
         taken[user_of[i]] = taken[user_of[i]] + quantity
+      end
+    end
+    local served = turns and not code and codes[i] or ''
+    if served == '+' or (slot and string.find(served, '^[LI]')) then
+      local user = user_of[i]
+      local is_new = served ~= '+' and turns[user] < 0
+      if not is_new or refusals > 0 then
+        refusals = refusals - (is_new and 1 or 0)
+        turns[user] = second
+        notes[#notes + 1], notes[#notes + 2] = user, string.format('%d', second)
       end
     end
   end
@@ -167,6 +212,12 @@ local function reserve(k, a, n)
       return
     end
     entry = added
+  end
+  if notes and #notes > 0 then
+    redis.call('HSET', turns_of(sale_key), '..', string.format('%d', REFUSED_MAX - refusals), unpack(notes))
+  end
+  if m > 0 then
+    local orders = string.format('%d', sale[6] + m)
     redis.call('DECRBY', stock_key, string.format('%d', stock - left))
     redis.call('HSET', sale_key, 'orders', orders)
     if taken then

@@ -54,6 +54,12 @@ local function records_of(key, sale_id)
   return 'idempotency:' .. string.match(key, '{.-}') .. ':' .. sale_id
 end
 
+-- The key of a fair sale's turns: by user the slot up to which all their places are used up, since they were served then;
+-- `.` the sale's id; `..` how many of them were served without getting a unit. `key` is any of the product's.
+local function turns_of(key)
+  return 'product:' .. string.match(key, '{.-}') .. ':turns'
+end
+
 -- Units left, or nil where they cannot be believed.
 local function units(sale, stock_key)
   local stock = number(redis.pcall('GET', stock_key))
@@ -90,7 +96,16 @@ local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
   if queue and sale[9] == 'fair' and redis.pcall('HGET', queue, '.') ~= sale[1] then
     return 'queue'
   end
+  if queue and sale[9] == 'fair' and redis.pcall('HGET', turns_of(queue), '.') ~= sale[1] then
+    return 'turns'
+  end
   return nil, entries
+end
+
+-- Makes the turns of a sale's fair queue, of which none is used up.
+local function make_turns(queue, id)
+  redis.call('UNLINK', turns_of(queue))
+  redis.call('HSET', turns_of(queue), '.', id, '..', '0')
 end
 
 -- Makes the line of a sale's fair queue, in which nobody stands; line.lua says what its fields are.

@@ -4,14 +4,16 @@
 //! visitor is told follows from the last word of it (`flux_protocol::queue::View`). Never makes a token, never asks Redis
 //! (`queue.rs` does), never reads a clock.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::limits::{ASK_INTERVAL_US, REPORT_INTERVAL_US};
 use flux_protocol::queue::{
-    Moved, Place, Report, Reporter, Seed, Standing, TICKET_TEXT_BYTES, Ticket, TicketKey, View,
+    Moved, Place, Rank, Report, Reporter, Seed, Slot, Standing, TICKET_TEXT_BYTES, Ticket, TicketKey, Turns, View,
 };
 use flux_protocol::time::Instant;
+use foldhash::fast::RandomState;
 
 use crate::counters::LineGauge;
 use crate::limiter::{Admission, Lease};
@@ -24,16 +26,32 @@ pub type TicketText = [u8; TICKET_TEXT_BYTES];
 /// What becomes of an order at the end of the line, or at the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A token was taken.
-    Admitted,
+    /// A token was taken; by which place, if by any.
+    Admitted(Option<Called>),
     /// Called, and no token is at hand: the order waits for one, first come, first served.
-    Held,
+    Held(Called),
+    /// Its place was called and is used up.
+    UsedUp {
+        /// The place's.
+        slot: Slot,
+        /// All places of the user up to this one are used up.
+        until: Slot,
+    },
     /// Nobody waits in line, and a token may be had: the order waits for the lease that is being asked for.
     Wait,
-    /// To the line, with this ticket.
+    /// To the line, with this ticket; or once more by it in a moment, where another order of the user is at the door.
     Line(TicketText),
     /// What was last heard is too old to tell: the order waits for news.
     Unknown,
+}
+
+/// A place that was called, and whose user it is ([`Seed::mark`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The place's.
+    pub slot: Slot,
+    /// The user's.
+    pub mark: u64,
 }
 
 /// One core's part in one sale's line.
@@ -57,6 +75,11 @@ pub struct Fair {
     in_flight: Option<Report>,
     /// The last grant left the bucket empty.
     is_dry: bool,
+    /// Whose places are used up.
+    turns: Turns,
+    /// Users of whom an order that was called is under way on this core, from the door to the answer; by their marks. No more
+    /// than orders are.
+    at_door: HashSet<u64, RandomState>,
     /// Orders that wait for news of the line; whoever adds one bounds them.
     pub(crate) waiters: Vec<PendingIndex>,
 }
@@ -77,6 +100,8 @@ impl Fair {
             asked: Instant::default(),
             in_flight: None,
             is_dry: false,
+            turns: Turns::default(),
+            at_door: HashSet::default(),
             waiters: Vec::new(),
         }
     }
@@ -90,36 +115,81 @@ impl Fair {
     pub fn admit(&mut self, now: Instant, lease: &mut Lease, user: &[u8], shown: Option<&TicketText>) -> Verdict {
         let Some(view) = self.view else { return Verdict::Unknown };
         let ticket = self.verified(user, shown);
-        match view.standing(now, ticket.map(|ticket| ticket.place)) {
-            Standing::Called => {
-                let ticket = ticket.expect("who has no place is not called");
-                if !ticket.has_come {
-                    let tick = view.cohort(ticket.place);
-                    self.reporter.handle_arrived(view.redis_us(now), tick, ticket.place.rank);
-                    self.has_news = true;
-                }
-                if lease.admit(now) != Admission::Admitted {
-                    return Verdict::Held;
-                }
-                self.serve(user);
-                Verdict::Admitted
+        let mut used_up = None;
+        if let Some(ticket) = ticket
+            && view.standing(now, Some(ticket.place)) == Standing::Called
+        {
+            let called = Called { slot: ticket.place.slot, mark: self.seed.mark(user) };
+            if self.at_door.contains(&called.mark) {
+                return Verdict::Line(self.key.sign(Ticket { has_come: true, ..ticket }, user));
             }
-            Standing::Free => match lease.admit(now) {
-                Admission::Admitted => Verdict::Admitted,
-                Admission::Wait => Verdict::Wait,
-                Admission::Refused => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
+            match self.turns.used_up(called.mark, called.slot) {
+                None => return self.admit_called(now, lease, &view, ticket, called),
+                Some(until) => used_up = Some(Verdict::UsedUp { slot: called.slot, until }),
+            }
+        }
+        // Whoever has no place, or whose turn has not come, or is over.
+        let place = ticket.filter(|_| used_up.is_none()).map(|ticket| ticket.place);
+        match (view.standing(now, place), used_up) {
+            (Standing::Called, _) => unreachable!("seen to above"),
+            (Standing::Free, _) => match (lease.admit(now), used_up) {
+                (Admission::Admitted, _) => Verdict::Admitted(None),
+                (Admission::Wait, _) => Verdict::Wait,
+                (Admission::Refused, Some(used_up)) => used_up,
+                (Admission::Refused, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
             },
             // Nobody waited when Redis was last asked, or nothing was left: too long ago to let this one pass or to send
             // them home, and no reason to send them to a line that may not be there or leads nowhere.
-            Standing::Waits if self.was_free || self.was_sold_out => Verdict::Unknown,
-            Standing::Waits => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
+            (Standing::Waits, _) if self.was_free || self.was_sold_out => Verdict::Unknown,
+            (Standing::Waits, Some(used_up)) => used_up,
+            (Standing::Waits, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
         }
     }
 
+    fn admit_called(
+        &mut self,
+        now: Instant,
+        lease: &mut Lease,
+        view: &View,
+        ticket: Ticket,
+        called: Called,
+    ) -> Verdict {
+        if !ticket.has_come {
+            let tick = view.cohort(ticket.place);
+            self.reporter.handle_arrived(view.redis_us(now), tick, ticket.place.rank);
+            self.has_news = true;
+        }
+        if lease.admit(now) != Admission::Admitted {
+            return Verdict::Held(called);
+        }
+        self.serve(called.mark);
+        Verdict::Admitted(Some(called))
+    }
+
+    /// An order of a called user is under way from now on.
+    pub fn enter_door(&mut self, mark: u64) {
+        self.at_door.insert(mark);
+    }
+
+    /// It has been answered.
+    pub fn leave_door(&mut self, mark: u64) {
+        self.at_door.remove(&mark);
+    }
+
+    /// Redis has said that all places of a user up to that slot are used up.
+    pub fn handle_used_up(&mut self, mark: u64, until: Slot) {
+        self.turns.handle_used(mark, until);
+    }
+
     /// A called user was given a token.
-    pub fn serve(&mut self, user: &[u8]) {
-        self.reporter.handle_served(self.seed.rank(user));
+    pub fn serve(&mut self, mark: u64) {
+        self.reporter.handle_served((mark >> 32) as Rank);
         self.has_news = true;
+    }
+
+    /// What stands for a user in this sale.
+    pub fn mark(&self, user: &[u8]) -> u64 {
+        self.seed.mark(user)
     }
 
     /// The ticket for whoever is sent to the line: the one that was shown, or a new one. `None` while the line is unknown.
@@ -135,6 +205,15 @@ impl Fair {
             Some(ticket) => Some(self.key.sign(Ticket { has_come: true, ..ticket }, user)),
             None => self.send_to_line(now, user, shown),
         }
+    }
+
+    /// The ticket for whoever was served and comes anew: behind all who stand in line. `until`: up to which slot their places
+    /// are used up. `None` while the line is unknown.
+    pub fn send_behind(&mut self, now: Instant, user: &[u8], until: Slot) -> Option<TicketText> {
+        let place = Place { slot: self.view?.issuing_behind(now, until), rank: self.seed.rank(user) };
+        self.reporter.handle_issued(place);
+        self.has_news = true;
+        Some(self.key.sign(Ticket { place, has_come: false }, user))
     }
 
     fn verified(&self, user: &[u8], shown: Option<&TicketText>) -> Option<Ticket> {

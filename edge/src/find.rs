@@ -16,7 +16,7 @@ use crate::core::{Call, Core, Outcome};
 use crate::counters::OrderOutcome;
 use crate::limits::{FIND_NAMES_MAX, FIND_WAITERS_MAX, UNKNOWN_REMEMBERED};
 use crate::order::Wish;
-use crate::pending::{Pending, PendingIndex, Stage, Ticket};
+use crate::pending::{Pending, PendingIndex, Stage, Ticket, Turn};
 use crate::product::{Keys, ProductIndex};
 use crate::reply::Look;
 use crate::scripts::SCRIPTS;
@@ -237,6 +237,7 @@ impl Core {
             user: wish.user,
             key: wish.key,
             shown: wish.shown,
+            turn: Turn::None,
             received,
             timestamp_ms: now.wall_ms,
             waiters: smallvec::smallvec![ticket],

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use flux_protocol::order::decimal;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
@@ -318,7 +319,10 @@ impl Call {
                 let (quantity, timestamp) = (&mut [0; 20], &mut [0; 20]);
                 let quantity = decimal(u64::from(order.quantity), quantity);
                 resp::bulk_parts(out, &[&order.reservation_id.text(), b" ", quantity, b" "]);
-                resp::bulk(out, quantity);
+                match order.turn.slot().filter(|_| !is_planted(Bug::PlaceNeverUsedUp)) {
+                    None => resp::bulk(out, quantity),
+                    Some(slot) => resp::bulk_parts(out, &[quantity, b" ", decimal(slot.into(), &mut [0; 20])]),
+                }
                 resp::bulk(out, &order.order_id.text());
                 resp::bulk_parts(out, &[b" ", order.user.as_bytes(), b" ", decimal(order.timestamp_ms, timestamp)]);
             }

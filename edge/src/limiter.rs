@@ -1,7 +1,7 @@
 //! Tokens of one sale's bucket, as one core holds them: a lease taken from Redis, spent without asking again.
 //!
 //! The bucket itself lives in Redis beside the stock and is clocked by Redis (`lua/lease.lua`). This file decides
-//! when to ask, for how much, and what to tell an order meanwhile. It never makes a token and never hands one back.
+//! when to ask, for how much, and what to tell an order meanwhile. It never makes a token, and never hands one back to Redis.
 
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub struct Lease {
     current: Grant,
     /// What was asked for ahead of need.
     next: Grant,
+    /// Tokens whose orders were told that there was nothing to spend them on. They die with the first of them.
+    back: Grant,
+    /// When the token that was taken last dies.
+    last_expires: Instant,
     /// The bucket is known to be empty before this instant.
     empty_until: Instant,
     /// When the request in flight was sent, if there is one: its grant lives from here.
@@ -78,6 +82,11 @@ impl Lease {
 
     /// Takes a token for an order that has waited; no new demand.
     pub fn take(&mut self, now: Instant) -> bool {
+        if self.back.left(now) > 0 {
+            self.back.tokens -= 1;
+            self.last_expires = self.back.expires;
+            return true;
+        }
         if self.current.left(now) == 0 {
             self.current = std::mem::take(&mut self.next);
             if self.current.left(now) == 0 {
@@ -85,7 +94,23 @@ impl Lease {
             }
         }
         self.current.tokens -= 1;
+        self.last_expires = self.current.expires;
         true
+    }
+
+    /// When the token that was taken last dies.
+    pub fn last_expires(&self) -> Instant {
+        self.last_expires
+    }
+
+    /// A token was taken, and nothing was sold for it: another may spend it, as long as it lives.
+    pub fn give_back(&mut self, now: Instant, expires: Instant) {
+        if now >= expires {
+            return;
+        }
+        let held = self.back.left(now);
+        let expires = if held > 0 { expires.min(self.back.expires) } else { expires };
+        self.back = Grant { tokens: held + 1, expires };
     }
 
     /// How many tokens to ask for now, given orders waiting for one; `None`: nothing is to be asked.
@@ -96,7 +121,7 @@ impl Lease {
         if self.asked_at.is_some() || now < self.empty_until {
             return None;
         }
-        let left = self.current.left(now) + self.next.left(now);
+        let left = self.current.left(now) + self.next.left(now) + self.back.left(now);
         let is_steady = self.window_orders > 0 && now.since(self.window_from) < STREAM_PAUSE_MAX;
         let running_out = is_steady && left <= self.last_grant / 4;
         if waiting == 0 && !running_out {
@@ -227,6 +252,22 @@ mod tests {
             assert_eq!(lease.admit(at(4)), Admission::Admitted, "the last of the first, then the second");
         }
         assert_eq!(lease.admit(at(4)), Admission::Wait);
+    }
+
+    #[test]
+    fn a_token_that_was_given_back_is_spent_once_and_dies_when_it_would_have() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.handle_granted(at(1), 2, LIFE, Duration::from_secs(1));
+        assert!(lease.take(at(1)) && lease.take(at(1)) && !lease.take(at(1)));
+        let expires = lease.last_expires();
+        lease.give_back(at(2), expires);
+        assert!(lease.take(at(3)) && !lease.take(at(3)));
+        lease.give_back(at(4), expires);
+        assert!(!lease.take(at(200)), "200 ms after it was asked for");
+        lease.give_back(at(200), expires);
+        assert!(!lease.take(at(200)));
     }
 
     #[test]

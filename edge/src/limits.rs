@@ -124,7 +124,7 @@ pub const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Produce requests in flight to one broker.
 pub const PRODUCE_IN_FLIGHT_MAX: usize = 5;
 
-const _: () = assert!(CALL_ORDERS_MAX * 300 < REDIS_WRITE_BYTES_MAX, "a record key of 122 bytes, arguments of 174");
+const _: () = assert!(CALL_ORDERS_MAX * 312 < REDIS_WRITE_BYTES_MAX, "a record key of 122 bytes, arguments of 186");
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
 // A record's last request leaves before it is so old; then the request, or the kernel that finds no way for it, gives up.
 const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());

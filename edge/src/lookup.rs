@@ -1,5 +1,5 @@
-//! While a sale is remembered as sold out, or is closed: one question (`lua/lookup.lua`) for many orders instead of
-//! `reserve.lua`, which costs Redis four times as much.
+//! While a sale is remembered as sold out, or is closed, and for orders whose place in line is used up: one question
+//! (`lua/lookup.lua`) for many orders instead of `reserve.lua`, which costs Redis four times as much.
 //!
 //! A repeat of an accepted order must get its first answer even then; `reserve.lua` gives it, once a record is found.
 //! Whoever has none is told 409 for good, so the script proves first that this is the Redis that opened the sale, and
@@ -11,7 +11,7 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::gate::LookupIndex;
-use crate::pending::PendingIndex;
+use crate::pending::{PendingIndex, Turn};
 use crate::product::{ProductIndex, State};
 use crate::schedule::Work;
 
@@ -71,9 +71,19 @@ impl Core {
             if recorded.next_if_eq(&(place + 1)).is_some() {
                 self.reserve_after_token(now, *order);
             } else {
-                self.respond(now, *order, Answer::SoldOut);
+                self.answer_unrecorded(now, *order);
             }
         }
+    }
+
+    /// An order that is none of those that were accepted: nothing is left for it, or its place in line is used up.
+    fn answer_unrecorded(&mut self, now: Now, index: PendingIndex) {
+        let Some((product, turn)) = self.orders.get(index).map(|order| (order.product, order.turn)) else { return };
+        let answer = match turn {
+            Turn::UsedUp { until, .. } => self.send_behind(now, index, product, until),
+            _ => Answer::SoldOut,
+        };
+        self.respond(now, index, answer);
     }
 }
 

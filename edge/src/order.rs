@@ -18,7 +18,7 @@ use crate::gate::{Call, Group};
 use crate::limiter::Admission;
 use crate::limits::{LOOKUPS_WAITING_MAX, ORDERS_PENDING_MAX, TOKEN_WAITERS_MAX};
 use crate::outbox::EntryIndex;
-use crate::pending::{JoinError, Pending, PendingIndex, Stage, Ticket};
+use crate::pending::{JoinError, Pending, PendingIndex, Stage, Ticket, Turn};
 use crate::product::{ProductIndex, State};
 use crate::schedule::has_share;
 
@@ -39,15 +39,16 @@ pub(crate) enum Way {
     Answer(Answer),
     /// The same order is under way.
     Join(PendingIndex),
-    /// Sold out or closed, as far as is remembered: its record is looked up, so that a repeat gets its first answer.
-    LookUp,
+    /// Sold out or closed, as far as is remembered, or its place is used up: its record is looked up, so that a repeat gets its
+    /// first answer.
+    LookUp(Turn),
     /// A token is being asked for.
     AwaitToken,
     /// It was called in its line, and waits for a token.
-    Hold,
+    Hold(Turn),
     /// Where its line stands is being asked for.
     AwaitLine,
-    Reserve,
+    Reserve(Turn),
 }
 
 impl Core {
@@ -79,18 +80,18 @@ impl Core {
         };
         let name = self.products[product].name;
         let id = id_of(name, sale.id, &wish);
-        let stage = match self.way(now, product, &wish, id) {
+        let (stage, turn) = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.answered(answer),
             Way::Join(index) => return self.join(index, wish.quantity, wish.shown, ticket),
-            Way::LookUp => Stage::Lookup,
-            Way::AwaitToken => Stage::Token,
-            Way::Hold => Stage::Held,
+            Way::LookUp(turn) => (Stage::Lookup, turn),
+            Way::AwaitToken => (Stage::Token, Turn::None),
+            Way::Hold(turn) => (Stage::Held, turn),
             Way::AwaitLine => {
                 let order = self.insert_nameless(now, product, now.instant, wish, ticket);
                 self.await_line(now, order, product);
                 return Outcome::Later;
             }
-            Way::Reserve => Stage::Queued,
+            Way::Reserve(turn) => (Stage::Queued, turn),
         };
         let reservation_id = self.draw_reservation_id();
         let order = Pending {
@@ -105,6 +106,7 @@ impl Core {
             user: wish.user,
             key: wish.key,
             shown: wish.shown,
+            turn: Turn::None,
             received: now.instant,
             timestamp_ms: now.wall_ms,
             waiters: smallvec::smallvec![ticket],
@@ -112,6 +114,7 @@ impl Core {
         let index = self.orders.insert(order, true);
         self.products[product].pending += 1;
         self.by_received.push_back((now.instant, index));
+        self.take_turn(index, turn);
         self.go(now, index, stage);
         Outcome::Later
     }
@@ -137,23 +140,25 @@ impl Core {
         self.set_out(now, index);
         let name = self.products[product].name;
         let id = id_of(name, sale.id, &wish);
-        let stage = match self.way(now, product, &wish, id) {
+        let (stage, turn) = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.respond(now, index, answer),
             Way::Join(other) => return self.merge(index, other),
-            Way::LookUp => Stage::Lookup,
-            Way::AwaitToken => Stage::Token,
-            Way::Hold => Stage::Held,
+            Way::LookUp(turn) => (Stage::Lookup, turn),
+            Way::AwaitToken => (Stage::Token, Turn::None),
+            Way::Hold(turn) => (Stage::Held, turn),
             Way::AwaitLine => return self.await_line(now, index, product),
-            Way::Reserve => Stage::Queued,
+            Way::Reserve(turn) => (Stage::Queued, turn),
         };
         self.orders.rename(index, sale, id);
+        self.take_turn(index, turn);
         self.go(now, index, stage);
     }
 
-    /// An order goes back to its beginning: no longer found by an id that may be another's by now, and with the deadline of
-    /// those who wait for Redis, which stood still while it stood at a door.
+    /// An order goes back to its beginning: no longer found by an id that may be another's by now, away from the door, and with
+    /// the deadline of those who wait for Redis, which stood still while it stood there.
     fn set_out(&mut self, now: Now, index: PendingIndex) {
         self.orders.unname(index);
+        self.take_turn(index, Turn::None);
         let Some(order) = self.orders.get_mut(index) else { return };
         if std::mem::replace(&mut order.stage, Stage::Product) == Stage::Held {
             order.received = now.instant;
@@ -211,7 +216,7 @@ impl Core {
             if !has_share(product.pending as usize, self.gate.lookups_waiting(), LOOKUPS_WAITING_MAX) {
                 return Way::Answer(Answer::Unavailable(Unavailable::Full));
             }
-            return Way::LookUp;
+            return Way::LookUp(Turn::None);
         }
         if !has_partition {
             return Way::Answer(Answer::Unavailable(Unavailable::Kafka));
@@ -223,10 +228,10 @@ impl Core {
             return self.way_in_line(now, index, wish);
         }
         if product.sale.is_some_and(|sale| sale.rate == 0) {
-            return Way::Reserve;
+            return Way::Reserve(Turn::None);
         }
         match product.lease.admit(now.instant) {
-            Admission::Admitted => Way::Reserve,
+            Admission::Admitted => Way::Reserve(Turn::None),
             Admission::Wait if product.token_waiters.len() < TOKEN_WAITERS_MAX => Way::AwaitToken,
             // Redis is too slow to say: that is no verdict of the bucket.
             Admission::Wait if product.lease.is_overdue(now.instant) => {
@@ -299,6 +304,7 @@ impl Core {
     fn merge(&mut self, index: PendingIndex, other: PendingIndex) {
         let Some(order) = self.orders.remove(index) else { return };
         self.products[order.product].pending -= 1;
+        self.leave_door(order.product, order.turn);
         for ticket in order.waiters {
             if let Outcome::Now(answer) = self.join(other, order.quantity, order.shown, ticket) {
                 self.complete(ticket, answer);
@@ -390,6 +396,7 @@ impl Core {
     pub(crate) fn respond(&mut self, now: Now, index: PendingIndex, answer: Answer) {
         let Some(order) = self.orders.remove(index) else { return };
         self.products[order.product].pending -= 1;
+        self.leave_door(order.product, order.turn);
         let span = now.instant.since(order.received);
         for (position, ticket) in order.waiters.iter().enumerate() {
             let answer = if position == 0 { answer.clone() } else { replayed(&answer) };

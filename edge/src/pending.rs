@@ -4,6 +4,7 @@
 //! live in the record's own small vector. A place's generation tells a late reply that its order is gone.
 
 use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::queue::Slot;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
@@ -43,6 +44,40 @@ pub enum Stage {
     Publishing,
 }
 
+/// By which place of its sale's line an order comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// By none: its sale has no line, or nobody waits in it.
+    #[default]
+    None,
+    /// Its place was called. No other order of the user comes by a place on this core meanwhile.
+    Called {
+        /// The place's.
+        slot: Slot,
+        /// The user's, in their sale.
+        mark: u64,
+        /// When the token that it took dies.
+        token_expires: Instant,
+    },
+    /// Its place was called, and is used up: only an order that was accepted before is answered, and takes no token.
+    UsedUp {
+        /// The place's.
+        slot: Slot,
+        /// So are all of the user up to this slot.
+        until: Slot,
+    },
+}
+
+impl Turn {
+    /// The slot that `reserve.lua` is to judge by.
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Turn::None => None,
+            Turn::Called { slot, .. } | Turn::UsedUp { slot, .. } => Some(slot),
+        }
+    }
+}
+
 /// One order under way.
 #[derive(Debug)]
 pub struct Pending {
@@ -68,6 +103,8 @@ pub struct Pending {
     pub key: Identifier,
     /// What may be their ticket in the sale's line, unverified.
     pub shown: Option<TicketText>,
+    /// By which place it comes, once that is known.
+    pub turn: Turn,
     /// When it was read, or let in at the door of its line; monotonic.
     pub received: Instant,
     /// When it was read, milliseconds since the Unix epoch.
@@ -244,6 +281,7 @@ mod tests {
             user: name,
             key: name,
             shown: None,
+            turn: Turn::None,
             received: Instant::default(),
             timestamp_ms: 0,
             waiters: smallvec::smallvec![ticket(0)],

@@ -8,19 +8,19 @@ use std::time::Duration;
 use flux_protocol::order::Identifier;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::limits::{HOLD_US, TICKS};
-use flux_protocol::queue::{Moved, Place, Watermark};
+use flux_protocol::queue::{Moved, Place, Slot, Watermark};
 use flux_protocol::resp::{Arguments, Items, Reply};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
-use crate::fair::{Fair, TicketText, Verdict};
+use crate::fair::{Called, Fair, TicketText, Verdict};
 use crate::limiter::lease_life;
-use crate::limits::{SOLD_OUT_REMEMBERED, TOKEN_WAITERS_MAX};
+use crate::limits::{LOOKUPS_WAITING_MAX, SOLD_OUT_REMEMBERED, TOKEN_WAITERS_MAX};
 use crate::order::{Way, Wish, waiting_room};
-use crate::pending::{PendingIndex, Stage};
+use crate::pending::{PendingIndex, Stage, Turn};
 use crate::product::{Product, ProductIndex, State};
-use crate::schedule::Work;
+use crate::schedule::{Work, has_share};
 use crate::scripts::SCRIPTS;
 use crate::tokens::{Grant, Ungranted};
 
@@ -87,18 +87,33 @@ impl Core {
 
     /// The way of an order whose sale has a fair queue.
     pub(crate) fn way_in_line(&mut self, now: Now, index: ProductIndex, wish: &Wish) -> Way {
-        let Product { name, fair, lease, token_waiters, .. } = &mut self.products[index];
+        let Product { name, fair, lease, token_waiters, pending, .. } = &mut self.products[index];
         let fair = fair.as_mut().expect("the caller asks whether there is one");
         let has_place = token_waiters.len() < TOKEN_WAITERS_MAX;
         let user = wish.user.as_bytes();
         let ticket = match fair.admit(now.instant, lease, user, wish.shown.as_ref()) {
-            Verdict::Admitted => return Way::Reserve,
-            Verdict::Held if has_place => return Way::Hold,
+            Verdict::Admitted(called) => {
+                let token_expires = lease.last_expires();
+                return Way::Reserve(called.map_or(Turn::None, |Called { slot, mark }| Turn::Called {
+                    slot,
+                    mark,
+                    token_expires,
+                }));
+            }
+            Verdict::Held(Called { slot, mark }) if has_place => {
+                return Way::Hold(Turn::Called { slot, mark, token_expires: now.instant });
+            }
+            Verdict::UsedUp { slot, until }
+                if has_share(*pending as usize, self.gate.lookups_waiting(), LOOKUPS_WAITING_MAX) =>
+            {
+                return Way::LookUp(Turn::UsedUp { slot, until });
+            }
+            Verdict::UsedUp { .. } => return Way::Answer(Answer::Unavailable(Unavailable::Full)),
             Verdict::Wait if has_place => return Way::AwaitToken,
             Verdict::Unknown if fair.waiters.len() < TOKEN_WAITERS_MAX => return Way::AwaitLine,
             Verdict::Unknown => return Way::Answer(Answer::Unavailable(Unavailable::Redis)),
             Verdict::Line(ticket) => Some(ticket),
-            Verdict::Held => {
+            Verdict::Held(_) => {
                 self.counters.lines.turned_away.add(1);
                 fair.send_away(now.instant, user, wish.shown.as_ref())
             }
@@ -135,9 +150,65 @@ impl Core {
         let Some(order) = self.orders.get_mut(index).filter(|order| order.stage == Stage::Held) else { return };
         order.received = now.instant;
         self.by_received.push_back((now.instant, index));
-        if let Some(fair) = &mut self.products[order.product].fair {
-            fair.serve(order.user.as_bytes());
+        let product = &mut self.products[order.product];
+        if let Turn::Called { token_expires, .. } = &mut order.turn {
+            *token_expires = product.lease.last_expires();
         }
+        if let Some(fair) = &mut product.fair {
+            let mark = fair.mark(order.user.as_bytes());
+            fair.serve(mark);
+        }
+    }
+
+    /// An order comes by another place from now on, or by none: while it comes by one, no other order of its user does.
+    pub(crate) fn take_turn(&mut self, index: PendingIndex, turn: Turn) {
+        let Some(order) = self.orders.get_mut(index) else { return };
+        let (product, before) = (order.product, std::mem::replace(&mut order.turn, turn));
+        self.leave_door(product, before);
+        if let Turn::Called { mark, .. } = turn
+            && let Some(fair) = &mut self.products[product].fair
+        {
+            fair.enter_door(mark);
+        }
+    }
+
+    /// An order that came by this place is under way no more.
+    pub(crate) fn leave_door(&mut self, product: ProductIndex, turn: Turn) {
+        if let Turn::Called { mark, .. } = turn
+            && let Some(fair) = &mut self.products[product].fair
+        {
+            fair.leave_door(mark);
+        }
+    }
+
+    /// Redis has served an order that came by a place, with a unit or without: the place is used up, and, where it says so, all
+    /// of its user up to a later slot.
+    pub(crate) fn use_turn_up(&mut self, index: PendingIndex, until: Option<Slot>) {
+        let Some(order) = self.orders.get(index) else { return };
+        if let Turn::Called { slot, mark, .. } = order.turn
+            && let Some(fair) = &mut self.products[order.product].fair
+        {
+            fair.handle_used_up(mark, until.unwrap_or(slot));
+        }
+    }
+
+    /// An order that came by a place was told what needs no token: the next who waits has it.
+    pub(crate) fn give_token_back(&mut self, now: Now, index: PendingIndex) {
+        let Some(order) = self.orders.get(index) else { return };
+        if let Turn::Called { token_expires, .. } = order.turn {
+            let product = order.product;
+            self.products[product].lease.give_back(now.instant, token_expires);
+            self.hand_out_tokens(now, product);
+        }
+    }
+
+    /// An order whose place is used up, with all of its user up to that slot, joins the line anew: behind all who wait.
+    pub(crate) fn send_behind(&mut self, now: Now, index: PendingIndex, product: ProductIndex, until: Slot) -> Answer {
+        let Product { name, fair, .. } = &mut self.products[product];
+        let order = self.orders.get(index).expect("the caller has looked");
+        let Some(fair) = fair else { return waiting_room(*name, order.wants_json) };
+        let ticket = fair.send_behind(now.instant, order.user.as_bytes(), until);
+        in_line(*name, ticket, order.wants_json)
     }
 
     /// Those who have stood at the door for as long as anybody may are sent to try again; lines that are due are asked for.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use flux_protocol::order::Uuid;
-use flux_protocol::queue::Seed;
+use flux_protocol::queue::{Seed, Slot};
 use flux_protocol::resp::{Items, Value};
 
 use crate::outbox::EntryId;
@@ -69,6 +69,8 @@ pub enum Code {
     SoldOut,
     /// So many are left: too few.
     Insufficient(u64),
+    /// The place by which it was called is used up, with all of its user up to this slot.
+    PlaceUsedUp(Slot),
     /// The user has as many as one may.
     LimitReached,
     /// The sale is closed.
@@ -89,6 +91,7 @@ impl Code {
             (b'+', []) => Some(Code::Accepted),
             (b'0', []) => Some(Code::SoldOut),
             (b'I', left) => number(left).map(Code::Insufficient),
+            (b'T', slot) => Some(Code::PlaceUsedUp(u32::try_from(number(slot)?).ok()?)),
             (b'L', []) => Some(Code::LimitReached),
             (b'C', []) => Some(Code::Closed),
             (b'N', []) => Some(Code::OtherSale),
@@ -209,11 +212,13 @@ mod tests {
         let read = |text: &str| Code::read(&Value::Bulk(text.as_bytes()));
         assert_eq!(read("+"), Some(Code::Accepted));
         assert_eq!(read("I3"), Some(Code::Insufficient(3)));
+        assert_eq!(read("T12"), Some(Code::PlaceUsedUp(12)));
         assert_eq!(read("O1500"), Some(Code::NotOpen(Duration::from_millis(1500))));
         let Some(Code::Recorded(recorded)) = read(&record) else { panic!("a record") };
         assert_eq!((recorded.quantity, recorded.delivered), (2, false));
         assert_eq!(recorded.entry, EntryId { ms: 5, sequence: 1 });
-        for wrong in ["", "++", "I", "I-3", "O", "O-1", "X", "R", "R1 2 3 4", &record.replace(" 0 ", " 2 ")] {
+        for wrong in ["", "++", "T", "T-1", "I", "I-3", "O", "O-1", "X", "R", "R1 2 3 4", &record.replace(" 0 ", " 2 ")]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         assert_eq!(Code::read(&Value::Integer(0)), None);

@@ -83,6 +83,7 @@ impl Core {
             Some(Head::AllAccepted(id)) => {
                 let entry = self.entries.insert(group.product, id, orders.len() as u32, Origin::Reserved);
                 for (place, index) in orders.iter().enumerate() {
+                    self.use_turn_up(*index, None);
                     self.publish(now, *index, (entry, place as u8), call, group);
                 }
                 return;
@@ -106,7 +107,10 @@ impl Core {
                 .and_then(|id| entries.iter_mut().find(|known| known.id == id))
                 .map(Opened::next_place);
             match place {
-                Some(place) => self.publish(now, *index, place, call, group),
+                Some(place) => {
+                    self.use_turn_up(*index, None);
+                    self.publish(now, *index, place, call, group);
+                }
                 None => self.handle_code(now, *index, *code, group.product, call),
             }
         }
@@ -181,6 +185,10 @@ impl Core {
                 self.turn_away(now, index, product)
             }
             Some(Code::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
+            Some(Code::PlaceUsedUp(until)) => {
+                self.use_turn_up(index, Some(until));
+                self.send_behind(now, index, product, until)
+            }
             Some(Code::Insufficient(available)) => Answer::Insufficient { available },
             Some(Code::LimitReached) => Answer::LimitReached,
             // An earlier writing of the call may have reserved under the sale that is gone.
@@ -188,6 +196,11 @@ impl Core {
             Some(Code::OtherSale) => return self.derive_again(now, index, product),
             None | Some(Code::Accepted) => Answer::Unknown,
         };
+        match code {
+            Some(Code::Recorded(_) | Code::PlaceUsedUp(_)) => self.give_token_back(now, index),
+            Some(Code::Insufficient(_) | Code::LimitReached) => self.use_turn_up(index, None),
+            _ => {}
+        }
         let recorded = matches!(code, Some(Code::Recorded(_)));
         self.refuse(now, index, answer, repeated && !recorded);
     }

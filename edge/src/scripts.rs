@@ -40,7 +40,7 @@ impl Scripts {
     /// All of them. Their digests are counted here, once: keep the value.
     pub fn new() -> Scripts {
         Scripts {
-            reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, OUTBOX]),
+            reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, PHASE, OUTBOX]),
             lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST, PHASE, LINE]),
             queue: Script::new(include_str!("../lua/queue.lua"), &[TRUST, PHASE]),
             look: Script::new(include_str!("../lua/look.lua"), &[TRUST, PHASE, OUTBOX]),

@@ -118,15 +118,7 @@ impl Core {
     pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: Grant) {
         self.counters.lease(grant.count);
         self.products[index].lease.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
-        while let Some(&order) = self.products[index].token_waiters.front() {
-            let gone = self.orders.get(order).is_none();
-            if !gone && !self.products[index].lease.take(now.instant) {
-                break;
-            }
-            self.products[index].token_waiters.pop_front();
-            self.let_in(now, order);
-            self.reserve_after_token(now, order);
-        }
+        self.hand_out_tokens(now, index);
         if grant.next_due.is_zero() {
             // The bucket still holds some: those who still wait are asked for again.
             return self.ask_for_tokens(now, index);
@@ -141,6 +133,19 @@ impl Core {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Those who wait for tokens are given what there is, in the order in which they came.
+    pub(crate) fn hand_out_tokens(&mut self, now: Now, index: ProductIndex) {
+        while let Some(&order) = self.products[index].token_waiters.front() {
+            let gone = self.orders.get(order).is_none();
+            if !gone && !self.products[index].lease.take(now.instant) {
+                break;
+            }
+            self.products[index].token_waiters.pop_front();
+            self.let_in(now, order);
+            self.reserve_after_token(now, order);
         }
     }
 }

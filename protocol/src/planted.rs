@@ -52,6 +52,8 @@ pub enum Bug {
     PlaceNotKept,
     /// How far the lots of a slot were called is forgotten with each call: the watermark goes back.
     WatermarkBack,
+    /// A place is never used up: whoever was called once may order again and again by it.
+    PlaceNeverUsedUp,
 }
 
 /// All of them.

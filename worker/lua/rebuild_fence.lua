@@ -84,9 +84,13 @@ redis.call('SADD', returned, '. ' .. mark)
 redis.call('HSET', rate_key, '.', mark, 'tokens', '0', 'at', time[1] .. string.format('%06d', time[2]))
 redis.call('HSET', sales, '.', mark)
 if queue_kind ~= 'fair' then
-  redis.call('UNLINK', queue)
+  redis.call('UNLINK', queue, turns_of(queue))
 elseif redis.call('TYPE', queue).ok ~= 'hash' or redis.call('HGET', queue, '.') ~= ARGV[1] then
   -- The places stand in tickets; how far they were called is lost, and is begun anew.
   make_line(queue, ARGV[1])
+end
+-- Whoever was served stays behind those who were not, as far as Redis remembers them.
+if queue_kind == 'fair' and redis.pcall('HGET', turns_of(queue), '.') ~= ARGV[1] then
+  make_turns(queue, ARGV[1])
 end
 return {'OK', per_user, was}

@@ -181,7 +181,6 @@ fn once_nothing_is_left_nobody_is_sent_to_the_line_and_once_units_are_back_they_
     // Nobody who was called comes and finds it sold out, however long.
     bench.pass(5_000);
     for user in ["ann", "bob"] {
-        bench.redis.script("HMGET", "*1\r\n$-1\r\n");
         let late = bench.order_with(user, ticket(2, user, false));
         bench.pass(20);
         assert_eq!(bench.answers[&late], Answer::SoldOut);
@@ -266,7 +265,6 @@ fn another_sale_has_another_line_and_a_closed_one_has_none() {
     bench.redis.asked.clear();
     bench.pass(5_000);
     assert_eq!(bench.redis.calls("lease").len(), 0);
-    bench.redis.script("HMGET", "*1\r\n$-1\r\n");
     let late = bench.orders(&["bob"])[0];
     assert_eq!(bench.answers[&late], Answer::SoldOut);
 }
@@ -300,5 +298,93 @@ fn everybody_reads_one_document_and_redis_is_asked_for_it_as_often_as_it_may_be_
         bench.redis.script("queue", said);
         let position = bench.get("/queue/p");
         assert_eq!(bench.statuses(&[position]), [Some(status)]);
+    }
+}
+
+/// An order of the same user under another key.
+fn again(bench: &mut Bench, user: &str, key: &str, ticket: [u8; TICKET_TEXT_BYTES]) -> u32 {
+    bench.ticket = Some(String::from_utf8(ticket.to_vec()).expect("ASCII"));
+    let position = bench.order_under(user, key);
+    bench.ticket = None;
+    bench.run();
+    position
+}
+
+#[test]
+fn of_a_called_user_one_order_stands_at_the_door() {
+    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 0 }, 0);
+    let first = bench.order_with("ann", ticket(1, "ann", false));
+    let others: Vec<u32> =
+        (0..20).map(|n| again(&mut bench, "ann", &format!("key-{n}"), ticket(1, "ann", false))).collect();
+    for other in &others {
+        assert_eq!(bench.told(*other), Some(ticket(1, "ann", true)), "once more, and not to be counted again");
+    }
+    let bob = bench.order_with("bob", ticket(1, "bob", false));
+    bench.redis.line.as_mut().expect("a line").tokens = 2;
+    bench.pass(100);
+    assert_eq!(bench.statuses(&[first, bob]), [Some(200); 2], "two tokens for two people");
+    let sums: u64 = reports(&bench).iter().filter(|report| report[1] == 1).map(|report| report[3]).sum();
+    assert_eq!(sums, 2, "have come");
+}
+
+#[test]
+fn a_place_by_which_somebody_was_served_takes_no_token_and_answers_repeats_only() {
+    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 3 }, 0);
+    let order = bench.order_with("ann", ticket(1, "ann", false));
+    bench.pass(60);
+    assert_eq!(bench.statuses(&[order]), [Some(200)]);
+    bench.redis.asked.clear();
+    // Another key: its record is looked up, and it joins the line anew, behind all who stand in it.
+    let other = again(&mut bench, "ann", "key-2", ticket(1, "ann", false));
+    assert_eq!(bench.told(other), Some(ticket(3, "ann", false)));
+    assert_eq!(bench.redis.calls("reserve").len(), 0);
+    // The same key: the first answer.
+    bench.redis.script("lookup", array(&["1 ".to_owned()]));
+    let record = "00000000-0000-8000-8000-000000000001 1 1 5-1";
+    bench.redis.script("reserve", format!("*2\r\n$1\r\nM\r\n{}", super::redis::bulk(&format!("R{record}"))));
+    let repeat = bench.order_with("ann", ticket(1, "ann", false));
+    assert!(
+        matches!(bench.answers.get(&repeat), Some(Answer::Accepted { replayed: true, .. })),
+        "{:?}",
+        bench.answers.get(&repeat)
+    );
+    // Nobody else's place is used up.
+    let bob = bench.order_with("bob", ticket(1, "bob", false));
+    bench.pass(60);
+    assert_eq!(bench.statuses(&[bob]), [Some(200)]);
+}
+
+#[test]
+fn what_another_core_has_used_up_costs_no_token_and_is_asked_once() {
+    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 1 }, 0);
+    let bob = {
+        bench.redis.holds = vec!["lease"];
+        let ann = bench.order_with("ann", ticket(1, "ann", false));
+        let bob = bench.order_with("bob", ticket(1, "bob", false));
+        bench.redis.script("reserve", format!("*2\r\n$1\r\nM\r\n{}", super::redis::bulk("T4")));
+        bench.redis.holds.clear();
+        bench.pass(60);
+        assert_eq!(bench.told(ann), Some(ticket(5, "ann", false)), "behind the slot in which she was served");
+        bob
+    };
+    assert_eq!(bench.statuses(&[bob]), [Some(200)], "by the one token there was");
+    let asked: Vec<String> = bench.redis.calls("reserve")[0].clone();
+    assert!(asked.iter().any(|argument| argument == "1 1"), "one unit, by a place of slot 1: {asked:?}");
+    let calls = bench.redis.calls("reserve").len();
+    let other = again(&mut bench, "ann", "key-2", ticket(1, "ann", false));
+    assert_eq!(bench.told(other), Some(ticket(5, "ann", false)));
+    assert_eq!(bench.redis.calls("reserve").len(), calls);
+}
+
+#[test]
+fn an_order_that_was_refused_has_used_its_place_up_too() {
+    for code in ["L", "I3"] {
+        let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 9 }, 0);
+        bench.redis.script("reserve", format!("*2\r\n$1\r\nM\r\n{}", super::redis::bulk(code)));
+        let order = bench.order_with("ann", ticket(1, "ann", false));
+        bench.pass(60);
+        assert_eq!(bench.statuses(&[order]), [Some(409)], "{code}");
+        let other = again(&mut bench, "ann", "key-2", ticket(1, "ann", false));
+        assert_eq!(bench.told(other), Some(ticket(3, "ann", false)), "{code}");
     }
 }

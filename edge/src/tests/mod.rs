@@ -137,10 +137,15 @@ impl Bench {
 
     /// An order of one unit of "p"; its answer is found under what is returned.
     fn order(&mut self, user: &str) -> u32 {
+        self.order_under(user, user)
+    }
+
+    /// The same under a key of its own.
+    fn order_under(&mut self, user: &str, key: &str) -> u32 {
         let position = self.asked;
         self.asked += 1;
         let body = format!(r#"{{"productId":"p","userId":"{user}","quantity":1}}"#);
-        let outcome = self.request("/order", Some(user.as_bytes()), body.as_bytes(), Role::Public, position);
+        let outcome = self.request("/order", Some(key.as_bytes()), body.as_bytes(), Role::Public, position);
         if let Outcome::Now(answer) = outcome {
             self.answers.insert(position, answer);
         }

@@ -27,12 +27,8 @@ fn while_redis_is_silent_every_request_is_answered_when_its_time_is_up() {
     assert_eq!(bench.answers[&operated], Answer::Unknown);
     // Redis wakes: what comes now is for nobody (`run` sees that a request is answered once), and all goes on.
     bench.redis.holds.clear();
-    bench.redis.script("status", "$1\r\nA\r\n");
     bench.redis.script("queue", "*1\r\n$1\r\nS\r\n");
     bench.redis.script("close", "*1\r\n$1\r\nU\r\n");
-    bench.redis.script("EXISTS", ":1\r\n");
-    let unknown = ["unknown", "", "", "", "", "", "", "", "", "", "", "", "", "", ""].map(str::to_owned).to_vec();
-    bench.redis.sales.insert("q".to_owned(), unknown);
     bench.pass(1_000);
     let stock = bench.get("/stock/p");
     assert_eq!(bench.statuses(&[stock]), [Some(200)]);
@@ -42,7 +38,6 @@ fn while_redis_is_silent_every_request_is_answered_when_its_time_is_up() {
 fn who_stands_at_the_door_of_a_sale_that_is_closed_is_told_so() {
     let mut bench = fair(DRY, 0);
     let held = bench.order_with("ann", ticket(1, "ann", false));
-    bench.redis.script("HMGET", "*1\r\n$-1\r\n");
     bench.redis.sales.get_mut("p").expect("a sale")[0] = "closed".to_owned();
     bench.get("/stock/p");
     bench.pass(50);
@@ -100,7 +95,7 @@ fn an_order_that_sets_out_anew_from_the_door_has_a_deadline_again() {
     let held = bench.order_with("ann", ticket(1, "ann", false));
     // Longer than an order may wait for Redis: it is forgotten among those that do.
     bench.pass(700);
-    bench.redis.holds = vec!["HMGET"];
+    bench.redis.holds = vec!["lookup"];
     bench.redis.sales.get_mut("p").expect("a sale")[0] = "closed".to_owned();
     bench.get("/stock/p");
     bench.pass(20);

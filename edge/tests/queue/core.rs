@@ -2,12 +2,12 @@
 //!
 //! Everything that decides is what ships: view, reporter, tickets, and the limiter's leases.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use flux_edge::limiter::{Admission, Lease};
 use flux_protocol::queue::limits::{ASK_INTERVAL_US, HOLD_US, REPORT_INTERVAL_US};
-use flux_protocol::queue::{Place, Report, Reporter, Seed, Standing, Ticket, TicketKey, View};
+use flux_protocol::queue::{Place, Report, Reporter, Seed, Slot, Standing, Ticket, TicketKey, Turns, View};
 use flux_protocol::time::Instant;
 
 use crate::redis::Leased;
@@ -15,8 +15,8 @@ use crate::redis::Leased;
 /// What a visitor is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// A token was taken; `called`: by one who was called, not by one who found nobody waiting.
-    Token { called: bool },
+    /// A token was taken; `called`: by a place of this slot, not by one who found nobody waiting. It dies at `expires`.
+    Token { called: Option<Slot>, expires: Instant },
     /// The answer comes with the next reply of Redis.
     Later,
     /// Called, and no token: again in a second, with this ticket.
@@ -49,6 +49,9 @@ pub(crate) struct Core {
     view: Option<View>,
     reporter: Reporter,
     waiters: VecDeque<Waiter>,
+    turns: Turns,
+    /// Visitors who stand at the door.
+    at_door: HashSet<usize>,
     reported: Instant,
     /// The last grant left the bucket empty.
     is_dry: bool,
@@ -63,6 +66,8 @@ impl Core {
             view: None,
             reporter: Reporter::default(),
             waiters: VecDeque::new(),
+            turns: Turns::default(),
+            at_door: HashSet::new(),
             reported: Instant::default(),
             is_dry: false,
             origin_us,
@@ -85,7 +90,18 @@ impl Core {
         let now = self.instant(true_us);
         let Some(view) = self.view else { return Said::Unavailable };
         let ticket = text.and_then(|text| key.verify(text, user));
-        let standing = view.standing(now, ticket.map(|ticket| ticket.place));
+        let mut standing = view.standing(now, ticket.map(|ticket| ticket.place));
+        if let (Standing::Called, Some(ticket)) = (standing, ticket) {
+            if self.at_door.contains(&visitor) {
+                return Said::Held(Ticket { has_come: true, ..ticket });
+            }
+            if let Some(until) = self.turns.used_up(seed.mark(user), ticket.place.slot) {
+                standing = view.standing(now, None);
+                if standing == Standing::Waits {
+                    return self.send_behind(true_us, seed.rank(user), until);
+                }
+            }
+        }
         if let (Standing::Called, Some(Ticket { place, has_come: false })) = (standing, ticket) {
             self.reporter.handle_arrived(view.redis_us(now), view.cohort(place), place.rank);
         }
@@ -97,6 +113,9 @@ impl Core {
                 // Whoever was called waits here for a token, whether or not one is known to come: first come, first served.
                 Admission::Refused if !called => self.send_to_line(now, seed.rank(user), ticket),
                 Admission::Wait | Admission::Refused => {
+                    if called {
+                        self.at_door.insert(visitor);
+                    }
                     self.waiters.push_back(Waiter { visitor, ticket, called, since: now });
                     Said::Later
                 }
@@ -105,10 +124,27 @@ impl Core {
     }
 
     fn served(&mut self, ticket: Option<Ticket>, called: bool) -> Said {
-        if let (true, Some(ticket)) = (called, ticket) {
-            self.reporter.handle_served(ticket.place.rank);
+        let called = ticket.filter(|_| called).map(|ticket| ticket.place);
+        if let Some(place) = called {
+            self.reporter.handle_served(place.rank);
         }
-        Said::Token { called }
+        Said::Token { called: called.map(|place| place.slot), expires: self.lease.last_expires() }
+    }
+
+    /// Redis says that all places of a user up to that slot are used up, and whether the token was good for nothing.
+    pub(crate) fn handle_used_up(&mut self, true_us: u64, mark: u64, until: Slot, token: Option<Instant>) {
+        self.turns.handle_used(mark, until);
+        if let Some(expires) = token {
+            self.lease.give_back(self.instant(true_us), expires);
+        }
+    }
+
+    /// Whoever was served joins the line anew.
+    pub(crate) fn send_behind(&mut self, true_us: u64, rank: u32, until: Slot) -> Said {
+        let slot = self.view.expect("known").issuing_behind(self.instant(true_us), until);
+        let place = Place { slot, rank };
+        self.reporter.handle_issued(place);
+        Said::Line(Ticket { place, has_come: false })
     }
 
     fn send_to_line(&mut self, now: Instant, rank: u32, ticket: Option<Ticket>) -> Said {
@@ -163,6 +199,7 @@ impl Core {
                 break;
             }
             self.waiters.pop_front();
+            self.at_door.remove(&waiter.visitor);
             said.push((waiter.visitor, self.served(waiter.ticket, waiter.called)));
         }
         if leased.due_us > 0 {
@@ -184,6 +221,7 @@ impl Core {
                 break;
             }
             self.waiters.pop_front();
+            self.at_door.remove(&visitor);
             said.push((visitor, Said::Held(Ticket { has_come: true, ..ticket })));
         }
         said
@@ -196,6 +234,7 @@ impl Core {
             return Vec::new();
         }
         self.lease.handle_failed();
+        self.at_door.clear();
         self.waiters.drain(..).map(|waiter| (waiter.visitor, Said::Unavailable)).collect()
     }
 

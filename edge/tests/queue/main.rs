@@ -16,7 +16,7 @@ fn holds_always(played: &Played, rate: u64, burst: u64) {
     assert!(played.was_called_by_place(), "strictly by place");
     assert!(played.marks.is_sorted_by_key(|(_, mark)| *mark), "the watermark never moves back");
     assert!(played.slots_max <= SLOTS_MAX as usize);
-    for visitor in &played.visitors {
+    for visitor in played.visitors.iter().filter(|visitor| visitor.cheats == 0) {
         let (Some(place), Some(at)) = (visitor.place, visitor.served_us) else { continue };
         assert!(visitor.called_us.is_some_and(|called| called <= at), "{place:?} was served before it was called");
     }
@@ -145,6 +145,44 @@ fn hammering_gains_nothing_and_ten_tabs_are_one_place() {
     let line = played.line.expect("a line");
     let given = played.visitors.iter().filter(|visitor| visitor.place.is_some()).count() as u64;
     assert!(line.issued.abs_diff(given) * 20 <= given, "{} were counted of {given}", line.issued);
+}
+
+/// Twenty people with one place each, who order from eight hands at once, at all cores of all edges, under a new key each time:
+/// 8,000 orders a second.
+#[test]
+fn a_place_is_used_up_by_being_served_and_whoever_cheats_gains_and_takes_nothing() {
+    let mut scenario = Scenario::rush(9, 0);
+    let (opens_us, rate, burst) = (scenario.opens_us, scenario.rate, scenario.burst);
+    scenario.visitors.truncate(30_000);
+    scenario.ends_us = opens_us + 20 * SECOND;
+    for visitor in scenario.visitors.iter_mut().step_by(1500) {
+        (visitor.cheats, visitor.comes_us) = (8, visitor.comes_us.min(opens_us - 1));
+    }
+    let played = World::play(scenario);
+    holds_always(&played, rate, burst);
+    all_who_stayed_were_served(&played);
+    let (longest_us, _) = played.at_the_door();
+    assert!(longest_us <= HOLD_US + RETRY_US + RETRY_US / 10 + 200_000, "{longest_us} µs at the door");
+    let used = played.use_percent(opens_us, rate, burst);
+    assert!(used >= 95.0, "{used} %: what they take in vain goes to others");
+    let (cheats, honest): (Vec<_>, Vec<_>) = played.visitors.iter().partition(|visitor| visitor.cheats > 0);
+    assert_eq!(cheats.len(), 20);
+    // Served once by their place, they come again behind all who were not and stood in line by then.
+    for cheat in cheats {
+        for times in cheat.served_again.windows(2) {
+            let [(first, _), (second, by_place)] = [times[0], times[1]];
+            // Else nobody waited, as far as that core had heard.
+            if !by_place {
+                continue;
+            }
+            let passed = honest.iter().filter(|visitor| {
+                visitor.place.is_some()
+                    && visitor.given_us < first
+                    && visitor.called_us.is_some_and(|called| called > second)
+            });
+            assert_eq!(passed.count(), 0, "served at {first} and again at {second}");
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl Played {
     /// Of those who came when they were called (within 2.5 s: the document's second, the page's, and the way): for how
     /// long they stood at the door at most; and by how many later places they were overtaken there at most.
     pub(crate) fn at_the_door(&self) -> (u64, usize) {
-        let mut places: Vec<_> = self.visitors.iter().filter_map(|visitor| Some((visitor.place?, visitor))).collect();
+        let honest = self.visitors.iter().filter(|visitor| visitor.cheats == 0);
+        let mut places: Vec<_> = honest.filter_map(|visitor| Some((visitor.place?, visitor))).collect();
         places.sort_unstable_by_key(|(place, _)| *place);
         let mut served: Vec<u64> = Vec::new();
         let (mut longest, mut overtaken) = (0, 0);

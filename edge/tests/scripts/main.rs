@@ -13,3 +13,4 @@ mod sales;
 mod server;
 mod topics;
 mod trust;
+mod turns;

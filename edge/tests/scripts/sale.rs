@@ -22,10 +22,12 @@ pub(crate) struct Order {
     pub(crate) quantity: u64,
     pub(crate) id: String,
     pub(crate) user: String,
+    /// The slot of the place by which it was called.
+    pub(crate) slot: Option<u32>,
 }
 
 pub(crate) fn order(reservation: &str, quantity: u64, id: &str, user: &str) -> Order {
-    Order { reservation: reservation.into(), quantity, id: id.into(), user: user.into() }
+    Order { reservation: reservation.into(), quantity, id: id.into(), user: user.into(), slot: None }
 }
 
 /// Options of a sale; the default is what most tests want.
@@ -209,7 +211,8 @@ pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -
         arguments.extend([orders.len().to_string(), sale.id.clone(), sale.generation.to_string(), "3".to_owned()]);
         for order in *orders {
             arguments.push(format!("{} {} ", order.reservation, order.quantity));
-            arguments.extend([order.quantity.to_string(), order.id.clone(), format!(" {} 1705234800123", order.user)]);
+            let quantity = order.slot.map_or(order.quantity.to_string(), |slot| format!("{} {slot}", order.quantity));
+            arguments.extend([quantity, order.id.clone(), format!(" {} 1705234800123", order.user)]);
         }
     }
     client.call(|scripts| &scripts.reserve, &call_keys, &arguments)

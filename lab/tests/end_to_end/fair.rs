@@ -125,6 +125,87 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
     }
 }
 
+/// Hands of a user who has one place and orders under a new key each time.
+const HANDS: usize = 4;
+
+/// What one of them was told, but for being sent to the line: the status, and the slot to which the line had been called by then.
+type Told = Vec<(u16, u32)>;
+
+/// Orders by the first place that its user was given and by the last in turn, until `has_ended`.
+fn cheat(world: &World, edge: SocketAddr, product: &str, first: &str, hand: usize, has_ended: &AtomicBool) -> Told {
+    let mut redis = world.redis.connection().unwrap();
+    let (mut told, mut last) = (Vec::new(), first.to_owned());
+    for number in 0.. {
+        if has_ended.load(Ordering::Relaxed) {
+            break;
+        }
+        let (key, ticket) = (format!("key-{hand}-{number}"), if number % 2 == 0 { first } else { &last });
+        let fields = [
+            ("content-type", "application/json"),
+            ("x-idempotency-key", &key),
+            ("accept", "application/json"),
+            ("x-queue-ticket", ticket),
+        ];
+        let body = json!({"productId": product, "userId": "cheat"}).to_string();
+        let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX).unwrap();
+        if answer.status == 429 {
+            last = answer.json()["ticket"].as_str().expect("a ticket").to_owned();
+            continue;
+        }
+        let slot =
+            redis::cmd("HGET").arg(format!("product:{{{product}}}:queue")).arg("slot").query(&mut redis).unwrap();
+        told.push((answer.status, slot));
+    }
+    told
+}
+
+/// Without a limit by user nobody buys by a place but once; with one, nobody is told of it at others' cost.
+#[test]
+fn one_place_under_many_keys_is_one_turn() {
+    let mut world = World::start(WorldOptions {
+        edges: 2,
+        edge_environment: vec![("FLUX_CORES".to_owned(), "2".to_owned())],
+        ..WorldOptions::default()
+    })
+    .expect("two edges and a worker");
+    for (product, per_user) in [("many-units", 0), ("one-unit", 1)] {
+        let clock: (u64, u64) = redis::cmd("TIME").query(&mut world.redis.connection().unwrap()).unwrap();
+        let opens_at = SystemTime::UNIX_EPOCH + Duration::new(clock.0 + 5, 0);
+        let sale = json!({"productId": product, "quantity": 10 * UNITS, "rate": RATE, "burst": BURST, "queue": "fair",
+            "opensAt": humantime::format_rfc3339_millis(opens_at).to_string()});
+        let limit = if per_user > 0 { json!({"perUser": per_user}) } else { json!({}) };
+        let sale: serde_json::Map<String, Value> =
+            [sale, limit].into_iter().flat_map(|part| part.as_object().expect("an object").clone()).collect();
+        world.init_with(Value::Object(sale)).unwrap();
+        let edges: [SocketAddr; 2] = world.targets().try_into().expect("two");
+        let mut user = Visitor::new("cheat".to_owned(), Patience::Waits);
+        wait_until("a place is given", || user.order(edges[0], product).unwrap() == Answer::InLine);
+        let first = user.ticket.expect("a ticket");
+        let mut crowd = FairCrowd::new(&edges, &world.redis, product).unwrap();
+        crowd.come((0..EARLY).map(|number| Visitor::new(format!("honest-{number}"), Patience::Waits)));
+        let has_ended = AtomicBool::new(false);
+        let told = std::thread::scope(|scope| {
+            let (world, first, has_ended) = (&world, &first, &has_ended);
+            let hands: Vec<_> = (0..HANDS)
+                .map(|hand| scope.spawn(move || cheat(world, edges[hand % 2], product, first, hand, has_ended)))
+                .collect();
+            let mut reader = LineReader::new(edges[1], product);
+            wait_until("all who waited have bought", || {
+                crowd.hear(LOOK_EVERY).expect("places are kept, and nobody is turned away");
+                crowd.call(&reader.look().expect("the watermark never moves back"));
+                crowd.waiting() == 0 && crowd.under_way() == 0
+            });
+            has_ended.store(true, Ordering::Relaxed);
+            hands.into_iter().flat_map(|hand| hand.join().expect("it did not panic")).collect::<Told>()
+        });
+        assert_eq!(crowd.bought(), EARLY, "{product}");
+        // All of them have places of slot 0: until that was called to its end somebody waits who was not served.
+        let before: Vec<_> = told.iter().filter(|(_, slot)| *slot == 0).collect();
+        assert!(before.len() <= 1, "{product}: more than one turn while others waited: {before:?}");
+        assert!(told.iter().all(|(status, _)| matches!(status, 200 | 202 | 409)), "{product}: {told:?}");
+    }
+}
+
 const SMALL: FairSale = FairSale {
     product: "small",
     units: 120,

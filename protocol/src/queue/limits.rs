@@ -50,6 +50,10 @@ pub const REPORT_SLOTS_MAX: usize = 4;
 /// below a hundred.
 pub const DISTINCT_REGISTERS: usize = 2048;
 
+/// Users whose places a core remembers to be used up, 12 bytes each: whoever tries a used place again and again is among
+/// the last; and one who was forgotten costs one question to Redis and no token.
+pub const TURNS_REMEMBERED: usize = 512;
+
 /// How long two requests of one called visitor count as one: what it takes to open ten tabs and to try again.
 pub const ARRIVALS_FORGOTTEN_US: u64 = 5_000_000;
 

@@ -16,6 +16,7 @@ pub mod line;
 pub mod place;
 pub mod report;
 pub mod ticket;
+pub mod turns;
 pub mod view;
 
 pub use distinct::Distinct;
@@ -24,4 +25,5 @@ pub use line::{Cohort, Line, Moment, Moved, Terms};
 pub use place::{Place, Rank, Seed, Slot, Watermark, slot_at};
 pub use report::{Report, Reporter};
 pub use ticket::{TICKET_TEXT_BYTES, Ticket, TicketKey};
+pub use turns::Turns;
 pub use view::{Standing, View};

@@ -85,6 +85,12 @@ impl Seed {
         u32::from_be_bytes(digest[..4].try_into().expect("32 bytes hold 4"))
     }
 
+    /// What stands for a user where their id is too long to be kept: the first 64 bits of the same, the lot being their head.
+    pub fn mark(&self, user: &[u8]) -> u64 {
+        let digest = self.hmac(&[user]);
+        u64::from_be_bytes(digest[..8].try_into().expect("32 bytes hold 8"))
+    }
+
     /// What is published when the sale opens: SHA-256 of the seed.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.bytes).into()
@@ -117,6 +123,7 @@ mod tests {
         // As OpenSSL has it: printf user-42 | openssl dgst -sha256 -mac HMAC -macopt hexkey:5e5e…
         let seed = Seed::parse("5e".repeat(32).as_bytes()).expect("a seed");
         assert_eq!(seed.rank(b"user-42"), 0x169f_1054);
+        assert_eq!((seed.mark(b"user-42") >> 32) as u32, 0x169f_1054);
         assert_eq!(seed.hash()[..4], [0x99, 0x85, 0xb2, 0xe4]);
         assert_eq!(format!("{seed:?}"), "Seed(secret until the sale ends)");
     }

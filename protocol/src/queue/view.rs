@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::limits::{FREE_US, TICKS};
 use super::line::Moved;
-use super::place::{Place, Slot, Watermark, slot_at};
+use super::place::{Place, SLOT_LAST, Slot, Watermark, slot_at};
 use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 
@@ -92,6 +92,12 @@ impl View {
     /// The slot of whoever is given a place now: the end of the line.
     pub fn issuing(&self, now: Instant) -> Slot {
         self.watermark.issuing(slot_at(self.redis_us(now), self.opens_us))
+    }
+
+    /// The slot of whoever was served and comes anew, their places up to `used_up` being used up: behind all who stand in
+    /// line, whatever their lot.
+    pub fn issuing_behind(&self, now: Instant, used_up: Slot) -> Slot {
+        self.issuing(now).max(used_up).saturating_add(1).min(SLOT_LAST)
     }
 }
 

@@ -199,6 +199,7 @@ fn orders(sale: &Sale, user: &str, quantities: &[u64], round: u8) -> Vec<Order> 
             quantity: *quantity,
             id: id.to_string(),
             user: user.to_owned(),
+            slot: None,
         }
     };
     quantities.iter().enumerate().map(order).collect()

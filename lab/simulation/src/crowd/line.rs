@@ -8,6 +8,7 @@ use flux_protocol::queue::Ticket;
 
 use super::answer::{TicketText, answer};
 use super::{CONNECT_PATIENCE, PATIENCE, address};
+use crate::random::Random;
 
 /// How often a patient buyer looks at the line's document.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,6 +27,9 @@ pub enum Habit {
     Careless,
     /// It shows the ticket that somebody was given last: another's, perhaps of another sale. Else one that it made up.
     Forger,
+    /// One of several orders of one user, each under a key of its own: it shows the place that the user was given first, and now
+    /// and then the one that it was given itself.
+    Cheat,
 }
 
 /// The tickets of one exchange.
@@ -38,9 +42,17 @@ pub struct Tickets {
 }
 
 impl Habit {
-    /// What is shown by a buyer that holds `held`, where somebody was given `last_given`.
-    pub(super) fn shown(self, held: Option<TicketText>, last_given: Option<TicketText>) -> Option<TicketText> {
+    /// What is shown by a buyer that holds `held`, where somebody was given `last_given`, and the same user `first_given`.
+    pub(super) fn shown(
+        self,
+        held: Option<TicketText>,
+        last_given: Option<TicketText>,
+        first_given: Option<TicketText>,
+        random: &mut Random,
+    ) -> Option<TicketText> {
         match self {
+            Habit::Cheat if random.below(4) > 0 => first_given,
+            Habit::Cheat => held.or(first_given),
             Habit::Impatient | Habit::Patient => held,
             Habit::Careless => None,
             Habit::Forger => last_given.filter(|text| Some(*text) != held).or(Some(FORGED)),

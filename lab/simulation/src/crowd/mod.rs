@@ -8,6 +8,7 @@ mod answer;
 mod line;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct Crowd {
     pub unserved: Cell<usize>,
     /// The ticket that somebody was given last, whoever and in whichever line.
     last_given: Cell<Option<TicketText>>,
+    /// And by product and user the first of each.
+    first_given: RefCell<BTreeMap<(String, String), TicketText>>,
 }
 
 impl Crowd {
@@ -79,6 +82,7 @@ impl Crowd {
             under_way: Cell::default(),
             unserved: Cell::default(),
             last_given: Cell::default(),
+            first_given: RefCell::default(),
         })
     }
 }
@@ -104,7 +108,9 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
     let mut held = None;
     for attempt in 0..buyer.attempts_max {
         let hangs_up = random.per_mille(buyer.hang_up_per_mille);
-        let shown = buyer.habit.shown(held, crowd.last_given.get());
+        let user = (buyer.order.product.clone(), buyer.order.user.clone());
+        let first_given = crowd.first_given.borrow().get(&user).copied();
+        let shown = buyer.habit.shown(held, crowd.last_given.get(), first_given, random);
         let sent_us = clock.instant().as_micros();
         let (outcome, given) = ask(&crowd.doors[door], buyer, shown.as_ref(), hangs_up, random).await;
         let answered_us = clock.instant().as_micros();
@@ -114,9 +120,10 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
         if is_last_word(outcome) {
             return true;
         }
-        if given.is_some() {
+        if let Some(text) = given {
             held = given;
             crowd.last_given.set(given);
+            crowd.first_given.borrow_mut().entry(user).or_insert(text);
         }
         if random.below(2) == 0 {
             door = pick(crowd, buyer, random);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flux_protocol::queue::limits::READY_WEIGHT;
-use flux_protocol::queue::{Place, Seed, Watermark};
+use flux_protocol::queue::{Place, Seed, Slot, Watermark, slot_at};
 use flux_protocol::time::Instant;
 
 use super::journal::Write;
@@ -29,6 +29,10 @@ pub struct Taken {
     pub order: OutboxOrder,
     /// The line, where the sale has a fair queue.
     pub line: Option<LineThen>,
+    /// Which second of the sale it was, as its places count them.
+    pub second: Slot,
+    /// How often Redis had lost writes before: it may have forgotten who was served.
+    pub losses: u32,
 }
 
 /// How a line stood.
@@ -59,6 +63,7 @@ pub(super) struct Watch {
     lines: BTreeMap<(String, u64), Line>,
     /// Watermarks that went back though nothing was lost, in words.
     pub(super) retreats: Vec<String>,
+    losses: u32,
 }
 
 impl Watch {
@@ -70,6 +75,7 @@ impl Watch {
     /// Redis has lost writes, or somebody has laid hands on its data: a line may stand where it stood before.
     pub(super) fn handle_loss(&mut self) {
         self.lines.values_mut().for_each(|line| line.stands = None);
+        self.losses += 1;
     }
 
     /// One command, script or transaction has done this to the data.
@@ -118,6 +124,9 @@ impl Watch {
         let (Some(sale_id), Some(lines)) = (sale_id, field(b"o")) else { return };
         let sale = data.read::<Hash>(format!("product:{{{product}}}:sale").as_bytes()).ok().flatten();
         let line = self.lines.get(&(product.to_owned(), sale_id)).map(|line| line.then);
+        let opens_at_ms = sale.map_or(0, |sale| number(sale, "opens_at"));
+        let opened_at_ms = sale.map_or(0, |sale| number(sale, "opened_at"));
+        let opens_us = 1000 * if opens_at_ms > 0 { opens_at_ms } else { opened_at_ms };
         for order in lines.lines().filter_map(OutboxOrder::parse) {
             if self.reservations.insert(order.reservation_id.clone()) {
                 self.taken.push(Taken {
@@ -125,9 +134,11 @@ impl Watch {
                     clock_ms: moment.clock_us / 1000,
                     product: product.to_owned(),
                     sale_id,
-                    opens_at_ms: sale.map_or(0, |sale| number(sale, "opens_at")),
+                    opens_at_ms,
                     order,
                     line,
+                    second: slot_at(moment.clock_us, opens_us),
+                    losses: self.losses,
                 });
             }
         }

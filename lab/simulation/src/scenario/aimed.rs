@@ -30,6 +30,7 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::UsersNotRebuilt => greedy_users(random),
         Bug::EndlessLine => more_than_there_is(random),
         Bug::LineJumped | Bug::PlaceNotKept | Bug::WatermarkBack => long_line(random),
+        Bug::PlaceNeverUsedUp => one_place_and_many_keys(random),
         _ => Shape::draw(random),
     }
 }
@@ -192,6 +193,18 @@ fn long_line(random: &mut Random) -> Shape {
     (sale.is_fair, sale.rate, sale.burst) = (true, 10, 4);
     sale.opens_after = START + Duration::from_secs(3);
     wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(8));
+    shape
+}
+
+/// In a fair sale's crowd somebody who orders under many keys by the one place that they were given.
+fn one_place_and_many_keys(random: &mut Random) -> Shape {
+    let mut shape = long_line(random);
+    let honest = shape.buyers.len();
+    wave(&mut shape, random, 12, Duration::ZERO, Duration::from_secs(2));
+    for buyer in &mut shape.buyers[honest..] {
+        let order = Order { user: "cheat".to_owned(), ..Order::clone(&buyer.order) };
+        (buyer.order, buyer.habit) = (Arc::new(order), Habit::Cheat);
+    }
     shape
 }
 

@@ -6,17 +6,20 @@
 //!   since a request of theirs that may have taken it was sent (less the life of that news): then the tokens at hand sufficed
 //!   for all who waited. Redis' word, and not an edge's, says what was called and what was free. What this does not see: an
 //!   edge that lets somebody in without either, while the line happens to come free before their unit is taken.
-//! - Who shows a good ticket and is sent to the line is given the same place; where the same order comes from two hands at
+//! - Nobody takes a unit by a place that was used up: given before they took a unit of that sale, as long as Redis has lost
+//!   nothing since.
+//! - Who shows a good ticket and is sent to the line is given the same place, or, where they were served since it was given, one
+//!   farther back; where the same order comes from two hands at
 //!   once, both are one order to the edge, and are given one place: that which the first showed, else the other.
 //! - A ticket is good, of a sale that there was, and its lot is the true one.
 //! - Where Redis has lost nothing, a watermark never goes back.
 
 use std::collections::BTreeMap;
 
-use flux_lab::crowd::{Exchange, Order, Outcome};
+use flux_lab::crowd::{Exchange, Order, Outcome, Refusal};
 use flux_protocol::order::order_id;
 use flux_protocol::queue::limits::FREE_US;
-use flux_protocol::queue::{Seed, Ticket, TicketKey};
+use flux_protocol::queue::{Seed, Slot, Ticket, TicketKey};
 use flux_protocol::time::Instant;
 
 use super::run::Run;
@@ -57,8 +60,13 @@ pub(super) fn judge(run: &Run, faults: &mut Vec<String>) {
     for asked in history.exchanges.iter().zip(tickets.iter()) {
         by_user.entry((&asked.0.order.product, &asked.0.order.user)).or_default().push(asked);
     }
-    for asked in by_user.values() {
-        asked.iter().for_each(|one| judge_tickets(&keys, *one, asked, faults));
+    let mut taken_by: BTreeMap<(&str, &str), Vec<&Taken>> = BTreeMap::new();
+    for taken in redis.taken() {
+        taken_by.entry((&taken.product, &taken.order.user_id)).or_default().push(taken);
+    }
+    for (user, asked) in &by_user {
+        let taken = taken_by.get(user).map_or(&[][..], Vec::as_slice);
+        asked.iter().for_each(|one| judge_tickets(&keys, *one, asked, taken, faults));
     }
     for taken in redis.taken() {
         if taken.clock_ms < taken.opens_at_ms {
@@ -70,9 +78,18 @@ pub(super) fn judge(run: &Run, faults: &mut Vec<String>) {
         let of_order: Vec<Asked<'_>> =
             asked.into_iter().flatten().copied().filter(|(exchange, _)| is_of(&exchange.order, taken)).collect();
         // An order that nobody sent is for others to judge (I3).
-        let may_take = of_order.is_empty() || of_order.iter().any(|one| may_take(&keys, *one, taken, line));
+        let of_user = &taken_by[&(taken.product.as_str(), taken.order.user_id.as_str())];
+        let used_up = of_user.iter().take_while(|before| before.order.reservation_id != taken.order.reservation_id);
+        let used_up = used_up
+            .filter(|before| (before.sale_id, before.losses) == (taken.sale_id, taken.losses))
+            .map(|before| before.second)
+            .max();
+        let may_take = of_order.is_empty() || of_order.iter().any(|one| may_take(&keys, *one, taken, line, used_up));
         if !may_take {
-            faults.push(format!("line: {} took a unit before it was called: {taken:?}", taken.order.user_id));
+            faults.push(format!(
+                "line: {} took a unit before it was called, or by a place used up ({used_up:?}): {taken:?}",
+                taken.order.user_id
+            ));
         }
     }
     faults.extend(redis.retreats().iter().cloned());
@@ -84,18 +101,32 @@ fn is_of(order: &Order, taken: &Taken) -> bool {
 }
 
 /// Whether a request of that order may be the one that took units then: it was sent before, was not told that it took none,
-/// and its sender's turn had come.
-fn may_take(keys: &Keys<'_>, (exchange, tickets): Asked<'_>, taken: &Taken, line: LineThen) -> bool {
+/// and its sender's turn had come. `used_up`: their places up to that slot are.
+fn may_take(
+    keys: &Keys<'_>,
+    (exchange, tickets): Asked<'_>,
+    taken: &Taken,
+    line: LineThen,
+    used_up: Option<Slot>,
+) -> bool {
     if Instant::from_micros(exchange.sent_us) > taken.at || matches!(exchange.outcome, Outcome::No(_)) {
         return false;
     }
     let ticket = tickets.shown.and_then(|text| keys.verify(&taken.product, taken.sale_id, &exchange.order, &text));
-    let is_called = ticket.is_some_and(|ticket| line.called.has_called(ticket.place));
+    let is_called = ticket.is_some_and(|ticket| {
+        line.called.has_called(ticket.place) && used_up.is_none_or(|until| ticket.place.slot > until)
+    });
     is_called || line.free.is_some_and(|free| free.as_micros() + FREE_US >= exchange.sent_us)
 }
 
-/// `asked`: all requests of the same user for the same product.
-fn judge_tickets(keys: &Keys<'_>, (exchange, tickets): Asked<'_>, asked: &[Asked<'_>], faults: &mut Vec<String>) {
+/// `asked`: all requests of the same user for the same product; `taken`: what they came to.
+fn judge_tickets(
+    keys: &Keys<'_>,
+    (exchange, tickets): Asked<'_>,
+    asked: &[Asked<'_>],
+    taken: &[&Taken],
+    faults: &mut Vec<String>,
+) {
     let order = &exchange.order;
     let Some(given) = tickets.given else { return };
     let Some((sale_id, seed, ticket)) = keys.read(order, &given) else {
@@ -113,6 +144,15 @@ fn judge_tickets(keys: &Keys<'_>, (exchange, tickets): Asked<'_>, asked: &[Asked
             && exchange.sent_us <= other.answered_us
             && (of_other.given == Some(given) || of_other.given.is_none())
     };
+    // Served since, with a unit or without: told so, or nobody knows what they were told.
+    let was_served = taken.iter().any(|taken| taken.sale_id == sale_id && taken.at.as_micros() <= exchange.answered_us)
+        || asked.iter().any(|(other, _)| {
+            let is_refusal = matches!(other.outcome, Outcome::No(Refusal::Insufficient | Refusal::LimitReached));
+            other.sent_us <= exchange.answered_us && (is_refusal || matches!(other.outcome, Outcome::Unknown(_)))
+        });
+    if was_served && ticket.place.slot > shown.place.slot {
+        return;
+    }
     if !asked.iter().any(|other| is_joined(&other)) {
         faults.push(format!("line: {order:?} showed {:?} and was given {:?}", shown.place, ticket.place));
     }

@@ -129,7 +129,7 @@ impl Shape {
             buyer.attempts_max = match buyer.habit {
                 // Takes a place and never comes again.
                 _ if random.per_mille(100) => 1,
-                Habit::Careless | Habit::Forger => ATTEMPTS_WITHOUT_TICKET_MAX,
+                Habit::Careless | Habit::Forger | Habit::Cheat => ATTEMPTS_WITHOUT_TICKET_MAX,
                 Habit::Impatient | Habit::Patient => buyer.attempts_max,
             };
         }
@@ -139,6 +139,29 @@ impl Shape {
                 Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if has_line && random.per_mille(200) => *key = "queue",
                 // Set back, it would have sales and lines that wait for it wait for longer than anybody does.
                 Fault::RedisClock(offset) if must_not_go_back => *offset = offset.abs(),
+                _ => {}
+            }
+        }
+        if random.per_mille(300) {
+            self.draw_cheats(random);
+        }
+    }
+
+    /// Some of those who come to a fair sale are one user, who makes the most of one place; and the note of who was served is lost.
+    fn draw_cheats(&mut self, random: &mut Random) {
+        let Some(product) = self.sales.iter().find(|sale| sale.is_fair).map(|sale| sale.product.clone()) else {
+            return;
+        };
+        for buyer in self.buyers.iter_mut().filter(|buyer| buyer.order.product == product) {
+            if random.per_mille(150) {
+                let order = Order { user: "cheat".to_owned(), ..Order::clone(&buyer.order) };
+                (buyer.order, buyer.habit) = (Arc::new(order), Habit::Cheat);
+                buyer.attempts_max = ATTEMPTS_WITHOUT_TICKET_MAX;
+            }
+        }
+        for planned in &mut self.faults {
+            match &mut planned.fault {
+                Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if *key == "queue" => *key = "turns",
                 _ => {}
             }
         }
