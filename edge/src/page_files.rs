@@ -51,7 +51,8 @@ macro_rules! file {
 }
 
 /// What both pages use.
-const COMMON: [(&str, &str); 7] = [
+const COMMON: [(&str, &str); 8] = [
+    ("/answer.js", file!("answer.js")),
     ("/browser.js", file!("browser.js")),
     ("/line.js", file!("line.js")),
     ("/order.js", file!("order.js")),

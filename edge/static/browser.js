@@ -1,6 +1,7 @@
 // What the pages need of a browser: the way to the edge, rest that a laptop's sleep cannot prolong, and what is kept through
 // reloads. Never decides about an order.
 
+import { isOrderId, readSale, received } from './answer.js';
 import { clockOffset, withClock } from './line.js';
 import { isIdentifier, sound } from './pursue.js';
 
@@ -29,24 +30,17 @@ async function ask(url, options = {}) {
     signal: AbortSignal.timeout(ANSWER_MS_MAX),
     credentials: 'omit',
   });
-  const retryAfter = Number(answer.headers.get('retry-after'));
-  const body = await answer.json().catch(() => ({}));
-  return { status: answer.status, body: body ?? {}, retryAfter: Number.isFinite(retryAfter) ? retryAfter : 1 };
+  return received(answer, Date.now());
 }
 
 let offsets = [];
-let hasQueue = true;
 
-// How a sale stands. The line's document is the same for everybody, and may come from any cache on the way; an edge
-// that has no line for this product says so once, and is asked for the stock from then on.
+// How a sale stands. The document is the same for everybody, and may come from any cache on the way.
 async function look(product) {
-  if (hasQueue) {
-    const answer = await ask(`${edge}/queue/${product}`, { cache: 'default' });
-    if (typeof answer.body.now === 'number') offsets = withClock(offsets, answer.body.now, Date.now());
-    if (answer.status !== 404) return answer;
-    hasQueue = false;
-  }
-  return ask(`${edge}/stock/${product}`);
+  const answer = await ask(`${edge}/queue/${product}`, { cache: 'default' });
+  const now = readSale(answer)?.now;
+  if (now !== undefined) offsets = withClock(offsets, now, Date.now());
+  return answer;
 }
 
 // Waits until the time has come by either of a browser's clocks: one of them may stop while the machine sleeps, the other
@@ -103,15 +97,18 @@ export function newIdentifier(prefix) {
 const memory = new Map();
 const storage = {
   get(name) {
+    // What could not be stored is newer than what is.
+    if (memory.has(name)) return memory.get(name);
     try {
-      return localStorage.getItem(name) ?? memory.get(name) ?? null;
+      return localStorage.getItem(name);
     } catch {
-      return memory.get(name) ?? null;
+      return null;
     }
   },
   set(name, value) {
     try {
       localStorage.setItem(name, value);
+      memory.delete(name);
     } catch {
       memory.set(name, value);
     }
@@ -134,7 +131,9 @@ export const kept = {
     try {
       const record = JSON.parse(storage.get(`flux-order:${product}`));
       const order = sound(record?.order);
-      return order ? { ...record, order } : null;
+      if (!order) return null;
+      const { orderId, state, ...rest } = record;
+      return isOrderId(orderId) ? { ...rest, order, orderId, state } : { ...rest, order };
     } catch {
       return null;
     }

@@ -8,7 +8,11 @@ import { show } from './view.js';
 // An order that ended without a sale is not kept: the next one gets a key of its own.
 const SOLD = new Set(['accepted', 'stored']);
 
-const wordingOf = (step) => (step.kind === 'countdown' && step.fair ? 'early' : step.kind);
+function wordingOf(step) {
+  // "Nothing was sold to you" is not known of an order that may have been sold before.
+  if (step.kind === 'unavailable' && step.order?.owed) return 'unknown';
+  return step.kind === 'countdown' && step.fair ? 'early' : step.kind;
+}
 
 // Shows where an accepted order stands until nothing more is to be told.
 export async function showSold(record) {
@@ -27,6 +31,10 @@ export async function carry(record, handOver = () => false) {
   kept.put(now);
   for await (const step of pursue(record.order, io)) {
     if (step.order) now = { ...now, order: { ...step.order } };
+    if (step.kind === 'sending') {
+      kept.put(now);
+      continue;
+    }
     if (step.kind === 'line' && step.position !== null) now = { ...now, from: Math.max(now.from ?? 0, step.position) };
     if (SOLD.has(step.kind)) now = { ...now, orderId: step.orderId, state: step.kind };
     if (ENDS.has(step.kind) && !SOLD.has(step.kind)) kept.drop(now.order.product);

@@ -1,7 +1,8 @@
 // Watches a sale for somebody who has not ordered: seldom, and never while nobody looks.
 
+import { readSale } from './answer.js';
 import { countdownPause, pause } from './line.js';
-import { readSale, untilOpening } from './pursue.js';
+import { untilOpening } from './pursue.js';
 
 // Before the opening nobody is told to keep the page open who has not ordered.
 export const wordingOf = (step) => (step.kind !== 'countdown' ? step.kind : step.fair ? 'soonFair' : 'soon');
@@ -9,7 +10,7 @@ export const wordingOf = (step) => (step.kind !== 'countdown' ? step.kind : step
 // While units are left the number is looked at this often; it grows from there where nothing happens.
 const OPEN_TRIES = 3;
 
-// Tells `tell` a step each time it has looked: countdown, scheduled, open, sold_out, closed, suspended, no_sale, unreachable.
+// Tells `tell` a step each time it has looked: countdown, open, sold_out, closed, suspended, no_sale, unreachable.
 export async function watch(product, io, tell) {
   for (let tries = 0; ; tries += 1) {
     let rest = pause(tries + OPEN_TRIES, 0, io.random);
@@ -21,7 +22,6 @@ export async function watch(product, io, tell) {
       const left = sale === null ? 0 : untilOpening(sale, io.now());
       if (sale === null) tell({ kind: 'no_sale' });
       else if (left > 0) tell({ kind: 'countdown', opensAt: sale.opensAt, fair: sale.fair });
-      else if (left === null) tell({ kind: 'scheduled' });
       else tell({ kind: sale.state === 'waiting' ? 'open' : sale.state, available: sale.available });
       if (left > 0) rest = countdownPause(left, io.random);
     } catch {

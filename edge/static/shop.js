@@ -46,7 +46,8 @@ function leaveFor(step, record) {
   // In the query it would be written into logs on the way.
   room.searchParams.delete('ticket');
   room.hash = toFragment(record.order);
-  kept.put({ ...record, away: true });
+  // What the waiting room does with it this page is not told.
+  kept.put({ ...record, order: { ...record.order, owed: true }, away: true });
   location.assign(room);
   return true;
 }

@@ -8,7 +8,6 @@ export const texts = {
     steps: {
       loading: { headline: 'One moment', text: 'Looking at the sale.' },
       open: { headline: 'The sale is open', text: 'Order now. If many come at once you wait in line; your order is kept.' },
-      scheduled: { headline: 'Opening soon', text: 'The sale has not opened yet. This page shows when it does.' },
       // Nothing was ordered yet.
       soon: { headline: 'Opening soon', text: 'Join now: your order is sent by itself when the sale opens.' },
       soonFair: { headline: 'Opening soon', text: 'Join now: everybody who comes before the opening has the same chance, and your order is sent by itself.' },

@@ -1,9 +1,10 @@
 // The waiting room: carries on the order that the fragment holds, or the one this browser has kept; without one it shows how the
 // sale stands. Everything it needs is here, so the page may come from a CDN.
 
+import { isTicket } from './answer.js';
 import { edge, io, kept } from './browser.js';
 import { carry, showSold } from './order.js';
-import { fromFragment, isIdentifier, isTicket } from './pursue.js';
+import { fromFragment, isIdentifier } from './pursue.js';
 import { watch, wordingOf } from './sale.js';
 import { element, reveal, show, translate } from './view.js';
 
@@ -15,7 +16,10 @@ const product = brought?.product ?? (isIdentifier(named) ? named : '');
 // What this browser has kept of the same order knows more than the address: a ticket, an outcome.
 function recordOf(order) {
   const record = kept.of(product);
-  if (order === null || (record && record.order.key === order.key && record.order.user === order.user)) return record;
+  if (order === null) return record;
+  if (record && record.order.key === order.key && record.order.user === order.user) {
+    return { ...record, order: { ...record.order, owed: record.order.owed || order.owed } };
+  }
   const ticket = order.ticket ?? query.get('ticket') ?? '';
   return { order: isTicket(ticket) ? { ...order, ticket } : order };
 }

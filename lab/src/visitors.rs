@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use flux_protocol::order::Uuid;
 use flux_protocol::queue::{Place, Seed, Ticket, Watermark};
 use serde_json::{Value, json};
 
@@ -104,15 +105,17 @@ impl Visitor {
         fields.extend(self.ticket.as_deref().map(|ticket| ("x-queue-ticket", ticket)));
         let sent = Instant::now();
         let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX)?;
-        let told = answer.json();
+        let told = edges_own(&answer);
+        let has_order = told["orderId"].as_str().is_some_and(|id| Uuid::parse(id.as_bytes()).is_some());
         match (answer.status, told["status"].as_str()) {
-            (200, _) => {
+            (200, Some("success")) if has_order => {
                 self.bought = Some(Purchase { sent, answered: Instant::now() });
                 Ok(Answer::Accepted)
             }
-            (409, Some("sold_out" | "closed")) => Ok(Answer::SoldOut),
-            (429, _) => self.keep(&told).map(|()| Answer::InLine),
-            (202 | 503, _) => Ok(Answer::Again),
+            (409, Some("sold_out")) => Ok(Answer::SoldOut),
+            (429, Some("waiting")) => self.keep(&told).map(|()| Answer::InLine),
+            (202, Some("pending")) if has_order => Ok(Answer::Again),
+            (503, Some("unavailable" | "unknown")) => Ok(Answer::Again),
             _ => Err(unexpected("POST /order", &answer)),
         }
     }
@@ -183,10 +186,12 @@ impl LineReader {
     /// Where there is no answer, none that is a line, or the watermark moved back.
     pub fn look(&mut self) -> Result<Line, LabError> {
         let answer = self.document()?;
-        if answer.status == 503 {
+        let told = edges_own(&answer);
+        if answer.status == 503 && told["status"] == "unavailable" {
             return Ok(self.latest);
         }
-        let line = Line::parse(&answer.json()).ok_or_else(|| unexpected("GET /queue", &answer))?;
+        let told = if answer.status == 200 { told } else { Value::Null };
+        let line = Line::parse(&told).ok_or_else(|| unexpected("GET /queue", &answer))?;
         if line.now_ms >= self.latest.now_ms {
             if line.called < self.latest.called {
                 return Err(LabError::failed(format!("the line moved back: {:?}, then {line:?}", self.latest)));
@@ -201,12 +206,17 @@ impl LineReader {
     /// # Errors
     /// Where there is no answer.
     pub fn seed(&self) -> Result<Option<Seed>, LabError> {
-        Ok(self.document()?.json()["seed"].as_str().and_then(|text| Seed::parse(text.as_bytes())))
+        Ok(edges_own(&self.document()?)["seed"].as_str().and_then(|text| Seed::parse(text.as_bytes())))
     }
 
     fn document(&self) -> Result<HttpAnswer, LabError> {
         http_client::request(self.edge, "GET", &format!("/queue/{}", self.product), &[], b"", REQUEST_MAX)
     }
+}
+
+/// What the edge says in an answer; null where the answer is not JSON, and so somebody else's.
+fn edges_own(answer: &HttpAnswer) -> Value {
+    if answer.header("content-type") == Some("application/json") { answer.json() } else { Value::Null }
 }
 
 fn unexpected(what: &str, answer: &HttpAnswer) -> LabError {

@@ -7,6 +7,8 @@ mod browser;
 mod buying;
 mod dashboard;
 mod fair;
+mod foreign;
+mod gateway;
 mod operator;
 mod trouble;
 
