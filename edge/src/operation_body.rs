@@ -1,9 +1,12 @@
 //! The bodies of `POST /init` and `POST /close`, read and validated. Never opens or closes anything; `operation.rs` does.
 
+use std::ops::RangeInclusive;
+
 use flux_protocol::http::Request;
 use flux_protocol::http::order_body::OrderBodyError;
 use flux_protocol::order::{Identifier, PER_USER_MAX, SALE_TOTAL_MAX};
 use serde::Deserialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -40,13 +43,11 @@ pub(crate) struct Opening {
 }
 
 /// What whoever is over the limit is to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
     /// Wait in line for their turn.
     Fair,
     /// Try again.
-    #[default]
     Retry,
 }
 
@@ -60,25 +61,24 @@ impl Queue {
     }
 }
 
+/// Members as they came: a wrong type is told by the member's name and what it has to be. `null` is as good as absent.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct InitBody {
-    product_id: String,
-    quantity: u64,
-    rate: Option<u64>,
-    burst: Option<u64>,
-    per_user: Option<u64>,
-    opens_at: Option<String>,
-    #[serde(default)]
-    queue: Queue,
-    #[serde(default)]
-    force: bool,
+    product_id: Value,
+    quantity: Value,
+    rate: Option<Value>,
+    burst: Option<Value>,
+    per_user: Option<Value>,
+    opens_at: Option<Value>,
+    queue: Option<Value>,
+    force: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CloseBody {
-    product_id: String,
+    product_id: Value,
 }
 
 impl Opening {
@@ -89,46 +89,45 @@ impl Opening {
     pub(crate) fn read(request: &Request<'_>, config: &CoreConfig) -> Result<Opening, Answer> {
         let body: InitBody = body_of(request)?;
         let name = name_of(&body.product_id)?;
-        if !(1..=SALE_TOTAL_MAX).contains(&body.quantity) {
-            return Err(Answer::error(400, "quantity must be an integer from 1 to 1000000000"));
-        }
-        let rate = body.rate.unwrap_or(config.rate);
-        let burst = match (body.burst, body.rate) {
+        let total = integer("quantity", 1..=SALE_TOTAL_MAX, &body.quantity)?;
+        let bounded = |name, member: Option<&Value>| member.map(|it| integer(name, 0..=BUCKET_MAX, it)).transpose();
+        let (own_rate, own_burst) = (bounded("rate", body.rate.as_ref())?, bounded("burst", body.burst.as_ref())?);
+        let rate = own_rate.unwrap_or(config.rate);
+        let burst = match (own_burst, own_rate) {
             (Some(burst), _) => burst,
             (None, Some(rate)) => rate.max(2),
             (None, None) => config.burst,
         };
+        if rate == 0 && own_burst.is_some() {
+            return Err(Answer::error(400, "burst needs a rate above 0: without a limit there is nothing to exceed"));
+        }
         if rate > 0 && burst < burst_min(rate) {
             return Err(Answer::error(400, "burst must be at least max(2, rate / 100)"));
         }
-        if rate == 0 && body.queue == Queue::Fair {
+        let queue = match body.queue.as_ref().map(Value::as_str) {
+            None | Some(Some("retry")) => Queue::Retry,
+            Some(Some("fair")) => Queue::Fair,
+            Some(_) => return Err(Answer::error(400, r#"queue must be "retry" or "fair""#)),
+        };
+        if rate == 0 && queue == Queue::Fair {
             return Err(Answer::error(400, "a fair queue needs a rate above 0: without a limit nobody waits"));
         }
-        if rate > BUCKET_MAX || burst > BUCKET_MAX {
-            return Err(Answer::error(400, "rate and burst must be at most 1000000000"));
-        }
-        let per_user = match body.per_user.map(u16::try_from) {
+        let per_user = match &body.per_user {
             None => 0,
-            Some(Ok(units)) if (1..=PER_USER_MAX).contains(&units) => units,
-            Some(_) => return Err(Answer::error(400, "perUser must be an integer from 1 to 1000")),
+            Some(units) => integer("perUser", 1..=u64::from(PER_USER_MAX), units)?,
         };
-        let opens_at = match body.opens_at.as_deref().map(milliseconds) {
+        let opens_at = match &body.opens_at {
             None => 0,
-            Some(Some(at)) => at,
-            Some(None) => {
-                return Err(Answer::error(400, "opensAt must be a time of RFC 3339, such as 2026-12-01T12:00:00Z"));
-            }
+            Some(text) => text.as_str().and_then(milliseconds).ok_or_else(|| {
+                Answer::error(400, "opensAt must be a time of RFC 3339, such as 2026-12-01T12:00:00Z")
+            })?,
         };
-        Ok(Opening {
-            name,
-            total: body.quantity,
-            rate,
-            burst,
-            per_user,
-            opens_at,
-            queue: body.queue,
-            force: body.force,
-        })
+        let force = match body.force {
+            None => false,
+            Some(force) => force.as_bool().ok_or_else(|| Answer::error(400, "force must be true or false"))?,
+        };
+        let per_user = u16::try_from(per_user).expect("within its bounds");
+        Ok(Opening { name, total, rate, burst, per_user, opens_at, queue, force })
     }
 }
 
@@ -139,6 +138,14 @@ impl Opening {
 pub(crate) fn closing(request: &Request<'_>) -> Result<Identifier, Answer> {
     let body: CloseBody = body_of(request)?;
     name_of(&body.product_id)
+}
+
+/// # Errors
+/// The answer to a member that is no integer within its bounds. `1.0` is none.
+fn integer(name: &str, bounds: RangeInclusive<u64>, member: &Value) -> Result<u64, Answer> {
+    member.as_u64().filter(|value| bounds.contains(value)).ok_or_else(|| {
+        Answer::error(400, &format!("{name} must be an integer from {} to {}", bounds.start(), bounds.end()))
+    })
 }
 
 /// Milliseconds from the Unix epoch to a time of RFC 3339, a part of one counted as a whole: nothing is sold before it.
@@ -157,8 +164,9 @@ fn body_of<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Answer> {
     serde_json::from_slice(request.body).map_err(|error| Answer::error(400, &error.to_string()))
 }
 
-fn name_of(product_id: &str) -> Result<Identifier, Answer> {
-    Identifier::new(product_id.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid productId"))
+fn name_of(product_id: &Value) -> Result<Identifier, Answer> {
+    let text = product_id.as_str().ok_or_else(|| Answer::error(400, "productId must be a string"))?;
+    Identifier::new(text.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid productId"))
 }
 
 #[cfg(test)]

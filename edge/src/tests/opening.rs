@@ -144,12 +144,26 @@ fn options_are_checked_and_handed_to_redis_and_to_the_topic() {
         (r#""perUser":0"#, "perUser must be an integer from 1 to 1000"),
         (r#""perUser":1001"#, "perUser must be an integer from 1 to 1000"),
         (r#""perUser":70000"#, "perUser must be an integer from 1 to 1000"),
-        (r#""perUser":1.5"#, "floating point"),
-        (r#""perUser":"1""#, "invalid type"),
+        (r#""perUser":1.5"#, "perUser must be an integer from 1 to 1000"),
+        (r#""perUser":"1""#, "perUser must be an integer from 1 to 1000"),
+        (r#""perUser":[1]"#, "perUser must be an integer from 1 to 1000"),
+        (r#""rate":"50""#, "rate must be an integer from 0 to 1000000000"),
+        (r#""rate":-1"#, "rate must be an integer from 0 to 1000000000"),
+        (r#""rate":1000000001"#, "rate must be an integer from 0 to 1000000000"),
+        (r#""rate":50,"burst":true"#, "burst must be an integer from 0 to 1000000000"),
+        (r#""rate":50,"burst":1"#, "burst must be at least max(2, rate / 100)"),
+        (r#""rate":0,"burst":0"#, "burst needs a rate above 0"),
+        (r#""rate":0,"burst":5"#, "burst needs a rate above 0"),
+        (r#""burst":5"#, "burst needs a rate above 0"),
+        (r#""force":1"#, "force must be true or false"),
+        (r#""force":"yes""#, "force must be true or false"),
+        (r#""quantity":9"#, "duplicate field `quantity`"),
+        (r#""colour":9"#, "unknown field `colour`"),
         (r#""opensAt":"noon""#, "opensAt must be a time of RFC 3339"),
         (r#""opensAt":"2026-12-01T12:00:00""#, "opensAt must be a time of RFC 3339"),
-        (r#""opensAt":1796126400000"#, "invalid type"),
-        (r#""queue":"fast""#, "unknown variant `fast`"),
+        (r#""opensAt":1796126400000"#, "opensAt must be a time of RFC 3339"),
+        (r#""queue":"fast""#, r#"queue must be \"retry\" or \"fair\""#),
+        (r#""queue":1"#, r#"queue must be \"retry\" or \"fair\""#),
         (r#""queue":"fair""#, "a fair queue needs a rate above 0"),
         (r#""queue":"fair","rate":0"#, "a fair queue needs a rate above 0"),
     ] {
@@ -157,7 +171,23 @@ fn options_are_checked_and_handed_to_redis_and_to_the_topic() {
         assert_eq!(bench.statuses(&[refused]), [Some(400)], "{options}");
         assert!(bench.written(refused).contains(says), "{options}: {}", bench.written(refused));
     }
-    assert_eq!(bench.redis.calls("init").len(), 0);
+    for (path, body, says) in [
+        ("/init", r#"{"productId":5,"quantity":9}"#, "productId must be a string"),
+        ("/init", r#"{"productId":"a b","quantity":9}"#, "Invalid productId"),
+        ("/init", r#"{"productId":"p","quantity":"9"}"#, "quantity must be an integer from 1 to 1000000000"),
+        ("/init", r#"{"productId":"p","quantity":9.0}"#, "quantity must be an integer from 1 to 1000000000"),
+        ("/init", r#"{"productId":"p","quantity":0}"#, "quantity must be an integer from 1 to 1000000000"),
+        ("/init", r#"{"productId":"p"}"#, "missing field `quantity`"),
+        ("/init", r#"{"productId":"p","quantity":null}"#, "quantity must be an integer from 1 to 1000000000"),
+        ("/close", r#"{"productId":["p"]}"#, "productId must be a string"),
+        ("/close", r#"{"productId":null}"#, "productId must be a string"),
+        ("/close", "{}", "missing field `productId`"),
+    ] {
+        let refused = bench.operate(path, body);
+        assert_eq!(bench.statuses(&[refused]), [Some(400)], "{body}");
+        assert!(bench.written(refused).contains(says), "{body}: {}", bench.written(refused));
+    }
+    assert_eq!((bench.redis.calls("init").len(), bench.redis.calls("close").len()), (0, 0));
 
     bench.redis.script("init", codes(&["OK", "7", "1"]));
     let body = r#"{"productId":"p","quantity":9,"perUser":2,"opensAt":"2026-12-01T13:00:00+01:00"}"#;

@@ -166,9 +166,10 @@ impl Run {
 
     /// The body that opens a sale.
     pub(super) fn opening(sale: &Sale, quantity: u64, force: bool) -> String {
-        let mut body = json!({
-            "productId": sale.product, "quantity": quantity, "rate": sale.rate, "burst": sale.burst, "force": force,
-        });
+        let mut body = json!({ "productId": sale.product, "quantity": quantity, "rate": sale.rate, "force": force });
+        if sale.rate > 0 {
+            body["burst"] = sale.burst.into();
+        }
         if sale.per_user > 0 {
             body["perUser"] = sale.per_user.into();
         }
