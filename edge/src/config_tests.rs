@@ -1,3 +1,5 @@
+use clap::CommandFactory;
+
 use super::*;
 
 fn read(flags: &[&str]) -> Result<Config, ConfigError> {
@@ -153,4 +155,37 @@ fn help_explains_every_flag_and_its_variable() {
         assert!(help.contains(&format!("FLUX_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");
     }
     assert!(help.contains("FLUX_ADMIN_TOKEN"));
+}
+
+#[test]
+fn the_manual_tells_every_flag_its_variable_and_its_default() {
+    let manual = include_str!("../../docs/SPEC.md");
+    let (_, table) =
+        manual.split_once("| edge | environment | default |\n|---|---|---|\n").expect("the table of flags");
+    let mut rows: Vec<[&str; 3]> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| `--")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").collect::<Vec<_>>().try_into().expect("three cells"))
+        .collect();
+    let command = Arguments::command();
+    let mut flags: Vec<&clap::Arg> = command.get_arguments().collect();
+    flags.extend(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    // Those of a command that no variable stands for are told in its own words.
+    flags.retain(|flag| flag.get_env().is_some());
+    flags.sort_by_key(|flag| flag.get_long());
+    flags.dedup_by_key(|flag| flag.get_long());
+    for flag in flags {
+        let name = flag.get_long().expect("a flag");
+        let place = rows.iter().position(|[cell, ..]| cell.split('`').next() == Some(name));
+        let [_, variable, default] = rows.remove(place.unwrap_or_else(|| panic!("--{name} is not told")));
+        let environment = flag.get_env().expect("kept above").to_string_lossy();
+        assert_eq!(variable, format!("`{environment}`"), "--{name}");
+        assert_eq!(environment, format!("FLUX_{}", name.to_uppercase().replace('-', "_")), "--{name}");
+        let own = flag.get_default_values().first().map(|value| value.to_string_lossy());
+        match own.filter(|_| flag.get_action().takes_values()) {
+            Some(own) => assert_eq!(default, format!("`{own}`"), "--{name}"),
+            None => assert!(!default.starts_with('`'), "--{name} has no default of its own"),
+        }
+    }
+    assert!(rows.is_empty(), "no such flags: {rows:?}");
 }
