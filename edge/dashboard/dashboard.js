@@ -1,5 +1,6 @@
 // The page: asks the edge for its figures once a second and shows them. What is not known is shown as unknown.
 
+import { isFigures, isHistory, objectOf } from './answer.js';
 import { History, QUANTILE_SPAN_S, grouped, isSeen, waitingOf } from './history.js';
 import { close, setUp } from './operate.js';
 import { createPlots } from './plots.js';
@@ -12,8 +13,6 @@ const OLD_MS_MAX = 3000;
 const OUTAGE_MS = 1000;
 // Beyond this an undelivered order is not a slow acknowledgement: the relay takes over after 7 s, a claim lasts 15 s.
 const OLDEST_MS_MAX = 25_000;
-// The number rises with what a sample holds.
-const KEPT = 'flux-history-2';
 
 const element = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
@@ -64,7 +63,7 @@ const SALE_LIGHT = { open: 'good', suspended: 'bad' };
 
 let figures = null; // the last ones, null where they are too old
 let figuresAt = -Infinity;
-const history = new History(recall());
+const history = new History();
 const drawPlots = createPlots();
 
 function unitsOf({ units }) {
@@ -224,6 +223,9 @@ function show() {
   });
   rows(element('cores'), cores, (_, index) => String(index), coreCells);
   rows(element('workers'), workers, ({ address }) => address, workerCells);
+  const leftOut = figures?.productsLeftOut ?? 0;
+  put(element('left-out'), leftOut === 0 ? '' : `${whole.format(leftOut)} more products are left out, here and in /metrics: figures are told of ${whole.format(products.length)} at most, the latest sales that are not closed first.`);
+  element('left-out').hidden = leftOut === 0;
   element('no-products').hidden = figures !== null && products.length > 0;
   element('no-workers').hidden = figures === null || workers.length > 0;
   if (figures === null) return;
@@ -233,14 +235,23 @@ function show() {
 
 const byName = (a, b) => (a.product < b.product ? -1 : 1);
 
+async function ask(path, isWhole) {
+  const response = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(POLL_PATIENCE_MS) });
+  const told = response.ok ? await objectOf(response) : null;
+  if (!isWhole(told)) throw new Error(`status ${response.status}`);
+  return told;
+}
+
 async function poll() {
   try {
-    const response = await fetch('dashboard.json', { cache: 'no-store', signal: AbortSignal.timeout(POLL_PATIENCE_MS) });
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    figures = await response.json();
-    figures.products.sort(byName);
+    const told = await ask('dashboard.json', isFigures);
+    told.products.sort(byName);
+    figures = told;
     figuresAt = performance.now();
-    history.add(figures, Date.now() / 1000);
+    const at = Date.now() / 1000;
+    // A page that was asleep, or is new: the edge knows what it missed. Plots without a past are better than none.
+    if (history.lacks(at)) await ask('history.json', isHistory).then((past) => history.fill(past, at), () => {});
+    history.add(figures, at);
     put(element('feed'), `Live, running for ${uptime(figures.runningMs)}`, 'good');
   } catch {
     if (performance.now() - figuresAt > OLD_MS_MAX) figures = null;
@@ -254,23 +265,6 @@ function uptime(ms) {
   if (minutes < 1) return 'less than a minute';
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
 }
-
-// The plots outlive a reload of the page.
-function recall() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEPT));
-  } catch {
-    return null;
-  }
-}
-
-addEventListener('pagehide', () => {
-  try {
-    sessionStorage.setItem(KEPT, JSON.stringify(history.samples));
-  } catch {
-    // No room, or not allowed: then the plots begin anew.
-  }
-});
 
 setUp(productNamed);
 for (;;) {

@@ -1,12 +1,13 @@
-// What the dashboard remembers: the figures of the last five minutes, and what follows from them. Counters only rise, so every
-// rate is a difference of two samples; where an edge has restarted or a sample is missing there is none: null, never zero.
+// What the dashboard knows of the last five minutes: the edge's own samples from before the page was opened, the figures since,
+// and what follows from them. Counters only rise, so every rate is a difference of two samples; where an edge has restarted or
+// a sample is missing there is none: null, never zero.
 
 export const SPAN_S = 300;
 // Quantiles are taken over the last so many seconds: over one second a handful of orders would say nothing.
 export const QUANTILE_SPAN_S = 10;
-// Two samples further apart leave a gap.
-const GAP_MS_MAX = 5000;
-const SAMPLES_MAX = SPAN_S + QUANTILE_SPAN_S;
+// Two samples further apart leave a gap. The edge takes one every five seconds.
+export const GAP_MS_MAX = 7_500;
+const KEPT_S = SPAN_S + QUANTILE_SPAN_S;
 
 // How outcomes are shown together; what stands in no group is 'other'.
 const groupOf = (outcome) => {
@@ -20,30 +21,22 @@ export function grouped(orders) {
   return sums;
 }
 
-// Records that the ledger does not hold yet: null where a worker that is watched does not tell.
-export function lagOf(workers) {
-  if (workers.length === 0 || workers.some((worker) => worker.lagRecords === null)) return null;
-  return workers.reduce((sum, worker) => sum + worker.lagRecords, 0);
-}
-
 // A product's figures are looked at every second; older ones are not shown as if they were now.
 const SEEN_MS_MAX = 5000;
 
 export const isSeen = (product) => product.seenMs !== null && product.seenMs <= SEEN_MS_MAX;
 
-function sampleOf(figures, at) {
-  const known = figures.products.filter(isSeen);
-  const isWhole = known.length > 0 && known.length === figures.products.length;
+function sampleOf({ runningMs, orders, counts, bounds, undelivered, lag, products }, at) {
   return {
     at,
-    runningMs: figures.runningMs,
-    orders: grouped(figures.orders),
-    bounds: figures.latency.boundsUs,
-    counts: figures.latency.counts,
-    undelivered: isWhole ? known.reduce((sum, product) => sum + product.outboxOrders, 0) : null,
-    lag: lagOf(figures.workers),
-    stocks: Object.fromEntries(known.map((product) => [product.product, product.stock])),
-    lines: Object.fromEntries(known.filter(({ line }) => line !== null).map(({ product, line }) => [product, line])),
+    runningMs,
+    orders: grouped(orders),
+    bounds,
+    counts,
+    undelivered,
+    lag,
+    stocks: Object.fromEntries(products.map(({ product, stock }) => [product, stock])),
+    lines: Object.fromEntries(products.filter(({ line }) => line !== null).map(({ product, line }) => [product, line])),
   };
 }
 
@@ -74,14 +67,21 @@ export class History {
   // Oldest first.
   samples = [];
 
-  constructor(kept) {
-    if (Array.isArray(kept)) this.samples = kept.slice(-SAMPLES_MAX);
+  // `told`: the edge's samples, in place of all that are here. `at`: seconds since 1970, of this browser.
+  fill({ runningMs, boundsUs, samples }, at) {
+    const of = (sample) => sampleOf({ ...sample, bounds: boundsUs }, at - (runningMs - sample.runningMs) / 1000);
+    this.samples = samples.map(of).filter((sample) => sample.at > at - KEPT_S && sample.at <= at);
   }
 
-  // `at`: seconds since 1970, of this browser.
+  // Whether nothing, or not enough, is known of the time before `at`.
+  lacks(at) {
+    return this.samples.length === 0 || at - this.samples.at(-1).at > GAP_MS_MAX / 1000;
+  }
+
   add(figures, at) {
-    this.samples.push(sampleOf(figures, at));
-    this.samples = this.samples.filter((sample) => sample.at > at - SAMPLES_MAX && sample.at <= at);
+    const { latency, products } = figures;
+    this.samples.push(sampleOf({ ...figures, counts: latency.counts, bounds: latency.boundsUs, products: products.filter(isSeen) }, at));
+    this.samples = this.samples.filter((sample) => sample.at > at - KEPT_S && sample.at <= at);
   }
 
   // The sample before this one, where a difference to it means something.

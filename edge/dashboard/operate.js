@@ -1,5 +1,7 @@
 // Opening and closing sales: nothing is sent that was not confirmed, and nothing is sent twice by itself.
 
+import { UNKNOWN, objectOf, readOperation } from './answer.js';
+
 // An operation is answered within seconds (twice Redis' deadline and Kafka's); after this its outcome is unknown.
 const PATIENCE_MS = 30_000;
 const TOKEN = 'flux-admin-token';
@@ -41,25 +43,16 @@ async function send(path, body) {
   const token = element('token').value;
   if (token !== '') headers.authorization = `Bearer ${token}`;
   tell('Asked …', 'unknown');
-  let response;
-  let said = {};
+  let outcome;
   try {
     const signal = AbortSignal.timeout(PATIENCE_MS);
-    response = await fetch(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
-    said = await response.json();
+    const response = await fetch(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
+    outcome = readOperation(response.status, await objectOf(response));
   } catch {
-    if (response === undefined) {
-      tell('No answer: whether it was done is unknown. Look at the sale before you ask again.', 'bad');
-      return;
-    }
+    outcome = { text: UNKNOWN, light: 'bad' };
   }
-  const words = said.msg ?? said.error ?? `Status ${response.status}`;
-  if (response.status === 401) {
-    tell('The operator token is missing or wrong. Nothing was done.', 'bad');
-    element('token').focus();
-  } else {
-    tell(words, response.ok ? 'good' : 'bad');
-  }
+  tell(outcome.text, outcome.light);
+  if (outcome.needsToken) element('token').focus();
 }
 
 const optional = (id) => (element(id).value === '' ? {} : { [id.slice('open-'.length)]: element(id).valueAsNumber });

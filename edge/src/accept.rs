@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use flux_net::stream::discard_pending;
+use flux_net::stream::try_read;
 use flux_net::{Listener, Stream, Timer, spawn, yield_now};
 use flux_protocol::http::Connection;
 use tracing::warn;
@@ -64,13 +64,14 @@ async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: R
 /// Tells a client that there is no place, without giving it one: nothing here waits for it.
 fn refuse<M: Machine>(shard: &Shard<M>, stream: &Stream, role: Role) {
     shard.counters.shell.connections_refused.add(1);
+    // The request has come with the connection; unread, it would turn the close into a reset that overtakes the answer.
+    let mut request = [0; 4096];
+    let head_only = try_read(stream, &mut request).is_ok_and(|bytes| request[..bytes].starts_with(b"HEAD "));
     let answer = Answer::Unavailable(Unavailable::Full);
     shard.counters.shell.response(answer.status());
     let mut out = shard.buffers.borrow_mut().take_write();
-    let framing = Framing { connection: Connection::Close, head_only: false, cors: role.is_open_to_scripts() };
+    let framing = Framing { connection: Connection::Close, head_only, cors: role.is_open_to_scripts() };
     answer.write(shard.machine.borrow().site(), &shard.date.borrow(), framing, &mut out);
-    // The request has come with the connection; unread, it would turn the close into a reset that overtakes the answer.
-    let _ = discard_pending(stream);
     let _ = stream.try_write(&out);
     shard.buffers.borrow_mut().give_write(out);
 }

@@ -2,26 +2,36 @@
 //!
 //! Never changes anything; `/init` and `/close` are the machine's.
 
+use flux_protocol::exposition::Exposition;
 use flux_protocol::http::{Connection, Date, Method, Request, response};
 
 use crate::dashboard;
+use crate::history::History;
 use crate::metrics::{self, CoreCounters};
 use crate::shell_limits::READY_OUTAGE_MAX;
 use crate::workers::Workers;
 
 const JSON: &str = "application/json";
 
+/// What they look at.
+pub(crate) struct EdgeView<'a> {
+    pub(crate) cores: &'a [CoreCounters],
+    pub(crate) workers: &'a Workers,
+    pub(crate) history: &'a History,
+    /// Since when it counts.
+    pub(crate) running_ms: u64,
+}
+
 /// Appends the whole answer where the request is for one of them, and gives its status.
 pub(crate) fn answer(
-    cores: &[CoreCounters],
-    workers: &Workers,
-    running_ms: u64,
+    edge: &EdgeView<'_>,
     request: &Request<'_>,
     connection: Connection,
     date: &Date,
     out: &mut Vec<u8>,
 ) -> Option<u16> {
-    if !matches!(request.path, "/livez" | "/readyz" | "/metrics" | dashboard::FIGURES_PATH) {
+    let EdgeView { cores, workers, history, running_ms } = *edge;
+    if !matches!(request.path, "/livez" | "/readyz" | "/metrics" | dashboard::FIGURES_PATH | dashboard::HISTORY_PATH) {
         return None;
     }
     if !matches!(request.method, Method::Get | Method::Head) {
@@ -29,6 +39,7 @@ pub(crate) fn answer(
         response::write(out, 405, date, &fields, b"{\"error\":\"Method not allowed\"}", connection, false);
         return Some(405);
     }
+    let form = Exposition::asked_for(request.fields.accept);
     let (status, content_type, body) = match request.path {
         "/livez" => (200, JSON, "{\"status\":\"alive\"}".to_owned()),
         "/readyz" => {
@@ -40,11 +51,14 @@ pub(crate) fn answer(
                 (503, JSON, body.to_string())
             }
         }
+        dashboard::HISTORY_PATH => (200, JSON, history.render(running_ms)),
         dashboard::FIGURES_PATH => (200, JSON, dashboard::figures(cores, workers, running_ms)),
-        _ => (200, metrics::CONTENT_TYPE, metrics::render(cores)),
+        _ => (200, form.content_type(), form.of_open_metrics(metrics::render(cores))),
     };
-    let fields = [("content-type", content_type), response::NO_STORE];
-    response::write(out, status, date, &fields, body.as_bytes(), connection, request.head_only());
+    let fields = [("content-type", content_type), response::NO_STORE, ("vary", "accept")];
+    // Of them only `/metrics` has two forms.
+    let fields = if request.path == "/metrics" { &fields[..] } else { &fields[..2] };
+    response::write(out, status, date, fields, body.as_bytes(), connection, request.head_only());
     Some(status)
 }
 

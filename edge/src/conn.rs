@@ -12,7 +12,7 @@ use flux_protocol::http::response::{CONTINUE, NO_STORE};
 use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, Stage};
 use flux_protocol::time::Instant;
 
-use crate::admin;
+use crate::admin::{self, EdgeView};
 use crate::answer::{Answer, Framing, Site};
 use crate::buffers::Inbound;
 use crate::connections::{Phase, Place};
@@ -66,7 +66,8 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
-                    say_timeout(&seat, &stream, role);
+                    let late = reader.refuse_unfinished(inbound.window.unread(), Refusal::TIMEOUT);
+                    say_timeout(&seat, &stream, role, &late);
                     break;
                 }
             }
@@ -138,7 +139,8 @@ fn take_burst<M: Machine>(
             Read::Incomplete => {
                 if !window.make_room(READ_BUFFER_BYTES_MAX) {
                     // The reader's own bounds come first; this one keeps a mistake in them from being a hang.
-                    let place = refused(&Refusal::closing(413, "Request too large"), role);
+                    let refusal = Refusal::closing(413, "Request too large");
+                    let place = refused(&reader.refuse_unfinished(window.unread(), refusal), role);
                     put(seat, machine.site(), place, &mut burst, out);
                     burst.end = End::Refused;
                 }
@@ -199,8 +201,8 @@ fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: C
     let mut response = Vec::new();
     let date = shard.date.borrow();
     let running_ms = shard.clock.instant().since(Instant::default()).as_millis() as u64;
-    let (cores, workers) = (&shard.all_counters, &shard.workers);
-    let status = admin::answer(cores, workers, running_ms, request, connection, &date, &mut response)?;
+    let edge = EdgeView { cores: &shard.all_counters, workers: &shard.workers, history: &shard.history, running_ms };
+    let status = admin::answer(&edge, request, connection, &date, &mut response)?;
     Some(Place::Written(response, status))
 }
 
@@ -248,13 +250,13 @@ fn write_place<M: Machine>(shard: &Shard<M>, site: &Site, place: &Place, out: &m
 
 /// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits:
 /// one that takes no answers would not take this one either, and the time it had is over.
-fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role) {
+fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role, late: &Refusal) {
     let phase = seat.shard.connections.borrow_mut().timed_out(seat.id);
     if !matches!(phase, Some(Phase::Head | Phase::Body)) {
         return;
     }
     let mut out = seat.shard.buffers.borrow_mut().take_write();
-    let place = refused(&Refusal::TIMEOUT, role);
+    let place = refused(late, role);
     write_place(&seat.shard, seat.shard.machine.borrow().site(), &place, &mut out);
     // The connection is closed either way.
     let _ = stream.try_write(&out);

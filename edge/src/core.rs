@@ -23,15 +23,15 @@ use crate::counters::Counters;
 use crate::find::Finder;
 use crate::gate::{CallIndex, Gate, LookupIndex};
 use crate::limits::{
-    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, PRODUCT_GAUGES_MAX,
-    RECORD_AGE_MAX, RECORDS_MAX, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
+    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, PRODUCT_GAUGE_LOOKS_MAX,
+    PRODUCT_GAUGES_MAX, RECORD_AGE_MAX, RECORDS_MAX, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
 };
 use crate::line::Line;
 use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
 use crate::pages::Pages;
 use crate::pending::{Orders, PendingIndex, Ticket};
-use crate::product::{ProductIndex, Products};
+use crate::product::{ProductIndex, Products, State};
 use crate::queue::LineCall;
 use crate::redis::{LinkError, Login, RedisLink, Step};
 use crate::schedule::{Scheduled, Turns, Work};
@@ -583,11 +583,29 @@ impl Core {
         self.counters.producer_room.set(self.producer.room() as u64);
         self.counters.lines.at_door.set(self.orders_at_door() as u64);
         self.counters.lines.awaiting_news.set(self.orders_awaiting_news() as u64);
-        let shown = self.products.indices().take(PRODUCT_GAUGES_MAX).map(|index| self.products[index].gauge(now));
+        self.counters.products_known.set(self.products.len() as u64);
+        let shown = self.shown_products();
+        let shown = shown.into_iter().map(|index| self.products[index].gauge(now));
         let mut products = self.counters.products.lock().unwrap_or_else(PoisonError::into_inner);
         // Its memory is used again.
         products.clear();
         products.extend(shown);
+    }
+
+    /// The products whose figures are handed over: all where there is room; else first those of the latest that are not
+    /// closed, for an operator looks for the sale of tonight. Old sales may be many: no more are looked at than
+    /// [`PRODUCT_GAUGE_LOOKS_MAX`].
+    fn shown_products(&self) -> Vec<ProductIndex> {
+        let all = self.products.indices();
+        if self.products.len() <= PRODUCT_GAUGES_MAX {
+            return all.collect();
+        }
+        let latest: Vec<ProductIndex> = all.rev().take(PRODUCT_GAUGE_LOOKS_MAX).collect();
+        let (closed, mut shown): (Vec<_>, Vec<_>) =
+            latest.into_iter().partition(|index| self.products[*index].state == State::Closed);
+        shown.extend(closed);
+        shown.truncate(PRODUCT_GAUGES_MAX);
+        shown
     }
 
     /// Set where the connection to Redis is to be closed although its socket is quiet.

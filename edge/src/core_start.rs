@@ -14,6 +14,7 @@ use flux_net::{Bound, Clock, Doorbell, DoorbellListener, ListenOptions, Listener
 use thiserror::Error;
 use tracing::error;
 
+use crate::history::History;
 use crate::machine::Machine;
 use crate::metrics::CoreCounters;
 use crate::routes::Role;
@@ -124,6 +125,8 @@ pub struct CoreStart {
     pub control: Arc<Control>,
     /// Of all cores.
     pub counters: Arc<[CoreCounters]>,
+    /// For the dashboard.
+    pub history: History,
 }
 
 impl CoreStart {
@@ -140,8 +143,8 @@ impl CoreStart {
     /// Starts the tasks of the core.
     fn furnish<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
         let max = self.plan.connections_per_core_max;
-        let shard =
-            Shard::new(self.index, machine, self.clock, max, Arc::clone(&self.counters), self.plan.workers.clone())?;
+        let (counters, workers) = (Arc::clone(&self.counters), self.plan.workers.clone());
+        let shard = Shard::new(self.index, machine, self.clock, max, counters, workers, self.history.clone())?;
         let listen = |socket: Option<Bound>, role| -> io::Result<Option<Rc<Listener>>> {
             let Some(socket) = socket else { return Ok(None) };
             let listener = Rc::new(Listener::new(socket)?);

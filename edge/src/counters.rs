@@ -13,6 +13,7 @@ use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
 use crate::product::State;
+use crate::shell_limits::GAUGE_AGE_MAX;
 
 /// A number that one thread raises and others read.
 #[derive(Debug, Default)]
@@ -228,6 +229,13 @@ pub struct ProductGauge {
     pub line: Option<LineGauge>,
 }
 
+impl ProductGauge {
+    /// Whether its figures are those of now.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.seen_ms.is_some_and(|ms| u128::from(ms) <= GAUGE_AGE_MAX.as_millis())
+    }
+}
+
 /// What one core counts.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -271,7 +279,9 @@ pub struct Counters {
     pub redis_warnings: Mutex<Vec<&'static str>>,
     /// The same of the topic.
     pub topic_warnings: Mutex<Vec<&'static str>>,
-    /// Once a second.
+    /// Products in memory. A gauge.
+    pub products_known: Counter,
+    /// The figures of some of them, once a second.
     pub products: Mutex<Vec<ProductGauge>>,
 }
 

@@ -1,7 +1,7 @@
 //! The live dashboard on the admin listener: its files, and the figures that its page asks for once a second.
 //!
-//! The figures are the counters that `/metrics` shows, as they stand. The page takes differences, so nothing is kept here
-//! between two looks and the cores count nothing for it. Opening and closing sales is `operation.rs`' work.
+//! The figures are the counters that `/metrics` shows, as they stand. The page takes differences, so the cores count nothing
+//! for it; what it shows of the time before it was opened is `history.rs`'. Opening and closing sales is `operation.rs`' work.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -18,6 +18,8 @@ use crate::workers::Workers;
 
 /// Where the page finds [`figures`].
 pub(crate) const FIGURES_PATH: &str = "/dashboard.json";
+/// And where the samples of [`crate::history`].
+pub(crate) const HISTORY_PATH: &str = "/history.json";
 
 macro_rules! file {
     ($path:literal, $content_type:literal) => {
@@ -26,8 +28,9 @@ macro_rules! file {
 }
 
 /// Name, media type, content.
-static FILES: [(&str, &str, &[u8]); 9] = [
+static FILES: [(&str, &str, &[u8]); 10] = [
     file!("index.html", "text/html"),
+    file!("answer.js", "text/javascript"),
     file!("dashboard.css", "text/css"),
     file!("dashboard.js", "text/javascript"),
     file!("history.js", "text/javascript"),
@@ -65,27 +68,29 @@ pub(crate) fn file(request: &Request<'_>) -> Answer {
 
 /// All that the page shows, as JSON. `running_ms`: since when this edge counts, so that a restart is told from a lull.
 pub(crate) fn figures(cores: &[CoreCounters], workers: &Workers, running_ms: u64) -> String {
-    let orders: Map<String, Value> = ORDER_OUTCOMES
-        .iter()
-        .enumerate()
-        .map(|(index, outcome)| {
-            let sum: u64 = cores.iter().map(|core| core.decisions.orders[index].get()).sum();
-            ((*outcome).to_owned(), sum.into())
-        })
-        .collect();
     let (latency_counts, _) = metrics::latency(cores);
     let now = Instant::now();
+    let products = product_metrics::products(cores);
     let figures = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "runningMs": running_ms,
-        "orders": orders,
+        "orders": orders(cores),
         "latency": { "boundsUs": LATENCY_BOUNDS_US, "counts": latency_counts },
         "cores": cores.iter().map(core).collect::<Value>(),
         "warnings": warnings(cores),
-        "products": product_metrics::products(cores).iter().map(|gauge| product(gauge, workers, now)).collect::<Value>(),
+        "products": products.iter().map(|gauge| product(gauge, workers, now)).collect::<Value>(),
+        "productsLeftOut": product_metrics::left_out(cores, &products),
+        "undelivered": product_metrics::undelivered(cores, &products),
+        "lag": workers.lag_records(now),
         "workers": workers.states(now),
     });
     figures.to_string()
+}
+
+/// Orders answered, by outcome.
+pub(crate) fn orders(cores: &[CoreCounters]) -> Map<String, Value> {
+    let sum = |index: usize| cores.iter().map(|core| core.decisions.orders[index].get()).sum::<u64>();
+    ORDER_OUTCOMES.iter().enumerate().map(|(index, outcome)| ((*outcome).to_owned(), sum(index).into())).collect()
 }
 
 fn core(core: &CoreCounters) -> Value {
@@ -192,6 +197,11 @@ mod tests {
             "accepted": 20, "line": { "slot": 3, "waiting": 29, "called": 41 }, "account": account
         });
         assert_eq!(figures["products"][0], phone);
+        assert_eq!(
+            (&figures["productsLeftOut"], &figures["undelivered"]),
+            (&json!(0), &Value::Null),
+            "one was not seen"
+        );
         for unknown in ["seenMs", "stock", "outboxOrders", "outboxOldestMs", "line"] {
             assert_eq!(figures["products"][1][unknown], Value::Null, "{unknown}");
         }

@@ -23,6 +23,7 @@ pub mod descriptors;
 pub mod fair;
 pub mod find;
 pub mod gate;
+pub mod history;
 mod kafka_link;
 pub mod limiter;
 pub mod limits;

@@ -37,6 +37,8 @@ pub const STOCK_WAITERS_MAX: usize = 16 << 10;
 pub const PRODUCTS_MAX: usize = 100_000;
 /// Products shown by name in `/metrics`: the first that became known.
 pub const PRODUCT_GAUGES_MAX: usize = 1000;
+/// Where there are more, so many of the latest are looked at once a second to find those that are not closed: some 0.3 ms.
+pub const PRODUCT_GAUGE_LOOKS_MAX: usize = 10_000;
 /// Names remembered as unknown; they are forgotten after [`UNKNOWN_REMEMBERED`].
 pub const UNKNOWN_NAMES_MAX: usize = 4096;
 /// How long a name is remembered as unknown (SPEC: Data).

@@ -1,4 +1,4 @@
-//! `/metrics`: the counters of all cores, in the text format of Prometheus (OpenMetrics 1.0).
+//! `/metrics`: the counters of all cores, as text of OpenMetrics 1.0.
 //!
 //! Nothing is kept between two scrapes; a scrape reads the counters and costs the cores nothing but cache lines.
 
@@ -16,9 +16,6 @@ use prometheus_client::registry::Registry;
 use crate::counters::{Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
 use crate::product_metrics;
 use crate::shell_counters::{ENDED, STATUSES, ShellCounters};
-
-/// The media type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All counters of one core.
 #[derive(Clone, Debug, Default)]

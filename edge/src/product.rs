@@ -313,7 +313,7 @@ impl Products {
     }
 
     /// Every index, in the order the products became known.
-    pub fn indices(&self) -> impl Iterator<Item = ProductIndex> + use<> {
+    pub fn indices(&self) -> impl DoubleEndedIterator<Item = ProductIndex> + use<> {
         (0..self.all.len() as u32).map(ProductIndex)
     }
 

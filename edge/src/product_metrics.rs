@@ -1,6 +1,6 @@
 //! What `/metrics` and the dashboard tell of each product: as the first core last saw it, with what all cores have counted.
 //!
-//! No more products than each core hands over (`PRODUCT_GAUGES_MAX`). Never asks Redis.
+//! No more products than each core hands over (`PRODUCT_GAUGES_MAX`), and how many it leaves out. Never asks Redis.
 
 use std::collections::HashMap;
 use std::fmt::Error;
@@ -29,6 +29,17 @@ pub(crate) fn products(cores: &[CoreCounters]) -> Vec<ProductGauge> {
     products
 }
 
+/// How many products the first core knows and hands no figures over of.
+pub(crate) fn left_out(cores: &[CoreCounters], shown: &[ProductGauge]) -> u64 {
+    cores.first().map_or(0, |first| first.decisions.products_known.get().saturating_sub(shown.len() as u64))
+}
+
+/// Undelivered orders of all products; `None` where not every one of them was looked at just now.
+pub(crate) fn undelivered(cores: &[CoreCounters], shown: &[ProductGauge]) -> Option<u64> {
+    let is_whole = !shown.is_empty() && left_out(cores, shown) == 0 && shown.iter().all(ProductGauge::is_fresh);
+    is_whole.then(|| shown.iter().map(|product| product.outbox_orders).sum())
+}
+
 fn seen(core: &CoreCounters) -> Vec<ProductGauge> {
     core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -36,9 +47,26 @@ fn seen(core: &CoreCounters) -> Vec<ProductGauge> {
 /// Writes the families by product.
 pub(crate) fn encode(cores: &[CoreCounters], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
     let products = products(cores);
+    encode_counts(cores, &products, encoder)?;
     encode_gauges(&products, encoder)?;
     encode_accepted(&products, encoder)?;
     encode_lines(&products, encoder)
+}
+
+fn encode_counts(
+    cores: &[CoreCounters],
+    shown: &[ProductGauge],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), Error> {
+    let left_out = left_out(cores, shown);
+    let gauges = [
+        ("products", "Products that the first core knows", shown.len() as u64 + left_out),
+        ("products_left_out", "Of them, those for want of room without figures of their own here", left_out),
+    ];
+    for (name, help, value) in gauges {
+        gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+    }
+    Ok(())
 }
 
 fn encode_gauges(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -135,8 +163,11 @@ mod tests {
         hand_over(&cores[0], &[gauge(b"iphone-15", 30, line(41)), gauge(b"case", 0, None)]);
         // A core may have learnt of them in another order, and earlier.
         hand_over(&cores[1], &[gauge(b"case", 1, None), gauge(b"iphone-15", 12, line(40)), gauge(b"new", 5, None)]);
+        cores[0].decisions.products_known.set(1_234);
         let text = render(&cores);
         for line in [
+            "flux_edge_products 1234",
+            "flux_edge_products_left_out 1232",
             "flux_edge_stock_units{product=\"iphone-15\"} 41",
             "flux_edge_outbox_oldest_seconds{product=\"iphone-15\"} 3.5",
             "flux_edge_sale_state{product=\"iphone-15\",state=\"open\"} 1",
@@ -154,5 +185,8 @@ mod tests {
         assert_eq!(text.lines().find(of_case), None, "a sale without a line has none of its figures");
         assert!(!text.contains("\"new\""), "the first core does not know it yet");
         assert!(products(&[]).is_empty());
+        assert_eq!(undelivered(&cores, &products(&cores)), None, "nobody knows about those that are left out");
+        cores[0].decisions.products_known.set(2);
+        assert_eq!(undelivered(&cores, &products(&cores)), Some(4));
     }
 }

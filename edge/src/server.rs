@@ -16,6 +16,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use crate::core_start::{self, Control, CoreStart, ListenError, Listening, Sockets};
+use crate::history::History;
 use crate::machine::Machine;
 use crate::metrics::CoreCounters;
 use crate::shard::DrainEnd;
@@ -115,6 +116,8 @@ where
     let control = Arc::new(Control::new(count)?);
     let counters: Arc<[CoreCounters]> = (0..count).map(|_| CoreCounters::default()).collect();
     let clock = Clock::start();
+    let history = History::default();
+    history.keep(Arc::clone(&counters), plan.workers.clone(), clock)?;
     let (sender, words) = mpsc::channel();
     let make = Arc::new(make);
     let mut threads = Vec::with_capacity(count);
@@ -125,6 +128,7 @@ where
             plan: plan.clone(),
             control: Arc::clone(&control),
             counters: Arc::clone(&counters),
+            history: history.clone(),
         };
         let thread = CoreThread { core, words: sender.clone() };
         let make = Arc::clone(&make);

@@ -19,6 +19,7 @@ use tracing::warn;
 
 use crate::buffers::Buffers;
 use crate::connections::Connections;
+use crate::history::History;
 use crate::kafka_link::{self, Brokers};
 use crate::link::Link;
 use crate::machine::Machine;
@@ -52,6 +53,7 @@ pub(crate) struct Shard<M> {
     /// Of all cores, this one among them.
     pub(crate) all_counters: Arc<[CoreCounters]>,
     pub(crate) workers: Workers,
+    pub(crate) history: History,
     /// Asks for a turn.
     pub(crate) pump: Rc<Notify>,
     pub(crate) redis: RefCell<Option<Rc<Link>>>,
@@ -71,6 +73,7 @@ impl<M: Machine> Shard<M> {
         connections_max: usize,
         all_counters: Arc<[CoreCounters]>,
         workers: Workers,
+        history: History,
     ) -> io::Result<Rc<Shard<M>>> {
         Ok(Rc::new(Shard {
             index,
@@ -86,6 +89,7 @@ impl<M: Machine> Shard<M> {
             counters: all_counters[index].clone(),
             all_counters,
             workers,
+            history,
             pump: Rc::new(Notify::new()),
             redis: RefCell::default(),
             brokers: Brokers::default(),

@@ -98,6 +98,17 @@ pub const OVERDUE_STEP: Duration = Duration::from_millis(1);
 /// Redis or Kafka out of reach for this long makes `/readyz` say 503.
 pub const READY_OUTAGE_MAX: Duration = Duration::from_secs(1);
 
+// The dashboard.
+
+/// From one sample of its history to the next: its plots are a few hundred pixels wide for five minutes.
+pub const HISTORY_INTERVAL: Duration = Duration::from_secs(5);
+/// Samples kept: the plots' five minutes, and the ten seconds over which their first quantile is taken. Below 4 KiB each.
+pub const HISTORY_SAMPLES_MAX: usize = 64;
+/// Products whose stock is plotted, and those whose line is: no more colours can be told apart.
+pub const PLOTTED_PRODUCTS_MAX: usize = 8;
+/// The figures of a product are looked at every second; older ones are not told as if they were now.
+pub const GAUGE_AGE_MAX: Duration = Duration::from_secs(5);
+
 // Watching the workers.
 
 /// How often a worker is asked: as often as the page is drawn anew.

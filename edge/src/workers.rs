@@ -86,6 +86,15 @@ impl Workers {
         self.0.iter().map(|worker| worker.state(now)).collect()
     }
 
+    /// Records that the ledger does not hold; `None` where no worker is watched, or one of them does not tell.
+    pub(crate) fn lag_records(&self, now: Instant) -> Option<u64> {
+        let lag_of = |worker: &Watched| {
+            let last = worker.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.as_ref().and_then(|last| last.fresh(now)).map(|read| read.lag_records)
+        };
+        if self.0.is_empty() { None } else { self.0.iter().map(lag_of).sum() }
+    }
+
     /// A product's account: `conservation` is `breach` where a worker says so, `holds` where one has compared it in the last
     /// seconds and found it so, otherwise `unknown`. `units` are those of the worker that compared last.
     pub(crate) fn account(&self, product: &str, now: Instant) -> Value {

@@ -163,7 +163,8 @@ fn other_methods_and_paths_are_refused() {
 #[test]
 fn their_logic_holds() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages");
-    let files = ["line.test.mjs", "pursue.test.mjs"].map(|name| tests.join(name));
+    let files =
+        ["dashboard.test.mjs", "foreign.test.mjs", "line.test.mjs", "pursue.test.mjs"].map(|name| tests.join(name));
     let ran = Command::new("node").arg("--test").args(&files).output().expect("node: see lab/setup.sh");
     let told = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{told}{}", String::from_utf8_lossy(&ran.stderr));

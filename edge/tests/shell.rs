@@ -139,6 +139,35 @@ fn a_refused_message_is_answered_in_its_turn_and_ends_the_connection() {
 }
 
 #[test]
+fn no_answer_to_a_head_request_has_a_body() {
+    for driver in drivers() {
+        let edge = edge(driver, 8, false);
+        for refused in [
+            "HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n",
+            "HEAD / HTTP/1.1\r\nhost: a\r\na b: c\r\n\r\n",
+            "HEAD /%41 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        ] {
+            let mut client = Client::connect(edge.listen);
+            client.send(refused.as_bytes());
+            assert_eq!(client.head().status, 400, "{refused}");
+            assert!(client.ends(), "{refused}");
+        }
+        // Where there is no place for it (two of the eight are the operator's).
+        let mut served: Vec<Client> = (0..6).map(|_| Client::connect(edge.listen)).collect();
+        for client in &mut served {
+            // Those before may still be on their way out.
+            while client.get("/now/in").status != 200 {
+                *client = Client::connect(edge.listen);
+            }
+        }
+        let mut client = Client::connect(edge.listen);
+        client.send(b"HEAD /now/out HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(client.head().status, 503);
+        assert!(client.ends());
+    }
+}
+
+#[test]
 fn connection_close_and_old_clients_are_served() {
     for driver in drivers() {
         let edge = edge(driver, 100, false);
@@ -212,7 +241,16 @@ fn monitoring_is_answered_in_its_turn() {
         assert_eq!(client.response().body, word("first"));
         assert_eq!(client.response().body, "{\"status\":\"alive\"}");
         assert_eq!(client.response().body, word("Admin"));
-        assert!(client.response().body.contains("flux_edge_http_requests_total"));
+        let metrics = client.response();
+        assert!(metrics.body.contains("# TYPE flux_edge_http_requests counter\nflux_edge_http_requests_total"));
+        assert!(metrics.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
+        client.send(b"GET /metrics HTTP/1.1\r\nhost: test\r\naccept: text/plain;version=0.0.4\r\n\r\n");
+        let older = client.response();
+        assert!(older.body.contains("# TYPE flux_edge_http_requests_total counter\nflux_edge_http_requests_total"));
+        assert!(older.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{}", older.head);
+        assert!(older.head.contains("vary: accept\r\n") && !older.body.contains("# EOF"));
+        // The first sample is taken at the start.
+        while !client.get("/history.json").body.contains("\"samples\":[{") {}
         while client.get("/readyz").status != 200 {}
         let mut public = Client::connect(edge.listen);
         assert_eq!(public.get("/readyz").status, 404, "not on the public listener");

@@ -214,13 +214,11 @@ pub fn has_unread(descriptor: RawFd) -> bool {
     unsafe { libc::recv(descriptor, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) >= 0 }
 }
 
-/// Reads what is there without waiting, to throw it away: for a connection that is about to be closed, where unread
+/// Reads what is there without waiting, as much as `buffer` holds: for a connection that is about to be closed, where unread
 /// bytes would turn the close into a reset and take an answer that is still on its way with them. The number of bytes.
-pub fn discard_pending(stream: &Stream) -> io::Result<usize> {
-    let mut scratch = [0_u8; 4096];
+pub fn try_read(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the buffer lives through the call, and its length is given.
-    let read =
-        unsafe { libc::recv(stream.as_raw_fd(), scratch.as_mut_ptr().cast(), scratch.len(), libc::MSG_DONTWAIT) };
+    let read = unsafe { libc::recv(stream.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use flux_net::{Bound, Clock, Listener, Stream, Window, within};
+use flux_protocol::exposition::Exposition;
 use flux_protocol::http::{Date, Limits, Method, Read, Reader, Refusal, Request, response};
 use flux_protocol::order::{Uuid, is_identifier};
 use tracing::warn;
@@ -14,7 +15,7 @@ use crate::desk::Desk;
 use crate::health::Health;
 use crate::ledger::OrderStatus;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_REQUEST_TIMEOUT};
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::metrics::Metrics;
 
 /// Room for a request at first; a probe's is some 100 bytes.
 const BUFFER_BYTES: usize = 1024;
@@ -136,19 +137,20 @@ impl Admin {
             if is_last || !window.make_room(limits.buffer_bytes_max() + 1) {
                 return;
             }
+            let late = reader.refuse_unfinished(window.unread(), Refusal::TIMEOUT);
             match within(ADMIN_REQUEST_TIMEOUT, stream.read(std::mem::take(&mut window))).await {
                 Ok(Some((Ok(1..), filled))) => window = filled,
                 Ok(Some((Ok(_) | Err(_), _))) | Err(_) => return,
-                Ok(None) => return self.time_out(&stream, &reader),
+                Ok(None) => return self.time_out(&stream, &reader, &late),
             }
         }
     }
 
     /// The peer has said nothing for too long: told so where it had begun a request. Never waits: it may take no answers.
-    fn time_out(&self, stream: &Stream, reader: &Reader) {
+    fn time_out(&self, stream: &Stream, reader: &Reader, late: &Refusal) {
         if reader.stage() != flux_protocol::http::Stage::Idle {
             let mut out = Vec::new();
-            Refusal::TIMEOUT.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000));
+            late.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000));
             // The connection is closed either way.
             let _ = stream.try_write(&out);
         }
@@ -165,7 +167,9 @@ impl Admin {
             ("/livez", _) => Answer::text(200, "ok\n"),
             ("/readyz", _) => self.readiness(),
             ("/metrics", _) => {
-                Answer { status: 200, content_type: CONTENT_TYPE, body: self.metrics.render(), field: None }
+                let form = Exposition::asked_for(request.fields.accept);
+                let body = form.of_open_metrics(self.metrics.render());
+                Answer { status: 200, content_type: form.content_type(), body, field: Some(("vary", "accept")) }
             }
             (_, Some(order)) => self.order(order).await,
             _ => Answer::json(404, r#"{"error":"Not Found"}"#.to_owned()),

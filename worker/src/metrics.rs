@@ -14,9 +14,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::ledger::{Stored, Units};
 
-/// The type of what [`Metrics::render`] writes.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "these are the labels' values as they are written")]
@@ -232,7 +229,7 @@ impl Metrics {
         self.units.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
     }
 
-    /// All of them as text.
+    /// All of them as text of OpenMetrics 1.0.
     pub fn render(&self) -> String {
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {

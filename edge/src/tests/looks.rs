@@ -58,6 +58,7 @@ fn a_hundred_thousand_products_take_bounded_memory() {
     assert!(size_of::<Product>() <= 704, "{} bytes", size_of::<Product>());
     bench.pass(2_000);
     assert_eq!(bench.counters.products.lock().expect("not poisoned").len(), PRODUCT_GAUGES_MAX);
+    assert_eq!(bench.counters.products_known.get(), PRODUCTS_MAX as u64, "and says that it is not all");
     let calls = bench.redis.calls("look").len();
     assert!(calls <= 2 * LOOKS_OUTSTANDING_MAX, "{calls} looks");
     let bytes: usize = bench.redis.calls("SADD").concat().iter().map(String::len).sum();

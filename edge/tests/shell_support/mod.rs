@@ -358,6 +358,17 @@ impl Client {
         }
     }
 
+    /// The next response to a `HEAD`, of which there is no more than that.
+    pub fn head(&mut self) -> Response {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = String::from_utf8(self.unread.drain(..end + 4).collect()).expect("text");
+                return Response { status: head[9..12].parse().expect("a status"), head, body: String::new() };
+            }
+            assert!(self.fill() > 0, "the connection ended in a head");
+        }
+    }
+
     /// Whether the connection ends without another byte.
     pub fn ends(&mut self) -> bool {
         self.unread.is_empty() && self.fill() == 0

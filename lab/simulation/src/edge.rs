@@ -8,6 +8,7 @@ use std::sync::Arc;
 use flux_edge::config::{Config, ConfigError};
 use flux_edge::core::Core;
 use flux_edge::core_start::{Control, CoreStart, listen};
+use flux_edge::history::History;
 use flux_edge::metrics::CoreCounters;
 use flux_edge::server::Plan;
 use flux_edge::workers::Workers;
@@ -83,6 +84,7 @@ fn mains(cores: usize, flags: &[String], control: &Arc<Control>, counters: &Arc<
             plan: plan.clone(),
             control: Arc::clone(control),
             counters: Arc::clone(counters),
+            history: History::default(),
         };
         let told = Rc::new(config.for_core(PORT));
         let decisions = Arc::clone(&counters[index].decisions);

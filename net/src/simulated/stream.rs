@@ -127,12 +127,16 @@ pub fn has_unread(descriptor: RawFd) -> bool {
     host().has_unread(descriptor)
 }
 
-/// Reads what is there without waiting, to throw it away.
-pub fn discard_pending(stream: &Stream) -> io::Result<usize> {
-    let mut thrown = Vec::new();
+/// Reads what is there without waiting, as much as `buffer` holds.
+pub fn try_read(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut arrived = Vec::new();
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match host().poll_read(stream.0.0, usize::MAX, &mut thrown, &mut context) {
-        std::task::Poll::Ready(result) => result.map(|()| thrown.len()),
+    match host().poll_read(stream.0.0, buffer.len(), &mut arrived, &mut context) {
+        std::task::Poll::Ready(result) => {
+            result?;
+            buffer[..arrived.len()].copy_from_slice(&arrived);
+            Ok(arrived.len())
+        }
         std::task::Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The one media type of this API and the one coding: whether a request is in it, and whether an answer may be (RFC 9110
+//! The media types of this API and its one coding: whether a request is in them, and whether an answer may be (RFC 9110
 //! sections 8.3.1, 8.4 and 12.5.1).
 
 const JSON: &[u8] = b"application/json";
@@ -15,6 +15,25 @@ pub fn names_json(accept: &[u8]) -> bool {
         let (media_type, parameters) = parts(range);
         is_json_type(media_type) && !parameters.split(|&byte| byte == b';').any(is_zero_weight)
     })
+}
+
+/// How welcome a media type without parameters is by `accept`, in thousandths: the weight of the most specific range that it
+/// falls in; 0 where it falls in none or is declined.
+pub fn weight(accept: &[u8], media_type: &str) -> u16 {
+    let kind = media_type.split('/').next().unwrap_or_default();
+    let mut most_specific = (0, 0);
+    for range in accept.split(|&byte| byte == b',') {
+        let (name, parameters) = parts(range);
+        let specificity = match name.strip_suffix(b"/*") {
+            _ if name.eq_ignore_ascii_case(media_type.as_bytes()) => 3,
+            Some(b"*") => 1,
+            Some(name) if name.eq_ignore_ascii_case(kind.as_bytes()) => 2,
+            _ => continue,
+        };
+        let weight = parameters.split(|&byte| byte == b';').find_map(weight_of).unwrap_or(1000);
+        most_specific = most_specific.max((specificity, weight));
+    }
+    most_specific.1
 }
 
 /// Whether `content_encoding` leaves the content as it is: `identity`, or nothing.
@@ -56,6 +75,13 @@ fn is_json_type(media_type: &[u8]) -> bool {
     media_type.eq_ignore_ascii_case(JSON)
 }
 
+/// `q=0.25` in thousandths (RFC 9110 section 12.4.2); `None` of another parameter.
+fn weight_of(parameter: &[u8]) -> Option<u16> {
+    let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), rest @ ..] = parameter.trim_ascii() else { return None };
+    let digit = |at: usize| rest.get(at).filter(|byte| byte.is_ascii_digit()).map_or(0, |byte| u16::from(byte - b'0'));
+    Some((1000 * u16::from(whole - b'0') + 100 * digit(1) + 10 * digit(2) + digit(3)).min(1000))
+}
+
 /// `q=0`, `q=0.`, `q=0.0`, `q=0.00` or `q=0.000` (RFC 9110 section 12.4.2).
 fn is_zero_weight(parameter: &[u8]) -> bool {
     match parameter.trim_ascii() {
@@ -85,6 +111,24 @@ mod tests {
             ("identity, gzipped", false),
         ] {
             assert_eq!(accepts_gzip(field.as_bytes()), welcome, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_weighs_as_its_most_specific_range_says() {
+        for (accept, expected) in [
+            ("text/plain", 1000),
+            ("text/plain;version=0.0.4;q=0.3, */*;q=0.8", 300),
+            ("text/*;q=0.5, */*;q=0.1", 500),
+            ("*/*; q=0.25", 250),
+            ("TEXT/Plain;Q=0.125", 125),
+            ("text/plain;q=0, text/*", 0),
+            ("text/html, application/json;q=1", 0),
+            ("text/plain;q=1.000", 1000),
+            ("text/plain;version=1;q=0.2,text/plain;q=0.4", 400),
+            ("", 0),
+        ] {
+            assert_eq!(weight(accept.as_bytes(), "text/plain"), expected, "{accept:?}");
         }
     }
 

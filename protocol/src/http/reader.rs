@@ -75,7 +75,10 @@ impl Reader {
             let head = match scan.advance(buffer, &self.limits) {
                 Ok(Some(head)) => head,
                 Ok(None) => return Read::Incomplete,
-                Err(fault) => return self.refuse(fault, false),
+                Err(fault) => {
+                    let head_only = scan.begins_with_head(buffer);
+                    return self.refuse(fault, head_only);
+                }
             };
             let start = usize::from(head.bytes);
             let body = match head.framing {
@@ -141,6 +144,17 @@ impl Reader {
             State::Head(_) | State::Refused(_) => Stage::Head,
             State::Body(..) => Stage::Body,
         }
+    }
+
+    /// `refusal` as the answer to the request in `buffer`, of which no more is read: without its body where that is a
+    /// `HEAD` (RFC 9110 section 9.3.2).
+    pub fn refuse_unfinished(&self, buffer: &[u8], refusal: Refusal) -> Refusal {
+        let head_only = match &self.state {
+            State::Head(scan) => scan.begins_with_head(buffer),
+            State::Body(head, _) => head.method == Method::Head,
+            State::Refused(refusal) => refusal.head_only,
+        };
+        Refusal { head_only, ..refusal }
     }
 
     fn refuse<'b>(&mut self, fault: Fault, head_only: bool) -> Read<'b> {

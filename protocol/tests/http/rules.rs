@@ -1,8 +1,8 @@
 //! Request line and fields, one table a rule: what is read, and what is refused with which status.
 
-use flux_protocol::http::{Limits, Method, Read, Reader};
+use flux_protocol::http::{Limits, Method, Read, Reader, Refusal};
 
-use crate::feed::{closes, refusal, refused_and_goes_on, request};
+use crate::feed::{Outcome, closes, one_by_one, refusal, refused_and_goes_on, request, whole};
 
 #[test]
 fn an_order_is_read() {
@@ -107,6 +107,52 @@ fn another_protocol_is_refused_by_its_first_byte() {
 fn a_refused_head_request_is_answered_without_a_body() {
     assert!(refusal(b"HEAD /%41 HTTP/1.1\r\nHost: a\r\n\r\n").head_only);
     assert!(!refusal(b"GET /%41 HTTP/1.1\r\nHost: a\r\n\r\n").head_only);
+}
+
+#[test]
+fn so_is_one_whose_connection_closes() {
+    let long = format!("/{} HTTP/1.1\r\n\r\n", "a".repeat(9000));
+    let many = format!("/ HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
+    for rest in [
+        "/ HTTP/2.0\r\n\r\n",
+        "/ HTTP/1.1\n\r\n",
+        "/ HTTP/1.1\r\na b: c\r\n\r\n",
+        "/ HTTP/1.1\r\na: \0\r\n\r\n",
+        "/ HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        "/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n",
+        "/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        "/%41 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        &long,
+        &many,
+    ] {
+        for (method, head_only) in [("HEAD", true), ("\r\nHEAD", true), ("GET", false), ("HEADER", false)] {
+            let message = format!("{method} {rest}");
+            for outcomes in [whole(message.as_bytes()), one_by_one(message.as_bytes())] {
+                let [Outcome::Refused(refusal)] = &*outcomes else { panic!("{message}: {outcomes:?}") };
+                assert!(refusal.close && refusal.head_only == head_only, "{message}: {refusal:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_of_which_no_more_is_read_is_answered_by_its_method() {
+    let late = |bytes: &[u8]| {
+        let (mut reader, mut bytes) = (Reader::new(Limits::DEFAULT), bytes.to_vec());
+        assert!(matches!(reader.read(&mut bytes), Read::Incomplete));
+        reader.refuse_unfinished(&bytes, Refusal::TIMEOUT)
+    };
+    for (bytes, head_only) in [
+        (&b"HEAD / HTTP/1.1\r\nHost"[..], true),
+        (b"\r\nHEAD /", true),
+        (b"HEAD", false),
+        (b"GET / HTTP/1.1\r\n", false),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", true),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", false),
+    ] {
+        assert_eq!(late(bytes), Refusal { head_only, ..Refusal::TIMEOUT }, "{}", bytes.escape_ascii());
+    }
 }
 
 #[test]
