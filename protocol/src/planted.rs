@@ -54,6 +54,8 @@ pub enum Bug {
     WatermarkBack,
     /// A place is never used up: whoever was called once may order again and again by it.
     PlaceNeverUsedUp,
+    /// An edge believes a sale or a generation that is older than one it has seen.
+    OlderSaleBelieved,
 }
 
 /// All of them.

@@ -361,3 +361,30 @@ fn a_batch_too_large_is_split_and_one_record_too_large_is_refused() {
     assert_eq!(found, (0..32).filter(|token| *token != 11).collect::<Vec<_>>());
     assert!(producer.counters().producer_ids > 1);
 }
+
+/// Kafka 4 refuses records an hour ahead of its own clock: they are taken all the same, without a time.
+#[test]
+fn records_of_a_clock_that_is_ahead_are_taken_without_a_time() {
+    let Some(bootstrap) = broker() else { return };
+    let topic = unique("ahead");
+    create_topic(&bootstrap, &topic, 1, &[("message.timestamp.after.max.ms", "3600000")]);
+    let mut shell = Shell::new();
+    let mut producer: Producer<u32> = Producer::new(producer_config(bootstrap.clone(), &topic), shell.now());
+    shell.run(&mut producer, |producer, _| producer.ready());
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    for token in 0..5 {
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(format!("value {token}").as_bytes());
+        producer.append(shell.now(), 0, wall + 2 * 3_600_000, token, write).unwrap();
+    }
+    let (mut settled, mut tokens) = (Vec::new(), Vec::new());
+    shell.run(&mut producer, |producer, _| {
+        while let Some(outcome) = producer.poll_settled(&mut tokens) {
+            assert_eq!(outcome, Settled::Acknowledged);
+            settled.append(&mut tokens);
+        }
+        settled.len() == 5
+    });
+    assert!(producer.is_untimed(), "the broker has refused the times");
+    let values: Vec<Bytes> = (0..5).map(|n| Bytes::from(format!("value {n}"))).collect();
+    assert_eq!(read_log(&bootstrap, &topic, 0), values);
+}

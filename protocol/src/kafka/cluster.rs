@@ -35,6 +35,7 @@
 //! Never retries a request of its user, never decides what an error code means, never resolves a name.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::MetadataRequest;
@@ -42,7 +43,7 @@ use kafka_protocol::protocol::Request;
 
 use super::backoff::{SplitMix64, backoff};
 use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
-use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT};
+use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX};
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
@@ -160,6 +161,10 @@ struct Slot<P> {
     peer: Peer,
     address: Address,
     socket: Socket<P>,
+    /// When bytes came by it last, or it was begun.
+    heard: Instant,
+    /// It was asked for a sign of life, and gave none in time.
+    is_silent: bool,
 }
 
 /// A connection that is kept, and when it may be tried again.
@@ -187,6 +192,10 @@ pub struct Cluster<P> {
     metadata_due: Instant,
     metadata_asked: Option<Instant>,
     metadata_in_flight: bool,
+    /// How long a sign of life may take before the connection is given up; `None`: none is asked for.
+    probe_timeout: Option<Duration>,
+    /// When bytes came by any connection last.
+    heard: Instant,
     changes: u64,
     actions: VecDeque<BrokerAction>,
     responses: VecDeque<Response<P>>,
@@ -215,6 +224,8 @@ impl<P> Cluster<P> {
             metadata_due: now,
             metadata_asked: None,
             metadata_in_flight: false,
+            probe_timeout: None,
+            heard: now,
             changes: 0,
             actions: VecDeque::new(),
             responses: VecDeque::new(),
@@ -265,6 +276,22 @@ impl<P> Cluster<P> {
             Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
             Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
         }
+    }
+
+    /// From now on connections on which nothing is under way are asked for a sign of life now and then, and given up where
+    /// none comes within `timeout`. Without it a broker that has fallen silent is noticed by the next request.
+    pub fn watch_silence(&mut self, timeout: Duration) {
+        self.probe_timeout = Some(timeout);
+    }
+
+    /// Whether the broker behind `target` owes a sign of life for longer than [`SILENCE_MAX`].
+    pub fn is_silent(&self, target: Target) -> bool {
+        self.ready_slot(target).is_some_and(|index| self.slots[index].is_silent)
+    }
+
+    /// When any broker was heard last.
+    pub fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// Requests to `node` over `lane` that have no answer yet.
@@ -443,6 +470,9 @@ impl<P> Cluster<P> {
                 Socket::Open(connection) => connection.deadline(),
             });
             any_ready |= slot.is_ready();
+            if self.probe_timeout.is_some() {
+                earliest = earliest.min(slot.probe_deadline());
+            }
         }
         for wanted in &self.wanted {
             if self.may_open(wanted) {
@@ -464,10 +494,27 @@ impl<P> Cluster<P> {
         while let Some(index) = self.slots.iter().position(|slot| slot.is_overdue(now)) {
             self.fail_slot(now, index, true);
         }
+        self.look_for_silence(now);
         self.drive(now);
     }
 
     // Inside.
+
+    fn look_for_silence(&mut self, now: Instant) {
+        let Some(timeout) = self.probe_timeout else { return };
+        for slot in &mut self.slots {
+            if slot.probe_deadline() > now {
+                continue;
+            }
+            let Socket::Open(connection) = &mut slot.socket else { continue };
+            if connection.probed_since().is_some() {
+                slot.is_silent = true;
+                self.changes += 1;
+            } else {
+                connection.probe(now, timeout);
+            }
+        }
+    }
 
     fn index_of(&self, broker: BrokerKey) -> Option<usize> {
         self.slots.iter().position(|slot| slot.key == broker)
@@ -483,7 +530,7 @@ impl<P> Cluster<P> {
                 // Not over the group's lane: the broker reads nothing behind a JoinGroup until the whole group has joined.
                 let may_wait = |slot: &Slot<P>| matches!(slot.peer, Peer::Node(_, Lane::GROUP));
                 let ready = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_ready() && !may_wait(slot));
-                ready.min_by_key(|(_, slot)| slot.in_flight()).map(|(index, _)| index)
+                ready.min_by_key(|(_, slot)| (slot.is_silent, slot.in_flight())).map(|(index, _)| index)
             }
         }
     }
@@ -498,6 +545,10 @@ impl<P> Cluster<P> {
 
     fn read_answers(&mut self, now: Instant, index: usize, buffer: &mut BytesMut) -> Result<(), ClusterError> {
         let broker = self.slots[index].key;
+        (self.heard, self.slots[index].heard) = (now, now);
+        if std::mem::take(&mut self.slots[index].is_silent) {
+            self.changes += 1;
+        }
         let Socket::Open(connection) = &mut self.slots[index].socket else {
             return Err(ConnectionError::Unsolicited.into());
         };
@@ -628,7 +679,7 @@ impl<P> Cluster<P> {
         let (host, port) = (address.host.clone(), address.port);
         self.actions.push_back(BrokerAction::Connect { broker, host, port });
         let socket = Socket::Opening { deadline: now + CONNECT_TIMEOUT };
-        self.slots.push(Slot { key: broker, peer, address, socket });
+        self.slots.push(Slot { key: broker, peer, address, socket, heard: now, is_silent: false });
     }
 
     fn may_open(&self, wanted: &Wanted) -> bool {
@@ -708,6 +759,18 @@ impl<P> Slot<P> {
         match &self.socket {
             Socket::Open(connection) => connection.in_flight(),
             Socket::Opening { .. } => 0,
+        }
+    }
+
+    /// When a sign of life is to be asked for, or has been owed for too long; where neither, never.
+    fn probe_deadline(&self) -> Instant {
+        match &self.socket {
+            Socket::Open(connection) if connection.is_ready() && !self.is_silent => match connection.probed_since() {
+                Some(since) => since + SILENCE_MAX,
+                None if connection.in_flight() == 0 => self.heard + PROBE_IDLE,
+                None => Instant::FAR_FUTURE,
+            },
+            _ => Instant::FAR_FUTURE,
         }
     }
 

@@ -97,6 +97,8 @@ impl Answer {
 #[derive(Debug)]
 enum Purpose<P> {
     Handshake,
+    /// A question whose answer tells only that there is one.
+    Probe,
     Request(P),
 }
 
@@ -105,6 +107,7 @@ struct InFlight<P> {
     correlation_id: i32,
     version: i16,
     response_bytes_max: usize,
+    asked: Instant,
     deadline: Instant,
     purpose: Purpose<P>,
 }
@@ -130,15 +133,31 @@ impl<P> Connection<P> {
             correlation_id_next: 0,
             out: Vec::new(),
         };
+        connection.ask_for_versions(now, CONNECT_TIMEOUT, Purpose::Handshake);
+        connection
+    }
+
+    fn ask_for_versions(&mut self, now: Instant, timeout: Duration, purpose: Purpose<P>) {
         let version = OURS[index_of(key::API_VERSIONS).expect("the handshake is a request of ours")].max;
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("flux-gate"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let limits = RequestLimits::within(CONNECT_TIMEOUT);
-        let start = connection.begin(key::API_VERSIONS, version);
-        request.encode(&mut connection.out, version).expect("a constant message of a version the crate knows");
-        connection.end(now, start, version, limits, Purpose::Handshake);
-        connection
+        let start = self.begin(key::API_VERSIONS, version);
+        request.encode(&mut self.out, version).expect("a constant message of a version the crate knows");
+        self.end(now, start, version, RequestLimits::within(timeout), purpose);
+    }
+
+    /// Asks for a sign of life, where the handshake is over and nothing else is under way. Its answer goes nowhere; one that
+    /// takes longer than `timeout` ends the connection as any other does.
+    pub fn probe(&mut self, now: Instant, timeout: Duration) {
+        if self.is_ready() && self.in_flight.is_empty() {
+            self.ask_for_versions(now, timeout, Purpose::Probe);
+        }
+    }
+
+    /// Since when a sign of life is waited for; `None`: none is.
+    pub fn probed_since(&self) -> Option<Instant> {
+        self.in_flight.front().filter(|due| matches!(due.purpose, Purpose::Probe)).map(|due| due.asked)
     }
 
     /// Whether the handshake is over: requests may be sent.
@@ -219,6 +238,7 @@ impl<P> Connection<P> {
             correlation_id: self.correlation_id_next,
             version,
             response_bytes_max: limits.response_bytes_max,
+            asked: now,
             deadline: now + limits.timeout,
             purpose,
         });
@@ -248,6 +268,7 @@ impl<P> Connection<P> {
             let version = due.version;
             match self.in_flight.pop_front().expect("it was looked at above").purpose {
                 Purpose::Handshake => self.shake_hands(&frame, version)?,
+                Purpose::Probe => {}
                 Purpose::Request(token) => return Ok(Some((token, Answer { version, body: frame }))),
             }
         }
@@ -291,7 +312,7 @@ impl<P> Connection<P> {
     /// The tokens of the requests in flight, oldest first: what became of them is unknown.
     pub fn into_tokens(self) -> impl Iterator<Item = P> {
         self.in_flight.into_iter().filter_map(|request| match request.purpose {
-            Purpose::Handshake => None,
+            Purpose::Handshake | Purpose::Probe => None,
             Purpose::Request(token) => Some(token),
         })
     }

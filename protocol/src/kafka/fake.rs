@@ -117,6 +117,8 @@ pub(crate) struct Fake {
     pub(crate) holds: bool,
     /// So many of them are let through all the same.
     pub(crate) releases: usize,
+    /// Brokers that answer nothing, as if they had been stopped.
+    pub(crate) mute: Vec<i32>,
     /// Every byte is delivered by itself.
     pub(crate) trickles: bool,
     pub(crate) produce_version_max: i16,
@@ -149,6 +151,7 @@ impl Fake {
             poison: None,
             holds: false,
             releases: 0,
+            mute: Vec::new(),
             trickles: false,
             produce_version_max: 13,
             create_codes: VecDeque::new(),
@@ -268,6 +271,9 @@ impl Fake {
         }
         let mut failed = false;
         while let Some((api_key, _)) = socket.outbound.front() {
+            if self.mute.contains(&socket.node) {
+                break;
+            }
             if self.holds && *api_key == key::PRODUCE {
                 if self.releases == 0 {
                     break;

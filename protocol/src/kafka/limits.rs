@@ -39,6 +39,14 @@ pub const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// Metadata older than this is asked for again even where nothing failed: that is how added partitions are seen.
 pub const METADATA_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// A watched connection on which nothing was heard for so long, and nothing is under way, is asked for a sign of life: twice a
+/// second, so that a broker that has fallen silent is known about a second later.
+pub const PROBE_IDLE: Duration = Duration::from_millis(500);
+
+/// A broker that has not answered such a question for so long is taken for silent: new records go elsewhere. Far above what a
+/// collection of garbage takes it; the connection itself is kept until the question's own timeout.
+pub const SILENCE_MAX: Duration = Duration::from_millis(500);
+
 /// Batches of one partition that may be in flight: the broker recognises the last five of a producer when they come again.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 5;
 
@@ -56,5 +64,6 @@ pub const BATCHES_POOLED_MAX: usize = 32;
 pub const CORRUPT_RETRIES_MAX: u8 = 2;
 
 const _: () = assert!(BATCH_BYTES_MAX + super::records::VALUE_BYTES_MAX + 1024 < 1 << 20);
+const _: () = assert!(SILENCE_MAX.as_micros() < CONNECT_TIMEOUT.as_micros());
 const _: () = assert!(RESPONSE_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(RECONNECT_BACKOFF_MIN.as_micros() < RECONNECT_BACKOFF_MAX.as_micros());

@@ -31,12 +31,13 @@ use bytes::BytesMut;
 use kafka_protocol::messages::InitProducerIdRequest;
 
 use self::partition::{Finished, Next, Pace, Partition};
+use self::verdict::code::INVALID_TIMESTAMP;
 use super::backoff::{SplitMix64, backoff};
 use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX};
 use super::metadata::{NodeId, TopicId};
-use super::records::{ProducerId, VALUE_BYTES_MAX, ValueTooLong};
+use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
 use super::versions::key;
 use super::wire::WireError;
 use crate::time::Instant;
@@ -157,6 +158,10 @@ pub struct Producer<T> {
     records_held: usize,
     /// When [`Producer::advance`] has more to do at the latest, if nothing happens.
     wake: Instant,
+    /// While not [`Producer::ready`]: when Kafka was heard last before.
+    away_since: Option<Instant>,
+    /// A broker has refused our times.
+    is_untimed: bool,
     counters: ProducerCounters,
 }
 
@@ -196,6 +201,8 @@ impl<T: Copy> Producer<T> {
             topic: topic::Inquiry::default(),
             records_held: 0,
             wake: Instant::FAR_FUTURE,
+            away_since: Some(now),
+            is_untimed: false,
             counters: ProducerCounters::default(),
             config,
         }
@@ -224,6 +231,18 @@ impl<T: Copy> Producer<T> {
         self.identity.current.is_some() && self.current.is_some_and(|index| self.is_within_reach(index))
     }
 
+    /// For how long it has not been [`Producer::ready`], counted from when Kafka was last heard; zero while it is.
+    pub fn down_for(&self, now: Instant) -> Duration {
+        // At least a microsecond: zero is only what is ready.
+        self.away_since.map_or(Duration::ZERO, |since| now.since(since).max(Duration::from_micros(1)))
+    }
+
+    /// Leaders on whose connection nothing is under way are asked for a sign of life twice a second from now on: where none
+    /// comes, new records go to other partitions, and where no other is left the producer is not ready.
+    pub fn watch_silence(&mut self) {
+        self.cluster.watch_silence(self.config.request_timeout);
+    }
+
     /// The partition that new reserve calls should name. It stays the same until a batch of it leaves, then the next one's
     /// turn comes; only partitions with a leader, those within reach and without trouble first.
     pub fn current_partition(&self) -> Option<i32> {
@@ -233,6 +252,11 @@ impl<T: Copy> Producer<T> {
     /// Whether the topic has this partition.
     pub fn has_partition(&self, partition: i32) -> bool {
         usize::try_from(partition).is_ok_and(|index| index < self.partition_count)
+    }
+
+    /// Whether a broker has refused the records' times, so that they travel without any from then on: some clock is wrong.
+    pub fn is_untimed(&self) -> bool {
+        self.is_untimed
     }
 
     /// How many more records may be appended.
@@ -253,7 +277,8 @@ impl<T: Copy> Producer<T> {
     // Records in, outcomes out.
 
     /// Appends a record: `write` appends its value to the buffer it is given, and does nothing else to it.
-    /// `timestamp_ms` is milliseconds since the Unix epoch. Allocates nothing once the pools are warm.
+    /// `timestamp_ms` is milliseconds since the Unix epoch; once a broker has refused such a time for being too far from its own
+    /// clock, records travel without one. Allocates nothing once the pools are warm.
     ///
     /// # Errors
     /// [`AppendError`]: the record was not taken, its token will not come back.
@@ -271,6 +296,7 @@ impl<T: Copy> Producer<T> {
         if self.room() == 0 {
             return Err(AppendError::Full);
         }
+        let timestamp_ms = if self.is_untimed { NO_TIMESTAMP } else { timestamp_ms };
         let index = partition as usize;
         let its = &mut self.partitions[index];
         self.serial_last += 1;
@@ -387,6 +413,11 @@ impl<T: Copy> Producer<T> {
         if self.current.is_none_or(|index| !self.is_healthy(index)) {
             self.choose_partition(self.current.unwrap_or(0));
         }
+        if self.ready() {
+            self.away_since = None;
+        } else {
+            self.away_since.get_or_insert(self.cluster.heard());
+        }
         self.plan(now);
     }
 
@@ -448,6 +479,7 @@ impl<T: Copy> Producer<T> {
                 Some(Ok(())) => {
                     let (_, code) = codes[at];
                     self.counters.batches_failed += u64::from(code != 0);
+                    self.is_untimed |= code == INVALID_TIMESTAMP;
                     let serials = &mut self.serial_last;
                     stale |= its.handle_code(now, *serial, code, serials, &mut self.random, &mut self.finished);
                 }
@@ -512,7 +544,8 @@ impl<T: Copy> Producer<T> {
         let leader = self.partitions[index].leader();
         let may_send = |node| self.cluster.may_send(Target::Node(node, Lane::DATA), key::PRODUCE);
         // Full is busy, not out of reach.
-        leader.is_some_and(|node| matches!(may_send(node), Ok(()) | Err(RequestError::Full)))
+        let is_silent = |node| self.cluster.is_silent(Target::Node(node, Lane::DATA));
+        leader.is_some_and(|node| matches!(may_send(node), Ok(()) | Err(RequestError::Full)) && !is_silent(node))
     }
 
     fn is_healthy(&self, index: usize) -> bool {

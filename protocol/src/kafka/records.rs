@@ -41,6 +41,9 @@ pub struct ProducerId {
     pub epoch: i16,
 }
 
+/// A record without a time (`RecordBatch.NO_TIMESTAMP`): no broker refuses it for its clock.
+pub const NO_TIMESTAMP: i64 = -1;
+
 /// A batch that records are appended to. Reusable: [`BatchBuilder::clear`] keeps its buffer.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
@@ -77,13 +80,18 @@ impl BatchBuilder {
         self.count == 0
     }
 
+    /// Whether some record in it has a time.
+    pub fn is_timed(&self) -> bool {
+        self.max_timestamp != NO_TIMESTAMP
+    }
+
     /// Bytes its buffer holds on to.
     pub fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
 
     /// Appends a record whose value is what `write` appends to the buffer it is given (it must not do anything else to
-    /// it). `timestamp_ms` is milliseconds since the Unix epoch.
+    /// it). `timestamp_ms` is milliseconds since the Unix epoch, or [`NO_TIMESTAMP`].
     ///
     /// # Errors
     /// [`ValueTooLong`] where the value has more than [`VALUE_BYTES_MAX`]: the batch is as before.

@@ -40,7 +40,7 @@ pub enum ErrorKind {
     MasterDown,
     /// `NOREPLICAS`: fewer good replicas than `min-replicas-to-write`.
     NoReplicas,
-    /// `NOAUTH`, `WRONGPASS`, `NOPERM`: the connection may not do this.
+    /// `NOAUTH`, `WRONGPASS`, `NOPERM`: the connection may not do this; inside a script Redis says so in whole sentences.
     Denied,
     /// `WRONGTYPE`: a key holds another kind of value.
     WrongType,
@@ -48,9 +48,60 @@ pub enum ErrorKind {
     Other,
 }
 
+/// What Redis 7.0 and later versions say of a command *inside* a script that its user may not run.
+const DENIED_INSIDE: [&[u8]; 2] = [b"ERR The user executing the script can't", b"ERR ACL failure in script"];
+
 impl ErrorKind {
+    /// How many there are.
+    pub const COUNT: usize = ErrorKind::Other as usize + 1;
+
+    /// All of them, each at its own place (`kind as usize`).
+    pub const ALL: [ErrorKind; ErrorKind::COUNT] = [
+        ErrorKind::NoScript,
+        ErrorKind::Loading,
+        ErrorKind::ReadOnly,
+        ErrorKind::OutOfMemory,
+        ErrorKind::Misconfigured,
+        ErrorKind::Busy,
+        ErrorKind::Moved,
+        ErrorKind::Ask,
+        ErrorKind::ClusterDown,
+        ErrorKind::TryAgain,
+        ErrorKind::CrossSlot,
+        ErrorKind::MasterDown,
+        ErrorKind::NoReplicas,
+        ErrorKind::Denied,
+        ErrorKind::WrongType,
+        ErrorKind::Other,
+    ];
+
+    /// As metrics and logs name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::NoScript => "no_script",
+            ErrorKind::Loading => "loading",
+            ErrorKind::ReadOnly => "read_only",
+            ErrorKind::OutOfMemory => "out_of_memory",
+            ErrorKind::Misconfigured => "misconfigured",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Moved => "moved",
+            ErrorKind::Ask => "ask",
+            ErrorKind::ClusterDown => "cluster_down",
+            ErrorKind::TryAgain => "try_again",
+            ErrorKind::CrossSlot => "cross_slot",
+            ErrorKind::MasterDown => "master_down",
+            ErrorKind::NoReplicas => "no_replicas",
+            ErrorKind::Denied => "denied",
+            ErrorKind::WrongType => "wrong_type",
+            ErrorKind::Other => "other",
+        }
+    }
+
     /// The kind that the first word of an error reply names.
     pub fn of(message: &[u8]) -> ErrorKind {
+        if DENIED_INSIDE.iter().any(|said| message.starts_with(said)) {
+            return ErrorKind::Denied;
+        }
         let word = message.split(|byte| *byte == b' ').next().unwrap_or_default();
         match word {
             b"NOSCRIPT" => ErrorKind::NoScript,

@@ -25,7 +25,7 @@ use super::verdict::{Verdict, code, verdict};
 use crate::kafka::backoff::{SplitMix64, backoff};
 use crate::kafka::limits::{BATCH_SPAN_MAX, BATCHES_POOLED_MAX, CORRUPT_RETRIES_MAX};
 use crate::kafka::metadata::NodeId;
-use crate::kafka::records::{BatchBuilder, ProducerId};
+use crate::kafka::records::{BatchBuilder, NO_TIMESTAMP, ProducerId};
 use crate::time::Instant;
 
 /// Records that travel together.
@@ -304,6 +304,10 @@ impl<T: Copy> Partition<T> {
             debug_assert!(false, "an answer about a batch that is not in flight");
             return false;
         };
+        if error == code::INVALID_TIMESTAMP && !self.queue[index].unknown && self.queue[index].records.is_timed() {
+            self.take_times_away(index, serials, finished);
+            return false;
+        }
         let verdict = verdict(error);
         match verdict {
             Verdict::Acknowledged => {
@@ -362,6 +366,23 @@ impl<T: Copy> Partition<T> {
     fn settle(&mut self, index: usize, outcome: Settled, finished: &mut Finished<T>) {
         let batch = self.queue.remove(index).expect("the index was found");
         finished.settle(outcome, batch);
+    }
+
+    /// Puts the same records without times in the place of a batch that a broker refuses for its clock or ours: an order does
+    /// not wait until a clock is right.
+    fn take_times_away(&mut self, index: usize, serials: &mut u64, finished: &mut Finished<T>) {
+        let timed = self.queue.remove(index).expect("the index was found");
+        *serials += 1;
+        let mut untimed = finished.batch(*serials, timed.opened);
+        timed.records.for_each(|_, value| {
+            let appended = untimed.records.append(NO_TIMESTAMP, |out| out.extend_from_slice(value));
+            debug_assert!(appended.is_ok(), "it was in a batch before");
+        });
+        untimed.tokens.extend_from_slice(&timed.tokens);
+        self.queue.insert(index, untimed);
+        finished.keep_batch(timed.records);
+        finished.keep_tokens(timed.tokens);
+        self.draining = true;
     }
 
     /// Puts two halves in the place of a batch: the poisoned record is found by halving.

@@ -698,3 +698,58 @@ fn sequences_go_around() {
     assert_eq!(add_to_sequence(i32::MAX, 1), 0);
     assert_eq!(add_to_sequence(i32::MAX - 1, 5), 3);
 }
+
+#[test]
+fn a_broker_that_falls_silent_on_an_idle_link_is_known_within_about_a_second() {
+    let mut bench = Bench::started(1, 1);
+    bench.producer.watch_silence();
+    bench.pass(10_000);
+    assert!(bench.producer.ready() && bench.producer.down_for(bench.fake.now).is_zero(), "asked now and then");
+    let heard = bench.fake.now;
+    bench.fake.mute = vec![1];
+    bench.pass(999);
+    let millis = bench.producer.down_for(bench.fake.now).as_millis();
+    bench.pass(1_001);
+    assert!(!bench.producer.ready(), "{millis}");
+    let down = bench.producer.down_for(bench.fake.now);
+    // Counted from the last time it was heard, which is no longer ago than it is asked for a sign of life.
+    assert!((2_000..=2_500).contains(&down.as_millis()), "{down:?}");
+    bench.pass(20_000);
+    let down = bench.producer.down_for(bench.fake.now);
+    assert!(down >= bench.fake.now.since(heard), "a connection given up and made anew is no news of it: {down:?}");
+    bench.fake.mute.clear();
+    bench.pass(4_000);
+    assert!(bench.producer.ready() && bench.producer.down_for(bench.fake.now).is_zero());
+}
+
+#[test]
+fn a_silent_broker_gets_no_new_records_while_others_answer() {
+    let mut bench = Bench::started(3, 3);
+    bench.producer.watch_silence();
+    bench.pass(1_000);
+    for silent in 0..3 {
+        bench.fake.mute = vec![silent + 1];
+        bench.pass(1_200);
+        assert!(bench.producer.ready(), "the others are there");
+        assert_ne!(bench.producer.current_partition(), Some(silent));
+    }
+}
+
+#[test]
+fn records_refused_for_their_time_are_sent_without_one() {
+    let mut bench = Bench::started(1, 2);
+    bench.fake.produce_codes.insert(0, [32].into());
+    let refused = bench.batch(0, 3);
+    bench.pass(100);
+    assert_eq!(bench.outcomes(&refused), [Some(Settled::Acknowledged); 3]);
+    assert!(bench.producer.is_untimed());
+    let at = bench.fake.arrivals.len();
+    let next = bench.batch(1, 2);
+    assert_eq!(bench.outcomes(&next), [Some(Settled::Acknowledged); 2]);
+    assert_eq!(bench.fake.arrivals.len(), at + 1, "not refused again");
+    // A broker that refuses those, too, refuses them for good.
+    bench.fake.produce_codes.insert(0, [32].into());
+    let poisoned = bench.batch(0, 1);
+    bench.pass(100);
+    assert_eq!(bench.outcomes(&poisoned), [Some(Settled::Refused(32))]);
+}
