@@ -63,8 +63,8 @@ impl Machine for Constant {
     }
     fn kafka_closed(&mut self, _: Now, _: BrokerKey) {}
     fn kafka_poll_write(&mut self, _: Now, _: BrokerKey, _: &mut Vec<u8>) {}
-    fn kafka_is_ready(&self) -> bool {
-        true
+    fn kafka_down_for(&self, _: Now) -> Duration {
+        Duration::ZERO
     }
     fn next_deadline(&self) -> Instant {
         Instant::FAR_FUTURE

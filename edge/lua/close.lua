@@ -2,7 +2,8 @@
 -- Closes a sale: no more is sold, what was left is withdrawn. Orders in the outbox are still delivered.
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
--- ARGV  1 the caller's topic (may be left out)
+-- ARGV  1 the caller's topic (may be left out), 2 sale id, 3 generation, the latest that the caller has seen ("" where it has
+--       seen none; may be left out)
 --
 -- Reply, strings: OK <sale id> <generation> <total> <withdrawn> <rate> <burst>, again the same for a closed sale;
 -- U: no such sale; S <reason>: suspended; T <topic>: its orders belong into that topic, and so does word of its end. For
@@ -10,6 +11,9 @@
 
 local stock_key, sale_key = KEYS[1], KEYS[2]
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
+if (sale or reason == 'unknown') and is_behind(sale, ARGV[2], ARGV[3]) then
+  return {'S', 'behind'}
+end
 if reason == 'unknown' then
   return {'U'}
 end

@@ -5,7 +5,8 @@
 -- ARGV  1 total, 2 rate, 3 burst, 4 force (0 or 1), 5 run_id the caller knows ("" where it knows none),
 --       6 seed (64 hexadecimal digits), 7 units per user (0: no limit; may be left out),
 --       8 opens at, ms since the epoch (0: at once; may be left out), 9 "fair" makes a fair queue (may be left out),
---       10 the topic of its orders (may be left out)
+--       10 the topic of its orders (may be left out),
+--       11 sale id, 12 generation, the latest that the caller has seen ("" where it has seen none; may be left out)
 --
 -- Reply, strings:
 --   OK <sale id> <generation>, and where there was a sale before, which is closed with this:
@@ -30,6 +31,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
+if (sale or reason == 'unknown') and is_behind(sale, ARGV[11], ARGV[12]) then
+  return {'S', 'behind'}
+end
 local id, orders, before, forgotten = now, '0', nil, nil
 local topic = redis.pcall('HGET', sale_key, 'topic')
 local is_others = type(topic) == 'string' and is_foreign(topic, ARGV[10])

@@ -79,6 +79,10 @@ local function reserve(k, a, n)
     return
   end
   local same_sale, mark = ARGV[a + 1] == sale[1], sale[1] .. ' ' .. sale[2]
+  if not (same_sale and ARGV[a + 2] == sale[2]) and is_behind(sale, ARGV[a + 1], ARGV[a + 2]) then
+    reply[head] = 'Sbehind'
+    return
+  end
   if not same_sale then
     local previous = redis.call('HMGET', sale_key, 'prev_id', 'prev_gen')
     mark = previous[1] == ARGV[a + 1] and previous[2] and previous[1] .. ' ' .. previous[2]

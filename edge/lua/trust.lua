@@ -4,7 +4,9 @@
 -- there and back give another one; FLUSHALL and lost writes leave keys missing. /init and rebuild make every key, each
 -- hash and set with a member `.` that names sale and generation, so absence always means loss.
 --
--- Where a reason is given, it is one word: role, replid, state, or the key that is missing or not what it should be.
+-- Where a reason is given, it is one word: role, replid, state, behind (the caller has seen a later sale or generation
+-- than this Redis holds: an old master that woke, or data that went back), or the key that is missing or not what it
+-- should be.
 
 local info = redis.call('INFO', 'replication')
 local replid = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
@@ -58,6 +60,17 @@ end
 -- `.` the sale's id; `..` how many of them were served without getting a unit. `key` is any of the product's.
 local function turns_of(key)
   return 'product:' .. string.match(key, '{.-}') .. ':turns'
+end
+
+-- Whether a caller that has seen this sale id and generation ("": none yet) has seen a later one than `sale`, which is nil
+-- where there is none.
+local function is_behind(sale, id, generation)
+  id, generation = tonumber(id or ''), tonumber(generation or '')
+  if not id then
+    return false
+  end
+  local held = sale and tonumber(sale[1]) or 0
+  return held < id or (held == id and tonumber(sale[2]) < (generation or 0))
 end
 
 -- Units left, or nil where they cannot be believed.

@@ -2,6 +2,8 @@
 //!
 //! Never changes anything; `/init` and `/close` are the machine's.
 
+use std::sync::PoisonError;
+
 use flux_protocol::exposition::Exposition;
 use flux_protocol::http::{Connection, Date, Method, Request, response};
 
@@ -67,6 +69,10 @@ fn unready(cores: &[CoreCounters]) -> Vec<String> {
     let outage_ms = u64::try_from(READY_OUTAGE_MAX.as_millis()).unwrap_or(u64::MAX);
     let mut reasons = Vec::new();
     for (index, core) in cores.iter().enumerate() {
+        let refusal = core.decisions.redis_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &*refusal {
+            reasons.push(format!("Redis lets no order through: {why} (core {index})"));
+        }
         let core = &core.shell;
         if core.draining.get() == 1 {
             return vec!["draining".to_owned()];
@@ -104,6 +110,9 @@ mod tests {
         assert!(unready(&cores).is_empty(), "a blip is no outage");
         cores[1].shell.kafka_down_ms.set(1000);
         assert_eq!(unready(&cores), ["Kafka out of reach for 1000 ms (core 1)"]);
+        cores[1].shell.kafka_down_ms.set(0);
+        *cores[0].decisions.redis_refusal.lock().expect("not poisoned") = Some("OOM command not allowed".into());
+        assert_eq!(unready(&cores), ["Redis lets no order through: OOM command not allowed (core 0)"]);
         cores[0].shell.draining.set(1);
         assert_eq!(unready(&cores), ["draining"]);
     }

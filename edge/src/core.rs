@@ -31,9 +31,11 @@ use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
 use crate::pages::Pages;
 use crate::pending::{Orders, PendingIndex, Ticket};
+use crate::probe::Probe;
 use crate::product::{ProductIndex, Products, State};
 use crate::queue::LineCall;
 use crate::redis::{LinkError, Login, RedisLink, Step};
+use crate::refusals::Refusals;
 use crate::schedule::{Scheduled, Turns, Work};
 use crate::settings::{Question, Seen};
 use crate::status::Statuses;
@@ -174,6 +176,8 @@ pub enum Call {
     Close(OperationIndex),
     /// Letting go of records that nobody needs any more.
     Retire(ProductIndex),
+    /// A sign of life.
+    Probe,
     /// How Redis is set up.
     Settings(Question),
     /// Moving the undelivered orders of an entry to one of their own.
@@ -193,9 +197,13 @@ impl Scheduled for Call {
             Call::Look(_) => Work::Look,
             Call::Queue(_) => Work::Queue,
             Call::Init(_) | Call::Register(_) | Call::Close(_) => Work::Operation,
-            Call::Registry | Call::Relay(_) | Call::Retire(_) | Call::Settings(_) | Call::Part | Call::Quiet => {
-                Work::Upkeep
-            }
+            Call::Registry
+            | Call::Relay(_)
+            | Call::Retire(_)
+            | Call::Settings(_)
+            | Call::Part
+            | Call::Probe
+            | Call::Quiet => Work::Upkeep,
         }
     }
 }
@@ -217,6 +225,8 @@ pub struct Core {
     pub(crate) operations: Operations,
     pub(crate) redis: RedisLink<Call>,
     redis_failed: Option<LinkError>,
+    pub(crate) probe: Probe,
+    pub(crate) refusals: Refusals,
     pub(crate) producer: Producer<Token>,
     settled: Vec<Token>,
     /// Places with the producer promised to orders on their way through Redis.
@@ -277,6 +287,8 @@ impl Core {
             record_age_max: record_age_max(&config),
             seed: u64::from_le_bytes(nonce),
         };
+        let mut producer = Producer::new(producer, now.instant);
+        producer.watch_silence();
         Core {
             redis: RedisLink::new(config.redis.clone(), now.instant),
             config,
@@ -291,7 +303,9 @@ impl Core {
             turns: Turns::default(),
             operations: Operations::default(),
             redis_failed: None,
-            producer: Producer::new(producer, now.instant),
+            probe: Probe::default(),
+            refusals: Refusals::default(),
+            producer,
             settled: Vec::new(),
             promised: 0,
             lost_calls: Vec::new(),
@@ -357,9 +371,14 @@ impl Core {
         self.redis.is_ready()
     }
 
-    /// For how long Redis could not be asked.
+    /// For how long Redis could not be asked, or has not answered what it was asked.
     pub fn redis_down_for(&self, now: Now) -> Duration {
         self.redis.down_for(now.instant)
+    }
+
+    /// For how long Kafka has taken no records; zero while it does.
+    pub fn kafka_down_for(&self, now: Now) -> Duration {
+        self.producer.down_for(now.instant)
     }
 
     /// Whether Kafka takes records now.
@@ -413,6 +432,7 @@ impl Core {
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
             Call::Retire(product) => self.handle_retired(now, product, Some(reply)),
             Call::Part => self.handle_parted(now, reply),
+            Call::Probe => self.handle_probe(now, Some(reply)),
             Call::Settings(question) => self.handle_redis_settings(question, reply),
             Call::Status => self.handle_statuses(now, Some(reply)),
             Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
@@ -431,6 +451,7 @@ impl Core {
         for index in std::mem::take(&mut self.lost_calls) {
             self.repeat_reserve(now, index);
         }
+        self.probe_now(now);
         self.next_look = now.instant;
         self.look_if_due(now);
         self.ask_redis_settings(now);
@@ -460,6 +481,7 @@ impl Core {
                 Call::Init(operation) => self.handle_init_reply(now, operation, None),
                 Call::Register(operation) => self.handle_registered(now, operation, None),
                 Call::Close(operation) => self.handle_close_reply(now, operation, None),
+                Call::Probe => self.handle_probe(now, None),
                 Call::Registry | Call::Part | Call::Settings(_) | Call::Quiet => {}
             }
         }
@@ -541,7 +563,8 @@ impl Core {
             .filter(|_| self.redis.is_ready())
             .map_or(Instant::FAR_FUTURE, |since| since + REMOVAL_DELAY_MAX);
         let tick = if self.has_deadlines() { self.next_tick } else { self.next_look };
-        self.producer.next_deadline().min(tick).min(self.next_look).min(removals)
+        let probe = if self.redis.is_ready() { self.probe.next_deadline() } else { Instant::FAR_FUTURE };
+        self.producer.next_deadline().min(tick).min(self.next_look).min(removals).min(probe)
     }
 
     fn has_deadlines(&self) -> bool {
@@ -569,7 +592,10 @@ impl Core {
                 self.redis_failed = Some(error);
             }
         }
+        self.probe_if_due(now);
         if now.instant >= self.next_look {
+            self.refusals.tell();
+            self.note_untimed();
             self.next_look = now.instant + LOOK_INTERVAL;
             self.look_if_due(now);
             self.check_topic_settings(now);

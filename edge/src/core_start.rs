@@ -135,6 +135,7 @@ impl CoreStart {
     /// # Errors
     /// What keeps it from serving.
     pub async fn run<M: Machine>(&self, sockets: Sockets, machine: M, started: impl FnOnce()) -> io::Result<DrainEnd> {
+        let _farewell = Farewell(&self.counters[self.index]);
         let shard = self.furnish(sockets, machine)?;
         started();
         Ok(shard.run().await)
@@ -162,6 +163,15 @@ impl CoreStart {
         let bell = self.control.doorbells[self.index].listen()?;
         spawn(watch_control(Rc::clone(&shard), self.clone(), bell, listeners));
         Ok(shard)
+    }
+}
+
+/// Notes that a core has ended, also where its thread unwinds: the core that holds the admin listener waits for the others.
+struct Farewell<'a>(&'a CoreCounters);
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        self.0.shell.ended_core.set(1);
     }
 }
 

@@ -253,10 +253,16 @@ pub struct Counters {
     pub tokens: Counter,
     /// Sales seen to become suspended.
     pub suspensions: Counter,
-    /// Error replies of Redis.
-    pub redis_errors: Counter,
-    /// Of them, those that say that Redis refuses writes or is not the master.
-    pub redis_refusals: Counter,
+    /// Looks at which Redis showed an earlier sale or generation than this core had seen.
+    pub older_sales: Counter,
+    /// Error replies of Redis, by [`ErrorKind`].
+    pub redis_errors: [Counter; ErrorKind::COUNT],
+    /// 1 while Redis would let no order through: a gauge.
+    pub redis_refuses: Counter,
+    /// Redis' clock less this edge's, ms, as the bits of an `i64`: a gauge.
+    pub redis_clock_skew_ms: Counter,
+    /// 1 once a broker has refused records for their times.
+    pub records_untimed: Counter,
     /// Records that Kafka refused for certain.
     pub records_refused: Counter,
     /// Records left to the relay: their outcome is unknown to this core.
@@ -275,6 +281,8 @@ pub struct Counters {
     pub orders_pending: Counter,
     /// Records that the producer may still take.
     pub producer_room: Counter,
+    /// Why Redis lets no order through, in words for an operator.
+    pub redis_refusal: Mutex<Option<String>>,
     /// Settings of Redis that put something at risk; only of the first core.
     pub redis_warnings: Mutex<Vec<&'static str>>,
     /// The same of the topic.
@@ -304,9 +312,6 @@ impl Counters {
     }
 
     pub(crate) fn redis_error(&self, kind: ErrorKind) {
-        self.redis_errors.add(1);
-        if !matches!(kind, ErrorKind::NoScript | ErrorKind::Other) {
-            self.redis_refusals.add(1);
-        }
+        self.redis_errors[kind as usize].add(1);
     }
 }

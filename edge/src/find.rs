@@ -145,10 +145,18 @@ impl Core {
 
     /// Whether there is a registry. No reply: the connection is gone.
     pub(crate) fn handle_registry_exists(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        if reply.is_none() {
-            self.finder.seen.fill(None);
-        }
-        self.answer_finds(now, reply.is_some_and(|reply| reply.value() == Value::Integer(1)));
+        let registry_exists = match reply.map(|reply| reply.value()) {
+            Some(Value::Error(error)) => {
+                self.note_error(now, error);
+                false
+            }
+            Some(value) => value == Value::Integer(1),
+            None => {
+                self.finder.seen.fill(None);
+                false
+            }
+        };
+        self.answer_finds(now, registry_exists);
     }
 
     /// Answers all who wait for the names that were asked for.
@@ -239,7 +247,7 @@ impl Core {
             shown: wish.shown,
             turn: Turn::None,
             received,
-            timestamp_ms: now.wall_ms,
+            timestamp_ms: self.redis_ms(now),
             waiters: smallvec::smallvec![ticket],
         };
         let index = self.orders.insert(order, false);

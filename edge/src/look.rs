@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use flux_protocol::order::Identifier;
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Reply, ServerError, Value};
 use flux_protocol::time::{Instant, Now};
+use tracing::{error, warn};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
@@ -15,7 +17,7 @@ use crate::limits::{
 };
 use crate::outbox::EntryId;
 use crate::pending::Ticket;
-use crate::product::{Product, ProductIndex, State};
+use crate::product::{Product, ProductIndex, Sale, State};
 use crate::reply::Look;
 use crate::scripts::SCRIPTS;
 
@@ -117,10 +119,19 @@ impl Core {
 
     /// Remembers what a look saw that was asked for at `asked`: it vouches for no later moment.
     pub(crate) fn see(&mut self, now: Now, index: ProductIndex, asked: Instant, look: Look) {
+        let before = self.products[index].sale;
+        let look = match (&look, before) {
+            (Look::Sale { sale, .. }, Some(known))
+                if known.is_later_than(sale) && !is_planted(Bug::OlderSaleBelieved) =>
+            {
+                self.note_older_sale(index, *sale);
+                Look::Suspended("behind".into())
+            }
+            _ => look,
+        };
         let product = &mut self.products[index];
         product.seen = Some(asked);
         product.is_foreign = matches!(look, Look::Foreign(_));
-        let before = product.sale;
         match look {
             Look::Foreign(topic) => {
                 (product.sale, product.state, product.vouched) = (None, State::Suspended, None);
@@ -130,14 +141,8 @@ impl Core {
                 let name = self.products[index].name;
                 self.note_foreign(name, topic);
             }
-            Look::Unknown | Look::Suspended(_) => {
-                if product.state != State::Suspended {
-                    product.state = State::Suspended;
-                    self.counters.suspensions.add(1);
-                }
-                product.vouched = None;
-                (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
-            }
+            Look::Unknown => self.suspend(index, "unknown"),
+            Look::Suspended(reason) => self.suspend(index, &reason),
             Look::Sale {
                 sale,
                 state,
@@ -200,6 +205,45 @@ impl Core {
             "a sale on this Redis is of another topic: it and all others of that topic are left alone (503)"
         );
         self.foreign_topics.push(topic);
+    }
+
+    /// Redis cannot be trusted with the product: nothing is sold of it, and nothing that was seen of its outbox counts.
+    fn suspend(&mut self, index: ProductIndex, reason: &str) {
+        let product = &mut self.products[index];
+        // A script may have said so since the last good look.
+        if product.state != State::Suspended || product.vouched.is_some() {
+            product.state = State::Suspended;
+            self.counters.suspensions.add(1);
+            // Once and then ever more rarely: where Redis is another one, all of a hundred thousand are.
+            let suspensions = self.counters.suspensions.get();
+            if suspensions.is_power_of_two() {
+                warn!(product = product.name.as_str(), reason, suspensions, "a sale is suspended");
+            }
+        }
+        product.vouched = None;
+        (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
+    }
+
+    /// Redis shows an earlier sale or generation than this core has seen. It is told until it ends, each time twice as
+    /// rarely as before.
+    fn note_older_sale(&self, index: ProductIndex, shown: Sale) {
+        self.counters.older_sales.add(1);
+        let seen = self.counters.older_sales.get();
+        if !seen.is_power_of_two() {
+            return;
+        }
+        let product = &self.products[index];
+        let Some(known) = product.sale else { return };
+        error!(
+            product = product.name.as_str(),
+            seen_sale = known.id,
+            seen_generation = known.generation,
+            shown_sale = shown.id,
+            shown_generation = shown.generation,
+            times = seen,
+            "Redis shows an earlier sale than it has shown before: an old master that woke, or a copy that was put back; \
+             nothing is sold from it"
+        );
     }
 
     /// Those who waited for the look go on.
@@ -278,6 +322,7 @@ impl Core {
     /// An error reply: counted by its kind.
     pub(crate) fn note_error(&mut self, _now: Now, error: ServerError<'_>) {
         self.counters.redis_error(error.kind());
+        self.refusals.note(error);
     }
 }
 

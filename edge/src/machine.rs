@@ -40,7 +40,7 @@ pub trait Machine: 'static {
     fn redis_poll_write(&mut self, now: Now, out: &mut Vec<u8>);
     /// Why the connection to Redis must be closed although nothing came by it.
     fn redis_poll_failure(&mut self) -> Option<LinkFault>;
-    /// For how long Redis could not be asked; zero while it can.
+    /// For how long Redis could not be asked, or has not answered; zero while it does.
     fn redis_down_for(&self, now: Now) -> Duration;
 
     /// What to do about connections to brokers.
@@ -53,8 +53,8 @@ pub trait Machine: 'static {
     fn kafka_closed(&mut self, now: Now, broker: BrokerKey);
     /// Appends what should go to a broker now.
     fn kafka_poll_write(&mut self, now: Now, broker: BrokerKey, out: &mut Vec<u8>);
-    /// Whether Kafka takes records.
-    fn kafka_is_ready(&self) -> bool;
+    /// For how long Kafka has taken no records; zero while it does.
+    fn kafka_down_for(&self, now: Now) -> Duration;
 
     /// When [`Machine::handle_time`] is due.
     fn next_deadline(&self) -> Instant;
@@ -112,8 +112,8 @@ impl Machine for Core {
     fn kafka_poll_write(&mut self, now: Now, broker: BrokerKey, out: &mut Vec<u8>) {
         Core::kafka_poll_write(self, now, broker, out);
     }
-    fn kafka_is_ready(&self) -> bool {
-        Core::kafka_is_ready(self)
+    fn kafka_down_for(&self, now: Now) -> Duration {
+        Core::kafka_down_for(self, now)
     }
     fn next_deadline(&self) -> Instant {
         Core::next_deadline(self)

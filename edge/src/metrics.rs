@@ -5,6 +5,7 @@
 use std::fmt::Error;
 use std::sync::{Arc, PoisonError};
 
+use flux_protocol::resp::ErrorKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -81,6 +82,7 @@ impl Collector for Scrape {
         self.encode_families(&mut encoder)?;
         self.encode_sums(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.encode_skew(&mut encoder)?;
         product_metrics::encode(&self.cores, &mut encoder)?;
         self.encode_latency(&mut encoder)
     }
@@ -101,6 +103,13 @@ impl Scrape {
             let of =
                 |core: &CoreCounters| core.shell.responses().find(|(known, _)| *known == status).map(|found| found.1);
             ConstCounter::new(self.sum(|core| of(core).unwrap_or(0))).encode(metric.encode_family(&labels)?)?;
+        }
+        let mut metric =
+            encoder.encode_descriptor("redis_errors", "Error replies of Redis", None, MetricType::Counter)?;
+        for kind in ErrorKind::ALL {
+            let labels: Labels<'_> = [("kind", kind.name().to_owned())];
+            let sum = self.sum(|core| core.decisions.redis_errors[kind as usize].get());
+            ConstCounter::new(sum).encode(metric.encode_family(&labels)?)?;
         }
         let help = "Connections that the edge ended";
         let mut metric = encoder.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
@@ -128,7 +137,9 @@ impl Scrape {
             ("leases", "Leases of tokens", |core| &core.decisions.leases),
             ("lease_tokens", "Tokens in leases", |core| &core.decisions.tokens),
             ("suspensions", "Sales seen to become suspended", |core| &core.decisions.suspensions),
-            ("redis_errors", "Error replies of Redis", |core| &core.decisions.redis_errors),
+            ("older_sales_shown", "Looks at which Redis showed an earlier sale or generation than was seen", |core| {
+                &core.decisions.older_sales
+            }),
             ("records_refused", "Records that Kafka refused for certain", |core| &core.decisions.records_refused),
             ("records_left", "Records left to the relay", |core| &core.decisions.records_left),
             ("relayed_orders", "Orders that the relay delivered", |core| &core.decisions.relayed),
@@ -159,10 +170,14 @@ impl Scrape {
 
     fn encode_gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> u64;
-        let gauges: [(&str, &str, Of); 8] = [
+        let gauges: [(&str, &str, Of); 10] = [
             ("connections", "Connections open", |core| core.shell.connections.get()),
             ("redis_up", "1 while Redis can be asked", |core| u64::from(core.shell.redis_down_ms.get() == 0)),
             ("kafka_up", "1 while Kafka takes records", |core| u64::from(core.shell.kafka_down_ms.get() == 0)),
+            ("redis_refuses", "1 while Redis lets no order through", |core| core.decisions.redis_refuses.get()),
+            ("records_untimed", "1 once a broker has refused records for their times", |core| {
+                core.decisions.records_untimed.get()
+            }),
             ("draining", "1 while the core drains", |core| core.shell.draining.get()),
             ("orders_pending", "Orders under way", |core| core.decisions.orders_pending.get()),
             ("producer_room", "Records that the producer may still take", |core| core.decisions.producer_room.get()),
@@ -179,6 +194,15 @@ impl Scrape {
             }
         }
         Ok(())
+    }
+
+    /// Of the first core: all of them measure the same two clocks.
+    fn encode_skew(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(first) = self.cores.first() else { return Ok(()) };
+        let skew_ms = first.decisions.redis_clock_skew_ms.get().cast_signed();
+        let help = "Redis' clock less this machine's";
+        let metric = encoder.encode_descriptor("redis_clock_skew_seconds", help, None, MetricType::Gauge)?;
+        ConstGauge::new(skew_ms as f64 / 1e3).encode(metric)
     }
 
     fn encode_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -216,6 +240,9 @@ mod tests {
             core.shell.response(200);
             core.shell.connections.set(3);
         }
+        cores[0].decisions.redis_error(ErrorKind::OutOfMemory);
+        cores[1].decisions.redis_error(ErrorKind::OutOfMemory);
+        cores[0].decisions.redis_clock_skew_ms.set((-1500_i64).cast_unsigned());
         cores[1].shell.redis_down_ms.set(1200);
         cores[0].decisions.lines.told(&Report {
             issued: [(0, 30), (1, 5)].into_iter().collect(),
@@ -237,6 +264,10 @@ mod tests {
             "flux_edge_redis_up{core=\"0\"} 1",
             "flux_edge_redis_up{core=\"1\"} 0",
             "flux_edge_reserve_orders_total 70",
+            "flux_edge_redis_errors_total{kind=\"out_of_memory\"} 2",
+            "flux_edge_redis_errors_total{kind=\"denied\"} 0",
+            "flux_edge_redis_refuses{core=\"0\"} 0",
+            "flux_edge_redis_clock_skew_seconds -1.5",
             "flux_edge_line_places_total 35",
             "flux_edge_line_arrivals_total 6",
             "flux_edge_line_served_total 4",

@@ -94,6 +94,7 @@ impl Core {
         let (seed_text, queue_text) = (seed.as_bytes(), queue.name().as_bytes());
         let config = Rc::clone(&self.config);
         let topic_text = config.topic.as_bytes();
+        let [seen_id, seen_generation] = self.seen(name);
         let arguments = [
             total_text,
             rate_text,
@@ -105,6 +106,8 @@ impl Core {
             opens_at_text,
             queue_text,
             topic_text,
+            seen_id.as_bytes(),
+            seen_generation.as_bytes(),
         ];
         let index = self.begin_operation(ticket, name);
         let operation = self.operations.get(index).expect("begun just now");
@@ -144,11 +147,18 @@ impl Core {
         let index = self.begin_operation(ticket, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
-        let topic = self.config.topic.as_bytes();
+        let [seen_id, seen_generation] = self.seen(name);
+        let arguments = [self.config.topic.as_bytes(), seen_id.as_bytes(), seen_generation.as_bytes()];
         self.redis.call_script(now.instant, Call::Close(index), |out| {
-            SCRIPTS.close.write_call_with(out, &keys.of_product(), &[topic]);
+            SCRIPTS.close.write_call_with(out, &keys.of_product(), &arguments);
         });
         Ok(())
+    }
+
+    /// The latest sale id and generation that this core has seen of a product, as the scripts take them.
+    fn seen(&self, name: Identifier) -> [String; 2] {
+        let sale = self.products.find(name.as_bytes()).and_then(|index| self.products[index].sale);
+        sale.map_or_else(Default::default, |sale| [sale.id.to_string(), sale.generation.to_string()])
     }
 
     fn may_begin(&self, name: Identifier) -> Result<(), Answer> {
@@ -200,6 +210,7 @@ impl Core {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
+        let timestamp = self.redis_ms(now);
         let Some(operation) = self.operations.get(index) else { return };
         let name = operation.name;
         match words.first().map(Vec::as_slice) {
@@ -219,7 +230,6 @@ impl Core {
             Some([id, generation, before @ ..]) if matches!(before.len(), 0 | 6) => (*id, *generation as u32, before),
             _ => return self.end(index, Answer::Unknown),
         };
-        let timestamp = now.wall_ms;
         operation.events.extend(sale_closed(name, before, timestamp));
         let opening = operation.opening.take().expect("opening a sale began with it");
         operation.events.push(SaleEvent { sale_id, generation, timestamp, ..opening });
@@ -254,6 +264,7 @@ impl Core {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
+        let timestamp = self.redis_ms(now);
         let Some(operation) = self.operations.get(index) else { return };
         let name = operation.name;
         match words.first().map(Vec::as_slice) {
@@ -264,7 +275,7 @@ impl Core {
             _ => return self.end(index, Answer::Unknown),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
-        let event = numbers.and_then(|numbers| sale_closed(name, &numbers, now.wall_ms));
+        let event = numbers.and_then(|numbers| sale_closed(name, &numbers, timestamp));
         let Some(event) = event else { return self.end(index, Answer::Unknown) };
         operation.events.push(event);
         if let Some(product) = self.products.find(name.as_bytes()) {

@@ -108,7 +108,7 @@ impl Core {
             shown: wish.shown,
             turn: Turn::None,
             received: now.instant,
-            timestamp_ms: now.wall_ms,
+            timestamp_ms: self.redis_ms(now),
             waiters: smallvec::smallvec![ticket],
         };
         let index = self.orders.insert(order, true);

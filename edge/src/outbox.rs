@@ -3,6 +3,8 @@
 //! The entry itself lives in Redis, written by the reserve script. This file knows when it may be deleted, whole or in
 //! part, and reads entries that the relay took over. Never deletes anything itself.
 
+use std::collections::BTreeMap;
+
 use flux_protocol::order::{Identifier, Uuid, decimal};
 use flux_protocol::resp;
 
@@ -57,11 +59,16 @@ pub enum Origin {
     Claimed,
 }
 
+/// Not asked for.
+const NO_PARTITION: i32 = -1;
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     product: ProductIndex,
     id: EntryId,
     origin: Origin,
+    /// The partition that its orders go to, where the relay was handed it; else [`NO_PARTITION`].
+    partition: i32,
     /// How many orders it holds.
     orders: u32,
     /// Orders that are neither acknowledged nor left to the relay.
@@ -108,6 +115,8 @@ pub struct Entries {
     places: Vec<Entry>,
     free: Vec<u32>,
     claimed: usize,
+    /// Of those, how many go to each partition; no more of these than of them.
+    claimed_by_partition: BTreeMap<i32, usize>,
 }
 
 impl Entries {
@@ -115,7 +124,7 @@ impl Entries {
     pub fn insert(&mut self, product: ProductIndex, id: EntryId, orders: u32, origin: Origin) -> EntryIndex {
         assert!((1..=ENTRY_ORDERS_MAX).contains(&orders), "an entry holds as many orders as a call at most");
         self.claimed += usize::from(origin == Origin::Claimed);
-        let entry = Entry { product, id, origin, orders, unsettled: orders, acknowledged: 0 };
+        let entry = Entry { product, id, origin, partition: NO_PARTITION, orders, unsettled: orders, acknowledged: 0 };
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = entry;
@@ -128,6 +137,19 @@ impl Entries {
         }
     }
 
+    /// The same of one that the relay was handed, whose orders go to `partition`.
+    pub fn insert_claimed(&mut self, product: ProductIndex, id: EntryId, orders: u32, partition: i32) -> EntryIndex {
+        let index = self.insert(product, id, orders, Origin::Claimed);
+        self.places[index.0 as usize].partition = partition;
+        *self.claimed_by_partition.entry(partition).or_default() += 1;
+        index
+    }
+
+    /// How many of those that the relay was handed go to each partition; those to which none goes are left out.
+    pub fn claimed_by_partition(&self) -> impl Iterator<Item = (i32, usize)> {
+        self.claimed_by_partition.iter().map(|(partition, entries)| (*partition, *entries))
+    }
+
     /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
     pub fn settle(&mut self, index: EntryIndex, place: u8, acknowledged: bool) -> Settled {
         let entry = &mut self.places[index.0 as usize];
@@ -137,7 +159,13 @@ impl Entries {
         if entry.unsettled > 0 {
             return Settled::NotYet;
         }
-        let Entry { product, id, origin, orders, acknowledged, .. } = *entry;
+        let Entry { product, id, origin, partition, orders, acknowledged, .. } = *entry;
+        if let Some(entries) = self.claimed_by_partition.get_mut(&partition) {
+            *entries -= 1;
+            if *entries == 0 {
+                self.claimed_by_partition.remove(&partition);
+            }
+        }
         self.free.push(index.0);
         self.claimed -= usize::from(origin == Origin::Claimed);
         match acknowledged.count_ones() {

@@ -19,6 +19,7 @@ use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
 use crate::outbox::{EntryId, Removal};
 use crate::pending::{PendingIndex, Ticket};
 use crate::queue_document::QueueDocument;
+use crate::relay::Walk;
 
 /// A product's place in this core's table; products never leave it while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +66,14 @@ pub struct Sale {
     pub rate: u64,
     /// Orders.
     pub burst: u64,
+}
+
+impl Sale {
+    /// Whether `other` came before this one: an earlier sale, or an earlier generation of the same. Sale ids and generations
+    /// only ever rise, so whoever shows an earlier one than was seen has slept, or has lost what came since.
+    pub fn is_later_than(&self, other: &Sale) -> bool {
+        (self.id, self.generation) > (other.id, other.generation)
+    }
 }
 
 /// The keys of a product in Redis; the braces are the cluster's hash tag.
@@ -184,6 +193,8 @@ pub struct Product {
     pub outbox_stood: Option<EntryId>,
     /// It stands in the relay's line.
     pub relay_waits: bool,
+    /// How far the relay's walk over its outbox has come, where it has not come to the end.
+    pub(crate) relay_walk: Option<Box<Walk>>,
     /// It is to be asked whether its records are needed still, from this instant on.
     pub retire_from: Instant,
     /// It stands in that line.
@@ -220,6 +231,7 @@ impl Product {
             outbox_mark: None,
             outbox_stood: None,
             relay_waits: false,
+            relay_walk: None,
             retire_from: Instant::default(),
             retire_waits: false,
         }

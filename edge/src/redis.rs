@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_protocol::planted::{Bug, is_planted};
-use flux_protocol::resp::{self, Decoder, ErrorKind, Limits, Malformed, Reply, Value};
+use flux_protocol::resp::{self, Decoder, ErrorKind, Limits, Malformed, Reply, ServerError, Value};
 use flux_protocol::time::Instant;
 
-use crate::limits::{REDIS_REPLY_OVERDUE, REDIS_WRITE_BYTES_MAX, SCRIPT_CALL_TRIES_MAX, SPARE_CALLS_MAX};
+use crate::limits::{
+    REDIS_REPLY_OVERDUE, REDIS_SILENCE_MAX, REDIS_WRITE_BYTES_MAX, SCRIPT_CALL_TRIES_MAX, SPARE_CALLS_MAX,
+};
 use crate::schedule::{Outstanding, Scheduled, Work};
-use crate::scripts;
+use crate::{refusals, scripts};
 
 /// Whom to log in as, and where.
 #[derive(Clone, Default)]
@@ -80,7 +82,13 @@ pub enum LinkError {
     /// A reply that nobody asked for.
     #[error("Redis sent a reply that nobody asked for")]
     Unasked,
-    /// AUTH, SELECT or SCRIPT LOAD was refused; Redis' own words.
+    /// AUTH, SELECT or SCRIPT LOAD has to wait; Redis' own words.
+    #[error("Redis cannot serve yet: {0}")]
+    NotYet(String),
+    /// Its user may not; Redis' own words.
+    #[error("Redis refused the login, or its user may not load scripts: {0}")]
+    Denied(String),
+    /// AUTH, SELECT or SCRIPT LOAD was refused for another reason; Redis' own words.
     #[error("Redis refused the login or a script (it must be Redis 7.0 or Valkey 7.2 at least): {0}")]
     Setup(String),
     /// The oldest call has waited for too long.
@@ -139,9 +147,14 @@ impl<C: Scheduled> RedisLink<C> {
         self.state == State::Ready
     }
 
-    /// For how long no calls could be written; zero while they can.
+    /// For how long no calls could be written, or the oldest of them has gone without an answer; zero while they are answered
+    /// within [`REDIS_SILENCE_MAX`].
     pub fn down_for(&self, now: Instant) -> Duration {
-        if self.is_ready() { Duration::ZERO } else { now.since(self.down_since) }
+        if !self.is_ready() {
+            return now.since(self.down_since);
+        }
+        let waits = self.asked.front().map_or(Duration::ZERO, |entry| now.since(entry.at));
+        if waits < REDIS_SILENCE_MAX { Duration::ZERO } else { waits }
     }
 
     /// The socket is connected: the login goes out.
@@ -276,7 +289,7 @@ impl<C: Scheduled> RedisLink<C> {
             Asked::SetupEnd => true,
         };
         if let Value::Error(error) = reply.value() {
-            return Err(LinkError::Setup(error.message().escape_ascii().to_string()));
+            return Err(refused(error));
         }
         if last {
             self.state = State::Ready;
@@ -315,7 +328,8 @@ impl<C: Scheduled> RedisLink<C> {
     /// The connection is gone. Calls without a reply are handed to `lost`, oldest first: what became of them is unknown.
     pub fn handle_closed(&mut self, now: Instant, mut lost: impl FnMut(C)) {
         if self.state == State::Ready {
-            self.down_since = now;
+            // What it owed an answer to when it went was asked for in vain already.
+            self.down_since = self.asked.front().map_or(now, |entry| entry.at);
         }
         self.state = State::Closed;
         self.out.clear();
@@ -344,4 +358,16 @@ impl<C: Scheduled> RedisLink<C> {
 
 fn is_unknown_script(reply: &Reply<'_>) -> bool {
     matches!(reply.value(), Value::Error(error) if error.kind() == ErrorKind::NoScript)
+}
+
+/// Why the login came to nothing: a Redis that still reads its data is another matter than one that refuses us.
+fn refused(error: ServerError<'_>) -> LinkError {
+    let words = refusals::words(error);
+    match error.kind() {
+        ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::ClusterDown => {
+            LinkError::NotYet(words)
+        }
+        ErrorKind::Denied => LinkError::Denied(words),
+        _ => LinkError::Setup(words),
+    }
 }

@@ -20,7 +20,7 @@ use crate::shell_limits::{LINK_BACKOFF_MAX, LINK_CONNECT_TIME_MAX, LINK_READ_BYT
 /// `timer` is its own: where no descriptor is left for one, the rest before the next attempt is what is needed most.
 pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, address: Address, timer: Timer, seed: u64) {
     let mut backoff = Backoff::new(seed);
-    let mut failures = 0_u32;
+    let (mut failures, mut short_lived) = (0_u32, 0_u32);
     loop {
         match Stream::connect(&address, LINK_CONNECT_TIME_MAX).await {
             Ok(stream) => {
@@ -28,10 +28,15 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, address: Add
                 shard.counters.shell.redis_connects.add(1);
                 info!(core = shard.index, redis = %address, "connected to Redis");
                 let why = converse(&shard, stream).await;
-                warn!(core = shard.index, redis = %address, why, "connection to Redis ended");
-                // Redis that hangs up at once, for want of a login for example, is not asked 20 times a second.
+                // Redis that hangs up at once, for want of a login for example, is not asked 20 times a second, and said ever
+                // more rarely: it may read its data for minutes.
                 if shard.clock.instant().since(since) > LINK_BACKOFF_MAX {
                     backoff.reset();
+                    short_lived = 0;
+                }
+                short_lived += 1;
+                if short_lived.is_power_of_two() {
+                    warn!(core = shard.index, redis = %address, why, times = short_lived, "connection to Redis ended");
                 }
                 failures = 0;
             }

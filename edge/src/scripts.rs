@@ -16,6 +16,8 @@ pub struct Scripts {
     pub lease: Script,
     /// Reads the line of a fair queue, for `GET /queue`.
     pub queue: Script,
+    /// Tells whether orders would get through, and what time it is.
+    pub probe: Script,
     /// Reads the state of the sales.
     pub look: Script,
     /// Opens a sale.
@@ -43,6 +45,7 @@ impl Scripts {
             reserve: Script::new(include_str!("../lua/reserve.lua"), &[TRUST, PHASE, OUTBOX]),
             lease: Script::new(include_str!("../lua/lease.lua"), &[TRUST, PHASE, LINE]),
             queue: Script::new(include_str!("../lua/queue.lua"), &[TRUST, PHASE]),
+            probe: Script::new(include_str!("../lua/probe.lua"), &[]),
             look: Script::new(include_str!("../lua/look.lua"), &[TRUST, PHASE, OUTBOX]),
             init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
@@ -56,11 +59,12 @@ impl Scripts {
     }
 
     /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
-    pub fn all(&self) -> [&Script; 12] {
+    pub fn all(&self) -> [&Script; 13] {
         [
             &self.reserve,
             &self.lease,
             &self.queue,
+            &self.probe,
             &self.look,
             &self.init,
             &self.close,

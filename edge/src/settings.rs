@@ -17,8 +17,14 @@ use crate::core::{Call, Core};
 /// The settings of Redis that are asked for by name.
 const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
 /// The settings of the topic that are asked for by name.
-const TOPIC_SETTINGS: [&str; 5] =
-    ["min.insync.replicas", "retention.ms", "retention.bytes", "unclean.leader.election.enable", "cleanup.policy"];
+const TOPIC_SETTINGS: [&str; 6] = [
+    "min.insync.replicas",
+    "retention.ms",
+    "retention.bytes",
+    "unclean.leader.election.enable",
+    "cleanup.policy",
+    "message.timestamp.type",
+];
 
 /// One setting that is not as the guarantees need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +241,13 @@ fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
         "compaction throws away all but the last of the records, which have no key",
         "set cleanup.policy delete",
     );
+    judge(
+        "message.timestamp.type",
+        set("message.timestamp.type"),
+        &|value| value == "LogAppendTime",
+        "a broker refuses records whose clock is an hour ahead of its own; they are then sent without a time",
+        "set message.timestamp.type LogAppendTime",
+    );
     findings
 }
 
@@ -301,6 +314,7 @@ mod tests {
             ("retention.bytes", "-1"),
             ("unclean.leader.election.enable", "false"),
             ("cleanup.policy", "delete"),
+            ("message.timestamp.type", "LogAppendTime"),
         ]);
         let judged = |replicas, values: &BTreeMap<String, String>| {
             let told = TopicSettings { replicas, values: Ok(values.clone()) };
@@ -314,12 +328,13 @@ mod tests {
             ("retention.bytes", "1073741824"),
             ("unclean.leader.election.enable", "true"),
             ("cleanup.policy", "compact,delete"),
+            ("message.timestamp.type", "CreateTime"),
         ] {
             let mut bad = good.clone();
             bad.insert(setting.to_owned(), value.to_owned());
             assert_eq!(judged(3, &bad), [(setting, Some(value.to_owned()))]);
         }
         let refused = judge_topic(&TopicSettings { replicas: 3, values: Err(29) });
-        assert!(refused.len() == 5 && refused.iter().all(|finding| finding.value.is_none()));
+        assert!(refused.len() == 6 && refused.iter().all(|finding| finding.value.is_none()));
     }
 }

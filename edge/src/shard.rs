@@ -184,8 +184,13 @@ impl<M: Machine> Shard<M> {
     }
 
     /// Whether the last public client has gone, every answer is out, an operator's too, and the machine has seen
-    /// everything through.
+    /// everything through. The first core, which holds the admin listener, is the last to end: until then somebody asks it
+    /// whether the edge lives.
     fn is_drained(&self) -> bool {
+        let others = &self.all_counters[1..];
+        if self.index == 0 && others.iter().any(|core| core.shell.ended_core.get() == 0) {
+            return false;
+        }
         let connections = self.connections.borrow();
         connections.open_public() == 0 && !connections.is_answering() && self.machine.borrow().is_drained()
     }

@@ -62,6 +62,8 @@ pub struct ShellCounters {
     pub started: Counter,
     /// 1 while the core drains.
     pub draining: Counter,
+    /// 1 once the core has ended, however it did.
+    pub ended_core: Counter,
 }
 
 impl ShellCounters {

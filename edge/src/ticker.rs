@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flux_net::Timer;
 use flux_net::stream::{has_unread, shutdown};
-use flux_protocol::time::{Instant, Now};
+use flux_protocol::time::Now;
 use tracing::error;
 
 use crate::connections::Phase;
@@ -35,7 +35,6 @@ fn ticks_max(phase: Phase) -> Option<u32> {
 
 /// Ticks for as long as the core runs.
 pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
-    let mut peers = Peers::default();
     loop {
         timer.set(TICK);
         if let Err(error) = timer.fired().await {
@@ -49,7 +48,7 @@ pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
         if shard.draining.get() {
             end_idle(&shard);
         }
-        peers.look(&shard, now);
+        look_at_peers(&shard, now);
         // Where the fine timer has failed, deadlines are still met, only later.
         shard.pump.notify();
     }
@@ -88,29 +87,15 @@ fn end_socket(descriptor: RawFd, how: Shutdown) {
     let _ = shutdown(descriptor, how);
 }
 
-/// Since when Kafka has taken no records.
-#[derive(Default)]
-struct Peers {
-    kafka_away_since: Option<Instant>,
-}
-
-impl Peers {
-    fn look<M: Machine>(&mut self, shard: &Shard<M>, now: Now) {
-        let machine = shard.machine.borrow();
-        let redis_away = machine.redis_down_for(now);
-        let kafka_away = if machine.kafka_is_ready() {
-            self.kafka_away_since = None;
-            Duration::ZERO
-        } else {
-            let since = *self.kafka_away_since.get_or_insert(now.instant);
-            now.instant.since(since).max(Duration::from_millis(1))
-        };
-        let counters = &shard.counters.shell;
-        counters.redis_down_ms.set(ms(redis_away));
-        counters.kafka_down_ms.set(ms(kafka_away));
-        if redis_away.is_zero() && kafka_away.is_zero() {
-            counters.started.set(1);
-        }
+/// How long its peers have been away, for `/readyz` and the metrics.
+fn look_at_peers<M: Machine>(shard: &Shard<M>, now: Now) {
+    let machine = shard.machine.borrow();
+    let (redis_away, kafka_away) = (machine.redis_down_for(now), machine.kafka_down_for(now));
+    let counters = &shard.counters.shell;
+    counters.redis_down_ms.set(ms(redis_away));
+    counters.kafka_down_ms.set(ms(kafka_away));
+    if redis_away.is_zero() && kafka_away.is_zero() {
+        counters.started.set(1);
     }
 }
 

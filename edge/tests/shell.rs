@@ -2,7 +2,7 @@
 
 mod shell_support;
 
-use shell_support::{Client, drivers, edge, get, word};
+use shell_support::{Client, drivers, edge, edge_of, get, word};
 
 #[test]
 fn a_connection_is_kept_and_each_answer_comes_in_its_turn() {
@@ -303,5 +303,35 @@ fn a_request_during_the_drain_is_told_to_close() {
         held.shutdown_write();
         assert!(held.ends());
         assert!(ended.join().expect("a thread"));
+    }
+}
+
+#[test]
+fn as_long_as_any_core_drains_the_admin_listener_says_so() {
+    for driver in drivers() {
+        let edge = edge_of(2, driver, 100, true);
+        let open = |core: usize| edge.counters_of(core).shell.connections.get();
+        // One byte of a request on the core that does not hold the admin listener.
+        let mut held = loop {
+            let mut client = Client::connect(edge.listen);
+            client.send(b"G");
+            while open(0) + open(1) == 0 {}
+            if open(1) == 1 {
+                break client;
+            }
+            drop(client);
+            while open(0) > 0 {}
+        };
+        edge.drain();
+        while edge.counters_of(0).shell.draining.get() == 0 {}
+        for _ in 0..50 {
+            let mut monitor = Client::connect(edge.admin);
+            assert_eq!(monitor.get("/livez").status, 200, "on {driver}");
+            let ready = monitor.get("/readyz");
+            assert!(ready.status == 503 && ready.body.contains("draining"), "{ready:?}");
+        }
+        held.shutdown_write();
+        assert!(held.ends());
+        assert!(edge.wait(), "all cores end well");
     }
 }

@@ -16,6 +16,8 @@ const FIRST: &str = "not reached yet";
 #[derive(Debug)]
 pub struct Reach {
     name: &'static str,
+    /// What was never reached is not there: nobody is ready for the first second by not having looked yet.
+    was_reached: Cell<bool>,
     since: Cell<Option<Instant>>,
     reason: RefCell<String>,
     /// When and for what reason it was logged last, while it is out of reach.
@@ -25,11 +27,18 @@ pub struct Reach {
 impl Reach {
     /// Not reached yet.
     pub fn new(name: &'static str, now: Instant) -> Reach {
-        Reach { name, since: Cell::new(Some(now)), reason: RefCell::new(FIRST.to_owned()), logged: RefCell::default() }
+        Reach {
+            name,
+            was_reached: Cell::new(false),
+            since: Cell::new(Some(now)),
+            reason: RefCell::new(FIRST.to_owned()),
+            logged: RefCell::default(),
+        }
     }
 
     /// It works.
     pub fn works(&self) {
+        self.was_reached.set(true);
         let was_logged = self.logged.take().is_some();
         let was_first = self.since.take().is_some() && self.reason.borrow().as_str() == FIRST;
         self.reason.borrow_mut().clear();
@@ -58,10 +67,11 @@ impl Reach {
         self.since.get().is_some()
     }
 
-    /// Why we are not ready because of it: out of reach for longer than a moment.
+    /// Why we are not ready because of it: never reached, or out of reach for longer than a moment.
     pub fn complaint(&self, now: Instant) -> Option<String> {
         let since = self.since.get()?;
-        (now.since(since) >= READY_PATIENCE).then(|| format!("{}: {}", self.name, self.reason.borrow()))
+        let counts = !self.was_reached.get() || now.since(since) >= READY_PATIENCE;
+        counts.then(|| format!("{}: {}", self.name, self.reason.borrow()))
     }
 }
 
@@ -101,8 +111,13 @@ mod tests {
     fn a_moment_out_of_reach_is_no_complaint_and_a_second_is() {
         let at = |millis: u64| Instant::from_micros(millis * 1000);
         let health = Health::new(at(0));
-        assert_eq!(health.complaints(at(999)).len(), 0);
-        assert_eq!(health.complaints(at(1000)).len(), 2);
+        assert_eq!(health.complaints(at(0)), ["kafka: not reached yet", "postgres: not reached yet"]);
+        health.kafka.fails(at(100), "refused");
+        assert_eq!(
+            health.complaints(at(200)),
+            ["kafka: refused", "postgres: not reached yet"],
+            "nor reached by failing"
+        );
         health.kafka.works();
         health.postgres.works();
         assert_eq!(health.complaints(at(5000)).len(), 0);

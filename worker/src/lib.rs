@@ -7,7 +7,7 @@
 //! - [`serve`]: all of it together, as the program runs it;
 //! - [`admin`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
-//!   [`upkeep`] does that every second; [`automatic`] rebuilds by itself where it is told to;
+//!   [`upkeep`] does that every second and looks whether Redis is [`behind`] the ledger; [`automatic`] rebuilds by itself where it is told to;
 //! - [`audit`], [`rebuild`]: the commands, over [`servers`] and [`drive`].
 
 pub mod admin;
@@ -15,6 +15,7 @@ pub mod arguments;
 pub mod audit;
 pub mod automatic;
 pub mod batch;
+pub mod behind;
 pub mod brokers;
 pub mod config;
 pub mod consume;

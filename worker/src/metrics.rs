@@ -69,6 +69,7 @@ pub struct Metrics {
     units: Family<UnitsLabel, Gauge>,
     breach: Family<ProductLabel, Gauge>,
     comparisons: Family<ProductLabel, Counter>,
+    behind: Family<ProductLabel, Gauge>,
 }
 
 impl Metrics {
@@ -83,6 +84,9 @@ impl Metrics {
         let comparisons = Family::default();
         let help = "How often that was looked at: where it stands still, the breach and the units are old";
         registry.register("flux_conservation_comparisons", help, comparisons.clone());
+        let behind = Family::default();
+        let help = "1 while Redis shows an older sale or generation than the ledger holds";
+        registry.register("flux_redis_behind_ledger", help, behind.clone());
         let worker = registry.sub_registry_with_prefix("flux_worker");
         macro_rules! register {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -143,6 +147,7 @@ impl Metrics {
             units,
             breach,
             comparisons,
+            behind,
         }
     }
 
@@ -217,6 +222,11 @@ impl Metrics {
         self.breach.get_or_create(&label).set(i64::from(breach));
         self.comparisons.get_or_create(&label).inc();
         breach
+    }
+
+    /// Whether Redis shows an older sale or generation of the product than the ledger holds.
+    pub fn set_redis_behind(&self, product: &str, is_behind: bool) {
+        self.behind.get_or_create(&ProductLabel { product: product.to_owned() }).set(i64::from(is_behind));
     }
 
     /// A sale was suspended because of a breach.

@@ -11,8 +11,11 @@ use crate::ledger::{Ledger, LedgerError, PendingReturn, ReturnState};
 use crate::redis::{Redis, RedisError, keys};
 use crate::scripts::Scripts;
 
-/// Returns settled in one go.
+/// Returns asked for at once.
 const RETURNS_MAX: u32 = 500;
+/// Pages of so many that one go walks through: where thousands cannot be given back now, each of the others comes to its turn
+/// within seconds all the same.
+const PAGES_MAX: u32 = 8;
 
 /// Why some returns wait for another time. Nothing is lost by it.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +41,62 @@ pub struct Given {
     pub waiting: u64,
 }
 
-/// Settles what is pending, the oldest first, as much as fits into one go. Call it again within seconds.
-///
-/// # Errors
-/// [`ReturnsError`]; what was settled before it is settled.
-pub async fn give_back(ledger: &mut Ledger, redis: &mut Redis, scripts: &Scripts) -> Result<Given, ReturnsError> {
-    let mut given = Given::default();
+/// The walk over what is pending: it goes round, so that returns which have to wait keep no others waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// All up to this reservation have had their turn.
+    behind: Uuid,
+}
+
+impl Default for Round {
+    fn default() -> Round {
+        Round { behind: START }
+    }
+}
+
+/// Before every reservation.
+const START: Uuid = Uuid([0; 16]);
+
+impl Round {
+    /// Settles what is pending, some pages of it; call it again within seconds.
+    ///
+    /// # Errors
+    /// [`ReturnsError`]; what was settled before it is settled, and the next call goes on behind what was asked for.
+    pub async fn give_back(
+        &mut self,
+        ledger: &mut Ledger,
+        redis: &mut Redis,
+        scripts: &Scripts,
+    ) -> Result<Given, ReturnsError> {
+        let mut given = Given::default();
+        for _ in 0..PAGES_MAX {
+            let page = ledger.pending_returns(RETURNS_MAX, self.behind).await?;
+            let is_last = self.advance(&page);
+            settle(ledger, redis, scripts, page, &mut given).await?;
+            if is_last {
+                break;
+            }
+        }
+        Ok(given)
+    }
+
+    /// Goes behind a page; whether it was the last one of the round.
+    fn advance(&mut self, page: &[PendingReturn]) -> bool {
+        let is_last = page.len() < RETURNS_MAX as usize;
+        self.behind = page.last().filter(|_| !is_last).map_or(START, |last| last.reservation_id);
+        is_last
+    }
+}
+
+async fn settle(
+    ledger: &mut Ledger,
+    redis: &mut Redis,
+    scripts: &Scripts,
+    page: Vec<PendingReturn>,
+    given: &mut Given,
+) -> Result<(), ReturnsError> {
     let mut by_product: BTreeMap<String, Vec<PendingReturn>> = BTreeMap::new();
-    for pending in ledger.pending_returns(RETURNS_MAX).await? {
+    for pending in page {
         by_product.entry(pending.product_id.clone()).or_default().push(pending);
     }
     for (product, pending) in by_product {
@@ -70,7 +121,7 @@ pub async fn give_back(ledger: &mut Ledger, redis: &mut Redis, scripts: &Scripts
             }
         }
     }
-    Ok(given)
+    Ok(())
 }
 
 async fn ask(

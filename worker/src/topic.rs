@@ -83,6 +83,8 @@ pub async fn ensure(
             ("retention.ms".to_owned(), "-1".to_owned()),
             // A broker's own default may be another.
             ("retention.bytes".to_owned(), "-1".to_owned()),
+            // By the brokers' clock: no edge's decides whether a record is taken.
+            ("message.timestamp.type".to_owned(), "LogAppendTime".to_owned()),
         ],
     };
     let shared = Rc::new(Shared {

@@ -8,12 +8,13 @@ use flux_net::sleep;
 use flux_protocol::resp::command;
 use tracing::{debug, error, info, warn};
 
+use crate::behind::Behind;
 use crate::config::Config;
 use crate::ledger::{Ledger, Units};
 use crate::limits::UNITS_INTERVAL;
 use crate::metrics::Metrics;
 use crate::redis::{Redis, key, keys, strings, text};
-use crate::returns::{ReturnsError, give_back};
+use crate::returns::{ReturnsError, Round};
 use crate::scripts::Scripts;
 
 /// Names put into the registry with one command.
@@ -22,18 +23,21 @@ const NAMES_MAX: usize = 1000;
 /// Never ends but where the process has no descriptor left for a timer.
 pub async fn run(config: Config, metrics: &Metrics) {
     let scripts = Scripts::new();
-    let mut servers = None;
-    let mut failing = false;
+    let (mut servers, mut kept) = (None, Kept::default());
+    let mut failing: Option<String> = None;
     loop {
-        match turn(&config, &scripts, &mut servers, metrics).await {
+        match turn(&config, &scripts, &mut servers, &mut kept, metrics).await {
             Ok(()) => {
-                if std::mem::replace(&mut failing, false) {
+                if failing.take().is_some() {
                     info!("returns and registry are looked after again");
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
+                // Each reason once: behind a Redis that is away there may be one that refuses.
+                let reason = error.to_string();
+                if failing.as_ref() != Some(&reason) {
                     warn!(%error, "returns and registry have to wait; nothing is lost by it");
+                    failing = Some(reason);
                 }
             }
         }
@@ -44,25 +48,34 @@ pub async fn run(config: Config, metrics: &Metrics) {
     }
 }
 
+/// What is remembered from one second to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    returns: Round,
+    behind: Behind,
+}
+
 async fn turn(
     config: &Config,
     scripts: &Scripts,
     servers: &mut Option<(Ledger, Redis)>,
+    kept: &mut Kept,
     metrics: &Metrics,
 ) -> Result<(), ReturnsError> {
     let (ledger, redis) = match servers {
         Some(servers) => servers,
         none => none.insert((Ledger::connect(&config.postgres).await?, Redis::connect(&config.redis).await?)),
     };
-    let given = give_back(ledger, redis, scripts).await?;
+    let given = kept.returns.give_back(ledger, redis, scripts).await?;
     if given.returned + given.absorbed + given.withdrawn > 0 {
         info!(?given, "units of second reservations are settled");
     }
     // The ledger first: what is stored between the two readings is then missing, not counted twice.
     let units = ledger.units().await?;
     register(redis, &units).await?;
+    kept.behind.keep(&units);
     for of_product in &units {
-        let is_breach = compare(redis, of_product, metrics).await?;
+        let is_breach = compare(redis, of_product, &mut kept.behind, metrics).await?;
         if is_breach && config.suspends_on_breach {
             suspend(redis, scripts, of_product, metrics).await?;
         }
@@ -111,17 +124,27 @@ async fn suspend(redis: &mut Redis, scripts: &Scripts, units: &Units, metrics: &
 }
 
 /// What Redis has left of a sale, where it holds that very sale; whether that is too much.
-async fn compare(redis: &mut Redis, units: &Units, metrics: &Metrics) -> Result<bool, ReturnsError> {
+async fn compare(
+    redis: &mut Redis,
+    units: &Units,
+    behind: &mut Behind,
+    metrics: &Metrics,
+) -> Result<bool, ReturnsError> {
     let (sale_key, stock_key) = (key(&units.product_id, "sale"), key(&units.product_id, "stock"));
     let mut wire = Vec::new();
-    command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"state"]);
+    command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state"]);
     command(&mut wire, &[b"GET", stock_key.as_bytes()]);
     let mut answers = redis.ask_many(wire, 2).await?;
     let stock = answers.pop().map(text).transpose()?.and_then(|stock| stock.parse::<u64>().ok());
     let sale = answers.pop().map(strings).transpose()?.unwrap_or_default();
-    let holds_it = sale.first().and_then(|id| id.parse().ok()) == Some(units.sale_id);
+    let held = match sale.first_chunk() {
+        Some([id, generation, _]) => id.parse::<u64>().ok().zip(generation.parse::<u32>().ok()),
+        None => None,
+    };
+    metrics.set_redis_behind(&units.product_id, behind.look(units, held));
+    let holds_it = held.is_some_and(|(id, _)| id == units.sale_id);
     // A suspended sale's stock is nobody's to believe.
-    if let (Some(available), true) = (stock, holds_it && sale.get(1).is_some_and(|state| state != "suspended")) {
+    if let (Some(available), true) = (stock, holds_it && sale.get(2).is_some_and(|state| state != "suspended")) {
         let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
         let reserved = units.total.saturating_sub(available).saturating_sub(settled);
         return Ok(metrics.set_redis_units(&units.product_id, available, reserved, units.stored, units.total));

@@ -173,7 +173,7 @@ fn redeliveries_are_dropped_and_second_reservations_given_back() {
 
         assert_eq!(number(&mut ledger, "select sum(quantity) from orders").await, 13);
         assert_eq!(number(&mut ledger, "select sold from sales").await, 13);
-        let pending = ledger.pending_returns(10).await.unwrap();
+        let pending = ledger.pending_returns(10, Uuid([0; 16])).await.unwrap();
         let mut units: Vec<_> =
             pending.iter().map(|back| (back.order_id, back.reservation_id, back.quantity)).collect();
         units.sort();
@@ -184,7 +184,7 @@ fn redeliveries_are_dropped_and_second_reservations_given_back() {
         assert_eq!(ledger.units().await.unwrap()[0].awaiting_return, 7);
         assert_eq!(ledger.mark_returned(&[id(2, 100)], ReturnState::Returned).await.unwrap(), 1);
         assert_eq!(ledger.mark_returned(&[id(2, 100)], ReturnState::Withdrawn).await.unwrap(), 0);
-        assert_eq!(ledger.pending_returns(10).await.unwrap().len(), 2);
+        assert_eq!(ledger.pending_returns(10, Uuid([0; 16])).await.unwrap().len(), 2);
         // The order stands, whatever its second reservation met.
         let status = ledger.order_status(id(1, 4)).await.unwrap().expect("it is stored");
         assert_eq!(status.rejected, None);

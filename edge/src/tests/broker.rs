@@ -25,11 +25,18 @@ const TOPIC_ID: u128 = 77;
 /// Kafka's code for a record that no broker takes.
 const INVALID_RECORD: i16 = 87;
 
+/// Kafka's code for a record whose time is too far from the broker's.
+const INVALID_TIMESTAMP: i16 = 32;
+
 pub(super) struct Broker {
     /// Connections can be made.
     pub(super) up: bool,
     /// Produce requests are read and not answered.
     pub(super) silent: bool,
+    /// Nothing is answered.
+    pub(super) mute: bool,
+    /// Batches with a time further ahead of this are refused, ms.
+    pub(super) times_max_ms: Option<i64>,
     /// It answers what it is asked about the topic's settings.
     pub(super) tells: bool,
     /// How often it was asked.
@@ -50,6 +57,8 @@ impl Broker {
         Broker {
             up: true,
             silent: false,
+            mute: false,
+            times_max_ms: None,
             tells: true,
             inquiries: 0,
             poison: None,
@@ -72,7 +81,7 @@ impl Broker {
 
     /// Answers the requests that it was silent about, and goes on answering.
     pub(super) fn speak(&mut self) {
-        self.silent = false;
+        (self.silent, self.mute) = (false, false);
         for (key, answer) in self.withheld.drain(..) {
             if let Some((_, outbound)) = self.sockets.get_mut(&key) {
                 outbound.extend_from_slice(&answer);
@@ -127,6 +136,7 @@ impl Broker {
         for frame in frames {
             let (kind, answer) = self.answer(frame);
             let withheld = match kind {
+                _ if self.mute => true,
                 ApiKey::Produce => self.silent,
                 ApiKey::DescribeConfigs => !self.tells,
                 _ => false,
@@ -197,7 +207,12 @@ impl Broker {
             let values: Vec<String> = records.iter().map(|record| value(&record.value).expect("text")).collect();
             self.arrived.extend(values.iter().cloned());
             let poisoned = self.poison.as_ref().is_some_and(|poison| values.iter().any(|value| value.contains(poison)));
-            let code = if poisoned { INVALID_RECORD } else { 0 };
+            let is_ahead = self.times_max_ms.is_some_and(|max| records.iter().any(|record| record.timestamp > max));
+            let code = match (poisoned, is_ahead) {
+                (true, _) => INVALID_RECORD,
+                (false, true) => INVALID_TIMESTAMP,
+                (false, false) => 0,
+            };
             if code == 0 {
                 self.log.extend(values);
             }
@@ -220,6 +235,7 @@ fn describe(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
             "retention.ms" | "retention.bytes" => "-1",
             "unclean.leader.election.enable" => "false",
             "cleanup.policy" => "compact",
+            "message.timestamp.type" => "LogAppendTime",
             other => panic!("what is {other}?"),
         };
         let value = Some(StrBytes::from_static_str(value));

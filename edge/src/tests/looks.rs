@@ -1,6 +1,7 @@
 //! Looks at sales: suspended by others and revived, and many of them.
 
 use super::Bench;
+use super::redis::SALE_ID;
 use crate::answer::{Answer, Unavailable};
 use crate::limits::{LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, PRODUCT_GAUGES_MAX, PRODUCTS_MAX};
 use crate::product::Product;
@@ -47,6 +48,55 @@ fn suspended_between_two_looks_the_script_says_so_first() {
 }
 
 #[test]
+fn a_sale_or_a_generation_older_than_one_seen_is_never_believed() {
+    let mut bench = Bench::new();
+    let set = |bench: &mut Bench, id: u64, generation: &str| {
+        let fields = bench.redis.sales.get_mut("p").expect("a sale");
+        (fields[2], fields[3]) = (id.to_string(), generation.to_owned());
+    };
+    set(&mut bench, SALE_ID, "2");
+    bench.pass(1_000);
+    for (seen, (id, generation)) in [(SALE_ID, "1"), (SALE_ID - 1, "9")].into_iter().enumerate() {
+        // An old master that woke: the same edge reaches it by a new connection.
+        set(&mut bench, id, generation);
+        bench.lose_redis();
+        bench.connect();
+        let refused = bench.orders(&["a"]);
+        assert_eq!(bench.answers[&refused[0]], Answer::Unavailable(Unavailable::Suspended), "{id} {generation}");
+        assert_eq!(bench.redis.calls("reserve").len(), 0, "not even asked for");
+        for (path, body) in [("/init", r#"{"productId":"p","quantity":1}"#), ("/close", r#"{"productId":"p"}"#)] {
+            let operated = [bench.operate(path, body)];
+            assert_eq!(bench.statuses(&operated), [Some(409)], "{path}");
+        }
+        let stock = bench.get("/stock/p");
+        bench.run();
+        assert!(bench.written(stock).contains(r#""state":"suspended""#));
+        assert!(bench.counters.older_sales.get() > seen as u64, "counted");
+    }
+    set(&mut bench, SALE_ID, "3");
+    bench.pass(1_000);
+    let orders = bench.orders(&["a"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200)], "a rebuild raises the generation above all that were seen");
+}
+
+#[test]
+fn what_a_caller_has_seen_travels_with_init_and_close() {
+    let mut bench = Bench::new();
+    bench.operate("/init", r#"{"productId":"p","quantity":100}"#);
+    bench.operate("/close", r#"{"productId":"p"}"#);
+    bench.operate("/close", r#"{"productId":"new"}"#);
+    bench.redis.holds = vec!["init", "close"];
+    bench.run();
+    let seen = |bench: &Bench, name| -> Vec<Vec<String>> {
+        bench.redis.calls(name).iter().map(|call| call[call.len() - 2..].to_vec()).collect()
+    };
+    let known = [SALE_ID.to_string(), "1".to_owned()];
+    assert_eq!(seen(&bench, "init"), [known.to_vec()]);
+    assert_eq!(seen(&bench, "close"), [known.to_vec(), vec![String::new(), String::new()]]);
+}
+
+#[test]
 fn a_hundred_thousand_products_take_bounded_memory() {
     let mut bench = Bench::new();
     for n in 0..PRODUCTS_MAX + 500 {
@@ -55,7 +105,7 @@ fn a_hundred_thousand_products_take_bounded_memory() {
     bench.redis.holds = vec!["look"];
     bench.pass(1_000);
     assert_eq!(bench.core.products.len(), PRODUCTS_MAX, "the registry may hold more");
-    assert!(size_of::<Product>() <= 704, "{} bytes", size_of::<Product>());
+    assert!(size_of::<Product>() <= 720, "{} bytes", size_of::<Product>());
     bench.pass(2_000);
     assert_eq!(bench.counters.products.lock().expect("not poisoned").len(), PRODUCT_GAUGES_MAX);
     assert_eq!(bench.counters.products_known.get(), PRODUCTS_MAX as u64, "and says that it is not all");

@@ -8,6 +8,7 @@ mod broker;
 mod cors;
 mod fair;
 mod figures;
+mod links;
 mod looks;
 mod opening;
 mod operations;

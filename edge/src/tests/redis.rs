@@ -163,6 +163,7 @@ impl Redis {
                 array(&heads.collect::<Vec<_>>())
             }
             "lease" => self.leased(asked),
+            "probe" => array(&[(EPOCH_US + self.now.as_micros()).to_string()]),
             "relay" => array(&[]),
             // Nobody has a record.
             "lookup" => array(&groups(asked, 2).map(|_| String::new()).collect::<Vec<_>>()),
@@ -226,6 +227,7 @@ fn read(mut words: Vec<String>) -> Asked {
         ("reserve", &s.reserve),
         ("lease", &s.lease),
         ("look", &s.look),
+        ("probe", &s.probe),
         ("init", &s.init),
         ("close", &s.close),
         ("relay", &s.relay),

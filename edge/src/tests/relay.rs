@@ -2,12 +2,13 @@
 
 use super::redis::array;
 use super::{Bench, at, entry};
-use crate::limits::{RELAY_ENTRIES_IN_HAND_MAX, RELAY_ENTRIES_MAX};
+use crate::limits::{RELAY_EMPTY_WALKS_MAX, RELAY_ENTRIES_IN_HAND_MAX, RELAY_ENTRIES_MAX};
 
 /// Full answers of `relay`, entries of `orders` orders numbered from `first`.
 fn page(first: usize, orders: u8) -> String {
-    let texts: Vec<String> =
+    let mut texts: Vec<String> =
         (first..first + RELAY_ENTRIES_MAX).flat_map(|n| entry(&format!("{n}-0"), orders)).collect();
+    texts.push(format!("{}-0", first + RELAY_ENTRIES_MAX - 1));
     array(&texts)
 }
 
@@ -20,7 +21,7 @@ fn an_outbox_that_only_the_registry_names_is_delivered() {
     bench.pass(4_000);
     let calls = bench.redis.calls("relay");
     assert_eq!(calls[0][1], "product:{quiet}:outbox");
-    assert_eq!(calls[0][4..8], ["edge", "7000", "15000", "64"]);
+    assert_eq!(calls[0][4..8], ["edge", "7000", "15000", "64"], "from the oldest");
     assert_eq!(bench.broker.log.len(), 2);
     let settled = bench.redis.calls("settle");
     assert_eq!(settled, [["2", "product:{quiet}:outbox", "product:{quiet}:claims", "5-0"]], "with its claim");
@@ -148,4 +149,41 @@ fn a_lost_relay_call_is_asked_again_after_the_next_look() {
     bench.connect();
     bench.pass(2_500);
     assert_eq!(bench.broker.log.len(), 1);
+}
+
+#[test]
+fn a_walk_that_finds_nothing_goes_on_where_it_was_and_rests_until_the_next_look() {
+    let mut bench = Bench::new();
+    bench.redis.stand("p", "5-0", "5-0");
+    bench.pass(900);
+    for n in 1..=20 {
+        // Entries that others hold: nothing is handed out, and the walk has not come to the end.
+        bench.redis.script("relay", array(&[format!("{n}000-0")]));
+    }
+    bench.pass(900);
+    let behind =
+        |bench: &Bench| -> Vec<String> { bench.redis.calls("relay").iter().map(|call| call[10].clone()).collect() };
+    let passed = RELAY_EMPTY_WALKS_MAX as usize;
+    let expected: Vec<String> = (0..passed).map(|n| if n == 0 { String::new() } else { format!("{n}000-0") }).collect();
+    assert_eq!(behind(&bench), expected);
+    bench.redis.script("relay", array(&entry("30000-0", 1)));
+    bench.pass(2_000);
+    assert_eq!(behind(&bench)[passed], format!("{passed}000-0"), "it goes on there, and not at the oldest");
+    assert_eq!(bench.broker.log.len(), 1, "what stands behind them is delivered");
+    bench.redis.asked.clear();
+    bench.pass(1_000);
+    assert_eq!(behind(&bench).first().map(String::as_str), Some(""), "and comes round");
+}
+
+#[test]
+fn a_partition_that_cannot_be_written_is_given_no_more_than_its_share() {
+    let mut bench = Bench::new();
+    bench.broker.silent = true;
+    bench.redis.stand("p", "5-0", "5-0");
+    bench.redis.script("relay", page(100, 1));
+    bench.pass(1_900);
+    let call = bench.redis.calls("relay").pop().expect("it goes on");
+    let (all, taken) = (RELAY_ENTRIES_IN_HAND_MAX, RELAY_ENTRIES_MAX);
+    // One partition, so its share is all there is; what is in hand of it counts.
+    assert_eq!(call[11..], [all.to_string(), "0".to_owned(), (all - taken).to_string()]);
 }

@@ -19,7 +19,7 @@ enum Belief {
 }
 use Belief::{NoFate, Proved};
 
-const EDGE: [(&str, Belief); 12] = [
+const EDGE: [(&str, Belief); 13] = [
     ("reserve", Proved { by: "broken(sale, outbox, claims, users, returned)" }),
     ("lookup", Proved { by: "found[1] ~= sale[1] .. ' ' .. sale[2]" }),
     ("status", Proved { by: "found[1] ~= sale[1] .. ' ' .. sale[2]" }),
@@ -28,6 +28,7 @@ const EDGE: [(&str, Belief); 12] = [
     ("queue", Proved { by: "units(sale, stock_key)" }),
     ("init", Proved { by: "broken(sale, unpack(KEYS, 3, 9))" }),
     ("close", Proved { by: "broken(sale, unpack(KEYS, 3, 9))" }),
+    ("probe", NoFate("decides whether the edge is ready, and dates orders; no order's fate")),
     ("relay", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),
     ("retire", Proved { by: "mark == sale[1] .. ' ' .. sale[2]" }),
     ("part", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),

@@ -4,6 +4,7 @@ mod believed;
 mod conservation;
 mod lease;
 mod lookup;
+mod probe;
 mod queue;
 mod relay;
 mod reserve;

@@ -159,3 +159,57 @@ fn claims_that_ran_out_do_not_pile_up_while_the_outbox_is_never_empty() {
         "a claim that holds is kept: {left:?}"
     );
 }
+
+/// Entries of one partition, by hand: `first` onwards.
+fn add(client: &mut Client, sale: &Sale, partition: u32, first: usize, count: usize) -> Vec<String> {
+    let head = format!("{partition} {} 100 1 1", sale.id);
+    let one = |n: usize| {
+        let id = format!("{n}-1");
+        client.command(&["XADD", &sale.key("outbox"), &id, "h", &head, "o", "r1 1 o1 u 1", "c", "1"]);
+        id
+    };
+    (first..first + count).map(one).collect()
+}
+
+#[test]
+fn a_walk_goes_on_where_the_last_call_left_off_and_comes_round() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    // More entries than one call passes, all of them claimed by somebody.
+    let held = add(&mut client, &sale, 3, 1, 1100);
+    let until = (client.time_us() / 1000 + 50_000).to_string();
+    for chunk in held.chunks(100) {
+        let claims = sale.key("claims");
+        let owned: Vec<String> = chunk.iter().flat_map(|id| [id.clone(), format!("z {until}")]).collect();
+        let mut words = vec!["HSET", &claims];
+        words.extend(owned.iter().map(String::as_str));
+        client.command(&words);
+    }
+    let free = add(&mut client, &sale, 0, 2000, 1);
+    let (none, behind) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "64"]);
+    assert_eq!((none.len(), behind.as_str()), (0, held[1023].as_str()), "a call passes sixteen pages");
+    let (found, end) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", &behind, "64"]);
+    assert_eq!((ids(&found), end.as_str()), (vec![free[0].as_str()], ""));
+    let (_, behind) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "9999-1", "64"]);
+    assert_eq!(behind, "", "behind the last there is nothing");
+    // A claim at the front that has run out since is found by the next round.
+    client.command(&["HDEL", &sale.key("claims"), &held[5]]);
+    assert_eq!(ids(&sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "64"]).0), [&held[5]]);
+}
+
+#[test]
+fn each_partition_has_its_share_of_what_is_handed_out() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    add(&mut client, &sale, 1, 1, 300);
+    let other = add(&mut client, &sale, 2, 1000, 3);
+    let (found, _) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "10"]);
+    assert_eq!(found.iter().filter(|(_, head, _)| head.starts_with("1 ")).count(), 10);
+    assert_eq!(ids(&found)[10..], other.iter().map(String::as_str).collect::<Vec<_>>());
+    let (found, _) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "10", "1", "0", "2", "7"]);
+    assert_eq!(found, [], "no more of that partition, and the others are claimed");
+    let (found, behind) = sale.relay_on(&mut client, "a", &["0", "60000", "4", "", "", "", "10", "1", "9"]);
+    assert_eq!((found.len(), behind), (4, found[3].0.clone()), "a call that is full goes on behind its last");
+}

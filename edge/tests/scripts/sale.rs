@@ -47,6 +47,9 @@ pub(crate) struct Options {
 pub(crate) const PLAIN: Options =
     Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0, fair: false, topic: "" };
 
+/// Id, head and lines of an outbox entry.
+pub(crate) type Entry = (String, String, String);
+
 /// A sale as an edge knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sale {
@@ -145,6 +148,20 @@ impl Sale {
         strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[topic.to_owned()]))
     }
 
+    /// `close` by a caller who says which sale and generation it has seen.
+    pub(crate) fn close_as_seen(&self, client: &mut Client) -> Vec<String> {
+        let seen = [String::new(), self.id.clone(), self.generation.to_string()];
+        strings(client.call(|scripts| &scripts.close, &keys(&self.product), &seen))
+    }
+
+    /// `init` with force by such a caller.
+    pub(crate) fn open_as_seen(&self, client: &mut Client) -> Vec<String> {
+        let mut arguments =
+            ["10", "0", "100", "1", "", &"5e".repeat(32), "0", "0", "retry", ""].map(str::to_owned).to_vec();
+        arguments.extend([self.id.clone(), self.generation.to_string()]);
+        strings(client.call(|scripts| &scripts.init, &keys(&self.product), &arguments))
+    }
+
     /// `status` of one order: its letter, or S.
     pub(crate) fn status(&self, client: &mut Client, order: &str) -> String {
         statuses(client, &[(self, &[order])]).remove(0)
@@ -165,12 +182,18 @@ impl Sale {
     }
 
     /// `relay` as edge `edge`: entries as (id, head, lines).
-    pub(crate) fn relay(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> Vec<(String, String, String)> {
+    pub(crate) fn relay(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> Vec<Entry> {
+        self.relay_on(client, edge, arguments).0
+    }
+
+    /// The same, and behind which entry the walk goes on; "" where it has come to the end.
+    pub(crate) fn relay_on(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> (Vec<Entry>, String) {
         let keys = [self.key("outbox"), self.key("claims"), self.key("sale")];
         let arguments: Vec<String> = std::iter::once(&edge).chain(arguments).map(|text| text.to_string()).collect();
         let flat = strings(client.call(|scripts| &scripts.relay, &keys, &arguments));
-        assert_eq!(flat.len() % 3, 0);
-        flat.chunks(3).map(|entry| (entry[0].clone(), entry[1].clone(), entry[2].clone())).collect()
+        let entries = flat.chunks_exact(3);
+        let behind = entries.remainder().concat();
+        (entries.map(|entry| (entry[0].clone(), entry[1].clone(), entry[2].clone())).collect(), behind)
     }
 
     pub(crate) fn settle(&self, client: &mut Client, entries: &[String]) -> String {

@@ -232,3 +232,27 @@ fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
     assert_eq!(sale.lookup(&mut replica, &["o1"]), "S");
     assert_eq!(sale.status(&mut replica, "o1"), "S", "a replica is not the one to say what became of an order");
 }
+
+#[test]
+fn a_redis_that_is_behind_what_its_caller_has_seen_is_not_believed() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+    let later = Sale { id: (sale.id.parse::<u64>().expect("a number") + 1).to_string(), ..sale.clone() };
+    let before = client.snapshot();
+    for seen in [Sale { generation: 2, ..sale.clone() }, later] {
+        for orders in [order("r1", 1, "o1", "u"), order("r2", 1, "o2", "u")] {
+            assert_eq!(seen.codes(&mut client, &[orders]), ["Sbehind"], "{seen:?}");
+        }
+        assert_eq!(seen.close_as_seen(&mut client), ["S", "behind"], "{seen:?}");
+        assert_eq!(seen.open_as_seen(&mut client), ["S", "behind"], "{seen:?}");
+    }
+    assert_eq!(client.snapshot(), before);
+    let older = Sale { generation: 0, ..sale.clone() };
+    assert_eq!(older.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["G"], "rebuilt since: the caller looks again");
+    assert_eq!(older.close_as_seen(&mut client)[0], "OK");
+    client.run("FLUSHALL");
+    assert_eq!(sale.close_as_seen(&mut client), ["S", "behind"], "what was seen is lost");
+    assert_eq!(sale.open_as_seen(&mut client), ["S", "behind"]);
+}

@@ -174,8 +174,8 @@ impl Machine for Script {
     fn kafka_poll_write(&mut self, _now: Now, _broker: BrokerKey, out: &mut Vec<u8>) {
         self.kafka.write(out);
     }
-    fn kafka_is_ready(&self) -> bool {
-        self.kafka.open
+    fn kafka_down_for(&self, now: Now) -> Duration {
+        if self.kafka.open { Duration::ZERO } else { now.instant.since(Instant::default()) }
     }
     fn next_deadline(&self) -> Instant {
         self.timed.front().map_or(Instant::FAR_FUTURE, |(due, ..)| *due)
@@ -251,6 +251,11 @@ impl Edge {
         &self.running.as_ref().expect("it runs until it is waited for").counters()[0]
     }
 
+    /// What one of several cores counts.
+    pub fn counters_of(&self, core: usize) -> &CoreCounters {
+        &self.running.as_ref().expect("it runs until it is waited for").counters()[core]
+    }
+
     pub fn drain(&self) {
         self.running.as_ref().expect("it runs until it is waited for").drain().request();
     }
@@ -272,6 +277,11 @@ impl Drop for Edge {
 
 /// An edge of one core around the script.
 pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> Edge {
+    edge_of(1, driver, connections_max, with_broker)
+}
+
+/// An edge of so many cores; where the machine has fewer, some share a processor.
+pub fn edge_of(cores: usize, driver: DriverChoice, connections_max: usize, with_broker: bool) -> Edge {
     let redis = echo_server();
     let broker = with_broker.then(echo_server);
     let any = "127.0.0.1:0".parse().expect("an address");
@@ -280,7 +290,7 @@ pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> 
         admin: any,
         waiting_room: Some(any),
         driver,
-        cores: flux_net::affinity::allowed().expect("processors")[..1].to_vec(),
+        cores: flux_net::affinity::allowed().expect("processors").into_iter().cycle().take(cores).collect(),
         connections_per_core_max: connections_max,
         redis: Address::Tcp { host: redis.ip().to_string(), port: redis.port() },
         drain_deadline: Duration::from_secs(60),

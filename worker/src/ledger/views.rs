@@ -96,9 +96,10 @@ impl Ledger {
         rows.iter().map(|row| uuid(row, 0)).collect()
     }
 
-    /// Units to give back, the oldest first, at most `limit`.
-    pub async fn pending_returns(&mut self, limit: u32) -> Result<Vec<PendingReturn>, LedgerError> {
-        let rows = self.query(statement!("pending_returns"), &[Param::I64(i64::from(limit))]).await?;
+    /// Units to give back: at most `limit`, in the order of their reservations, behind the one given.
+    pub async fn pending_returns(&mut self, limit: u32, behind: Uuid) -> Result<Vec<PendingReturn>, LedgerError> {
+        let params = [Param::I64(i64::from(limit)), Param::Uuid(behind)];
+        let rows = self.query(statement!("pending_returns"), &params).await?;
         rows.iter().map(pending_return).collect()
     }
 

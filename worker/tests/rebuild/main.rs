@@ -394,3 +394,29 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
         units(state, number);
     }
 }
+
+#[test]
+fn returns_that_have_to_wait_keep_no_others_waiting_and_a_redis_behind_the_ledger_is_named() {
+    let world = World::start();
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales", 1);
+    // More than one page of a product that Redis has never heard of, noted before and sorted before.
+    let mut ledger = world.postgres.client("flux").expect("a connection");
+    let note = "INSERT INTO returns (reservation_id, order_id, product_id, sale_id, generation, quantity, user_id, noted_at)
+        SELECT ('00000000-0000-8000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(), 'nowhere', 1, 1, 1, 'u',
+        now() - interval '1 hour' FROM generate_series(1, 1100) n";
+    ledger.batch_execute(note).expect("a table");
+    let stored = orders(&sale, "ann", &[1, 2, 3], 1);
+    world.sell(&mut client, &sale, &stored);
+    client.command(&["HDEL", &sale.records_key(), &stored[1].id]);
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[1, 2, 3], 2)[1..2]);
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'returned'", 1);
+    assert_eq!(sale.stock(&mut client), 94);
+    assert_eq!(world.number("SELECT count(*) FROM returns WHERE state = 'pending'"), 1100);
+
+    // An old master that woke: Redis holds an earlier generation than the ledger.
+    world.wait_for_metric(&format!("flux_redis_behind_ledger{{product=\"{PRODUCT}\"}} 0"));
+    ledger.batch_execute("UPDATE sales SET generation = 2").expect("a table");
+    world.wait_for_metric(&format!("flux_redis_behind_ledger{{product=\"{PRODUCT}\"}} 1"));
+}

@@ -156,6 +156,7 @@ impl Kafka {
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", "-1".to_owned()),
             ("retention.bytes", "-1".to_owned()),
+            ("message.timestamp.type", "CreateTime".to_owned()),
             ("min.insync.replicas", self.nodes.len().saturating_sub(1).max(1).to_string()),
             ("unclean.leader.election.enable", "false".to_owned()),
         ];

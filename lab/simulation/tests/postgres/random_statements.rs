@@ -33,7 +33,7 @@ pub(crate) fn statement(random: &mut Random) -> Asked {
         26 => rebuild_write(random),
         27 => rebuild_read(random),
         28 => file!("order_status", vec![Param::Uuid(any_id(random))]),
-        29 => file!("pending_returns", vec![Param::I64(100)]),
+        29 => file!("pending_returns", vec![Param::I64(1 + small(random, 4)), Param::Uuid(any_id(random))]),
         30 => file!("units", vec![]),
         31 => audit(random),
         32 => file!("rebuild_account", vec![product(random), Param::I64(small(random, 3))]),

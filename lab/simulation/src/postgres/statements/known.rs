@@ -45,7 +45,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("note_returns", "97c7d07b", Insert, ["returns"], notes::note_returns),
     file!("open_sales", "8285b71b", Insert, ["sales"], sales::open),
     file!("order_status", "ac714d1a", Select, ["orders", "rejected"], orders::order_status),
-    file!("pending_returns", "a1478759", Select, ["returns"], notes::pending_returns),
+    file!("pending_returns", "ab762e6c", Select, ["returns"], notes::pending_returns),
     file!("read_offset", "edc77ef9", Lock, ["offsets"], offsets::read),
     file!("rebuild_absorb", "6bd38e87", Update, ["returns"], notes::rebuild_absorb),
     file!("rebuild_account", "2902b7a7", Lock, ["sales", "dead_letters"], rebuild::account),

@@ -134,7 +134,9 @@ fn returns(scope: &mut Scope<'_>, states: &[&str], is_meant: impl Fn(&Return) ->
 pub(super) fn pending_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let limit = *params.i64(1)?;
     let limit = usize::try_from(limit).map_err(|_| SqlError::new(b"2201W", "LIMIT must not be negative"))?;
-    let rows = pending(scope, |_| true);
+    let behind = *params.uuid(2)?;
+    let mut rows = pending(scope, |row| row.reservation_id > behind);
+    rows.sort_by_key(|row| row.reservation_id);
     scope.output.rows.extend(rows.iter().take(limit).map(fields));
     done()
 }

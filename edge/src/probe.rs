@@ -1,0 +1,148 @@
+//! A question to Redis twice a second on every core's connection: does it answer, would it let an order through, what time is it
+//! there.
+//!
+//! A link on which nothing is asked tells nothing of a server that has fallen silent; a full memory or a user who lacks a
+//! permission shows only when somebody buys. So `lua/probe.lua` is asked, buyers or not. What it finds is logged when it
+//! changes, shown in the metrics and by `/readyz`. Never refuses an order: the scripts do that by themselves.
+
+use std::sync::PoisonError;
+
+use flux_protocol::resp::Reply;
+use flux_protocol::time::{Instant, Now};
+use tracing::{error, info, warn};
+
+use crate::core::{Call, Core};
+use crate::limits::{CLOCK_SKEW_MAX_MS, PROBE_INTERVAL};
+use crate::refusals::words;
+use crate::reply::number;
+use crate::scripts::SCRIPTS;
+
+/// What is known of the Redis behind this core's connection.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    /// The question on its way: when it was asked, and the wall clock then.
+    asked: Option<(Instant, u64)>,
+    /// The next is due.
+    next: Instant,
+    /// Why no order gets through, where that is so.
+    refuses: Option<String>,
+    /// What else its user may not do, as last said.
+    lacks: Vec<String>,
+    /// Redis' clock less this edge's, ms.
+    skew_ms: i64,
+    skew_is_told: bool,
+}
+
+impl Probe {
+    /// When the next question is due; never while one is on its way.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        if self.asked.is_some() { Instant::FAR_FUTURE } else { self.next }
+    }
+}
+
+impl Core {
+    /// The time by Redis' clock, ms since the epoch, as far as its last answer tells: what orders are dated with, so that an
+    /// edge whose own clock is wrong dates none of them wrongly.
+    pub(crate) fn redis_ms(&self, now: Now) -> u64 {
+        now.wall_ms.saturating_add_signed(self.probe.skew_ms)
+    }
+
+    /// Asks at once: the connection is a new one.
+    pub(crate) fn probe_now(&mut self, now: Now) {
+        self.probe.next = now.instant;
+        self.probe_if_due(now);
+    }
+
+    /// Asks, where it is time to and no question is on its way.
+    pub(crate) fn probe_if_due(&mut self, now: Now) {
+        if !self.redis.is_ready() || self.probe.next_deadline() > now.instant {
+            return;
+        }
+        self.probe.asked = Some((now.instant, now.wall_ms));
+        self.probe.next = now.instant + PROBE_INTERVAL;
+        // What one user may do is the same on all connections of the process.
+        let looks_closely: &[u8] = if self.is_first { b"1" } else { b"0" };
+        self.redis
+            .call_script(now.instant, Call::Probe, |out| SCRIPTS.probe.write_call_with(out, &[], &[looks_closely]));
+    }
+
+    /// What Redis answers. No reply: the connection is gone, which says enough.
+    pub(crate) fn handle_probe(&mut self, now: Now, reply: Option<Reply<'_>>) {
+        let asked = self.probe.asked.take();
+        let Some(reply) = reply else { return self.set_refusal(None) };
+        let mut items = match reply.items() {
+            Ok(Some(items)) => items,
+            Ok(None) => return,
+            Err(error) => {
+                self.set_refusal(Some(words(error)));
+                return self.note_error(now, error);
+            }
+        };
+        if let (Some((since, wall_ms)), Some(there_us)) = (asked, items.next_bulk().and_then(number)) {
+            // It was read somewhere between asking and the answer.
+            let half_way_ms = wall_ms + now.instant.since(since).as_millis() as u64 / 2;
+            self.note_skew((there_us / 1000).cast_signed() - half_way_ms.cast_signed());
+        }
+        if !self.is_first {
+            return self.set_refusal(None);
+        }
+        let (mut without, mut lacks) = (Vec::new(), Vec::new());
+        while let Some(missing) = items.next_bulk() {
+            match missing.split_first() {
+                Some((b'!', command)) => without.push(command.trim_ascii().escape_ascii().to_string()),
+                Some((_, command)) => lacks.push(command.trim_ascii().escape_ascii().to_string()),
+                None => {}
+            }
+        }
+        if self.probe.lacks != lacks {
+            if !lacks.is_empty() {
+                warn!(missing = lacks.join(", "), "the user of Redis lacks permissions that are needed now and then");
+            }
+            self.probe.lacks = lacks;
+        }
+        let refuses = (!without.is_empty()).then(|| format!("its user may not {}", without.join(", ")));
+        self.set_refusal(refuses);
+    }
+
+    fn set_refusal(&mut self, refuses: Option<String>) {
+        if self.probe.refuses == refuses {
+            return;
+        }
+        match &refuses {
+            Some(why) => error!(why, "Redis lets no order through"),
+            None => info!("Redis lets orders through again"),
+        }
+        self.counters.redis_refuses.set(u64::from(refuses.is_some()));
+        self.counters.redis_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&refuses);
+        self.probe.refuses = refuses;
+    }
+
+    /// Says once that a broker has refused the records' times.
+    pub(crate) fn note_untimed(&mut self) {
+        if self.producer.is_untimed() && self.counters.records_untimed.get() == 0 {
+            self.counters.records_untimed.set(1);
+            error!(
+                skew_ms = self.probe.skew_ms,
+                "a broker refuses the times of records: its clock and Redis' are far apart; records travel without times now, \
+                 and none is lost by it: set message.timestamp.type LogAppendTime, and mend the clocks"
+            );
+        }
+    }
+
+    fn note_skew(&mut self, skew_ms: i64) {
+        self.probe.skew_ms = skew_ms;
+        self.counters.redis_clock_skew_ms.set(skew_ms.cast_unsigned());
+        let is_large = skew_ms.unsigned_abs() >= CLOCK_SKEW_MAX_MS;
+        let is_small = skew_ms.unsigned_abs() < CLOCK_SKEW_MAX_MS / 2;
+        if self.is_first && is_large && !self.probe.skew_is_told {
+            self.probe.skew_is_told = true;
+            warn!(
+                skew_ms,
+                "this machine's clock is not Redis': orders are dated by Redis' clock; one of the two is wrong"
+            );
+        } else if is_small && self.probe.skew_is_told {
+            self.probe.skew_is_told = false;
+            info!(skew_ms, "this machine's clock and Redis' agree again");
+        }
+    }
+}

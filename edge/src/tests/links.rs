@@ -1,0 +1,127 @@
+//! The links to Redis and Kafka: servers that fall silent, that answer and refuse, and whose clocks are others.
+
+use std::time::Duration;
+
+use super::redis::array;
+use super::{Bench, at};
+use crate::limits::{PROBE_INTERVAL, REDIS_REPLY_OVERDUE, REDIS_SILENCE_MAX};
+
+fn refusal(bench: &Bench) -> Option<String> {
+    bench.counters.redis_refusal.lock().expect("not poisoned").clone()
+}
+
+/// Between two looks, so that nothing but a sign of life is asked for.
+const QUIET: [&str; 4] = ["probe", "look", "SMEMBERS", "XDEL"];
+
+#[test]
+fn a_redis_that_falls_silent_is_out_of_reach_from_the_first_question_it_owes_an_answer() {
+    let mut bench = Bench::new();
+    bench.pass(5_000);
+    assert_eq!(bench.core.redis_down_for(at(bench.now)), Duration::ZERO, "an idle link is no outage");
+    bench.redis.holds = QUIET.to_vec();
+    bench.pass(1_500);
+    let down = bench.core.redis_down_for(at(bench.now));
+    assert!(down >= Duration::from_millis(1_500) - PROBE_INTERVAL && down >= REDIS_SILENCE_MAX, "{down:?}");
+    bench.pass(REDIS_REPLY_OVERDUE.as_millis() as u64);
+    assert!(bench.core.redis_poll_failure().is_some(), "then the connection is given up");
+    bench.lose_redis();
+    let later = bench.core.redis_down_for(at(bench.now));
+    assert!(later >= down + REDIS_REPLY_OVERDUE, "which is no sign of life: {later:?}");
+    bench.redis.holds.clear();
+    bench.connect();
+    assert_eq!(bench.core.redis_down_for(at(bench.now)), Duration::ZERO);
+}
+
+#[test]
+fn a_kafka_that_falls_silent_on_an_idle_edge_is_out_of_reach_within_about_a_second() {
+    let mut bench = Bench::new();
+    bench.pass(5_000);
+    assert_eq!(bench.core.kafka_down_for(at(bench.now)), Duration::ZERO);
+    bench.broker.mute = true;
+    bench.pass(1_500);
+    let down = bench.core.kafka_down_for(at(bench.now));
+    assert!(down >= Duration::from_secs(1), "{down:?}");
+    bench.broker.speak();
+    bench.pass(100);
+    assert_eq!(bench.core.kafka_down_for(at(bench.now)), Duration::ZERO);
+}
+
+#[test]
+fn what_refuses_an_order_is_known_before_anybody_buys_and_told_apart() {
+    let mut bench = Bench::new();
+    bench.pass(1_000);
+    assert_eq!(refusal(&bench), None);
+    for words in [
+        "OOM command not allowed when used memory > \'maxmemory\'.",
+        "MISCONF Redis is configured to save RDB snapshots",
+        "NOREPLICAS Not enough good replicas to write.",
+        "READONLY You can\'t write against a read only replica.",
+        "LOADING Redis is loading the dataset in memory",
+    ] {
+        for _ in 0..2 {
+            bench.redis.script("probe", format!("-{words}\r\n"));
+        }
+        bench.pass(500);
+        let told = refusal(&bench).expect("it refuses");
+        assert!(told.starts_with(words.split(' ').next().expect("a word")), "{told}");
+        assert_eq!(bench.counters.redis_refuses.get(), 1);
+        bench.pass(1_100);
+        assert_eq!(refusal(&bench), None, "over: {words}");
+    }
+    let by_kind: u64 = bench.counters.redis_errors.iter().map(|counter| counter.get()).sum();
+    assert_eq!(by_kind, 10, "each is counted, once");
+}
+
+#[test]
+fn what_its_user_may_not_do_is_told_by_name() {
+    let mut bench = Bench::new();
+    let missing = ["1705234800000000", "! INFO replication", "! EXISTS flux:products", "- UNLINK product:{x}:sale"];
+    bench.redis.script("probe", array(&missing.map(str::to_owned)));
+    bench.pass(500);
+    assert_eq!(refusal(&bench).as_deref(), Some("its user may not INFO replication, EXISTS flux:products"));
+    bench.redis.script("probe", array(&[missing[0].to_owned(), missing[3].to_owned()]));
+    bench.pass(500);
+    assert_eq!(refusal(&bench), None, "orders get through without that one");
+}
+
+#[test]
+fn orders_are_dated_by_redis_clock_and_the_difference_is_shown() {
+    let mut bench = Bench::new();
+    let skew = |bench: &Bench| bench.counters.redis_clock_skew_ms.get().cast_signed();
+    assert_eq!(skew(&bench), 0);
+    // This edge is two hours ahead of Redis.
+    let there_us = |bench: &Bench| at(bench.now).wall_ms * 1000 - 7_200_000_000;
+    bench.pass(450);
+    // What it answers to the next question, 450 ms from now.
+    bench.redis.script("probe", array(&[(there_us(&bench) + 450_000).to_string()]));
+    bench.pass(500);
+    assert!((-7_200_100..=-7_199_900).contains(&skew(&bench)), "{}", skew(&bench));
+    bench.redis.holds = vec!["probe"];
+    let orders = bench.orders(&["a"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200)]);
+    let record = bench.broker.log.pop().expect("it is published");
+    let dated: u64 = record
+        .split("\"timestamp\":")
+        .nth(1)
+        .and_then(|rest| rest.trim_end_matches('}').parse().ok())
+        .expect("a number");
+    let now_ms = at(bench.now).wall_ms;
+    assert!(now_ms - dated > 7_100_000, "{dated} at {now_ms}");
+}
+
+#[test]
+fn a_record_that_a_broker_refuses_for_its_time_does_not_wait_for_a_clock() {
+    let mut bench = Bench::new();
+    // The broker's clock is far behind everybody else's.
+    bench.broker.times_max_ms = Some(1_000);
+    let orders = bench.orders(&["a", "b"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200), Some(200)]);
+    let more = bench.orders(&["c"]);
+    bench.pass(1_000);
+    assert_eq!(bench.statuses(&more), [Some(200)]);
+    assert_eq!(bench.broker.arrived.len(), 5, "the first two were refused once");
+    assert_eq!(bench.counters.records_untimed.get(), 1, "and it is shown");
+    assert_eq!(bench.counters.records_refused.get(), 0);
+}
