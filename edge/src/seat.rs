@@ -14,7 +14,7 @@ use crate::connections::{ConnectionId, Phase};
 use crate::machine::Machine;
 use crate::routes::Role;
 use crate::shard::Shard;
-use crate::shell_limits::ADMIN_CONNECTIONS_RESERVED;
+use crate::shell_limits::{ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_RESERVED};
 
 /// One place. Given up before the socket is closed: the ticker shuts sockets down by number.
 pub(crate) struct Seat<M: Machine> {
@@ -26,7 +26,8 @@ impl<M: Machine> Seat<M> {
     /// A place for a connection just accepted; `None` where the core has none left for one of its role.
     pub(crate) fn take(shard: &Rc<Shard<M>>, stream: &Stream, role: Role) -> Option<Seat<M>> {
         let mut connections = shard.connections.borrow_mut();
-        if connections.open() + places_reserved(role, shard.connections_max) >= shard.connections_max {
+        let (open, public) = (connections.open(), connections.open_public());
+        if !is_place_free(role, open, open - public, shard.connections_max) {
             return None;
         }
         let id = connections.enter(stream.as_raw_fd(), role, shard.tick.get());
@@ -60,10 +61,29 @@ impl<M: Machine> Drop for Seat<M> {
     }
 }
 
-/// Of a core's places, those that one of `role` may not have: an operator gets in while a crowd does not.
-fn places_reserved(role: Role, connections_max: usize) -> usize {
+/// Whether one more of `role` may come, where so many are `open`, `admin` of them at the admin listener. An operator gets in
+/// while a crowd does not; and whoever sits at the admin listener, operator or stranger, keeps no buyer out.
+fn is_place_free(role: Role, open: usize, admin: usize, connections_max: usize) -> bool {
     match role {
-        Role::Admin => 0,
-        Role::Public | Role::WaitingRoom => ADMIN_CONNECTIONS_RESERVED.min(connections_max / 4).max(1),
+        Role::Admin => open < connections_max && admin < ADMIN_CONNECTIONS_MAX.min(connections_max / 2).max(1),
+        Role::Public | Role::WaitingRoom => {
+            open + ADMIN_CONNECTIONS_RESERVED.min(connections_max / 4).max(1) < connections_max
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_gets_in_beside_a_crowd_and_a_crowd_beside_strangers_at_the_admin_listener() {
+        for max in [2, 64, 16_000] {
+            let crowd = (0..max).find(|open| !is_place_free(Role::Public, *open, 0, max)).unwrap_or(max);
+            assert!(is_place_free(Role::Admin, crowd, 0, max), "{max}: {crowd} buyers");
+            let strangers = (0..max).find(|open| !is_place_free(Role::Admin, *open, *open, max)).unwrap_or(max);
+            assert!(strangers <= ADMIN_CONNECTIONS_MAX && strangers <= max / 2, "{max}: {strangers}");
+            assert!(max == 2 || is_place_free(Role::Public, strangers, strangers, max));
+        }
     }
 }

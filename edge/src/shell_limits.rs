@@ -31,6 +31,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Of a core's connections, those that only the admin listener may use, a quarter at most but one in any case: an
 /// operator gets in while a crowd does not.
 pub const ADMIN_CONNECTIONS_RESERVED: usize = 16;
+/// Connections that the admin listener may have at once, half of the core's at most: scrapers, probes, dashboards. Beyond it
+/// they are told 503, so that strangers there take no buyer's place.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 // Reading.
 
