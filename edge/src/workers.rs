@@ -40,9 +40,11 @@ struct Attempt {
 struct Reading {
     /// Why it is not ready; empty where it is.
     reasons: Vec<String>,
-    /// Partitions whose lag it tells: those that it holds.
-    partitions: usize,
-    /// Records in them that the ledger does not hold.
+    /// Partitions that it holds.
+    partitions: u64,
+    /// Those of them whose lag it tells.
+    lags: u64,
+    /// Records in these that the ledger does not hold.
     lag_records: u64,
     accounts: BTreeMap<String, Account>,
 }
@@ -171,7 +173,8 @@ impl Watched {
             "ready": read.map(|read| read.reasons.is_empty()),
             "reasons": read.map_or(&[][..], |read| &read.reasons),
             "partitions": read.map(|read| read.partitions),
-            "lagRecords": read.map(|read| read.lag_records),
+            // Where some are not known, the sum of the others says nothing.
+            "lagRecords": read.filter(|read| read.lags >= read.partitions).map(|read| read.lag_records),
         })
     }
 }
@@ -209,9 +212,12 @@ impl Reading {
             let (series, value) = line.rsplit_once(' ')?;
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
             match name {
-                "flux_worker_partitions" => is_worker = true,
+                "flux_worker_partitions" => {
+                    is_worker = true;
+                    reading.partitions = value.parse().ok()?;
+                }
                 "flux_worker_lag_records" => {
-                    reading.partitions += 1;
+                    reading.lags += 1;
                     reading.lag_records += value.parse::<u64>().ok()?;
                 }
                 "flux_units" => {

@@ -47,6 +47,15 @@ fn a_reading_is_what_the_worker_said() {
 }
 
 #[test]
+fn a_lag_of_which_a_part_is_not_known_is_not_shown() {
+    let metrics = metrics(1, 0).replace("flux_worker_partitions 2", "flux_worker_partitions 3");
+    let read = Ok(Reading::parse(READY, &metrics).unwrap());
+    let now = Instant::now();
+    let states = workers([Some(Attempt { at: now, read })]).states(now);
+    assert_eq!((&states[0]["partitions"], &states[0]["lagRecords"]), (&json!(3), &json!(null)));
+}
+
+#[test]
 fn what_no_worker_says_is_no_reading() {
     let whole = metrics(1, 0);
     for end in 0..whole.len() {

@@ -13,6 +13,10 @@ pub const IDENTIFIER_BYTES_MAX: usize = 64;
 pub const QUANTITY_MAX: u16 = 1000;
 /// Most units that a sale may allow one user.
 pub const PER_USER_MAX: u16 = 1000;
+/// Sale ids stay below this: they are milliseconds since the epoch, and exact as a Lua number and in a script of a page.
+pub const SALE_ID_END: u64 = 1 << 52;
+/// Highest generation of a sale: nobody rebuilds one a million times, and above it there is still room to count.
+pub const GENERATION_MAX: u32 = 1_000_000;
 /// Most units one sale may hold.
 pub const SALE_TOTAL_MAX: u64 = 1_000_000_000;
 
@@ -331,7 +335,8 @@ impl TopicRecord {
             check((1..=SALE_TOTAL_MAX).contains(&sale.sale_total), "saleTotal")?;
             check(sale.withdrawn <= sale.sale_total, "withdrawn")?;
             check(sale.per_user <= PER_USER_MAX, "perUser")?;
-            check(i64::try_from(sale.sale_id).is_ok(), "saleId")?;
+            check((1..SALE_ID_END).contains(&sale.sale_id), "saleId")?;
+            check(sale.generation <= GENERATION_MAX, "generation")?;
             check(matches!(&*sale.queue, "" | "fair" | "retry"), "queue")?;
             return match &*event {
                 "sale-opened" => Ok(TopicRecord::SaleOpened(sale)),
@@ -344,8 +349,8 @@ impl TopicRecord {
         check(is_identifier(raw.user_id.as_bytes()), "userId")?;
         check((1..=QUANTITY_MAX).contains(&raw.quantity), "quantity")?;
         check((1..=SALE_TOTAL_MAX).contains(&raw.sale_total), "saleTotal")?;
-        check(i64::try_from(raw.sale_id).is_ok(), "saleId")?;
-        check(i32::try_from(raw.generation).is_ok(), "generation")?;
+        check((1..SALE_ID_END).contains(&raw.sale_id), "saleId")?;
+        check(raw.generation <= GENERATION_MAX, "generation")?;
         check(raw.timestamp < 1 << 52, "timestamp")?;
         Ok(TopicRecord::Order(OwnedRecord {
             order_id: Uuid::parse(raw.order_id.as_bytes()).ok_or(RecordError::Range("orderId"))?,

@@ -1,21 +1,26 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics`, and `GET /order/{product}/{order}` from the ledger.
 //!
+//! A request has one deadline, from the end of the one before it to its own last byte: whoever sends a byte now and then
+//! has no more of it than whoever sends none. Probes have places of their own ([`crate::seats`]); who finds none is told.
+//!
 //! Never writes anything and needs no token: it tells nothing that a caller could not be told.
 
-use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
+use flux_net::stream::try_read;
 use flux_net::{Bound, Clock, Listener, Stream, Window, within};
 use flux_protocol::exposition::Exposition;
-use flux_protocol::http::{Date, Limits, Method, Read, Reader, Refusal, Request, response};
+use flux_protocol::http::{Connection, Date, Limits, Method, Read, Reader, Refusal, Request, response};
 use flux_protocol::order::{Uuid, is_identifier};
 use tracing::warn;
 
 use crate::desk::Desk;
 use crate::health::Health;
 use crate::ledger::OrderStatus;
-use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_REQUEST_TIMEOUT};
+use crate::limits::{ADMIN_PROBE_TIMEOUT, ADMIN_REQUEST_TIMEOUT};
 use crate::metrics::Metrics;
+use crate::seats::{Seat, Seats};
 
 /// Room for a request at first; a probe's is some 100 bytes.
 const BUFFER_BYTES: usize = 1024;
@@ -50,6 +55,12 @@ impl Answer {
         Answer { status, content_type: "application/json", body, field: None }
     }
 
+    /// There is no place.
+    fn full() -> Answer {
+        let body = r#"{"status":"unavailable","msg":"Too many connections"}"#;
+        Answer { field: Some(("retry-after", "1")), ..Answer::json(503, body.to_owned()) }
+    }
+
     fn text(status: u16, body: &str) -> Answer {
         Answer { status, content_type: "text/plain; charset=utf-8", body: body.to_owned(), field: None }
     }
@@ -61,58 +72,79 @@ impl Answer {
 /// The runtime does not take the socket.
 pub async fn serve(admin: Rc<Admin>, listener: Bound) -> std::io::Result<()> {
     let listener = Listener::new(listener)?;
-    let connections = Rc::new(Cell::new(0_usize));
+    let seats = Seats::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or a connection that went while it waited: the next one may be had.
                 warn!(%error, "the admin listener could not accept");
-                flux_net::sleep(std::time::Duration::from_millis(100)).await?;
+                flux_net::sleep(Duration::from_millis(100)).await?;
                 continue;
             }
         };
-        if connections.get() >= ADMIN_CONNECTIONS_MAX {
-            continue; // Dropped, and so closed.
-        }
-        connections.set(connections.get() + 1);
-        let (admin, connections) = (Rc::clone(&admin), Rc::clone(&connections));
-        flux_net::spawn(async move {
-            admin.converse(stream).await;
-            connections.set(connections.get() - 1);
-        });
+        let Some(seat) = seats.take(peer) else {
+            admin.turn_away(&stream);
+            continue;
+        };
+        let admin = Rc::clone(&admin);
+        flux_net::spawn(async move { admin.converse(stream, seat).await });
     }
 }
 
 impl Admin {
-    /// One connection, request after request.
-    async fn converse(&self, mut stream: Stream) {
+    /// Tells that there is no place, without giving one: nothing here waits.
+    fn turn_away(&self, stream: &Stream) {
+        self.metrics.turned_away();
+        // The request has come with the connection; unread, it would turn the close into a reset that overtakes the answer.
+        let mut request = [0; 4096];
+        let head_only = try_read(stream, &mut request).is_ok_and(|bytes| request[..bytes].starts_with(b"HEAD "));
+        let mut out = Vec::new();
+        self.write(&mut out, Answer::full(), Connection::Close, head_only, false);
+        // The connection is closed either way.
+        let _ = stream.try_write(&out);
+    }
+
+    fn write(&self, out: &mut Vec<u8>, answer: Answer, connection: Connection, head_only: bool, to_pages: bool) {
+        let date = Date::new(self.clock.now().wall_ms / 1000);
+        let mut fields = vec![("content-type", answer.content_type), response::NO_STORE];
+        fields.extend(answer.field);
+        fields.extend(to_pages.then_some(OPEN_TO_PAGES));
+        response::write(out, answer.status, &date, &fields, answer.body.as_bytes(), connection, head_only);
+    }
+
+    /// One connection, request after request; one, where it sits in the reserve.
+    async fn converse(&self, mut stream: Stream, seat: Seat) {
         let limits = Limits::DEFAULT;
+        let time = if seat.is_reserved() { ADMIN_PROBE_TIMEOUT } else { ADMIN_REQUEST_TIMEOUT };
+        let mut deadline = self.clock.instant() + time;
         let mut reader = Reader::new(limits);
         let mut window = Window::with_capacity(BUFFER_BYTES);
         let mut out = Vec::new();
         loop {
             let mut is_last = false;
             loop {
-                let date = Date::new(self.clock.now().wall_ms / 1000);
                 let consumed = match reader.read(window.unread()) {
                     Read::Incomplete => break,
                     Read::Request(request, consumed) => {
-                        let answer = self.answer(&request).await;
-                        let mut fields = vec![("content-type", answer.content_type), response::NO_STORE];
-                        fields.extend(answer.field);
-                        if request.path.starts_with("/order/") {
-                            fields.push(OPEN_TO_PAGES);
-                        }
-                        let body = answer.body.as_bytes();
-                        let (connection, head_only) = (request.connection(), request.head_only());
-                        response::write(&mut out, answer.status, &date, &fields, body, connection, head_only);
-                        is_last = !request.keep_alive;
+                        is_last = !request.keep_alive || seat.is_reserved();
+                        let connection = if is_last { Connection::Close } else { request.connection() };
+                        let is_probe = matches!(request.path, "/livez" | "/readyz" | "/metrics");
+                        let answer = if seat.is_reserved() && !is_probe {
+                            self.metrics.turned_away();
+                            Answer::full()
+                        } else {
+                            self.answer(&request).await
+                        };
+                        let to_pages = request.path.starts_with("/order/");
+                        self.write(&mut out, answer, connection, request.head_only(), to_pages);
+                        deadline = self.clock.instant() + time;
                         consumed
                     }
                     Read::Refused(refusal) => {
-                        refusal.write(&mut out, &date);
-                        is_last = refusal.close;
+                        refusal.write(&mut out, &Date::new(self.clock.now().wall_ms / 1000));
+                        is_last = refusal.close || seat.is_reserved();
+                        deadline = self.clock.instant() + time;
                         refusal.consumed
                     }
                 };
@@ -138,7 +170,7 @@ impl Admin {
                 return;
             }
             let late = reader.refuse_unfinished(window.unread(), Refusal::TIMEOUT);
-            match within(ADMIN_REQUEST_TIMEOUT, stream.read(std::mem::take(&mut window))).await {
+            match within(deadline.since(self.clock.instant()), stream.read(std::mem::take(&mut window))).await {
                 Ok(Some((Ok(1..), filled))) => window = filled,
                 Ok(Some((Ok(_) | Err(_), _))) | Err(_) => return,
                 Ok(None) => return self.time_out(&stream, &reader, &late),

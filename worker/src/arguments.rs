@@ -135,6 +135,30 @@ pub enum Command {
     /// Prove a suspended sale's stock from the ledger and open it again. Exit code 0: done; 1: refused; 3: a server was
     /// out of reach for 30 s
     Rebuild(RebuildArguments),
+    /// Show the records that were set aside, or store them once what was in their way is mended. Exit code 0: done; 1: some
+    /// were refused again; 3: PostgreSQL was out of reach for 30 s
+    DeadLetters(DeadLettersArguments),
+}
+
+/// What to do with dead letters.
+#[derive(Clone, Debug, Args)]
+pub struct DeadLettersArguments {
+    /// What to do
+    #[arg(value_enum)]
+    pub action: DeadLettersAction,
+
+    /// One product [default: all]
+    #[arg(long, env = "FLUX_PRODUCT", value_name = "PRODUCT")]
+    pub product: Option<String>,
+}
+
+/// What to do with dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeadLettersAction {
+    /// Print them: topic, partition, offset, when, product, whether it can be replayed, why
+    List,
+    /// Store those that are records of ours, each exactly once
+    Replay,
 }
 
 /// What to audit.

@@ -100,10 +100,22 @@ pub struct Batch {
     bytes: usize,
     orders: usize,
     redelivered: u64,
+    /// Offsets of the redeliveries, where the records are dead letters that are replayed.
+    replayed_twice: Option<Vec<i64>>,
     pub(crate) progress: Progress,
 }
 
 impl Batch {
+    /// An empty batch of dead letters of one partition that are to be stored after all. It moves no offset: what its
+    /// transaction takes out in place of that are the dead letters themselves.
+    pub fn replay(origin: Origin) -> Batch {
+        let mut batch = Batch::new(origin, 0);
+        batch.replayed_twice = Some(Vec::new());
+        // They stand there because the short way failed.
+        batch.progress.careful = true;
+        batch
+    }
+
     /// An empty batch that begins at `next_offset`, where the ledger stands (`Ledger::claim`, or the `next_offset` of the
     /// batch before).
     pub fn new(origin: Origin, next_offset: i64) -> Batch {
@@ -117,6 +129,7 @@ impl Batch {
             bytes: 0,
             orders: 0,
             redelivered: 0,
+            replayed_twice: None,
             progress: Progress::default(),
         }
     }
@@ -163,6 +176,7 @@ impl Batch {
                     };
                     if earlier.reservation_id == order.reservation_id {
                         self.redelivered += 1;
+                        self.replayed_twice.iter_mut().for_each(|offsets| offsets.push(entry.offset));
                         return;
                     }
                     // A second reservation: units to give back. The short way cannot tell.
@@ -175,7 +189,7 @@ impl Batch {
             // Their sales' rows must be locked in one order with those of the orders.
             self.progress.careful = true;
         }
-        self.bytes += entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len);
+        self.bytes += bytes_held(&entry);
         self.entries.push(entry);
     }
 
@@ -199,7 +213,7 @@ impl Batch {
         self.orders
     }
 
-    /// Bytes of keys and values that it keeps alive.
+    /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -230,6 +244,18 @@ impl Batch {
         (from, to)
     }
 
+    /// Whether its records are dead letters that are replayed.
+    pub(crate) fn is_replay(&self) -> bool {
+        self.replayed_twice.is_some()
+    }
+
+    /// The offsets of a span's records, redeliveries among them.
+    pub(crate) fn span_letters(&self, span: &Range<usize>) -> Vec<i64> {
+        let (from, to) = self.span_offsets(span);
+        let twice = self.replayed_twice.iter().flatten().copied().filter(|offset| (from..to).contains(offset));
+        self.entries[span.clone()].iter().map(|entry| entry.offset).chain(twice).collect()
+    }
+
     /// The span is in the ledger for certain.
     pub(crate) fn span_stored(&mut self, stored: &Stored) {
         let span = self.span();
@@ -244,13 +270,21 @@ impl Batch {
         }
     }
 
+    /// Halves the span: its first half is next. False where there is nothing to halve.
+    pub(crate) fn halve(&mut self) -> bool {
+        let span = self.span();
+        if span.len() > 1 {
+            self.progress.span_ends.push(span.start + span.len() / 2);
+        }
+        span.len() > 1
+    }
+
     /// The database cannot store something in the span: halves it, or makes its only record a dead letter. False where
     /// neither is possible, because there is no record to blame.
     pub(crate) fn isolate(&mut self, reason: &str) -> bool {
         let span = self.span();
         self.progress.careful = true;
-        if span.len() > 1 {
-            self.progress.span_ends.push(span.start + span.len() / 2);
+        if self.halve() {
             return true;
         }
         let Some(entry) = self.entries.get_mut(span.start).filter(|_| !span.is_empty()) else { return false };
@@ -264,6 +298,19 @@ impl Batch {
     }
 }
 
+/// Bytes that an entry holds: what came, what was read out of it, and the two places it stands in.
+fn bytes_held(entry: &Entry) -> usize {
+    let read = match &entry.content {
+        Content::Order(order) => order.product_id.len() + order.user_id.len() + size_of::<(Uuid, usize)>(),
+        Content::Opened(sale) | Content::Closed(sale) => {
+            size_of::<SaleEvent>() + sale.event.len() + sale.product_id.len() + sale.queue.len() + sale.seed.len()
+        }
+        Content::Dead(dead) => dead.reason.len(),
+    };
+    let came = entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len);
+    size_of::<Entry>() + came + read
+}
+
 fn dead(reason: &str, order: Option<(String, u64, u16)>) -> Content {
     let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARS_MAX).collect();
     Content::Dead(DeadReason { reason, order })
@@ -274,7 +321,6 @@ fn event(sale: SaleEvent, make: fn(Box<SaleEvent>) -> Content) -> Content {
     let seed_holds = sale.seed.is_empty()
         || sale.seed.len() == SEED_DIGITS && sale.seed.bytes().all(|byte| byte.is_ascii_hexdigit());
     for (member, holds) in [
-        ("generation", i32::try_from(sale.generation).is_ok()),
         ("rate", i64::try_from(sale.rate).is_ok()),
         ("burst", i64::try_from(sale.burst).is_ok()),
         ("opensAt", sale.opens_at < TIMESTAMP_MS_END),
@@ -348,7 +394,8 @@ mod tests {
         let cases = [
             (None, "without a value"),
             (Some(Bytes::from_static(b"\x00")), "not an order record"),
-            (event(r#""generation":4294967295"#), "`generation`"),
+            (event(r#""generation":1000001"#), "`generation`"),
+            (event(r#""saleId":4503599627370496"#), "`saleId`"),
             (event(r#""rate":18446744073709551615"#), "`rate`"),
             (event(r#""burst":9223372036854775808"#), "`burst`"),
             (event(r#""timestamp":4503599627370496"#), "`timestamp`"),
@@ -362,7 +409,7 @@ mod tests {
             assert!(reason(&batch, at).contains(says), "{says}: {}", reason(&batch, at));
         }
         batch.push(batch.next_offset(), None, event(r#""withdrawn":1"#));
-        assert!(matches!(batch.entries[10].content, Content::Closed(_)));
+        assert!(matches!(batch.entries[11].content, Content::Closed(_)));
         assert!(!reason(&batch, 1).contains(char::is_control));
     }
 

@@ -9,7 +9,8 @@ use flux_net::Address;
 use flux_protocol::order::Identifier;
 use flux_protocol::postgres::PostgresConfig;
 
-use crate::arguments::{Arguments, Command, RebuildMode, Switch};
+use crate::arguments::{Arguments, Command, DeadLettersAction, RebuildMode, Switch};
+use crate::dead_letters;
 use crate::limits::*;
 use flux_net::RedisTarget;
 
@@ -58,6 +59,13 @@ pub enum Task {
     },
     /// `flux-worker rebuild`.
     Rebuild(RebuildOrder),
+    /// `flux-worker dead-letters`.
+    DeadLetters {
+        /// List them, or replay them.
+        action: dead_letters::Action,
+        /// One product's, or all.
+        product: Option<Identifier>,
+    },
 }
 
 /// What `flux-worker rebuild` was told.
@@ -155,11 +163,14 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
 fn task(command: Option<Command>) -> Result<Task, String> {
     match command {
         None => Ok(Task::Consume),
-        // An empty variable counts as unset: compose files pass those.
-        Some(Command::Audit(audit)) => match audit.product.as_deref() {
-            None | Some("") => Ok(Task::Audit { product: None }),
-            Some(product) => Ok(Task::Audit { product: Some(identifier(product)?) }),
-        },
+        Some(Command::Audit(audit)) => Ok(Task::Audit { product: perhaps_identifier(audit.product.as_deref())? }),
+        Some(Command::DeadLetters(letters)) => {
+            let action = match letters.action {
+                DeadLettersAction::List => dead_letters::Action::List,
+                DeadLettersAction::Replay => dead_letters::Action::Replay,
+            };
+            Ok(Task::DeadLetters { action, product: perhaps_identifier(letters.product.as_deref())? })
+        }
         Some(Command::Rebuild(rebuild)) => {
             if !(FENCE_MIN..=FENCE_MAX).contains(&rebuild.fence) {
                 let (least, most) = (humantime::format_duration(FENCE_MIN), humantime::format_duration(FENCE_MAX));
@@ -173,6 +184,11 @@ fn task(command: Option<Command>) -> Result<Task, String> {
             }))
         }
     }
+}
+
+/// An empty variable counts as unset: compose files pass those.
+fn perhaps_identifier(product: Option<&str>) -> Result<Option<Identifier>, String> {
+    product.filter(|product| !product.is_empty()).map(identifier).transpose()
 }
 
 fn identifier(product: &str) -> Result<Identifier, String> {

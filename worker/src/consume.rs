@@ -60,8 +60,8 @@ struct State {
     stopping: Option<Stopping>,
     /// When what is in hand is dropped rather than waited for.
     stop_deadline: Instant,
-    /// Partitions whose offset is not in the log, and when they are tried again.
-    out_of_range: Vec<(i32, i64, Instant)>,
+    /// When the partitions became ours.
+    assigned_at: Instant,
     observe_due: Instant,
 }
 
@@ -158,7 +158,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
             is_releasing: false,
             stopping: None,
             stop_deadline: Instant::FAR_FUTURE,
-            out_of_range: Vec::new(),
+            assigned_at: clock.instant(),
             observe_due: clock.instant(),
         }),
         turn: Notify::new(),
@@ -217,21 +217,27 @@ impl Shared {
         while let Some(event) = state.consumer.poll_event() {
             self.handle_event(state, now, event);
         }
-        self.retry_out_of_range(state, now);
+        state.intake.fill(now);
         while state.intake.wants_records()
             && let Some(fetched) = state.consumer.poll_records()
         {
-            state.intake.offer(now, fetched);
+            if let Some(gap) = state.intake.offer(now, fetched) {
+                error!(
+                    ?gap,
+                    "records that do not follow those before them: dropped, and the position is asked for anew"
+                );
+                state.consumer.pause(gap.partition); // Until it is started anew.
+            }
             state.consumer.handle_time(now); // There is room to fetch more.
         }
         self.hand_out_job(state, now);
         self.finish(state, now);
         self.observe(state, now);
-        let retries = state.out_of_range.iter().map(|(_, _, at)| *at).min().unwrap_or(Instant::FAR_FUTURE);
+        let rest = if state.intake.rests() { now } else { Instant::FAR_FUTURE };
         // While the ledger is asked something no batch can be handed to it, however long it has waited.
         let batch = if state.is_ledger_busy { Instant::FAR_FUTURE } else { state.intake.next_deadline() };
         let deadlines = state.consumer.next_deadline(now).min(batch);
-        deadlines.min(retries).min(state.observe_due)
+        deadlines.min(rest).min(state.observe_due)
     }
 
     fn handle_event(&self, state: &mut State, now: Instant, event: Event) {
@@ -239,7 +245,7 @@ impl Shared {
             Event::Assigned { topic_id, generation, partitions } => {
                 info!(generation, ?partitions, "assigned");
                 self.metrics.assigned();
-                state.out_of_range.clear();
+                state.assigned_at = now;
                 if state.stopping.is_none() {
                     state.intake.assigned(Uuid(topic_id), &partitions);
                 }
@@ -261,16 +267,20 @@ impl Shared {
                 );
                 self.drop_all(state);
             }
-            Event::OffsetOutOfRange { partition, offset } => {
-                error!(
-                    partition,
-                    offset,
-                    "the ledger's offset is not in the log: records were deleted before they were stored, or the log was \
-                     truncated; nothing is skipped, the partition stands still"
-                );
-                state.out_of_range.retain(|(its, _, _)| *its != partition);
-                state.out_of_range.push((partition, offset, now + OUT_OF_RANGE_RETRY));
-            }
+            Event::OffsetOutOfRange { partition, offset } => error!(
+                partition,
+                offset,
+                "the ledger's offset is not in the log: records were deleted before they were stored, or the log was \
+                 truncated; nothing is skipped, the partition stands still"
+            ),
+            Event::Diverged { partition, offset, end_offset } => error!(
+                partition,
+                offset,
+                end_offset,
+                "the log is another one from end_offset on than the ledger has read: its tail was lost in an unclean \
+                 election and others have written since; nothing is skipped, the partition stands still until somebody \
+                 has set the ledger's offset (docs/GUARANTEES.md)"
+            ),
             Event::Damaged { partition, error } => {
                 error!(partition, %error, "damaged records; asked for again");
                 self.metrics.damaged();
@@ -285,17 +295,8 @@ impl Shared {
 
     fn drop_all(&self, state: &mut State) {
         state.intake.lost();
-        state.out_of_range.clear();
         state.is_releasing = false;
         self.hurry.notify();
-    }
-
-    /// A log that somebody has mended, or a broker that did not know its end for a moment, needs no restart.
-    fn retry_out_of_range(&self, state: &mut State, now: Instant) {
-        while let Some(at) = state.out_of_range.iter().position(|(_, _, due)| *due <= now) {
-            let (partition, offset, _) = state.out_of_range.remove(at);
-            state.consumer.start(now, [(partition, offset)]);
-        }
     }
 
     fn hand_out_job(&self, state: &mut State, now: Instant) {
@@ -351,8 +352,14 @@ impl Shared {
         } else {
             self.health.kafka.fails(now, "no broker answers, or not a member of the group");
         }
-        self.metrics.set_reading(state.intake.partitions(), state.out_of_range.len(), state.consumer.buffered_bytes());
-        self.metrics.set_lag(state.intake.lag());
+        let State { consumer, intake, assigned_at, .. } = &*state;
+        let is_unread =
+            |partition: &i32| now.since(consumer.read_at(*partition).unwrap_or(*assigned_at)) >= UNREAD_PATIENCE;
+        let unread: Vec<i32> = intake.partitions().filter(is_unread).collect();
+        self.health.set_unread(&unread);
+        let held = intake.partitions().count();
+        self.metrics.set_reading(held, unread.len(), consumer.standing_still(), consumer.buffered_bytes());
+        self.metrics.set_lag(intake.lag(|partition| consumer.end_offset(now, partition)));
     }
 
     /// Whether the answer to a question of this tenure still matters.
@@ -402,6 +409,7 @@ impl Shared {
 
     async fn store(&self, ledger: &mut Ledger, tenure: Tenure, mut batch: Batch) {
         let mut pause = RETRY_WAIT_MIN;
+        let mut table_pause = TABLE_WAIT_MIN;
         let began = self.clock.instant();
         // A batch is begun even where its partitions were lost meanwhile: the ledger's fence decides, and orders that
         // are stored by us need not be read again by another.
@@ -411,6 +419,10 @@ impl Shared {
                 Err(StoreError::Fenced { partition, expected }) => return self.fenced(tenure, partition, expected),
                 Err(StoreError::Retry(error)) => self.pause(&mut pause, &error, true).await,
                 Err(StoreError::Fatal(error)) => self.pause(&mut pause, &error, false).await,
+                Err(error @ StoreError::Systematic(_)) => {
+                    self.rest(table_pause, &format!("{error} (somebody has to mend the tables)")).await;
+                    table_pause = (table_pause * 2).min(TABLE_WAIT_MAX);
+                }
             }
             if !self.matters(tenure) {
                 debug!(partition = batch.origin().partition, "a batch is dropped: its partition is another's");
@@ -459,15 +471,19 @@ impl Shared {
 
     /// Waits before the ledger is asked again; less where what is waited for stops to matter.
     async fn pause(&self, pause: &mut Duration, error: &LedgerError, is_retryable: bool) {
-        self.metrics.failed(Server::postgres);
         let mut reason = error.to_string();
         if !is_retryable {
             reason.push_str(" (waiting does not mend this)");
         }
-        self.health.postgres.fails(self.clock.instant(), &reason);
-        self.turn.notify();
         let span = if is_retryable { *pause } else { FATAL_WAIT };
         *pause = (*pause * 2).min(RETRY_WAIT_MAX);
+        self.rest(span, &reason).await;
+    }
+
+    async fn rest(&self, span: Duration, reason: &str) {
+        self.metrics.failed(Server::postgres);
+        self.health.postgres.fails(self.clock.instant(), reason);
+        self.turn.notify();
         if flux_net::within(span, self.hurry.notified()).await.is_err() {
             // No descriptor for a timer: others are being closed meanwhile. Let them.
             self.hurry.notified().await;

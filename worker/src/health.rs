@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use flux_protocol::time::Instant;
 use tracing::{info, warn};
 
-use crate::limits::{READY_PATIENCE, REPEAT_LOG_INTERVAL};
+use crate::limits::{READY_PATIENCE, REPEAT_LOG_INTERVAL, UNREAD_PATIENCE};
 
 /// The reason at the start.
 const FIRST: &str = "not reached yet";
@@ -84,18 +84,43 @@ pub struct Health {
     pub postgres: Reach,
     /// SIGTERM has come.
     pub is_draining: Cell<bool>,
+    /// Partitions that are ours and of which nothing is read, though there may be something.
+    unread: RefCell<Vec<i32>>,
 }
 
 impl Health {
     /// Nothing is reached yet.
     pub fn new(now: Instant) -> Health {
-        Health { kafka: Reach::new("kafka", now), postgres: Reach::new("postgres", now), is_draining: Cell::new(false) }
+        Health {
+            kafka: Reach::new("kafka", now),
+            postgres: Reach::new("postgres", now),
+            is_draining: Cell::new(false),
+            unread: RefCell::default(),
+        }
+    }
+
+    /// Which of our partitions have not been read for too long, ascending.
+    pub fn set_unread(&self, partitions: &[i32]) {
+        let unread = &mut *self.unread.borrow_mut();
+        if *unread != partitions {
+            if partitions.is_empty() {
+                info!("all partitions are read again");
+            } else {
+                warn!(?partitions, seconds = UNREAD_PATIENCE.as_secs(), "partitions have not been read for so long");
+            }
+            *unread = partitions.to_vec();
+        }
     }
 
     /// Why we are not ready; empty where we are.
     pub fn complaints(&self, now: Instant) -> Vec<String> {
         let mut complaints: Vec<String> =
             [self.kafka.complaint(now), self.postgres.complaint(now)].into_iter().flatten().collect();
+        let unread = self.unread.borrow();
+        if !unread.is_empty() {
+            let seconds = UNREAD_PATIENCE.as_secs();
+            complaints.push(format!("partitions {unread:?} have not been read for {seconds} s"));
+        }
         if self.is_draining.get() {
             complaints.push("draining".to_owned());
         }
@@ -126,6 +151,9 @@ mod tests {
         assert_eq!(health.complaints(at(6999)).len(), 0);
         assert_eq!(health.complaints(at(7000)), ["postgres: refused"]);
         health.postgres.works();
+        health.set_unread(&[3, 8]);
+        assert_eq!(health.complaints(at(8000)), ["partitions [3, 8] have not been read for 15 s"]);
+        health.set_unread(&[]);
         health.is_draining.set(true);
         assert_eq!(health.complaints(at(8000)), ["draining"]);
     }

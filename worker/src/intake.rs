@@ -7,9 +7,11 @@
 //!
 //! Memory is bounded: nothing is taken from the fetched records while the partition's batch is full or all open batches
 //! together hold [`OPEN_BYTES_MAX`]; what is not taken is not fetched again meanwhile ([`flux_protocol::kafka::fetch`]).
-//! So one batch is stored while the next ones fill, and no more.
+//! So one batch is stored while the next ones fill, and no more. Time is bounded too: records that unpack to more than
+//! [`TURN_UNPACKED_BYTES_MAX`] wait for the next turn, so that heartbeats go out in between.
 //!
-//! Never acknowledges anything, and never changes a batch that is on its way.
+//! Never acknowledges anything, never changes a batch that is on its way, and never takes records that do not follow those
+//! before them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 
 use crate::batch::{Batch, Origin};
-use crate::limits::{BATCH_BYTES_MAX, FENCED_IN_A_ROW_MAX, OPEN_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, FENCED_IN_A_ROW_MAX, OPEN_BYTES_MAX, TURN_UNPACKED_BYTES_MAX};
 
 /// How batches are cut.
 #[derive(Clone, Copy, Debug)]
@@ -55,16 +57,26 @@ pub enum Fenced {
     Rejoin,
 }
 
+/// Records came that do not follow those before them. They are dropped, and the partition's position is asked anew: it is
+/// not to be read meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Which partition.
+    pub partition: i32,
+    /// The offset that was to come.
+    pub expected: i64,
+    /// The offset from which was read.
+    pub found: i64,
+}
+
 #[derive(Debug)]
 struct Held {
     /// `None` until the ledger has told the position.
     open: Option<Batch>,
     /// When the open batch got its first record.
     opened_at: Instant,
-    /// Where the ledger stands, as far as we know.
-    stored_next: i64,
-    /// Where the log ended when it was last read.
-    end_offset: i64,
+    /// Where the ledger stands, once it has said so.
+    stored_next: Option<i64>,
     fenced_in_a_row: u32,
 }
 
@@ -78,6 +90,8 @@ pub struct Intake {
     held: BTreeMap<i32, Held>,
     claims: Vec<Claim>,
     in_hand: Option<Fetched>,
+    /// What is in hand has cost its turn, and is gone on with in the next.
+    rests: bool,
     /// Partition of the batch that is at the ledger.
     storing: Option<i32>,
     is_flushing: bool,
@@ -95,6 +109,7 @@ impl Intake {
             held: BTreeMap::new(),
             claims: Vec::new(),
             in_hand: None,
+            rests: false,
             storing: None,
             is_flushing: false,
         }
@@ -106,13 +121,17 @@ impl Intake {
     }
 
     /// Partitions held.
-    pub fn partitions(&self) -> usize {
-        self.held.len()
+    pub fn partitions(&self) -> impl Iterator<Item = i32> {
+        self.held.keys().copied()
     }
 
-    /// Records that the log holds and the ledger does not, by partition, as of the last fetch.
-    pub fn lag(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.held.iter().map(|(partition, held)| (*partition, (held.end_offset - held.stored_next).max(0)))
+    /// Records that the log holds and the ledger does not, by partition, where `end` knows the log's end and the ledger has
+    /// told its own. What is not known is left out.
+    pub fn lag(&self, end: impl Fn(i32) -> Option<i64>) -> impl Iterator<Item = (i32, i64)> {
+        self.held.iter().filter_map(move |(partition, held)| {
+            let lag = end(*partition)? - held.stored_next?;
+            Some((*partition, lag.max(0)))
+        })
     }
 
     // The group.
@@ -122,10 +141,8 @@ impl Intake {
         self.lost();
         self.topic_id = Some(topic_id);
         for &partition in partitions {
-            self.held.insert(
-                partition,
-                Held { open: None, opened_at: Instant::FAR_FUTURE, stored_next: 0, end_offset: 0, fenced_in_a_row: 0 },
-            );
+            let held = Held { open: None, opened_at: Instant::FAR_FUTURE, stored_next: None, fenced_in_a_row: 0 };
+            self.held.insert(partition, held);
             self.claims.push(Claim { tenure: self.tenure, topic_id, partition });
         }
     }
@@ -137,6 +154,7 @@ impl Intake {
         self.held.clear();
         self.claims.clear();
         self.in_hand = None;
+        self.rests = false;
         self.storing = None;
         self.is_flushing = false;
     }
@@ -168,8 +186,7 @@ impl Intake {
         let origin = self.origin(claim.partition);
         let Some(held) = self.held.get_mut(&claim.partition) else { return false };
         held.open = Some(Batch::new(origin, next_offset));
-        held.stored_next = next_offset;
-        held.end_offset = held.end_offset.max(next_offset);
+        held.stored_next = Some(next_offset);
         true
     }
 
@@ -185,24 +202,38 @@ impl Intake {
         self.in_hand.is_none() && !self.is_flushing && self.open_bytes() < OPEN_BYTES_MAX
     }
 
-    /// Takes records in hand and as many of them into the batch as fit.
-    pub fn offer(&mut self, now: Instant, fetched: Fetched) {
+    /// Takes records in hand and as many of them into the batch as fit. `Some`: they do not follow those before them.
+    pub fn offer(&mut self, now: Instant, fetched: Fetched) -> Option<Gap> {
         assert!(self.in_hand.is_none(), "one piece at a time");
         // Of a partition that is just being claimed anew: read from the old position, of no use.
-        let Some(held) = self.held.get_mut(&fetched.partition).filter(|held| held.open.is_some()) else { return };
-        held.end_offset = fetched.end_offset;
+        let held = self.held.get_mut(&fetched.partition)?;
+        let expected = held.open.as_ref()?.next_offset();
+        if fetched.from_offset != expected {
+            held.open = None;
+            if let Some(topic_id) = self.topic_id {
+                self.claims.push(Claim { tenure: self.tenure, topic_id, partition: fetched.partition });
+            }
+            return Some(Gap { partition: fetched.partition, expected, found: fetched.from_offset });
+        }
         self.in_hand = Some(fetched);
         self.fill(now);
+        None
     }
 
-    /// Moves what is in hand into its batch until that is full.
+    /// Moves what is in hand into its batch until that is full, or the turn is over.
     pub fn fill(&mut self, now: Instant) {
         let open_bytes = self.open_bytes();
+        self.rests = false;
         let Some(fetched) = &mut self.in_hand else { return };
         let Some(held) = self.held.get_mut(&fetched.partition) else { return };
         let Some(batch) = &mut held.open else { return };
         let bytes_before = batch.bytes();
+        let unpacked_before = fetched.records.unpacked_bytes();
         while !is_full(batch, &self.config) && open_bytes + batch.bytes() - bytes_before < OPEN_BYTES_MAX {
+            if fetched.records.unpacked_bytes() - unpacked_before >= TURN_UNPACKED_BYTES_MAX {
+                self.rests = true;
+                return;
+            }
             let entry = fetched.records.next();
             if batch.is_empty() {
                 held.opened_at = now;
@@ -222,14 +253,19 @@ impl Intake {
         }
     }
 
+    /// Whether [`Intake::fill`] is to be called again, as soon as others have had their turn.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
     fn open_bytes(&self) -> usize {
         self.held.values().filter_map(|held| held.open.as_ref()).map(Batch::bytes).sum()
     }
 
     // Batches.
 
-    /// The batch to be stored now, where none is at the ledger: a full one first, else the one that has waited longest
-    /// if it has waited long enough.
+    /// The batch to be stored now, where none is at the ledger: of those that are full or have waited long enough the one
+    /// that was begun first, so that no partition waits for ever behind others that are always full.
     pub fn take_due(&mut self, now: Instant) -> Option<Batch> {
         if self.storing.is_some() {
             return None;
@@ -239,9 +275,9 @@ impl Intake {
             let batch = held.open.as_ref().filter(|batch| !batch.is_empty())?;
             let full = is_full(batch, &self.config);
             let due = full || no_room || self.is_flushing || held.opened_at + self.config.batch_wait <= now;
-            due.then_some((!full, held.opened_at, *partition))
+            due.then_some((held.opened_at, *partition))
         });
-        let (_, _, partition) = waiting.min()?;
+        let (_, partition) = waiting.min()?;
         let held = self.held.get_mut(&partition).expect("it was just looked at");
         let batch = held.open.take().expect("it was just looked at");
         held.open = Some(Batch::new(batch.origin().clone(), batch.next_offset()));
@@ -267,8 +303,7 @@ impl Intake {
         }
         self.storing = None;
         if let Some(held) = self.held.get_mut(&batch.origin().partition) {
-            held.stored_next = batch.next_offset();
-            held.end_offset = held.end_offset.max(held.stored_next);
+            held.stored_next = Some(batch.next_offset());
             held.fenced_in_a_row = 0;
         }
         self.fill(now);

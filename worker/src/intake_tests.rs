@@ -80,7 +80,7 @@ fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
     batch.extend_from_slice(&(crc32c(&content)).to_be_bytes());
     batch.extend_from_slice(&content);
     let records = FetchedRecords::scan(batch.freeze(), from, Vec::new()).expect("a batch of the test's own making");
-    Fetched { partition, records, end_offset: from + values.len() as i64 }
+    Fetched { partition, from_offset: from, records, end_offset: from + values.len() as i64 }
 }
 
 /// CRC-32C (RFC 3720 appendix B.4), bit by bit.
@@ -128,18 +128,44 @@ fn while_one_is_stored_the_next_fills_and_no_more_is_taken() {
     }
     assert_eq!(spans, [(0, 0, 3), (0, 3, 6), (0, 6, 9), (0, 9, 10)]);
     assert!(intake.wants_records());
-    assert_eq!(intake.lag().collect::<Vec<_>>(), [(0, 0)]);
+    assert_eq!(intake.lag(|_| Some(12)).collect::<Vec<_>>(), [(0, 2)]);
+    assert_eq!(intake.lag(|_| None).count(), 0, "what is not known is not 0");
+    let mut asked = self::intake();
+    asked.assigned(TOPIC, &[0]);
+    assert_eq!(asked.lag(|_| Some(12)).count(), 0, "nor is what the ledger has not said");
+}
+
+/// Two partitions whose batches are always full and one that gets an order now and then: each has its turn.
+#[test]
+fn no_batch_waits_for_ever_behind_full_ones() {
+    let mut intake = holding(&[0, 1, 2]);
+    let mut next = [0, 0];
+    intake.offer(at(0), fetched(2, 0, 1));
+    for now in (20..200).step_by(20).map(at) {
+        for partition in [0, 1] {
+            if intake.wants_records() {
+                intake.offer(now, fetched(partition, next[partition as usize], 3));
+                next[partition as usize] += 3;
+            }
+        }
+        let batch = intake.take_due(now).expect("there is always a full one");
+        intake.stored(now, intake.tenure(), &batch);
+        if batch.origin().partition == 2 {
+            return;
+        }
+    }
+    panic!("the small one was never stored");
 }
 
 #[test]
-fn a_full_one_goes_before_one_that_has_waited_longer() {
-    let mut intake = holding(&[0, 1]);
-    intake.offer(at(0), fetched(0, 0, 1));
-    intake.offer(at(50), fetched(1, 0, 3));
-    let full = intake.take_due(at(50)).expect("a batch");
-    assert_eq!(span(&full), (1, 0, 3));
-    intake.stored(at(51), intake.tenure(), &full);
-    assert_eq!(span(&intake.take_due(at(51)).expect("a batch")), (0, 0, 1));
+fn records_that_do_not_follow_those_before_them_are_not_taken() {
+    let mut intake = holding(&[0]);
+    assert_eq!(intake.offer(at(0), fetched(0, 0, 2)), None);
+    let gap = Gap { partition: 0, expected: 2, found: 5 };
+    assert_eq!(intake.offer(at(0), fetched(0, 5, 2)), Some(gap));
+    assert!(intake.take_due(at(100)).is_none(), "nothing is stored past what is missing");
+    let claims = intake.take_claims();
+    assert_eq!(claims.iter().map(|claim| claim.partition).collect::<Vec<_>>(), [0], "the ledger says where to go on");
 }
 
 #[test]
@@ -177,7 +203,7 @@ fn answers_of_an_earlier_tenure_are_not_listened_to() {
     assert_eq!(intake.fenced(at(0), tenure, 0), None);
     intake.lost();
     assert!(!intake.claimed(&claims[0], 7));
-    assert_eq!(intake.partitions(), 0);
+    assert_eq!(intake.partitions().count(), 0);
 }
 
 #[test]

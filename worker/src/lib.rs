@@ -5,10 +5,11 @@
 //!   are cut), with [`brokers`] for the sockets; [`topic`] makes sure of the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
 //! - [`serve`]: all of it together, as the program runs it;
-//! - [`admin`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
+//! - [`admin`], [`seats`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
-//!   [`upkeep`] does that every second and looks whether Redis is [`behind`] the ledger; [`automatic`] rebuilds by itself where it is told to;
-//! - [`audit`], [`rebuild`]: the commands, over [`servers`] and [`drive`].
+//!   [`upkeep`] does that every second and looks whether Redis is [`behind`] the ledger; [`automatic`] rebuilds by itself
+//!   where it is told to;
+//! - [`audit`], [`rebuild`], [`dead_letters`]: the commands, over [`servers`] and [`drive`].
 
 pub mod admin;
 pub mod arguments;
@@ -19,6 +20,7 @@ pub mod behind;
 pub mod brokers;
 pub mod config;
 pub mod consume;
+pub mod dead_letters;
 pub mod desk;
 pub mod drive;
 pub mod health;
@@ -32,6 +34,7 @@ pub mod rebuild;
 pub mod redis;
 pub mod returns;
 pub mod scripts;
+pub mod seats;
 pub mod serve;
 pub mod servers;
 pub mod topic;

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 /// Most orders a batch may be told to hold: more make one COPY longer than a session's statement timeout likes.
 pub const BATCH_ORDERS_MAX: usize = 100_000;
-/// Most bytes of keys and values in one batch, whatever its orders: a foreign producer's records can be large.
+/// Most bytes that one batch may hold, whatever its orders: a foreign producer's records can be large.
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
-/// Most bytes of keys and values in all open batches together. Beyond it nothing more is taken until one is stored.
+/// Most bytes that all open batches may hold together. Beyond it nothing more is taken until one is stored.
 pub const OPEN_BYTES_MAX: usize = 64 << 20;
+/// Bytes that compressed records may unpack to before others have their turn: as many as one batch of Kafka's may. That
+/// takes some 30 ms, whatever a foreign producer packed; a heartbeat may be late by seconds.
+pub const TURN_UNPACKED_BYTES_MAX: usize = flux_protocol::kafka::records_decode::UNPACKED_BYTES_MAX;
 /// Shortest `--idempotency-ttl`, as the edge has it.
 pub const IDEMPOTENCY_TTL_MIN: Duration = Duration::from_secs(60);
 /// Longest `--idempotency-ttl`.
@@ -44,21 +47,33 @@ pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Wait after an error that waiting does not mend: somebody has to, and need not restart us then.
 pub const FATAL_WAIT: Duration = Duration::from_secs(5);
+/// First wait after the tables have refused what they took before; doubled up to [`TABLE_WAIT_MAX`]: each attempt costs the
+/// database a batch, and somebody has to mend a table before one succeeds.
+pub const TABLE_WAIT_MIN: Duration = Duration::from_millis(500);
+/// Longest wait after the tables have refused what they took before: how long a mended table may wait for us.
+pub const TABLE_WAIT_MAX: Duration = Duration::from_secs(15);
 /// An error that repeats itself is logged this often.
 pub const REPEAT_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Times in a row that a partition is claimed anew because another worker went on with it; then the group is joined
 /// anew, for two members believe that they hold it.
 pub const FENCED_IN_A_ROW_MAX: u32 = 3;
-/// A partition whose offset is out of range is tried again so often, so that a mended log needs no restart.
-pub const OUT_OF_RANGE_RETRY: Duration = Duration::from_secs(10);
+/// A partition of ours of which nothing has been read for so long, though there may be something, is an alarm. Longer than
+/// a leader's move and than what one batch may take at the ledger (`statement_timeout`, 10 s).
+pub const UNREAD_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Room made before each read from a broker, bytes.
 pub const READ_ROOM_BYTES: usize = 64 << 10;
 
-/// Connections to the admin listener at once: a scraper, a probe, some people.
+/// Connections to the admin listener at once, whatever they ask: a scraper, some people, pages that follow an order.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// How long a request to the admin listener may take to arrive, and its connection may stand idle.
+/// Beside them, those that only probes use: a scraper and a kubelet, some times over.
+pub const ADMIN_PROBE_SEATS: usize = 16;
+/// And those that only this machine's own probes use.
+pub const ADMIN_LOOPBACK_SEATS: usize = 4;
+/// How long a request to the admin listener may take from the end of the one before to its own last byte.
 pub const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The same in the reserve: whoever probes has something to ask.
+pub const ADMIN_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the ledger may take to answer `GET /order`.
 pub const ADMIN_LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Questions to the ledger that may wait; beyond: 503.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use flux_net::{Bound, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener};
 use flux_worker::config::{Config, ConfigError, Task};
 use flux_worker::serve::{ServeError, serve};
-use flux_worker::{audit, logging, rebuild};
+use flux_worker::{audit, dead_letters, logging, rebuild};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info};
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         Task::Consume => {}
         Task::Audit { product } => return runtime.block_on(audit::run(&config, product.as_ref())),
         Task::Rebuild(order) => return runtime.block_on(rebuild::run(&config, order)),
+        Task::DeadLetters { action, product } => {
+            return runtime.block_on(dead_letters::run(&config, *action, product.as_ref()));
+        }
     }
     // Bound before anything is asked of a server: a port that is taken is a mistake that waiting does not mend.
     let options = ListenOptions { shared_port: false, wait_for_data: false };

@@ -62,7 +62,9 @@ pub struct Metrics {
     assignments: Counter,
     suspended: Counter,
     damaged: Counter,
+    turned_away: Counter,
     partitions: Gauge,
+    partitions_not_read: Gauge,
     out_of_range: Gauge,
     lag: Family<PartitionLabel, Gauge>,
     buffered_bytes: Gauge<u64, AtomicU64>,
@@ -116,13 +118,27 @@ impl Metrics {
         let suspended =
             register!("suspensions", "Sales suspended because their units did not add up", Counter::default());
         let damaged = register!("damaged_fetches", "Fetches whose records could not be used", Counter::default());
+        let turned_away = register!(
+            "admin_turned_away",
+            "Askers at the admin listener for whom there was no place",
+            Counter::default()
+        );
         let partitions = register!("partitions", "Partitions held", Gauge::default());
-        let out_of_range = register!(
-            "partitions_out_of_range",
-            "Partitions that stand still, their offset not in the log",
+        let partitions_not_read = register!(
+            "partitions_not_read",
+            "Partitions held of which nothing has been read for 15 s, though there may be something",
             Gauge::default()
         );
-        let lag = register!("lag_records", "Records in the log that the ledger does not hold", Family::default());
+        let out_of_range = register!(
+            "partitions_out_of_range",
+            "Partitions that stand still, their offset not in the log, or the log another one",
+            Gauge::default()
+        );
+        let lag = register!(
+            "lag_records",
+            "Records from the ledger's offset to the log's end; absent where one is not known",
+            Family::default()
+        );
         let buffered_bytes =
             register!("buffered_bytes", "Bytes of records fetched and not taken", Gauge::<u64, AtomicU64>::default());
         Metrics {
@@ -140,7 +156,9 @@ impl Metrics {
             assignments,
             suspended,
             damaged,
+            turned_away,
             partitions,
+            partitions_not_read,
             out_of_range,
             lag,
             buffered_bytes,
@@ -183,14 +201,20 @@ impl Metrics {
         self.damaged.inc();
     }
 
+    /// Somebody found no place at the admin listener.
+    pub fn turned_away(&self) {
+        self.turned_away.inc();
+    }
+
     /// What stands now.
-    pub fn set_reading(&self, partitions: usize, out_of_range: usize, buffered_bytes: usize) {
+    pub fn set_reading(&self, partitions: usize, not_read: usize, out_of_range: usize, buffered_bytes: usize) {
         self.partitions.set(partitions as i64);
+        self.partitions_not_read.set(not_read as i64);
         self.out_of_range.set(out_of_range as i64);
         self.buffered_bytes.set(buffered_bytes as u64);
     }
 
-    /// The lag of the partitions held; those of others are not ours to report.
+    /// The lag of the partitions held, as far as it is known; those of others are not ours to report.
     pub fn set_lag(&self, lag: impl Iterator<Item = (i32, i64)>) {
         self.lag.clear();
         for (partition, records) in lag {

@@ -23,7 +23,7 @@ use crate::redis::{Redis, RedisError};
 /// How long a server may be out of reach before a command gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause before a server that is not there is asked again.
-const PAUSE: Duration = Duration::from_millis(250);
+pub const PAUSE: Duration = Duration::from_millis(250);
 /// An audit's sums run over all orders: longer than a worker's statements may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 

@@ -178,6 +178,7 @@ impl Machine for Member {
                 Event::Lost(_) => self.assigned.clear(),
                 Event::OffsetOutOfRange { .. } => self.out_of_range += 1,
                 Event::Damaged { .. } => self.damaged += 1,
+                Event::Diverged { .. } => panic!("one log"),
                 Event::TopicReplaced { .. } | Event::Refused { .. } | Event::Left => {}
             }
         }
@@ -295,6 +296,28 @@ fn what_is_produced_is_consumed_in_order() {
     assert_eq!(heard, run.kafka.borrow().records());
     assert_eq!(member.borrow().machine.assigned, [0, 1, 2, 3]);
     assert_eq!(run.kafka.borrow().committed(0), run.ledger.borrow().get(&0).copied());
+}
+
+/// Twenty leaders, and room for sixteen answers: none of them is passed over, and of each it is known where it ends.
+#[test]
+fn every_leader_is_read_however_many_there_are() {
+    let mut run = run(8, 20, 20);
+    let (_, numbers) = run.produce(2000);
+    let (_, member) = run.consume("worker");
+    run.world.run_for(60 * SECOND);
+    assert_eq!(acknowledged(&numbers), 2000);
+    let records = run.kafka.borrow().records();
+    let written: BTreeSet<i32> = records.iter().map(|(partition, ..)| *partition).collect();
+    assert_eq!(written.len(), 20, "each has something to read");
+    let mut heard = member.borrow().machine.heard.clone();
+    heard.sort();
+    assert_eq!(heard, records);
+    let now = run.world.now().instant;
+    for partition in written {
+        let end = records.iter().filter(|(its, ..)| *its == partition).count() as i64;
+        assert_eq!(member.borrow().machine.consumer.end_offset(now, partition), Some(end));
+    }
+    run.check(&numbers);
 }
 
 #[test]

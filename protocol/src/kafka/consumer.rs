@@ -23,11 +23,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, OffsetCommitRequest, SyncGroupRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, ListOffsetsRequest, OffsetCommitRequest,
+    SyncGroupRequest,
 };
 
 use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
+use super::end_offsets::EndOffsets;
 use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher};
 use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKind, LostReason};
 use super::limits::FRAME_BYTES_MAX;
@@ -99,12 +101,21 @@ pub enum Event {
         /// Now.
         is: TopicId,
     },
-    /// The offset is outside the log; the partition stands still until it is started anew. Nothing was skipped.
+    /// The offset is outside the log: the partition stands still, and is asked for again. Nothing was skipped.
     OffsetOutOfRange {
         /// Which partition.
         partition: i32,
         /// What was asked for.
         offset: i64,
+    },
+    /// The log is another one than was read ([`FetchEvent::Diverged`]): likewise.
+    Diverged {
+        /// Which partition.
+        partition: i32,
+        /// What was asked for.
+        offset: i64,
+        /// Where the two part: what stands from here to `offset` was never read.
+        end_offset: i64,
     },
     /// Damaged records came; they are asked for again.
     Damaged {
@@ -124,10 +135,11 @@ pub enum Event {
     Left,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Token {
     Group(GroupRequestKind),
     Fetch(FetchId, TopicId),
+    Ends(Vec<i32>),
 }
 
 /// See the module.
@@ -137,6 +149,7 @@ pub struct Consumer {
     cluster: Cluster<Token>,
     group: Group,
     fetcher: Fetcher,
+    ends: EndOffsets,
     /// The topic's id while partitions are assigned.
     topic_id: Option<TopicId>,
     /// Where the group's lane goes.
@@ -176,11 +189,13 @@ impl Consumer {
             wait: config.fetch_wait,
             seed: config.seed.wrapping_add(2),
         });
+        let ends = EndOffsets::new(&config.topic);
         Consumer {
             config,
             cluster,
             group,
             fetcher,
+            ends,
             topic_id: None,
             coordinator: None,
             coordinator_missed: None,
@@ -273,6 +288,22 @@ impl Consumer {
         self.fetcher.buffered_bytes()
     }
 
+    /// Where an assigned partition ends, whether it is read or not; `None`: nobody has said so lately.
+    pub fn end_offset(&self, now: Instant, partition: i32) -> Option<i64> {
+        self.ends.end(now, partition)
+    }
+
+    /// When records of a partition last came, or the broker said that there are none to come; since it was started.
+    /// `None`: it is not started.
+    pub fn read_at(&self, partition: i32) -> Option<Instant> {
+        self.fetcher.read_at(partition)
+    }
+
+    /// Partitions that stand still, because their offset is not in the log.
+    pub fn standing_still(&self) -> usize {
+        self.fetcher.standing_still()
+    }
+
     // The shell's side: the cluster interface.
 
     /// What the shell is to do next.
@@ -315,7 +346,10 @@ impl Consumer {
     /// When [`Consumer::handle_time`] is to be called at the latest.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let coordinator = self.coordinator_missed.map_or(Instant::FAR_FUTURE, |since| since + COORDINATOR_PATIENCE);
-        self.cluster.next_deadline().min(self.group_deadline()).min(self.fetcher.next_deadline(now)).min(coordinator)
+        // Nobody is asked for ends that cannot be asked: what is due then waits for a connection, as a fetch does.
+        let ends = Some(self.ends.next_deadline()).filter(|due| *due > now).unwrap_or(Instant::FAR_FUTURE);
+        let reading = self.fetcher.next_deadline(now).min(ends);
+        self.cluster.next_deadline().min(self.group_deadline()).min(reading).min(coordinator)
     }
 
     /// While nobody can be asked, a request that is due waits for a connection, not for the clock.
@@ -344,7 +378,7 @@ impl Consumer {
             }
             self.look_at_topic(now);
             self.drive_group(now);
-            self.take_group_events();
+            self.take_group_events(now);
             self.drive_fetch(now);
             response = self.cluster.poll_response();
             if response.is_none() {
@@ -363,15 +397,38 @@ impl Consumer {
                 self.group.handle_lost(now, kind);
                 true
             }
-            (Token::Fetch(id, topic), Some(answer)) => self.fetcher.handle_answer(now, id, topic, answer.body).is_ok(),
+            (Token::Fetch(id, topic), Some(answer)) => {
+                let is_ok = self.fetcher.handle_answer(now, id, topic, answer.body).is_ok();
+                for (partition, end) in self.fetcher.take_ends() {
+                    self.ends.tell(now, partition, end);
+                }
+                is_ok
+            }
             (Token::Fetch(id, _), None) => {
                 self.fetcher.handle_lost(now, id);
                 true
             }
+            (Token::Ends(partitions), answer) => self.handle_ends(now, &partitions, answer.as_ref()),
         };
         if !understood {
             self.cluster.close_broker(now, response.broker);
         }
+    }
+
+    /// The same for where partitions end.
+    fn handle_ends(&mut self, now: Instant, partitions: &[i32], answer: Option<&Answer>) -> bool {
+        let Some(answer) = answer else {
+            self.ends.handle_lost(now, partitions);
+            return true;
+        };
+        let Ok(response) = answer.decode::<ListOffsetsRequest>() else {
+            self.ends.handle_lost(now, partitions);
+            return false;
+        };
+        if !self.ends.handle_answer(now, partitions, &response) {
+            self.cluster.refresh_metadata(now);
+        }
+        true
     }
 
     /// Whether the answer was what its request and version ask for.
@@ -480,13 +537,14 @@ impl Consumer {
         }
     }
 
-    fn take_group_events(&mut self) {
+    fn take_group_events(&mut self, now: Instant) {
         while let Some(event) = self.group.poll_event() {
             match event {
                 GroupEvent::Assigned { generation, partitions } => {
                     let Some(topic) = self.cluster.topic() else { continue };
                     let topic_id = topic.id;
                     self.topic_id = Some(topic_id);
+                    self.ends.watch(now, &partitions);
                     self.events.push_back(Event::Assigned { topic_id, generation, partitions });
                 }
                 GroupEvent::Release => {
@@ -495,6 +553,7 @@ impl Consumer {
                 }
                 GroupEvent::Lost { reason } => {
                     self.fetcher.stop_all();
+                    self.ends.watch(now, &[]);
                     self.topic_id = None;
                     self.events.push_back(Event::Lost(reason));
                 }
@@ -512,6 +571,9 @@ impl Consumer {
         while let Some(event) = self.fetcher.poll_event() {
             self.events.push_back(match event {
                 FetchEvent::OffsetOutOfRange { partition, offset } => Event::OffsetOutOfRange { partition, offset },
+                FetchEvent::Diverged { partition, offset, end_offset } => {
+                    Event::Diverged { partition, offset, end_offset }
+                }
                 FetchEvent::Damaged { partition, error } => Event::Damaged { partition, error },
                 FetchEvent::Refused { partition, code } => Event::Refused { partition: Some(partition), code },
             });
@@ -522,25 +584,26 @@ impl Consumer {
         let Some(topic_id) = self.topic_id else {
             return;
         };
-        let mut nodes: Vec<NodeId> =
-            self.fetcher.started().filter_map(|partition| self.cluster.leader(partition)).collect();
+        // Those whose ends are asked for are leaders too, though nothing of theirs may be read yet.
+        let cluster = &self.cluster;
+        let led = self.fetcher.started().chain(self.ends.partitions());
+        let mut nodes: Vec<NodeId> = led.filter_map(|partition| cluster.leader(partition)).collect();
         nodes.sort_unstable();
         nodes.dedup();
         self.follow_leaders(now, &nodes);
-        for node in nodes {
-            let target = Target::Node(node, Lane::DATA);
-            if !self.cluster.is_ready(target) {
-                continue;
-            }
+        nodes.retain(|node| self.cluster.is_ready(Target::Node(*node, Lane::DATA)));
+        self.ask_ends(now, &nodes);
+        let limits = RequestLimits {
+            timeout: self.config.fetch_wait + ANSWER_SLACK,
+            response_bytes_max: FETCH_ANSWER_BYTES_MAX.max(self.config.answer_bytes_max),
+        };
+        loop {
             let cluster = &self.cluster;
-            let leads = |partition| cluster.leader(partition) == Some(node);
-            let Some((id, request)) = self.fetcher.poll_fetch(now, node, topic_id, leads) else {
-                continue;
+            let leader = |partition| cluster.leader(partition);
+            let Some((node, id, request)) = self.fetcher.poll_fetch(now, topic_id, &nodes, leader) else {
+                return;
             };
-            let limits = RequestLimits {
-                timeout: self.config.fetch_wait + ANSWER_SLACK,
-                response_bytes_max: FETCH_ANSWER_BYTES_MAX.max(self.config.answer_bytes_max),
-            };
+            let target = Target::Node(node, Lane::DATA);
             match self.cluster.request(now, target, &request, Token::Fetch(id, topic_id), limits) {
                 Ok(_) => {}
                 Err(RequestError::NotReady | RequestError::Full) => self.fetcher.handle_lost(now, id),
@@ -548,6 +611,19 @@ impl Consumer {
                     self.events.push_back(Event::Refused { partition: None, code: UNSUPPORTED_VERSION });
                     self.fetcher.handle_lost(now, id);
                 }
+            }
+        }
+    }
+
+    /// Asks these leaders where those of their partitions end of which nobody has told lately.
+    fn ask_ends(&mut self, now: Instant, nodes: &[NodeId]) {
+        for node in nodes {
+            let cluster = &self.cluster;
+            let leads = |partition| cluster.leader(partition) == Some(*node);
+            let Some((partitions, request)) = self.ends.poll_request(now, leads) else { continue };
+            let (target, limits) = (Target::Node(*node, Lane::DATA), RequestLimits::within(ANSWER_TIMEOUT));
+            if self.cluster.request(now, target, &request, Token::Ends(partitions.clone()), limits).is_err() {
+                self.ends.handle_lost(now, &partitions);
             }
         }
     }

@@ -2,11 +2,14 @@
 //!
 //! One request at a time goes to each leader, and only when none of its partitions has records that the owner has not
 //! taken: a request waits at the broker for new records, and a partition left out of it would have to wait as long.
-//! Memory is bounded by [`FetchConfig::buffered_bytes_max`]: a request reserves the bytes it may bring.
+//! Memory is bounded by [`FetchConfig::buffered_bytes_max`]: a request reserves the bytes it may bring, its leader's share.
+//! Where there are more leaders than shares, a kept cursor goes round them; inside a request those partitions come first
+//! of which nothing has come for longest, for a broker fills its answer in the order of the request.
 //!
-//! Fetches go by topic id, `read_committed`, without a fetch session. Never decides where a partition starts and never
-//! moves past anything by itself: an offset out of range or a damaged batch stops the partition or is asked for again,
-//! and the owner is told.
+//! Fetches go by topic id, `read_committed`, without a fetch session, and name the leader epoch of the last record read:
+//! a log that was cut off by an election and has grown anew past our offset is then told from the one we read. Never
+//! decides where a partition starts and never moves past anything by itself: an offset that is not in the log, a log that
+//! is another one, a damaged batch are asked for again, and the owner is told each time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,15 +20,18 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 
 use super::backoff::{SplitMix64, backoff};
 use super::error_code as code;
+use super::fetch_answer::{PartitionData, read_answer};
+use super::limits::{FETCH_SHARE_BYTES_MIN, STANDSTILL_RETRY};
 use super::metadata::{NodeId, TopicId};
-use super::reader::{Malformed, Reader};
-use super::records_decode::{AbortedTransaction, FetchedRecords, ScanError};
+use super::reader::Malformed;
+use super::records_decode::{FetchedRecords, ScanError};
 use crate::time::Instant;
 
 /// Bounds of fetching.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchConfig {
-    /// Most bytes of records one answer brings; a single batch that is larger comes whole all the same.
+    /// Most bytes of records one answer brings, where there are few leaders; a single batch that is larger comes whole all
+    /// the same.
     pub answer_bytes_max: usize,
     /// Most bytes of records asked for or not taken yet, all leaders together; at least one answer's worth.
     pub buffered_bytes_max: usize,
@@ -44,7 +50,9 @@ pub struct FetchId(u32);
 pub struct Fetched {
     /// Which partition.
     pub partition: i32,
-    /// Its records from where the last ones ended.
+    /// Where the ones before ended: what stands from here on is here, or was passed over on purpose.
+    pub from_offset: i64,
+    /// Its records from there on.
     pub records: FetchedRecords,
     /// The offset behind the last record that consumers may see, when the broker answered: what is behind it is lag.
     pub end_offset: i64,
@@ -54,12 +62,23 @@ pub struct Fetched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchEvent {
     /// The offset is outside the log: records were deleted before they were read, the log was truncated, or the
-    /// position is of another log. The partition is stopped; only the owner may start it anew.
+    /// position is of another log. The partition stands still: the same offset is asked for again every
+    /// [`STANDSTILL_RETRY`], so that a log that somebody has mended needs no restart.
     OffsetOutOfRange {
         /// Which partition.
         partition: i32,
         /// What was asked for.
         offset: i64,
+    },
+    /// The log is another one below the offset: its tail was lost in an election, and others have written since. What
+    /// stands between `end_offset` and `offset` was never read. The partition stands still likewise.
+    Diverged {
+        /// Which partition.
+        partition: i32,
+        /// What was asked for.
+        offset: i64,
+        /// Where the log and the one that was read part.
+        end_offset: i64,
     },
     /// What came cannot be used. Asked for again, after a wait that grows.
     Damaged {
@@ -82,17 +101,32 @@ struct Partition {
     /// Tells a start from an earlier one of the same partition: an answer to the earlier is dropped.
     epoch: u32,
     offset: i64,
+    /// Of the last record read; not known for a position that was read by another, or before.
+    leader_epoch: Option<i32>,
     is_paused: bool,
-    is_stopped: bool,
+    /// Its offset is not in the log, or not in this one.
+    stands_still: bool,
     not_before: Instant,
     failures: u32,
+    /// The answer that last brought records of it: the higher, the later its turn.
+    served: u64,
+    /// When records last came, or the broker said that there are none to come.
+    read_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    partition: i32,
+    epoch: u32,
+    offset: i64,
+    leader_epoch: Option<i32>,
 }
 
 #[derive(Debug)]
 struct InFlight {
     node: NodeId,
-    /// Partition, epoch, offset.
-    asked: Vec<(i32, u32, i64)>,
+    bytes_max: usize,
+    asked: Vec<Asked>,
 }
 
 /// See the module.
@@ -104,8 +138,13 @@ pub struct Fetcher {
     in_flight: BTreeMap<FetchId, InFlight>,
     next_id: u32,
     epoch: u32,
+    /// The node that was asked last: the walk goes on behind it.
+    asked_last: Option<NodeId>,
+    answers: u64,
     ready: VecDeque<Fetched>,
     events: VecDeque<FetchEvent>,
+    /// Where partitions end, as answers have said since the owner looked.
+    ends: BTreeMap<i32, i64>,
     is_metadata_stale: bool,
 }
 
@@ -121,18 +160,33 @@ impl Fetcher {
             in_flight: BTreeMap::new(),
             next_id: 0,
             epoch: 0,
+            asked_last: None,
+            answers: 0,
             ready: VecDeque::new(),
             events: VecDeque::new(),
+            ends: BTreeMap::new(),
             is_metadata_stale: false,
         }
     }
 
     /// Reads `partition` from `offset` on. What was read of it before and not taken is dropped.
     pub fn start(&mut self, now: Instant, partition: i32, offset: i64) {
+        // Started anew where it stands: what is known of the log before it still is.
+        let before = self.partitions.get(&partition).filter(|state| state.offset == offset);
+        let leader_epoch = before.and_then(|state| state.leader_epoch);
         self.stop(partition);
         self.epoch = self.epoch.wrapping_add(1);
-        let state =
-            Partition { epoch: self.epoch, offset, is_paused: false, is_stopped: false, not_before: now, failures: 0 };
+        let state = Partition {
+            epoch: self.epoch,
+            offset,
+            leader_epoch,
+            is_paused: false,
+            stands_still: false,
+            not_before: now,
+            failures: 0,
+            served: 0,
+            read_at: now,
+        };
         self.partitions.insert(partition, state);
     }
 
@@ -185,58 +239,88 @@ impl Fetcher {
         std::mem::take(&mut self.is_metadata_stale)
     }
 
+    /// When records of `partition` last came, or the broker said that there are none to come; since its start. `None`:
+    /// it is not started.
+    pub fn read_at(&self, partition: i32) -> Option<Instant> {
+        self.partitions.get(&partition).map(|state| state.read_at)
+    }
+
+    /// Partitions that stand still, because their offset is not in the log.
+    pub fn standing_still(&self) -> usize {
+        self.partitions.values().filter(|state| state.stands_still).count()
+    }
+
+    /// Where partitions end (the high watermark), as answers have said since this was asked last.
+    pub fn take_ends(&mut self) -> BTreeMap<i32, i64> {
+        std::mem::take(&mut self.ends)
+    }
+
     /// Bytes that have come and were not taken.
     pub fn buffered_bytes(&self) -> usize {
         self.ready.iter().map(|fetched| fetched.records.bytes_held()).sum()
     }
 
-    /// The request that `node` should get now, if any, for the partitions that `leads` says are its own.
+    /// The next request that is to go out now, if any, and to whom. `nodes` are the leaders that can be asked, ascending;
+    /// `leader` says who leads a partition. To be asked until there is none.
     pub fn poll_fetch(
         &mut self,
         now: Instant,
-        node: NodeId,
         topic: TopicId,
-        leads: impl Fn(i32) -> bool,
-    ) -> Option<(FetchId, FetchRequest)> {
-        let reserved = (self.in_flight.len() + 1) * self.config.answer_bytes_max + self.buffered_bytes();
+        nodes: &[NodeId],
+        leader: impl Fn(i32) -> Option<NodeId>,
+    ) -> Option<(NodeId, FetchId, FetchRequest)> {
+        let share = (self.config.buffered_bytes_max / nodes.len().max(1)).max(FETCH_SHARE_BYTES_MIN);
+        let bytes_max = share.min(self.config.answer_bytes_max);
+        let reserved: usize = self.in_flight.values().map(|request| request.bytes_max).sum();
         let is_first = self.in_flight.is_empty() && self.ready.is_empty();
+        if reserved + bytes_max + self.buffered_bytes() > self.config.buffered_bytes_max && !is_first {
+            return None;
+        }
+        let next = self.asked_last.map_or(0, |last| nodes.partition_point(|node| *node <= last));
+        let (node, asked) = (0..nodes.len()).find_map(|step| {
+            let node = nodes[(next + step) % nodes.len()];
+            self.wanted(now, node, &leader).map(|asked| (node, asked))
+        })?;
+        self.asked_last = Some(node);
+        let id = FetchId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        let request = self.request(topic, &asked, bytes_max);
+        self.in_flight.insert(id, InFlight { node, bytes_max, asked });
+        Some((node, id, request))
+    }
+
+    /// The partitions that `node` is to be asked for now; `None` where there is none, or where it is not its time.
+    fn wanted(&self, now: Instant, node: NodeId, leader: &impl Fn(i32) -> Option<NodeId>) -> Option<Vec<Asked>> {
+        let leads = |partition: i32| leader(partition) == Some(node);
         if self.in_flight.values().any(|request| request.node == node)
             || self.ready.iter().any(|fetched| leads(fetched.partition))
-            || (reserved > self.config.buffered_bytes_max && !is_first)
         {
             return None;
         }
         // Asked of a former leader and not answered yet: two answers would bring the same records.
-        let asked: BTreeSet<i32> =
-            self.in_flight.values().flat_map(|request| request.asked.iter().map(|asked| asked.0)).collect();
-        let mut wanted: Vec<(i32, u32, i64)> = self
+        let in_flight: BTreeSet<i32> =
+            self.in_flight.values().flat_map(|request| request.asked.iter().map(|asked| asked.partition)).collect();
+        let mut wanted: Vec<(u64, Asked)> = self
             .partitions
             .iter()
-            .filter(|(partition, state)| {
-                !state.is_paused && !state.is_stopped && state.not_before <= now && leads(**partition)
+            .filter(|(partition, state)| !state.is_paused && state.not_before <= now && leads(**partition))
+            .filter(|(partition, _)| !in_flight.contains(partition))
+            .map(|(&partition, state)| {
+                let Partition { epoch, offset, leader_epoch, .. } = *state;
+                (state.served, Asked { partition, epoch, offset, leader_epoch })
             })
-            .filter(|(partition, _)| !asked.contains(partition))
-            .map(|(partition, state)| (*partition, state.epoch, state.offset))
             .collect();
-        if wanted.is_empty() {
-            return None;
-        }
-        // The broker fills an answer in the order of the request: each partition is first in its turn.
-        let first = self.next_id as usize % wanted.len();
-        wanted.rotate_left(first);
-        let id = FetchId(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        let request = self.request(topic, &wanted);
-        self.in_flight.insert(id, InFlight { node, asked: wanted });
-        Some((id, request))
+        wanted.sort_by_key(|(served, _)| *served);
+        (!wanted.is_empty()).then(|| wanted.into_iter().map(|(_, asked)| asked).collect())
     }
 
-    fn request(&self, topic: TopicId, wanted: &[(i32, u32, i64)]) -> FetchRequest {
-        let bytes_max = self.config.answer_bytes_max as i32;
-        let partitions = wanted.iter().map(|(partition, _, offset)| {
+    fn request(&self, topic: TopicId, asked: &[Asked], bytes_max: usize) -> FetchRequest {
+        let bytes_max = bytes_max as i32;
+        let partitions = asked.iter().map(|asked| {
             FetchPartition::default()
-                .with_partition(*partition)
-                .with_fetch_offset(*offset)
+                .with_partition(asked.partition)
+                .with_fetch_offset(asked.offset)
+                .with_last_fetched_epoch(asked.leader_epoch.unwrap_or(-1))
                 .with_partition_max_bytes(bytes_max)
         });
         let topic =
@@ -254,8 +338,8 @@ impl Fetcher {
     /// The request could not be sent after all, or was lost with its connection.
     pub fn handle_lost(&mut self, now: Instant, id: FetchId) {
         if let Some(request) = self.in_flight.remove(&id) {
-            for (partition, epoch, _) in request.asked {
-                self.put_off(now, partition, epoch);
+            for asked in request.asked {
+                self.put_off(now, asked);
             }
         }
     }
@@ -270,30 +354,30 @@ impl Fetcher {
         };
         let answer = read_answer(body, topic);
         let mut unanswered = request.asked;
+        self.answers += 1;
         if let Ok(partitions) = &answer {
             for data in partitions {
-                if let Some(at) = unanswered.iter().position(|asked| asked.0 == data.partition) {
-                    let (partition, epoch, offset) = unanswered.swap_remove(at);
-                    self.handle_partition(now, partition, epoch, offset, data);
+                if let Some(at) = unanswered.iter().position(|asked| asked.partition == data.partition) {
+                    let asked = unanswered.swap_remove(at);
+                    self.handle_partition(now, asked, data);
                 }
             }
         }
-        for (partition, epoch, _) in unanswered {
-            self.put_off(now, partition, epoch);
+        for asked in unanswered {
+            self.put_off(now, asked);
         }
         answer.map(|_| ())
     }
 
-    fn handle_partition(&mut self, now: Instant, partition: i32, epoch: u32, offset: i64, data: &PartitionData) {
+    fn handle_partition(&mut self, now: Instant, asked: Asked, data: &PartitionData) {
+        let Asked { partition, epoch, offset, .. } = asked;
         let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch == epoch) else {
             return; // Stopped since, or started elsewhere.
         };
         match data.error {
             0 => {}
             code::OFFSET_OUT_OF_RANGE => {
-                state.is_stopped = true;
-                self.events.push_back(FetchEvent::OffsetOutOfRange { partition, offset });
-                return;
+                return self.stand_still(now, asked, FetchEvent::OffsetOutOfRange { partition, offset });
             }
             code::LEADER_NOT_AVAILABLE
             | code::UNKNOWN_TOPIC_OR_PARTITION
@@ -306,102 +390,65 @@ impl Fetcher {
             | code::UNKNOWN_TOPIC_ID
             | code::INCONSISTENT_TOPIC_ID => {
                 self.is_metadata_stale = true;
-                self.put_off(now, partition, epoch);
-                return;
+                return self.put_off(now, asked);
             }
             code => {
                 self.events.push_back(FetchEvent::Refused { partition, code });
-                self.put_off(now, partition, epoch);
-                return;
+                return self.put_off(now, asked);
             }
+        }
+        self.ends.insert(partition, data.high_watermark);
+        if let Some((_, end_offset)) = data.diverging {
+            return self.stand_still(now, asked, FetchEvent::Diverged { partition, offset, end_offset });
         }
         let scanned = FetchedRecords::scan(data.records.clone(), offset, data.aborted.clone());
-        match scanned {
+        let error = match scanned {
             Ok(records) if records.next_offset() > offset => {
                 state.offset = records.next_offset();
+                state.leader_epoch = records.leader_epoch();
                 state.failures = 0;
-                self.ready.push_back(Fetched { partition, records, end_offset: data.end_offset });
+                state.stands_still = false;
+                state.served = self.answers;
+                state.read_at = now;
+                self.ready.push_back(Fetched { partition, from_offset: offset, records, end_offset: data.end_offset });
+                return;
             }
-            // Nothing new. The owner is told all the same how far the log goes: it may have caught up with markers.
-            Ok(_) if data.records.is_empty() => state.failures = 0,
-            Ok(_) => {
-                let error = ScanError::Malformed("not one whole batch in a fetch");
-                self.events.push_back(FetchEvent::Damaged { partition, error });
-                self.put_off(now, partition, epoch);
+            // Nothing came, and where nothing is missing that is as good as records.
+            Ok(_) if data.records.is_empty() => {
+                state.failures = 0;
+                state.stands_still = false;
+                if data.high_watermark <= offset {
+                    state.read_at = now;
+                }
+                return;
             }
-            Err(error) => {
-                self.events.push_back(FetchEvent::Damaged { partition, error });
-                self.put_off(now, partition, epoch);
-            }
-        }
+            Ok(_) => ScanError::Malformed("not one whole batch in a fetch"),
+            Err(error) => error,
+        };
+        self.events.push_back(FetchEvent::Damaged { partition, error });
+        self.put_off(now, asked);
     }
 
-    fn put_off(&mut self, now: Instant, partition: i32, epoch: u32) {
-        if let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch == epoch) {
+    fn put_off(&mut self, now: Instant, asked: Asked) {
+        if let Some(state) = self.partitions.get_mut(&asked.partition).filter(|state| state.epoch == asked.epoch) {
             state.failures = state.failures.saturating_add(1);
             state.not_before = now + backoff(state.failures, &mut self.random);
         }
     }
 
+    fn stand_still(&mut self, now: Instant, asked: Asked, event: FetchEvent) {
+        if let Some(state) = self.partitions.get_mut(&asked.partition) {
+            state.stands_still = true;
+            state.not_before = now + STANDSTILL_RETRY;
+        }
+        self.events.push_back(event);
+    }
+
     /// When the next wait of a partition is over.
     pub fn next_deadline(&self, now: Instant) -> Instant {
-        let waiting = self.partitions.values().filter(|state| !state.is_paused && !state.is_stopped);
+        let waiting = self.partitions.values().filter(|state| !state.is_paused);
         waiting.map(|state| state.not_before).filter(|at| *at > now).min().unwrap_or(Instant::FAR_FUTURE)
     }
-}
-
-/// One partition of an answer.
-struct PartitionData {
-    partition: i32,
-    error: i16,
-    end_offset: i64,
-    aborted: Vec<AbortedTransaction>,
-    records: Bytes,
-}
-
-/// FetchResponse versions 13 to 17, by hand: it is the one large answer, and the one whose fields multiply.
-fn read_answer(body: Bytes, topic: TopicId) -> Result<Vec<PartitionData>, Malformed> {
-    let mut reader = Reader::new(body);
-    reader.int32()?; // throttle time
-    let error = reader.int16()?;
-    reader.int32()?; // session id
-    let mut partitions = Vec::new();
-    for _ in 0..reader.compact_array()? {
-        let is_ours = reader.uuid()? == topic;
-        for _ in 0..reader.compact_array()? {
-            let data = read_partition(&mut reader)?;
-            if is_ours {
-                partitions.push(data);
-            }
-        }
-        reader.skip_tagged_fields()?;
-    }
-    reader.skip_tagged_fields()?;
-    if error != 0 {
-        for data in &mut partitions {
-            data.error = error;
-        }
-    }
-    Ok(partitions)
-}
-
-fn read_partition(reader: &mut Reader) -> Result<PartitionData, Malformed> {
-    let partition = reader.int32()?;
-    let error = reader.int16()?;
-    reader.int64()?; // high watermark
-    let end_offset = reader.int64()?; // last stable offset: where read_committed ends
-    reader.int64()?; // log start offset
-    let mut aborted = Vec::new();
-    for _ in 0..reader.compact_array()? {
-        let producer_id = reader.int64()?;
-        let first_offset = reader.int64()?;
-        reader.skip_tagged_fields()?;
-        aborted.push(AbortedTransaction { producer_id, first_offset });
-    }
-    reader.int32()?; // preferred read replica
-    let records = reader.compact_bytes()?.unwrap_or_default();
-    reader.skip_tagged_fields()?;
-    Ok(PartitionData { partition, error, end_offset, aborted, records })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_response::{
-    AbortedTransaction as OracleAborted, FetchableTopicResponse, PartitionData as OraclePartition,
+    AbortedTransaction as OracleAborted, EpochEndOffset, FetchableTopicResponse, PartitionData as OraclePartition,
 };
 use kafka_protocol::protocol::Encodable;
 use kafka_protocol::records as oracle;
@@ -59,7 +59,7 @@ fn answer(partitions: Vec<OraclePartition>) -> Bytes {
 }
 
 fn asked(fetcher: &mut Fetcher, now: u64) -> Option<(FetchId, Vec<(i32, i64)>)> {
-    let (id, request) = fetcher.poll_fetch(at(now), NODE, TOPIC, |_| true)?;
+    let (_, id, request) = fetcher.poll_fetch(at(now), TOPIC, &[NODE], |_| Some(NODE))?;
     let mut body = Vec::new();
     request.encode(&mut body, 17).unwrap();
     let partitions = &request.topics[0].partitions;
@@ -111,17 +111,65 @@ fn an_answer_cut_at_every_byte_is_an_error_and_asked_for_again() {
 }
 
 #[test]
-fn an_offset_out_of_range_stops_the_partition_until_it_is_started() {
+fn an_offset_out_of_range_stands_still_and_nothing_that_was_read_is_dropped_for_it() {
     let mut fetcher = Fetcher::new(config());
-    fetcher.start(at(1), 0, 500);
+    fetcher.start(at(1), 0, 0);
     let (id, _) = asked(&mut fetcher, 1).unwrap();
-    let body = answer(vec![partition(0, code::OFFSET_OUT_OF_RANGE, Bytes::new())]);
+    fetcher.handle_answer(at(1), id, TOPIC, answer(vec![partition(0, 0, batch(0, 3))])).unwrap();
+    assert_eq!(offsets(fetcher.poll_records().unwrap()), [0, 1, 2]);
+    let mut now = 1;
+    for round in 0..2 {
+        let (id, partitions) = asked(&mut fetcher, now).unwrap();
+        assert_eq!(partitions, [(0, 3)], "round {round}: the same offset, whatever has come in between");
+        let body = answer(vec![partition(0, code::OFFSET_OUT_OF_RANGE, Bytes::new())]);
+        fetcher.handle_answer(at(now), id, TOPIC, body).unwrap();
+        assert_eq!(
+            fetcher.poll_event(),
+            Some(FetchEvent::OffsetOutOfRange { partition: 0, offset: 3 }),
+            "told each time"
+        );
+        assert_eq!(fetcher.standing_still(), 1);
+        assert!(asked(&mut fetcher, now).is_none(), "not at once");
+        now = fetcher.next_deadline(at(now)).as_micros();
+        assert_eq!(at(now), at(1) + STANDSTILL_RETRY * (round + 1));
+    }
+    // The owner has asked its ledger again, and goes on elsewhere: no memory of the old offset comes in between.
+    fetcher.start(at(2), 0, 9);
+    assert_eq!(fetcher.standing_still(), 0);
+    assert_eq!(asked(&mut fetcher, 2).unwrap().1, [(0, 9)]);
+    assert!(asked(&mut fetcher, u64::MAX / 2).is_none(), "no other offset");
+}
+
+/// An unclean election cut the log off below what was read, and others have written past it since: the broker, told the
+/// epoch of the last record read, says where the two part.
+#[test]
+fn a_log_that_grew_anew_past_the_offset_is_told_from_the_one_that_was_read() {
+    let mut fetcher = Fetcher::new(config());
+    fetcher.start(at(1), 0, 0);
+    let epoch_asked = |fetcher: &mut Fetcher, now: u64| {
+        let (_, id, request) = fetcher.poll_fetch(at(now), TOPIC, &[NODE], |_| Some(NODE)).unwrap();
+        (id, request.topics[0].partitions[0].last_fetched_epoch)
+    };
+    let (id, epoch) = epoch_asked(&mut fetcher, 1);
+    assert_eq!(epoch, -1, "nothing is known of the log before the start");
+    let mut records = batch(0, 5).to_vec();
+    records[12..16].copy_from_slice(&7i32.to_be_bytes()); // the leader's epoch, which no checksum covers
+    fetcher.handle_answer(at(1), id, TOPIC, answer(vec![partition(0, 0, records.into())])).unwrap();
+    assert_eq!(fetcher.poll_records().unwrap().from_offset, 0);
+    let (id, epoch) = epoch_asked(&mut fetcher, 1);
+    assert_eq!(epoch, 7);
+    let parted = EpochEndOffset::default().with_epoch(6).with_end_offset(3);
+    let body = answer(vec![partition(0, 0, Bytes::new()).with_diverging_epoch(parted)]);
     fetcher.handle_answer(at(1), id, TOPIC, body).unwrap();
-    assert_eq!(fetcher.poll_event(), Some(FetchEvent::OffsetOutOfRange { partition: 0, offset: 500 }));
-    assert_eq!(fetcher.next_deadline(at(1)), Instant::FAR_FUTURE);
-    assert!(asked(&mut fetcher, u64::MAX / 2).is_none());
-    fetcher.start(at(2), 0, 500);
-    assert_eq!(asked(&mut fetcher, 2).unwrap().1, [(0, 500)]);
+    assert_eq!(fetcher.poll_event(), Some(FetchEvent::Diverged { partition: 0, offset: 5, end_offset: 3 }));
+    assert_eq!(fetcher.standing_still(), 1);
+    // Started anew where it stands, it knows as much; elsewhere, nothing.
+    fetcher.start(at(2), 0, 5);
+    let (id, epoch) = epoch_asked(&mut fetcher, 2);
+    assert_eq!(epoch, 7);
+    fetcher.handle_lost(at(2), id);
+    fetcher.start(at(3), 0, 3);
+    assert_eq!(epoch_asked(&mut fetcher, 3).1, -1);
 }
 
 #[test]
@@ -210,25 +258,86 @@ fn memory_is_reserved_before_it_is_asked_for() {
     for partition in 0..8 {
         fetcher.start(at(1), partition, 0);
     }
+    let nodes: Vec<NodeId> = (0..8).collect();
     let mut sent = 0;
-    for node in 0..8 {
-        sent += i32::from(fetcher.poll_fetch(at(1), node, TOPIC, |partition| partition == node).is_some());
+    while fetcher.poll_fetch(at(1), TOPIC, &nodes, Some).is_some() {
+        sent += 1;
     }
     assert_eq!(sent, 3, "three answers of 1000 bytes fit into 3000");
 }
 
 #[test]
-fn each_partition_is_first_in_its_turn() {
+fn leaders_share_what_may_be_buffered() {
+    let mut fetcher = Fetcher::new(FetchConfig { answer_bytes_max: 1 << 20, buffered_bytes_max: 8 << 20, ..config() });
+    let nodes: Vec<NodeId> = (0..10).collect();
+    for node in &nodes {
+        fetcher.start(at(1), *node, 0);
+    }
+    let mut asked = Vec::new();
+    while let Some((node, _, request)) = fetcher.poll_fetch(at(1), TOPIC, &nodes, Some) {
+        assert_eq!(request.max_bytes, (8 << 20) / 10);
+        asked.push(node);
+    }
+    assert_eq!(asked, nodes, "nobody waits until another has waited in vain");
+}
+
+/// More leaders than answers that fit, none of which brings anything: each is asked in its turn.
+#[test]
+fn no_leader_is_passed_over_for_ever() {
     let mut fetcher = Fetcher::new(config());
-    for partition in 0..3 {
+    let nodes: Vec<NodeId> = (0..10).collect();
+    for node in &nodes {
+        fetcher.start(at(1), *node, 0);
+    }
+    let mut in_flight = VecDeque::new();
+    let mut asked = BTreeSet::new();
+    for round in 1..=20 {
+        while let Some((node, id, _)) = fetcher.poll_fetch(at(round), TOPIC, &nodes, Some) {
+            asked.insert(node);
+            in_flight.push_back((node, id));
+        }
+        let (node, id) = in_flight.pop_front().expect("somebody was asked");
+        let body = answer(vec![partition(node, 0, Bytes::new())]);
+        fetcher.handle_answer(at(round), id, TOPIC, body).unwrap();
+    }
+    assert_eq!(asked.len(), 10, "only {asked:?} were asked");
+}
+
+/// Two leaders with two partitions each, whose first always fills the answer: the second has its turn all the same.
+#[test]
+fn no_partition_is_passed_over_for_ever() {
+    let mut fetcher = Fetcher::new(config());
+    for partition in 0..4 {
         fetcher.start(at(1), partition, 0);
     }
-    let mut firsts = BTreeSet::new();
-    for _ in 0..3 {
-        let (id, partitions) = asked(&mut fetcher, 1).unwrap();
-        firsts.insert(partitions[0].0);
-        let empty = (0..3).map(|at| partition(at, 0, Bytes::new())).collect();
-        fetcher.handle_answer(at(1), id, TOPIC, answer(empty)).unwrap();
+    let mut served = BTreeSet::new();
+    for round in 1..10 {
+        while let Some((_, id, request)) =
+            fetcher.poll_fetch(at(round), TOPIC, &[0, 1], |partition| Some(partition % 2))
+        {
+            let asked = &request.topics[0].partitions;
+            served.insert(asked[0].partition);
+            let mut data: Vec<_> = asked.iter().map(|its| partition(its.partition, 0, Bytes::new())).collect();
+            data[0].records = Some(batch(asked[0].fetch_offset, 3));
+            fetcher.handle_answer(at(round), id, TOPIC, answer(data)).unwrap();
+        }
+        while fetcher.poll_records().is_some() {}
     }
-    assert_eq!(firsts.len(), 3);
+    assert_eq!(served.len(), 4, "only {served:?} were served");
+}
+
+#[test]
+fn a_partition_that_is_not_read_is_known_by_its_time() {
+    let mut fetcher = Fetcher::new(config());
+    fetcher.start(at(1), 0, 90);
+    assert_eq!((fetcher.read_at(0), fetcher.read_at(1)), (Some(at(1)), None));
+    let (id, _) = asked(&mut fetcher, 2).unwrap();
+    // The high watermark is 100 and nothing comes: a transaction is open, or others fill the answers.
+    fetcher.handle_answer(at(3), id, TOPIC, answer(vec![partition(0, 0, Bytes::new())])).unwrap();
+    assert_eq!(fetcher.read_at(0), Some(at(1)));
+    assert_eq!(fetcher.take_ends(), BTreeMap::from([(0, 100)]));
+    let (id, _) = asked(&mut fetcher, 4).unwrap();
+    let caught_up = partition(0, 0, Bytes::new()).with_high_watermark(90);
+    fetcher.handle_answer(at(5), id, TOPIC, answer(vec![caught_up])).unwrap();
+    assert_eq!(fetcher.read_at(0), Some(at(5)));
 }

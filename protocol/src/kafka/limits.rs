@@ -63,6 +63,21 @@ pub const BATCHES_POOLED_MAX: usize = 32;
 /// How often a batch that arrived corrupted is sent again before it is taken apart.
 pub const CORRUPT_RETRIES_MAX: u8 = 2;
 
+/// Least bytes of records that a fetch asks for, however many leaders share what may be buffered: below that a broker's
+/// work for an answer outweighs what it brings. Eight times as many leaders as answers of full size are asked at once.
+pub const FETCH_SHARE_BYTES_MIN: usize = 128 << 10;
+
+/// A partition whose offset is not in the log is asked for again so often: nothing of it is skipped, and a log that
+/// somebody has mended needs no restart.
+pub const STANDSTILL_RETRY: Duration = Duration::from_secs(10);
+
+/// How often each partition's end is asked for, where no fetch has told it meanwhile.
+pub const END_INTERVAL: Duration = Duration::from_secs(5);
+
+/// An end that was told longer ago is not known any more: the lag is then left out, not shown as it was.
+pub const END_AGE_MAX: Duration = Duration::from_secs(15);
+
+const _: () = assert!(END_INTERVAL.as_micros() * 2 < END_AGE_MAX.as_micros());
 const _: () = assert!(BATCH_BYTES_MAX + super::records::VALUE_BYTES_MAX + 1024 < 1 << 20);
 const _: () = assert!(SILENCE_MAX.as_micros() < CONNECT_TIMEOUT.as_micros());
 const _: () = assert!(RESPONSE_BYTES_MAX <= FRAME_BYTES_MAX);

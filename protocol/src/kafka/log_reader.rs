@@ -204,34 +204,37 @@ impl LogReader {
         let mut nodes: Vec<NodeId> = (0..count).filter_map(|at| self.cluster.leader(at as i32)).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let mut again = false;
-        for node in nodes {
-            self.cluster.connect(now, node, Lane::DATA);
-            let target = Target::Node(node, Lane::DATA);
-            if !self.cluster.is_ready(target) {
-                continue;
-            }
+        for node in &nodes {
+            self.cluster.connect(now, *node, Lane::DATA);
+        }
+        nodes.retain(|node| self.cluster.is_ready(Target::Node(*node, Lane::DATA)));
+        for node in &nodes {
             let cluster = &self.cluster;
-            let leads = |partition: i32| cluster.leader(partition) == Some(node);
+            let leads = |partition: i32| cluster.leader(partition) == Some(*node);
             let missing: Vec<i32> = (0..count as i32)
                 .filter(|at| self.wanted && now >= self.not_before && leads(*at))
                 .filter(|at| !self.ends.contains_key(at) && !self.asked.contains(at))
                 .collect();
-            let fetch = self.fetcher.poll_fetch(now, node, topic_id, leads);
             if !missing.is_empty() {
                 let request = ends_request(&self.topic, &missing);
                 let limits = RequestLimits::within(ANSWER_TIMEOUT);
+                let target = Target::Node(*node, Lane::DATA);
                 if self.cluster.request(now, target, &request, Token::Ends(missing.clone()), limits).is_ok() {
                     self.asked.extend(missing);
                 }
             }
-            if let Some((id, request)) = fetch {
-                let limits =
-                    RequestLimits { timeout: self.fetch.wait + ANSWER_TIMEOUT, response_bytes_max: FRAME_BYTES_MAX };
-                if self.cluster.request(now, target, &request, Token::Fetch(id, topic_id), limits).is_err() {
-                    self.fetcher.handle_lost(now, id);
-                    again = true;
-                }
+        }
+        let mut again = false;
+        loop {
+            let cluster = &self.cluster;
+            let leader = |partition| cluster.leader(partition);
+            let Some((node, id, request)) = self.fetcher.poll_fetch(now, topic_id, &nodes, leader) else { break };
+            let target = Target::Node(node, Lane::DATA);
+            let limits =
+                RequestLimits { timeout: self.fetch.wait + ANSWER_TIMEOUT, response_bytes_max: FRAME_BYTES_MAX };
+            if self.cluster.request(now, target, &request, Token::Fetch(id, topic_id), limits).is_err() {
+                self.fetcher.handle_lost(now, id);
+                again = true;
             }
         }
         again && self.cluster.next_deadline() <= now

@@ -9,7 +9,7 @@
 //!   Kafka owns a [`cluster::Cluster`] and asks through it;
 //! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
 //! - [`group`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
-//!   [`consumer`]: both over one cluster;
+//!   [`end_offsets`]: where they end; [`consumer`]: all of it over one cluster;
 //! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made
 //!   where it is missing.
 //!
@@ -22,10 +22,12 @@ pub mod cluster;
 pub mod connection;
 pub mod consumer;
 pub mod decompress;
+pub mod end_offsets;
 pub mod error_code;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod fetch;
+mod fetch_answer;
 pub mod frame;
 pub mod group;
 pub mod group_request;

@@ -11,7 +11,9 @@
 //! ```
 //!
 //! Decoding is lazy so that memory stays bounded by what was fetched, however well it was compressed: at most one batch
-//! is unpacked at a time, and no list of records is ever built. Values are slices of the fetched bytes.
+//! is unpacked at a time, and no list of records is ever built. Keys and values are copied out, so that a record keeps
+//! nothing alive but itself: neither the answer it came in nor what a batch unpacked to, whose size its own says nothing
+//! of.
 //!
 //! Never gives a record below the asked offset, of an aborted transaction, or of a control batch; never gives an offset
 //! twice or out of order; never skips anything else silently.
@@ -31,10 +33,12 @@ pub const UNPACKED_BYTES_MAX: usize = 32 << 20;
 const HEADER_BYTES: usize = 61;
 /// Base offset and length: what the length does not count.
 const PREFIX_BYTES: usize = 12;
+const LEADER_EPOCH_AT: usize = 12;
 const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
 
+const ATTRIBUTE_COMPRESSION: i16 = 7;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
 const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
 const ATTRIBUTE_CONTROL: i16 = 1 << 5;
@@ -107,6 +111,8 @@ pub struct FetchedRecords {
     /// Records below are dropped: first the asked offset, then one more than the last that was given.
     floor: i64,
     next_offset: i64,
+    leader_epoch: Option<i32>,
+    unpacked_bytes: usize,
     /// Sorted by first offset, descending: the next one is popped from the end.
     aborted: Vec<AbortedTransaction>,
     /// Producers inside an aborted transaction at this point of the log.
@@ -140,9 +146,11 @@ impl FetchedRecords {
         let mut at = 0;
         let mut next_offset = asked_offset;
         let mut previous_last = -1;
+        let mut leader_epoch = None;
         while let Some(batch) = bytes.get(at..).filter(|rest| rest.len() >= PREFIX_BYTES) {
             match check_batch(batch, previous_last) {
-                Ok(Checked::Whole { length, last_offset }) => {
+                Ok(Checked::Whole { length, last_offset, leader_epoch: its }) => {
+                    leader_epoch = (its >= 0).then_some(its);
                     at += length;
                     previous_last = last_offset;
                     next_offset = next_offset.max(last_offset + 1);
@@ -157,10 +165,22 @@ impl FetchedRecords {
             batches: bytes.slice(..at),
             floor: asked_offset,
             next_offset,
+            leader_epoch,
+            unpacked_bytes: 0,
             aborted,
             aborting: SmallVec::new(),
             open: None,
         })
+    }
+
+    /// The leader epoch under which the last batch was written; `None` where there is none, or it does not say.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        self.leader_epoch
+    }
+
+    /// Bytes that compressed batches have unpacked to so far: what taking these records has cost, whatever they hold.
+    pub fn unpacked_bytes(&self) -> usize {
+        self.unpacked_bytes
     }
 
     /// Where the next fetch goes on. Larger than the last record's offset plus one where the log ends with markers or
@@ -203,6 +223,10 @@ impl FetchedRecords {
                     Err(super::decompress::DecompressError::TooLarge) => Err("the compressed records are too large"),
                 },
             );
+            if header.attributes & ATTRIBUTE_COMPRESSION != 0 {
+                // What cannot be unpacked has cost as much as it might have.
+                self.unpacked_bytes += unpacked.as_ref().map_or(UNPACKED_BYTES_MAX, Bytes::len);
+            }
             return Some(match unpacked {
                 Ok(records) => Ok(OpenBatch {
                     whole,
@@ -219,7 +243,7 @@ impl FetchedRecords {
                     first_offset: self.floor.max(header.base_offset),
                     last_offset,
                     reason,
-                    bytes: whole,
+                    bytes: Bytes::copy_from_slice(&whole),
                 }),
             });
         }
@@ -253,7 +277,7 @@ impl Iterator for FetchedRecords {
                     return Some(Entry::Record(record));
                 }
                 Err(Malformed(reason)) => {
-                    let (last_offset, bytes) = (open.last_offset, open.whole.clone());
+                    let (last_offset, bytes) = (open.last_offset, Bytes::copy_from_slice(&open.whole));
                     let first_offset = self.floor.max(open.base_offset);
                     self.open = None;
                     if first_offset > last_offset {
@@ -283,8 +307,8 @@ impl OpenBatch {
             return Err(Malformed("record offsets out of order"));
         }
         self.last_delta = delta;
-        let key = reader.varint_bytes()?;
-        let value = reader.varint_bytes()?;
+        let key = reader.varint_bytes()?.map(|key| Bytes::copy_from_slice(&key));
+        let value = reader.varint_bytes()?.map(|value| Bytes::copy_from_slice(&value));
         for _ in 0..reader.varint()?.max(0) {
             reader.varint_bytes()?;
             reader.varint_bytes()?;
@@ -304,7 +328,7 @@ impl OpenBatch {
 }
 
 enum Checked {
-    Whole { length: usize, last_offset: i64 },
+    Whole { length: usize, last_offset: i64, leader_epoch: i32 },
     CutOff,
 }
 
@@ -333,7 +357,8 @@ fn check_batch(batch: &[u8], previous_last: i64) -> Result<Checked, ScanError> {
     if header.base_offset <= previous_last {
         return Err(ScanError::Malformed("batches out of order"));
     }
-    Ok(Checked::Whole { length, last_offset: header.last_offset() })
+    let leader_epoch = i32::from_be_bytes(array(batch, LEADER_EPOCH_AT));
+    Ok(Checked::Whole { length, last_offset: header.last_offset(), leader_epoch })
 }
 
 /// A batch's header, without what only replicas need.

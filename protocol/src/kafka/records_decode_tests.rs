@@ -222,6 +222,22 @@ fn a_compressed_batch_too_large_is_unreadable_and_its_neighbour_is_not() {
     assert!(matches!(&entries[1], Entry::Record(record) if record.offset == 1));
 }
 
+/// A small value beside a large header: packed into a few bytes, unpacked a megabyte that nobody reads.
+#[test]
+fn a_value_keeps_nothing_alive_but_itself() {
+    for compression in [OracleCompression::Zstd, OracleCompression::None] {
+        let mut padded = record(0, b"small");
+        padded.headers.insert("padding".into(), Some(vec![0; 1 << 20].into()));
+        let mut records = scan(batch(&[padded], compression), 0);
+        let Some(Entry::Record(taken)) = records.next() else { panic!("no record") };
+        let is_packed = compression == OracleCompression::Zstd;
+        assert_eq!(records.unpacked_bytes() > 1 << 20, is_packed, "what it cost is known");
+        drop(records);
+        let value = taken.value.unwrap().try_into_mut().expect("nobody else holds it");
+        assert!(value.capacity() < 1024, "{compression:?}: five bytes keep {} alive", value.capacity());
+    }
+}
+
 type Bytestring = Option<Vec<u8>>;
 
 /// Step to the next offset, key, value, headers, timestamp.

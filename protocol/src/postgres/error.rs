@@ -34,6 +34,8 @@ pub enum ErrorClass {
     Conflict,
     /// The server or its surroundings are not able just now: the same again, later.
     Retryable,
+    /// Cancelled: by `statement_timeout`, or by an operator. Less of it, later.
+    Canceled,
     /// The disk is full: the same again, later, and somebody should know.
     DiskFull,
     /// A unique key exists (23505).
@@ -55,9 +57,10 @@ impl SqlState {
             b"40001" | b"40P01" => ErrorClass::Conflict,
             b"53100" => ErrorClass::DiskFull,
             b"23505" => ErrorClass::Duplicate,
-            // Lock not available; cancelled by a timeout or by an operator; the two timeouts that end a session; the
-            // transaction was rolled back by the server; a server that became a standby; an I/O error.
-            b"55P03" | b"57014" | b"25P03" | b"25P04" | b"25006" | b"58030" => ErrorClass::Retryable,
+            b"57014" => ErrorClass::Canceled,
+            // Lock not available; the two timeouts that end a session; the transaction was rolled back by the server; a
+            // server that became a standby; an I/O error.
+            b"55P03" | b"25P03" | b"25P04" | b"25006" | b"58030" => ErrorClass::Retryable,
             b"3D000" => ErrorClass::Login,
             code if code.starts_with(b"57P") || code.starts_with(b"40") => ErrorClass::Retryable,
             code => match &code[..2] {
@@ -180,7 +183,7 @@ mod tests {
             (b"40001", ErrorClass::Conflict),
             (b"40P01", ErrorClass::Conflict),
             (b"55P03", ErrorClass::Retryable),
-            (b"57014", ErrorClass::Retryable),
+            (b"57014", ErrorClass::Canceled),
             (b"57P01", ErrorClass::Retryable),
             (b"57P02", ErrorClass::Retryable),
             (b"57P03", ErrorClass::Retryable),

@@ -68,7 +68,7 @@ impl LedgerError {
 
 pub(super) fn is_retryable(class: ErrorClass) -> bool {
     match class {
-        ErrorClass::Conflict | ErrorClass::Retryable | ErrorClass::DiskFull => true,
+        ErrorClass::Conflict | ErrorClass::Retryable | ErrorClass::Canceled | ErrorClass::DiskFull => true,
         ErrorClass::Duplicate | ErrorClass::Constraint | ErrorClass::Data | ErrorClass::Login | ErrorClass::Other => {
             false
         }
@@ -90,6 +90,10 @@ pub enum StoreError {
         /// Where it was believed to stand.
         expected: i64,
     },
+    /// The tables refuse what they took before: it is no record's fault, and nothing of the batch was set aside for it. Hand
+    /// it in again, after pauses that grow, until somebody has mended the tables.
+    #[error("the tables refuse every order, so none is set aside: {0}")]
+    Systematic(LedgerError),
     /// Nothing that waiting would mend: a missing table, a missing privilege, a bug. Not stored.
     #[error("the batch cannot be stored: {0}")]
     Fatal(LedgerError),

@@ -2,21 +2,38 @@
 //!
 //! Pure, and order by order in the order of the log: what fits is stored, and nothing that comes later can take its
 //! place. It never sees a connection.
+//!
+//! A record is not believed against the ledger. A sale's total is what its event said, whatever an order says; where only
+//! orders have spoken of it, the first of them, until the event comes. What contradicts that is a dead letter, with its
+//! reason; whoever finds that it was right can have it stored all the same (`flux-worker dead-letters replay`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use flux_protocol::order::{OwnedRecord, Uuid};
+use flux_protocol::order::{OwnedRecord, SaleEvent, Uuid};
 
-use crate::batch::{Content, Entry};
+use crate::batch::{Content, DeadReason, Entry};
 
 /// A sale: product and sale id.
 pub type SaleKey = (String, u64);
 
+/// A sale as the ledger has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownSale {
+    /// Units in all.
+    pub total: u64,
+    /// Units of stored orders.
+    pub sold: u64,
+    /// Units taken back unsold.
+    pub withdrawn: u64,
+    /// An event has told of it, or Redis when it was rebuilt: its total is certain. Else only orders have.
+    pub is_announced: bool,
+}
+
 /// What the ledger holds, read after the sales' rows were locked.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Units that each sale has left to sell.
-    pub room: BTreeMap<SaleKey, u64>,
+    /// Every sale that the span speaks of.
+    pub sales: BTreeMap<SaleKey, KnownSale>,
     /// Reservation and quantity of each order that is stored.
     pub orders: HashMap<Uuid, (Uuid, u32)>,
     /// Orders and reservations that were rejected before.
@@ -53,17 +70,50 @@ pub struct Verdicts {
     pub returned: Vec<usize>,
     /// Rejected. One that is returned too is here as [`Rejection::KeyReused`].
     pub rejected: Vec<(usize, Rejection)>,
+    /// Contradicts the ledger: a dead letter. Ascending.
+    pub contradictions: Vec<(usize, DeadReason)>,
 }
 
-/// Judges the orders of a span; its other entries are passed over.
+impl Verdicts {
+    /// Why the entry at this place contradicts the ledger, if it does.
+    pub fn contradiction(&self, at: usize) -> Option<&DeadReason> {
+        let found = self.contradictions.binary_search_by_key(&at, |(place, _)| *place).ok()?;
+        Some(&self.contradictions[found].1)
+    }
+}
+
+/// Judges the orders and events of a span; its other entries are passed over.
 pub fn judge(span: &[Entry], mut known: Known) -> Verdicts {
     let mut verdicts = Verdicts::default();
+    // The events first: what they say of a total holds for the orders before them, too.
+    for (at, entry) in span.iter().enumerate() {
+        match &entry.content {
+            Content::Opened(event) | Content::Closed(event) => judge_event(at, event, &mut known, &mut verdicts),
+            Content::Order(_) | Content::Dead(_) => {}
+        }
+    }
     for (at, entry) in span.iter().enumerate() {
         if let Content::Order(order) = &entry.content {
             judge_order(at, order, &mut known, &mut verdicts);
         }
     }
+    verdicts.contradictions.sort_unstable_by_key(|(at, _)| *at);
     verdicts
+}
+
+fn judge_event(at: usize, event: &SaleEvent, known: &mut Known, verdicts: &mut Verdicts) {
+    let sale = known.sales.entry((event.product_id.clone(), event.sale_id)).or_default();
+    let (total, used) = (event.sale_total, sale.sold.max(sale.withdrawn));
+    let reason = if sale.is_announced && sale.total != total {
+        format!("contradicts the ledger: `saleTotal` is {total}, and the sale was announced with {}", sale.total)
+    } else if total < used {
+        format!("contradicts the ledger: `saleTotal` is {total}, and {used} units of the sale are sold or withdrawn")
+    } else {
+        sale.total = total;
+        sale.is_announced = true;
+        return;
+    };
+    verdicts.contradictions.push((at, DeadReason { reason, order: None }));
 }
 
 fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut Verdicts) {
@@ -74,28 +124,44 @@ fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut
         verdicts.redelivered += 1;
         return;
     }
-    if let Some((reservation, stored_quantity)) = known.orders.get(&order.order_id) {
-        if *reservation == order.reservation_id {
-            verdicts.redelivered += 1;
-            return;
-        }
+    let stored = known.orders.get(&order.order_id).copied();
+    if stored.is_some_and(|(reservation, _)| reservation == order.reservation_id) {
+        verdicts.redelivered += 1;
+        return;
+    }
+    // A sale that could not be opened has no room; the machine never asks about one.
+    let sale = known.sales.entry((order.product_id.clone(), order.sale_id)).or_default();
+    if order.sale_total != sale.total {
+        verdicts.contradictions.push((at, contradiction(order, sale)));
+        return;
+    }
+    if let Some((_, stored_quantity)) = stored {
         verdicts.returned.push(at);
-        if *stored_quantity != quantity {
+        if stored_quantity != quantity {
             verdicts.rejected.push((at, Rejection::KeyReused));
         }
         return;
     }
-    // A sale that could not be opened has no room; the machine never asks about one.
-    let room = known.room.entry((order.product_id.clone(), order.sale_id)).or_default();
-    match room.checked_sub(u64::from(quantity)) {
-        Some(left) => {
-            *room = left;
-            known.orders.insert(order.order_id, (order.reservation_id, quantity));
-            verdicts.stored.push(at);
-        }
-        None => {
-            known.rejected.insert((order.order_id, order.reservation_id));
-            verdicts.rejected.push((at, Rejection::NoRoom));
-        }
+    let sold = sale.sold + u64::from(quantity);
+    if sold <= sale.total {
+        sale.sold = sold;
+        known.orders.insert(order.order_id, (order.reservation_id, quantity));
+        verdicts.stored.push(at);
+    } else {
+        known.rejected.insert((order.order_id, order.reservation_id));
+        verdicts.rejected.push((at, Rejection::NoRoom));
     }
+}
+
+/// An order of another total than its sale's. No edge of ours takes units of a sale and writes another total, so its units
+/// are none of the sale's where that is announced; where it is not, this may be the order that is right.
+fn contradiction(order: &OwnedRecord, sale: &KnownSale) -> DeadReason {
+    let (claimed, total) = (order.sale_total, sale.total);
+    let (known_by, order) = if sale.is_announced {
+        ("the sale was announced with", None)
+    } else {
+        ("other orders of the sale, of which no event has come, say", Some(order))
+    };
+    let order = order.map(|order| (order.product_id.clone(), order.sale_id, order.quantity));
+    DeadReason { reason: format!("contradicts the ledger: `saleTotal` is {claimed}, and {known_by} {total}"), order }
 }

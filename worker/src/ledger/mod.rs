@@ -10,6 +10,7 @@ mod connection;
 mod error;
 pub mod judge;
 mod migrate;
+mod probe;
 pub mod reply;
 mod statements;
 pub mod store;

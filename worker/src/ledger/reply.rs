@@ -27,12 +27,16 @@ pub enum Purpose {
     Rejected,
     /// Keeps dead letters.
     DeadLetters,
+    /// Corrects the total of a sale that only orders have spoken of.
+    SaleTotal,
     /// Writes what an event says of a sale.
     SaleEvent,
     /// Writes the products' stock.
     Products,
-    /// Reads the offset.
+    /// Reads what tells whether a commit took place: the offset, or the dead letters that are left.
     ReadOffset,
+    /// Reads an order that was stored before.
+    Sample,
     /// Ends the transaction.
     Commit,
     /// Undoes the transaction.

@@ -4,13 +4,14 @@
 //! types: `TopicRecord::parse` and [`crate::batch`] have checked them, so the casts here lose nothing.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use flux_protocol::order::{OwnedRecord, SaleEvent, Uuid};
 use flux_protocol::postgres::{CopyRows, Param};
 
 use super::judge::Verdicts;
 use super::reply::{Prepared, Purpose};
-use crate::batch::{Content, Entry, Origin};
+use crate::batch::{Batch, Content, DeadReason, Entry, Origin};
 
 macro_rules! statement {
     ($name:literal) => {
@@ -26,22 +27,37 @@ const ORDER_COLUMNS: i16 = 10;
 /// A sale as a span speaks of it, with what it takes from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    generation: i32,
     total: i64,
     units: i64,
+    /// An event of the span says the total.
+    is_announced: bool,
+    /// Its records do not agree on the total.
+    is_disputed: bool,
 }
 
 /// Sales in the order in which their rows are locked.
 pub(super) type AskedSales<'a> = BTreeMap<(&'a str, u64), Asked>;
 
-fn ask<'a>(sales: &mut AskedSales<'a>, product: &'a str, sale: u64, generation: u32, total: u64, units: u16) {
-    let asked = sales.entry((product, sale)).or_insert(Asked { total: total as i64, ..Asked::default() });
-    asked.generation = asked.generation.max(generation as i32);
-    asked.units += i64::from(units);
+fn ask_order<'a>(sales: &mut AskedSales<'a>, order: &'a OwnedRecord) {
+    let total = order.sale_total as i64;
+    let asked = sales.entry((&order.product_id, order.sale_id)).or_insert(Asked { total, ..Asked::default() });
+    asked.is_disputed |= asked.total != total;
+    asked.units += i64::from(order.quantity);
 }
 
-fn ask_order<'a>(sales: &mut AskedSales<'a>, order: &'a OwnedRecord) {
-    ask(sales, &order.product_id, order.sale_id, order.generation, order.sale_total, order.quantity);
+/// The event's word on the total goes before that of an order, and the first event's before that of the next.
+fn ask_event<'a>(sales: &mut AskedSales<'a>, sale: &'a SaleEvent) {
+    let total = sale.sale_total as i64;
+    let asked = sales.entry((&sale.product_id, sale.sale_id)).or_insert(Asked { total, ..Asked::default() });
+    asked.is_disputed |= asked.total != total;
+    if !std::mem::replace(&mut asked.is_announced, true) {
+        asked.total = total;
+    }
+}
+
+/// Whether the records of a span contradict each other: who is right is for the careful way to say.
+pub(super) fn are_disputed(sales: &AskedSales<'_>) -> bool {
+    sales.values().any(|asked| asked.is_disputed)
 }
 
 /// All sales that a span speaks of, with the units of all its orders.
@@ -50,9 +66,7 @@ pub(super) fn sales_of(span: &[Entry]) -> AskedSales<'_> {
     for entry in span {
         match &entry.content {
             Content::Order(order) => ask_order(&mut sales, order),
-            Content::Opened(sale) | Content::Closed(sale) => {
-                ask(&mut sales, &sale.product_id, sale.sale_id, sale.generation, sale.sale_total, 0);
-            }
+            Content::Opened(sale) | Content::Closed(sale) => ask_event(&mut sales, sale),
             Content::Dead(_) => {}
         }
     }
@@ -92,12 +106,42 @@ pub(super) fn rollback() -> Prepared {
     Prepared::new(Purpose::Rollback, "ROLLBACK", vec![])
 }
 
-pub(super) fn fence(origin: &Origin, from: i64, to: i64) -> Prepared {
+/// What lets a transaction go on, and how many rows it writes where it may: the offset still stands where it was read, or the
+/// dead letters that are replayed are all still there.
+pub(super) fn fence(batch: &Batch, span: &Range<usize>) -> (Prepared, u64) {
+    if batch.is_replay() {
+        let letters = batch.span_letters(span);
+        let count = letters.len() as u64;
+        let prepared = Prepared::new(
+            Purpose::Fence,
+            include_str!("../../sql/dead_letters/take.sql"),
+            letters_of(batch.origin(), letters),
+        );
+        return (prepared, count);
+    }
+    let (from, to) = batch.span_offsets(span);
+    (advance(batch.origin(), from, to), 1)
+}
+
+/// What tells whether a transaction whose outcome is unknown was committed.
+pub(super) fn resolve(batch: &Batch) -> Prepared {
+    if batch.is_replay() {
+        let letters = letters_of(batch.origin(), batch.span_letters(&batch.span()));
+        return Prepared::new(Purpose::ReadOffset, include_str!("../../sql/dead_letters/held.sql"), letters);
+    }
+    read_offset(batch.origin())
+}
+
+fn letters_of(origin: &Origin, offsets: Vec<i64>) -> Vec<Param> {
+    vec![Param::Uuid(origin.topic_id), Param::I32(origin.partition), Param::I64s(offsets)]
+}
+
+fn advance(origin: &Origin, from: i64, to: i64) -> Prepared {
     let params = vec![Param::Uuid(origin.topic_id), Param::I32(origin.partition), Param::I64(from), Param::I64(to)];
     Prepared::new(Purpose::Fence, statement!("fence"), params)
 }
 
-pub(super) fn read_offset(origin: &Origin) -> Prepared {
+fn read_offset(origin: &Origin) -> Prepared {
     let params = vec![Param::Uuid(origin.topic_id), Param::I32(origin.partition)];
     Prepared::new(Purpose::ReadOffset, statement!("read_offset"), params)
 }
@@ -134,7 +178,6 @@ fn keys(sales: &AskedSales<'_>) -> Vec<Param> {
 
 fn openings(sales: &AskedSales<'_>) -> Vec<Param> {
     let mut params = keys(sales);
-    params.push(Param::I32s(sales.values().map(|asked| asked.generation).collect()));
     params.push(Param::I64s(sales.values().map(|asked| asked.total).collect()));
     params
 }
@@ -143,6 +186,11 @@ pub(super) fn take(sales: &AskedSales<'_>) -> Prepared {
     let mut params = openings(sales);
     params.push(Param::I64s(sales.values().map(|asked| asked.units).collect()));
     Prepared::new(Purpose::Take, statement!("take"), params)
+}
+
+/// Lets a Take ask for no unit.
+pub(super) fn take_nothing(sales: &mut AskedSales<'_>) {
+    sales.values_mut().for_each(|asked| asked.units = 0);
 }
 
 /// How many sales the Take among these asks for; 0 where there is none.
@@ -216,12 +264,14 @@ pub(super) fn note_rejected(origin: &Origin, span: &[Entry], verdicts: &Verdicts
     Some(Prepared::new(Purpose::Rejected, statement!("note_rejected"), params))
 }
 
-pub(super) fn note_dead_letters(origin: &Origin, span: &[Entry]) -> Option<Prepared> {
-    let rows: Vec<_> = span
+/// Keeps what is dead by itself, and what contradicts the ledger.
+pub(super) fn note_dead_letters(origin: &Origin, span: &[Entry], verdicts: &Verdicts) -> Option<Prepared> {
+    let rows: Vec<(&Entry, &DeadReason)> = span
         .iter()
-        .filter_map(|entry| match &entry.content {
+        .enumerate()
+        .filter_map(|(at, entry)| match &entry.content {
             Content::Dead(dead) => Some((entry, dead)),
-            Content::Order(_) | Content::Opened(_) | Content::Closed(_) => None,
+            Content::Order(_) | Content::Opened(_) | Content::Closed(_) => Some((entry, verdicts.contradiction(at)?)),
         })
         .collect();
     if rows.is_empty() {
@@ -245,12 +295,20 @@ pub(super) fn note_dead_letters(origin: &Origin, span: &[Entry]) -> Option<Prepa
     Some(Prepared::new(Purpose::DeadLetters, statement!("note_dead_letters"), params))
 }
 
-pub(super) fn sale_events(span: &[Entry]) -> impl Iterator<Item = Prepared> {
-    span.iter().filter_map(|entry| match &entry.content {
-        Content::Opened(sale) => Some(sale_opened(sale)),
-        Content::Closed(sale) => Some(sale_closed(sale)),
+pub(super) fn sale_events<'a>(span: &'a [Entry], verdicts: &'a Verdicts) -> impl Iterator<Item = Prepared> + 'a {
+    let believed = span.iter().enumerate().filter(|(at, _)| verdicts.contradiction(*at).is_none());
+    let events = believed.filter_map(|(_, entry)| match &entry.content {
+        Content::Opened(sale) => Some([sale_total(sale), sale_opened(sale)]),
+        Content::Closed(sale) => Some([sale_total(sale), sale_closed(sale)]),
         Content::Order(_) | Content::Dead(_) => None,
-    })
+    });
+    events.flatten()
+}
+
+fn sale_total(sale: &SaleEvent) -> Prepared {
+    let (product, total) = (sale.product_id.clone(), sale.sale_total as i64);
+    let params = vec![Param::Text(product), Param::I64(sale.sale_id as i64), Param::I64(total)];
+    Prepared::new(Purpose::SaleTotal, statement!("sale_total"), params)
 }
 
 fn sale_opened(sale: &SaleEvent) -> Prepared {

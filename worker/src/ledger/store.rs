@@ -11,24 +11,25 @@
 //! ```
 //!
 //! The short way asks nothing first: a batch of new orders is one write, one answer, one COMMIT. Whatever meets it (a
-//! key that exists, a sale without room, a transaction that crosses it) undoes it and takes the careful way, where the
-//! sales' rows are locked before anything is read, so that what is read still stands when it is acted upon. A record
-//! that the database cannot store is found by halving and becomes a dead letter.
+//! key that exists, a sale without room or of another total, a transaction that crosses it) undoes it and takes the careful
+//! way, where the sales' rows are locked before anything is read, so that what is read still stands when it is acted upon.
+//! A record that the database cannot store is found by halving and becomes a dead letter, unless the database does not take
+//! what it took before either ([`super::probe`]): then it is no record's fault, and nothing is set aside. What takes the
+//! server too long is halved as well.
 //!
 //! COMMIT is only sent when every answer before it was what had to come; so a connection that is lost earlier has
 //! changed nothing, and one that is lost after it leaves a doubt that the offset resolves.
 
-use std::ops::Range;
-
 use flux_protocol::order::Uuid;
 use flux_protocol::planted::{Bug, is_planted};
-use flux_protocol::postgres::{ErrorClass, ServerError, TransactionStatus};
+use flux_protocol::postgres::{ErrorClass, Row, ServerError, TransactionStatus};
 
 use super::error::{LedgerError, StoreError};
-use super::judge::{Known, Verdicts, judge};
+use super::judge::{Known, KnownSale, Verdicts, judge};
 use super::reply::{Prepared, Purpose, Reply};
-use super::{Stored, statements};
-use crate::batch::{Batch, Content};
+use super::statements::AskedSales;
+use super::{Stored, probe, statements};
+use crate::batch::{Batch, Content, Entry, Origin};
 
 /// Deadlocks in a row after which the caller pauses before it goes on.
 const CONFLICTS_MAX: u32 = 5;
@@ -59,8 +60,20 @@ enum State {
     Writing { redelivered: u64 },
     /// COMMIT is sent; what it stores.
     Committing(Stored),
-    /// ROLLBACK is sent; then go on, or end.
-    RollingBack(Option<StoreError>),
+    /// ROLLBACK is sent; then this.
+    RollingBack(Next),
+    /// The database refused something: is it the record? An order is asked for that it took before.
+    Sampling(Box<ServerError>),
+    /// That order is tried.
+    Probing(Box<ServerError>),
+}
+
+/// What follows once a transaction is undone.
+#[derive(Debug)]
+enum Next {
+    GoOn,
+    End(StoreError),
+    Probe(Box<ServerError>),
 }
 
 /// See the module.
@@ -68,12 +81,14 @@ enum State {
 pub struct Store {
     state: State,
     conflicts: u32,
+    /// The tables were found to take orders since this attempt began.
+    has_probed: bool,
 }
 
 impl Store {
     /// Begins with a batch, or goes on with one whose last attempt failed.
     pub fn begin(batch: &mut Batch) -> (Store, Step) {
-        let mut store = Store { state: State::Begun, conflicts: 0 };
+        let mut store = Store { state: State::Begun, conflicts: 0, has_probed: false };
         let step = store.next(batch);
         (store, step)
     }
@@ -83,10 +98,14 @@ impl Store {
         match (std::mem::replace(&mut self.state, State::Begun), answer) {
             (State::Begun, _) => unreachable!("an answer follows a question"),
             // Undone either way: by ROLLBACK, or with the connection, which whoever carries this drops after an error.
-            (State::RollingBack(Some(error)), _) => Step::Done(Err(error)),
-            (State::RollingBack(None), Ok(reply)) => match reply.failed {
-                None => self.next(batch),
-                Some(error) => Step::Done(Err(StoreError::Retry(LedgerError::Server(Box::new(error))))),
+            (State::RollingBack(Next::End(error)), _) => Step::Done(Err(error)),
+            (State::RollingBack(next), Ok(reply)) => match (reply.failed, next) {
+                (None, Next::Probe(refusal)) => {
+                    self.state = State::Sampling(refusal);
+                    Step::Ask(vec![probe::sample()])
+                }
+                (None, _) => self.next(batch),
+                (Some(error), _) => Step::Done(Err(StoreError::Retry(LedgerError::Server(Box::new(error))))),
             },
             (State::Committing(stored), Err(error)) => {
                 batch.progress.in_doubt = Some(stored);
@@ -95,6 +114,8 @@ impl Store {
             (State::Committing(stored), Ok(reply)) => self.committed(batch, stored, reply),
             (_, Err(error)) => Step::Done(Err(failure(error))),
             (State::ReadingOffset, Ok(reply)) => self.doubt_resolved(batch, asked, reply),
+            (State::Sampling(refusal), Ok(reply)) => self.sampled(batch, asked, refusal, reply),
+            (State::Probing(refusal), Ok(reply)) => self.probed(batch, refusal, reply),
             (state, Ok(reply)) => match self.obstacle(batch, asked, &reply) {
                 Some(step) => step,
                 None => match state {
@@ -112,20 +133,21 @@ impl Store {
         }
         if batch.progress.in_doubt.is_some() {
             self.state = State::ReadingOffset;
-            return Step::Ask(vec![statements::read_offset(batch.origin())]);
+            return Step::Ask(vec![statements::resolve(batch)]);
         }
         let span = batch.span();
-        let (from, to) = batch.span_offsets(&span);
-        let mut asked = vec![statements::begin(), statements::fence(batch.origin(), from, to)];
+        let mut asked = vec![statements::begin(), statements::fence(batch, &span).0];
         if is_planted(Bug::OffsetBeforeCommit) {
             asked.extend([statements::commit(), statements::begin()]);
         }
-        if batch.progress.careful {
+        let entries = batch.entries(span);
+        let sales = statements::sales_of(entries);
+        if batch.progress.careful || statements::are_disputed(&sales) {
             self.state = State::Examining;
-            ask_careful(batch, span, &mut asked);
+            ask_careful(entries, &sales, &mut asked);
         } else {
             self.state = State::Short;
-            ask_short(batch, span, &mut asked);
+            ask_short(batch.origin(), entries, &sales, &mut asked);
         }
         Step::Ask(asked)
     }
@@ -134,15 +156,20 @@ impl Store {
         if let Some(error) = reply.failed {
             return Step::Done(Err(failure(LedgerError::Server(Box::new(error)))));
         }
-        let (from, to) = batch.span_offsets(&batch.span());
+        let span = batch.span();
+        // Of dead letters that are replayed: how many are left. Else: where the offset stands.
+        let (before, after) = match batch.is_replay() {
+            true => (batch.span_letters(&span).len() as i64, 0),
+            false => batch.span_offsets(&span),
+        };
         let row = reply.of(asked, Purpose::ReadOffset).and_then(|completed| completed.rows.first());
         match row.and_then(|row| row.get::<i64>(0)) {
-            Some(offset) if offset == to => {
+            Some(found) if found == after => {
                 let stored = batch.progress.in_doubt.take().unwrap_or_default();
                 batch.span_stored(&stored);
                 self.next(batch)
             }
-            Some(offset) if offset == from => {
+            Some(found) if found == before => {
                 batch.progress.in_doubt = None;
                 self.next(batch)
             }
@@ -153,19 +180,20 @@ impl Store {
     /// What stands in the way of the transaction, if anything; it is then undone.
     fn obstacle(&mut self, batch: &mut Batch, asked: &[Prepared], reply: &Reply) -> Option<Step> {
         // First: whoever is fenced off has no business with the errors that follow from it.
-        if reply.of(asked, Purpose::Fence).is_some_and(|fence| fence.count == 0) {
-            return Some(self.undo(Some(fenced(batch))));
+        let (_, passed) = statements::fence(batch, &batch.span());
+        if reply.of(asked, Purpose::Fence).is_some_and(|fence| fence.count < passed) {
+            return Some(self.end(fenced(batch)));
         }
         if let Some(error) = &reply.failed {
             return Some(self.failed(batch, error));
         }
         if reply.completed.len() != asked.len() || reply.status != TransactionStatus::Open {
-            return Some(self.undo(Some(unexpected("a transaction that is not open to its end"))));
+            return Some(self.end(unexpected("a transaction that is not open to its end")));
         }
         for statement in asked {
             let count = reply.of(asked, statement.purpose).map_or(0, |completed| completed.count);
             if statement.copy.as_ref().is_some_and(|rows| rows.rows() != count) {
-                return Some(self.undo(Some(unexpected("a COPY of another number of rows"))));
+                return Some(self.end(unexpected("a COPY of another number of rows")));
             }
         }
         None
@@ -173,22 +201,68 @@ impl Store {
 
     fn failed(&mut self, batch: &mut Batch, error: &ServerError) -> Step {
         let no_room = error.constraint == ROOM_CONSTRAINT;
+        let refusal = || LedgerError::Server(Box::new(error.clone()));
         match error.class() {
             ErrorClass::Duplicate | ErrorClass::Conflict if self.conflicts < CONFLICTS_MAX => {
                 self.conflicts += 1;
                 batch.progress.careful = true;
-                self.undo(None)
+                self.undo(Next::GoOn)
             }
             ErrorClass::Constraint if no_room && !batch.progress.careful => {
                 batch.progress.careful = true;
-                self.undo(None)
+                self.undo(Next::GoOn)
             }
-            ErrorClass::Constraint | ErrorClass::Data if !no_room && batch.isolate(&error.to_string()) => {
-                self.undo(None)
+            ErrorClass::Constraint | ErrorClass::Data if !no_room => self.suspect(batch, error),
+            // The server was given too much for the time it has. It may be told so for another reason, too: hence the pause.
+            ErrorClass::Canceled => {
+                batch.halve();
+                self.end(StoreError::Retry(refusal()))
             }
             // A key that somebody else is just storing again and again: no room to decide in, but room to wait.
-            ErrorClass::Duplicate => self.undo(Some(StoreError::Retry(LedgerError::Server(Box::new(error.clone()))))),
-            _ => self.undo(Some(failure(LedgerError::Server(Box::new(error.clone()))))),
+            ErrorClass::Duplicate => self.end(StoreError::Retry(refusal())),
+            _ => self.end(failure(refusal())),
+        }
+    }
+
+    /// The database refuses what the span holds: the span's fault only where it takes what it took before. Looked at when
+    /// that is first seen, so that nothing is halved in vain, and again before a record is set aside for it.
+    fn suspect(&mut self, batch: &mut Batch, error: &ServerError) -> Step {
+        if probe::is_of_the_table(error) {
+            return self.end(StoreError::Systematic(LedgerError::Server(Box::new(error.clone()))));
+        }
+        if self.has_probed && batch.span().len() > 1 {
+            batch.isolate(&error.to_string());
+            return self.undo(Next::GoOn);
+        }
+        self.undo(Next::Probe(Box::new(error.clone())))
+    }
+
+    fn sampled(&mut self, batch: &Batch, asked: &[Prepared], refusal: Box<ServerError>, reply: Reply) -> Step {
+        if let Some(error) = reply.failed {
+            return Step::Done(Err(failure(LedgerError::Server(Box::new(error)))));
+        }
+        let sample: Option<&Row> = reply.of(asked, Purpose::Sample).and_then(|completed| completed.rows.first());
+        self.state = State::Probing(refusal);
+        Step::Ask(probe::attempt(batch.origin(), sample))
+    }
+
+    fn probed(&mut self, batch: &mut Batch, refusal: Box<ServerError>, reply: Reply) -> Step {
+        match reply.failed {
+            None => {
+                self.has_probed = true;
+                if batch.isolate(&refusal.to_string()) {
+                    return self.undo(Next::GoOn);
+                }
+                self.end(failure(LedgerError::Server(refusal)))
+            }
+            Some(error) if matches!(error.class(), ErrorClass::Constraint | ErrorClass::Data) => {
+                self.end(StoreError::Systematic(LedgerError::Server(Box::new(error))))
+            }
+            // Nothing was learned.
+            Some(error) if error.class() == ErrorClass::Duplicate => {
+                self.end(StoreError::Retry(LedgerError::Server(Box::new(error))))
+            }
+            Some(error) => self.end(failure(LedgerError::Server(Box::new(error)))),
         }
     }
 
@@ -196,10 +270,10 @@ impl Store {
         let span = batch.entries(batch.span());
         let sales = statements::sales_of(span);
         let Some(known) = known(asked, reply) else {
-            return self.undo(Some(unexpected("rows that cannot be read")));
+            return self.end(unexpected("rows that cannot be read"));
         };
-        if sales.keys().any(|(product, sale)| !known.room.contains_key(&((*product).to_owned(), *sale))) {
-            return self.undo(Some(unexpected("a sale that was opened and is not there")));
+        if sales.keys().any(|(product, sale)| !known.sales.contains_key(&((*product).to_owned(), *sale))) {
+            return self.end(unexpected("a sale that was opened and is not there"));
         }
         let verdicts = judge(span, known);
         self.state = State::Writing { redelivered: verdicts.redelivered };
@@ -209,10 +283,11 @@ impl Store {
     fn written(&mut self, batch: &mut Batch, asked: &[Prepared], reply: &Reply, redelivered: u64) -> Step {
         let count = |purpose| reply.of(asked, purpose).map_or(0, |completed| completed.count);
         if count(Purpose::Take) < statements::sales_asked(asked) {
-            // A sale without room was passed over. Under the sales' locks it was judged to have some.
-            let end = batch.progress.careful.then(|| unexpected("a sale whose room changed under its lock"));
-            batch.progress.careful = true;
-            return self.undo(end);
+            // A sale without room, or of another total, was passed over. Under the sales' locks none would have been.
+            if std::mem::replace(&mut batch.progress.careful, true) {
+                return self.end(unexpected("a sale whose room changed under its lock"));
+            }
+            return self.undo(Next::GoOn);
         }
         self.state = State::Committing(Stored {
             orders: count(Purpose::Orders),
@@ -239,30 +314,30 @@ impl Store {
         }
     }
 
-    fn undo(&mut self, end: Option<StoreError>) -> Step {
-        self.state = State::RollingBack(end);
+    fn undo(&mut self, next: Next) -> Step {
+        self.state = State::RollingBack(next);
         Step::Ask(vec![statements::rollback()])
     }
-}
 
-fn ask_short(batch: &Batch, span: Range<usize>, asked: &mut Vec<Prepared>) {
-    let span = batch.entries(span);
-    asked.extend(statements::note_dead_letters(batch.origin(), span));
-    let sales = statements::sales_of(span);
-    if !sales.is_empty() {
-        asked.push(statements::copy_orders(batch.origin(), span, 0..span.len()));
-        // The hot rows last: their locks are held for one COMMIT, not for the COPY.
-        asked.push(statements::take(&sales));
-        asked.push(statements::show_stock(&sales));
+    fn end(&mut self, error: StoreError) -> Step {
+        self.undo(Next::End(error))
     }
 }
 
-fn ask_careful(batch: &Batch, span: Range<usize>, asked: &mut Vec<Prepared>) {
-    let span = batch.entries(span);
-    let sales = statements::sales_of(span);
+fn ask_short(origin: &Origin, span: &[Entry], sales: &AskedSales<'_>, asked: &mut Vec<Prepared>) {
+    asked.extend(statements::note_dead_letters(origin, span, &Verdicts::default()));
     if !sales.is_empty() {
-        asked.push(statements::open_sales(&sales));
-        asked.push(statements::lock_sales(&sales));
+        asked.push(statements::copy_orders(origin, span, 0..span.len()));
+        // The hot rows last: their locks are held for one COMMIT, not for the COPY.
+        asked.push(statements::take(sales));
+        asked.push(statements::show_stock(sales));
+    }
+}
+
+fn ask_careful(span: &[Entry], sales: &AskedSales<'_>, asked: &mut Vec<Prepared>) {
+    if !sales.is_empty() {
+        asked.push(statements::open_sales(sales));
+        asked.push(statements::lock_sales(sales));
         asked.extend(statements::known_orders(span));
     }
 }
@@ -270,9 +345,11 @@ fn ask_careful(batch: &Batch, span: Range<usize>, asked: &mut Vec<Prepared>) {
 fn ask_written(batch: &Batch, verdicts: &Verdicts) -> Vec<Prepared> {
     let origin = batch.origin();
     let span = batch.entries(batch.span());
-    let mut asked: Vec<Prepared> = statements::note_dead_letters(origin, span).into_iter().collect();
+    let mut asked: Vec<Prepared> = statements::note_dead_letters(origin, span, verdicts).into_iter().collect();
     asked.extend(statements::note_returns(span, verdicts));
     asked.extend(statements::note_rejected(origin, span, verdicts));
+    // Before units are taken: an event may say that there are more.
+    asked.extend(statements::sale_events(span, verdicts));
     if !verdicts.stored.is_empty() {
         // By id: transactions that store the same orders then wait for each other in one direction.
         let mut stored = verdicts.stored.clone();
@@ -283,7 +360,6 @@ fn ask_written(batch: &Batch, verdicts: &Verdicts) -> Vec<Prepared> {
         asked.push(statements::copy_orders(origin, span, stored.iter().copied()));
         asked.push(statements::take(&statements::sales_of_stored(span, &stored)));
     }
-    asked.extend(statements::sale_events(span));
     let sales = statements::sales_of(span);
     if !sales.is_empty() {
         asked.push(statements::show_stock(&sales));
@@ -297,8 +373,9 @@ fn known(asked: &[Prepared], reply: &Reply) -> Option<Known> {
     let uuid = |text: Option<&str>| Uuid::parse(text?.as_bytes());
     let mut known = Known::default();
     for row in rows(Purpose::LockSales) {
-        let (total, sold): (u64, u64) = (row.get(2)?, row.get(3)?);
-        known.room.insert((row.text(0)?.to_owned(), row.get(1)?), total.saturating_sub(sold));
+        let is_announced = row.text(5)? == "t";
+        let sale = KnownSale { total: row.get(2)?, sold: row.get(3)?, withdrawn: row.get(4)?, is_announced };
+        known.sales.insert((row.text(0)?.to_owned(), row.get(1)?), sale);
     }
     for row in rows(Purpose::KnownOrders) {
         known.orders.insert(uuid(row.text(0))?, (uuid(row.text(1))?, row.get(2)?));

@@ -133,7 +133,7 @@ fn a_row_that_cannot_be_stored_is_met_before_a_key_that_exists() {
 #[test]
 fn taking_waits_and_then_has_no_room() {
     let mut both = Both::new();
-    let sale = ("a", 1, 1, 5, 3);
+    let sale = ("a", 1, 5, 3);
     both.ask(0, &[begin(), take(&[sale])]);
     both.send(1, &[begin(), take(&[sale]), show_stock(&[sale])]);
     both.waits(1);
@@ -147,7 +147,7 @@ fn taking_waits_and_then_has_no_room() {
     both.answer(2);
     // Opening waits for who has written a sale, not for who has locked it.
     assert_eq!(count(&both.ask(0, &[open_sales(&[sale])]), 0), 0);
-    both.ask(2, &[take(&[("a", 1, 1, 5, 1)])]);
+    both.ask(2, &[take(&[("a", 1, 5, 1)])]);
     both.send(0, &[open_sales(&[sale])]);
     both.waits(0);
     both.ask(2, &[commit()]);
@@ -158,9 +158,9 @@ fn taking_waits_and_then_has_no_room() {
 #[test]
 fn a_lock_reads_the_row_anew_and_subqueries_as_they_were() {
     let mut both = Both::new();
-    let sale = ("a", 1, 1, 5, 3);
+    let sale = ("a", 1, 5, 3);
     both.ask(0, &[take(&[sale])]);
-    both.ask(0, &[begin(), take(&[("a", 1, 1, 5, 1)])]);
+    both.ask(0, &[begin(), take(&[("a", 1, 5, 1)])]);
     both.send(1, &[rebuild_account("a", 1)]);
     both.send(2, &[lock_sales(&[sale])]);
     both.waits(1);

@@ -106,12 +106,12 @@ pub(crate) fn read_offset(partition: i32) -> Asked {
     file!("read_offset", vec![Param::Uuid(TOPIC), Param::I32(partition)])
 }
 
-/// Product, sale, generation, total, units.
-pub(crate) type Taken = (&'static str, i64, i32, i64, i64);
+/// Product, sale, total, units.
+pub(crate) type Taken = (&'static str, i64, i64, i64);
 
 pub(crate) fn take(sales: &[Taken]) -> Asked {
     let mut params = open_params(sales);
-    params.push(Param::I64s(sales.iter().map(|sale| sale.4).collect()));
+    params.push(Param::I64s(sales.iter().map(|sale| sale.3).collect()));
     file!("take", params)
 }
 
@@ -121,8 +121,7 @@ pub(crate) fn open_sales(sales: &[Taken]) -> Asked {
 
 fn open_params(sales: &[Taken]) -> Vec<Param> {
     let mut params = keys(sales);
-    params.push(Param::I32s(sales.iter().map(|sale| sale.2).collect()));
-    params.push(Param::I64s(sales.iter().map(|sale| sale.3).collect()));
+    params.push(Param::I64s(sales.iter().map(|sale| sale.2).collect()));
     params
 }
 

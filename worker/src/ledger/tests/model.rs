@@ -22,6 +22,8 @@ pub(super) struct Order {
 pub(super) struct Sale {
     pub(super) total: i64,
     pub(super) sold: i64,
+    /// An event has told of it.
+    pub(super) is_announced: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,10 @@ pub(super) struct Model {
     open: Option<Tables>,
     /// An order that the database refuses for a reason of its own.
     pub(super) poison: Option<Uuid>,
+    /// Somebody has changed the table: no order is taken any more.
+    pub(super) refuses_orders: bool,
+    /// More orders than this in one COPY take longer than the server allows.
+    pub(super) rows_in_time: Option<u64>,
 }
 
 impl Model {
@@ -117,6 +123,21 @@ impl Model {
                 let rows = offset.map(|offset| Row::of(&[Some(&offset.to_string())])).into_iter().collect();
                 return Ok(Completed { count: 1, rows });
             }
+            Purpose::Sample => {
+                assert!(self.open.is_none(), "a look at what is stored needs no transaction");
+                let rows = self.committed.orders.values().next().map(|order| {
+                    let total = self.committed.sales[&order.sale].total.to_string();
+                    let sale = order.sale.1.to_string();
+                    Row::of(&[Some(&order.sale.0), Some("user-42"), Some("1"), Some(&sale), Some("1"), Some(&total)])
+                });
+                return Ok(Completed { count: 1, rows: rows.into_iter().collect() });
+            }
+            Purpose::Orders if self.refuses_orders => return Err(error(*b"23502", "")),
+            Purpose::Orders
+                if statement.copy.as_ref().map(|rows| rows.rows()) > self.rows_in_time.or(Some(u64::MAX)) =>
+            {
+                return Err(error(*b"57014", ""));
+            }
             _ => {}
         }
         let poison = self.poison;
@@ -150,30 +171,33 @@ fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) ->
             }
         }
         Purpose::Take => {
-            let totals = i64s(&params[3]);
+            let totals = i64s(&params[2]);
             for (at, key) in keys(params).into_iter().enumerate() {
-                let units = i64s(&params[4])[at];
-                let sale = tables.sales.entry(key).or_insert(Sale { total: totals[at], sold: 0 });
-                if sale.sold == 0 && units > sale.total {
-                    // As the row's INSERT meets it.
+                let units = i64s(&params[3])[at];
+                if units > totals[at] {
+                    // The row that is proposed is checked before anybody looks whether there is one.
                     return Err(error(*b"23514", "sales_room"));
                 }
-                if sale.sold + units <= sale.total {
+                let sale = tables.sales.entry(key).or_insert(Sale { total: totals[at], ..Sale::default() });
+                if sale.total == totals[at] && sale.sold + units <= sale.total {
                     sale.sold += units;
                     completed.count += 1;
                 }
             }
         }
         Purpose::OpenSales => {
-            for (key, total) in keys(params).into_iter().zip(i64s(&params[3])) {
-                tables.sales.entry(key).or_insert(Sale { total, sold: 0 });
+            for (key, total) in keys(params).into_iter().zip(i64s(&params[2])) {
+                tables.sales.entry(key).or_insert(Sale { total, ..Sale::default() });
             }
         }
         Purpose::LockSales => {
             for key in keys(params) {
                 let sale = &tables.sales[&key];
                 let numbers = [key.1.to_string(), sale.total.to_string(), sale.sold.to_string()];
-                completed.rows.push(Row::of(&[Some(&key.0), Some(&numbers[0]), Some(&numbers[1]), Some(&numbers[2])]));
+                let is_announced = if sale.is_announced { "t" } else { "f" };
+                let numbers = numbers.each_ref().map(|number| Some(number.as_str()));
+                let [id, total, sold] = numbers;
+                completed.rows.push(Row::of(&[Some(&key.0), id, total, sold, Some("0"), Some(is_announced)]));
             }
         }
         Purpose::KnownOrders => {
@@ -214,7 +238,16 @@ fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) ->
                 completed.count += u64::from(old.is_none());
             }
         }
-        Purpose::Products | Purpose::SaleEvent => {}
+        Purpose::SaleTotal | Purpose::SaleEvent => {
+            let (Param::Text(product), sale) = (&params[0], i64_of(&params[1])) else { panic!("no product") };
+            let sale = tables.sales.get_mut(&(product.clone(), sale)).expect("it was opened");
+            if statement.purpose == Purpose::SaleEvent {
+                sale.is_announced = true;
+            } else if !sale.is_announced {
+                sale.total = i64_of(&params[2]);
+            }
+        }
+        Purpose::Products => {}
         other => panic!("{other:?} is no part of a batch"),
     }
     Ok(completed)

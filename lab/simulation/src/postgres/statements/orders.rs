@@ -53,6 +53,17 @@ pub(in super::super) fn read_copy(scope: &mut Scope<'_>, data: Bytes) -> Steps {
     steps
 }
 
+/// Any order of those that are there, with its sale's total.
+pub(super) fn sample(scope: &mut Scope<'_>, _: &Params) -> Plan {
+    let orders: Vec<Order> = scope.database.orders.scan(scope.owner).cloned().collect();
+    let Some(order) = scope.shuffled(orders).pop() else { return done() };
+    let sale = scope.database.sales.get(scope.owner, &(order.product_id.clone(), order.sale_id));
+    if let Some(total) = sale.map(|sale| sale.total) {
+        scope.answer(row![order.product_id, order.user_id, order.quantity, order.sale_id, order.generation, total]);
+    }
+    done()
+}
+
 /// COPY is planned before its data has come; its steps follow from the data.
 pub(super) fn copy(_: &mut Scope<'_>, _: &Params) -> Plan {
     done()

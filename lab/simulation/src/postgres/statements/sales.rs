@@ -1,8 +1,11 @@
 //! Sales and the products' stock: taking, opening, locking, and what events say.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use super::super::error::SqlError;
 use super::super::rows::{Product, Sale};
-use super::super::values::{Params, interval_of_ms, interval_unless_0, row, timestamp_of_interval};
+use super::super::values::{Params, boolean, interval_of_ms, interval_unless_0, row, timestamp_of_interval};
 use super::{Plan, Scope, Steps, done, step};
 
 /// A sale as the statements that open one propose it.
@@ -31,35 +34,30 @@ fn unless_empty(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The sales asked for in the first four (or five) parameters, sorted.
+/// The sales asked for in the first three (or four) parameters, sorted.
 fn asked(params: &Params, units: Option<&[i64]>) -> Result<Vec<Sale>, SqlError> {
-    let (products, sales) = (params.texts(1)?, params.i64s(2)?);
-    let (generations, totals) = (params.i32s(3)?, params.i64s(4)?);
-    let count = Params::all_of_length(&[
-        products.len(),
-        sales.len(),
-        generations.len(),
-        totals.len(),
-        units.map_or(products.len(), <[i64]>::len),
-    ])?;
-    let row =
-        |at: usize| proposed(&products[at], sales[at], generations[at], totals[at], units.map_or(0, |units| units[at]));
+    let (products, sales, totals) = (params.texts(1)?, params.i64s(2)?, params.i64s(3)?);
+    let units_asked = units.map_or(products.len(), <[i64]>::len);
+    let count = Params::all_of_length(&[products.len(), sales.len(), totals.len(), units_asked])?;
+    let row = |at: usize| proposed(&products[at], sales[at], 1, totals[at], units.map_or(0, |units| units[at]));
     let mut rows: Vec<Sale> = (0..count).map(row).collect();
     rows.sort_by(|a, b| (&a.product_id, a.sale_id).cmp(&(&b.product_id, b.sale_id)));
     Ok(rows)
 }
 
 pub(super) fn take(_: &mut Scope<'_>, params: &Params) -> Plan {
-    let rows = asked(params, Some(params.i64s(5)?))?;
+    let rows = asked(params, Some(params.i64s(4)?))?;
     let take = |row: Sale| {
         step(move |scope| {
             scope.insert_or_update(
                 |database| &mut database.sales,
                 row.clone(),
                 |held, excluded| {
+                    if held.total != excluded.total {
+                        return Ok(None);
+                    }
                     let sum = held.sold.checked_add(excluded.sold).ok_or_else(|| SqlError::out_of_range("bigint"))?;
-                    let generation = held.generation.max(excluded.generation);
-                    Ok((sum <= held.total).then_some(Sale { sold: sum, generation, ..held }))
+                    Ok((sum <= held.total).then_some(Sale { sold: sum, ..held }))
                 },
             )?;
             Ok(())
@@ -100,7 +98,8 @@ pub(super) fn lock(scope: &mut Scope<'_>, params: &Params) -> Plan {
         let key = (sale.product_id, sale.sale_id);
         step(move |scope| {
             if let Some(held) = scope.database.sales.lock(scope.owner, &key)? {
-                scope.answer(row![held.product_id, held.sale_id, held.total, held.sold]);
+                let is_announced = boolean(held.rate.is_some());
+                scope.answer(row![held.product_id, held.sale_id, held.total, held.sold, held.withdrawn, is_announced]);
             }
             Ok(())
         })
@@ -109,23 +108,43 @@ pub(super) fn lock(scope: &mut Scope<'_>, params: &Params) -> Plan {
 }
 
 pub(super) fn show_stock(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    // What the statement's snapshot knows of each sale; the subqueries look there, too.
+    let sales = scope.database.sales.scan(scope.owner);
+    let ranks: BTreeMap<(String, i64), (bool, i64)> =
+        sales.map(|sale| ((sale.product_id.clone(), sale.sale_id), (sale.rate.is_some(), sale.sale_id))).collect();
+    let ranks = Rc::new(ranks);
     let mut latest = found(scope, params)?;
-    // By product, the latest sale first; the first of each product is taken.
-    latest.sort_by(|a, b| (&a.product_id, b.sale_id).cmp(&(&b.product_id, a.sale_id)));
+    // By product, those that are announced first, the latest of them first; the first of each product is taken.
+    latest.sort_by(|a, b| {
+        let rank = |sale: &Sale| (sale.rate.is_some(), sale.sale_id);
+        (&a.product_id, rank(b)).cmp(&(&b.product_id, rank(a)))
+    });
     latest.dedup_by(|later, first| later.product_id == first.product_id);
     let show = |sale: Sale| {
         let stock = sale.total - sale.sold;
         let row = Product { id: sale.product_id, stock, sale_id: sale.sale_id };
+        let ranks = Rc::clone(&ranks);
         step(move |scope| {
             scope.insert_or_update(
                 |database| &mut database.products,
                 row.clone(),
-                |held, excluded| Ok((held.sale_id <= excluded.sale_id).then(|| excluded.clone())),
+                |held, excluded| {
+                    let rank = |product: &Product| ranks.get(&(product.id.clone(), product.sale_id));
+                    // NULL, where one is not known, is not true.
+                    let is_later = rank(excluded).zip(rank(&held)).is_some_and(|(new, old)| new > old);
+                    Ok((held.sale_id == excluded.sale_id || is_later).then(|| excluded.clone()))
+                },
             )?;
             Ok(())
         })
     };
     Ok(latest.into_iter().map(show).collect())
+}
+
+pub(super) fn total(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let total = *params.i64(3)?;
+    let change = move |held: Sale| Ok((held.rate.is_none() && held.total != total).then_some(Sale { total, ..held }));
+    update_sale(scope, params, change, false)
 }
 
 /// UPDATE of one sale by its key; `change` as in [`Scope::update`], asked of the snapshot's row too.
