@@ -1,5 +1,6 @@
 #!lua
--- Takes units for up to 64 orders, of one product or several. Reads and decides everything first, then writes.
+-- Takes units for up to 64 orders, of one product or several. Reads and decides everything of a group first, then writes.
+-- What cannot be read stops its own group, with nothing changed in it, and no other.
 --
 -- KEYS  for each group: stock, sale, outbox, claims, users, returned, records (idempotency:{P}:<the group's sale id>).
 --       On a cluster: one group a call.
@@ -11,7 +12,7 @@
 -- Reply: a flat array of strings. For each group in turn one head:
 --   A<entry id>   all n accepted, in this outbox entry; nothing follows
 --   M<entry id>   n codes follow; the id is empty where none was accepted
---   S<reason>     suspended (see trust.lua); nothing follows, nothing changed
+--   S<reason>     suspended (see trust.lua), or "read": something of it cannot be read; nothing follows, nothing changed
 --   G             the sale's generation is another than the caller's; nothing follows, nothing changed
 --   U             no such sale: none of the product's keys is there (a caller that knew it believes it lost)
 --   F             every order was refused because the outbox holds too many undelivered orders; nothing follows
@@ -47,21 +48,19 @@ local reply, said = {}, 0
 
 -- What stands in `record`, as an R code; nil where it is none of ours.
 local function replay(record, outbox)
-  local made, entry = string.match(record, '^(%S+ %d+ )(%S+)$')
-  if not made then
+  local made, entry = string.match(record, '^(%S+ %d+ )(%d+%-%d+)$')
+  local found = made and redis.pcall('XRANGE', outbox, entry, entry)
+  if not found or found.err then
     return nil
   end
-  local delivered = #redis.call('XRANGE', outbox, entry, entry) == 0 and '1 ' or '0 '
-  return 'R' .. made .. delivered .. entry
+  return 'R' .. made .. (#found == 0 and '1 ' or '0 ') .. entry
 end
 
 -- One group, whose keys begin behind KEYS[k] and whose arguments begin at ARGV[a]; those of order i at ARGV[a + 4 * i].
-local function reserve(k, a, n)
+-- Changes nothing: what comes back carries out what was decided. Nothing comes back where the head says all.
+local function decide(head, k, a, n)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local claims, users, returned, records = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
-  said = said + 1
-  local head = said
-
   local sale, reason = believe(sale_key, stock_key, outbox, claims, users, returned)
   if not sale then
     reply[head] = reason == 'unknown' and 'U' or 'S' .. reason
@@ -114,7 +113,11 @@ local function reserve(k, a, n)
     taken = {}
     local units_of = redis.call('HMGET', users, unpack(user_of))
     for i = 1, n do
-      taken[user_of[i]] = tonumber(units_of[i] or 0)
+      taken[user_of[i]] = number(units_of[i] or '0')
+      if not taken[user_of[i]] then
+        reply[head] = 'Susers'
+        return
+      end
     end
   end
   -- By user the slot up to which their places are used up (-1: none was), the slot of this moment, what is to be noted, and for
@@ -204,61 +207,71 @@ local function reserve(k, a, n)
     reply[head] = 'F'
     return
   end
-  local entry = ''
-  if m > 0 then
-    -- From here on writes. XADD goes first: should it fail after all, nothing else has happened.
-    local orders = string.format('%d', sale[6] + m)
-    local added = redis.pcall('XADD', outbox, 'NOMKSTREAM', '*',
-      'h', ARGV[a + 3] .. ' ' .. sale[1] .. ' ' .. sale[5] .. ' ' .. sale[2] .. ' ' .. m,
-      'o', table.concat(lines), 'c', orders)
-    if type(added) ~= 'string' then
-      reply[head] = 'Soutbox'
-      return
-    end
-    entry = added
-  end
-  if notes and #notes > 0 then
-    redis.call('HSET', turns_of(sale_key), '..', string.format('%d', REFUSED_MAX - refusals), unpack(notes))
-  end
-  if m > 0 then
-    local orders = string.format('%d', sale[6] + m)
-    redis.call('DECRBY', stock_key, string.format('%d', stock - left))
-    redis.call('HSET', sale_key, 'orders', orders)
-    if taken then
-      local units_of, c = {}, 0
-      for j = 1, m do
-        local user = user_of[accepted[j]]
-        units_of[c + 1], units_of[c + 2] = user, string.format('%d', taken[user])
-        c = c + 2
+  -- From here on writes.
+  return function()
+    local entry = ''
+    if m > 0 then
+      -- XADD goes first: should it fail after all, nothing else has happened.
+      local orders = string.format('%d', sale[6] + m)
+      local added = redis.pcall('XADD', outbox, 'NOMKSTREAM', '*',
+        'h', ARGV[a + 3] .. ' ' .. sale[1] .. ' ' .. sale[5] .. ' ' .. sale[2] .. ' ' .. m,
+        'o', table.concat(lines), 'c', orders)
+      if type(added) ~= 'string' then
+        reply[head] = 'Soutbox'
+        return
       end
-      redis.call('HSET', users, unpack(units_of))
+      entry = added
     end
-    local fields = {}
-    for j = 1, m do
-      local i = accepted[j]
-      fields[2 * j - 1], fields[2 * j] = ids[i], ARGV[a + 4 * i] .. entry
+    if notes and #notes > 0 then
+      redis.call('HSET', turns_of(sale_key), '..', string.format('%d', REFUSED_MAX - refusals), unpack(notes))
     end
-    redis.call('HSET', records, unpack(fields))
-    if m == n then
-      reply[head] = 'A' .. entry
-      return
+    if m > 0 then
+      local orders = string.format('%d', sale[6] + m)
+      redis.call('DECRBY', stock_key, string.format('%d', stock - left))
+      redis.call('HSET', sale_key, 'orders', orders)
+      if taken then
+        local units_of, c = {}, 0
+        for j = 1, m do
+          local user = user_of[accepted[j]]
+          units_of[c + 1], units_of[c + 2] = user, string.format('%d', taken[user])
+          c = c + 2
+        end
+        redis.call('HSET', users, unpack(units_of))
+      end
+      local fields = {}
+      for j = 1, m do
+        local i = accepted[j]
+        fields[2 * j - 1], fields[2 * j] = ids[i], ARGV[a + 4 * i] .. entry
+      end
+      redis.call('HSET', records, unpack(fields))
+      if m == n then
+        reply[head] = 'A' .. entry
+        return
+      end
     end
+    reply[head] = 'M' .. entry
+    for i = 1, n do
+      local code = codes[i]
+      if type(code) == 'number' then
+        code = 'R' .. ARGV[a + 4 * code] .. '0 ' .. entry
+      end
+      reply[said + i] = code
+    end
+    said = said + n
   end
-  reply[head] = 'M' .. entry
-  for i = 1, n do
-    local code = codes[i]
-    if type(code) == 'number' then
-      code = 'R' .. ARGV[a + 4 * code] .. '0 ' .. entry
-    end
-    reply[said + i] = code
-  end
-  said = said + n
 end
 
 local k, a = 0, 3
 for _ = 1, tonumber(ARGV[1]) do
   local n = tonumber(ARGV[a])
-  reserve(k, a, n)
+  said = said + 1
+  local head = said
+  local is_read, write = pcall(decide, head, k, a, n)
+  if not is_read then
+    reply[head] = 'Sread'
+  elseif write then
+    write()
+  end
   k = k + 7
   a = a + 4 + 4 * n
 end

@@ -209,6 +209,28 @@ fn products_of_one_call_do_not_touch_each_other() {
     assert_eq!([&a, &b, &c, &d].map(|sale| sale.stock(&mut client)), [7, 10, 8, 10]);
 }
 
+/// What cannot be read of one product stops that one, and neither the product before it nor the one behind it: in one
+/// call, a garbled record, a garbled count of a user's units, a stream entry of another's making.
+#[test]
+fn what_is_garbled_in_one_product_touches_no_other() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let limited = Options { per_user: 3, ..PLAIN };
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|product| Sale::open(&mut client, product, &limited));
+    let one = [order("r1", 1, "o1", "u")];
+    // No record of ours: an entry id that is none, and one that no stream takes.
+    client.command(&["HSET", &b.records_key(), "o1", "r1 1 nonsense"]);
+    client.command(&["HSET", &b.records_key(), "o2", "r2 1 99999999999999999999999-1"]);
+    client.command(&["HSET", &c.key("users"), "u", "many"]);
+    let two = [order("r3", 1, "o1", "v"), order("r4", 1, "o2", "w")];
+    let mut reply = strings(reserve_reply(&mut client, &[(&a, &one), (&b, &two), (&c, &one), (&d, &one)]));
+    for head in [0, 1, 3] {
+        reply[head].truncate(1);
+    }
+    assert_eq!(reply, ["A", "A", "Susers", "A"].map(str::to_owned));
+    assert_eq!([&a, &b, &c, &d].map(|sale| sale.stock(&mut client)), [9, 8, 10, 9]);
+}
+
 #[test]
 fn an_outbox_full_of_undelivered_orders_takes_no_more() {
     let server = Server::start();
