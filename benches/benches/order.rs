@@ -156,7 +156,7 @@ fn pending(criterion: &mut Criterion) {
         let mut order_id = [0; 16];
         order_id[..8].copy_from_slice(&number.get().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
         Pending {
-            product: ProductIndex(0),
+            product: ProductIndex::new(0, 0),
             sale: None,
             stage: Stage::Queued,
             wants_json: false,

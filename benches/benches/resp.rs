@@ -8,7 +8,8 @@ use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, SALE_TOTAL, TIMESTAMP_MS, group, id, per_order, record, run, user};
 use flux_edge::gate::{CallTerms, Gate};
 use flux_edge::pending::{Orders, Pending, PendingIndex, Stage, Ticket, Turn};
-use flux_edge::product::{Products, Sale};
+use flux_edge::product::Sale;
+use flux_edge::products::Products;
 use flux_edge::reply::{Code, Head};
 use flux_protocol::order::Identifier;
 use flux_protocol::resp::{Decoder, Limits, Value, command};
@@ -33,7 +34,7 @@ impl Core {
     fn new() -> Core {
         let identifier = |text: &str| Identifier::new(text.as_bytes()).expect("an identifier");
         let (mut products, mut orders) = (Products::default(), Orders::default());
-        let product = products.insert(identifier(PRODUCT)).expect("room");
+        let product = products.insert(Instant::default(), identifier(PRODUCT)).expect("room");
         let sale = Some(Sale { id: SALE_ID, generation: 1, total: SALE_TOTAL, rate: 0, burst: 0 });
         products[product].sale = sale;
         let waiting = (0..ORDERS).map(|number| {

@@ -2,7 +2,8 @@
 -- What the edges know of the sales, read every second. Changes nothing but two notes in :sale, see below.
 --
 -- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales, queue
--- ARGV  1 "1" where this caller's last good look, on this same connection, is less than 1 s old, else "0"
+-- ARGV  1 the values of master_replid, a blank between, that this caller has seen to be one history, on this same connection
+--         and until less than a second ago (edge/src/witness.rs); "" where it vouches for nothing
 --       2 the caller's topic (may be left out: then no sale is another's)
 --
 -- Reply: a flat array, for each product in turn 15 strings:
@@ -16,11 +17,11 @@
 --   15 the seed where it has a fair queue ("": it has none)
 --
 -- Notes: the first replica seen is noted (replica = 1). And where master_replid is new under the same run_id with
--- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller whose
--- last good look on this connection is less than a second old lets the sale take it over.
+-- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller who
+-- vouches for the one the sale is bound to lets it take the new one over.
 
 local replicas = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0
-local harmless = ARGV[1] == '1' and replid and string.find(info, 'master_replid2:' .. string.rep('0', 40), 1, true)
+local harmless = ARGV[1] ~= '' and replid and string.find(info, 'master_replid2:' .. string.rep('0', 40), 1, true)
 local run_id = nil
 local reply, said = {}, 0
 
@@ -51,14 +52,14 @@ local function look(k)
     return say('unknown')
   end
   local fields = redis.pcall('HMGET', sale_key, 'id', 'gen', 'total', 'rate', 'burst', 'orders', 'replica', 'queue', 'seed',
-    'topic', 'run_id')
+    'topic', 'run_id', 'replid')
   if fields.err then
     return say('suspended', reason)
   end
   if is_foreign(fields[10], ARGV[2]) then
     return say('foreign', fields[10])
   end
-  if reason == 'replid' and harmless then
+  if reason == 'replid' and harmless and #(fields[12] or '') == 40 and string.find(ARGV[1], fields[12], 1, true) then
     run_id = run_id or string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
     if fields[11] == run_id then
       redis.call('HSET', sale_key, 'replid', replid)

@@ -20,7 +20,8 @@
 --   R<reservation id> <quantity> <1|0> <entry id>   a record of this sale stands: 1 delivered (its entry has left the
 --                 outbox), 0 pending. The reservation is the caller's own where it repeats a call, or an earlier
 --                 order's of this very batch.
---   N             no record, and the sale id is another than the caller's: nothing is decided about this order
+--   N             no record of the caller's own reservation, and the sale id is another than the caller's: nothing is decided
+--                 about this order, its key is good for another order of the sale that is
 --   C             closed
 --   O<ms>         not yet open; opens in so many milliseconds, on Redis' clock
 --   0             sold out
@@ -32,7 +33,7 @@
 --   +             accepted
 --
 -- The records of a sale are one hash: its mark, and by orderId "<reservation id> <quantity> <entry id>". Those of the
--- sale before count where their mark names the generation it ended with.
+-- sale before count for a call that is repeated after it was replaced, where their mark names the generation it ended with.
 -- Whoever is served in a fair sale uses up all places they were given until then: by getting units, or, where they came by a
 -- place, by being told that they are over the limit or that too few are left. The latter are noted for so many users of a
 -- sale (below): without a unit nothing else bounds them.
@@ -163,6 +164,10 @@ local function decide(head, k, a, n)
     local code = by_id[id]
     if not code and found[i + 1] and counts then
       code = replay(found[i + 1], outbox)
+      -- A key is good for one sale: only who asks again for his own reservation is told of the sale before.
+      if code and not same_sale and string.sub(found[i + 1], 1, #ARGV[b]) ~= ARGV[b] then
+        code = nil
+      end
     end
     if code then
       codes[i] = code

@@ -4,8 +4,8 @@
 use flux_net::Window;
 
 use crate::shell_limits::{
-    READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WIDE_READ_BUFFER_BYTES, WIDE_READ_BUFFERS_MAX,
-    WRITE_BUFFER_BYTES,
+    READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, SPARE_LARGE_BUFFERS_MAX, WIDE_READ_BUFFER_BYTES,
+    WIDE_READ_BUFFERS_MAX, WRITE_BUFFER_BYTES,
 };
 
 /// What a connection reads into.
@@ -36,6 +36,8 @@ pub(crate) struct Buffers {
     wide: Vec<Window>,
     wide_taken: usize,
     write: Vec<Vec<u8>>,
+    /// Those that have grown; taken first, for who has just written much will again.
+    large: Vec<Vec<u8>>,
 }
 
 impl Buffers {
@@ -47,8 +49,12 @@ impl Buffers {
 
     /// Takes a read buffer back; one that has grown is freed.
     pub(crate) fn give_read(&mut self, mut inbound: Inbound) {
-        let spares = if inbound.is_wide { &mut self.wide } else { &mut self.read };
-        if inbound.is_as_taken() && spares.len() < SPARE_BUFFERS_MAX {
+        let (spares, kept) = if inbound.is_wide {
+            (&mut self.wide, SPARE_LARGE_BUFFERS_MAX)
+        } else {
+            (&mut self.read, SPARE_BUFFERS_MAX)
+        };
+        if inbound.is_as_taken() && spares.len() < kept {
             inbound.window.consume(inbound.window.len());
             spares.push(inbound.window);
         }
@@ -79,14 +85,19 @@ impl Buffers {
 
     /// An empty write buffer.
     pub(crate) fn take_write(&mut self) -> Vec<u8> {
-        self.write.pop().unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER_BYTES))
+        self.large.pop().or_else(|| self.write.pop()).unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER_BYTES))
     }
 
     /// Takes a write buffer back; one that has grown large is freed.
     pub(crate) fn give_write(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= SPARE_BUFFER_BYTES_MAX && self.write.len() < SPARE_BUFFERS_MAX {
+        let (spares, kept) = if buffer.capacity() <= WRITE_BUFFER_BYTES {
+            (&mut self.write, SPARE_BUFFERS_MAX)
+        } else {
+            (&mut self.large, SPARE_LARGE_BUFFERS_MAX)
+        };
+        if buffer.capacity() <= SPARE_BUFFER_BYTES_MAX && spares.len() < kept {
             buffer.clear();
-            self.write.push(buffer);
+            spares.push(buffer);
         }
     }
 }
@@ -113,6 +124,20 @@ mod tests {
     }
 
     #[test]
+    fn few_of_the_buffers_that_have_grown_are_kept() {
+        let mut buffers = Buffers::default();
+        let taken: Vec<Vec<u8>> = (0..4_000).map(|_| buffers.take_write()).collect();
+        for mut buffer in taken {
+            buffer.resize(SPARE_BUFFER_BYTES_MAX, 0);
+            buffers.give_write(buffer);
+        }
+        (0..4_000).for_each(|_| buffers.give_write(Vec::with_capacity(WRITE_BUFFER_BYTES)));
+        let kept = buffers.large.iter().chain(&buffers.write).map(Vec::capacity).sum::<usize>();
+        assert!(kept <= SPARE_LARGE_BUFFERS_MAX * SPARE_BUFFER_BYTES_MAX + SPARE_BUFFERS_MAX * WRITE_BUFFER_BYTES);
+        assert!(buffers.take_write().capacity() > WRITE_BUFFER_BYTES && buffers.take_write().is_empty());
+    }
+
+    #[test]
     fn wide_buffers_are_bounded_and_one_that_has_grown_is_freed() {
         let mut buffers = Buffers::default();
         let mut all: Vec<Inbound> = (0..=WIDE_READ_BUFFERS_MAX).map(|_| buffers.take_read()).collect();
@@ -123,6 +148,6 @@ mod tests {
         assert_eq!(capacity_after(&mut buffers, &mut grown, 5 * WIDE_READ_BUFFER_BYTES), WIDE_READ_BUFFER_BYTES);
         all.push(grown);
         all.into_iter().for_each(|inbound| buffers.give_read(inbound));
-        assert_eq!((buffers.wide_taken, buffers.wide.len()), (0, WIDE_READ_BUFFERS_MAX));
+        assert_eq!((buffers.wide_taken, buffers.wide.len()), (0, SPARE_LARGE_BUFFERS_MAX));
     }
 }

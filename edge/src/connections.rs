@@ -10,6 +10,7 @@ use std::task::Waker;
 use crate::answer::{Answer, Framing};
 use crate::pending::Ticket;
 use crate::routes::Role;
+use crate::shell_limits::SPARE_BURSTS_MAX;
 
 /// What a connection waits for, and so which bound on time runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,10 @@ struct Slot {
 pub struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Memory for bursts: a connection has some only while answers of its own are awaited.
+    spare: Vec<Vec<Place>>,
+    /// The burst that is being written.
+    taken: Vec<Place>,
     open: usize,
     /// Connections of the public listener and the waiting room among them.
     open_public: usize,
@@ -157,9 +162,11 @@ impl Connections {
         slot.generation = slot.generation.wrapping_add(1);
         slot.descriptor = None;
         slot.waiter = None;
-        slot.burst.clear();
         slot.outstanding = 0;
+        let mut burst = std::mem::take(&mut slot.burst);
         let public = slot.role != Role::Admin;
+        burst.clear();
+        self.give_burst(burst);
         self.open -= 1;
         self.open_public -= usize::from(public);
         self.free.push(id.slot);
@@ -190,9 +197,21 @@ impl Connections {
 
     /// Adds the next place of the burst.
     pub fn push(&mut self, id: ConnectionId, place: Place) {
+        let has_memory = self.slot(id).burst.capacity() > 0;
+        let spare = if has_memory { None } else { self.spare.pop() };
         let slot = self.slot(id);
+        if let Some(spare) = spare {
+            slot.burst = spare;
+        }
         slot.outstanding += u32::from(matches!(place, Place::Later(_)));
         slot.burst.push(place);
+    }
+
+    /// Keeps the memory of a burst for the next, whosever that is; more than many need at once is freed.
+    fn give_burst(&mut self, burst: Vec<Place>) {
+        if burst.capacity() > 0 && self.spare.len() < SPARE_BURSTS_MAX {
+            self.spare.push(burst);
+        }
     }
 
     /// Puts an answer in its place; wakes the connection where it was the last one awaited.
@@ -230,7 +249,11 @@ impl Connections {
     pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = Place> {
         let slot = self.slot(id);
         assert!(slot.outstanding == 0, "an answer is still on its way");
-        slot.burst.drain(..)
+        let mut burst = std::mem::take(&mut slot.burst);
+        self.taken.clear();
+        self.taken.append(&mut burst);
+        self.give_burst(burst);
+        self.taken.drain(..)
     }
 
     /// Connections whose phase has lasted too long, each told once a phase.
@@ -282,6 +305,30 @@ mod tests {
             })
             .collect();
         assert_eq!(answers, [Answer::SoldOut, Answer::Unknown, Answer::KeyReused]);
+    }
+
+    #[test]
+    fn a_connection_keeps_no_memory_of_its_largest_burst() {
+        const CLIENTS: usize = 4 * SPARE_BURSTS_MAX;
+        let mut table = Connections::default();
+        let ids: Vec<_> = (0..CLIENTS as i32).map(|descriptor| table.enter(descriptor, Role::Public, 0)).collect();
+        let bytes = |table: &Connections| {
+            let places = table.slots.iter().map(|slot| slot.burst.capacity()).sum::<usize>();
+            (places + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<Place>()
+        };
+        for id in &ids {
+            (0..64).for_each(|_| table.push(*id, Place::Later(FRAMING)));
+        }
+        let at_most = bytes(&table);
+        for id in &ids[..CLIENTS / 2] {
+            (0..64).for_each(|position| table.complete(id.ticket(position), Answer::SoldOut));
+            assert_eq!(table.take_burst(*id).count(), 64);
+        }
+        ids[CLIENTS / 2..].iter().for_each(|id| table.leave(*id));
+        assert!(4 * bytes(&table) <= at_most, "{} of {at_most} bytes are kept", bytes(&table));
+        let id = ids[0];
+        table.push(id, Place::Later(FRAMING));
+        assert!(table.slots[id.slot as usize].burst.capacity() >= 64, "what is kept is used again");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use flux_protocol::time::{Instant, Now};
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Site, Unavailable};
+use crate::board::Board;
 use crate::counters::Counters;
 use crate::find::Finder;
 use crate::gate::{CallIndex, Gate, LookupIndex};
@@ -27,19 +28,23 @@ use crate::limits::{
     PRODUCT_GAUGES_MAX, RECORD_AGE_MAX, RECORDS_MAX, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
 };
 use crate::line::Line;
+use crate::look::Looks;
 use crate::operation::{OperationIndex, Operations};
 use crate::outbox::{Entries, EntryIndex};
 use crate::pages::Pages;
 use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::probe::Probe;
-use crate::product::{ProductIndex, Products, State};
+use crate::product::{ProductIndex, State};
+use crate::products::Products;
 use crate::queue::LineCall;
 use crate::redis::{LinkError, Login, RedisLink, Step};
 use crate::refusals::Refusals;
+use crate::registry::Registry;
 use crate::schedule::{Scheduled, Turns, Work};
 use crate::settings::{Question, Seen};
 use crate::status::Statuses;
 use crate::waiting::Waiting;
+use crate::witness::Witness;
 
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
@@ -162,8 +167,14 @@ pub enum Call {
     Find,
     /// Whether there is a registry, behind a look that did not find some of them.
     RegistryExists,
-    /// The registry.
+    /// A page of the registry.
     Registry,
+    /// A look at names of the registry that are not in memory.
+    Survey,
+    /// Taking names out of the registry.
+    Forget,
+    /// Who Redis is; asked then.
+    Identity(Instant),
     /// An outbox walk for the relay.
     Relay(ProductIndex),
     /// How far orders are.
@@ -198,6 +209,9 @@ impl Scheduled for Call {
             Call::Queue(_) => Work::Queue,
             Call::Init(_) | Call::Register(_) | Call::Close(_) => Work::Operation,
             Call::Registry
+            | Call::Survey
+            | Call::Forget
+            | Call::Identity(_)
             | Call::Relay(_)
             | Call::Retire(_)
             | Call::Settings(_)
@@ -252,9 +266,11 @@ pub struct Core {
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
     pub(crate) next_look: Instant,
-    /// How far the present round of looks has come.
-    pub(crate) look_round: u32,
-    pub(crate) looks_outstanding: usize,
+    pub(crate) looks: Looks,
+    /// Products that are looked at every second.
+    pub(crate) active: Vec<ProductIndex>,
+    pub(crate) registry: Registry,
+    pub(crate) witness: Witness,
     /// Topics of sales on this Redis that are not this edge's, as far as they were named in the log.
     pub(crate) foreign_topics: Vec<String>,
     nonce: [u8; 8],
@@ -322,14 +338,25 @@ impl Core {
             completions: VecDeque::new(),
             next_tick: now.instant,
             next_look: now.instant,
-            look_round: 0,
-            looks_outstanding: 0,
+            looks: Looks::default(),
+            active: Vec::new(),
+            registry: Registry::default(),
+            witness: Witness::default(),
             foreign_topics: Vec::new(),
             nonce,
             secret,
             drawn: 0,
             draining: false,
         }
+    }
+
+    /// The same beside the other cores of a process: what one of them sees of the sales, all know. Before anything is asked
+    /// of it.
+    #[must_use]
+    pub fn beside(mut self, board: std::sync::Arc<Board>) -> Core {
+        assert!(self.products.is_empty(), "a core that knows nothing yet");
+        self.products = Products::new(board);
+        self
     }
 
     /// The next answer to a request that was told [`Outcome::Later`].
@@ -428,7 +455,10 @@ impl Core {
             Call::Look(products) => self.handle_look(now, &products, Some(reply)),
             Call::RegistryExists => self.handle_registry_exists(now, Some(reply)),
             Call::Find => self.handle_found(now, Some(reply)),
-            Call::Registry => self.handle_registry(now, reply),
+            Call::Registry => self.handle_registry(now, Some(reply)),
+            Call::Survey => self.handle_surveyed(now, Some(reply)),
+            Call::Forget => self.handle_forgotten(now, Some(reply)),
+            Call::Identity(asked) => self.handle_identity(now, asked, reply),
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
             Call::Retire(product) => self.handle_retired(now, product, Some(reply)),
             Call::Part => self.handle_parted(now, reply),
@@ -453,6 +483,7 @@ impl Core {
         }
         self.probe_now(now);
         self.next_look = now.instant;
+        self.suspect_all();
         self.look_if_due(now);
         self.ask_redis_settings(now);
     }
@@ -462,9 +493,7 @@ impl Core {
         let mut lost = Vec::new();
         self.redis.handle_closed(now.instant, |call| lost.push(call));
         self.redis_failed = None;
-        for index in self.products.indices() {
-            self.products[index].vouched = None;
-        }
+        self.witness.forget();
         for call in lost {
             match call {
                 Call::Reserve(index) => self.lost_calls.push(index),
@@ -482,13 +511,17 @@ impl Core {
                 Call::Register(operation) => self.handle_registered(now, operation, None),
                 Call::Close(operation) => self.handle_close_reply(now, operation, None),
                 Call::Probe => self.handle_probe(now, None),
-                Call::Registry | Call::Part | Call::Settings(_) | Call::Quiet => {}
+                Call::Registry => self.handle_registry(now, None),
+                Call::Survey => self.handle_surveyed(now, None),
+                Call::Forget => self.handle_forgotten(now, None),
+                Call::Identity(_) | Call::Part | Call::Settings(_) | Call::Quiet => {}
             }
         }
         self.refuse_statuses();
         self.refuse_queues();
         // Those for whom no call was on its way.
-        for index in self.products.indices() {
+        for place in 0..self.products.places() {
+            let Some(index) = self.products.named_at(place) else { continue };
             self.refuse_token_waiters(now, index, Unavailable::Redis);
             self.refuse_line_waiters(now, index, Unavailable::Redis);
         }

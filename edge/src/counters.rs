@@ -253,6 +253,8 @@ pub struct Counters {
     pub tokens: Counter,
     /// Sales seen to become suspended.
     pub suspensions: Counter,
+    /// Names taken out of the registry.
+    pub names_forgotten: Counter,
     /// Looks at which Redis showed an earlier sale or generation than this core had seen.
     pub older_sales: Counter,
     /// Error replies of Redis, by [`ErrorKind`].

@@ -117,8 +117,9 @@ impl Core {
         finder.asked_at = now.instant;
         let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
-        let topic = self.config.topic.as_bytes();
-        self.redis.call_script(now.instant, Call::Find, |out| SCRIPTS.look.write_call_with(out, &keys, &[b"0", topic]));
+        let (vouched, topic) = (self.witness.vouches(now.instant), self.config.topic.as_bytes());
+        let write = |out: &mut Vec<u8>| SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic]);
+        self.redis.call_script(now.instant, Call::Find, write);
         true
     }
 
@@ -176,8 +177,9 @@ impl Core {
                 }
                 Some(Look::Unknown) => Err(Answer::Unavailable(Unavailable::Suspended)),
                 None => Err(Answer::Unavailable(Unavailable::Redis)),
-                Some(look) => match self.products.insert(*name) {
+                Some(look) => match self.products.insert(now.instant, *name) {
                     Some(index) => {
+                        self.products[index].sight.publish(asked_at, &look);
                         self.see(now, index, asked_at, look);
                         Ok(index)
                     }

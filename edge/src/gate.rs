@@ -16,7 +16,8 @@ use crate::limits::{
     CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_GATHERED_MIN,
 };
 use crate::pending::{Orders, PendingIndex, Stage};
-use crate::product::{ProductIndex, Products};
+use crate::product::ProductIndex;
+use crate::products::Products;
 use crate::scripts::SCRIPTS;
 
 /// A reserve call's place among those outstanding.

@@ -33,8 +33,21 @@ pub const QUEUES_OUTSTANDING_MAX: usize = 4;
 pub const WAITERS_PER_ORDER_MAX: usize = 4096;
 /// Requests that may wait for one look at a product's stock.
 pub const STOCK_WAITERS_MAX: usize = 16 << 10;
-/// Products in one core's memory.
+/// Products in one core's memory. Where more are asked for, those leave that nobody asks for.
 pub const PRODUCTS_MAX: usize = 100_000;
+/// Nobody has asked a core for a product for so long: it may leave its memory, and is asked for again when it is needed.
+/// Longer than anything that is done for a request.
+pub const PRODUCT_IDLE_MIN: Duration = Duration::from_secs(60);
+/// Places looked at for one product that may leave, when a full table is to take another.
+pub const PRODUCTS_SWEPT_MAX: usize = 256;
+/// How long a product that has left keeps its place: a call that names it has been answered or given up long before.
+pub const LEFT_PRODUCT_KEPT: Duration = Duration::from_secs(30);
+/// Products that have left and keep their place: some 500 a second may leave.
+pub const LEFT_PRODUCTS_MAX: usize = 16 << 10;
+/// How often a core notes that a product is asked for.
+pub const ASKED_NOTED_EVERY: Duration = Duration::from_millis(250);
+/// A product is looked at every second for so long after it was last asked for.
+pub const ACTIVE_SPAN: Duration = Duration::from_secs(10);
 /// Products shown by name in `/metrics`: the first that became known.
 pub const PRODUCT_GAUGES_MAX: usize = 1000;
 /// Where there are more, so many of the latest are looked at once a second to find those that are not closed: some 0.3 ms.
@@ -53,11 +66,32 @@ pub const FIND_WAITERS_MAX: usize = 4096;
 pub const FOREIGN_TOPICS_MAX: usize = 16;
 /// Names put back into the registry at once; the rest a second later.
 pub const REGISTRY_NAMES_MAX: usize = 1024;
-/// Products in one periodic look.
-pub const LOOK_PRODUCTS_MAX: usize = 64;
-/// Looks on their way beyond which the round of every second waits: some hundred products travel at once, and a hundred
-/// thousand take the time that they take.
-pub const LOOKS_OUTSTANDING_MAX: usize = 8;
+/// How often the registry is read from its beginning: a product that is asked for is found without it, and an outbox that its
+/// edge has left behind is due after some seconds only.
+pub const REGISTRY_INTERVAL: Duration = Duration::from_secs(4);
+/// Names of one page of the registry: some 0.1 ms of Redis.
+pub const REGISTRY_PAGE_NAMES: usize = 256;
+/// Pages of the registry that are read each second, where all that they name is in memory already.
+pub const REGISTRY_PAGES_MAX: usize = 8;
+/// Names of which it is asked each second whether they are needed: some 10 ms of Redis.
+pub const REGISTRY_DOUBTS_MAX: usize = 1024;
+/// Names that are needed, not in memory, and looked at each second: some 8 ms of Redis.
+pub const REGISTRY_SURVEYS_MAX: usize = 256;
+/// Longest page of the registry that is taken, in names: a set of up to `set-max-listpack-entries` comes whole.
+pub const REGISTRY_PAGE_NAMES_MAX: usize = 16 << 10;
+/// Products in one look: some 0.5 ms of Redis, for which everybody else waits.
+pub const LOOK_PRODUCTS_MAX: usize = 16;
+/// Looks on their way: while one is, the next gathers what is asked for.
+pub const LOOKS_OUTSTANDING_MAX: usize = 2;
+/// Products that nobody asks for and that are looked at in one round all the same; the others have their turn in the next.
+/// Some 15 ms of Redis a second.
+pub const LOOKS_IDLE_MAX: usize = 512;
+/// Places of the table that are looked through in one round for products whose turn it is.
+pub const PLACES_WALKED_MAX: usize = 4096;
+/// How often a closed sale is looked at that nobody asks for.
+pub const CLOSED_LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// Harmless changes of Redis' history that one connection remembers.
+pub const WITNESSED_IDS_MAX: usize = 4;
 /// How long a sold-out is remembered without asking (SPEC: units may come back).
 pub const SOLD_OUT_REMEMBERED: Duration = Duration::from_millis(100);
 /// How old an answer of `GET /stock` may be.
@@ -65,7 +99,8 @@ pub const STOCK_AGE_MAX: Duration = Duration::from_millis(100);
 /// How old the document of `GET /queue` may be when an edge gives it away. A cache may keep it for a second after that, and a
 /// called visitor is waited for little longer than two (`queue::limits::PATIENCE_US`).
 pub const QUEUE_AGE_MAX: Duration = Duration::from_millis(250);
-/// How often every product is looked at, and the registry read: edges notice a distrusted Redis within a second.
+/// How often a product that is asked for is looked at, the registry read, and Redis asked who it is: edges notice a distrusted
+/// Redis within a second.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(900);
 /// How often each connection to Redis is asked for a sign of life: an outage shows about a second after it began, and 16 cores
 /// cost Redis some 0.02 % of a processor for it.
@@ -138,6 +173,8 @@ pub const BATCH_BYTES_MAX: usize = 256 << 10;
 pub const PRODUCE_IN_FLIGHT_MAX: usize = 5;
 
 const _: () = assert!(CALL_ORDERS_MAX * 312 < REDIS_WRITE_BYTES_MAX, "a record key of 122 bytes, arguments of 186");
+const _: () = assert!(LEFT_PRODUCT_KEPT.as_millis() > 2 * RESERVED_AGE_MAX.as_millis());
+const _: () = assert!(LOOKS_IDLE_MAX.is_multiple_of(LOOK_PRODUCTS_MAX));
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
 // A record's last request leaves before it is so old; then the request, or the kernel that finds no way for it, gives up.
 const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());

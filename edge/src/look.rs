@@ -1,65 +1,227 @@
-//! Looking at the sales: every second at all of them and at the registry, at once where something changed, and for
-//! `GET /stock` when what is remembered is too old.
+//! Looking at the sales: each second at those that somebody asks for, in turn at all others, at once where something changed,
+//! and for `GET /stock` when what is remembered is too old.
+//!
+//! What one core sees it shows the process' others (`board.rs`), so one look serves all. The first core walks through all
+//! products, a bounded number a round, and so finds what nobody asks for; the others look only at what they are asked for and
+//! the board does not show. An order needs none of this to be right: its script trusts nobody's memory.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use flux_protocol::order::Identifier;
-use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Reply, ServerError, Value};
 use flux_protocol::time::{Instant, Now};
-use tracing::{error, warn};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
 use crate::limits::{
-    FOREIGN_TOPICS_MAX, GOOD_LOOK_AGE_MAX, LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, REGISTRY_NAMES_MAX, STOCK_AGE_MAX,
-    STOCK_WAITERS_MAX,
+    ACTIVE_SPAN, CLOSED_LOOK_INTERVAL, LOOK_INTERVAL, LOOK_PRODUCTS_MAX, LOOKS_IDLE_MAX, LOOKS_OUTSTANDING_MAX,
+    PLACES_WALKED_MAX, STOCK_WAITERS_MAX,
 };
-use crate::outbox::EntryId;
 use crate::pending::Ticket;
-use crate::product::{Product, ProductIndex, Sale, State};
+use crate::product::{Product, ProductIndex, State};
 use crate::reply::Look;
 use crate::scripts::SCRIPTS;
 
+/// What a look younger than this has seen need not be looked at in the next round: a round may come a little early.
+const LOOKED_JUST_NOW: Duration = LOOK_INTERVAL.saturating_sub(Duration::from_millis(100));
+
+/// Looks to be taken, and how far the walk has come.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    outstanding: usize,
+    /// Somebody waits for these.
+    wanted: VecDeque<ProductIndex>,
+    /// This round's.
+    due: VecDeque<ProductIndex>,
+    /// The place of the table at which the walk goes on.
+    walked: usize,
+    /// Places still to be walked past that are all looked at: Redis is another than it was.
+    suspect: usize,
+}
+
 impl Core {
-    /// The look of every second: the registry, and all products that are not being looked at, a few calls at a time.
+    /// The look of every second.
     pub(crate) fn look_if_due(&mut self, now: Now) {
+        self.free_places(now);
         if !self.redis.is_ready() {
             return;
         }
-        self.redis.call(now.instant, Call::Registry, |out| resp::command(out, &[b"SMEMBERS", b"flux:products"]));
-        // Where there are so many that the round before has not ended yet, it goes on instead.
-        if self.look_round as usize >= self.products.len() {
-            self.look_round = 0;
-        }
+        self.ask_identity(now);
+        self.read_registry(now);
+        self.begin_round(now);
         self.look_on(now);
     }
 
-    /// Goes on with the round, as far as calls may be outstanding.
-    fn look_on(&mut self, now: Now) {
-        while self.looks_outstanding < LOOKS_OUTSTANDING_MAX && self.redis.is_ready() {
-            let end = self.products.len().min(self.look_round as usize + LOOK_PRODUCTS_MAX) as u32;
-            if self.look_round >= end {
+    /// Redis is another, or may be: all that this core looks at is looked at as soon as may be.
+    pub(crate) fn suspect_all(&mut self) {
+        self.looks.suspect = self.products.places();
+    }
+
+    /// Asks Redis who it is: one answer a second vouches for all products (`witness.rs`).
+    fn ask_identity(&mut self, now: Now) {
+        self.redis.call(now.instant, Call::Identity(now.instant), |out| {
+            resp::command(out, &[b"INFO", b"server", b"replication"]);
+        });
+    }
+
+    pub(crate) fn handle_identity(&mut self, now: Now, asked: Instant, reply: Reply<'_>) {
+        let is_another = match reply.value() {
+            Value::Bulk(info) => self.witness.see(asked, &String::from_utf8_lossy(info)),
+            Value::Error(error) => {
+                self.note_error(now, error);
+                false
+            }
+            _ => false,
+        };
+        if is_another {
+            self.suspect_all();
+            self.begin_round(now);
+            self.look_on(now);
+        }
+    }
+
+    /// What is to be looked at in this round: what is asked for, then whose turn it is of all others.
+    fn begin_round(&mut self, now: Now) {
+        let mut active = std::mem::take(&mut self.active);
+        active.retain(|index| {
+            let product = &self.products[*index];
+            let is_active = now.instant.since(product.asked) < ACTIVE_SPAN
+                || (self.is_first
+                    && (product.sight.is_asked_for(now.instant, ACTIVE_SPAN) || product.outbox_entries > 0));
+            if is_active {
+                self.make_due(now, *index);
+            } else {
+                self.products[*index].is_active = false;
+            }
+            is_active
+        });
+        self.active = active;
+        self.walk(now);
+    }
+
+    /// A step through the table, as far as the round's share goes.
+    fn walk(&mut self, now: Now) {
+        let places = self.products.places();
+        let mut left = LOOKS_IDLE_MAX.saturating_sub(self.looks.due.len());
+        for _ in 0..places.min(PLACES_WALKED_MAX) {
+            if left == 0 && self.looks.suspect == 0 {
                 return;
             }
-            // Apart from each other: one flag vouches for all products of a call.
-            let (good, other): (Vec<_>, Vec<_>) = (self.look_round..end)
-                .map(ProductIndex)
-                .filter(|index| !self.products[*index].looking)
-                .partition(|index| self.products[*index].vouches(now));
-            self.look_round = end;
-            for indices in [good, other] {
-                if !indices.is_empty() {
-                    self.write_look(now, indices);
-                }
+            let place = self.looks.walked;
+            self.looks.walked = if place + 1 < places { place + 1 } else { 0 };
+            if let Some(index) = self.products.named_at(place)
+                && self.walk_past(now, index)
+            {
+                left = left.saturating_sub(1);
+            }
+            self.looks.suspect = self.looks.suspect.saturating_sub(1);
+        }
+    }
+
+    /// Sees to one product; whether it is to be looked at.
+    fn walk_past(&mut self, now: Now, index: ProductIndex) -> bool {
+        self.note_lacking(index);
+        if self.leave_if_over(now, index) || !self.is_first || self.products[index].is_active {
+            return false;
+        }
+        let product = &self.products[index];
+        if product.sight.is_asked_for(now.instant, ACTIVE_SPAN) || product.outbox_entries > 0 {
+            self.make_active(index);
+        }
+        self.make_due(now, index)
+    }
+
+    /// Puts a product into this round, unless it was looked at just now; whether it was put.
+    fn make_due(&mut self, now: Now, index: ProductIndex) -> bool {
+        let is_suspect = self.looks.suspect > 0;
+        if !self.is_first && !is_suspect {
+            self.catch_up(now, index);
+        }
+        let product = &mut self.products[index];
+        let is_asked_for = product.is_active && now.instant.since(product.asked) < ACTIVE_SPAN;
+        let is_over = product.state == State::Closed && product.outbox_entries == 0;
+        let interval = if is_over && !is_asked_for { CLOSED_LOOK_INTERVAL } else { LOOKED_JUST_NOW };
+        let is_fresh = product.seen.is_some_and(|seen| now.instant.since(seen) < interval) && !is_suspect;
+        if is_fresh || product.looking || std::mem::replace(&mut product.look_waits, true) {
+            return false;
+        }
+        self.looks.due.push_back(index);
+        true
+    }
+
+    /// It is looked at every second from now on, for as long as it is asked for.
+    fn make_active(&mut self, index: ProductIndex) {
+        if !std::mem::replace(&mut self.products[index].is_active, true) {
+            self.active.push(index);
+        }
+    }
+
+    /// Somebody asks for the product. One that nobody had asked for in a while is looked at.
+    pub(crate) fn note_asked(&mut self, now: Now, index: ProductIndex) {
+        let product = &mut self.products[index];
+        product.note_asked(now.instant);
+        if !product.is_active {
+            self.make_active(index);
+            self.catch_up(now, index);
+            let seen = self.products[index].seen;
+            if seen.is_none_or(|seen| now.instant.since(seen) >= LOOK_INTERVAL) {
+                self.look_soon(now, index);
             }
         }
     }
 
-    /// Looks at one product now, unless it is being looked at.
+    /// Takes over what another core has seen since.
+    pub(crate) fn catch_up(&mut self, now: Now, index: ProductIndex) {
+        let product = &self.products[index];
+        if let Some((asked, look)) = product.sight.take(product.seen) {
+            self.see(now, index, asked, look);
+        }
+    }
+
+    /// Whether the sale this core knows is still the latest that any core of the process knows, as far as its memory can be
+    /// brought to that without asking Redis. Of a sale that another core has closed it knows then, too.
+    pub(crate) fn is_up_to_date(&mut self, now: Now, index: ProductIndex) -> bool {
+        let product = &mut self.products[index];
+        let Some(sale) = product.sale else { return true };
+        if product.sight.is_replaced(sale.id) {
+            self.catch_up(now, index);
+            let product = &self.products[index];
+            return product.sale.is_none_or(|sale| !product.sight.is_replaced(sale.id));
+        }
+        if product.sight.is_closed_since(sale.id, product.seen) && product.state != State::Suspended {
+            product.state = State::Closed;
+        }
+        true
+    }
+
+    /// Takes looks, as far as they may be outstanding: those that somebody waits for first.
+    fn look_on(&mut self, now: Now) {
+        while self.looks.outstanding < LOOKS_OUTSTANDING_MAX && self.redis.is_ready() {
+            let mut indices = Vec::new();
+            while indices.len() < LOOK_PRODUCTS_MAX {
+                let Some(index) = self.looks.wanted.pop_front().or_else(|| self.looks.due.pop_front()) else { break };
+                let product = &mut self.products[index];
+                if std::mem::replace(&mut product.look_waits, false) && !product.looking {
+                    indices.push(index);
+                }
+            }
+            if !indices.is_empty() {
+                self.write_look(now, indices);
+            } else if self.looks.suspect > 0 {
+                self.walk(now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Looks at one product as soon as may be, unless it is being looked at.
     pub(crate) fn look_soon(&mut self, now: Now, index: ProductIndex) {
-        if !self.products[index].looking && self.redis.is_ready() {
-            self.write_look(now, vec![index]);
+        let product = &mut self.products[index];
+        if !product.looking && self.redis.is_ready() {
+            product.look_waits = true;
+            self.looks.wanted.push_back(index);
+            self.look_on(now);
         }
     }
 
@@ -71,22 +233,19 @@ impl Core {
     }
 
     fn write_look(&mut self, now: Now, indices: Vec<ProductIndex>) {
-        let mut good = true;
         let mut keys: Vec<&[u8]> = Vec::with_capacity(9 * indices.len());
         for index in &indices {
-            let product = &self.products[*index];
-            good &= product.vouches(now);
-            keys.extend(product.keys.of_product());
+            keys.extend(self.products[*index].keys.of_product());
         }
-        let vouches: &[u8] = if good { b"1" } else { b"0" };
+        let vouched = self.witness.vouches(now.instant);
         let mut out = Vec::new();
-        SCRIPTS.look.write_call_with(&mut out, &keys, &[vouches, self.config.topic.as_bytes()]);
+        SCRIPTS.look.write_call_with(&mut out, &keys, &[&vouched, self.config.topic.as_bytes()]);
         for index in &indices {
             let product = &mut self.products[*index];
             product.looking = true;
             product.look_asked = now.instant;
         }
-        self.looks_outstanding += 1;
+        self.looks.outstanding += 1;
         self.redis.call_script(now.instant, Call::Look(indices), |to| to.extend_from_slice(&out));
     }
 
@@ -106,144 +265,19 @@ impl Core {
             let product = &mut self.products[*index];
             product.looking = false;
             let asked = product.look_asked;
-            match look {
-                Some(look) => self.see(now, *index, asked, look),
-                // Nothing was learnt: what is remembered stays, but vouches for nothing.
-                None => product.vouched = None,
+            if let Some(look) = look {
+                product.sight.publish(asked, &look);
+                self.see(now, *index, asked, look);
+                if self.products[*index].is_over() {
+                    self.note_over(now, *index);
+                } else {
+                    self.products[*index].has_left_registry = false;
+                }
             }
             self.after_look(now, *index, learnt);
         }
-        self.looks_outstanding -= 1;
+        self.looks.outstanding -= 1;
         self.look_on(now);
-    }
-
-    /// Remembers what a look saw that was asked for at `asked`: it vouches for no later moment.
-    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, asked: Instant, look: Look) {
-        let before = self.products[index].sale;
-        let look = match (&look, before) {
-            (Look::Sale { sale, .. }, Some(known))
-                if known.is_later_than(sale) && !is_planted(Bug::OlderSaleBelieved) =>
-            {
-                self.note_older_sale(index, *sale);
-                Look::Suspended("behind".into())
-            }
-            _ => look,
-        };
-        let product = &mut self.products[index];
-        product.seen = Some(asked);
-        product.is_foreign = matches!(look, Look::Foreign(_));
-        match look {
-            Look::Foreign(topic) => {
-                (product.sale, product.state, product.vouched) = (None, State::Suspended, None);
-                (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
-                (product.outbox_entries, product.outbox_orders) = (0, 0);
-                self.see_line(now, index, 0, None);
-                let name = self.products[index].name;
-                self.note_foreign(name, topic);
-            }
-            Look::Unknown => self.suspend(index, "unknown"),
-            Look::Suspended(reason) => self.suspend(index, &reason),
-            Look::Sale {
-                sale,
-                state,
-                opens_in,
-                stock,
-                outbox_entries,
-                outbox_orders,
-                outbox_oldest,
-                outbox_newest,
-                line_seed,
-            } => {
-                if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
-                    product.lease.reset();
-                    product.sold_out_until = Instant::default();
-                }
-                if stock > product.stock {
-                    // Units came back: what was remembered is not true any more.
-                    product.sold_out_until = Instant::default();
-                }
-                product.sale = Some(sale);
-                product.state = state;
-                if state == State::Scheduled {
-                    product.schedule(asked, opens_in);
-                }
-                product.stock = stock;
-                product.vouched = Some(asked);
-                product.outbox_entries = outbox_entries;
-                product.outbox_orders = outbox_orders;
-                product.outbox_oldest = outbox_oldest.map(|id| match product.outbox_oldest {
-                    Some((known, since)) if known == id => (known, since),
-                    _ => (id, now.instant),
-                });
-                product.mark_outbox(now, outbox_newest, self.config.relay_horizon());
-                let stands = product.outbox_oldest.is_some_and(|(_, since)| now.instant > since);
-                if self.is_first {
-                    if stands {
-                        self.relay_if_due(now, index);
-                    }
-                    self.retire_if_due(now, index);
-                }
-                self.see_line(now, index, sale.id, line_seed);
-            }
-        }
-        let product = &self.products[index];
-        let is_over = matches!(product.state, State::Closed | State::Suspended);
-        if is_over || product.sale != before {
-            self.redrive(now, index);
-        }
-    }
-
-    /// Says once for each topic that sales of it stand here: an edge or a Redis is not where it was meant to be.
-    pub(crate) fn note_foreign(&mut self, name: Identifier, topic: String) {
-        if self.foreign_topics.contains(&topic) || self.foreign_topics.len() >= FOREIGN_TOPICS_MAX {
-            return;
-        }
-        tracing::warn!(
-            product = name.as_str(),
-            topic,
-            own = self.config.topic,
-            "a sale on this Redis is of another topic: it and all others of that topic are left alone (503)"
-        );
-        self.foreign_topics.push(topic);
-    }
-
-    /// Redis cannot be trusted with the product: nothing is sold of it, and nothing that was seen of its outbox counts.
-    fn suspend(&mut self, index: ProductIndex, reason: &str) {
-        let product = &mut self.products[index];
-        // A script may have said so since the last good look.
-        if product.state != State::Suspended || product.vouched.is_some() {
-            product.state = State::Suspended;
-            self.counters.suspensions.add(1);
-            // Once and then ever more rarely: where Redis is another one, all of a hundred thousand are.
-            let suspensions = self.counters.suspensions.get();
-            if suspensions.is_power_of_two() {
-                warn!(product = product.name.as_str(), reason, suspensions, "a sale is suspended");
-            }
-        }
-        product.vouched = None;
-        (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
-    }
-
-    /// Redis shows an earlier sale or generation than this core has seen. It is told until it ends, each time twice as
-    /// rarely as before.
-    fn note_older_sale(&self, index: ProductIndex, shown: Sale) {
-        self.counters.older_sales.add(1);
-        let seen = self.counters.older_sales.get();
-        if !seen.is_power_of_two() {
-            return;
-        }
-        let product = &self.products[index];
-        let Some(known) = product.sale else { return };
-        error!(
-            product = product.name.as_str(),
-            seen_sale = known.id,
-            seen_generation = known.generation,
-            shown_sale = shown.id,
-            shown_generation = shown.generation,
-            times = seen,
-            "Redis shows an earlier sale than it has shown before: an old master that woke, or a copy that was put back; \
-             nothing is sold from it"
-        );
     }
 
     /// Those who waited for the look go on.
@@ -266,8 +300,13 @@ impl Core {
 
     /// `GET /stock/{product}` of a product in memory.
     pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
+        self.note_asked(now, index);
+        let is_up_to_date = self.is_up_to_date(now, index);
+        if is_up_to_date && !self.products[index].is_fresh(now) {
+            self.catch_up(now, index);
+        }
         let product = &mut self.products[index];
-        if product.is_fresh(now) {
+        if is_up_to_date && product.is_fresh(now) && !product.is_foreign {
             return Outcome::Now(stock_of(now, product));
         }
         if !self.redis.is_ready() {
@@ -281,75 +320,10 @@ impl Core {
         Outcome::Later
     }
 
-    /// The registry's names: those not in memory are learnt, those it lacks are put back.
-    pub(crate) fn handle_registry(&mut self, now: Now, reply: Reply<'_>) {
-        let items = match reply.items() {
-            Ok(Some(items)) => items,
-            Ok(None) => return,
-            Err(error) => return self.note_error(now, error),
-        };
-        let known = self.products.len();
-        let mut listed = vec![false; known];
-        for item in items {
-            let Value::Bulk(name) = item else { continue };
-            let Some(name) = Identifier::new(name) else { continue };
-            match self.products.find(name.as_bytes()) {
-                Some(index) if (index.0 as usize) < known => listed[index.0 as usize] = true,
-                Some(_) => {}
-                None => drop(self.products.insert(name)),
-            }
-        }
-        // The new ones stand behind all others: a round that has ended begins again with them, another comes to them.
-        self.look_on(now);
-        let lacking: Vec<&[u8]> = self
-            .products
-            .indices()
-            .take(known)
-            .filter(|index| !listed[index.0 as usize] && self.products[*index].sale.is_some())
-            .take(REGISTRY_NAMES_MAX)
-            .map(|index| self.products[index].name.as_bytes())
-            .collect();
-        if !lacking.is_empty() {
-            self.redis.call(now.instant, Call::Quiet, |out| {
-                resp::array_header(out, 2 + lacking.len());
-                resp::bulk(out, b"SADD");
-                resp::bulk(out, b"flux:products");
-                lacking.iter().for_each(|name| resp::bulk(out, name));
-            });
-        }
-    }
-
     /// An error reply: counted by its kind.
     pub(crate) fn note_error(&mut self, _now: Now, error: ServerError<'_>) {
         self.counters.redis_error(error.kind());
         self.refusals.note(error);
-    }
-}
-
-impl Product {
-    /// Notes the newest entry, and after the horizon that all up to it have stood for so long, whatever time their ids
-    /// show.
-    fn mark_outbox(&mut self, now: Now, newest: Option<EntryId>, horizon: Duration) {
-        let Some(newest) = newest else {
-            (self.outbox_mark, self.outbox_stood) = (None, None);
-            return;
-        };
-        match self.outbox_mark {
-            Some((_, since)) if now.instant.since(since) < horizon => return,
-            Some((marked, _)) => self.outbox_stood = Some(marked),
-            None => {}
-        }
-        self.outbox_mark = Some((newest, now.instant));
-    }
-
-    /// Whether the last good look came by this connection a moment ago.
-    fn vouches(&self, now: Now) -> bool {
-        self.vouched.is_some_and(|seen| now.instant.since(seen) < GOOD_LOOK_AGE_MAX)
-    }
-
-    /// Whether what is remembered is young enough for `GET /stock`.
-    fn is_fresh(&self, now: Now) -> bool {
-        self.seen.is_some_and(|seen| now.instant.since(seen) < STOCK_AGE_MAX)
     }
 }
 

@@ -123,7 +123,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 26] = [
+        let sums: [(&str, &str, Of); 27] = [
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -140,6 +140,7 @@ impl Scrape {
             ("older_sales_shown", "Looks at which Redis showed an earlier sale or generation than was seen", |core| {
                 &core.decisions.older_sales
             }),
+            ("names_forgotten", "Names taken out of the registry", |core| &core.decisions.names_forgotten),
             ("records_refused", "Records that Kafka refused for certain", |core| &core.decisions.records_refused),
             ("records_left", "Records left to the relay", |core| &core.decisions.records_left),
             ("relayed_orders", "Orders that the relay delivered", |core| &core.decisions.relayed),

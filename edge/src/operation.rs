@@ -233,8 +233,12 @@ impl Core {
         operation.events.extend(sale_closed(name, before, timestamp));
         let opening = operation.opening.take().expect("opening a sale began with it");
         operation.events.push(SaleEvent { sale_id, generation, timestamp, ..opening });
-        if let Some(product) = self.products.insert(name) {
+        // From now on no core of this process answers for the sale before.
+        if let Some(product) = self.products.insert(now.instant, name) {
+            self.products[product].sight.note_sale(sale_id);
             self.look_soon(now, product);
+        } else if let Some(sight) = self.products.board().known(&name) {
+            sight.note_sale(sale_id);
         }
         self.redis.call(now.instant, Call::Register(index), |out| {
             resp::command(out, &[b"SADD", b"flux:products", name.as_bytes()]);
@@ -277,7 +281,11 @@ impl Core {
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
         let event = numbers.and_then(|numbers| sale_closed(name, &numbers, timestamp));
         let Some(event) = event else { return self.end(index, Answer::Unknown) };
+        let sale_id = event.sale_id;
         operation.events.push(event);
+        if let Some(sight) = self.products.board().known(&name) {
+            sight.note_closed(now.instant, sale_id);
+        }
         if let Some(product) = self.products.find(name.as_bytes()) {
             self.look_soon(now, product);
         }

@@ -75,6 +75,10 @@ impl Core {
     }
 
     fn enter(&mut self, now: Now, product: ProductIndex, wish: Wish, ticket: Ticket) -> Outcome {
+        self.note_asked(now, product);
+        if !self.is_up_to_date(now, product) {
+            return self.await_look(now, product, wish, ticket);
+        }
         let Some(sale) = self.products[product].sale else {
             return self.answered(Answer::Unavailable(self.products[product].refusal()));
         };
@@ -119,10 +123,30 @@ impl Core {
         Outcome::Later
     }
 
+    /// Another core knows of a newer sale: whatever is remembered of the one before is nothing to answer by.
+    fn await_look(&mut self, now: Now, product: ProductIndex, wish: Wish, ticket: Ticket) -> Outcome {
+        if !self.redis.is_ready() {
+            return self.answered(Answer::Unavailable(Unavailable::Redis));
+        }
+        if self.orders.is_full() {
+            return self.answered(Answer::Unavailable(Unavailable::Full));
+        }
+        let order = self.insert_nameless(now, product, now.instant, wish, ticket);
+        self.products[product].look_waiters.push(order);
+        self.look_soon(now, product);
+        Outcome::Later
+    }
+
     /// Sends an order that had to wait for its product or its sale on its way.
     pub(crate) fn re_enter(&mut self, now: Now, index: PendingIndex) {
         let Some(order) = self.orders.get(index) else { return };
         let product = order.product;
+        if !self.is_up_to_date(now, product) && self.products[product].state != State::Suspended {
+            // The look had been asked for before there was the newer sale.
+            self.products[product].look_waiters.push(index);
+            return self.look_soon(now, product);
+        }
+        let Some(order) = self.orders.get(index) else { return };
         let wish = Wish {
             user: order.user,
             key: order.key,

@@ -184,6 +184,11 @@ impl Entries {
         (entry.product, entry.id)
     }
 
+    /// In whose outboxes they are.
+    pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
+        self.places.iter().filter(|entry| entry.unsettled > 0).map(|entry| entry.product)
+    }
+
     /// How many of those under way the relay was handed.
     pub fn claimed(&self) -> usize {
         self.claimed
@@ -268,7 +273,7 @@ mod tests {
 
     fn settled(origin: Origin, acknowledged: &[bool]) -> Settled {
         let mut entries = Entries::default();
-        let entry = entries.insert(ProductIndex(7), ID, acknowledged.len() as u32, origin);
+        let entry = entries.insert(ProductIndex::of_slot(7), ID, acknowledged.len() as u32, origin);
         assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
         let mut last = Settled::NotYet;
         // Kafka's word may come in any order.
@@ -281,14 +286,14 @@ mod tests {
     }
 
     fn part(orders: u32, acknowledged: u64) -> Settled {
-        Settled::Remove(ProductIndex(7), Removal::Part { id: ID, orders, acknowledged })
+        Settled::Remove(ProductIndex::of_slot(7), Removal::Part { id: ID, orders, acknowledged })
     }
 
     #[test]
     fn an_entry_goes_when_every_order_is_acknowledged_and_stays_where_none_is() {
         for claimed in [false, true] {
             let origin = if claimed { Origin::Claimed } else { Origin::Reserved };
-            let whole = Settled::Remove(ProductIndex(7), Removal::Whole { id: ID, claimed });
+            let whole = Settled::Remove(ProductIndex::of_slot(7), Removal::Whole { id: ID, claimed });
             assert_eq!(settled(origin, &[true]), whole);
             assert_eq!(settled(origin, &[true; 64]), whole);
             assert_eq!(settled(origin, &[false; 64]), Settled::Leave);

@@ -191,6 +191,11 @@ impl Orders {
         index
     }
 
+    /// Whose they are.
+    pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
+        self.places.iter().filter_map(|place| place.order.as_ref()).map(|order| order.product)
+    }
+
     /// The order of that id, if it is under way.
     pub fn find(&self, order_id: &Uuid) -> Option<PendingIndex> {
         self.by_order_id.get(order_id).copied()
@@ -270,7 +275,7 @@ mod tests {
     fn order(id: u8) -> Pending {
         let name = Identifier::new(b"someone").expect("an identifier");
         Pending {
-            product: ProductIndex(0),
+            product: ProductIndex::of_slot(0),
             sale: None,
             stage: Stage::Queued,
             wants_json: false,

@@ -1,29 +1,56 @@
 //! What one core remembers of the products: their keys in Redis, the sale as it last saw it, its tokens.
 //!
-//! A memory, not a truth: every script checks sale and generation against what stands in Redis. Never decides whether
-//! a unit may be sold.
+//! A memory, not a truth: every script checks sale and generation against what stands in Redis, and a product that has left
+//! is asked for again (`find.rs`). Never decides whether a unit may be sold. The table itself is in `products.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flux_protocol::order::{Identifier, decimal};
 use flux_protocol::resp;
 use flux_protocol::time::{Instant, Now};
-use foldhash::fast::RandomState;
 
 use crate::answer::Unavailable;
+use crate::board::Sight;
 use crate::counters::ProductGauge;
 use crate::fair::Fair;
 use crate::limiter::Lease;
-use crate::limits::{PRODUCTS_MAX, UNKNOWN_NAMES_MAX};
+use crate::limits::{ASKED_NOTED_EVERY, PRODUCT_IDLE_MIN, STOCK_AGE_MAX};
 use crate::outbox::{EntryId, Removal};
 use crate::pending::{PendingIndex, Ticket};
 use crate::queue_document::QueueDocument;
 use crate::relay::Walk;
 
-/// A product's place in this core's table; products never leave it while the process lives.
+/// A product's place in this core's table, and which of those that had the place over time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProductIndex(pub u32);
+pub struct ProductIndex {
+    slot: u32,
+    generation: u32,
+}
+
+impl ProductIndex {
+    /// The product of that generation at a place of the table.
+    pub fn new(slot: u32, generation: u32) -> ProductIndex {
+        ProductIndex { slot, generation }
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+#[cfg(test)]
+impl ProductIndex {
+    /// One for tests that have no table.
+    pub(crate) fn of_slot(slot: u32) -> ProductIndex {
+        ProductIndex { slot, generation: 0 }
+    }
+}
 
 /// The state of a sale, as `GET /stock` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +196,22 @@ pub struct Product {
     pub stock: u64,
     /// When `stock` and `state` were asked for; older than 100 ms is asked again.
     pub seen: Option<Instant>,
-    /// When the last good look was asked for; it vouches for its connection.
-    pub vouched: Option<Instant>,
+    /// The last look found it whole; a script may have refused it since.
+    pub is_good: bool,
+    /// What any core of this process has seen of it.
+    pub sight: Arc<Sight>,
+    /// When this core was last asked for it, give or take.
+    pub asked: Instant,
+    /// It stands among those that are looked at every second.
+    pub is_active: bool,
+    /// The scan of the registry that last named it.
+    pub listed_in: u64,
+    /// Its name has left the registry: its sale is over, or there never was one.
+    pub has_left_registry: bool,
     /// A look is on its way.
     pub looking: bool,
+    /// It stands in a line for a look.
+    pub look_waits: bool,
     /// When the look on its way was asked for.
     pub look_asked: Instant,
     /// Requests of `GET /stock` that wait for the look.
@@ -202,7 +241,7 @@ pub struct Product {
 }
 
 impl Product {
-    fn new(name: Identifier) -> Product {
+    pub(crate) fn new(name: Identifier, sight: Arc<Sight>) -> Product {
         Product {
             name,
             keys: Keys::new(&name),
@@ -219,8 +258,14 @@ impl Product {
             accepted: 0,
             stock: 0,
             seen: None,
-            vouched: None,
+            is_good: false,
+            sight,
+            asked: Instant::default(),
+            is_active: false,
+            listed_in: 0,
+            has_left_registry: false,
             looking: false,
+            look_waits: false,
             look_asked: Instant::default(),
             stock_waiters: Vec::new(),
             look_waiters: Vec::new(),
@@ -263,6 +308,42 @@ impl Product {
         self.opens = asked + left;
     }
 
+    /// Somebody asks for it on this core.
+    pub fn note_asked(&mut self, now: Instant) {
+        if now.since(self.asked) >= ASKED_NOTED_EVERY {
+            self.asked = now;
+            self.sight.note_asked(now);
+        }
+    }
+
+    /// Whether what is remembered is young enough for `GET /stock`.
+    pub fn is_fresh(&self, now: Now) -> bool {
+        self.seen.is_some_and(|seen| now.instant.since(seen) < STOCK_AGE_MAX)
+    }
+
+    /// Whether nothing of its sale is to be delivered or sold any more: closed, with an empty outbox, as last seen; or there
+    /// is no sale that this core has ever seen.
+    pub fn is_over(&self) -> bool {
+        self.is_foreign || self.sale.is_none() || (self.state == State::Closed && self.outbox_entries == 0)
+    }
+
+    /// Whether it may be forgotten: nobody has asked for it for long, nothing waits in it, nothing of it is under way.
+    pub fn may_leave(&self, now: Instant) -> bool {
+        now.since(self.asked) >= PRODUCT_IDLE_MIN
+            && self.seen.is_some()
+            && self.outbox_entries == 0
+            && (self.state != State::Suspended || self.sale.is_none())
+            && !(self.looking || self.look_waits || self.is_active)
+            && !self.relay_waits
+            && !self.retire_waits
+            && self.fair.is_none()
+            && self.token_waiters.is_empty()
+            && self.stock_waiters.is_empty()
+            && self.look_waiters.is_empty()
+            && self.removals.is_empty()
+            && self.document.as_ref().is_none_or(|document| document.is_idle())
+    }
+
     /// Why no order can be sold where there is no sale.
     pub fn refusal(&self) -> Unavailable {
         if self.is_foreign { Unavailable::OtherTopic } else { Unavailable::Suspended }
@@ -277,83 +358,5 @@ impl Product {
     pub fn visible_state(&self, now: Instant) -> State {
         let state = self.state_at(now);
         if state == State::Open && self.stock == 0 { State::SoldOut } else { state }
-    }
-}
-
-/// All products this core knows, and the names it knows to be unknown.
-#[derive(Debug, Default)]
-pub struct Products {
-    all: Vec<Product>,
-    by_name: HashMap<Box<[u8]>, ProductIndex, RandomState>,
-    unknown: HashMap<Identifier, Instant, RandomState>,
-}
-
-impl Products {
-    /// The product of that name, if it is in memory.
-    pub fn find(&self, name: &[u8]) -> Option<ProductIndex> {
-        self.by_name.get(name).copied()
-    }
-
-    /// The product of that name, if a sale of it was ever seen. A name that only stands in the registry is asked for.
-    pub fn known(&self, name: &[u8]) -> Option<ProductIndex> {
-        self.find(name).filter(|index| self[*index].sale.is_some())
-    }
-
-    /// The product of that name, made if need be; `None` where the table is full.
-    pub fn insert(&mut self, name: Identifier) -> Option<ProductIndex> {
-        if let Some(index) = self.find(name.as_bytes()) {
-            return Some(index);
-        }
-        if self.all.len() >= PRODUCTS_MAX {
-            return None;
-        }
-        let index = ProductIndex(self.all.len() as u32);
-        self.all.push(Product::new(name));
-        self.by_name.insert(name.as_bytes().into(), index);
-        self.unknown.remove(&name);
-        Some(index)
-    }
-
-    /// How many products are known.
-    pub fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
-    /// Every index, in the order the products became known.
-    pub fn indices(&self) -> impl DoubleEndedIterator<Item = ProductIndex> + use<> {
-        (0..self.all.len() as u32).map(ProductIndex)
-    }
-
-    /// Remembers until `until` that Redis does not know the name.
-    pub fn remember_unknown(&mut self, now: Instant, name: Identifier, until: Instant) {
-        if self.unknown.len() >= UNKNOWN_NAMES_MAX {
-            self.unknown.retain(|_, until| now < *until);
-        }
-        if self.unknown.len() < UNKNOWN_NAMES_MAX {
-            self.unknown.insert(name, until);
-        }
-    }
-
-    /// Whether Redis said a moment ago that it does not know the name.
-    pub fn is_unknown(&self, now: Instant, name: &Identifier) -> bool {
-        self.unknown.get(name).is_some_and(|until| now < *until)
-    }
-}
-
-impl std::ops::Index<ProductIndex> for Products {
-    type Output = Product;
-    fn index(&self, index: ProductIndex) -> &Product {
-        &self.all[index.0 as usize]
-    }
-}
-
-impl std::ops::IndexMut<ProductIndex> for Products {
-    fn index_mut(&mut self, index: ProductIndex) -> &mut Product {
-        &mut self.all[index.0 as usize]
     }
 }

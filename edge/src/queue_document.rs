@@ -24,9 +24,27 @@ pub struct QueueDocument {
     waiters: Vec<Ticket>,
 }
 
+impl QueueDocument {
+    /// Whether nobody waits for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.asked.is_none() && self.waiters.is_empty()
+    }
+
+    /// The sale is another: what was told of the one before is not given away any more.
+    pub(crate) fn forget(&mut self) {
+        self.told = None;
+    }
+}
+
 impl Core {
     /// `GET /queue/{product}` of a product in memory.
     pub(crate) fn handle_queue(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
+        self.note_asked(now, index);
+        if !self.is_up_to_date(now, index)
+            && let Some(document) = &mut self.products[index].document
+        {
+            document.forget();
+        }
         let product = &mut self.products[index];
         if product.state == State::Suspended {
             return Outcome::Now(Answer::Unavailable(Unavailable::Suspended));

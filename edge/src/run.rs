@@ -7,6 +7,7 @@ use std::sync::Arc;
 use flux_net::{affinity, random};
 use tracing::{error, info};
 
+use crate::board::Board;
 use crate::config::{Config, ConfigError, Invocation};
 use crate::core::Core;
 use crate::descriptors::{connections_per_core, raise_limit};
@@ -77,9 +78,10 @@ fn serve(config: &Config) -> ExitCode {
     };
     let connections_per_core = plan.connections_per_core_max;
     let told = config.clone();
+    let board = Arc::<Board>::default();
     let running = start(plan, move |index, listen, counters, now| {
         let core = Rc::new(told.for_core(listen.port()));
-        Core::new(core, Arc::clone(&counters.decisions), index, random::draw(), now)
+        Core::new(core, Arc::clone(&counters.decisions), index, random::draw(), now).beside(Arc::clone(&board))
     });
     let running = match running {
         Ok(running) => running,

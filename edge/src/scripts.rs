@@ -26,6 +26,10 @@ pub struct Scripts {
     pub close: Script,
     /// Claims outbox entries that nobody has delivered in time.
     pub relay: Script,
+    /// Reads a page of the registry.
+    pub page: Script,
+    /// Takes names of sales that are over out of the registry.
+    pub forget: Script,
     /// Lets go of records that nobody needs any more.
     pub retire: Script,
     /// Removes delivered entries and their claims.
@@ -50,6 +54,8 @@ impl Scripts {
             init: Script::new(include_str!("../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../lua/close.lua"), &[TRUST]),
             relay: Script::new(include_str!("../lua/relay.lua"), &[TRUST]),
+            page: Script::new(include_str!("../lua/page.lua"), &[]),
+            forget: Script::new(include_str!("../lua/forget.lua"), &[TRUST]),
             retire: Script::new(include_str!("../lua/retire.lua"), &[TRUST]),
             settle: Script::new(include_str!("../lua/settle.lua"), &[]),
             part: Script::new(include_str!("../lua/part.lua"), &[TRUST]),
@@ -59,7 +65,7 @@ impl Scripts {
     }
 
     /// Each of them, in a fixed order: what to load after connecting and after `NOSCRIPT`.
-    pub fn all(&self) -> [&Script; 13] {
+    pub fn all(&self) -> [&Script; 15] {
         [
             &self.reserve,
             &self.lease,
@@ -70,6 +76,8 @@ impl Scripts {
             &self.close,
             &self.relay,
             &self.retire,
+            &self.page,
+            &self.forget,
             &self.settle,
             &self.part,
             &self.status,

@@ -52,8 +52,13 @@ pub const BURST_REQUESTS_MAX: usize = 64;
 /// answers as a burst has; they double where the last one is a page. This is what an edge keeps for a client that does
 /// not read.
 pub const BURST_ANSWER_BYTES_MAX: usize = 16 * 1024;
-/// Spare read buffers and spare write buffers that a core keeps, each.
+/// Spare read buffers and spare write buffers of the usual size that a core keeps, each: 3 MB.
 pub const SPARE_BUFFERS_MAX: usize = 1024;
+/// Spare buffers that are larger than the usual one, of reading and of writing each, 16 KiB at most: what is in use at once under
+/// load, and no more than that after it.
+pub const SPARE_LARGE_BUFFERS_MAX: usize = 128;
+/// Spare lists of answers of a burst, 10 KiB each where bursts are long.
+pub const SPARE_BURSTS_MAX: usize = 256;
 /// A write buffer that has grown beyond this is freed, not kept: one large page must not stay in memory for good.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// A new write buffer: several hot answers of about 250 bytes.
@@ -164,7 +169,6 @@ pub const BRAND_NAME_CHARS_MAX: usize = 40;
 pub const BRAND_LOGO_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = assert!(READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX && WIDE_READ_BUFFER_BYTES < READ_BUFFER_BYTES_MAX);
-const _: () = assert!(WIDE_READ_BUFFERS_MAX <= SPARE_BUFFERS_MAX);
 const _: () = assert!(
     CONNECTIONS_PER_CORE_MAX * 2 <= flux_net::limits::RING_COMPLETION_ENTRIES as usize,
     "one operation a connection and its close must fit a ring's completion queue"

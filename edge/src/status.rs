@@ -15,7 +15,8 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
 use crate::limits::{GATHERED_SALES_MAX, STATUS_IDS_MAX, STATUSES_WAITING_MAX};
 use crate::pending::Ticket;
-use crate::product::{ProductIndex, Products, State};
+use crate::product::{ProductIndex, State};
+use crate::products::Products;
 use crate::schedule::has_share;
 use crate::scripts::SCRIPTS;
 

@@ -3,8 +3,6 @@
 use super::Bench;
 use super::redis::SALE_ID;
 use crate::answer::{Answer, Unavailable};
-use crate::limits::{LOOK_PRODUCTS_MAX, LOOKS_OUTSTANDING_MAX, PRODUCT_GAUGES_MAX, PRODUCTS_MAX};
-use crate::product::Product;
 
 #[test]
 fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
@@ -94,49 +92,6 @@ fn what_a_caller_has_seen_travels_with_init_and_close() {
     let known = [SALE_ID.to_string(), "1".to_owned()];
     assert_eq!(seen(&bench, "init"), [known.to_vec()]);
     assert_eq!(seen(&bench, "close"), [known.to_vec(), vec![String::new(), String::new()]]);
-}
-
-#[test]
-fn a_hundred_thousand_products_take_bounded_memory() {
-    let mut bench = Bench::new();
-    for n in 0..PRODUCTS_MAX + 500 {
-        bench.redis.registry.push(format!("product-{n}"));
-    }
-    bench.redis.holds = vec!["look"];
-    bench.pass(1_000);
-    assert_eq!(bench.core.products.len(), PRODUCTS_MAX, "the registry may hold more");
-    assert!(size_of::<Product>() <= 720, "{} bytes", size_of::<Product>());
-    bench.pass(2_000);
-    assert_eq!(bench.counters.products.lock().expect("not poisoned").len(), PRODUCT_GAUGES_MAX);
-    assert_eq!(bench.counters.products_known.get(), PRODUCTS_MAX as u64, "and says that it is not all");
-    let calls = bench.redis.calls("look").len();
-    assert!(calls <= 2 * LOOKS_OUTSTANDING_MAX, "{calls} looks");
-    let bytes: usize = bench.redis.calls("SADD").concat().iter().map(String::len).sum();
-    assert_eq!(bytes, 0, "nothing to put back");
-}
-
-#[test]
-fn many_products_are_looked_at_a_few_calls_at_a_time() {
-    let products = 3 * LOOKS_OUTSTANDING_MAX * LOOK_PRODUCTS_MAX;
-    let mut bench = Bench::new();
-    for n in 0..products {
-        bench.redis.open_sale(&format!("product-{n}"), 1);
-    }
-    bench.pass(900);
-    bench.redis.holds = vec!["look"];
-    let asked = bench.redis.calls("look").len();
-    bench.pass(5_000);
-    // One call may be split by what is vouched for, so one more than the bound can be on its way.
-    let outstanding = bench.redis.calls("look").len() - asked;
-    assert!((LOOKS_OUTSTANDING_MAX..=LOOKS_OUTSTANDING_MAX + 1).contains(&outstanding), "{outstanding}");
-    bench.lose_redis();
-    bench.redis.holds.clear();
-    bench.connect();
-    bench.redis.asked.clear();
-    bench.pass(900);
-    let looked: std::collections::HashSet<String> =
-        bench.redis.calls("look").concat().into_iter().filter(|key| key.ends_with(":sale")).collect();
-    assert_eq!(looked.len(), products + 1, "and all of them in the end");
 }
 
 #[test]

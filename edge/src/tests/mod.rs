@@ -10,6 +10,7 @@ mod fair;
 mod figures;
 mod links;
 mod looks;
+mod many;
 mod opening;
 mod operations;
 mod parting;
@@ -33,6 +34,7 @@ use flux_protocol::time::{Instant, Now};
 use self::broker::Broker;
 use self::redis::Redis;
 use crate::answer::{Answer, Framing, Site};
+use crate::board::Board;
 use crate::core::{Core, CoreConfig, Outcome};
 use crate::counters::Counters;
 use crate::pages::{PageSettings, Pages};
@@ -99,9 +101,15 @@ impl Bench {
     }
 
     fn with(config: CoreConfig, prepare: impl FnOnce(&mut Redis)) -> Bench {
+        Bench::beside(config, &Arc::default(), 0, prepare)
+    }
+
+    /// The same as core `index` of a process, whose cores share the board. Its Redis is its own: what the cores are to see
+    /// there is prepared for each.
+    fn beside(config: CoreConfig, board: &Arc<Board>, index: usize, prepare: impl FnOnce(&mut Redis)) -> Bench {
         let now = Instant::from_micros(1_000_000);
         let counters = Arc::<Counters>::default();
-        let core = Core::new(Rc::new(config), Arc::clone(&counters), 0, [7; 32], at(now));
+        let core = Core::new(Rc::new(config), Arc::clone(&counters), index, [7; 32], at(now)).beside(Arc::clone(board));
         let mut redis = Redis::new();
         redis.open_sale("p", 100);
         prepare(&mut redis);

@@ -147,7 +147,13 @@ impl Redis {
 
     fn usual(&mut self, asked: &Asked) -> String {
         match asked.name {
-            "SMEMBERS" => array(&self.registry),
+            "page" => self.page(asked),
+            "forget" => {
+                let keys: usize = asked.arguments[0].parse().expect("a number");
+                let names = &asked.arguments[1 + keys + 2..];
+                let verdicts: Vec<String> = names.iter().map(|name| self.judge(name).to_owned()).collect();
+                array(&verdicts)
+            }
             "look" => {
                 let products = asked.arguments.iter().filter_map(|key| key.strip_suffix(":sale"));
                 let products = products.map(|key| key.trim_start_matches("product:{").trim_end_matches('}'));
@@ -171,6 +177,10 @@ impl Redis {
             "part" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
             "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),
+            "identity" => {
+                let (id, zeros) = ("a".repeat(40), "0".repeat(40));
+                bulk(&format!("run_id:{id}\r\nrole:master\r\nmaster_replid:{id}\r\nmaster_replid2:{zeros}\r\n"))
+            }
             "INFO" | "CONFIG" => "-NOPERM this user has no permissions to run the command\r\n".to_owned(),
             other => panic!("what to say to {other}?"),
         }
@@ -206,6 +216,30 @@ impl Redis {
         array(&self.seen("p"))
     }
 
+    /// A page of the registry; the cursor is the place it begins at.
+    fn page(&self, asked: &Asked) -> String {
+        let number = |at: usize| asked.arguments[at].parse::<usize>().expect("a number");
+        let (from, count) = (number(2), number(3));
+        let end = self.registry.len().min(from + count);
+        let cursor = if end == self.registry.len() { 0 } else { end };
+        let names = self.registry[from.min(end)..end].iter().cloned();
+        array(&std::iter::once(cursor.to_string()).chain(names).collect::<Vec<_>>())
+    }
+
+    /// As the script does; a closed sale is over for long where its reason says so.
+    fn judge(&mut self, name: &str) -> &'static str {
+        let verdict =
+            match self.sales.get(name).map(|fields| (fields[0].as_str(), fields[1].as_str(), fields[8].as_str())) {
+                None | Some(("closed", "long ago", "0")) => "G",
+                Some(("closed", _, "0")) => "C",
+                Some(_) => "K",
+            };
+        if verdict == "G" {
+            self.registry.retain(|listed| listed != name);
+        }
+        verdict
+    }
+
     fn seen(&self, product: &str) -> Vec<String> {
         let Some(mut fields) = self.sales.get(product).cloned() else {
             return ["unknown"].into_iter().chain([""; 14]).map(str::to_owned).collect();
@@ -220,8 +254,7 @@ impl Redis {
 }
 
 fn read(mut words: Vec<String>) -> Asked {
-    const NAMES: [&str; 11] =
-        ["SELECT", "SCRIPT", "SMEMBERS", "EXISTS", "XDEL", "SADD", "HMGET", "INFO", "CONFIG", "AUTH", "PING"];
+    const NAMES: [&str; 10] = ["SELECT", "SCRIPT", "EXISTS", "XDEL", "SADD", "HMGET", "INFO", "CONFIG", "AUTH", "PING"];
     let s = &SCRIPTS;
     let scripts = [
         ("reserve", &s.reserve),
@@ -232,6 +265,8 @@ fn read(mut words: Vec<String>) -> Asked {
         ("close", &s.close),
         ("relay", &s.relay),
         ("retire", &s.retire),
+        ("forget", &s.forget),
+        ("page", &s.page),
         ("settle", &s.settle),
         ("part", &s.part),
         ("status", &s.status),
@@ -244,6 +279,9 @@ fn read(mut words: Vec<String>) -> Asked {
         let found = scripts.iter().find(|(_, script)| script.digest() == digest.as_bytes());
         let (name, _) = found.expect("a script of ours");
         return Asked { name, arguments: words };
+    }
+    if command == "INFO" && !words.is_empty() {
+        return Asked { name: "identity", arguments: words };
     }
     let name = NAMES.iter().find(|name| **name == command).expect("a command that is known");
     Asked { name, arguments: words }

@@ -18,7 +18,7 @@ fn an_outbox_that_only_the_registry_names_is_delivered() {
     bench.redis.open_sale("quiet", 10);
     bench.redis.stand("quiet", "5-0", "5-0");
     bench.redis.script("relay", array(&entry("5-0", 2)));
-    bench.pass(4_000);
+    bench.pass(10_000);
     let calls = bench.redis.calls("relay");
     assert_eq!(calls[0][1], "product:{quiet}:outbox");
     assert_eq!(calls[0][4..8], ["edge", "7000", "15000", "64"], "from the oldest");

@@ -19,7 +19,7 @@ enum Belief {
 }
 use Belief::{NoFate, Proved};
 
-const EDGE: [(&str, Belief); 13] = [
+const EDGE: [(&str, Belief); 15] = [
     ("reserve", Proved { by: "broken(sale, outbox, claims, users, returned)" }),
     ("lookup", Proved { by: "found[1] ~= sale[1] .. ' ' .. sale[2]" }),
     ("status", Proved { by: "found[1] ~= sale[1] .. ' ' .. sale[2]" }),
@@ -31,6 +31,8 @@ const EDGE: [(&str, Belief); 13] = [
     ("probe", NoFate("decides whether the edge is ready, and dates orders; no order's fate")),
     ("relay", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),
     ("retire", Proved { by: "mark == sale[1] .. ' ' .. sale[2]" }),
+    ("forget", Proved { by: "broken(sale, unpack(KEYS, k + 3, k + 9))" }),
+    ("page", NoFate("the registry, an index: a name that it lacks is asked for by a look")),
     ("part", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),
     ("settle", NoFate("takes out entries that Kafka acknowledged: whatever stays is delivered once more")),
 ];

@@ -6,6 +6,7 @@ mod lease;
 mod lookup;
 mod probe;
 mod queue;
+mod registry;
 mod relay;
 mod reserve;
 mod retire;

@@ -179,6 +179,8 @@ fn an_order_of_an_older_sale_replays_its_record_or_is_told_nothing() {
     let batch = [order("r1", 1, "o1", "u"), order("r2", 1, "o2", "u")];
     assert_eq!(first.codes(&mut client, &batch), ["M", "Rr1 1 0", "N"]);
     assert_eq!(first.status(&mut client, "o1"), "P");
+    let replayed = [order("r9", 1, "o1", "u")];
+    assert_eq!(first.codes(&mut client, &replayed), ["M", "N"], "a key is good for one sale: the new one judges it");
     // The previous sale had been rebuilt before it ended, and this record was not renewed then.
     client.command(&["HSET", &first.key("sale"), "prev_gen", "2"]);
     assert_eq!(first.codes(&mut client, &batch), ["M", "N", "N"]);

@@ -125,14 +125,16 @@ impl Sale {
         text(client.command(&["GET", &self.key("stock")])).parse().expect("a number")
     }
 
-    /// `look` at this product alone.
+    /// `look` at this product alone; `fresh`: by a caller who has seen the history that it is bound to until just now.
     pub(crate) fn look(&self, client: &mut Client, fresh: bool) -> Look {
         self.look_of(client, fresh, "")
     }
 
     /// The same by an edge of `topic`.
     pub(crate) fn look_of(&self, client: &mut Client, fresh: bool, topic: &str) -> Look {
-        let arguments = [u8::from(fresh).to_string(), topic.to_owned()];
+        let bound = client.command(&["HGET", &self.key("sale"), "replid"]);
+        let vouched = if let (true, OwnedFrame::BulkString(_)) = (fresh, &bound) { text(bound) } else { String::new() };
+        let arguments = [vouched, topic.to_owned()];
         let reply = client.call(|scripts| &scripts.look, &keys(&self.product), &arguments);
         let fields = strings(reply);
         assert_eq!(fields.len(), 15);

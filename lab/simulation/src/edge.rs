@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use flux_edge::board::Board;
 use flux_edge::config::{Config, ConfigError};
 use flux_edge::core::Core;
 use flux_edge::core_start::{Control, CoreStart, listen};
@@ -77,6 +78,7 @@ fn mains(cores: usize, flags: &[String], control: &Arc<Control>, counters: &Arc<
     };
     let listening = listen(&plan).expect("a new process' ports are free");
     let clock = Clock::start();
+    let board = Arc::<Board>::default();
     let cores = listening.sockets.into_iter().enumerate().map(|(index, sockets)| {
         let core = CoreStart {
             index,
@@ -88,8 +90,9 @@ fn mains(cores: usize, flags: &[String], control: &Arc<Control>, counters: &Arc<
         };
         let told = Rc::new(config.for_core(PORT));
         let decisions = Arc::clone(&counters[index].decisions);
+        let board = Arc::clone(&board);
         let main: Task = Box::pin(async move {
-            let machine = Core::new(told, decisions, index, random::draw(), clock.now());
+            let machine = Core::new(told, decisions, index, random::draw(), clock.now()).beside(board);
             core.run(sockets, machine, || {}).await.expect("simulated timers cost nothing");
         });
         main

@@ -51,7 +51,8 @@ pub(crate) fn moves(sources: &Sources) -> Result<Option<String>, LabError> {
     let mut redis = redis_server::connect(&sources.redis)?;
     let products: Vec<String> =
         redis::cmd("SMEMBERS").arg("flux:products").query(&mut redis).doing(|| "reading the registry".to_owned())?;
-    for product in products {
+    // `.` keeps the registry from vanishing, and is no product.
+    for product in products.into_iter().filter(|name| name != ".") {
         let outbox = format!("product:{{{product}}}:outbox");
         let entries: u64 = redis::cmd("XLEN").arg(&outbox).query(&mut redis).doing(|| format!("reading {outbox}"))?;
         if entries > 0 {

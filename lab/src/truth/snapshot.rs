@@ -66,7 +66,7 @@ impl Truth {
     /// Every product that the registry or the ledger names.
     fn read_redis(&mut self, url: &str) -> Result<(), LabError> {
         let mut redis = redis_server::connect(url)?;
-        let mut registry = BTreeSet::new();
+        let mut registry = BTreeSet::<String>::new();
         loop {
             let products: BTreeSet<String> = self.products.keys().cloned().chain(registry).collect();
             let mut snapshot = redis::pipe();
@@ -75,6 +75,8 @@ impl Truth {
             let answers: Vec<Value> = snapshot.query(&mut redis).doing(|| "reading every sale".to_owned())?;
             let mut answers = answers.into_iter();
             registry = read(answers.next(), "flux:products")?;
+            // It keeps the registry from vanishing, and is no product.
+            registry.remove(".");
             if registry.is_subset(&products) {
                 return products.iter().try_for_each(|product| self.read_sale(product, &mut answers));
             }

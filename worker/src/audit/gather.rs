@@ -115,12 +115,29 @@ async fn products(ledger: &mut Ledger, redis: &mut Redis, product: Option<&str>)
     if let Some(product) = product {
         return Ok(BTreeSet::from([product.to_owned()]));
     }
-    let mut products: BTreeSet<String> =
-        strings(redis.ask(&[b"SMEMBERS", b"flux:products"]).await?)?.into_iter().collect();
+    let mut products = registered(redis).await?;
     for row in ledger.query("SELECT DISTINCT product_id FROM sales", &[]).await? {
         products.extend(row.text(0).map(str::to_owned));
     }
     Ok(products)
+}
+
+/// The names in the registry, page by page: however many there are, no answer is too long.
+async fn registered(redis: &mut Redis) -> Result<BTreeSet<String>, Ended> {
+    let (mut names, mut cursor) = (BTreeSet::new(), "0".to_owned());
+    loop {
+        let page = redis.ask(&[b"SSCAN", b"flux:products", cursor.as_bytes(), b"COUNT", b"1000"]).await?;
+        let mut page = array(page)?.into_iter();
+        let (Some(next), Some(listed)) = (page.next(), page.next()) else {
+            return Err(RedisError::Unexpected("a page without a cursor").into());
+        };
+        // Its member `.` keeps it from vanishing, and is no product.
+        names.extend(strings(listed)?.into_iter().filter(|name| name != "."));
+        cursor = text(next)?;
+        if cursor == "0" {
+            return Ok(names);
+        }
+    }
 }
 
 /// One product at one moment.

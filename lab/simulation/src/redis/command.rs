@@ -107,7 +107,7 @@ const LOADING: Flags = Flags::LOADING;
 const OPENING: Flags = Flags::LOADING.and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
 
 /// What scripts ask most stands first: a command is found by looking from the top.
-static COMMANDS: [Command; 52] = [
+static COMMANDS: [Command; 53] = [
     data("set", -3, GROW, strings::set),
     data("hget", 3, READ, hashes::hget),
     data("hmget", -3, READ, hashes::hmget),
@@ -141,6 +141,7 @@ static COMMANDS: [Command; 52] = [
     data("sadd", -3, GROW, sets::sadd),
     data("srem", -3, WRITE, sets::srem),
     data("smembers", 2, READ, sets::smembers),
+    data("sscan", -3, READ, sets::sscan),
     data("scard", 2, READ, sets::scard),
     data("xrevrange", -4, READ, streams::xrevrange),
     data("xgroup|create", -5, GROW, streams::xgroup_create),

@@ -109,7 +109,8 @@ impl Redis {
     /// The products of the registry.
     pub fn products(&self) -> BTreeSet<String> {
         let products = self.server.store.data.get(b"flux:products").and_then(Set::of);
-        products.into_iter().flatten().map(text).collect()
+        // Its member `.` keeps it from vanishing.
+        products.into_iter().flatten().map(text).filter(|name| name != ".").collect()
     }
 
     /// All that was ever taken, in order of time.

@@ -28,6 +28,19 @@ pub(crate) fn smembers(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::Array(set.into_iter().flatten().map(|member| Reply::Bulk(member.clone())).collect()))
 }
 
+/// A page of members in their order, as many as `COUNT` says or ten; the cursor is the place of the next one. Redis promises no
+/// order and may say a member twice.
+pub(crate) fn sscan(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
+    let number = |at: usize| std::str::from_utf8(&arguments[at]).ok().and_then(|text| text.parse::<usize>().ok());
+    let from = number(2).unwrap_or(0);
+    let count = if arguments.len() > 4 { number(4).unwrap_or(10) } else { 10 };
+    let set = data.read::<Set>(&arguments[1])?;
+    let length = set.map_or(0, Set::len);
+    let page = set.into_iter().flatten().skip(from).take(count).map(|member| Reply::Bulk(member.clone())).collect();
+    let next = if from + count < length { from + count } else { 0 };
+    Ok(Reply::Array(vec![Reply::bulk(next.to_string()), Reply::Array(page)]))
+}
+
 pub(crate) fn scard(data: &mut Keyspace, arguments: &[Text]) -> Outcome {
     Ok(Reply::count(data.read::<Set>(&arguments[1])?.map_or(0, Set::len)))
 }
