@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flux_protocol::ages::PUBLISHED_AGE_MAX;
+
 /// Orders in one reserve call: at 64 Redis' cost per order has flattened, and a call still fits one read of Redis.
 pub const CALL_ORDERS_MAX: usize = 64;
 /// Reserve calls on their way: two keep Redis busy while a reply travels; more make the batches smaller.
@@ -133,7 +135,8 @@ pub const SCRIPT_CALL_TRIES_MAX: u32 = 3;
 pub const SPARE_CALLS_MAX: usize = 32;
 /// A call that has not been answered for so long says that the connection is half open or Redis stopped.
 pub const REDIS_REPLY_OVERDUE: Duration = Duration::from_secs(3);
-/// Nothing reserved longer ago than this is published from memory: a rebuild may have looked since (SPEC: rebuild's fence is 15 s).
+/// Nothing reserved longer ago than this is published from memory: a rebuild may have looked since (its fence waits for
+/// longer than [`PUBLISHED_AGE_MAX`]).
 pub const RESERVED_AGE_MAX: Duration = Duration::from_secs(10);
 /// Longest that the producer holds a record: what is left of [`RESERVED_AGE_MAX`] is for the reply of Redis.
 pub const RECORD_AGE_MAX: Duration = Duration::from_secs(6);
@@ -141,8 +144,6 @@ pub const RECORD_AGE_MAX: Duration = Duration::from_secs(6);
 pub const PRODUCE_TIME_MAX: Duration = Duration::from_secs(4);
 /// How long the kernel holds records for a broker that acknowledges nothing, should this process be stopped meanwhile.
 pub const KAFKA_SILENCE_MAX: Duration = Duration::from_secs(4);
-/// How long a rebuild waits for edges to let go of what they hold (SPEC; the worker's `--fence`).
-const FENCE: Duration = Duration::from_secs(15);
 /// An acknowledged outbox entry is deleted with the next reserve call, or after this.
 pub const REMOVAL_DELAY_MAX: Duration = Duration::from_millis(5);
 /// Entries of one XDEL.
@@ -177,8 +178,8 @@ const _: () = assert!(LEFT_PRODUCT_KEPT.as_millis() > 2 * RESERVED_AGE_MAX.as_mi
 const _: () = assert!(LOOKS_IDLE_MAX.is_multiple_of(LOOK_PRODUCTS_MAX));
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
 // A record's last request leaves before it is so old; then the request, or the kernel that finds no way for it, gives up.
-const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() < FENCE.as_millis());
-const _: () = assert!(RESERVED_AGE_MAX.as_millis() + KAFKA_SILENCE_MAX.as_millis() < FENCE.as_millis());
+const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() <= PUBLISHED_AGE_MAX.as_millis());
+const _: () = assert!(RESERVED_AGE_MAX.as_millis() + KAFKA_SILENCE_MAX.as_millis() <= PUBLISHED_AGE_MAX.as_millis());
 const _: () = assert!(RECORD_AGE_MAX.as_millis() + REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
 const _: () = assert!(REDIS_SILENCE_MAX.as_millis() < REDIS_REPLY_OVERDUE.as_millis());
 const _: () = assert!(REDIS_REPLY_OVERDUE.as_millis() < RESERVED_AGE_MAX.as_millis());
@@ -187,6 +188,6 @@ const RELAYED_AGE_MAX: Duration = Duration::from_millis(
     (REDIS_REPLY_OVERDUE.as_millis() + RECORD_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis()) as u64,
 );
 const _: () = assert!(RELAYED_AGE_MAX.as_millis() < RELAY_CLAIM.as_millis());
-const _: () = assert!(RELAYED_AGE_MAX.as_millis() < FENCE.as_millis());
+const _: () = assert!(RELAYED_AGE_MAX.as_millis() <= PUBLISHED_AGE_MAX.as_millis());
 const _: () = assert!(RELAY_CLAIM.as_millis() <= 60_000, "relay.lua takes a longer claim for one of another clock");
 const _: () = assert!(RELAY_ENTRIES_MAX <= RELAY_ENTRIES_IN_HAND_MAX);

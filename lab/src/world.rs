@@ -416,7 +416,7 @@ impl World {
         programs::run_to_end(&programs::worker_binary()?, &arguments, &self.worker_environment())
     }
 
-    /// Runs `flux-worker rebuild --product` with more arguments (such as `["--fence", "1s"]`).
+    /// Runs `flux-worker rebuild --product` with more arguments (such as `["--fence", "15s"]`).
     ///
     /// # Errors
     /// Where it cannot be executed.

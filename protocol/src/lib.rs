@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ages;
 pub mod exposition;
 pub mod http;
 pub mod kafka;

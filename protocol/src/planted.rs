@@ -56,10 +56,16 @@ pub enum Bug {
     PlaceNeverUsedUp,
     /// An edge believes a sale or a generation that is older than one it has seen.
     OlderSaleBelieved,
+    /// A rebuild's generation is in force in the ledger when its number is taken, before Redis has been told.
+    RaisedIsInForce,
+    /// A rebuild does not ask the ledger whether the sale was closed.
+    CloseForgotten,
+    /// A rebuild waits for what can be read of the log, not for all that was acknowledged.
+    DrainedToTheStable,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 22] = [
+pub const BUGS: [Bug; 25] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -82,6 +88,9 @@ pub const BUGS: [Bug; 22] = [
     Bug::LineJumped,
     Bug::PlaceNotKept,
     Bug::WatermarkBack,
+    Bug::RaisedIsInForce,
+    Bug::CloseForgotten,
+    Bug::DrainedToTheStable,
 ];
 
 #[cfg(feature = "planted-bugs")]

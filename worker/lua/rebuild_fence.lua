@@ -5,26 +5,26 @@
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 sale id, 2 generation, 3 total, 4 rate, 5 burst, 6 seed, 7 units per user (0: no limit), 8 opens at, ms since the
---       epoch (0: from the start), 9 fair or retry: how a crowd waits; all as the ledger has them. The last three are "" where
---       it has not heard of them yet, and then what this Redis holds stands; 10 the caller's topic (may be left out)
+--       epoch (0: from the start), 9 fair or retry: how a crowd waits; 10 the caller's topic (may be left out); 11 "dry": only
+--       what would stand in the way is looked for, by a write beside the sale that is taken back (Redis refuses the whole
+--       script where it is a replica, full, or cannot save)
 --
--- Reply, strings: OK <units per user> <state before: open or closed>; OLD <generation>: Redis holds this sale with this
--- generation or a later one, or a later sale, nothing changed; T <topic>: what Redis holds is of that topic and another's to
--- rebuild, nothing changed; S role: not a master, nothing changed.
+-- Reply, strings: OK <state before: open or closed>; OLD <generation>: Redis holds this sale with this generation or a later
+-- one, or a later sale, nothing changed; T <topic>: what Redis holds is of that topic and another's to rebuild, nothing
+-- changed; S role: not a master, nothing changed.
 
 local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local users, returned, rate_key, sales, queue = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 if not replid then
   return {'S', 'role'}
 end
-local fields = {'id', 'gen', 'orders', 'per_user', 'opens_at', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn',
-  'state', 'was', 'queue'}
 local noted = redis.pcall('HGET', sale_key, 'topic')
 if type(noted) == 'string' and is_foreign(noted, ARGV[10]) then
   return {'T', noted}
 end
+local fields = {'id', 'gen', 'orders', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn', 'state', 'was'}
 local held = redis.pcall('HMGET', sale_key, unpack(fields))
-local known = {}
+local known, forgotten = {}, nil
 if not held.err and number(held[1]) then
   if tonumber(held[1]) > tonumber(ARGV[1]) or (held[1] == ARGV[1] and (tonumber(held[2]) or 0) >= tonumber(ARGV[2])) then
     return {'OLD', held[2] or ''}
@@ -34,14 +34,24 @@ if not held.err and number(held[1]) then
       known[field] = held[i] or nil
     end
   else
-    -- An earlier sale: neither its records nor those of the one before it will be asked for.
     known.orders = held[3] or nil
-    redis.call('UNLINK', records_of(sale_key, held[1]), records_of(sale_key, held[8] or ''))
+    forgotten = {records_of(sale_key, held[1]), records_of(sale_key, held[6] or '')}
   end
 end
 
 -- What the sale was before any rebuild began: a close that only Redis knew of outlives a rebuild that did not end.
 local was = known.state == 'suspended' and known.was or known.state or 'open'
+if ARGV[11] == 'dry' then
+  -- No sale has this id.
+  local probe = records_of(sale_key, '0')
+  redis.call('HSET', probe, '.', '1')
+  redis.call('UNLINK', probe)
+  return {'OK', was}
+end
+if forgotten then
+  -- An earlier sale: neither its records nor those of the one before it will be asked for.
+  redis.call('UNLINK', unpack(forgotten))
+end
 
 local function keep_only(key, kind)
   if redis.call('TYPE', key).ok ~= kind then
@@ -49,16 +59,14 @@ local function keep_only(key, kind)
   end
 end
 
-local per_user = ARGV[7] ~= '' and ARGV[7] or known.per_user or '0'
-local opens_at = ARGV[8] ~= '' and ARGV[8] or known.opens_at or '0'
-local queue_kind = ARGV[9] ~= '' and ARGV[9] or known.queue or 'retry'
+local queue_kind = ARGV[9]
 local mark = ARGV[1] .. ' ' .. ARGV[2]
 local time = redis.call('TIME')
 local records = records_of(sale_key, ARGV[1])
 redis.call('UNLINK', sale_key, claims, users, returned, rate_key, records)
 redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended', 'replid', replid, 'total', ARGV[3],
-  'orders', number(known.orders) and known.orders or '0', 'per_user', per_user,
-  'opens_at', opens_at, 'rate', ARGV[4], 'burst', ARGV[5],
+  'orders', number(known.orders) and known.orders or '0', 'per_user', ARGV[7],
+  'opens_at', ARGV[8], 'rate', ARGV[4], 'burst', ARGV[5],
   'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 'seed', ARGV[6],
   'withdrawn', known.withdrawn or '0', 'replica', known.replica or '0', 'opened_at', known.opened_at or ARGV[1],
   'was', was, 'rebuilding', '1', 'queue', queue_kind)
@@ -93,4 +101,4 @@ end
 if queue_kind == 'fair' and redis.pcall('HGET', turns_of(queue), '.') ~= ARGV[1] then
   make_turns(queue, ARGV[1])
 end
-return {'OK', per_user, was}
+return {'OK', was}

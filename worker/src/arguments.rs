@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::rebuild::Queue;
+
 /// Flux-Gate's worker: brings accepted orders from Kafka into PostgreSQL, each exactly once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "flux-worker", version, max_term_width = 100)]
@@ -176,7 +178,7 @@ pub struct RebuildArguments {
     #[arg(long, env = "FLUX_PRODUCT", value_name = "PRODUCT")]
     pub product: String,
 
-    /// How long to wait until no edge publishes what it had reserved before (10s to 10min)
+    /// How long to wait until no edge publishes what it had reserved before (15s to 10min)
     #[arg(long, env = "FLUX_FENCE", value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
     pub fence: Duration,
 
@@ -187,4 +189,33 @@ pub struct RebuildArguments {
     /// The sale's slot was moved to another node of the cluster on purpose
     #[arg(long, env = "FLUX_SLOT_MOVED")]
     pub slot_moved: bool,
+
+    /// Which sale, where ledger and Redis do not agree [default: the latest]
+    #[arg(long, value_name = "SALE_ID")]
+    pub sale: Option<u64>,
+
+    /// The sale's orders per second (0: no limit), where neither ledger nor Redis knows. This and the flags below are for a
+    /// sale whose opening event is lost; they change nothing that is known
+    #[arg(long, value_name = "ORDERS")]
+    pub rate: Option<u64>,
+
+    /// The sale's orders at once
+    #[arg(long, value_name = "ORDERS")]
+    pub burst: Option<u64>,
+
+    /// Units that one user may take (0: no limit)
+    #[arg(long, value_name = "UNITS")]
+    pub per_user: Option<u16>,
+
+    /// When the sale opens: RFC 3339, or `none` where it was open from the start
+    #[arg(long, value_name = "TIME|none")]
+    pub opens_at: Option<String>,
+
+    /// How the sale's crowd waits
+    #[arg(long, value_name = "retry|fair")]
+    pub queue: Option<Queue>,
+
+    /// The seed of a fair sale's lots, 64 hexadecimal digits
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<String>,
 }

@@ -10,7 +10,6 @@
 //! advisory lock lets one, and the others find another sale than they had seen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use flux_net::sleep;
 use flux_protocol::order::Identifier;
@@ -18,13 +17,10 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Config, RebuildOrder};
 use crate::ledger::Ledger;
-use crate::limits::UNITS_INTERVAL;
+use crate::limits::{FENCE_MIN, REBUILDS_TOGETHER_MAX, UNITS_INTERVAL};
 use crate::rebuild::{Held, Server, rebuild_as_seen};
 use crate::redis::Redis;
 use crate::returns::ReturnsError;
-
-/// The wait that lets every edge forget what it had reserved before: `flux-worker rebuild`'s default.
-const FENCE: Duration = Duration::from_secs(15);
 
 /// What this worker has seen of Redis since it started.
 #[derive(Debug, Default)]
@@ -109,6 +105,7 @@ async fn turn(config: &Config, seen: &mut Seen, servers: &mut Option<(Ledger, Re
     };
     let server = Server::ask(redis).await?;
     seen.look(&server);
+    let mut due = Vec::new();
     for sale in ledger.units().await?.iter().filter(|units| !units.closed) {
         let product = &sale.product_id;
         let held = Held::ask(redis, product).await?;
@@ -126,21 +123,32 @@ async fn turn(config: &Config, seen: &mut Seen, servers: &mut Option<(Ledger, Re
                     );
                 }
             }
-            Advice::Rebuild => rebuild_one(config, product, &held).await,
+            Advice::Rebuild if due.len() < REBUILDS_TOGETHER_MAX => {
+                if let Some(product) = Identifier::new(product.as_bytes()) {
+                    due.push((RebuildOrder::new(product, FENCE_MIN), held));
+                }
+            }
+            Advice::Rebuild => {}
         }
     }
+    rebuild_all(config, &due).await;
     Ok(())
 }
 
-async fn rebuild_one(config: &Config, product: &str, seen: &Held) {
-    let Some(product) = Identifier::new(product.as_bytes()) else { return };
-    let order = RebuildOrder { product, fence: FENCE, old_master_is_dead: false, slot_moved: false };
-    debug!(product = product.as_str(), "its Redis was restarted, or a rebuild did not end: rebuilding");
-    match rebuild_as_seen(config, &order, seen).await {
-        Ok(Some(line)) => info!("{line}"),
-        Ok(None) => debug!(product = product.as_str(), "another rebuild is under way"),
-        // The next look tells whether it is still to be done.
-        Err(ended) => warn!(product = product.as_str(), "not rebuilt this time: {ended}"),
+/// All of them behind one wait.
+async fn rebuild_all(config: &Config, due: &[(RebuildOrder, Held)]) {
+    if due.is_empty() {
+        return;
+    }
+    debug!(sales = due.len(), "their Redis was restarted, or a rebuild did not end: rebuilding");
+    for ((order, _), outcome) in due.iter().zip(rebuild_as_seen(config, due).await) {
+        let product = order.product.as_str();
+        match outcome {
+            Ok(Some(line)) => info!("{line}"),
+            Ok(None) => debug!(product, "another rebuild is under way"),
+            // The next look tells whether it is still to be done.
+            Err(ended) => warn!(product, "not rebuilt this time: {ended}"),
+        }
     }
 }
 

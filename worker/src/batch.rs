@@ -16,7 +16,8 @@ use crate::ledger::Stored;
 const REASON_CHARS_MAX: usize = 500;
 /// Milliseconds since the epoch that every timestamp of a record stays below, as `TopicRecord::parse` has it.
 const TIMESTAMP_MS_END: u64 = 1 << 52;
-const SEED_DIGITS: usize = 64;
+/// Of a fair sale's seed, in hexadecimal.
+pub(crate) const SEED_DIGITS: usize = 64;
 
 /// Where a batch comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use clap::Parser;
 use flux_net::Address;
-use flux_protocol::order::Identifier;
+use flux_protocol::ages::PUBLISHED_AGE_MAX;
+use flux_protocol::order::{Identifier, PER_USER_MAX};
 use flux_protocol::postgres::PostgresConfig;
 
-use crate::arguments::{Arguments, Command, DeadLettersAction, RebuildMode, Switch};
+use crate::arguments::{Arguments, Command, DeadLettersAction, RebuildArguments, RebuildMode, Switch};
+use crate::batch::SEED_DIGITS;
 use crate::dead_letters;
 use crate::limits::*;
+use crate::rebuild::Opening;
 use flux_net::RedisTarget;
 
 /// Everything the process was told, checked.
@@ -79,6 +82,18 @@ pub struct RebuildOrder {
     pub old_master_is_dead: bool,
     /// Said by an operator who knows.
     pub slot_moved: bool,
+    /// Which sale; `None`: the latest.
+    pub sale: Option<u64>,
+    /// What it was opened with, for what neither ledger nor Redis knows.
+    pub opening: Opening,
+}
+
+impl RebuildOrder {
+    /// Of the product's latest sale, without anything that only an operator can know.
+    pub fn new(product: Identifier, fence: Duration) -> RebuildOrder {
+        let opening = Opening::default();
+        RebuildOrder { product, fence, old_master_is_dead: false, slot_moved: false, sale: None, opening }
+    }
 }
 
 /// Why nothing runs.
@@ -89,11 +104,6 @@ pub enum ConfigError {
     /// A mistake: one line for standard error, exit code 2.
     Mistake(String),
 }
-
-/// The shortest fence: an edge publishes from memory what is up to 10 s old.
-const FENCE_MIN: Duration = Duration::from_secs(10);
-/// The longest fence: a sale stands still meanwhile.
-const FENCE_MAX: Duration = Duration::from_secs(600);
 
 impl Config {
     /// Reads the command line and the environment, and checks all of it.
@@ -174,13 +184,17 @@ fn task(command: Option<Command>) -> Result<Task, String> {
         Some(Command::Rebuild(rebuild)) => {
             if !(FENCE_MIN..=FENCE_MAX).contains(&rebuild.fence) {
                 let (least, most) = (humantime::format_duration(FENCE_MIN), humantime::format_duration(FENCE_MAX));
-                return Err(format!("--fence must be from {least} to {most}"));
+                let last = humantime::format_duration(PUBLISHED_AGE_MAX);
+                return Err(format!(
+                    "--fence must be from {least} to {most}: an edge's last request may carry what it reserved {last} before"
+                ));
             }
             Ok(Task::Rebuild(RebuildOrder {
-                product: identifier(&rebuild.product)?,
-                fence: rebuild.fence,
                 old_master_is_dead: rebuild.old_master_is_dead,
                 slot_moved: rebuild.slot_moved,
+                sale: rebuild.sale,
+                opening: opening(&rebuild)?,
+                ..RebuildOrder::new(identifier(&rebuild.product)?, rebuild.fence)
             }))
         }
     }
@@ -189,6 +203,38 @@ fn task(command: Option<Command>) -> Result<Task, String> {
 /// An empty variable counts as unset: compose files pass those.
 fn perhaps_identifier(product: Option<&str>) -> Result<Option<Identifier>, String> {
     product.filter(|product| !product.is_empty()).map(identifier).transpose()
+}
+
+/// What an operator says of the sale's opening, with the bounds that `/init` has.
+fn opening(rebuild: &RebuildArguments) -> Result<Opening, String> {
+    let number = |flag: &str, given: Option<u64>| match given {
+        Some(number) if i64::try_from(number).is_err() => Err(format!("{flag} is far too large")),
+        given => Ok(given),
+    };
+    if rebuild.per_user.is_some_and(|units| units > PER_USER_MAX) {
+        return Err(format!("--per-user must be from 0 to {PER_USER_MAX}"));
+    }
+    let is_seed = |seed: &str| seed.len() == SEED_DIGITS && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if rebuild.seed.as_deref().is_some_and(|seed| !is_seed(seed)) {
+        return Err(format!("--seed must be {SEED_DIGITS} hexadecimal digits"));
+    }
+    Ok(Opening {
+        rate: number("--rate", rebuild.rate)?,
+        burst: number("--burst", rebuild.burst)?,
+        per_user: rebuild.per_user.map(i32::from),
+        opens_at: rebuild.opens_at.as_deref().map(opens_at).transpose()?,
+        queue: rebuild.queue,
+        seed: rebuild.seed.clone(),
+    })
+}
+
+fn opens_at(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(0);
+    }
+    let at = humantime::parse_rfc3339(text).map_err(|error| format!("--opens-at must be `none` or a time: {error}"))?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).map_err(|_| "--opens-at is before 1970".to_owned())?;
+    u64::try_from(since.as_millis()).map_err(|_| "--opens-at is too late".to_owned())
 }
 
 fn identifier(product: &str) -> Result<Identifier, String> {

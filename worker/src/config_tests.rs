@@ -71,7 +71,14 @@ fn mistakes_are_one_line_that_names_the_flag() {
         (&["--unknown"], "--unknown"),
         (&["rebuild"], "--product"),
         (&["rebuild", "--product", ".."], "--product"),
-        (&["rebuild", "--product", "p", "--fence", "5s"], "--fence"),
+        (
+            &["rebuild", "--product", "p", "--fence", "14999ms"],
+            "--fence must be from 15s to 10m: an edge's last request",
+        ),
+        (&["rebuild", "--product", "p", "--per-user", "1001"], "--per-user"),
+        (&["rebuild", "--product", "p", "--seed", "5e"], "--seed"),
+        (&["rebuild", "--product", "p", "--opens-at", "noon"], "--opens-at"),
+        (&["rebuild", "--product", "p", "--queue", "long"], "--queue"),
     ] {
         let line = mistake(arguments);
         assert!(line.contains(named), "{arguments:?}: {line}");

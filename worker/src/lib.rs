@@ -30,6 +30,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod outbox;
+pub mod progress;
 pub mod rebuild;
 pub mod redis;
 pub mod returns;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flux_protocol::ages::PUBLISHED_AGE_MAX;
+
 /// Most orders a batch may be told to hold: more make one COPY longer than a session's statement timeout likes.
 pub const BATCH_ORDERS_MAX: usize = 100_000;
 /// Most bytes that one batch may hold, whatever its orders: a foreign producer's records can be large.
@@ -78,6 +80,18 @@ pub const ADMIN_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const ADMIN_LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Questions to the ledger that may wait; beyond: 503.
 pub const ADMIN_QUESTIONS_MAX: usize = 64;
+/// Shortest wait of a rebuild between fence and outbox, and the default: when it is over, no edge's request can carry any
+/// more what was reserved before. A second beyond the last of them, for what the network holds.
+pub const FENCE_MIN: Duration = Duration::from_secs(15);
+/// Longest: a sale stands still meanwhile.
+pub const FENCE_MAX: Duration = Duration::from_secs(600);
+/// Wait before it is looked again whether the orders' index is there: building it is nothing urgent.
+pub const INDEX_RETRY_WAIT: Duration = Duration::from_secs(60);
+/// How often a command that takes long says how far it is: a person watches it.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// Sales rebuilt together by `--rebuild auto`, behind one fence: each holds a lock and an answer of Redis in memory. More
+/// wait for the next turn.
+pub const REBUILDS_TOGETHER_MAX: usize = 1000;
 /// How often `flux_units` is read from the ledger.
 pub const UNITS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -96,3 +110,5 @@ const _: () = assert!(BATCH_BYTES_MAX <= OPEN_BYTES_MAX);
 const _: () = assert!(FETCH_ANSWER_BYTES_MAX <= FETCH_BUFFERED_BYTES_MAX);
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 <= SESSION_TIMEOUT.as_millis());
 const _: () = assert!(RETRY_WAIT_MIN.as_micros() < RETRY_WAIT_MAX.as_micros());
+const _: () = assert!(PUBLISHED_AGE_MAX.as_millis() + 1000 <= FENCE_MIN.as_millis());
+const _: () = assert!(FENCE_MIN.as_millis() < FENCE_MAX.as_millis());

@@ -236,16 +236,14 @@ impl Metrics {
         }
     }
 
-    /// Redis' part of a product's account, read after the ledger's: `stored` and `total` are what the ledger said. Whether
-    /// it is a breach: more units are left than those leave.
-    pub fn set_redis_units(&self, product: &str, available: u64, reserved: u64, stored: u64, total: u64) -> bool {
+    /// Redis' part of a product's account, read after the ledger's, and whether it is a breach: more units are left than the
+    /// ledger leaves.
+    pub fn set_redis_units(&self, product: &str, available: u64, reserved: u64, breach: bool) {
         self.set_units(product, "available", available);
         self.set_units(product, "reserved", reserved);
-        let breach = stored.saturating_add(available) > total;
         let label = ProductLabel { product: product.to_owned() };
         self.breach.get_or_create(&label).set(i64::from(breach));
         self.comparisons.get_or_create(&label).inc();
-        breach
     }
 
     /// Whether Redis shows an older sale or generation of the product than the ledger holds.
@@ -291,7 +289,7 @@ mod tests {
         metrics.stored(&Stored { orders: 3, duplicates: 2, ..Stored::default() }, 0.01);
         metrics.failed(Server::postgres);
         metrics.set_lag([(1, 7)].into_iter());
-        metrics.set_redis_units("iphone-15", 60, 5, 41, 100);
+        metrics.set_redis_units("iphone-15", 60, 5, true);
         let text = metrics.render();
         for line in [
             "flux_worker_orders_stored_total 3",

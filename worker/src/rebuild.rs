@@ -1,24 +1,30 @@
 //! `flux-worker rebuild`: proves a suspended sale's stock from the ledger and lets it go on.
 //!
 //! ```text
-//! lock ─▶ drain ─▶ generation + 1 in the ledger ─▶ fence in Redis ─▶ wait ─▶ publish the outbox ─▶ drain
-//!                                                                                                    │
-//!               open again ◀─ records, users' units ◀─ stock = total − sold − dead-lettered ◀────────┘
+//! lock ─▶ drain ─▶ dry write to Redis ─▶ number raised in the ledger ─▶ fence in Redis ─▶ wait ─▶ publish the outbox
+//!                                                                                                        │
+//!    open again ◀─ records, users' units ◀─ generation in force, stock = total − sold − dead-lettered ◀─ drain
 //! ```
 //!
-//! The ledger is believed, Redis is not: the sale's id, total and options come from the ledger, and of Redis only what
-//! stands in the outbox is taken, under the ids it was reserved with. After the wait no edge publishes from memory what
-//! it reserved under the older generation, so what the drained log has brought is all that was sold.
+//! The ledger is believed, Redis is not: the sale's id and total come from the ledger, what it was opened with from whoever
+//! knows it (`opening`), and of Redis only what stands in the outbox is taken, under the ids it was reserved with. After the
+//! wait no edge publishes from memory what it reserved under the older generation, so what the drained log has brought is
+//! all that was sold.
 //!
-//! Ended at any point it leaves the sale suspended, and can be begun again. Never gives a unit to anybody.
+//! Ended at any point it leaves the sale as it was or suspended, and can be begun again: a number that was raised is only
+//! taken, and measures nothing before Redis has been told of it. Never gives a unit to anybody. Several sales are rebuilt
+//! together behind one wait; what stands in the way of one of them does not stop the others.
 
+mod drain;
 mod held;
+mod opening;
 mod outbox;
 mod records;
+mod redis_side;
 mod sale;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use flux_net::{random, sleep};
 use flux_protocol::postgres::Param;
@@ -26,16 +32,13 @@ use tracing::{error, info};
 
 use crate::config::{Config, RebuildOrder};
 use crate::ledger::Ledger;
-use crate::redis::{Redis, key, keys};
+use crate::redis::Redis;
 use crate::scripts::Scripts;
 use crate::servers::{self, Ended, Log};
 pub use held::{Held, Server};
-use sale::Sale;
-
-/// How often the ledger is asked how far it has come.
-const DRAIN_PAUSE: Duration = Duration::from_millis(200);
-/// Times that the ledger may have come no further before it is said that nobody stores: 60 s.
-const DRAIN_PATIENCE: u32 = 300;
+pub use opening::{Opening, Queue};
+use redis_side::Fencing;
+use sale::{Account, Found, Sale};
 
 /// Rebuilds what `order` names. Says on standard output what was done, or on standard error why nothing was.
 pub async fn run(config: &Config, order: &RebuildOrder) -> ExitCode {
@@ -57,87 +60,172 @@ pub async fn run(config: &Config, order: &RebuildOrder) -> ExitCode {
 /// # Errors
 /// [`Ended`]: the sale is suspended still, or was never touched. To be begun again.
 pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, Ended> {
-    match Rebuild::begin(config, order).await? {
-        Some(mut rebuild) => {
-            let held = rebuild.look().await?;
-            rebuild.carry_out(&held).await
-        }
+    let mut lines = together(config, &[(order, None)]).await;
+    match lines.pop().unwrap_or(Ok(None))? {
+        Some(line) => Ok(line),
         None => Err(Ended::Refused("another rebuild of this product is under way".to_owned())),
     }
 }
 
-/// The same for whoever decided on it by what Redis held. `None`, and nothing was changed: another rebuild of this
-/// product is under way, or has been since.
-///
-/// # Errors
-/// As [`rebuild`].
-pub async fn rebuild_as_seen(config: &Config, order: &RebuildOrder, seen: &Held) -> Result<Option<String>, Ended> {
-    let Some(mut rebuild) = Rebuild::begin(config, order).await? else { return Ok(None) };
-    let held = rebuild.look().await?;
-    if held != *seen {
-        return Ok(None);
-    }
-    rebuild.carry_out(&held).await.map(Some)
+/// The same for several products behind one wait, and for whoever decided on it by what Redis held: the outcome of each, in
+/// their order. `None`, and nothing was changed: another rebuild of this product is under way, or has been since.
+pub async fn rebuild_as_seen(config: &Config, orders: &[(RebuildOrder, Held)]) -> Vec<Result<Option<String>, Ended>> {
+    let orders: Vec<(&RebuildOrder, Option<&Held>)> = orders.iter().map(|(order, seen)| (order, Some(seen))).collect();
+    together(config, &orders).await
 }
 
-/// One that holds the product's lock.
+async fn together(config: &Config, orders: &[(&RebuildOrder, Option<&Held>)]) -> Vec<Result<Option<String>, Ended>> {
+    let mut outcomes = BTreeMap::new();
+    let ended = match Rebuild::begin(config).await {
+        Ok(mut rebuild) => rebuild.carry_out(orders, &mut outcomes).await,
+        Err(ended) => Err(ended),
+    };
+    // What ended all of them is the end of each that has none of its own.
+    let rest = || ended.as_ref().err().map_or(Ok(None), |ended| Err(ended.clone()));
+    (0..orders.len()).map(|at| outcomes.remove(&at).unwrap_or_else(rest)).collect()
+}
+
+/// The connections of a rebuild. Locks are held over the ledger's, which is never made anew.
 struct Rebuild<'a> {
     config: &'a Config,
-    order: &'a RebuildOrder,
     scripts: Scripts,
     ledger: Ledger,
     redis: Redis,
     log: Log,
 }
 
-impl<'a> Rebuild<'a> {
-    /// `None`: another one holds the lock. It goes with the connection, and the connection is never made anew.
-    async fn begin(config: &'a Config, order: &'a RebuildOrder) -> Result<Option<Rebuild<'a>>, Ended> {
-        let mut ledger = servers::ledger(config).await?;
-        let sql = "SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))";
-        let rows = ledger.query(sql, &[Param::Text(order.product.as_str().to_owned())]).await?;
-        if rows.first().and_then(|row| row.text(0)) != Some("t") {
-            return Ok(None);
+/// One sale on its way through, and its place among the orders.
+struct OnItsWay<'a> {
+    at: usize,
+    order: &'a RebuildOrder,
+    sale: Sale,
+    was_closed: bool,
+    published: u64,
+}
+
+type Outcomes = BTreeMap<usize, Result<Option<String>, Ended>>;
+
+/// What a step came to for one of several sales: kept, or noted as its end. Out of reach is the end of all.
+fn noted<T>(outcomes: &mut Outcomes, at: usize, step: Result<Option<T>, Ended>) -> Result<Option<T>, Ended> {
+    match step {
+        Ok(Some(value)) => Ok(Some(value)),
+        Ok(None) => {
+            outcomes.insert(at, Ok(None));
+            Ok(None)
         }
+        Err(refused @ Ended::Refused(_)) => {
+            outcomes.insert(at, Err(refused));
+            Ok(None)
+        }
+        Err(ended @ Ended::OutOfReach(_)) => Err(ended),
+    }
+}
+
+impl<'a> Rebuild<'a> {
+    async fn begin(config: &'a Config) -> Result<Rebuild<'a>, Ended> {
+        let ledger = servers::ledger(config).await?;
         let redis = servers::redis(config).await?;
         let log = Log::new(config, u64::from_ne_bytes(random::draw()));
-        Ok(Some(Rebuild { config, order, scripts: Scripts::new(), ledger, redis, log }))
+        Ok(Rebuild { config, scripts: Scripts::new(), ledger, redis, log })
     }
 
-    /// What is there to rebuild on. First of all, an event in the log that closes the sale is to be stored: before the
-    /// generation goes up.
-    async fn look(&mut self) -> Result<Held, Ended> {
-        drain(&mut self.ledger, &mut self.log).await?;
+    async fn carry_out(
+        &mut self,
+        orders: &[(&'a RebuildOrder, Option<&Held>)],
+        outcomes: &mut Outcomes,
+    ) -> Result<(), Ended> {
+        let mut locked = Vec::new();
+        for (at, (order, seen)) in orders.iter().enumerate() {
+            let lock = self.lock(order).await;
+            if noted(outcomes, at, lock)?.is_some() {
+                locked.push((at, *order, *seen));
+            }
+        }
+        if locked.is_empty() {
+            return Ok(());
+        }
+        // An event in the log that closes a sale is to be stored before anything is decided.
+        drain::drain(&mut self.ledger, &mut self.log).await?;
+        let mut fenced = Vec::new();
+        for (at, order, seen) in locked {
+            let step = self.fence(at, order, seen).await;
+            fenced.extend(noted(outcomes, at, step)?);
+        }
+        let Some(wait) = fenced.iter().map(|sale| sale.order.fence).max() else { return Ok(()) };
+        info!(
+            sales = fenced.len(),
+            ?wait,
+            "fenced off in Redis: waiting until no edge publishes what it reserved before"
+        );
+        sleep(wait).await?;
+        let mut published = Vec::new();
+        for mut sale in fenced {
+            let product = sale.order.product.as_str();
+            let step = outbox::publish(self.config, &mut self.redis, product, u64::from_ne_bytes(random::draw())).await;
+            if let Some(orders) = noted(outcomes, sale.at, step.map(Some))? {
+                info!(product, orders, "what was left in the outbox is in the log");
+                sale.published = orders;
+                published.push(sale);
+            }
+        }
+        if published.is_empty() {
+            return Ok(());
+        }
+        drain::drain(&mut self.ledger, &mut self.log).await?;
+        for sale in published {
+            let step = self.open_again(&sale).await;
+            if let Some(line) = noted(outcomes, sale.at, step.map(Some))? {
+                outcomes.insert(sale.at, Ok(Some(line)));
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: another rebuild holds the product's lock.
+    async fn lock(&mut self, order: &RebuildOrder) -> Result<Option<()>, Ended> {
+        let sql = "SELECT pg_try_advisory_lock(hashtextextended('flux-rebuild:' || $1, 0))";
+        let rows = self.ledger.query(sql, &[Param::Text(order.product.as_str().to_owned())]).await?;
+        Ok((rows.first().and_then(|row| row.text(0)) == Some("t")).then_some(()))
+    }
+
+    /// Everything up to the wait; `None`: it is not as it was seen.
+    async fn fence(
+        &mut self,
+        at: usize,
+        order: &'a RebuildOrder,
+        seen: Option<&Held>,
+    ) -> Result<Option<OnItsWay<'a>>, Ended> {
+        let product = order.product.as_str();
         let server = Server::ask(&mut self.redis).await?;
-        let held = Held::ask(&mut self.redis, self.order.product.as_str()).await?;
+        let held = Held::ask(&mut self.redis, product).await?;
         if let Some(topic) = held.other_topic(&self.config.topic) {
             return Err(Ended::Refused(format!(
                 "the orders of this sale belong into topic {topic}, not {}: rebuild it by a worker of that topic",
                 self.config.topic
             )));
         }
-        held.permits(&server, self.order)?;
-        Ok(held)
+        held.permits(&server, order)?;
+        if seen.is_some_and(|seen| *seen != held) {
+            return Ok(None);
+        }
+        let found = Found::look(&mut self.ledger, order, &held).await?;
+        let (redis, scripts, topic) = (&mut self.redis, &self.scripts, self.config.topic.as_str());
+        let mut fencing = Fencing { redis, scripts, product, topic };
+        fencing.try_out(&found).await?;
+        let sale = found.raise(&mut self.ledger, product).await?;
+        let was_closed = fencing.fence(&sale).await?;
+        info!(product, sale = sale.id, generation = sale.generation, "fenced off in ledger and Redis");
+        Ok(Some(OnItsWay { at, order, sale, was_closed, published: 0 }))
     }
 
-    async fn carry_out(&mut self, held: &Held) -> Result<String, Ended> {
-        let Rebuild { config, order, scripts, ledger, redis, log } = self;
+    /// Everything behind the last drain; the line that says what was done.
+    async fn open_again(&mut self, on_its_way: &OnItsWay<'_>) -> Result<String, Ended> {
+        let OnItsWay { order, sale, was_closed, published, .. } = on_its_way;
+        let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
-        let sale = Sale::raise(ledger, product, held).await?;
-        info!(product, sale = sale.id, generation = sale.generation, "fenced off in the ledger");
-        let fenced = fence(redis, scripts, product, &sale, &config.topic).await?;
-        info!(product, wait = ?order.fence, "fenced off in Redis: waiting until no edge publishes what it reserved before");
-        sleep(order.fence).await?;
-
-        let published = outbox::publish(config, redis, product, u64::from_ne_bytes(random::draw())).await?;
-        info!(product, orders = published, "what was left in the outbox is in the log");
-        drain(ledger, log).await?;
-
-        let account = sale.account(ledger, product, fenced.was_closed).await?;
-        let (users, records) =
-            records::write(ledger, redis, product, &sale, fenced.per_user, config.idempotency_ttl).await?;
-        restore(redis, scripts, product, &sale, &account).await?;
-        redis.ask(&[b"SADD", b"flux:products", product.as_bytes()]).await?;
+        let account: Account = sale.account(ledger, product, *was_closed).await?;
+        let (users, records) = records::write(ledger, redis, product, sale, config.idempotency_ttl).await?;
+        Fencing { redis, scripts, product, topic: &config.topic }.restore(sale, &account).await?;
         Ok(format!(
             "{product}: sale {} is {} again as generation {}: {} of {} units left, {} sold, {} withdrawn; {published} \
              orders published from the outbox, {records} records and {users} users written",
@@ -150,85 +238,4 @@ impl<'a> Rebuild<'a> {
             account.withdrawn,
         ))
     }
-}
-
-/// Waits until the ledger has stored what the log holds now.
-async fn drain(ledger: &mut Ledger, log: &mut Log) -> Result<(), Ended> {
-    let ends = log.ends().await?;
-    let (mut before, mut stood) = (Vec::new(), 0);
-    loop {
-        let stored = servers::stored_offsets(ledger, &ends).await?;
-        if stored.iter().zip(&ends.offsets).all(|(stored, end)| stored >= end) {
-            return Ok(());
-        }
-        stood = if stored == before { stood + 1 } else { 0 };
-        if stood == DRAIN_PATIENCE {
-            return Err(Ended::Refused(format!(
-                "the ledger stands at {stored:?} and the log ends at {:?}: no worker is storing; start one",
-                ends.offsets
-            )));
-        }
-        before = stored;
-        sleep(DRAIN_PAUSE).await?;
-    }
-}
-
-struct Fenced {
-    per_user: u64,
-    was_closed: bool,
-}
-
-async fn fence(redis: &mut Redis, scripts: &Scripts, product: &str, sale: &Sale, topic: &str) -> Result<Fenced, Ended> {
-    let (per_user, opens_at) = sale.options.map(|(units, at)| (units.to_string(), at.to_string())).unwrap_or_default();
-    let arguments = [
-        sale.id.to_string(),
-        sale.generation.to_string(),
-        sale.total.to_string(),
-        sale.rate.to_string(),
-        sale.burst.to_string(),
-        sale.seed.clone(),
-        per_user,
-        opens_at,
-        sale.queue.clone(),
-        topic.to_owned(),
-    ];
-    let reply = redis.call(&scripts.rebuild_fence, &slices(&keys(product)), &slices(&arguments)).await?;
-    match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["OK", per_user, was] => Ok(Fenced { per_user: per_user.parse().unwrap_or(0), was_closed: was == "closed" }),
-        ["OLD", generation] => Err(Ended::Refused(format!(
-            "Redis holds generation {generation} by now: somebody else is at it, or it was restored meanwhile; run again"
-        ))),
-        ["T", topic] => Err(Ended::Refused(format!("the sale that Redis holds by now is of topic {topic}"))),
-        ["S", "role"] => Err(Ended::Refused("this Redis is a replica: point --redis at the master".to_owned())),
-        _ => Err(Ended::Refused(format!("rebuild_fence.lua answers {reply:?}"))),
-    }
-}
-
-async fn restore(
-    redis: &mut Redis,
-    scripts: &Scripts,
-    product: &str,
-    sale: &Sale,
-    account: &sale::Account,
-) -> Result<(), Ended> {
-    let arguments = [
-        sale.id.to_string(),
-        sale.generation.to_string(),
-        account.stock.to_string(),
-        if account.is_closed { "closed" } else { "open" }.to_owned(),
-        account.withdrawn.to_string(),
-    ];
-    let reply = redis.call(&scripts.rebuild_restore, &slices(&keys(product)), &slices(&arguments)).await?;
-    match reply.first().map(String::as_str) {
-        Some("OK") => Ok(()),
-        _ => Err(Ended::Refused(format!(
-            "Redis has changed since it was fenced off ({}): run again; {} is suspended still",
-            reply.get(1).map_or("no reason", String::as_str),
-            key(product, "sale"),
-        ))),
-    }
-}
-
-fn slices(texts: &[String]) -> Vec<&[u8]> {
-    texts.iter().map(|text| text.as_bytes()).collect()
 }

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::consume::{self, Surroundings};
 use crate::desk::{self, Desk};
 use crate::health::Health;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, index};
 use crate::limits::{RETRY_WAIT_MAX, RETRY_WAIT_MIN};
 use crate::metrics::{Metrics, Server};
 use crate::{automatic, topic, upkeep};
@@ -52,6 +52,7 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
     };
     info!(topic = config.topic, topic_id = %known, "the topic is there and the ledger is migrated");
     flux_net::spawn(desk::answer(desk, config.postgres.clone(), Rc::clone(&metrics), clock));
+    flux_net::spawn(index::keep(config.postgres.clone()));
     let upkeep = (config.clone(), Rc::clone(&metrics));
     flux_net::spawn(async move { upkeep::run(upkeep.0, &upkeep.1).await });
     if config.rebuilds {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use flux_net::sleep;
 use flux_protocol::kafka::cluster::ClusterConfig;
-use flux_protocol::kafka::fetch::FetchConfig;
+use flux_protocol::kafka::fetch::{FetchConfig, Isolation};
 use flux_protocol::kafka::log_reader::{Ends, LogReader};
 use flux_protocol::kafka::records_decode::Entry;
 use flux_protocol::order::{TopicRecord, Uuid};
-use flux_protocol::postgres::{Param, SessionOptions};
+use flux_protocol::postgres::{Param, SessionOptions, StatementLimit};
 
 use crate::config::Config;
 use crate::drive::Driver;
@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause before a server that is not there is asked again.
 pub const PAUSE: Duration = Duration::from_millis(250);
 /// An audit's sums run over all orders: longer than a worker's statements may take.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+const STATEMENT_LIMIT: StatementLimit = StatementLimit::Within(Duration::from_secs(300));
 
 /// Exit code of a command that was refused, or whose account does not hold.
 const EXIT_REFUSED: u8 = 1;
@@ -33,7 +33,7 @@ const EXIT_REFUSED: u8 = 1;
 const EXIT_OUT_OF_REACH: u8 = 3;
 
 /// Why a command ends before its end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Ended {
     /// A server was out of reach for [`PATIENCE`]. Run again when it is back.
     OutOfReach(String),
@@ -86,7 +86,7 @@ pub async fn ledger(config: &Config) -> Result<Ledger, Ended> {
     loop {
         let options = SessionOptions {
             application_name: "flux-worker".to_owned(),
-            statement_timeout: STATEMENT_TIMEOUT,
+            statement: STATEMENT_LIMIT,
             ..SessionOptions::default()
         };
         match Ledger::connect_pinned(&config.postgres, options).await {
@@ -146,6 +146,8 @@ impl Log {
             seed,
         };
         let fetch = FetchConfig {
+            // What was acknowledged is there, whoever's transaction stands before it.
+            isolation: Isolation::Uncommitted,
             answer_bytes_max: FETCH_ANSWER_BYTES_MAX,
             buffered_bytes_max: FETCH_BUFFERED_BYTES_MAX,
             wait: FETCH_WAIT,
@@ -154,15 +156,27 @@ impl Log {
         Log { driver: Driver::new(|now| LogReader::new(cluster, fetch, now)), topic: config.topic.clone() }
     }
 
-    /// Where every partition ends now.
+    /// Where every partition ends now, behind all that was acknowledged (the high watermark).
     ///
     /// # Errors
     /// [`Ended`].
     pub async fn ends(&mut self) -> Result<Ends, Ended> {
+        self.ends_of(Isolation::Uncommitted).await
+    }
+
+    /// How far every partition can be read now: not beyond a transaction that is open (the last stable offset).
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub async fn stable_ends(&mut self) -> Result<Ends, Ended> {
+        self.ends_of(Isolation::Committed).await
+    }
+
+    async fn ends_of(&mut self, isolation: Isolation) -> Result<Ends, Ended> {
         let mut asked = false;
         let found = self.driver.until(PATIENCE, |reader, now| {
             if !std::mem::replace(&mut asked, true) {
-                reader.ask_ends(now);
+                reader.ask_ends(now, isolation);
             }
             reader.ends().map(Ok).or_else(|| reader.topic_error().map(Err))
         });

@@ -102,8 +102,7 @@ async fn register(redis: &mut Redis, units: &[Units]) -> Result<(), ReturnsError
 async fn suspend(redis: &mut Redis, scripts: &Scripts, units: &Units, metrics: &Metrics) -> Result<(), ReturnsError> {
     let keys = keys(&units.product_id);
     let keys: Vec<&[u8]> = keys[..6].iter().map(|key| key.as_bytes()).collect();
-    let most = units.total.saturating_sub(units.stored);
-    let arguments = [units.sale_id.to_string(), units.generation.to_string(), most.to_string()];
+    let arguments = [units.sale_id.to_string(), units.most_left().to_string()];
     let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
     let reply = redis.call(&scripts.suspend, &keys, &arguments).await?;
     match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -147,7 +146,9 @@ async fn compare(
     if let (Some(available), true) = (stock, holds_it && sale.get(2).is_some_and(|state| state != "suspended")) {
         let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
         let reserved = units.total.saturating_sub(available).saturating_sub(settled);
-        return Ok(metrics.set_redis_units(&units.product_id, available, reserved, units.stored, units.total));
+        let is_breach = available > units.most_left();
+        metrics.set_redis_units(&units.product_id, available, reserved, is_breach);
+        return Ok(is_breach);
     }
     Ok(false)
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cutter::{Cut, Cutter};
 use flux_net::{DriverChoice, Runtime, RuntimeOptions, sleep, within};
 use flux_protocol::order::{Record, SaleEvent, Uuid};
-use flux_protocol::postgres::{Param, PostgresConfig, SessionOptions};
+use flux_protocol::postgres::{Param, PostgresConfig, SessionOptions, StatementLimit};
 use flux_worker::batch::{Batch, Origin};
 use flux_worker::config::Config;
 use flux_worker::dead_letters::{self, Replayed};
@@ -28,7 +28,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// How many there are.
-const MIGRATIONS: usize = 3;
+const MIGRATIONS: usize = 4;
 
 /// A migrated database of its own.
 async fn ledger(server: &Server) -> (Ledger, PostgresConfig) {
@@ -462,13 +462,37 @@ fn sales_open_and_close_by_their_events() {
     });
 }
 
+/// Whoever gives a statement up leaves it running nowhere: the server is told to cancel it.
+#[test]
+fn a_statement_that_is_given_up_is_cancelled() {
+    let server = Server::shared();
+    run(async {
+        let (mut watcher, config) = ledger(&server).await;
+        let options = SessionOptions {
+            application_name: "gives up".to_owned(),
+            statement: StatementLimit::Within(Duration::from_millis(200)),
+            ..SessionOptions::default()
+        };
+        let mut ledger = Ledger::connect_with(&config, options).await.unwrap();
+        // As if the server's clock for it did not run: what is left is our own patience.
+        ledger.query("set statement_timeout = 0", &[]).await.unwrap();
+        let error = ledger.query("select pg_sleep(3600)", &[]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Lost(_)), "{error}");
+        let active = "select count(*) from pg_stat_activity where application_name = 'gives up' and state = 'active'";
+        while number(&mut watcher, active).await > 0 {
+            sleep(Duration::from_millis(20)).await.unwrap();
+        }
+    });
+}
+
 /// The answer to a COMMIT is lost, in every way: the offset tells what became of it, and the account is right.
 #[test]
 fn a_commit_without_an_answer_is_asked_for() {
     let server = Server::shared();
     run(async {
         let (mut direct, config) = ledger(&server).await;
-        let options = SessionOptions { reply_timeout: Duration::from_millis(300), ..SessionOptions::default() };
+        let options =
+            SessionOptions { statement: StatementLimit::Within(Duration::from_secs(2)), ..SessionOptions::default() };
         let mut expected = 0;
         for (round, cut) in [Cut::Unsent, Cut::Unheard, Cut::Silence].into_iter().enumerate() {
             let cutter = Cutter::start(&config, cut);
@@ -671,9 +695,9 @@ fn workers_migrate_one_at_a_time_and_never_backwards() {
         let mut first = ledgers.pop().unwrap();
         let (one, two) = monoio::join!(first.migrate(), second.migrate());
         assert_eq!(one.unwrap() + two.unwrap(), MIGRATIONS);
-        first.query("insert into flux_schema (version, name) values (4, 'of the future')", &[]).await.unwrap();
+        first.query("insert into flux_schema (version, name) values (5, 'of the future')", &[]).await.unwrap();
         let error = first.migrate().await.unwrap_err();
-        assert!(matches!(error, LedgerError::NewerSchema { found: 4, known: 3 }) && !error.is_retryable(), "{error}");
+        assert!(matches!(error, LedgerError::NewerSchema { found: 5, known: 4 }) && !error.is_retryable(), "{error}");
         assert_eq!(number(&mut first, "select count(*) from orders").await, 0, "the connection is made again");
         // A schema that is missing is nothing that waiting would mend.
         let mut empty = Ledger::connect(&server.database()).await.unwrap();

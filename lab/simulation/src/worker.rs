@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use flux_net::simulated::Task;
-use flux_net::{ListenOptions, Notify, listener};
+use flux_net::{Clock, ListenOptions, Notify, listener};
 use flux_protocol::order::Identifier;
+use flux_protocol::time::Instant;
 use flux_worker::audit::{Account, audit};
 use flux_worker::config::{Config, ConfigError, RebuildOrder, Task as Told};
 use flux_worker::rebuild::rebuild;
@@ -61,8 +62,12 @@ pub fn start(world: &mut World, name: &str, flags: &[String]) -> Worker {
     Worker { process, stop }
 }
 
-/// Starts `flux-worker rebuild --product P --old-master-is-dead`.
-pub fn start_rebuild(world: &mut World, product: &str) -> (ProcessId, Heard<String>) {
+/// Starts `flux-worker rebuild --product P --old-master-is-dead`; `look` is called where it has ended well, at that moment.
+pub fn start_rebuild(
+    world: &mut World,
+    product: &str,
+    look: impl FnOnce(Instant) + 'static,
+) -> (ProcessId, Heard<String>) {
     let told: Heard<String> = Rc::default();
     let teller = Rc::clone(&told);
     let process = world.start("rebuild", || {
@@ -71,6 +76,9 @@ pub fn start_rebuild(world: &mut World, product: &str) -> (ProcessId, Heard<Stri
         let order: RebuildOrder = order;
         let main: Task = Box::pin(async move {
             let outcome = rebuild(&config, &order).await.map_err(|ended| ended.to_string());
+            if outcome.is_ok() {
+                look(Clock::start().instant());
+            }
             *teller.borrow_mut() = Some(outcome);
         });
         vec![main]

@@ -29,8 +29,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub const WAIT_MAX: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// The shortest fence of a rebuild that is sound: an edge publishes nothing from memory that is older.
-const FENCE: Duration = Duration::from_secs(10);
+/// The shortest fence of a rebuild that is sound: an edge's last request carries nothing that is older.
+const FENCE: Duration = Duration::from_secs(15);
 /// Accepted orders that show that a sale runs.
 const RUNNING_ORDERS: u64 = 100;
 

@@ -7,8 +7,8 @@ use flux_lab::servers::Data;
 
 use crate::{accepted, run, settle, settle_and_check, units_stored, wait_until, world};
 
-/// The shortest that is sound: an edge publishes nothing from memory that is older.
-pub(crate) const FENCE: &[&str] = &["--fence", "10s"];
+/// The shortest that is sound: an edge's last request carries nothing that is older.
+pub(crate) const FENCE: &[&str] = &["--fence", "15s"];
 
 #[test]
 fn a_stopped_redis_sells_nothing_and_what_lay_in_its_socket_is_delivered() {

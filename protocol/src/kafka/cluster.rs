@@ -191,6 +191,8 @@ pub struct Cluster<P> {
     topic_error: Option<i16>,
     metadata_due: Instant,
     metadata_asked: Option<Instant>,
+    /// When the latest answer was asked for.
+    metadata_as_of: Option<Instant>,
     metadata_in_flight: bool,
     /// How long a sign of life may take before the connection is given up; `None`: none is asked for.
     probe_timeout: Option<Duration>,
@@ -223,6 +225,7 @@ impl<P> Cluster<P> {
             topic_error: None,
             metadata_due: now,
             metadata_asked: None,
+            metadata_as_of: None,
             metadata_in_flight: false,
             probe_timeout: None,
             heard: now,
@@ -244,6 +247,11 @@ impl<P> Cluster<P> {
     /// The broker's error code for the topic in its latest metadata (3: there is no such topic), or `None`.
     pub fn topic_error(&self) -> Option<i16> {
         self.topic_error
+    }
+
+    /// When the metadata that is known was asked for: it tells of that moment or a later one. `None`: none has come.
+    pub fn metadata_as_of(&self) -> Option<Instant> {
+        self.metadata_as_of
     }
 
     /// Who leads `partition`, where known.
@@ -579,6 +587,7 @@ impl<P> Cluster<P> {
 
     fn take_metadata(&mut self, now: Instant, metadata: Metadata) {
         self.changes += 1;
+        self.metadata_as_of = self.metadata_asked;
         let kept = &self.wanted;
         self.nodes
             .retain(|node, _| kept.iter().any(|wanted| matches!(wanted.peer, Peer::Node(its, _) if its == *node)));

@@ -30,7 +30,7 @@ use kafka_protocol::messages::{
 use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::end_offsets::EndOffsets;
-use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher};
+use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation};
 use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKind, LostReason};
 use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId};
@@ -184,6 +184,7 @@ impl Consumer {
             now,
         );
         let fetcher = Fetcher::new(FetchConfig {
+            isolation: Isolation::Committed,
             answer_bytes_max: config.answer_bytes_max,
             buffered_bytes_max: config.buffered_bytes_max,
             wait: config.fetch_wait,

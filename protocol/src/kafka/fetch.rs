@@ -27,9 +27,20 @@ use super::reader::Malformed;
 use super::records_decode::{FetchedRecords, ScanError};
 use crate::time::Instant;
 
+/// How far a consumer may see. The values are those of the protocol's `isolation_level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// All that is acknowledged, to the high watermark: what an open transaction of somebody else holds back too.
+    Uncommitted = 0,
+    /// Up to the last stable offset: nothing that a transaction may yet take back.
+    Committed = 1,
+}
+
 /// Bounds of fetching.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchConfig {
+    /// How far is read.
+    pub isolation: Isolation,
     /// Most bytes of records one answer brings, where there are few leaders; a single batch that is larger comes whole all
     /// the same.
     pub answer_bytes_max: usize,
@@ -329,7 +340,7 @@ impl Fetcher {
             .with_max_wait_ms(i32::try_from(self.config.wait.as_millis()).unwrap_or(i32::MAX))
             .with_min_bytes(1)
             .with_max_bytes(bytes_max)
-            .with_isolation_level(1) // read_committed
+            .with_isolation_level(self.config.isolation as i8)
             .with_session_id(0)
             .with_session_epoch(-1)
             .with_topics(vec![topic])

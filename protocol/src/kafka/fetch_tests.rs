@@ -10,7 +10,13 @@ const TOPIC: TopicId = [7; 16];
 const NODE: NodeId = 1;
 
 fn config() -> FetchConfig {
-    FetchConfig { answer_bytes_max: 1000, buffered_bytes_max: 3000, wait: Duration::from_millis(250), seed: 5 }
+    FetchConfig {
+        isolation: Isolation::Committed,
+        answer_bytes_max: 1000,
+        buffered_bytes_max: 3000,
+        wait: Duration::from_millis(250),
+        seed: 5,
+    }
 }
 
 fn at(micros: u64) -> Instant {

@@ -20,7 +20,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, TopicName};
 
 use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
 use super::connection::{Answer, RequestLimits};
-use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher};
+use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation};
 use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId, text};
 use crate::time::Instant;
@@ -31,8 +31,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// `timestamp` of ListOffsets that means the end.
 const LATEST: i64 = -1;
-/// Only what consumers may see: what an open transaction holds back is not waited for.
-const READ_COMMITTED: i8 = 1;
 
 /// Where the log ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +43,8 @@ pub struct Ends {
 
 #[derive(Clone, Debug)]
 enum Token {
-    Ends(Vec<i32>),
+    /// Of these partitions, for what was wanted since then.
+    Ends(Vec<i32>, Instant),
     Fetch(FetchId, TopicId),
 }
 
@@ -56,7 +55,8 @@ pub struct LogReader {
     cluster: Cluster<Token>,
     fetcher: Fetcher,
     fetch: FetchConfig,
-    wanted: bool,
+    /// Ends are wanted: of which kind, and since when. What was asked or known before is not believed.
+    wanted: Option<(Isolation, Instant)>,
     ends: BTreeMap<i32, i64>,
     asked: BTreeSet<i32>,
     not_before: Instant,
@@ -70,31 +70,40 @@ impl LogReader {
             cluster: Cluster::new(config, now),
             fetcher: Fetcher::new(fetch),
             fetch,
-            wanted: false,
+            wanted: None,
             ends: BTreeMap::new(),
             asked: BTreeSet::new(),
             not_before: now,
         }
     }
 
-    /// Asks anew where every partition ends.
-    pub fn ask_ends(&mut self, now: Instant) {
-        self.wanted = true;
+    /// Asks anew which partitions there are and where each of them ends: at the high watermark, behind all that was
+    /// acknowledged, or for [`Isolation::Committed`] at the last stable offset, where readers of our kind stop.
+    pub fn ask_ends(&mut self, now: Instant, isolation: Isolation) {
+        self.wanted = Some((isolation, now));
         self.ends.clear();
+        // An answer that is on its way tells of an earlier moment.
+        self.asked.clear();
+        self.cluster.refresh_metadata(now);
         self.drive(now);
     }
 
     /// The ends, once all partitions have answered since [`LogReader::ask_ends`].
     pub fn ends(&self) -> Option<Ends> {
-        let topic = self.cluster.topic().filter(|_| self.wanted)?;
+        let topic = self.cluster.topic().filter(|_| self.is_fresh())?;
         let offsets: Option<Vec<i64>> =
             (0..topic.partitions.len()).map(|at| self.ends.get(&(at as i32)).copied()).collect();
         Some(Ends { topic_id: topic.id, offsets: offsets? })
     }
 
-    /// The broker's error for the topic (3: no such topic).
+    /// The broker's error for the topic (3: no such topic), as of [`LogReader::ask_ends`] or later.
     pub fn topic_error(&self) -> Option<i16> {
-        self.cluster.topic_error()
+        self.cluster.topic_error().filter(|_| self.is_fresh())
+    }
+
+    /// Whether what is known of the topic was asked for when ends were, or later.
+    fn is_fresh(&self) -> bool {
+        self.wanted.is_some_and(|(_, since)| self.cluster.metadata_as_of().is_some_and(|as_of| as_of >= since))
     }
 
     /// Reads `partition` from `offset` on.
@@ -159,7 +168,7 @@ impl LogReader {
 
     /// When [`LogReader::handle_time`] is to be called at the latest.
     pub fn next_deadline(&self, now: Instant) -> Instant {
-        let retry = if self.wanted && self.not_before > now { self.not_before } else { Instant::FAR_FUTURE };
+        let retry = if self.wanted.is_some() && self.not_before > now { self.not_before } else { Instant::FAR_FUTURE };
         self.cluster.next_deadline().min(self.fetcher.next_deadline(now)).min(retry)
     }
 
@@ -175,7 +184,7 @@ impl LogReader {
         loop {
             while let Some(Response { token, broker, answer }) = self.cluster.poll_response() {
                 let understood = match (token, answer) {
-                    (Token::Ends(partitions), answer) => self.take_ends(now, &partitions, answer),
+                    (Token::Ends(partitions, since), answer) => self.take_ends(now, &partitions, since, answer),
                     (Token::Fetch(id, topic), Some(answer)) => {
                         self.fetcher.handle_answer(now, id, topic, answer.body).is_ok()
                     }
@@ -204,6 +213,7 @@ impl LogReader {
         let mut nodes: Vec<NodeId> = (0..count).filter_map(|at| self.cluster.leader(at as i32)).collect();
         nodes.sort_unstable();
         nodes.dedup();
+        let wanted = self.wanted.filter(|_| self.is_fresh());
         for node in &nodes {
             self.cluster.connect(now, *node, Lane::DATA);
         }
@@ -212,14 +222,15 @@ impl LogReader {
             let cluster = &self.cluster;
             let leads = |partition: i32| cluster.leader(partition) == Some(*node);
             let missing: Vec<i32> = (0..count as i32)
-                .filter(|at| self.wanted && now >= self.not_before && leads(*at))
+                .filter(|at| wanted.is_some() && now >= self.not_before && leads(*at))
                 .filter(|at| !self.ends.contains_key(at) && !self.asked.contains(at))
                 .collect();
-            if !missing.is_empty() {
-                let request = ends_request(&self.topic, &missing);
+            if let Some((isolation, since)) = wanted.filter(|_| !missing.is_empty()) {
+                let request = ends_request(&self.topic, &missing, isolation);
                 let limits = RequestLimits::within(ANSWER_TIMEOUT);
                 let target = Target::Node(*node, Lane::DATA);
-                if self.cluster.request(now, target, &request, Token::Ends(missing.clone()), limits).is_ok() {
+                let token = Token::Ends(missing.clone(), since);
+                if self.cluster.request(now, target, &request, token, limits).is_ok() {
                     self.asked.extend(missing);
                 }
             }
@@ -241,7 +252,11 @@ impl LogReader {
     }
 
     /// Whether the answer could be read.
-    fn take_ends(&mut self, now: Instant, partitions: &[i32], answer: Option<Answer>) -> bool {
+    fn take_ends(&mut self, now: Instant, partitions: &[i32], since: Instant, answer: Option<Answer>) -> bool {
+        if self.wanted.is_none_or(|(_, wanted_since)| wanted_since != since) {
+            // Of an earlier question: another is on its way.
+            return answer.is_none_or(|answer| answer.decode::<ListOffsetsRequest>().is_ok());
+        }
         for partition in partitions {
             self.asked.remove(partition);
         }
@@ -262,13 +277,13 @@ impl LogReader {
     }
 }
 
-fn ends_request(topic: &str, partitions: &[i32]) -> ListOffsetsRequest {
+fn ends_request(topic: &str, partitions: &[i32], isolation: Isolation) -> ListOffsetsRequest {
     let partitions = partitions.iter().map(|at| {
         ListOffsetsPartition::default().with_partition_index(*at).with_current_leader_epoch(-1).with_timestamp(LATEST)
     });
     let topic = ListOffsetsTopic::default().with_name(TopicName(text(topic))).with_partitions(partitions.collect());
     ListOffsetsRequest::default()
         .with_replica_id((-1).into())
-        .with_isolation_level(READ_COMMITTED)
+        .with_isolation_level(isolation as i8)
         .with_topics(vec![topic])
 }

@@ -22,10 +22,10 @@ pub use config::{ConfigError, Host, PostgresConfig};
 pub use copy::{CopyRows, Fields};
 pub use error::{ErrorClass, ServerError, Severity, SqlState};
 pub use login::LoginError;
-pub use options::SessionOptions;
+pub use options::{SessionOptions, StatementLimit};
 pub use param::Param;
 pub use row::Row;
-pub use session::{Event, Session, SessionError, Statement, TransactionStatus};
+pub use session::{CancelKey, Event, Session, SessionError, Statement, TransactionStatus};
 pub use wire::WireError;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::config::PostgresConfig;
 use super::copy::CopyRows;
 use super::error::{ServerError, Severity, rows_of_tag};
 use super::login::{Login, LoginError};
-use super::options::SessionOptions;
+use super::options::{LOGIN_TIMEOUT, SessionOptions};
 use super::param::Param;
 use super::row::Row;
 use super::wire::{self, WireError};
@@ -135,6 +135,24 @@ pub struct Session {
     events: VecDeque<Event>,
     deadline: Instant,
     server_version: u32,
+    cancel_key: Option<CancelKey>,
+}
+
+/// By what a session's statement is cancelled from another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelKey {
+    process: i32,
+    secret: i32,
+}
+
+impl CancelKey {
+    /// A CancelRequest: all that is to be sent on a connection of its own, which the server then closes without a word. What
+    /// the session is carrying out fails with 57014, if it is carrying out anything by then.
+    pub fn request(self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        frontend::cancel_request(self.process, self.secret, &mut out);
+        out.to_vec()
+    }
 }
 
 impl Session {
@@ -150,6 +168,7 @@ impl Session {
             events: VecDeque::new(),
             deadline: Instant::FAR_FUTURE,
             server_version: 0,
+            cancel_key: None,
         }
     }
 
@@ -158,7 +177,7 @@ impl Session {
         assert_eq!(self.state, State::Fresh, "a session lives on one connection");
         self.options.write_startup(&self.config, &mut self.out);
         self.state = State::Login;
-        self.deadline = now + self.options.reply_timeout;
+        self.deadline = now + LOGIN_TIMEOUT;
     }
 
     /// New bytes were appended to `bytes`; what is whole is taken from its front.
@@ -169,7 +188,7 @@ impl Session {
         let outcome = self.take_messages(bytes);
         match &outcome {
             Err(_) => self.handle_closed(),
-            Ok(()) if self.owes_answer() => self.deadline = now + self.options.reply_timeout,
+            Ok(()) if self.owes_answer() => self.deadline = self.reply_deadline(now),
             Ok(()) => self.deadline = Instant::FAR_FUTURE,
         }
         outcome
@@ -215,6 +234,11 @@ impl Session {
         self.events.pop_front()
     }
 
+    /// By what its statements are cancelled, where one is being carried out; `None`: nothing is.
+    pub fn cancel_key(&self) -> Option<CancelKey> {
+        self.cancel_key.filter(|_| !self.expected.is_empty())
+    }
+
     /// Whether statements may be asked for.
     pub fn is_up(&self) -> bool {
         self.state == State::Up
@@ -241,7 +265,7 @@ impl Session {
         assert!(self.is_up(), "statements are asked of a session that is up");
         frontend::sync(&mut self.out);
         self.expected.push_back(Expected::Sync);
-        self.deadline = now + self.options.reply_timeout;
+        self.deadline = self.reply_deadline(now);
     }
 
     /// Asks for several statements in one text, without parameters (simple query protocol); its own sync.
@@ -249,12 +273,19 @@ impl Session {
         assert!(self.is_up(), "statements are asked of a session that is up");
         frontend::query(sql, &mut self.out).expect("no statement of ours holds a NUL");
         self.expected.push_back(Expected::Simple);
-        self.deadline = now + self.options.reply_timeout;
+        self.deadline = self.reply_deadline(now);
     }
 
     /// Says goodbye. Nothing is awaited.
     pub fn terminate(&mut self) {
         frontend::terminate(&mut self.out);
+    }
+
+    fn reply_deadline(&self, now: Instant) -> Instant {
+        if self.state != State::Up {
+            return now + LOGIN_TIMEOUT;
+        }
+        self.options.statement.reply_timeout().map_or(Instant::FAR_FUTURE, |timeout| now + timeout)
     }
 
     fn owes_answer(&self) -> bool {
@@ -292,7 +323,10 @@ impl Session {
             (_, Message::ErrorResponse(body)) => {
                 Err(SessionError::Login(LoginError::Refused(Box::new(ServerError::read(body.fields())?))))
             }
-            (State::Starting, Message::BackendKeyData(_)) => Ok(()),
+            (State::Starting, Message::BackendKeyData(body)) => {
+                self.cancel_key = Some(CancelKey { process: body.process_id(), secret: body.secret_key() });
+                Ok(())
+            }
             (State::Starting, Message::ReadyForQuery(_)) => {
                 self.state = State::Up;
                 self.events.push_back(Event::Ready { server_version: self.server_version });

@@ -1,12 +1,14 @@
--- Every sale of one product ($1), or of all ('').
+-- Every sale of one product ($1), or of all (''). Each table is read once, whatever the number of sales.
 SELECT s.product_id, s.sale_id, s.generation, s.state, s.total, s.sold, s.withdrawn,
-    (SELECT coalesce(sum(quantity), 0) FROM orders o
-        WHERE o.product_id = s.product_id AND o.sale_id = s.sale_id),
-    (SELECT coalesce(sum(quantity), 0) FROM rejected r
-        WHERE r.product_id = s.product_id AND r.sale_id = s.sale_id AND r.reason = 'no_room'),
-    (SELECT coalesce(sum(quantity), 0) FROM dead_letters d
-        WHERE d.product_id = s.product_id AND d.sale_id = s.sale_id),
-    (SELECT coalesce(sum(quantity), 0) FROM returns b
-        WHERE b.product_id = s.product_id AND b.sale_id = s.sale_id AND b.state = 'withdrawn')
-FROM sales s WHERE $1 = '' OR s.product_id = $1
+    coalesce(o.units, 0), coalesce(r.units, 0), coalesce(d.units, 0), coalesce(b.units, 0)
+FROM sales s
+LEFT JOIN (SELECT product_id, sale_id, sum(quantity) AS units FROM orders
+    WHERE $1 = '' OR product_id = $1 GROUP BY product_id, sale_id) o USING (product_id, sale_id)
+LEFT JOIN (SELECT product_id, sale_id, sum(quantity) AS units FROM rejected
+    WHERE reason = 'no_room' AND ($1 = '' OR product_id = $1) GROUP BY product_id, sale_id) r USING (product_id, sale_id)
+LEFT JOIN (SELECT product_id, sale_id, sum(quantity) AS units FROM dead_letters
+    WHERE product_id IS NOT NULL AND ($1 = '' OR product_id = $1) GROUP BY product_id, sale_id) d USING (product_id, sale_id)
+LEFT JOIN (SELECT product_id, sale_id, sum(quantity) AS units FROM returns
+    WHERE state = 'withdrawn' AND ($1 = '' OR product_id = $1) GROUP BY product_id, sale_id) b USING (product_id, sale_id)
+WHERE $1 = '' OR s.product_id = $1
 ORDER BY s.product_id, s.sale_id

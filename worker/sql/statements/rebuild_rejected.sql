@@ -1,6 +1,7 @@
 -- The same for rejected orders that are not stored: whoever repeats one gets the order he was promised, not a second one.
+DECLARE rebuilding NO SCROLL CURSOR FOR
 SELECT DISTINCT ON (order_id) order_id, reservation_id, quantity
 FROM rejected
-WHERE product_id = $1 AND sale_id = $2 AND order_id > $3 AND rejected_at > now() - $4::bigint * interval '1 second'
+WHERE product_id = $1 AND sale_id = $2 AND rejected_at > now() - $3::bigint * interval '1 second'
     AND NOT EXISTS (SELECT FROM orders WHERE id = order_id)
-ORDER BY order_id, rejected_at DESC LIMIT 5000
+ORDER BY order_id, rejected_at DESC

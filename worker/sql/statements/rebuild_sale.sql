@@ -1,5 +1,5 @@
--- The sale that a rebuild is about: the product's latest. Units per user and opening time as Redis has them: 0 is none. Its
--- queue is empty where nobody has said.
-SELECT sale_id, generation, total, state, coalesce(rate, 0), coalesce(burst, 0), coalesce(seed, ''), rate IS NOT NULL,
-    per_user, coalesce(extract(epoch FROM opens_at) * 1000, 0)::bigint, coalesce(queue, '')
-FROM sales WHERE product_id = $1 ORDER BY sale_id DESC LIMIT 1
+-- The sale that a rebuild is about: the product's latest, or the one that is asked for ($2; 0: the latest). NULL is what the
+-- ledger has not been told; `per_user` comes with the event that says when the sale opens, and then 0 is "from the start".
+SELECT sale_id, generation, raised, total, rate, burst, seed, per_user,
+    CASE WHEN per_user IS NOT NULL THEN coalesce(extract(epoch FROM opens_at) * 1000, 0)::bigint END, queue
+FROM sales WHERE product_id = $1 AND ($2 = 0 OR sale_id = $2) ORDER BY sale_id DESC LIMIT 1

@@ -10,6 +10,7 @@ use tracing::info;
 use super::account::Account;
 use crate::ledger::{Ledger, LedgerError};
 use crate::outbox::OutboxEntry;
+use crate::progress::told;
 use crate::redis::{Redis, RedisError, array, info_field, key, strings, text};
 use crate::servers::{self, Ended, Log};
 
@@ -84,7 +85,8 @@ pub(super) async fn accounts(
             None => strangers.push(place),
         }
     }
-    // The ledger last.
+    // The ledger last, and all of it at one moment.
+    ledger.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &[]).await?;
     in_ledger(ledger, product, &returned, &mut accounts).await?;
     let settled = settled(ledger, &on_their_way).await?;
     let mut waiting: Vec<(&Uuid, &OnItsWay)> = on_their_way.iter().filter(|(id, _)| !settled.contains(*id)).collect();
@@ -104,9 +106,8 @@ pub(super) async fn accounts(
     if let (Some(account), false) = (accounts.first_mut(), strangers.is_empty()) {
         account.notes.extend(strangers.iter().map(|place| format!("what stands in {place} is no record of ours")));
     }
-    for account in &mut accounts {
-        dead_letters(ledger, account).await?;
-    }
+    dead_letters(ledger, product, &mut accounts).await?;
+    ledger.execute("COMMIT", &[]).await?;
     Ok(accounts)
 }
 
@@ -243,7 +244,8 @@ async fn in_ledger(
 ) -> Result<(), Ended> {
     let of_product = [Param::Text(product.unwrap_or_default().to_owned())];
     let latest: BTreeMap<String, u64> = latest(accounts);
-    for row in ledger.query(include_str!("../../sql/statements/audit_sales.sql"), &of_product).await? {
+    let sums = ledger.query(include_str!("../../sql/statements/audit_sales.sql"), &of_product);
+    for row in told("the ledger is still adding up the orders", sums).await?? {
         let sale: SaleKey = (column(&row, 0)?, number(&row, 1)?);
         let in_redis = accounts.contains_key(&sale);
         let account = accounts.entry(sale.clone()).or_insert_with(|| unknown(&sale));
@@ -311,13 +313,16 @@ async fn settled(ledger: &mut Ledger, on_their_way: &BTreeMap<Uuid, OnItsWay>) -
     Ok(settled)
 }
 
-async fn dead_letters(ledger: &mut Ledger, account: &mut Account) -> Result<(), Ended> {
-    let sale_id = i64::try_from(account.sale_id).unwrap_or(i64::MAX);
-    let params = [Param::Text(account.product.clone()), Param::I64(sale_id)];
-    for row in ledger.query(include_str!("../../sql/statements/audit_dead_letters.sql"), &params).await? {
-        let (partition, offset): (i32, i64) = (number(&row, 0)?, number(&row, 1)?);
-        let reason = row.text(2).unwrap_or_default();
-        account.notes.push(format!("partition {partition} offset {offset} is a dead letter: {reason}"));
+async fn dead_letters(ledger: &mut Ledger, product: Option<&str>, accounts: &mut [Account]) -> Result<(), Ended> {
+    let of_product = [Param::Text(product.unwrap_or_default().to_owned())];
+    for row in ledger.query(include_str!("../../sql/statements/audit_dead_letters.sql"), &of_product).await? {
+        let (product, sale): SaleKey = (column(&row, 0)?, number(&row, 1)?);
+        let (partition, offset): (i32, i64) = (number(&row, 2)?, number(&row, 3)?);
+        let reason = row.text(4).unwrap_or_default();
+        if let Some(account) = accounts.iter_mut().find(|account| account.product == product && account.sale_id == sale)
+        {
+            account.notes.push(format!("partition {partition} offset {offset} is a dead letter: {reason}"));
+        }
     }
     Ok(())
 }

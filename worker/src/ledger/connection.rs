@@ -31,6 +31,7 @@ pub(super) struct Connection {
     unread: BytesMut,
     unwritten: Vec<u8>,
     clock: Clock,
+    address: Address,
 }
 
 /// Events of one run, put together.
@@ -55,14 +56,15 @@ impl Connection {
             .await
             .map_err(|source| LedgerError::Unreachable { address: address.to_string(), source })?;
         let (reader, writer) = stream.into_split();
+        let at = address.to_string();
         let clock = Clock::start();
         let mut session = Session::new(config.clone(), options.clone());
         session.handle_open(clock.instant());
         let mut connection =
-            Connection { reader, writer, session, unread: BytesMut::new(), unwritten: Vec::new(), clock };
+            Connection { reader, writer, session, unread: BytesMut::new(), unwritten: Vec::new(), clock, address };
         let greeting = connection.run().await.map_err(|error| match error {
             Trouble::Session(SessionError::Login(source)) => {
-                LedgerError::Login { address: address.to_string(), user: config.user.clone(), source }
+                LedgerError::Login { address: at.clone(), user: config.user.clone(), source }
             }
             other => other.into(),
         })?;
@@ -107,11 +109,29 @@ impl Connection {
         Ok(Reply { completed, failed, status })
     }
 
+    /// Asks and waits. Where the answer is given up, so is the statement: the server is told to cancel it.
+    async fn run(&mut self) -> Result<Collector, Trouble> {
+        let outcome = self.exchange().await;
+        if let Err(Trouble::Session(SessionError::Timeout) | Trouble::TooLong) = &outcome {
+            self.cancel().await;
+        }
+        outcome
+    }
+
+    /// Whether it was heard does not matter: the server's own limit for the statement ends it too, a little earlier or
+    /// later.
+    async fn cancel(&self) {
+        let Some(key) = self.session.cancel_key() else { return };
+        if let Ok(mut stream) = Stream::connect(&self.address, CONNECT_TIMEOUT).await {
+            let _ = within(CONNECT_TIMEOUT, stream.write_all(key.request())).await;
+        }
+    }
+
     /// Writes what is to be written and reads until the answer is whole; both at once, because a server whose answer
     /// nobody reads stops reading too.
-    async fn run(&mut self) -> Result<Collector, Trouble> {
+    async fn exchange(&mut self) -> Result<Collector, Trouble> {
         let mut collector = Collector::default();
-        let Connection { reader, writer, session, unread, unwritten, clock } = self;
+        let Connection { reader, writer, session, unread, unwritten, clock, .. } = self;
         while collector.finished.is_none() && collector.version.is_none() {
             unwritten.clear();
             session.poll_write(unwritten);

@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "0001_ledger", include_str!("../../sql/0001_ledger.sql")),
     (2, "0002_sale_options", include_str!("../../sql/0002_sale_options.sql")),
     (3, "0003_sale_queue", include_str!("../../sql/0003_sale_queue.sql")),
+    (4, "0004_rebuilds", include_str!("../../sql/0004_rebuilds.sql")),
 ];
 
 /// Key of the advisory lock: "flux" in ASCII, then 1 for migrations.
@@ -73,7 +74,7 @@ impl Ledger {
         Ok(missing.len())
     }
 
-    async fn text(&mut self, sql: &str) -> Result<(), LedgerError> {
+    pub(super) async fn text(&mut self, sql: &str) -> Result<(), LedgerError> {
         let reply = self.connection().await?.ask_text(sql).await;
         self.checked(reply).and_then(outcome).map(drop)
     }

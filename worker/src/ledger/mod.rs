@@ -8,6 +8,7 @@
 
 mod connection;
 mod error;
+pub mod index;
 pub mod judge;
 mod migrate;
 mod probe;
@@ -71,7 +72,7 @@ impl Ledger {
         Ledger::connect_with(config, options).await
     }
 
-    /// As [`Ledger::connect`], with other limits: an audit may want a longer `statement_timeout`.
+    /// As [`Ledger::connect`], with other limits: an audit's statements may take longer.
     ///
     /// # Errors
     /// As [`Ledger::connect`].
@@ -133,6 +134,28 @@ impl Ledger {
     /// As [`Ledger::query`].
     pub async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, LedgerError> {
         self.one(sql, params).await.map(|completed| completed.count)
+    }
+
+    /// Does `work` in one transaction: all of it, or where it fails nothing, and the connection is good for the next.
+    ///
+    /// # Errors
+    /// Those of `work`, and of BEGIN and COMMIT; after a COMMIT that is [`LedgerError::Lost`] it may have been done.
+    pub async fn atomically<T, E: From<LedgerError>>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Ledger) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.execute("BEGIN", &[]).await?;
+        match work(self).await {
+            Ok(done) => {
+                self.execute("COMMIT", &[]).await?;
+                Ok(done)
+            }
+            Err(error) => {
+                // Where the connection is gone it is undone with it.
+                let _ = self.execute("ROLLBACK", &[]).await;
+                Err(error)
+            }
+        }
     }
 
     /// Says goodbye to the server, where there is a connection. Dropping the ledger is as good, but for a line in the

@@ -82,6 +82,13 @@ pub struct Units {
     pub awaiting_return: u64,
 }
 
+impl Units {
+    /// The most units that Redis can have left: what is stored only grows, and what was closed sells nothing any more.
+    pub fn most_left(&self) -> u64 {
+        if self.closed { 0 } else { self.total.saturating_sub(self.stored) }
+    }
+}
+
 impl Ledger {
     /// Where a partition goes on; 0 where the ledger has never seen it. Waits for a transaction that is just advancing it.
     pub async fn claim(&mut self, topic_id: Uuid, partition: i32) -> Result<i64, LedgerError> {

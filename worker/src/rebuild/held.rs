@@ -2,6 +2,7 @@
 
 use flux_protocol::resp::ErrorKind;
 
+use super::opening::{Opening, Queue};
 use crate::config::RebuildOrder;
 use crate::redis::{Redis, RedisError, info_field, key, strings, text};
 use crate::servers::Ended;
@@ -46,22 +47,12 @@ impl Server {
 pub struct Held {
     /// The sale.
     pub id: Option<u64>,
-    /// Its generation; 0 where there is no sale.
-    pub generation: u32,
+    /// Its generation.
+    pub generation: Option<u32>,
     /// Units in all.
     pub total: Option<u64>,
-    /// Orders per second.
-    pub rate: u64,
-    /// Orders at once.
-    pub burst: u64,
-    /// The queue's seed, in hexadecimal.
-    pub seed: String,
-    /// Units per user; 0: no limit.
-    pub per_user: i32,
-    /// When it opens, ms since the epoch; 0: from the start.
-    pub opens_at: u64,
-    /// `fair` or `retry`.
-    pub queue: String,
+    /// What it was opened with.
+    pub opening: Opening,
     /// The process it was bound to.
     pub run_id: Option<String>,
     /// The history it was bound to.
@@ -109,14 +100,16 @@ impl Held {
         let text = |at: usize| Some(value(at).to_owned()).filter(|text| !text.is_empty());
         Ok(Held {
             id: value(0).parse().ok(),
-            generation: value(1).parse().unwrap_or(0),
+            generation: value(1).parse().ok(),
             total: value(2).parse().ok(),
-            rate: value(3).parse().unwrap_or(0),
-            burst: value(4).parse().unwrap_or(0),
-            seed: value(5).to_owned(),
-            per_user: value(10).parse().unwrap_or(0),
-            opens_at: value(11).parse().unwrap_or(0),
-            queue: value(12).to_owned(),
+            opening: Opening {
+                rate: value(3).parse().ok(),
+                burst: value(4).parse().ok(),
+                seed: text(5),
+                per_user: value(10).parse().ok(),
+                opens_at: value(11).parse().ok(),
+                queue: Queue::parse(value(12)),
+            },
             run_id: text(6),
             replid: text(7),
             had_replica: !matches!(value(8), "" | "0"),
@@ -133,6 +126,9 @@ impl Held {
     /// Whether it is safe to go on, as far as anybody but the operator can know: where a master was replaced, the old
     /// one may still be selling.
     pub(super) fn permits(&self, server: &Server, order: &RebuildOrder) -> Result<(), Ended> {
+        if !server.is_master {
+            return Err(Ended::Refused("this Redis is a replica: point --redis at the master".to_owned()));
+        }
         // Another process than the one it was bound to serves a cluster's slot.
         let moved = server.is_cluster && self.run_id.as_ref().is_some_and(|bound| *bound != server.run_id);
         if moved && !order.slot_moved && !order.old_master_is_dead {

@@ -5,82 +5,82 @@
 
 use std::time::Duration;
 
-use flux_protocol::order::Uuid;
-use flux_protocol::postgres::Param;
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::postgres::{Param, Row};
 
 use super::sale::Sale;
 use crate::ledger::{Ledger, LedgerError};
+use crate::progress::Progress;
 use crate::redis::{Redis, key, records_key};
 use crate::servers::Ended;
 
-/// Users and records written.
+/// Users and records written. Each is read in one pass, a page in memory at a time.
 pub(super) async fn write(
     ledger: &mut Ledger,
     redis: &mut Redis,
     product: &str,
     sale: &Sale,
-    per_user: u64,
     record_ttl: Duration,
 ) -> Result<(u64, u64), Ended> {
+    let of_sale = [Param::Text(product.to_owned()), bigint(sale.id)];
+    let (users_key, records_key) = (key(product, "users"), records_key(product, sale.id));
+    let mut users = 0;
+    if sale.options.per_user > 0 && !is_planted(Bug::UsersNotRebuilt) {
+        let sql = include_str!("../../sql/statements/rebuild_users.sql");
+        let field = |row: &Row| Ok((column(row, 0)?.to_owned(), column(row, 1)?.to_owned()));
+        users = pass(ledger, redis, (sql, &of_sale), &users_key, "users", field).await?;
+    }
     let ttl_s = i64::try_from(record_ttl.as_secs()).unwrap_or(i64::MAX);
-    let users = if per_user > 0 { write_users(ledger, redis, product, sale).await? } else { 0 };
-    let rejected = include_str!("../../sql/statements/rebuild_rejected.sql");
-    let stored = include_str!("../../sql/statements/rebuild_records.sql");
+    let [product_id, sale_id] = of_sale;
+    let young = [product_id, sale_id, Param::I64(ttl_s)];
+    let field = |row: &Row| Ok((column(row, 0)?.to_owned(), format!("{} {} 0-0", column(row, 1)?, column(row, 2)?)));
     let mut records = 0;
-    for sql in [rejected, stored] {
-        records += write_records(ledger, redis, product, sale, (sql, ttl_s)).await?;
+    for sql in [
+        include_str!("../../sql/statements/rebuild_rejected.sql"),
+        include_str!("../../sql/statements/rebuild_records.sql"),
+    ] {
+        records += pass(ledger, redis, (sql, &young), &records_key, "records", field).await?;
     }
     Ok((users, records))
 }
 
-async fn write_records(
+/// Writes a field of the hash `key` for every row that the cursor `rebuilding` gives; their number.
+async fn pass(
     ledger: &mut Ledger,
     redis: &mut Redis,
-    product: &str,
-    sale: &Sale,
-    (sql, ttl_s): (&str, i64),
+    (declare, params): (&str, &[Param]),
+    key: &str,
+    what: &'static str,
+    field: impl Fn(&Row) -> Result<(String, String), LedgerError>,
 ) -> Result<u64, Ended> {
-    let (mut written, mut after) = (0, Uuid([0; 16]));
-    let records = records_key(product, sale.id);
-    loop {
-        let params = [text(product), bigint(sale.id), Param::Uuid(after), Param::I64(ttl_s)];
-        let rows = ledger.query(sql, &params).await?;
-        let mut fields = Vec::with_capacity(2 * rows.len());
-        for row in &rows {
-            let column = |at: usize| row.text(at).ok_or(LedgerError::Unexpected("a value of another type"));
-            let (order, reservation, quantity) = (column(0)?, column(1)?, column(2)?);
-            after = Uuid::parse(order.as_bytes()).ok_or(LedgerError::Unexpected("no UUID"))?;
-            fields.extend([order.to_owned(), format!("{reservation} {quantity} 0-0")]);
-        }
-        if rows.is_empty() {
-            return Ok(written);
-        }
-        let command = [b"HSET", records.as_bytes()].into_iter().chain(fields.iter().map(String::as_bytes));
-        redis.ask(&command.collect::<Vec<_>>()).await?;
-        written += rows.len() as u64;
-    }
+    let mut progress = Progress::new();
+    ledger
+        .atomically(async |ledger| -> Result<u64, Ended> {
+            ledger.execute(declare, params).await?;
+            let mut written = 0;
+            loop {
+                let rows = ledger.query("FETCH 5000 FROM rebuilding", &[]).await?;
+                if rows.is_empty() {
+                    break;
+                }
+                let mut command = vec!["HSET".to_owned(), key.to_owned()];
+                for row in &rows {
+                    let (name, value) = field(row)?;
+                    command.extend([name, value]);
+                }
+                redis.ask(&command.iter().map(String::as_bytes).collect::<Vec<_>>()).await?;
+                written += rows.len() as u64;
+                if progress.is_due() {
+                    tracing::info!(key, written, "{what} are written again");
+                }
+            }
+            Ok(written)
+        })
+        .await
 }
 
-async fn write_users(ledger: &mut Ledger, redis: &mut Redis, product: &str, sale: &Sale) -> Result<u64, Ended> {
-    let (mut written, mut after) = (0, String::new());
-    let users = key(product, "users");
-    loop {
-        let params = [text(product), bigint(sale.id), text(&after)];
-        let rows = ledger.query(include_str!("../../sql/statements/rebuild_users.sql"), &params).await?;
-        let Some(last) = rows.last() else { return Ok(written) };
-        after = last.text(0).unwrap_or_default().to_owned();
-        let mut counts: Vec<&[u8]> = vec![b"HSET", users.as_bytes()];
-        for row in &rows {
-            let column = |at: usize| row.text(at).ok_or(LedgerError::Unexpected("a value of another type"));
-            counts.extend([column(0)?.as_bytes(), column(1)?.as_bytes()]);
-        }
-        redis.ask(&counts).await?;
-        written += rows.len() as u64;
-    }
-}
-
-fn text(text: &str) -> Param {
-    Param::Text(text.to_owned())
+fn column(row: &Row, at: usize) -> Result<&str, LedgerError> {
+    row.text(at).ok_or(LedgerError::Unexpected("a value of another type"))
 }
 
 /// Sale ids fit: they were checked when they were stored.

@@ -1,25 +1,39 @@
-//! The sale that is rebuilt, as the ledger has it: its new generation and its account.
+//! The sale that is rebuilt: which it is, its next generation, its account. The ledger's side of a rebuild.
+//!
+//! A generation is *raised* when its number is taken and *in force* when Redis has been told of it. Between the two a
+//! rebuild may end at any point, and nothing that is asked of the ledger meanwhile is measured by the number that was taken.
 
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
+use tracing::warn;
 
 use super::held::Held;
+use super::opening::{Gap, Opening, Options};
+use crate::config::RebuildOrder;
 use crate::ledger::{Ledger, LedgerError};
 use crate::servers::Ended;
 
-/// The sale as the ledger has it, under its new generation.
+/// The sale as ledger, Redis and operator know it together. Nothing was changed to find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) id: u64,
+    pub(super) total: u64,
+    pub(super) options: Options,
+    /// Its generation by Redis; 0 where Redis does not hold it.
+    in_redis: i32,
+    /// The number that would be taken now.
+    pub(super) next_generation: u32,
+    /// Redis opened it, and neither its event nor an order has come to the ledger.
+    is_unheard_of: bool,
+}
+
+/// The same under its new generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sale {
     pub(super) id: u64,
     pub(super) generation: u32,
     pub(super) total: u64,
-    pub(super) rate: u64,
-    pub(super) burst: u64,
-    pub(super) seed: String,
-    /// Units per user (0: no limit) and when it opens (ms since the epoch, 0: from the start). `None`: its event has not
-    /// come, and only Redis can know.
-    pub(super) options: Option<(i32, u64)>,
-    /// `fair` or `retry`; empty where only Redis can know.
-    pub(super) queue: String,
+    pub(super) options: Options,
 }
 
 /// Its units, proved.
@@ -31,105 +45,207 @@ pub(super) struct Account {
     pub(super) is_closed: bool,
 }
 
-impl Sale {
-    /// Reads the product's latest sale and raises its generation, above the ledger's and above Redis'.
-    pub(super) async fn raise(ledger: &mut Ledger, product: &str, held: &Held) -> Result<Sale, Ended> {
-        let latest = latest(ledger, product).await?;
-        let is_newer = |id: &u64| latest.as_ref().is_none_or(|sale| *id > sale.id);
-        let (sale, sale_in_redis) = match (held.id.filter(is_newer), held.total) {
-            (Some(id), Some(total)) => (newer_sale(ledger, product, held, id, total).await?, held.generation),
-            _ => match latest {
-                None => return Err(Ended::Refused("the ledger knows no sale of this product".to_owned())),
-                Some(sale) => {
-                    let generation = if held.id == Some(sale.id) { held.generation } else { 0 };
-                    (sale, generation)
+/// A sale as the ledger alone knows it.
+struct InLedger {
+    id: u64,
+    generation: u32,
+    raised: u32,
+    total: u64,
+    opening: Opening,
+}
+
+impl Found {
+    /// Which sale `order` is about, and what it was opened with.
+    pub(super) async fn look(ledger: &mut Ledger, order: &RebuildOrder, held: &Held) -> Result<Found, Ended> {
+        let product = order.product.as_str();
+        let mut in_ledger = InLedger::ask(ledger, product, order.sale).await?;
+        if let (Some(stray), Some(id), None) = (&in_ledger, held.id, order.sale)
+            && (stray.id > id && stray.opening == Opening::default())
+        {
+            // Orders alone tell of it. They replace nothing that Redis and the ledger both know.
+            match InLedger::ask(ledger, product, Some(id)).await? {
+                Some(sale) if sale.opening != Opening::default() => {
+                    warn!(product, stray = stray.id, rebuilt = sale.id, "orders name a later sale that nobody opened");
+                    in_ledger = Some(sale);
                 }
-            },
-        };
-        let known = i32::try_from(sale_in_redis).map_err(|_| Ended::Refused("generations have run out".to_owned()))?;
-        let rows = ledger
-            .query(
-                include_str!("../../sql/statements/rebuild_raise.sql"),
-                &[text_of(product), bigint(sale.id)?, Param::I32(known)],
-            )
-            .await?;
-        let generation = rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no generation"))?;
-        Ok(Sale { generation, ..sale })
-    }
-
-    /// Counts in what waits to be given back, and says how many units are left. Where the sale was closed, those are
-    /// withdrawn.
-    pub(super) async fn account(&self, ledger: &mut Ledger, product: &str, was_closed: bool) -> Result<Account, Ended> {
-        let of_sale = [text_of(product), bigint(self.id)?];
-        let [product, id] = &of_sale;
-        let generation = Param::I32(i32::try_from(self.generation).unwrap_or(i32::MAX));
-        ledger.execute("BEGIN", &[]).await?;
-        let rows = ledger.query(include_str!("../../sql/statements/rebuild_account.sql"), &of_sale).await?;
-        let row = rows.first().ok_or(LedgerError::Unexpected("the sale is gone"))?;
-        let (total, sold): (u64, u64) = (number(row, 0)?, number(row, 1)?);
-        let is_closed = was_closed || row.text(3) == Some("closed");
-        // A dead letter got its 200 and may yet be stored by hand: its units are nobody else's.
-        let left = total.saturating_sub(sold).saturating_sub(number(row, 4)?);
-        ledger
-            .execute(
-                include_str!("../../sql/statements/rebuild_absorb.sql"),
-                &[product.clone(), id.clone(), generation],
-            )
-            .await?;
-        let account = if is_closed {
-            Account { stock: 0, sold, withdrawn: left, is_closed }
-        } else {
-            Account { stock: left, sold, withdrawn: number(row, 2)?, is_closed }
-        };
-        if is_closed {
-            ledger
-                .execute(
-                    include_str!("../../sql/statements/rebuild_close.sql"),
-                    &[product.clone(), id.clone(), bigint(left)?],
-                )
-                .await?;
+                _ => {
+                    return Err(Ended::Refused(format!(
+                        "orders name sale {}, of which the event that opened it has not come, and Redis holds sale {id}: \
+                         say which of them is sold, --sale {} or --sale {id}",
+                        stray.id, stray.id
+                    )));
+                }
+            }
         }
-        ledger.execute("COMMIT", &[]).await?;
-        Ok(account)
+        let found = match (in_ledger, held.id) {
+            (Some(sale), Some(id)) if order.sale.is_none() && id > sale.id => of_redis(held, id)?,
+            (Some(sale), _) => Some(of_ledger(sale, held)),
+            (None, Some(id)) if order.sale.is_none_or(|asked| asked == id) => of_redis(held, id)?,
+            (None, _) => None,
+        };
+        let Some((sale, is_unheard_of, in_redis)) = found else {
+            return Err(Ended::Refused(match order.sale {
+                Some(sale) => format!("neither the ledger nor Redis knows a sale {sale} of this product"),
+                None => "the ledger knows no sale of this product".to_owned(),
+            }));
+        };
+        let options = sale.opening.complete(&order.opening).map_err(|gap| refusal(sale.id, gap))?;
+        let highest = sale.generation.max(sale.raised).max(in_redis);
+        let (Ok(in_redis), Some(next)) = (i32::try_from(in_redis), highest.checked_add(1)) else {
+            return Err(no_number_left(sale.id));
+        };
+        if i32::try_from(next).is_err() {
+            return Err(no_number_left(sale.id));
+        }
+        Ok(Found { id: sale.id, total: sale.total, options, in_redis, next_generation: next, is_unheard_of })
+    }
+
+    /// Takes the number of its next generation, above the ledger's and above Redis'. The one in force stays in force.
+    pub(super) async fn raise(self, ledger: &mut Ledger, product: &str) -> Result<Sale, Ended> {
+        ledger
+            .atomically(async |ledger| -> Result<Sale, Ended> {
+                if self.is_unheard_of {
+                    self.note(ledger, product).await?;
+                }
+                let params = [text_of(product), bigint(self.id)?, Param::I32(self.in_redis)];
+                let rows = ledger.query(include_str!("../../sql/statements/rebuild_raise.sql"), &params).await?;
+                let generation =
+                    rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no generation"))?;
+                let sale = Sale { id: self.id, generation, total: self.total, options: self.options };
+                if is_planted(Bug::RaisedIsInForce) {
+                    sale.put_in_force(ledger, product).await?;
+                }
+                Ok(sale)
+            })
+            .await
+    }
+
+    /// Redis opened a sale whose event and orders never came. Nothing was sold of it that anybody was promised, but it
+    /// is the product's sale now.
+    async fn note(&self, ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
+        let Options { rate, burst, per_user, opens_at, queue, seed } = &self.options;
+        let params = [
+            text_of(product),
+            bigint(self.id)?,
+            Param::I32(self.in_redis.max(1)),
+            bigint(self.total)?,
+            bigint(*rate)?,
+            bigint(*burst)?,
+            text_of(seed),
+            Param::I32(*per_user),
+            bigint(*opens_at)?,
+            text_of(queue.as_str()),
+        ];
+        ledger.execute(include_str!("../../sql/statements/rebuild_newer_sale.sql"), &params).await?;
+        Ok(())
     }
 }
 
-async fn latest(ledger: &mut Ledger, product: &str) -> Result<Option<Sale>, Ended> {
-    let sql = include_str!("../../sql/statements/rebuild_sale.sql");
-    let rows = ledger.query(sql, &[text_of(product)]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Sale {
-        id: number(row, 0)?,
-        generation: number(row, 1)?,
-        total: number(row, 2)?,
-        rate: number(row, 4)?,
-        burst: number(row, 5)?,
-        seed: row.text(6).unwrap_or_default().to_owned(),
-        options: row.get(8).map(|per_user| Ok::<_, LedgerError>((per_user, number(row, 9)?))).transpose()?,
-        queue: row.text(10).unwrap_or_default().to_owned(),
-    }))
+impl InLedger {
+    /// The product's latest sale, or this one.
+    async fn ask(ledger: &mut Ledger, product: &str, sale: Option<u64>) -> Result<Option<InLedger>, Ended> {
+        let sql = include_str!("../../sql/statements/rebuild_sale.sql");
+        let rows = ledger.query(sql, &[text_of(product), bigint(sale.unwrap_or(0))?]).await?;
+        Ok(rows.first().map(InLedger::read).transpose()?)
+    }
+
+    fn read(row: &Row) -> Result<InLedger, LedgerError> {
+        Ok(InLedger {
+            id: number(row, 0)?,
+            generation: number(row, 1)?,
+            raised: number(row, 2)?,
+            total: number(row, 3)?,
+            opening: Opening::of_row(row, 4)?,
+        })
+    }
 }
 
-/// Redis opened a sale whose event and orders never came. Nothing was sold of it that anybody was promised, but it is
-/// the product's sale now.
-async fn newer_sale(ledger: &mut Ledger, product: &str, held: &Held, id: u64, total: u64) -> Result<Sale, Ended> {
-    let generation = held.generation.max(1);
-    let params = [
-        text_of(product),
-        bigint(id)?,
-        Param::I32(i32::try_from(generation).unwrap_or(i32::MAX)),
-        bigint(total)?,
-        bigint(held.rate)?,
-        bigint(held.burst)?,
-        Param::Text(held.seed.clone()),
-        Param::I32(held.per_user),
-        bigint(held.opens_at)?,
-        Param::Text(held.queue.clone()),
-    ];
-    ledger.execute(include_str!("../../sql/statements/rebuild_newer_sale.sql"), &params).await?;
-    let options = Some((held.per_user, held.opens_at));
-    let (seed, queue) = (held.seed.clone(), held.queue.clone());
-    Ok(Sale { id, generation, total, rate: held.rate, burst: held.burst, seed, options, queue })
+impl Sale {
+    /// Puts the generation in force that Redis has been told of, counts in what waits to be given back, and says how many
+    /// units are left. Where the sale was closed, those are withdrawn: what was closed once never sells again.
+    pub(super) async fn account(&self, ledger: &mut Ledger, product: &str, was_closed: bool) -> Result<Account, Ended> {
+        ledger
+            .atomically(async |ledger| -> Result<Account, Ended> {
+                let of_sale = [text_of(product), bigint(self.id)?];
+                let [product_id, id] = &of_sale;
+                let rows = ledger.query(include_str!("../../sql/statements/rebuild_account.sql"), &of_sale).await?;
+                let row = rows.first().ok_or(LedgerError::Unexpected("the sale is gone"))?;
+                let (total, sold): (u64, u64) = (number(row, 0)?, number(row, 1)?);
+                let is_closed_in_ledger = row.text(3) == Some("closed") && !is_planted(Bug::CloseForgotten);
+                let is_closed = was_closed || is_closed_in_ledger;
+                // A dead letter got its 200 and may yet be stored by hand: its units are nobody else's.
+                let left = total.saturating_sub(sold).saturating_sub(number(row, 4)?);
+                self.put_in_force(ledger, product).await?;
+                let absorbed = [product_id.clone(), id.clone(), Param::I32(self.generation_in_ledger())];
+                ledger.execute(include_str!("../../sql/statements/rebuild_absorb.sql"), &absorbed).await?;
+                if !is_closed {
+                    return Ok(Account { stock: left, sold, withdrawn: number(row, 2)?, is_closed });
+                }
+                let withdrawn = [product_id.clone(), id.clone(), bigint(left)?];
+                ledger.execute(include_str!("../../sql/statements/rebuild_close.sql"), &withdrawn).await?;
+                Ok(Account { stock: 0, sold, withdrawn: left, is_closed })
+            })
+            .await
+    }
+
+    async fn put_in_force(&self, ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
+        let Options { rate, burst, per_user, opens_at, queue, seed } = &self.options;
+        let params = [
+            text_of(product),
+            bigint(self.id)?,
+            Param::I32(self.generation_in_ledger()),
+            bigint(*rate)?,
+            bigint(*burst)?,
+            text_of(seed),
+            Param::I32(*per_user),
+            bigint(*opens_at)?,
+            text_of(queue.as_str()),
+        ];
+        ledger.execute(include_str!("../../sql/statements/rebuild_in_force.sql"), &params).await?;
+        Ok(())
+    }
+
+    /// It came from there.
+    fn generation_in_ledger(&self) -> i32 {
+        i32::try_from(self.generation).unwrap_or(i32::MAX)
+    }
+}
+
+/// What is known of the ledger's latest sale, with what Redis adds where it holds the same.
+fn of_ledger(sale: InLedger, held: &Held) -> (InLedger, bool, u32) {
+    if held.id != Some(sale.id) {
+        return (sale, false, 0);
+    }
+    let opening = sale.opening.or(&held.opening);
+    (InLedger { opening, ..sale }, false, held.generation.unwrap_or(0))
+}
+
+/// A sale that only Redis knows.
+fn of_redis(held: &Held, id: u64) -> Result<Option<(InLedger, bool, u32)>, Ended> {
+    let (Some(total), Some(generation)) = (held.total, held.generation) else {
+        return Err(Ended::Refused(format!(
+            "Redis alone knows sale {id} of this product, and not its total and generation any more: open a new one"
+        )));
+    };
+    let sale = InLedger { id, generation, raised: generation, total, opening: held.opening.clone() };
+    Ok(Some((sale, true, generation)))
+}
+
+fn refusal(sale: u64, gap: Gap) -> Ended {
+    Ended::Refused(match gap {
+        Gap::Unknown(flags) => format!(
+            "neither the ledger (the event that opened sale {sale} is not in it) nor Redis knows what it was opened with: \
+             say {}, as it was",
+            flags.join(", ")
+        ),
+        Gap::Contradicted(flag, known) => {
+            format!("sale {sale} was opened with {flag} {known}; that does not change: leave {flag} out")
+        }
+    })
+}
+
+fn no_number_left(sale: u64) -> Ended {
+    Ended::Refused(format!("sale {sale} has the highest generation there is: no number is left for a new one"))
 }
 
 fn text_of(text: &str) -> Param {

@@ -8,9 +8,13 @@ mod sale;
 #[path = "../../../edge/tests/scripts/server.rs"]
 mod server;
 
+use flux_protocol::resp::OwnedFrame;
 use flux_worker::scripts::Scripts;
 use sale::{Options, PLAIN, Sale, keys, order};
 use server::{Client, Server, strings};
+
+/// A fair sale without other options.
+const FAIR: [&str; 3] = ["0", "0", "fair"];
 
 /// (reservation, sale, generation, quantity, user)
 type Return<'a> = (&'a str, &'a str, u32, u64, &'a str);
@@ -24,17 +28,32 @@ fn give_back(client: &mut Client, product: &str, returns: &[Return<'_>]) -> Vec<
     strings(client.call_script(&Scripts::new().returns, &keys(product)[..6], &arguments))
 }
 
-/// By a ledger that has not heard of the sale's options.
+/// Of a sale without options.
 fn fence(client: &mut Client, product: &str, id: &str, generation: u32) -> Vec<String> {
-    fence_with(client, product, (id, generation), ["", "", ""])
+    fence_with(client, product, (id, generation), ["0", "0", "retry"])
 }
 
 /// `options`: units per user, opens at, queue.
-fn fence_with(client: &mut Client, product: &str, (id, generation): (&str, u32), options: [&str; 3]) -> Vec<String> {
+fn fence_with(client: &mut Client, product: &str, sale: (&str, u32), options: [&str; 3]) -> Vec<String> {
+    fence_how(client, product, sale, options, "")
+}
+
+fn fence_how(client: &mut Client, product: &str, sale: (&str, u32), options: [&str; 3], how: &str) -> Vec<String> {
+    strings(fence_answer(client, product, sale, options, how))
+}
+
+fn fence_answer(
+    client: &mut Client,
+    product: &str,
+    (id, generation): (&str, u32),
+    options: [&str; 3],
+    how: &str,
+) -> OwnedFrame {
     let generation = generation.to_string();
     let mut arguments = [id, &generation, "10", "5", "6", "ab"].map(str::to_owned).to_vec();
     arguments.extend(options.map(str::to_owned));
-    strings(client.call_script(&Scripts::new().rebuild_fence, &keys(product), &arguments))
+    arguments.extend(["", how].map(str::to_owned));
+    client.call_script(&Scripts::new().rebuild_fence, &keys(product), &arguments)
 }
 
 fn restore(client: &mut Client, product: &str, id: &str, generation: u32, stock: u64, state: &str) -> Vec<String> {
@@ -97,30 +116,28 @@ fn a_sale_that_is_not_believed_gets_nothing_back() {
 fn a_sale_is_suspended_only_while_more_is_left_than_it_may_have() {
     let server = Server::start();
     let mut client = server.connect();
-    let suspend = |client: &mut Client, id: &str, generation: &str, most: &str| {
-        let arguments = [id, generation, most].map(str::to_owned);
+    let suspend = |client: &mut Client, id: &str, most: &str| {
+        let arguments = [id, most].map(str::to_owned);
         strings(client.call_script(&Scripts::new().suspend, &keys("p")[..6], &arguments))
     };
-    assert_eq!(suspend(&mut client, "1", "1", "0"), ["NO", "unknown"]);
+    assert_eq!(suspend(&mut client, "1", "0"), ["NO", "unknown"]);
     let sale = Sale::open(&mut client, "p", &PLAIN);
     sale.reserve(&mut client, &[order("r1", 4, "o1", "u")]);
     let before = client.snapshot();
-    for (id, generation, most, why) in
-        [("1", "1", "0", "sale"), (&*sale.id, "2", "0", "sale"), (&*sale.id, "1", "6", "stock")]
-    {
-        assert_eq!(suspend(&mut client, id, generation, most), ["NO", why]);
+    for (id, most, why) in [("1", "0", "sale"), (&*sale.id, "6", "stock")] {
+        assert_eq!(suspend(&mut client, id, most), ["NO", why]);
     }
     assert_eq!(client.snapshot(), before, "nothing changed");
-    assert_eq!(suspend(&mut client, &sale.id, "1", "5"), ["OK", "6"]);
+    assert_eq!(suspend(&mut client, &sale.id, "5"), ["OK", "6"]);
     assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["Sstate"]);
-    assert_eq!(suspend(&mut client, &sale.id, "1", "5"), ["NO", "state"]);
-    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "0", "open"], "a rebuild opens it again");
+    assert_eq!(suspend(&mut client, &sale.id, "5"), ["NO", "state"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "open"], "a rebuild opens it again");
     let closed = Sale::open(&mut client, "q", &PLAIN);
     closed.close(&mut client);
     client.command(&["SET", &closed.key("stock"), "3"]);
-    let arguments = [&*closed.id, "1", "0"].map(str::to_owned);
+    let arguments = [&*closed.id, "0"].map(str::to_owned);
     assert_eq!(strings(client.call_script(&Scripts::new().suspend, &keys("q")[..6], &arguments)), ["OK", "3"]);
-    assert_eq!(fence(&mut client, "q", &closed.id, 2), ["OK", "0", "closed"], "and a closed one stays closed");
+    assert_eq!(fence(&mut client, "q", &closed.id, 2), ["OK", "closed"], "and a closed one stays closed");
 }
 
 #[test]
@@ -129,7 +146,7 @@ fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     let mut client = server.connect();
     let sale = Sale::open(&mut client, "p", &Options { rate: 100, per_user: 3, ..PLAIN });
     let entry = sale.reserve(&mut client, &[order("r1", 1, "o1", "u")])[0][1..].to_owned();
-    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "3", "open"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "open"]);
     assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["Sstate"]);
     assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), [], "the relay rests");
     let before = client.snapshot();
@@ -159,14 +176,14 @@ fn a_fence_makes_whatever_is_lost_or_of_another_type() {
         let sale = Sale::open(&mut client, "p", &Options { fair: true, ..PLAIN });
         client.command(&["DEL", &sale.key(name)]);
         client.command(&["LPUSH", &sale.key(name), "x"]);
-        assert_eq!(fence(&mut client, "p", &sale.id, 5), ["OK", "0", "open"], "{name}");
+        assert_eq!(fence_with(&mut client, "p", (&sale.id, 5), FAIR), ["OK", "open"], "{name}");
         assert_eq!(restore(&mut client, "p", &sale.id, 5, 7, "open"), ["OK"], "{name}");
         let rebuilt = Sale { generation: 5, ..sale };
         assert_eq!(rebuilt.look(&mut client, true).state(), ("open", ""), "{name}");
         assert_eq!(rebuilt.codes(&mut client, &[order("r1", 7, "o1", "u")]), ["A"], "{name}");
     }
     client.run("FLUSHALL");
-    assert_eq!(fence(&mut client, "p", "1700000000000", 2), ["OK", "0", "open"]);
+    assert_eq!(fence(&mut client, "p", "1700000000000", 2), ["OK", "open"]);
     assert_eq!(restore(&mut client, "p", "1700000000000", 2, 0, "closed"), ["OK"]);
     let next = Sale::open(&mut client, "p", &PLAIN);
     assert_eq!(next.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
@@ -184,7 +201,7 @@ fn a_rebuild_takes_nobodys_place_away_and_makes_a_lost_line_anew() {
             let rebuilt = Sale { generation: 2, ..sale.clone() };
             assert_eq!(rebuilt.look(&mut client, true).state(), ("suspended", "queue"));
         }
-        assert_eq!(fence(&mut client, "p", &sale.id, generation), ["OK", "0", "open"]);
+        assert_eq!(fence_with(&mut client, "p", (&sale.id, generation), FAIR), ["OK", "open"]);
         assert_eq!(restore(&mut client, "p", &sale.id, generation, 7, "open"), ["OK"]);
         let look = Sale { generation, ..sale.clone() }.look(&mut client, true);
         assert_eq!((look.state(), look.0[14].as_str()), (("open", ""), "ab"), "the ledger's seed");
@@ -213,30 +230,46 @@ fn a_close_outlives_a_rebuild_that_did_not_end() {
     let mut client = server.connect();
     let sale = Sale::open(&mut client, "p", &PLAIN);
     sale.close(&mut client);
-    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "0", "closed"]);
-    assert_eq!(fence(&mut client, "p", &sale.id, 3), ["OK", "0", "closed"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "closed"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 3), ["OK", "closed"]);
 }
 
 #[test]
-fn the_options_of_a_rebuilt_sale_are_the_ledgers_and_redis_own_where_it_knows_none() {
+fn the_options_of_a_rebuilt_sale_are_those_it_is_told() {
     let server = Server::start();
     let mut client = server.connect();
     let options = |client: &mut Client, sale: &Sale| {
         strings(client.command(&["HMGET", &sale.key("sale"), "per_user", "opens_at", "queue"]))
     };
     let sale = Sale::open(&mut client, "p", &Options { per_user: 3, opens_at: 1_705_234_700_000, ..PLAIN });
-    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "3", "open"]);
-    assert_eq!(options(&mut client, &sale), ["3", "1705234700000", "retry"], "only Redis knows them");
     client.run("FLUSHALL");
-    assert_eq!(fence_with(&mut client, "p", (&sale.id, 3), ["3", "4102444800000", "fair"]), ["OK", "3", "open"]);
-    assert_eq!(options(&mut client, &sale), ["3", "4102444800000", "fair"], "only the ledger knows them");
+    assert_eq!(fence_with(&mut client, "p", (&sale.id, 3), ["3", "4102444800000", "fair"]), ["OK", "open"]);
+    assert_eq!(options(&mut client, &sale), ["3", "4102444800000", "fair"]);
     assert_eq!(restore(&mut client, "p", &sale.id, 3, 10, "open"), ["OK"]);
     let rebuilt = Sale { generation: 3, ..sale.clone() };
     assert_eq!(rebuilt.look(&mut client, true).state(), ("scheduled", ""));
-    assert_eq!(fence_with(&mut client, "p", (&sale.id, 4), ["0", "0", "retry"]), ["OK", "0", "open"]);
-    assert_eq!(options(&mut client, &sale), ["0", "0", "retry"], "where both know them the ledger is believed");
-    client.run("FLUSHALL");
-    assert_eq!(fence(&mut client, "p", &sale.id, 5), ["OK", "0", "open"], "nobody knows any");
+    assert_eq!(fence_with(&mut client, "p", (&sale.id, 4), ["0", "0", "retry"]), ["OK", "open"]);
+    assert_eq!(options(&mut client, &sale), ["0", "0", "retry"]);
+}
+
+#[test]
+fn a_dry_run_says_what_stands_in_the_way_and_changes_nothing() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    sale.reserve(&mut client, &[order("r1", 1, "o1", "u")]);
+    let dry = |client: &mut Client, id: &str, generation: u32| {
+        fence_how(client, "p", (id, generation), ["0", "0", "retry"], "dry")
+    };
+    let later = (sale.id.parse::<u64>().expect("a number") + 1).to_string();
+    let before = client.snapshot();
+    assert_eq!(dry(&mut client, &sale.id, 2), ["OK", "open"]);
+    assert_eq!(dry(&mut client, &later, 1), ["OK", "open"], "a sale that Redis has not heard of");
+    assert_eq!(dry(&mut client, &sale.id, 1), ["OLD", "1"]);
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    client.run("CONFIG SET maxmemory 1");
+    let refused = fence_answer(&mut client, "p", (&sale.id, 2), ["0", "0", "retry"], "dry");
+    assert!(matches!(&refused, OwnedFrame::Error(why) if why.starts_with("OOM")), "{refused:?}");
 }
 
 #[test]
@@ -245,7 +278,7 @@ fn a_sale_of_another_topic_is_not_rebuilt_and_a_rebuilt_one_keeps_its_topic() {
     let mut client = server.connect();
     let sale = Sale::open(&mut client, "p", &Options { topic: "orders", ..PLAIN });
     let fence_of = |client: &mut Client, topic: &str| {
-        let arguments = [&sale.id, "2", "10", "5", "6", "ab", "", "", "", topic].map(str::to_owned);
+        let arguments = [&sale.id, "2", "10", "5", "6", "ab", "0", "0", "retry", topic].map(str::to_owned);
         strings(client.call_script(&Scripts::new().rebuild_fence, &keys("p"), &arguments))
     };
     let before = client.snapshot();

@@ -86,6 +86,18 @@ impl Kafka {
         self.damages_next_fetch = true;
     }
 
+    /// Somebody else opens a transaction on a partition: what is appended from now on is acknowledged, and not stable.
+    pub fn open_transaction(&mut self, partition: usize) {
+        let log = &mut self.partitions[partition].log;
+        log.unstable_from = Some(log.end());
+    }
+
+    /// It ends.
+    pub fn end_transaction(&mut self, now: Now, partition: usize) {
+        self.partitions[partition].log.unstable_from = None;
+        self.work_all(now.instant);
+    }
+
     /// What stands before `offset` is deleted.
     pub fn delete_before(&mut self, partition: usize, offset: i64) {
         self.partitions[partition].log.delete_before(offset);

@@ -47,7 +47,7 @@ impl Kafka {
                 let error = if is_known { self.not_served(node, wanted.partition) } else { Some(UNKNOWN_TOPIC_ID) };
                 let data = match error {
                     Some(code) => data.with_error_code(code).with_high_watermark(-1),
-                    None => self.read_log(now, data, wanted.fetch_offset, &mut room),
+                    None => self.read_log(now, data, (wanted.fetch_offset, request.isolation_level), &mut room),
                 };
                 has_news |= data.error_code != 0 || data.records.as_ref().is_some_and(|records| !records.is_empty());
                 partitions.push(data);
@@ -57,10 +57,17 @@ impl Kafka {
         (FetchResponse::default().with_responses(topics), has_news)
     }
 
-    fn read_log(&mut self, now: Instant, data: PartitionData, offset: i64, room: &mut usize) -> PartitionData {
+    fn read_log(
+        &mut self,
+        now: Instant,
+        data: PartitionData,
+        (offset, isolation_level): (i64, i8),
+        room: &mut usize,
+    ) -> PartitionData {
         let log = &self.partitions[data.partition_index as usize].log;
-        let visible = log.high_watermark(now);
-        let data = data.with_high_watermark(visible).with_last_stable_offset(visible).with_log_start_offset(log.start);
+        let (visible, stable) = (log.visible(now, isolation_level), log.stable(now));
+        let data = data.with_high_watermark(log.high_watermark(now)).with_last_stable_offset(stable);
+        let data = data.with_log_start_offset(log.start);
         if offset < log.start || offset > log.end() {
             return data.with_error_code(OFFSET_OUT_OF_RANGE).with_records(Some(Bytes::new()));
         }
@@ -91,7 +98,8 @@ impl Kafka {
                     return found.with_error_code(code);
                 }
                 let log = &self.partitions[wanted.partition_index as usize].log;
-                found.with_offset(if wanted.timestamp == EARLIEST { log.start } else { log.high_watermark(now) })
+                let end = log.visible(now, request.isolation_level);
+                found.with_offset(if wanted.timestamp == EARLIEST { log.start } else { end })
             });
             ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
         });

@@ -76,6 +76,8 @@ pub(super) struct Log {
     pub(super) start: i64,
     /// Where it ended, once everything was deleted.
     end_at_least: i64,
+    /// Where a transaction of somebody else began that is open: nothing from there on is stable.
+    pub(super) unstable_from: Option<i64>,
     /// By producer id.
     producers: BTreeMap<i64, Producer>,
 }
@@ -103,6 +105,16 @@ impl Log {
     pub(super) fn high_watermark(&self, now: Instant) -> i64 {
         let unsafe_from = self.batches.iter().rev().take_while(|batch| batch.replicated_at > now).last();
         unsafe_from.map_or(self.end(), |batch| batch.base)
+    }
+
+    /// The last stable offset: how far those may see who want nothing that a transaction can take back.
+    pub(super) fn stable(&self, now: Instant) -> i64 {
+        self.high_watermark(now).min(self.unstable_from.unwrap_or(i64::MAX))
+    }
+
+    /// How far a request of this `isolation_level` may see.
+    pub(super) fn visible(&self, now: Instant, isolation_level: i8) -> i64 {
+        if isolation_level == 1 { self.stable(now) } else { self.high_watermark(now) }
     }
 
     /// When the next batch will be replicated.

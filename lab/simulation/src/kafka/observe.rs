@@ -1,6 +1,7 @@
 //! What a checker reads. Never changes anything.
 
 use bytes::Bytes;
+use flux_protocol::time::Instant;
 use kafka_protocol::records::RecordBatchDecoder;
 
 use super::Kafka;
@@ -18,6 +19,14 @@ impl Kafka {
                 );
             }
         }
+        records
+    }
+
+    /// Every record that every replica has: what was acknowledged on acks=all is among them.
+    pub fn replicated(&self, now: Instant) -> Vec<(i32, i64, Bytes)> {
+        let mut records = self.records();
+        let ends: Vec<i64> = self.partitions.iter().map(|partition| partition.log.high_watermark(now)).collect();
+        records.retain(|(partition, offset, _)| *offset < ends[*partition as usize]);
         records
     }
 

@@ -100,6 +100,8 @@ pub(super) struct Backend {
     /// Written and not flushed.
     pub(super) outbox: BytesMut,
     pub(super) limits: Limits,
+    /// Of its BackendKeyData.
+    pub(super) secret: i32,
     pub(super) state: State,
     /// When its next turn is, and in which order among those of one instant.
     pub(super) wake: (Instant, u64),
@@ -123,6 +125,7 @@ impl Backend {
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
             limits: Limits::default(),
+            secret: 0,
             state: State::Startup,
             wake: (Instant::FAR_FUTURE, 0),
             block: Block::None,

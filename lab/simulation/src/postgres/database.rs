@@ -1,9 +1,10 @@
 //! All tables and advisory locks together: where a transaction ends, it ends everywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::rows::{DeadLetter, Migration, Offset, Order, Product, Rejected, Relation, Return, Sale};
 use super::table::{Owner, Record, Stop, Table};
+use super::values::AnswerRow;
 
 /// An advisory lock's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +35,8 @@ pub(super) struct Database {
     pub(super) dead_letters: Table<DeadLetter>,
     pub(super) migrations: Table<Migration>,
     pub(super) relations: Table<Relation>,
+    /// What each transaction's cursor has not given yet.
+    cursors: BTreeMap<Owner, VecDeque<AnswerRow>>,
     advisory: BTreeMap<AdvisoryKey, AdvisoryHold>,
     commands: u64,
 }
@@ -50,6 +53,7 @@ impl Database {
             dead_letters: Table::new(),
             migrations: Table::new(),
             relations: Table::new(),
+            cursors: BTreeMap::new(),
             advisory: BTreeMap::new(),
             commands: 0,
         }
@@ -59,6 +63,21 @@ impl Database {
     pub(super) fn next_command(&mut self) -> u64 {
         self.commands += 1;
         self.commands
+    }
+
+    /// DECLARE CURSOR; false: there is one.
+    pub(super) fn declare(&mut self, owner: Owner, rows: Vec<AnswerRow>) -> bool {
+        if self.cursors.contains_key(&owner) {
+            return false;
+        }
+        self.cursors.insert(owner, rows.into());
+        true
+    }
+
+    /// FETCH of so many rows; `None`: there is no cursor.
+    pub(super) fn fetch(&mut self, owner: Owner, count: usize) -> Option<Vec<AnswerRow>> {
+        let rows = self.cursors.get_mut(&owner)?;
+        Some(rows.drain(..count.min(rows.len())).collect())
     }
 
     pub(super) fn lock_for_transaction(&mut self, owner: Owner, key: AdvisoryKey) -> Result<(), Stop> {
@@ -121,6 +140,7 @@ impl Database {
         end(&mut self.dead_letters, owner, commits);
         end(&mut self.migrations, owner, commits);
         end(&mut self.relations, owner, commits);
+        self.cursors.remove(&owner);
         for hold in self.advisory.values_mut().filter(|hold| hold.owner == owner) {
             hold.by_transaction = false;
         }

@@ -38,6 +38,7 @@ pub struct Sale {
     pub per_user: Option<i32>,
     pub opens_at: Option<i64>,
     pub queue: Option<String>,
+    pub raised: i32,
 }
 
 /// A row of `orders`.

@@ -29,6 +29,11 @@ impl Postgres {
             let outcome = match (&mut backend.state, request) {
                 (_, Request::Stranger(what)) => Err(SqlError { is_stranger: true, ..SqlError::fatal(b"08P01", what) }),
                 (State::Startup, Request::Startup(parameters)) => self.log_in(socket, &parameters),
+                (State::Startup, Request::Cancel { process, secret }) => {
+                    self.cancel(process, secret);
+                    self.end(socket);
+                    return;
+                }
                 (State::Startup, _) => unreachable!("a first message is a start-up message or a stranger"),
                 (State::Copying(..), request) => self.take_copy(socket, request),
                 (_, request) => self.take(socket, request),
@@ -53,6 +58,7 @@ impl Postgres {
         let (process, secret) = (socket.0 as i32, self.random.bits() as i32);
         let backend = self.backend(socket);
         backend.limits = limits;
+        backend.secret = secret;
         backend.state = State::Reading;
         let out = &mut backend.outbox;
         wire::authenticated(out);
@@ -63,6 +69,19 @@ impl Postgres {
         wire::key_data(out, process, secret);
         self.ready(socket);
         Ok(())
+    }
+
+    /// Cancels what the session of this key is carrying out, if it is.
+    fn cancel(&mut self, process: i32, secret: i32) {
+        let socket = SocketId(process as u64);
+        let Some(backend) = self.backends.get(&socket).filter(|backend| backend.secret == secret) else { return };
+        let is_simple = match &backend.state {
+            State::Working(work) | State::Waiting(work, _) => work.task.is_simple(),
+            State::Copying(..) => false,
+            State::Startup | State::Reading => return,
+        };
+        self.fail(socket, SqlError::new(b"57014", "canceling statement due to user request"), is_simple);
+        self.read(socket);
     }
 
     fn take(&mut self, socket: SocketId, request: Request) -> Result<(), SqlError> {
@@ -124,7 +143,7 @@ impl Postgres {
             // Left over from a COPY that failed.
             Request::CopyData(_) | Request::CopyDone | Request::CopyFail(_) => {}
             Request::Terminate => self.end(socket),
-            Request::Startup(_) | Request::Stranger(_) => unreachable!("taken before"),
+            Request::Startup(_) | Request::Cancel { .. } | Request::Stranger(_) => unreachable!("taken before"),
         }
         Ok(())
     }

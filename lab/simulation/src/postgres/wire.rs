@@ -8,6 +8,8 @@ use super::values::AnswerRow;
 
 /// Protocol 3.0, as a start-up message names it.
 const VERSION_3: i32 = 196_608;
+/// A CancelRequest, in its place.
+const CANCEL: i32 = 80_877_102;
 /// Longest message that is taken, bytes; PostgreSQL takes a gigabyte.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
@@ -15,6 +17,11 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     Startup(Vec<(String, String)>),
+    /// Another session's statement is to be cancelled.
+    Cancel {
+        process: i32,
+        secret: i32,
+    },
     Parse {
         sql: String,
         oids: Vec<u32>,
@@ -65,8 +72,10 @@ pub(super) fn next_request(bytes: &mut BytesMut, is_first: bool) -> Option<Reque
 }
 
 fn startup(body: &mut Bytes) -> Option<Request> {
-    if body.try_get_i32().ok()? != VERSION_3 {
-        return None;
+    match body.try_get_i32().ok()? {
+        VERSION_3 => {}
+        CANCEL => return Some(Request::Cancel { process: body.try_get_i32().ok()?, secret: body.try_get_i32().ok()? }),
+        _ => return None,
     }
     let mut parameters = Vec::new();
     loop {

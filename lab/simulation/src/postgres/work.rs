@@ -55,6 +55,9 @@ impl Postgres {
             return Ok(());
         };
         self.faults.statement(known)?;
+        if known.verb == Verb::Declare && self.backends[&socket].block == Block::Implicit {
+            return Err(SqlError::new(b"25P01", "DECLARE CURSOR can only be used in transaction blocks"));
+        }
         if self.backends[&socket].block != Block::Failed {
             self.look_for_relations(socket, known)?;
         }
@@ -160,6 +163,8 @@ impl Postgres {
             Verb::Insert => format!("INSERT 0 {}", work.output.count),
             Verb::Update => format!("UPDATE {}", work.output.count),
             Verb::Copy => format!("COPY {}", work.output.count),
+            Verb::Declare => "DECLARE CURSOR".to_owned(),
+            Verb::Fetch => format!("FETCH {}", work.output.rows.len()),
             Verb::Define => String::new(),
         };
         for row in &work.output.rows {

@@ -16,7 +16,6 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
         Bug::ReturnedTwice => ("if redis.call('SISMEMBER', returned, reservation) == 1 then", "if false then"),
         Bug::OpensEarly => ("return left > 0 and string.format('%d', left) or nil", "return nil"),
         Bug::LimitForgotten => ("redis.call('HSET', users, unpack(units_of))", "redis.call('HLEN', users)"),
-        Bug::UsersNotRebuilt => ("return {'OK', per_user, was}", "return {'OK', '0', was}"),
         Bug::WatermarkBack => ("lot = math.min(lot + math.floor(", "lot = math.min(math.floor("),
         _ => return None,
     })
@@ -42,7 +41,6 @@ mod tests {
             include_str!("../../../../edge/lua/reserve.lua"),
             include_str!("../../../../edge/lua/line.lua"),
             include_str!("../../../../worker/lua/returns.lua"),
-            include_str!("../../../../worker/lua/rebuild_fence.lua"),
         ];
         for (from, _) in BUGS.into_iter().filter_map(passage) {
             assert_eq!(texts.iter().map(|text| text.matches(from).count()).sum::<usize>(), 1, "{from}");

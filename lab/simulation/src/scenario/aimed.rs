@@ -7,7 +7,7 @@ use std::time::Duration;
 use flux_lab::crowd::Order;
 use flux_protocol::planted::Bug;
 
-use super::faults::Fault;
+use super::faults::{Fault, KillAt};
 use super::shape::{ATTEMPTS_MAX, Planned, START, Sale, Shape};
 use crate::crowd::{Buyer, Habit};
 use crate::kafka::ProduceFault;
@@ -29,13 +29,17 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::StockDefault => lost_stock(random),
         Bug::UsersNotRebuilt => greedy_users(random),
         Bug::EndlessLine => more_than_there_is(random),
+        Bug::RaisedIsInForce => killed_rebuild(random),
+        Bug::CloseForgotten => lost_close(random),
+        Bug::DrainedToTheStable => open_transaction(random),
         Bug::LineJumped | Bug::PlaceNotKept | Bug::WatermarkBack => long_line(random),
         Bug::PlaceNeverUsedUp => one_place_and_many_keys(random),
         _ => Shape::draw(random),
     }
 }
 
-fn quiet(edges: &[usize], quantity: u64) -> Shape {
+/// One sale of `quantity` units, one worker, nobody who buys and nothing that goes wrong.
+pub fn quiet(edges: &[usize], quantity: u64) -> Shape {
     Shape {
         edges: edges.to_vec(),
         workers: 1,
@@ -58,7 +62,7 @@ fn quiet(edges: &[usize], quantity: u64) -> Shape {
 }
 
 /// `count` buyers who come within `spread` of `at`.
-fn wave(shape: &mut Shape, random: &mut Random, count: usize, at: Duration, spread: Duration) {
+pub fn wave(shape: &mut Shape, random: &mut Random, count: usize, at: Duration, spread: Duration) {
     let from = shape.buyers.len();
     for number in from..from + count {
         let comes_after = at + Duration::from_micros(random.below(spread.as_micros() as u64 + 1));
@@ -75,7 +79,8 @@ fn wave(shape: &mut Shape, random: &mut Random, count: usize, at: Duration, spre
     }
 }
 
-fn happens(shape: &mut Shape, at_ms: u64, lasts_ms: u64, fault: Fault) {
+/// Something goes wrong at `at_ms`, for so long where it lasts.
+pub fn happens(shape: &mut Shape, at_ms: u64, lasts_ms: u64, fault: Fault) {
     let (at, lasts) = (Duration::from_millis(at_ms), Duration::from_millis(lasts_ms));
     shape.faults.push(Planned { at, lasts, fault });
     shape.faults.sort_by_key(|planned| planned.at);
@@ -183,6 +188,36 @@ fn greedy_users(random: &mut Random) -> Shape {
         shape.buyers.push(Buyer { order: Arc::new(order), comes_after, ..buyer });
     }
     happens(&mut shape, 5000, 1, Fault::RedisFlushed);
+    shape
+}
+
+/// A rebuild dies with its number; the sale is closed and replaced, and Redis loses all of it.
+fn killed_rebuild(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 100);
+    wave(&mut shape, random, 40, Duration::ZERO, Duration::from_secs(2));
+    happens(&mut shape, 3000, 1, Fault::RebuildKilled(0, KillAt::Raised));
+    happens(&mut shape, 6000, 1, Fault::SaleClosed(0));
+    happens(&mut shape, 8000, 1, Fault::SaleReplaced(0, 50));
+    happens(&mut shape, 11_000, 1, Fault::RedisFlushed);
+    shape
+}
+
+/// A sale is closed, and Redis loses it.
+fn lost_close(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 100);
+    wave(&mut shape, random, 40, Duration::ZERO, Duration::from_secs(2));
+    happens(&mut shape, 3000, 1, Fault::SaleClosed(0));
+    happens(&mut shape, 6000, 1, Fault::RedisFlushed);
+    shape
+}
+
+/// Orders are acknowledged behind somebody's open transaction, Redis loses everything, and a rebuild begins.
+fn open_transaction(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 100);
+    wave(&mut shape, random, 60, Duration::ZERO, Duration::from_secs(4));
+    happens(&mut shape, 1000, 45_000, Fault::TransactionOpen);
+    happens(&mut shape, 6000, 1, Fault::RedisFlushed);
+    happens(&mut shape, 8000, 1, Fault::SaleRebuilt(0));
     shape
 }
 

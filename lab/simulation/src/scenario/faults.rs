@@ -118,8 +118,21 @@ pub enum Fault {
     SaleClosed(usize),
     /// An operator rebuilds the sale, suspended or not.
     SaleRebuilt(usize),
+    /// A rebuild of the sale is begun, suspended or not, and killed.
+    RebuildKilled(usize, KillAt),
     /// An operator opens another in its place.
     SaleReplaced(usize, u64),
+    /// Somebody else has a transaction open on every partition.
+    TransactionOpen,
+}
+
+/// Where a rebuild dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillAt {
+    /// When it has written so many times to a socket.
+    Write(u64),
+    /// When the ledger has given it a number.
+    Raised,
 }
 
 const KEYS: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "records"];
@@ -335,6 +348,15 @@ impl Fault {
                 let product = product(run, *sale);
                 run.begin_rebuild(&product);
             }
+            Fault::RebuildKilled(sale, at) => {
+                let product = product(run, *sale);
+                run.begin_rebuild(&product);
+                run.kill_rebuild(&product, *at);
+            }
+            Fault::TransactionOpen => {
+                let partitions = kafka.borrow().ends().len();
+                (0..partitions).for_each(|partition| kafka.borrow_mut().open_transaction(partition));
+            }
             Fault::SaleReplaced(sale, quantity) => {
                 let body = Run::opening(&run.shape.sales[*sale], *quantity, true);
                 run.tell("/init", body);
@@ -369,6 +391,10 @@ impl Fault {
             }
             Fault::LedgerKilled | Fault::LedgerStopped => {
                 run.postgres.borrow_mut().start(now, Duration::from_millis(500));
+            }
+            Fault::TransactionOpen => {
+                let partitions = kafka.borrow().ends().len();
+                (0..partitions).for_each(|partition| kafka.borrow_mut().end_transaction(now, partition));
             }
             Fault::LedgerPaused => run.postgres.borrow_mut().resume(now),
             Fault::LoginsRefused(code) => run.postgres.borrow_mut().refuse_logins(*code, now.instant),

@@ -1,9 +1,17 @@
 //! The operator's part of a run: looks at the sales, rebuilds those that are suspended, waits until all is quiet.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
+use flux_protocol::order::TopicRecord;
+use flux_protocol::time::Instant;
+
+use super::faults::KillAt;
 use super::run::{LOOK, Run};
+use crate::kafka::Kafka;
+use crate::redis::Redis;
 use crate::world::ProcessId;
 use crate::{operator, worker};
 
@@ -22,6 +30,10 @@ pub(super) struct Rebuild {
     heard: worker::Heard<String>,
     /// Redis lost something before it had ended: where it ends well, it has fenced the sale off after that.
     has_met_a_loss: bool,
+    /// A fault has killed it.
+    was_killed: bool,
+    /// What it left too much of, when it had just ended well.
+    excess: Rc<RefCell<Option<String>>>,
 }
 
 impl Run {
@@ -95,9 +107,34 @@ impl Run {
     pub(super) fn begin_rebuild(&mut self, product: &str) {
         self.rebuilds += 1;
         let began_us = self.world.now().instant.as_micros();
-        let (process, heard) = worker::start_rebuild(&mut self.world, product);
+        let excess: Rc<RefCell<Option<String>>> = Rc::default();
+        let (found, redis, kafka) = (Rc::clone(&excess), Rc::clone(&self.redis), Rc::clone(&self.kafka));
+        let of = product.to_owned();
+        let look = move |now| *found.borrow_mut() = left_too_much(&redis.borrow(), &kafka.borrow(), now, &of);
+        let (process, heard) = worker::start_rebuild(&mut self.world, product, look);
         let product = product.to_owned();
-        self.under_way.push(Rebuild { product, began_us, process, heard, has_met_a_loss: false });
+        self.under_way.push(Rebuild {
+            product,
+            began_us,
+            process,
+            heard,
+            has_met_a_loss: false,
+            was_killed: false,
+            excess,
+        });
+    }
+
+    /// Kills the rebuild that was begun last; lets time pass until it has come so far.
+    pub(super) fn kill_rebuild(&mut self, product: &str, at: KillAt) {
+        let Some(process) = self.under_way.last().map(|rebuild| rebuild.process) else { return };
+        let postgres = Rc::clone(&self.postgres);
+        let was_killed = self.world.kill_when(process, REBUILD_MAX, |writes| match at {
+            KillAt::Write(count) => writes >= count,
+            KillAt::Raised => postgres.borrow().sales().any(|sale| sale.product_id == product && sale.raised > 1),
+        });
+        if let Some(rebuild) = self.under_way.last_mut() {
+            rebuild.was_killed = was_killed;
+        }
     }
 
     /// Redis has lost something of this product.
@@ -122,19 +159,56 @@ impl Run {
     }
 
     fn rebuilt(&mut self, rebuild: Rebuild) {
-        let Rebuild { product, began_us, heard, has_met_a_loss, .. } = rebuild;
+        let Rebuild { product, began_us, heard, has_met_a_loss, was_killed, excess, .. } = rebuild;
+        self.troubles.extend(excess.take());
+        // Its last word to Redis may have been on its way when it was killed.
+        let has_opened = was_killed && self.is_believed(&product);
         match heard.take() {
+            None if has_opened => self.end_distrust(&product, began_us, has_met_a_loss),
             Some(Ok(_)) => {
                 self.failed_rebuilds.remove(&product);
-                if let Some(distrust) = self.distrust.get_mut(&product)
-                    && let Some(since) = distrust.since.take_if(|since| *since <= began_us || has_met_a_loss)
-                {
-                    distrust.spans.push((since, began_us.max(since)));
-                }
+                self.end_distrust(&product, began_us, has_met_a_loss);
             }
             // Said where the world does not come to rest: an operator runs it again.
             Some(Err(why)) => drop(self.failed_rebuilds.insert(product, why)),
             None => drop(self.failed_rebuilds.insert(product, "a rebuild ended without a word".to_owned())),
         }
     }
+
+    /// Whether Redis holds the sale bound to itself and not suspended.
+    fn is_believed(&self, product: &str) -> bool {
+        let redis = self.redis.borrow();
+        let Some(sale) = redis.sale(product) else { return false };
+        let field = |name: &str| sale.get(name).map(String::as_str);
+        field("replid") == Some(redis.replication_id()) && field("state") != Some("suspended")
+    }
+
+    /// A rebuild that began then has opened the sale again.
+    fn end_distrust(&mut self, product: &str, began_us: u64, has_met_a_loss: bool) {
+        if let Some(distrust) = self.distrust.get_mut(product)
+            && let Some(since) = distrust.since.take_if(|since| *since <= began_us || has_met_a_loss)
+        {
+            distrust.spans.push((since, began_us.max(since)));
+        }
+    }
+}
+
+/// I1 and I2: what a rebuild has just left to be sold, and what was acknowledged of the sale, are no more than it has. Said
+/// of the moment at which it ended: what comes later was sold later, or lay in a socket of somebody who stood still.
+fn left_too_much(redis: &Redis, kafka: &Kafka, now: Instant, product: &str) -> Option<String> {
+    let sale = redis.sale(product)?;
+    let number = |name: &str| sale.get(name).and_then(|text| text.parse::<u64>().ok());
+    let (id, total, stock) = (number("id")?, number("total")?, redis.stock(product)?);
+    let mut orders = BTreeMap::new();
+    for (.., value) in kafka.replicated(now) {
+        if let Ok(TopicRecord::Order(order)) = TopicRecord::parse(&value)
+            && (order.product_id == product && order.sale_id == id)
+        {
+            orders.entry(order.order_id).or_insert(u64::from(order.quantity));
+        }
+    }
+    let sold: u64 = orders.values().sum();
+    (stock + sold > total).then(|| {
+        format!("I1: a rebuild left {stock} units of {product}, of which {sold} of {total} stand in the topic")
+    })
 }

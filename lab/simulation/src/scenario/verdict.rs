@@ -11,6 +11,7 @@ use std::time::Duration;
 use flux_lab::checker::{Allow, Verdict, check};
 use flux_lab::crowd::{History, Order, Outcome, Refusal};
 use flux_lab::truth::Truth;
+use flux_protocol::order::TopicRecord;
 use flux_protocol::queue::limits::HOLD_US;
 
 use super::faults::Fault;
@@ -72,6 +73,7 @@ pub fn judge(run: &mut Run) -> Report {
     opened_early(run, &history, &mut faults);
     limit_per_user(run, &truth, &mut faults);
     lines::judge(run, &mut faults);
+    closed_stays_closed(run, &mut faults);
     if run.crowd.unserved.get() > 0 || run.crowd.under_way.get() > 0 {
         let (gave_up, wait) = (run.crowd.unserved.get(), run.crowd.under_way.get());
         // Who has asked most often is one of them.
@@ -217,6 +219,25 @@ fn limit_per_user(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
         for ((sale_id, user), units) in units.into_iter().filter(|(_, units)| *units > u64::from(sale.per_user)) {
             let (product, allowed) = (&sale.product, sale.per_user);
             faults.push(format!("limit: {user} has {units} units of {product}, sale {sale_id}, {allowed} are allowed"));
+        }
+    }
+}
+
+/// A sale of which a close stands in the topic is closed, in the ledger, and in Redis as long as it is the product's sale:
+/// nothing opens it again.
+fn closed_stays_closed(run: &Run, faults: &mut Vec<String>) {
+    for (.., value) in run.kafka.borrow().records() {
+        let Ok(TopicRecord::SaleClosed(closed)) = TopicRecord::parse(&value) else { continue };
+        let (product, id) = (&closed.product_id, closed.sale_id);
+        let postgres = run.postgres.borrow();
+        let row = postgres.sales().find(|row| row.product_id == *product && row.sale_id as u64 == id);
+        if row.is_none_or(|row| !row.is_closed) {
+            faults.push(format!("closed: the ledger does not have sale {id} of {product} closed"));
+        }
+        let redis = run.redis.borrow();
+        let Some(held) = redis.sale(product).filter(|held| held.get("id") == Some(&id.to_string())) else { continue };
+        if held.get("state").is_none_or(|state| state != "closed") {
+            faults.push(format!("closed: sale {id} of {product} was closed and is {:?} in Redis", held.get("state")));
         }
     }
 }

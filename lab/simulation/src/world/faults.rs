@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::events::Event;
+use super::kernel::Kernel;
 use super::network::{Owner, State};
 use super::process::ProcessId;
 use super::{World, id};
@@ -18,6 +20,26 @@ impl World {
         // What was held by no task: connections in a backlog.
         let left = std::mem::take(&mut inner.processes[id.0].descriptors);
         left.into_iter().for_each(|descriptor| inner.close_socket(descriptor));
+    }
+
+    /// Kills a process when it has written so many times to its sockets, or when `is_due` says so after some event; lets time
+    /// pass until then, but no longer than `longest`. False: it had ended before, or has not come so far.
+    pub fn kill_when(&mut self, process: ProcessId, longest: Duration, mut is_due: impl FnMut(u64) -> bool) -> bool {
+        let kernel = Rc::clone(&self.kernel);
+        let look = |kernel: &Kernel| {
+            let process = &kernel.0.borrow().processes[process.0];
+            (process.is_alive, process.writes)
+        };
+        self.run_while_not(longest, || {
+            let (is_alive, writes) = look(&kernel);
+            !is_alive || is_due(writes)
+        });
+        let (is_alive, writes) = look(&kernel);
+        let is_met = is_alive && is_due(writes);
+        if is_met {
+            self.kill(process);
+        }
+        is_met
     }
 
     /// SIGSTOP, or with `false` SIGCONT. Its kernel goes on taking what comes.

@@ -26,6 +26,8 @@ pub(super) struct Process {
     /// What its randomness is stretched from.
     pub(super) random: Random,
     pub(super) descriptors: BTreeSet<RawFd>,
+    /// Times that it wrote to a socket.
+    pub(super) writes: u64,
     slots: Vec<Slot>,
     free: Vec<usize>,
     ready: Arc<Ready>,
@@ -85,6 +87,7 @@ impl Process {
             wall_offset_ms: 0,
             random,
             descriptors: BTreeSet::new(),
+            writes: 0,
             slots: Vec::new(),
             free: Vec::new(),
             ready: Arc::default(),

@@ -147,6 +147,9 @@ impl Inner {
         if count == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        if let Owner::Process(process) = socket.owner {
+            self.processes[process.0].writes += 1;
+        }
         self.send_data(descriptor, &bytes[..count]);
         Ok(count)
     }

@@ -9,7 +9,7 @@ use crate::client::{Answer, Asked, Server};
 use crate::differential::both;
 use crate::fake::Fake;
 use crate::real::Real;
-use crate::words::*;
+use crate::words::{file, *};
 
 /// Both servers with three sessions each.
 struct Both {
@@ -168,6 +168,29 @@ fn a_lock_reads_the_row_anew_and_subqueries_as_they_were() {
     both.ask(0, &[commit()]);
     assert_eq!(both.answer(1).completed[0].1[0][1].as_deref(), Some("4"));
     both.answer(2);
+    both.end();
+}
+
+#[test]
+fn a_cursor_lives_as_long_as_its_transaction() {
+    let mut both = Both::new();
+    let of_sale = || vec![Param::Text("a".into()), Param::I64(1)];
+    let young = || [of_sale(), vec![Param::I64(86_400)]].concat();
+    let (users, records) = (|| file!("rebuild_users", of_sale()), || file!("rebuild_records", young()));
+    both.ask(
+        0,
+        &[copy(&[Row::new(1), Row::new(2), Row { user: "b".into(), ..Row::new(3) }, Row { sale: 2, ..Row::new(4) }])],
+    );
+    assert_eq!(code(&both.ask(0, &[records()])), "25P01", "a transaction of its own ends at once");
+    for (declare, rows) in [(users(), 2), (records(), 3)] {
+        let answer = both.ask(0, &[begin(), declare, fetch(), fetch(), commit()]);
+        assert_eq!((answer.completed[2].1.len(), answer.completed[3].1.len()), (rows, 0));
+    }
+    let answer = both.ask(0, &[begin(), file!("rebuild_rejected", young()), fetch(), records()]);
+    assert_eq!((count(&answer, 2), code(&answer)), (0, "42P03"), "one at a time");
+    both.ask(0, &[rollback()]);
+    assert_eq!(code(&both.ask(0, &[begin(), fetch()])), "34000", "it went with its transaction");
+    both.ask(0, &[rollback()]);
     both.end();
 }
 

@@ -159,7 +159,7 @@ impl Fake {
 
 impl Server for Fake {
     fn connect(&mut self) -> usize {
-        let client = self.connect_with(SessionOptions { reply_timeout: PATIENCE, ..SessionOptions::default() });
+        let client = self.connect_with(SessionOptions::default());
         assert!(self.is_open(client), "{:?}", self.collected(client));
         client
     }
@@ -200,7 +200,7 @@ impl Server for Fake {
         lines.extend(server.products().map(|row| format!("products {} {} {}", row.id, row.stock, row.sale_id)));
         lines.extend(server.sales().map(|row| {
             format!(
-                "sales {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
+                "sales {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
                 row.product_id,
                 row.sale_id,
                 row.generation,
@@ -215,7 +215,8 @@ impl Server for Fake {
                 row.closed_at.map_or("".to_owned(), time),
                 null(row.per_user.map(i64::from)),
                 row.opens_at.map_or("".to_owned(), time),
-                text(&row.queue)
+                text(&row.queue),
+                row.raised
             )
         }));
         lines.extend(server.orders().map(|row| {

@@ -240,11 +240,18 @@ fn sale_closed(random: &mut Random) -> Asked {
 
 fn rebuild_write(random: &mut Random) -> Asked {
     let (product, sale) = (product(random), Param::I64(small(random, 3)));
-    match random.below(5) {
+    match random.below(6) {
         0 => file!("sale_total", vec![product, sale, Param::I64(bigint(random))]),
         1 => file!("rebuild_absorb", vec![product, sale, Param::I32(integer(random))]),
         2 => file!("rebuild_close", vec![product, sale, Param::I64(bigint(random))]),
         3 => file!("rebuild_raise", vec![product, sale, Param::I32(integer(random))]),
+        4 => {
+            let mut params = vec![product, sale, Param::I32(integer(random))];
+            params.extend([bigint(random), bigint(random)].map(Param::I64));
+            params.extend([Param::Text(text(random)), Param::I32(integer(random))]);
+            params.extend([Param::I64(milliseconds_or_0(random)), queue(random)]);
+            file!("rebuild_in_force", params)
+        }
         _ => {
             let generation = Param::I32(integer(random));
             let numbers = [bigint(random), bigint(random), bigint(random)].map(Param::I64);
@@ -259,16 +266,16 @@ fn rebuild_write(random: &mut Random) -> Asked {
 fn rebuild_read(random: &mut Random) -> Asked {
     let (product, sale) = (product(random), Param::I64(small(random, 3)));
     match random.below(4) {
-        0 => file!("rebuild_records", vec![product, sale, Param::Uuid(any_id(random)), Param::I64(86_400)]),
-        1 => file!("rebuild_rejected", vec![product, sale, Param::Uuid(any_id(random)), Param::I64(86_400)]),
-        2 => file!("rebuild_users", vec![product, sale, Param::Text(text(random))]),
-        _ => file!("rebuild_sale", vec![product]),
+        0 => file!("rebuild_records", vec![product, sale, Param::I64(86_400)]),
+        1 => file!("rebuild_rejected", vec![product, sale, Param::I64(86_400)]),
+        2 => file!("rebuild_users", vec![product, sale]),
+        _ => file!("rebuild_sale", vec![product, sale]),
     }
 }
 
 fn audit(random: &mut Random) -> Asked {
     match random.below(4) {
-        0 => file!("audit_dead_letters", vec![product(random), Param::I64(small(random, 3))]),
+        0 => file!("audit_dead_letters", vec![product(random)]),
         1 => file!("audit_returns", vec![product(random)]),
         2 => file!("audit_sales", vec![product(random)]),
         _ => file!("audit_settled", vec![ids(random), ids(random)]),

@@ -106,7 +106,7 @@ impl Client {
 impl Server for Real {
     fn connect(&mut self) -> usize {
         let path = self.config.socket_path().expect("a Unix socket");
-        let options = SessionOptions { reply_timeout: PATIENCE, ..SessionOptions::default() };
+        let options = SessionOptions::default();
         let mut client = Client {
             session: Session::new(self.config.clone(), options),
             stream: UnixStream::connect(path).expect("a server"),
@@ -166,7 +166,7 @@ const TABLES: &str = "
             ELSE encode(timestamptz_send(closed_at), 'hex') END,
         coalesce(per_user::text, ''),
         CASE WHEN opens_at IS NULL THEN '' WHEN opens_at >= first AND opens_at < past THEN 'now'
-            ELSE encode(timestamptz_send(opens_at), 'hex') END, coalesce(queue, '')) FROM sales, said
+            ELSE encode(timestamptz_send(opens_at), 'hex') END, coalesce(queue, ''), raised) FROM sales, said
     UNION ALL SELECT concat_ws(' ', 'orders', id, product_id, user_id, quantity, sale_id, generation, reservation_id,
         partition, kafka_offset, encode(timestamptz_send(created_at), 'hex')) FROM orders
     UNION ALL SELECT concat_ws(' ', 'offsets', topic_id, partition, next_offset) FROM offsets

@@ -6,10 +6,11 @@ use flux_protocol::postgres::{CopyRows, Param};
 use crate::client::Asked;
 
 pub(crate) const TOPIC: Uuid = Uuid([7; 16]);
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 4] = [
     include_str!("../../../../worker/sql/0001_ledger.sql"),
     include_str!("../../../../worker/sql/0002_sale_options.sql"),
     include_str!("../../../../worker/sql/0003_sale_queue.sql"),
+    include_str!("../../../../worker/sql/0004_rebuilds.sql"),
 ];
 
 macro_rules! file {
@@ -160,6 +161,11 @@ pub(crate) fn note_returns(reservations: &[u8], quantity: i32) -> Asked {
 pub(crate) fn mark_returned(reservations: &[u8], state: &str) -> Asked {
     let ids = reservations.iter().map(|number| id(*number)).collect();
     file!("mark_returned", vec![Param::Uuids(ids), Param::Text(state.to_owned())])
+}
+
+/// The next page of what a rebuild has declared.
+pub(crate) fn fetch() -> Asked {
+    literal_with("fetch", "FETCH 5000 FROM rebuilding", vec![])
 }
 
 pub(crate) fn rebuild_account(product: &str, sale: i64) -> Asked {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use sha1::{Digest, Sha1};
 
-use super::Verb::{Begin, Commit, Copy, Define, Insert, Lock, Rollback, Select, Update};
+use super::Verb::{Begin, Commit, Copy, Declare, Define, Fetch, Insert, Lock, Rollback, Select, Update};
 use super::{Known, audit, notes, offsets, orders, rebuild, sales, schema};
 
 macro_rules! file {
@@ -29,9 +29,9 @@ macro_rules! literal {
 
 /// All of them.
 pub(in super::super) static KNOWN: &[Known] = &[
-    file!("audit_dead_letters", "a8bb8126", Select, ["dead_letters"], notes::audit_dead_letters),
+    file!("audit_dead_letters", "f1e6df71", Select, ["dead_letters"], notes::audit_dead_letters),
     file!("audit_returns", "2b128771", Select, ["returns"], notes::audit_returns),
-    file!("audit_sales", "d309fa8a", Select, ["sales", "orders", "rejected", "dead_letters", "returns"], audit::sales),
+    file!("audit_sales", "ed79e103", Select, ["sales", "orders", "rejected", "dead_letters", "returns"], audit::sales),
     file!("audit_settled", "c68b15c5", Select, ["orders", "rejected", "returns"], audit::settled),
     file!("claim", "cedd1dd2", Insert, ["offsets"], offsets::claim),
     file!("copy_orders", "5aef6196", Copy, ["orders"], orders::copy),
@@ -50,13 +50,14 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("rebuild_absorb", "6bd38e87", Update, ["returns"], notes::rebuild_absorb),
     file!("rebuild_account", "2902b7a7", Lock, ["sales", "dead_letters"], rebuild::account),
     file!("rebuild_close", "e7764958", Update, ["sales"], sales::rebuild_close),
+    file!("rebuild_in_force", "9809c073", Update, ["sales"], sales::rebuild_in_force),
     file!("rebuild_newer_sale", "d5896ab5", Insert, ["sales"], sales::rebuild_newer),
-    file!("rebuild_raise", "c9c2ab0d", Update, ["sales"], sales::rebuild_raise),
-    file!("rebuild_records", "c3e5318e", Select, ["orders"], rebuild::records),
-    file!("rebuild_rejected", "8229e940", Select, ["rejected", "orders"], rebuild::rejected),
-    file!("rebuild_sale", "16115e8b", Select, ["sales"], rebuild::sale),
-    file!("rebuild_users", "7401a163", Select, ["orders"], rebuild::users),
-    file!("sale_closed", "d0fa9e4e", Update, ["sales"], sales::closed),
+    file!("rebuild_raise", "82b817f3", Update, ["sales"], sales::rebuild_raise),
+    file!("rebuild_records", "60222161", Declare, ["orders"], rebuild::records),
+    file!("rebuild_rejected", "b2f58bb0", Declare, ["rejected", "orders"], rebuild::rejected),
+    file!("rebuild_sale", "c35b7873", Select, ["sales"], rebuild::sale),
+    file!("rebuild_users", "25976d87", Declare, ["orders"], rebuild::users),
+    file!("sale_closed", "d6408c98", Update, ["sales"], sales::closed),
     file!("sale_opened", "8af3e054", Update, ["sales"], sales::opened),
     file!("sale_total", "23fba5b8", Update, ["sales"], sales::total),
     file!("sample_order", "fdca001e", Select, ["orders", "sales"], orders::sample),
@@ -87,10 +88,20 @@ pub(in super::super) static KNOWN: &[Known] = &[
         relations: &["sales"],
         plan: schema::add_sale_queue,
     },
+    Known {
+        name: "0004_rebuilds",
+        text: include_str!("../../../../../worker/sql/0004_rebuilds.sql"),
+        digest: "e985f409",
+        verb: Define,
+        relations: &["sales"],
+        plan: schema::add_raised,
+    },
     // Those that are words of the worker's code: `worker/src/ledger`, `worker/src/rebuild.rs`, `worker/src/servers.rs`,
     // `worker/src/audit/gather.rs`.
     literal!("begin", "BEGIN", Begin, [], schema::nothing),
     literal!("begin", "BEGIN ISOLATION LEVEL READ COMMITTED", Begin, [], schema::nothing),
+    // What it reads is not held at one moment here.
+    literal!("begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Begin, [], schema::nothing),
     literal!("commit", "COMMIT", Commit, [], schema::nothing),
     literal!("rollback", "ROLLBACK", Rollback, [], schema::nothing),
     literal!("migration_lock", "SELECT pg_advisory_xact_lock($1)", Select, [], schema::advisory_lock),
@@ -130,6 +141,23 @@ pub(in super::super) static KNOWN: &[Known] = &[
         Select,
         ["offsets"],
         offsets::of_topic
+    ),
+    literal!("fetch", "FETCH 5000 FROM rebuilding", Fetch, [], rebuild::fetch),
+    literal!(
+        "index_state",
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('orders_by_sale')",
+        Select,
+        [],
+        schema::index_state
+    ),
+    literal!("index_lock", "SELECT pg_try_advisory_lock($1)", Select, [], rebuild::try_index_lock),
+    literal!(
+        "create_index",
+        "CREATE INDEX CONCURRENTLY orders_by_sale ON orders USING brin (sale_id int8_minmax_multi_ops) WITH \
+         (pages_per_range = 64, autosummarize = on)",
+        Define,
+        ["orders"],
+        schema::create_index
     ),
     literal!("products_sold", "SELECT DISTINCT product_id FROM sales", Select, ["sales"], audit::products),
     literal!(

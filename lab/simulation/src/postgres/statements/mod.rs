@@ -38,6 +38,10 @@ pub(super) enum Verb {
     Insert,
     Update,
     Copy,
+    /// DECLARE CURSOR.
+    Declare,
+    /// FETCH.
+    Fetch,
     /// Tables and indexes; the statement writes its tags itself, one for each in its text.
     Define,
 }
@@ -46,7 +50,7 @@ impl Verb {
     /// Whether a standby refuses it, and as what.
     pub(super) fn written_as(self) -> Option<&'static str> {
         match self {
-            Verb::Begin | Verb::Commit | Verb::Rollback | Verb::Select => None,
+            Verb::Begin | Verb::Commit | Verb::Rollback | Verb::Select | Verb::Declare | Verb::Fetch => None,
             Verb::Lock => Some("SELECT FOR UPDATE"),
             Verb::Insert => Some("INSERT"),
             Verb::Update => Some("UPDATE"),

@@ -1,5 +1,7 @@
 //! What is noted beside orders: returns, rejections, dead letters.
 
+use std::collections::BTreeMap;
+
 use super::super::error::SqlError;
 use super::super::rows::{DeadLetter, Rejected, Return};
 use super::super::values::{Params, row, timestamp_of_ms};
@@ -181,15 +183,25 @@ fn settle(scope: &mut Scope<'_>, rows: Vec<Return>, states: &'static [&'static s
 }
 
 pub(super) fn audit_dead_letters(scope: &mut Scope<'_>, params: &Params) -> Plan {
-    let (product, sale) = (params.text(1)?, *params.i64(2)?);
-    let rows = scope.database.dead_letters.scan(scope.owner);
-    let rows = rows.filter(|row| row.product_id.as_deref() == Some(product) && row.sale_id == Some(sale));
-    let mut rows = rows.map(|row| (row.partition, row.kafka_offset, row.reason.clone())).collect();
+    let asked = params.text(1)?;
+    let mut rows = Vec::new();
+    for row in scope.database.dead_letters.scan(scope.owner) {
+        if let (Some(product), Some(sale)) = (&row.product_id, row.sale_id)
+            && (asked.is_empty() || asked == product)
+        {
+            rows.push(((product.clone(), sale), row.partition, row.kafka_offset, row.reason.clone()));
+        }
+    }
     // Partitions of two topics may be equal.
-    rows = scope.shuffled(rows);
-    rows.sort_by_key(|(partition, offset, _)| (*partition, *offset));
-    for (partition, offset, reason) in rows.into_iter().take(20) {
-        scope.answer(row![partition, offset, reason]);
+    let mut rows = scope.shuffled(rows);
+    rows.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
+    let mut named: BTreeMap<(String, i64), usize> = BTreeMap::new();
+    for (sale, partition, offset, reason) in rows {
+        let place = named.entry(sale.clone()).or_default();
+        *place += 1;
+        if *place <= 20 {
+            scope.answer(row![sale.0, sale.1, partition, offset, reason]);
+        }
     }
     done()
 }

@@ -26,6 +26,7 @@ fn proposed(product_id: &str, sale_id: i64, generation: i32, total: i64, sold: i
         per_user: None,
         opens_at: None,
         queue: None,
+        raised: 1,
     }
 }
 
@@ -159,7 +160,7 @@ fn update_sale(
     Ok(Steps::from([step(move |scope| {
         let written = scope.update(|database| &mut database.sales, &seen, &change)?;
         if let (Some(sale), true) = (written, answers) {
-            scope.answer(row![sale.generation]);
+            scope.answer(row![sale.raised]);
         }
         Ok(())
     })]))
@@ -193,16 +194,14 @@ pub(super) fn closed(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (withdrawn, generation) = (*params.i64(3)?, *params.i32(4)?);
     let (rate, burst, at) = (*params.i64(5)?, *params.i64(6)?, interval_of_ms(*params.i64(7)?)?);
     let change = move |held: Sale| {
-        if held.generation > generation {
-            return Ok(None);
-        }
+        let is_in_force = held.generation <= generation;
         let closed_at = match held.closed_at {
             Some(closed_at) => closed_at,
             None => timestamp_of_interval(at)?,
         };
         Ok(Some(Sale {
             is_closed: true,
-            withdrawn,
+            withdrawn: if is_in_force { withdrawn } else { held.withdrawn },
             generation: held.generation.max(generation),
             rate: held.rate.or(Some(rate)),
             burst: held.burst.or(Some(burst)),
@@ -224,8 +223,32 @@ pub(super) fn rebuild_close(scope: &mut Scope<'_>, params: &Params) -> Plan {
 pub(super) fn rebuild_raise(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let known = *params.i32(3)?;
     let change = move |held: Sale| {
-        let raised = held.generation.max(known).checked_add(1).ok_or_else(|| SqlError::out_of_range("integer"))?;
-        Ok(Some(Sale { generation: raised, ..held }))
+        let highest = held.raised.max(held.generation).max(known);
+        let raised = highest.checked_add(1).ok_or_else(|| SqlError::out_of_range("integer"))?;
+        Ok(Some(Sale { raised, ..held }))
     };
     update_sale(scope, params, change, true)
+}
+
+pub(super) fn rebuild_in_force(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (generation, rate, burst) = (*params.i32(3)?, *params.i64(4)?, *params.i64(5)?);
+    let (seed, per_user, opens_at) = (params.text(6)?.to_owned(), *params.i32(7)?, interval_unless_0(*params.i64(8)?)?);
+    let queue = unless_empty(params.text(9)?);
+    let change = move |held: Sale| {
+        let opens_at = match held.opens_at {
+            Some(opens_at) => Some(opens_at),
+            None => opens_at.map(timestamp_of_interval).transpose()?,
+        };
+        Ok(Some(Sale {
+            generation: held.generation.max(generation),
+            rate: held.rate.or(Some(rate)),
+            burst: held.burst.or(Some(burst)),
+            seed: held.seed.or_else(|| Some(seed.clone())),
+            per_user: held.per_user.or(Some(per_user)),
+            opens_at,
+            queue: held.queue.or_else(|| queue.clone()),
+            ..held
+        }))
+    };
+    update_sale(scope, params, change, false)
 }

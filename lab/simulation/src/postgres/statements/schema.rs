@@ -9,9 +9,10 @@ use super::{Plan, Scope, Steps, done, step};
 
 /// The tables of `0001_ledger.sql`.
 pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "returns", "rejected", "dead_letters"];
-/// What `0002_sale_options.sql` and `0003_sale_queue.sql` add to a table; no table has such a name.
+/// What `0002_sale_options.sql`, `0003_sale_queue.sql` and `0004_rebuilds.sql` add to a table; no table has such a name.
 const SALE_OPTIONS: &str = "sales (per_user, opens_at)";
 const SALE_QUEUE: &str = "sales (queue)";
+const SALE_RAISED: &str = "sales (raised)";
 /// What `0001_ledger.sql` makes, in its order.
 const LEDGER_TAGS: [&str; 11] = [
     "CREATE TABLE",
@@ -63,6 +64,11 @@ pub(super) fn add_sale_queue(_: &mut Scope<'_>, _: &Params) -> Plan {
     Ok(add_columns(SALE_QUEUE, "queue"))
 }
 
+/// `0004_rebuilds.sql`.
+pub(super) fn add_raised(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(add_columns(SALE_RAISED, "raised"))
+}
+
 /// The columns are always there; what is kept is that they were added.
 fn add_columns(added: &'static str, first: &'static str) -> Steps {
     Steps::from([step(move |scope| {
@@ -73,6 +79,22 @@ fn add_columns(added: &'static str, first: &'static str) -> Steps {
         scope.output.tags.push("ALTER TABLE");
         scope.database.relations.insert(scope.owner, scope.command, Relation(added))
     })])
+}
+
+/// The orders' index by sale, as the catalog knows it.
+const INDEX: &str = "orders_by_sale";
+
+/// `SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('orders_by_sale')`.
+pub(super) fn index_state(scope: &mut Scope<'_>, _: &Params) -> Plan {
+    if scope.database.relations.get(scope.owner, &INDEX).is_some() {
+        scope.answer(row![boolean(true)]);
+    }
+    done()
+}
+
+/// `CREATE INDEX CONCURRENTLY orders_by_sale …`: it is there or not, never half built here.
+pub(super) fn create_index(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(create(&[INDEX], &["CREATE INDEX"]))
 }
 
 pub(super) fn create_ledger(_: &mut Scope<'_>, _: &Params) -> Plan {

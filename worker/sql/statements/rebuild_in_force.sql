@@ -1,0 +1,7 @@
+-- Redis sells nothing under an older generation any more. What the sale was opened with is kept where its event has not come:
+-- only Redis knew it, or the operator.
+UPDATE sales SET generation = greatest(generation, $3::integer), rate = coalesce(rate, $4), burst = coalesce(burst, $5),
+    seed = coalesce(seed, $6), per_user = coalesce(per_user, $7),
+    opens_at = coalesce(opens_at, timestamptz 'epoch' + nullif($8::bigint, 0) * interval '1 millisecond'),
+    queue = coalesce(queue, nullif($9::text, ''))
+WHERE product_id = $1 AND sale_id = $2
