@@ -1,5 +1,4 @@
 use super::*;
-use bytes::{Bytes, BytesMut};
 use flux_protocol::kafka::records_decode::FetchedRecords;
 use flux_protocol::order::Record;
 
@@ -48,15 +47,54 @@ fn fetched(partition: i32, from: i64, count: i64) -> Fetched {
     values(partition, from, &records)
 }
 
-fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
-    fn varint(out: &mut Vec<u8>, value: i64) {
-        let mut bits = ((value << 1) ^ (value >> 63)) as u64;
-        while bits >= 0x80 {
-            out.push(bits as u8 | 0x80);
-            bits >>= 7;
-        }
-        out.push(bits as u8);
+fn varint(out: &mut Vec<u8>, value: i64) {
+    let mut bits = ((value << 1) ^ (value >> 63)) as u64;
+    while bits >= 0x80 {
+        out.push(bits as u8 | 0x80);
+        bits >>= 7;
     }
+    out.push(bits as u8);
+}
+
+/// A batch at `from`: what stands in it behind its checksum.
+fn sealed(from: i64, content: &[u8]) -> Vec<u8> {
+    let mut batch = from.to_be_bytes().to_vec();
+    batch.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
+    batch.extend_from_slice(&[0, 0, 0, 0, 2]);
+    batch.extend_from_slice(&crc32c(content).to_be_bytes());
+    batch.extend_from_slice(content);
+    batch
+}
+
+/// So many batches of one small record each, whose header nobody reads unpacks to `padding` bytes.
+fn padded(batches: i64, padding: usize) -> Fetched {
+    let mut log = Vec::new();
+    for offset in 0..batches {
+        let mut record = vec![0, 0, 0];
+        varint(&mut record, -1);
+        varint(&mut record, 1);
+        record.push(b'x');
+        varint(&mut record, 1);
+        varint(&mut record, 1);
+        record.push(b'h');
+        varint(&mut record, padding as i64);
+        record.resize(record.len() + padding, 0);
+        let mut records = Vec::new();
+        varint(&mut records, record.len() as i64);
+        records.extend_from_slice(&record);
+        let mut content = vec![0, 4]; // zstd
+        content.extend_from_slice(&[0; 4]);
+        content.extend_from_slice(&[0; 16]);
+        content.extend_from_slice(&[0xff; 14]);
+        content.extend_from_slice(&1i32.to_be_bytes());
+        content.extend_from_slice(&zstd::bulk::compress(&records, 1).expect("zeros"));
+        log.extend_from_slice(&sealed(offset, &content));
+    }
+    let records = FetchedRecords::scan(log.into(), 0, Vec::new()).expect("a batch of the test's own making");
+    Fetched { partition: 0, from_offset: 0, records, end_offset: batches }
+}
+
+fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
     let mut content = Vec::new();
     content.extend_from_slice(&[0, 0]); // attributes
     content.extend_from_slice(&(values.len() as i32 - 1).to_be_bytes());
@@ -73,13 +111,8 @@ fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
         varint(&mut content, record.len() as i64);
         content.extend_from_slice(&record);
     }
-    let mut batch = BytesMut::new();
-    batch.extend_from_slice(&from.to_be_bytes());
-    batch.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
-    batch.extend_from_slice(&[0, 0, 0, 0, 2]);
-    batch.extend_from_slice(&(crc32c(&content)).to_be_bytes());
-    batch.extend_from_slice(&content);
-    let records = FetchedRecords::scan(batch.freeze(), from, Vec::new()).expect("a batch of the test's own making");
+    let records = FetchedRecords::scan(sealed(from, &content).into(), from, Vec::new())
+        .expect("a batch of the test's own making");
     Fetched { partition, from_offset: from, records, end_offset: from + values.len() as i64 }
 }
 
@@ -267,16 +300,33 @@ fn an_unreadable_batch_is_kept_and_passed() {
     let mut intake = holding(&[0]);
     let mut fetched = values(0, 0, &[b"x".to_vec(), b"y".to_vec()]);
     // The same batch with a compression that does not exist, sealed anew.
-    let mut bytes = BytesMut::new();
-    bytes.extend_from_slice(&0i64.to_be_bytes());
     let content: Vec<u8> =
         [&[0, 7][..], &1i32.to_be_bytes(), &[0; 16], &[0xff; 14], &2i32.to_be_bytes(), b"??"].concat();
-    bytes.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
-    bytes.extend_from_slice(&[0, 0, 0, 0, 2]);
-    bytes.extend_from_slice(&crc32c(&content).to_be_bytes());
-    bytes.extend_from_slice(&content);
-    fetched.records = FetchedRecords::scan(Bytes::from(bytes), 0, Vec::new()).expect("its frame is whole");
+    fetched.records = FetchedRecords::scan(sealed(0, &content).into(), 0, Vec::new()).expect("its frame is whole");
     intake.offer(at(0), fetched);
     let batch = intake.take_due(at(1000)).expect("a dead letter is to be stored");
     assert_eq!(span(&batch), (0, 0, 2));
+}
+
+/// A few kilobytes that unpack to gigabytes hold up nobody for longer than a turn, and hold no more than what they say.
+#[test]
+fn unpacking_is_bounded_by_turn() {
+    let mut intake = Intake::new("orders", IntakeConfig { batch_orders: 1000, batch_wait: Duration::from_millis(20) });
+    intake.assigned(TOPIC, &[0]);
+    for claim in intake.take_claims() {
+        intake.claimed(&claim, 0);
+    }
+    const BATCHES: i64 = 40;
+    const PADDING: usize = 4 << 20;
+    assert_eq!(intake.offer(at(0), padded(BATCHES, PADDING)), None);
+    let mut turns = 1;
+    while intake.rests() {
+        assert!(!intake.wants_records(), "it is gone on with before anything else is taken");
+        intake.fill(at(0));
+        turns += 1;
+    }
+    assert!(turns >= BATCHES as usize * PADDING / TURN_UNPACKED_BYTES_MAX, "{turns} turns of at most a batch's worth");
+    let batch = intake.take_due(at(100)).expect("they have waited");
+    assert_eq!(span(&batch), (0, 0, BATCHES));
+    assert!(batch.bytes() < 1 << 20, "40 small records hold {} bytes", batch.bytes());
 }
