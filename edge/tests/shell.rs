@@ -310,28 +310,39 @@ fn a_request_during_the_drain_is_told_to_close() {
 fn as_long_as_any_core_drains_the_admin_listener_says_so() {
     for driver in drivers() {
         let edge = edge_of(2, driver, 100, true);
-        let open = |core: usize| edge.counters_of(core).shell.connections.get();
+        let admin = edge.admin;
+        let cores = [0, 1].map(|core| edge.counters_of(core).clone());
+        let open = |core: usize| cores[core].shell.connections.get();
         // One byte of a request on the core that does not hold the admin listener.
         let mut held = loop {
             let mut client = Client::connect(edge.listen);
             client.send(b"G");
-            while open(0) + open(1) == 0 {}
+            while open(0) + open(1) == 0 {
+                std::thread::yield_now();
+            }
             if open(1) == 1 {
                 break client;
             }
             drop(client);
-            while open(0) > 0 {}
+            while open(0) > 0 {
+                std::thread::yield_now();
+            }
         };
         edge.drain();
-        while edge.counters_of(0).shell.draining.get() == 0 {}
+        let ended = std::thread::spawn(move || edge.wait());
+        while cores[0].shell.draining.get() == 0 {
+            std::thread::yield_now();
+        }
         for _ in 0..50 {
-            let mut monitor = Client::connect(edge.admin);
+            let mut monitor = Client::connect(admin);
             assert_eq!(monitor.get("/livez").status, 200, "on {driver}");
             let ready = monitor.get("/readyz");
             assert!(ready.status == 503 && ready.body.contains("draining"), "{ready:?}");
         }
+        held.send(&get("/now/late").as_bytes()[1..]);
+        assert_eq!(held.response().status, 200);
         held.shutdown_write();
         assert!(held.ends());
-        assert!(edge.wait(), "all cores end well");
+        assert!(ended.join().expect("a thread"), "all cores end well");
     }
 }
