@@ -20,8 +20,8 @@ use crate::scripts::SCRIPTS;
 /// What is known of the Redis behind this core's connection.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
-    /// The question on its way: when it was asked, and the wall clock then.
-    asked: Option<(Instant, u64)>,
+    /// The question on its way: what the wall clock showed when it was asked.
+    asked: Option<u64>,
     /// The next is due.
     next: Instant,
     /// Why no order gets through, where that is so.
@@ -58,7 +58,7 @@ impl Core {
         if !self.redis.is_ready() || self.probe.next_deadline() > now.instant {
             return;
         }
-        self.probe.asked = Some((now.instant, now.wall_ms));
+        self.probe.asked = Some(now.wall_ms);
         self.probe.next = now.instant + PROBE_INTERVAL;
         // What one user may do is the same on all connections of the process.
         let looks_closely: &[u8] = if self.is_first { b"1" } else { b"0" };
@@ -78,10 +78,8 @@ impl Core {
                 return self.note_error(now, error);
             }
         };
-        if let (Some((since, wall_ms)), Some(there_us)) = (asked, items.next_bulk().and_then(number)) {
-            // It was read somewhere between asking and the answer.
-            let half_way_ms = wall_ms + now.instant.since(since).as_millis() as u64 / 2;
-            self.note_skew((there_us / 1000).cast_signed() - half_way_ms.cast_signed());
+        if let (Some(asked_ms), Some(there_us)) = (asked, items.next_bulk().and_then(number)) {
+            self.note_time(asked_ms, now.wall_ms, there_us / 1000);
         }
         if !self.is_first {
             return self.set_refusal(None);
@@ -126,6 +124,17 @@ impl Core {
                 "a broker refuses the times of records: its clock and Redis' are far apart; records travel without times now, \
                  and none is lost by it: set message.timestamp.type LogAppendTime, and mend the clocks"
             );
+        }
+    }
+
+    /// Redis read its clock somewhere between the question and the answer. What is believed of the difference changes by no more
+    /// than that proves: an answer that was seconds on its way, on a machine that is short of everything, proves nothing.
+    fn note_time(&mut self, asked_ms: u64, answered_ms: u64, there_ms: u64) {
+        let least = there_ms.cast_signed() - answered_ms.cast_signed();
+        let most = there_ms.cast_signed() - asked_ms.cast_signed();
+        // The wall clock was set back meanwhile: the next answer tells.
+        if least <= most {
+            self.note_skew(self.probe.skew_ms.clamp(least, most));
         }
     }
 

@@ -111,6 +111,19 @@ fn orders_are_dated_by_redis_clock_and_the_difference_is_shown() {
 }
 
 #[test]
+fn an_answer_that_was_long_on_its_way_says_nothing_of_a_clock() {
+    let mut bench = Bench::new();
+    let skew = |bench: &Bench| bench.counters.redis_clock_skew_ms.get().cast_signed();
+    // Redis reads its clock, and its answer takes two seconds.
+    bench.redis.script("probe", array(&[(at(bench.now).wall_ms * 1000 + 400_000).to_string()]));
+    bench.redis.holds = vec!["probe"];
+    bench.pass(2_400);
+    bench.redis.holds.clear();
+    bench.pass(1);
+    assert_eq!(skew(&bench), 0);
+}
+
+#[test]
 fn a_record_that_a_broker_refuses_for_its_time_does_not_wait_for_a_clock() {
     let mut bench = Bench::new();
     // The broker's clock is far behind everybody else's.
