@@ -28,6 +28,8 @@ pub enum Standing {
     Waits,
     /// An order is on its way.
     Orders,
+    /// Was answered that the order may have been made, or is on its way: asks again until it is known.
+    Unsure,
     /// Has bought.
     Bought {
         /// Whether their place was called, as Redis had it just afterwards. `None`: they needed none, since nobody waited.
@@ -118,6 +120,13 @@ impl FairCrowd {
         due.into_iter().for_each(|number| self.send(number));
     }
 
+    /// Sends the orders of those who do not know what became of theirs, whatever the line says.
+    pub fn ask_again(&mut self) {
+        let unsure = |number: &usize| self.members[*number].standing == Standing::Unsure;
+        let unsure: Vec<usize> = (0..self.members.len()).filter(unsure).collect();
+        unsure.into_iter().for_each(|number| self.send(number));
+    }
+
     /// Takes in what is answered, for so long.
     ///
     /// # Errors
@@ -143,9 +152,9 @@ impl FairCrowd {
         &self.members
     }
 
-    /// Orders on their way.
+    /// Orders of which nobody knows yet what becomes of them.
     pub fn under_way(&self) -> usize {
-        self.under_way
+        self.under_way + self.count(|member| member.standing == Standing::Unsure)
     }
 
     /// How many of their places were called.
@@ -169,7 +178,7 @@ impl FairCrowd {
     /// How many still want to buy.
     pub fn waiting(&self) -> usize {
         let wants = |member: &Member| match member.standing {
-            Standing::Orders => true,
+            Standing::Orders | Standing::Unsure => true,
             Standing::Waits => member.visitor.patience != Patience::Leaves,
             Standing::Bought { .. } | Standing::SoldOut => false,
         };
@@ -213,7 +222,8 @@ fn order(
             let called = watermark(product, redis)?;
             Standing::Bought { was_called: visitor.place().map(|place| called.has_called(place)) }
         }
-        Answer::InLine | Answer::Again => Standing::Waits,
+        Answer::InLine => Standing::Waits,
+        Answer::Again => Standing::Unsure,
         Answer::SoldOut => Standing::SoldOut,
     };
     Ok(Member { visitor, standing })

@@ -158,6 +158,7 @@ fn sell(
         if !line.is_over {
             crowd.call(&line);
         }
+        crowd.ask_again();
         let is_at_end = line.is_over && crowd.under_way() == 0;
         if is_at_end || told.is_none_or(|told| told.elapsed() >= sale.tell_every) {
             told = Some(Instant::now());

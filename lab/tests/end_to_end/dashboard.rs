@@ -7,7 +7,7 @@ use flux_lab::http_client::{self, HttpAnswer};
 use flux_lab::world::World;
 use serde_json::{Value, json};
 
-use crate::{run, settle_and_check, wait_until, world};
+use crate::{buyers, run, settle_and_check, wait_until, world};
 
 fn get(admin: SocketAddr, path: &str) -> HttpAnswer {
     http_client::request(admin, "GET", path, &[], b"", Duration::from_secs(5)).expect("an answer")
@@ -27,7 +27,7 @@ fn metric(text: &str, series: &str) -> Value {
 fn the_dashboard_agrees_with_the_metrics() {
     let mut world = world();
     world.init("phone", 50).unwrap();
-    let report = run(world.buyers("phone", 200, 50));
+    let report = run(buyers(&mut world, "phone", 200, 50));
     settle_and_check(&world, &report.history);
     // Gauges are handed over once a second; at rest both tell the same before long.
     wait_until("both tell the same of a settled sale", || {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use flux_lab::crowd::{Arrival, Repeat};
+use flux_lab::crowd::Repeat;
 use flux_lab::world::{World, WorldOptions};
 
-use crate::{accepted, run, settle_and_check, sold_out, units_stored, wait_until, world};
+use crate::{accepted, buyers, endless, run, settle_and_check, sold_out, stop, units_stored, wait_until, world};
 
 fn two_edges() -> World {
     World::start(WorldOptions { edges: 2, ..WorldOptions::default() }).expect("two edges and a worker")
@@ -20,7 +20,7 @@ fn two_edges_of_two_cores_sell_one_stock() {
     })
     .expect("two edges and a worker");
     world.init("phone", 200).unwrap();
-    let report = run(world.buyers("phone", 2_000, 200));
+    let report = run(buyers(&mut world, "phone", 2_000, 200));
     assert_eq!((accepted(&report.history), sold_out(&report.history)), (200, 1_800), "{}", report.table());
     settle_and_check(&world, &report.history);
     assert_eq!(units_stored(&world, "phone"), 200);
@@ -31,13 +31,12 @@ fn the_orders_of_a_killed_edge_are_delivered_by_another() {
     let mut world = two_edges();
     world.init("phone", 1_000_000).unwrap();
     wait_until("both edges know the sale", || world.get("/stock/phone").is_ok_and(|stock| stock.status == 200));
-    let mut crowd = world.buyers("phone", 0, 128);
-    crowd.arrival = Arrival::Closed(Duration::from_secs(3));
+    let mut crowd = endless(&mut world, "phone", 128);
     crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };
     let crowd = flux_lab::crowd::start(crowd).unwrap();
     wait_until("orders are being accepted", || crowd.progress().accepted > 500);
     world.edges[0].program.kill();
-    let report = crowd.join().unwrap();
+    let report = stop(crowd);
     assert!(accepted(&report.history) > 500, "{}", report.table());
     settle_and_check(&world, &report.history);
 }
@@ -46,14 +45,13 @@ fn the_orders_of_a_killed_edge_are_delivered_by_another() {
 fn sigterm_under_load_ends_in_order_and_loses_nothing() {
     let mut world = two_edges();
     world.init("phone", 1_000_000).unwrap();
-    let mut crowd = world.buyers("phone", 0, 64);
-    crowd.arrival = Arrival::Closed(Duration::from_secs(2));
+    let mut crowd = endless(&mut world, "phone", 64);
     crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };
     let crowd = flux_lab::crowd::start(crowd).unwrap();
     wait_until("orders are being accepted", || crowd.progress().accepted > 200);
     let ended = world.edges[0].program.terminate(Duration::from_secs(30)).unwrap();
     assert_eq!(ended.code(), Some(0), "{}", world.edges[0].program.output());
-    let report = crowd.join().unwrap();
+    let report = stop(crowd);
     settle_and_check(&world, &report.history);
 }
 

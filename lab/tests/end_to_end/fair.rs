@@ -41,6 +41,7 @@ fn visitors(name: &str, count: usize) -> impl Iterator<Item = Visitor> {
 fn settle(crowd: &mut FairCrowd) {
     wait_until("all are answered", || {
         crowd.hear(LOOK_EVERY).expect("places are kept, and nobody is turned away");
+        crowd.ask_again();
         crowd.under_way() == 0
     });
 }
@@ -84,6 +85,7 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
         if !line.is_over {
             crowd.call(&line);
         }
+        crowd.ask_again();
         line.is_over
     });
     settle(&mut crowd);

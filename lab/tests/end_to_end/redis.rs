@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use flux_lab::crowd::{Arrival, Outcome, Refusal, Repeat};
+use flux_lab::crowd::{Outcome, Refusal, Repeat};
 use flux_lab::servers::Data;
+use flux_lab::world::{World, WorldOptions};
 
-use crate::{accepted, run, settle, settle_and_check, units_stored, wait_until, world};
+use crate::{accepted, buyers, endless, run, settle, settle_and_check, stop, units_stored, wait_until, world};
 
 /// The shortest that is sound: an edge's last request carries nothing that is older.
 pub(crate) const FENCE: &[&str] = &["--fence", "15s"];
@@ -14,8 +15,7 @@ pub(crate) const FENCE: &[&str] = &["--fence", "15s"];
 fn a_stopped_redis_sells_nothing_and_what_lay_in_its_socket_is_delivered() {
     let mut world = world();
     world.init("phone", 1_000_000).unwrap();
-    let mut crowd = world.buyers("phone", 0, 64);
-    crowd.arrival = Arrival::Closed(Duration::from_secs(8));
+    let mut crowd = endless(&mut world, "phone", 64);
     crowd.repeat = Repeat { attempts_max: 100, ..Repeat::UNTIL_SETTLED };
     let crowd = flux_lab::crowd::start(crowd).unwrap();
     wait_until("orders are being accepted", || crowd.progress().accepted > 200);
@@ -24,7 +24,7 @@ fn a_stopped_redis_sells_nothing_and_what_lay_in_its_socket_is_delivered() {
     world.redis.resume();
     let before = crowd.progress().accepted;
     wait_until("orders are accepted again", || crowd.progress().accepted > before + 200);
-    let report = crowd.join().unwrap();
+    let report = stop(crowd);
     let refused = report.history.count(|outcome| *outcome == Outcome::No(Refusal::Unavailable));
     assert!(refused > 0, "{}", report.table());
     settle_and_check(&world, &report.history);
@@ -34,7 +34,7 @@ fn a_stopped_redis_sells_nothing_and_what_lay_in_its_socket_is_delivered() {
 fn an_emptied_redis_suspends_the_sale_until_it_is_rebuilt() {
     let mut world = world();
     world.init("phone", 100).unwrap();
-    let first = run(world.buyers("phone", 40, 20));
+    let first = run(buyers(&mut world, "phone", 40, 20));
     assert_eq!(accepted(&first.history), 40);
     settle(&world, &first.history);
     redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
@@ -48,7 +48,7 @@ fn an_emptied_redis_suspends_the_sale_until_it_is_rebuilt() {
     wait_until("the edge sells again", || {
         world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
     });
-    let mut crowd = world.buyers("phone", 200, 20);
+    let mut crowd = buyers(&mut world, "phone", 200, 20);
     crowd.orders = flux_lab::crowd::Orders::unique("phone", "second");
     let second = run(crowd);
     assert_eq!(accepted(&second.history), 59, "100 less 40 less 1: {}", second.table());
@@ -63,13 +63,13 @@ fn an_emptied_redis_suspends_the_sale_until_it_is_rebuilt() {
 
 #[test]
 fn a_restarted_redis_is_not_trusted_even_with_its_data() {
-    let mut world = flux_lab::world::World::start(flux_lab::world::WorldOptions {
+    let mut world = World::start(WorldOptions {
         redis: flux_lab::servers::RedisOptions { append_only: true, ..Default::default() },
         ..Default::default()
     })
     .unwrap();
     world.init("phone", 100).unwrap();
-    let first = run(world.buyers("phone", 30, 20));
+    let first = run(buyers(&mut world, "phone", 30, 20));
     settle(&world, &first.history);
     world.redis.restart(Data::Keep).unwrap();
     wait_until("the edge has found it again and says suspended", || {
@@ -86,7 +86,10 @@ fn a_restarted_redis_is_not_trusted_even_with_its_data() {
 
 #[test]
 fn a_flushed_script_cache_goes_unnoticed() {
-    let mut world = world();
+    // Who is refused here was refused for a script, not because the machine is busy.
+    let patient = [("FLUX_CORES", "1"), ("FLUX_REDIS_DEADLINE", "2500ms")];
+    let edge_environment = patient.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let mut world = World::start(WorldOptions { edge_environment, ..WorldOptions::default() }).unwrap();
     world.init("phone", 1_000_000).unwrap();
     let mut crowd = world.buyers("phone", 3_000, 64);
     crowd.repeat = Repeat::NEVER;
@@ -106,8 +109,7 @@ fn the_first_replica_attached_under_load_is_harmless() {
     let mut world = world();
     world.init("phone", 1_000_000).unwrap();
     let replica = flux_lab::servers::Redis::start(world.run(), Default::default()).unwrap();
-    let mut crowd = world.buyers("phone", 0, 64);
-    crowd.arrival = Arrival::Closed(Duration::from_secs(4));
+    let mut crowd = endless(&mut world, "phone", 64);
     crowd.repeat = Repeat { attempts_max: 50, ..Repeat::UNTIL_SETTLED };
     let crowd = flux_lab::crowd::start(crowd).unwrap();
     wait_until("orders are being accepted", || crowd.progress().accepted > 200);
@@ -122,25 +124,23 @@ fn the_first_replica_attached_under_load_is_harmless() {
     });
     let before = crowd.progress().accepted;
     wait_until("orders go on being accepted", || crowd.progress().accepted > before + 200);
-    let report = crowd.join().unwrap();
+    let report = stop(crowd);
     settle_and_check(&world, &report.history);
 }
 
 #[test]
 fn an_edge_that_wakes_after_a_rebuild_publishes_nothing_that_it_had_reserved_before() {
-    let mut world =
-        flux_lab::world::World::start(flux_lab::world::WorldOptions { edges: 2, ..Default::default() }).unwrap();
+    let mut world = World::start(WorldOptions { edges: 2, ..Default::default() }).unwrap();
     world.init_with(serde_json::json!({"productId": "phone", "quantity": 1_000_000, "rate": 0})).unwrap();
     wait_until("both edges know the sale", || world.get("/stock/phone").is_ok_and(|stock| stock.status == 200));
-    let mut crowd = world.buyers("phone", 0, 64);
-    crowd.arrival = Arrival::Closed(Duration::from_secs(3));
+    let mut crowd = endless(&mut world, "phone", 64);
     crowd.timeout = Duration::from_secs(3);
     crowd.repeat = Repeat::NEVER;
     let crowd = flux_lab::crowd::start(crowd).unwrap();
     wait_until("orders are being accepted", || crowd.progress().accepted > 500);
     // Stopped in full run: with replies of Redis to be read, with records in the open batch and in its sockets.
     world.edges[0].program.pause().unwrap();
-    let mut history = crowd.join().unwrap().history;
+    let mut history = stop(crowd).history;
     settle(&world, &history);
     redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
     let rebuilt = world.rebuild("phone", FENCE).unwrap();
@@ -163,14 +163,14 @@ fn an_edge_that_wakes_after_a_rebuild_publishes_nothing_that_it_had_reserved_bef
 
 #[test]
 fn a_restarted_redis_without_replicas_is_rebuilt_by_the_workers_themselves() {
-    let mut world = flux_lab::world::World::start(flux_lab::world::WorldOptions {
+    let mut world = World::start(WorldOptions {
         workers: 2,
         worker_environment: vec![("FLUX_REBUILD".to_owned(), "auto".to_owned())],
         ..Default::default()
     })
     .unwrap();
     world.init("phone", 100).unwrap();
-    let first = run(world.buyers("phone", 40, 20));
+    let first = run(buyers(&mut world, "phone", 40, 20));
     assert_eq!(accepted(&first.history), 40);
     settle(&world, &first.history);
     // It comes back with nothing at all.
@@ -178,7 +178,7 @@ fn a_restarted_redis_without_replicas_is_rebuilt_by_the_workers_themselves() {
     wait_until("the edge sells again", || {
         world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
     });
-    let mut crowd = world.buyers("phone", 200, 20);
+    let mut crowd = buyers(&mut world, "phone", 200, 20);
     crowd.orders = flux_lab::crowd::Orders::unique("phone", "second");
     let second = run(crowd);
     assert_eq!(accepted(&second.history), 59, "100 less 40 less 1: {}", second.table());
@@ -192,7 +192,7 @@ fn a_restarted_redis_without_replicas_is_rebuilt_by_the_workers_themselves() {
 fn a_stock_that_was_raised_by_hand_suspends_the_sale() {
     let mut world = world();
     world.init("phone", 100).unwrap();
-    let first = run(world.buyers("phone", 40, 20));
+    let first = run(buyers(&mut world, "phone", 40, 20));
     settle(&world, &first.history);
     redis::cmd("SET").arg("product:{phone}:stock").arg(61).exec(&mut world.redis.connection().unwrap()).unwrap();
     wait_until("the worker has suspended it and the edge has seen it", || {
@@ -204,7 +204,7 @@ fn a_stock_that_was_raised_by_hand_suspends_the_sale() {
     wait_until("the edge sells again", || {
         world.order("phone", "late", "late", 1).is_ok_and(|answer| answer.status == 200)
     });
-    let mut crowd = world.buyers("phone", 100, 20);
+    let mut crowd = buyers(&mut world, "phone", 100, 20);
     crowd.orders = flux_lab::crowd::Orders::unique("phone", "second");
     let second = run(crowd);
     assert_eq!(accepted(&second.history), 59, "{}", second.table());

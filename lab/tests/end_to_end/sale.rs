@@ -7,13 +7,13 @@ use flux_lab::http_client;
 use flux_protocol::order::order_id;
 use serde_json::json;
 
-use crate::{accepted, run, settle_and_check, sold_out, units_stored, wait_until, world};
+use crate::{accepted, buyers, endless, run, settle_and_check, sold_out, stop, units_stored, wait_until, world};
 
 #[test]
 fn a_hundred_units_under_five_thousand_orders_are_sold_exactly() {
     let mut world = world();
     world.init("phone", 100).unwrap();
-    let report = run(world.buyers("phone", 5_000, 500));
+    let report = run(buyers(&mut world, "phone", 5_000, 500));
     assert_eq!((accepted(&report.history), sold_out(&report.history)), (100, 4_900), "{}", report.table());
     settle_and_check(&world, &report.history);
     assert_eq!(units_stored(&world, "phone"), 100);
@@ -143,17 +143,16 @@ fn no_more_than_the_bucket_holds_are_admitted() {
 fn a_sale_replaced_under_load_gives_every_order_the_id_of_its_own_sale() {
     let mut world = world();
     world.init("phone", 1_000_000).unwrap();
-    let mut crowd = world.buyers("phone", 0, 128);
-    crowd.arrival = Arrival::Closed(Duration::from_secs(3));
+    let mut crowd = endless(&mut world, "phone", 128);
     crowd.repeat = Repeat { attempts_max: 20, ..Repeat::UNTIL_SETTLED };
     let crowd = flux_lab::crowd::start(crowd).unwrap();
     for sale in 1..=5 {
         let accepted = crowd.progress().accepted;
-        wait_until("orders are accepted", || crowd.is_finished() || crowd.progress().accepted > accepted + 100);
+        wait_until("orders are accepted", || crowd.progress().accepted > accepted + 100);
         let body = json!({"productId": "phone", "quantity": 1_000_000 + sale, "rate": 0, "force": true});
         world.init_with(body).unwrap();
     }
-    let report = crowd.join().unwrap();
+    let report = stop(crowd);
     settle_and_check(&world, &report.history);
     let rows = world.ledger().unwrap().query("SELECT id::text, user_id, sale_id FROM orders", &[]).unwrap();
     assert!(!rows.is_empty());
