@@ -12,7 +12,7 @@ use flux_protocol::queue::{Report, Slot};
 use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
-use crate::product::State;
+use crate::product::{Sale, State};
 use crate::shell_limits::GAUGE_AGE_MAX;
 
 /// A number that one thread raises and others read.
@@ -211,6 +211,8 @@ pub struct LineGauge {
 pub struct ProductGauge {
     /// The product.
     pub name: Identifier,
+    /// Its sale, once one was seen.
+    pub sale: Option<Sale>,
     /// Its sale's state.
     pub state: State,
     /// Units left.

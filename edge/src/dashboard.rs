@@ -171,6 +171,7 @@ mod tests {
         cores[1].shell.kafka_down_ms.set(1500);
         let gauge = |name: &[u8], seen_ms| ProductGauge {
             name: Identifier::new(name).unwrap(),
+            sale: None,
             state: State::Open,
             stock: 41,
             outbox_entries: 1,

@@ -113,6 +113,7 @@ mod tests {
     fn gauge(name: &str, state: State, seen_ms: Option<u64>, line: Option<LineGauge>) -> ProductGauge {
         ProductGauge {
             name: Identifier::new(name.as_bytes()).expect("an identifier"),
+            sale: None,
             state,
             stock: 41,
             outbox_entries: 1,

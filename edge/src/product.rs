@@ -287,6 +287,7 @@ impl Product {
         let oldest = self.outbox_oldest.map_or(0, |(_, since)| now.instant.since(since).as_millis() as u64);
         ProductGauge {
             name: self.name,
+            sale: self.sale,
             state: self.visible_state(now.instant),
             stock: self.stock,
             outbox_entries: self.outbox_entries,

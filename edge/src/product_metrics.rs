@@ -142,6 +142,7 @@ mod tests {
     fn gauge(name: &[u8], accepted: u64, line: Option<LineGauge>) -> ProductGauge {
         ProductGauge {
             name: Identifier::new(name).expect("an identifier"),
+            sale: None,
             state: State::Open,
             stock: 41,
             outbox_entries: 1,

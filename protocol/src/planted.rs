@@ -62,10 +62,12 @@ pub enum Bug {
     CloseForgotten,
     /// A rebuild waits for what can be read of the log, not for all that was acknowledged.
     DrainedToTheStable,
+    /// Whoever waits for what Redis would have said, and cannot any more, is forgotten.
+    WaiterForgotten,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 25] = [
+pub const BUGS: [Bug; 28] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -91,6 +93,9 @@ pub const BUGS: [Bug; 25] = [
     Bug::RaisedIsInForce,
     Bug::CloseForgotten,
     Bug::DrainedToTheStable,
+    Bug::PlaceNeverUsedUp,
+    Bug::OlderSaleBelieved,
+    Bug::WaiterForgotten,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -3,9 +3,11 @@
 //!
 //! A buyer may go to another edge for a repeat, and may hang up on a request that it has just sent: then its outcome is
 //! unknown to it, as to a person whose network failed. Where it is given a ticket, it does with it as is its [`Habit`].
+//! Beside buyers there are those who only look (`poll`).
 
 mod answer;
 mod line;
+mod poll;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,10 +20,11 @@ use flux_net::{Address, Clock, Stream, sleep, within};
 
 pub use self::answer::{Answer, TicketText, answer};
 pub use self::line::{Habit, Tickets};
+pub use self::poll::{Look, Looker, look};
 use crate::random::Random;
 
-/// How long a buyer waits for an answer: longer than any deadline of an edge.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long anybody waits for an answer: longer than any deadline of an edge.
+pub const PATIENCE: Duration = Duration::from_secs(6);
 /// How long connecting may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -54,6 +57,19 @@ impl Buyer {
     }
 }
 
+/// A request that was sent to an edge, and when its sender knew that nothing more comes.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its path; of an order, `/order`.
+    pub what: String,
+    /// The door it came to.
+    pub door: usize,
+    /// When it was sent, µs.
+    pub sent_us: u64,
+    /// When it was answered or its connection ended; `None`: neither within [`PATIENCE`].
+    pub ended_us: Option<u64>,
+}
+
 /// What all buyers share.
 pub struct Crowd {
     /// Edges' public addresses, host and port.
@@ -62,6 +78,8 @@ pub struct Crowd {
     pub history: RefCell<History>,
     /// The tickets of each exchange, in the history's order.
     pub tickets: RefCell<Vec<Tickets>>,
+    /// Every request whose sender waited for what comes of it.
+    pub asked: RefCell<Vec<Asked>>,
     /// Buyers that have not come to an end yet.
     pub under_way: Cell<usize>,
     /// Buyers that gave up before an answer that ends the matter.
@@ -79,6 +97,7 @@ impl Crowd {
             doors,
             history: RefCell::default(),
             tickets: RefCell::default(),
+            asked: RefCell::default(),
             under_way: Cell::default(),
             unserved: Cell::default(),
             last_given: Cell::default(),
@@ -103,7 +122,6 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
 
 /// Sends the order until an answer ends the matter; whether one has.
 async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
-    let clock = Clock::start();
     let mut door = pick(crowd, buyer, random);
     let mut held = None;
     for attempt in 0..buyer.attempts_max {
@@ -111,12 +129,8 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
         let user = (buyer.order.product.clone(), buyer.order.user.clone());
         let first_given = crowd.first_given.borrow().get(&user).copied();
         let shown = buyer.habit.shown(held, crowd.last_given.get(), first_given, random);
-        let sent_us = clock.instant().as_micros();
-        let (outcome, given) = ask(&crowd.doors[door], buyer, shown.as_ref(), hangs_up, random).await;
-        let answered_us = clock.instant().as_micros();
-        let exchange = Exchange { order: Arc::clone(&buyer.order), attempt, sent_us, answered_us, outcome };
-        crowd.history.borrow_mut().exchanges.push(exchange);
-        crowd.tickets.borrow_mut().push(Tickets { shown, given });
+        let request = Request { order: &buyer.order, attempt, wants_json: buyer.wants_json, shown, hangs_up };
+        let (outcome, given) = exchange(crowd, door, request, random).await;
         if is_last_word(outcome) {
             return true;
         }
@@ -154,22 +168,47 @@ fn is_last_word(outcome: Outcome) -> bool {
     }
 }
 
-/// One request: what it came to, and the ticket that the answer brought.
-async fn ask(
-    door: &(String, u16),
-    buyer: &Buyer,
-    shown: Option<&TicketText>,
+/// An order as it is sent once.
+struct Request<'a> {
+    order: &'a Arc<Order>,
+    /// How often it was sent before.
+    attempt: u32,
+    wants_json: bool,
+    shown: Option<TicketText>,
     hangs_up: bool,
+}
+
+/// One request, written down: what it came to, and the ticket that the answer brought.
+async fn exchange(
+    crowd: &Crowd,
+    door: usize,
+    request: Request<'_>,
     random: &mut Random,
 ) -> (Outcome, Option<TicketText>) {
+    let clock = Clock::start();
+    let sent_us = clock.instant().as_micros();
+    let (outcome, given) = ask(&crowd.doors[door], &request, random).await;
+    let answered_us = clock.instant().as_micros();
+    let Request { order, attempt, shown, hangs_up, .. } = request;
+    let exchange = Exchange { order: Arc::clone(order), attempt, sent_us, answered_us, outcome };
+    crowd.history.borrow_mut().exchanges.push(exchange);
+    crowd.tickets.borrow_mut().push(Tickets { shown, given });
+    if !hangs_up && outcome != Outcome::No(Refusal::NotSent) {
+        let ended_us = (outcome != Outcome::Unknown(Doubt::Timeout)).then_some(answered_us);
+        crowd.asked.borrow_mut().push(Asked { what: "/order".to_owned(), door, sent_us, ended_us });
+    }
+    (outcome, given)
+}
+
+async fn ask(door: &(String, u16), request: &Request<'_>, random: &mut Random) -> (Outcome, Option<TicketText>) {
     let Ok(mut stream) = Stream::connect(&address(door), CONNECT_PATIENCE).await else {
         return (Outcome::No(Refusal::NotSent), None);
     };
-    let request = answer::request(&buyer.order, buyer.wants_json, shown);
-    if stream.write_all(request).await.0.is_err() {
+    let bytes = answer::request(request.order, request.wants_json, request.shown.as_ref());
+    if stream.write_all(bytes).await.0.is_err() {
         return (Outcome::Unknown(Doubt::Reset), None);
     }
-    if hangs_up {
+    if request.hangs_up {
         // Somewhere between the request's arrival and its answer.
         sleep(Duration::from_micros(random.below(3000))).await.expect("a simulated timer");
         return (Outcome::Unknown(Doubt::Reset), None);

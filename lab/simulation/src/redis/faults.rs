@@ -168,6 +168,24 @@ impl Redis {
         });
     }
 
+    /// The same, while the old master lives on where nobody reaches it, with all that it holds.
+    pub fn fail_over_beside(&mut self, now: Now, missed: Duration) {
+        if self.crashed_at.is_none() {
+            let (identity, data) = (self.server.store.identity.clone(), self.server.store.data.clone());
+            self.old_master = Some((identity, data));
+        }
+        self.fail_over(now, missed);
+    }
+
+    /// The old master is what everybody reaches again, in the place of its successor: the same process as before, which has
+    /// seen nothing of what happened since. Nothing where it had died.
+    pub fn wake_old_master(&mut self) {
+        let Some((identity, data)) = self.old_master.take() else { return };
+        self.close_connections();
+        self.start(data);
+        self.server.store.identity = identity;
+    }
+
     /// A replica connects. The first makes the backlog, and with it a new replication id under the same run id: harmless.
     pub fn attach_replica(&mut self) {
         if !self.server.store.identity.has_backlog {

@@ -43,6 +43,7 @@ use flux_protocol::time::{Instant, Now};
 
 use self::identity::Identity;
 pub use self::journal::LOSS_MAX;
+use self::keyspace::Keyspace;
 pub use self::limits::Limits;
 pub use self::observe::{Foreign, OutboxEntry, OutboxOrder};
 use self::server::{Connection, Moment, Server};
@@ -64,6 +65,8 @@ pub struct Redis {
     is_paused: bool,
     clock_offset_ms: i64,
     crashed_at: Option<Instant>,
+    /// A master that was given up and lives on out of reach: who it is, and what it holds.
+    old_master: Option<(Identity, Keyspace)>,
 }
 
 impl Redis {
@@ -82,6 +85,7 @@ impl Redis {
             is_paused: false,
             clock_offset_ms: 0,
             crashed_at: None,
+            old_master: None,
         }
     }
 

@@ -9,7 +9,7 @@ use flux_protocol::planted::Bug;
 
 use super::faults::{Fault, KillAt};
 use super::shape::{ATTEMPTS_MAX, Planned, START, Sale, Shape};
-use crate::crowd::{Buyer, Habit};
+use crate::crowd::{Buyer, Habit, Look, Looker};
 use crate::kafka::ProduceFault;
 use crate::random::Random;
 
@@ -34,6 +34,8 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::DrainedToTheStable => open_transaction(random),
         Bug::LineJumped | Bug::PlaceNotKept | Bug::WatermarkBack => long_line(random),
         Bug::PlaceNeverUsedUp => one_place_and_many_keys(random),
+        Bug::OlderSaleBelieved => old_master(random),
+        Bug::WaiterForgotten => lookers_without_redis(random),
         _ => Shape::draw(random),
     }
 }
@@ -55,6 +57,7 @@ pub fn quiet(edges: &[usize], quantity: u64) -> Shape {
             is_fair: false,
         }],
         buyers: Vec::new(),
+        lookers: Vec::new(),
         faults: Vec::new(),
         rebuilds_by_itself: false,
         idempotency_ttl: DAY,
@@ -240,6 +243,32 @@ fn one_place_and_many_keys(random: &mut Random) -> Shape {
         let order = Order { user: "cheat".to_owned(), ..Order::clone(&buyer.order) };
         (buyer.order, buyer.habit) = (Arc::new(order), Habit::Cheat);
     }
+    shape
+}
+
+/// A Redis that was given up and has slept through a rebuild is what everybody reaches again.
+fn old_master(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 200);
+    wave(&mut shape, random, 80, Duration::ZERO, Duration::from_secs(30));
+    let missed = Duration::from_millis(random.below(300));
+    happens(&mut shape, 1000 + random.below(500), 22_000, Fault::OldMasterWakes(missed));
+    shape
+}
+
+/// Pages look while connections to Redis end again and again.
+fn lookers_without_redis(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 100);
+    wave(&mut shape, random, 30, Duration::ZERO, Duration::from_secs(5));
+    for look in [Look::Stock, Look::Queue, Look::Order, Look::MadeUp] {
+        let (product, pause) = (Some(PRODUCT.to_owned()), Duration::from_millis(50 + random.below(50)));
+        let (comes_after, leaves_after) = (Duration::ZERO, Duration::from_secs(6));
+        shape.lookers.push(Looker { look, product, comes_after, leaves_after, pause, at_once: 3 });
+    }
+    for number in 0..5 {
+        happens(&mut shape, 500 + 800 * number + random.below(300), 200, Fault::RedisPaused);
+        happens(&mut shape, 650 + 800 * number + random.below(300), 1, Fault::RedisReset);
+    }
+    happens(&mut shape, 5000, 800, Fault::RedisAway);
     shape
 }
 

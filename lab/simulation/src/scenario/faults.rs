@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use super::patience::Pause;
 use super::run::Run;
-use super::shape::{FAULT_MAX, Shape};
+use super::shape::{FAULT_MAX, Sale, Shape};
 use crate::kafka::{HOST, PORT, ProduceFault};
 use crate::postgres::CommitFault;
 use crate::random::Random;
@@ -122,6 +123,11 @@ pub enum Fault {
     RebuildKilled(usize, KillAt),
     /// An operator opens another in its place.
     SaleReplaced(usize, u64),
+    /// An operator opens another in its place, with other options.
+    SaleReopened(Box<Sale>),
+    /// A replica takes Redis' place without the last writes, every sale is rebuilt there, and at the end the old master,
+    /// which knows nothing of it, is the Redis that everybody reaches.
+    OldMasterWakes(Duration),
     /// Somebody else has a transaction open on every partition.
     TransactionOpen,
 }
@@ -232,7 +238,10 @@ fn produce_fault(random: &mut Random) -> ProduceFault {
 impl Fault {
     /// Whether somebody may see a replica of Redis by it.
     pub fn is_of_replicas(&self) -> bool {
-        matches!(self, Fault::ReplicaAttached | Fault::RedisFailedOver(_) | Fault::RedisThereAndBack(_))
+        matches!(
+            self,
+            Fault::ReplicaAttached | Fault::RedisFailedOver(_) | Fault::RedisThereAndBack(_) | Fault::OldMasterWakes(_)
+        )
     }
 
     /// How long edges may go on after it: what only their looks see is noticed within a second.
@@ -248,7 +257,9 @@ impl Fault {
         let redis = run.redis.borrow();
         match self {
             Fault::RedisEmptied | Fault::RedisRolledBack(_) => (0..run.shape.sales.len()).collect(),
-            Fault::RedisFailedOver(_) | Fault::RedisFlushed if begins => (0..run.shape.sales.len()).collect(),
+            Fault::RedisFailedOver(_) | Fault::RedisFlushed | Fault::OldMasterWakes(_) if begins => {
+                (0..run.shape.sales.len()).collect()
+            }
             Fault::RedisThereAndBack(_) if begins && !redis.is_replica() && !redis.has_crashed() => {
                 (0..run.shape.sales.len()).collect()
             }
@@ -272,7 +283,10 @@ impl Fault {
         let product = |run: &Run, sale: usize| run.shape.sales[sale].product.clone();
         match self {
             Fault::EdgeKilled(edge) => run.world.kill(run.edges[*edge].process),
-            Fault::EdgePaused(edge) => run.world.pause(run.edges[*edge].process, true),
+            Fault::EdgePaused(edge) => {
+                run.world.pause(run.edges[*edge].process, true);
+                run.pauses.push(Pause { edge: *edge, from_us: now.instant.as_micros(), to_us: u64::MAX });
+            }
             Fault::EdgeDrained(edge) => drop(run.edges[*edge].control.drain()),
             Fault::EdgeClock(edge, offset) => run.world.set_wall_offset(run.edges[*edge].process, *offset),
             Fault::WorkerKilled(worker) => run.world.kill(run.workers[*worker].process),
@@ -361,6 +375,15 @@ impl Fault {
                 let body = Run::opening(&run.shape.sales[*sale], *quantity, true);
                 run.tell("/init", body);
             }
+            // What Redis has lost is rebuilt first: an edge that was started since knows of nothing that it could refuse.
+            Fault::SaleReopened(sale) if run.is_distrusted(&sale.product) => {}
+            Fault::SaleReopened(sale) => run.tell("/init", Run::opening(sale, sale.quantity, true)),
+            Fault::OldMasterWakes(missed) => {
+                redis.borrow_mut().fail_over_beside(now, *missed);
+                for sale in run.shape.sales.clone() {
+                    run.begin_rebuild(&sale.product);
+                }
+            }
         }
         ["redis", HOST, "postgres"].iter().for_each(|host| run.world.stir(host));
     }
@@ -371,7 +394,12 @@ impl Fault {
         let (redis, kafka) = (std::rc::Rc::clone(&run.redis), std::rc::Rc::clone(&run.kafka));
         match self {
             Fault::EdgeKilled(edge) | Fault::EdgeDrained(edge) => run.restart_edge(*edge),
-            Fault::EdgePaused(edge) => run.world.pause(run.edges[*edge].process, false),
+            Fault::EdgePaused(edge) => {
+                run.world.pause(run.edges[*edge].process, false);
+                for pause in run.pauses.iter_mut().filter(|pause| pause.edge == *edge && pause.to_us == u64::MAX) {
+                    pause.to_us = now.instant.as_micros();
+                }
+            }
             Fault::EdgeClock(edge, _) => run.world.set_wall_offset(run.edges[*edge].process, 0),
             Fault::WorkerKilled(worker) | Fault::WorkerStopped(worker) => run.restart_worker(*worker),
             Fault::WorkerPaused(worker) => run.world.pause(run.workers[*worker].process, false),
@@ -384,6 +412,10 @@ impl Fault {
             Fault::RedisEmptied => redis.borrow_mut().restart_empty(),
             Fault::RedisRolledBack(lost) => redis.borrow_mut().restart_from_disk(now, *lost),
             Fault::RedisThereAndBack(_) if redis.borrow().is_replica() => redis.borrow_mut().promote(),
+            Fault::OldMasterWakes(_) => {
+                redis.borrow_mut().wake_old_master();
+                run.old_master_woke();
+            }
             Fault::BrokerDown(node) => kafka.borrow_mut().start(now, *node),
             Fault::BrokerPaused(node) => kafka.borrow_mut().resume(now, *node),
             Fault::ProduceSpoilt(_) | Fault::RecordRefused(..) | Fault::ReplicationSlow(_) => {

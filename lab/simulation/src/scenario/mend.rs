@@ -61,7 +61,7 @@ impl Run {
             if is_open && self.is_quiet() {
                 return;
             }
-            self.world.run_for(LOOK);
+            self.pass(LOOK);
         }
         self.troubles.push("I6: the world has not come to rest".to_owned());
         let failures = std::mem::take(&mut self.failed_rebuilds).into_values();
@@ -98,7 +98,8 @@ impl Run {
         let field = |name: &str| sale.get(name).map(String::as_str);
         let is_bound = field("replid") == Some(redis.replication_id());
         let is_a_rebuilds = field("rebuilding").is_some();
-        if is_bound && field("state") == Some("suspended") && !is_a_rebuilds {
+        // Of a Redis that had been given up the units of its successor's sales are left, too: that is what the worker is for.
+        if is_bound && field("state") == Some("suspended") && !is_a_rebuilds && !self.old_master_woke {
             self.troubles.push(format!("I4: more units of {product} were left than the ledger leaves: suspended"));
         }
     }

@@ -3,7 +3,7 @@
 //! - [`shape`]: what a run consists of, [`faults`]: what goes wrong in it; both follow from the seed; [`aimed`]: shapes
 //!   that lead to a planted bug.
 //! - [`run`]: the run itself, `mend`: its operator; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6,
-//!   `lines`: those of fair queues.
+//!   `lines`: those of fair queues; `patience`: that nobody waits for ever; `observers`: that nobody's belief goes back.
 //! - [`attempt`]: a run by its seed, and what is left of it that still fails.
 
 pub mod aimed;
@@ -11,6 +11,8 @@ pub mod attempt;
 pub mod faults;
 mod lines;
 mod mend;
+mod observers;
+mod patience;
 pub mod run;
 pub mod shape;
 mod truth;

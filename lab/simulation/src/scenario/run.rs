@@ -16,8 +16,10 @@ use serde_json::json;
 
 use super::faults::Fault;
 use super::mend::Rebuild;
+use super::observers::Observers;
+use super::patience::Pause;
 use super::shape::{FAULT_MAX, START, Sale, Shape, UNREST};
-use crate::crowd::{Crowd, buy};
+use crate::crowd::{Crowd, buy, look};
 use crate::edge::{self, Edge};
 use crate::kafka::{HOST, Kafka};
 use crate::operator;
@@ -71,6 +73,11 @@ pub struct Run {
     pub(super) distrust: BTreeMap<String, Distrust>,
     /// Redis lost data at some time.
     pub(super) lost_data: bool,
+    /// A Redis that had been given up took its successor's place.
+    pub(super) old_master_woke: bool,
+    /// Spans in which an edge stood still.
+    pub(super) pauses: Vec<Pause>,
+    pub(super) observers: Observers,
     /// What the operator could not bring about.
     pub(super) troubles: Vec<String>,
     pub(super) rebuilds: u32,
@@ -111,6 +118,9 @@ impl Run {
             crowd,
             distrust: BTreeMap::new(),
             lost_data: false,
+            old_master_woke: false,
+            pauses: Vec::new(),
+            observers: Observers::default(),
             troubles: Vec::new(),
             rebuilds: 0,
             under_way: Vec::new(),
@@ -206,13 +216,16 @@ impl Run {
     fn let_in(&mut self) {
         let crowd = Rc::clone(&self.crowd);
         let mut random = self.random.fork();
-        let buyers = self.shape.buyers.clone();
+        let Shape { buyers, lookers, .. } = self.shape.clone();
         self.world.start("crowd", || {
-            let tasks = buyers.into_iter().map(|buyer| {
-                let task: Task = Box::pin(buy(Rc::clone(&crowd), buyer, random.fork()));
-                task
-            });
-            tasks.collect()
+            let mut tasks: Vec<Task> = Vec::new();
+            for buyer in buyers {
+                tasks.push(Box::pin(buy(Rc::clone(&crowd), buyer, random.fork())));
+            }
+            for looker in lookers {
+                tasks.push(Box::pin(look(Rc::clone(&crowd), looker, random.fork())));
+            }
+            tasks
         });
     }
 
@@ -234,7 +247,7 @@ impl Run {
         let began = self.world.now().instant;
         for (at, begins, fault) in steps {
             let passed = self.world.now().instant.since(began);
-            self.world.run_for(at.saturating_sub(passed));
+            self.pass(at.saturating_sub(passed));
             for sale in fault.distrusts(self, begins) {
                 self.distrust(sale, fault.noticed_within());
             }
@@ -245,7 +258,19 @@ impl Run {
             }
         }
         let passed = self.world.now().instant.since(began);
-        self.world.run_for((UNREST + FAULT_MAX).saturating_sub(passed));
+        self.pass((UNREST + FAULT_MAX).saturating_sub(passed));
+    }
+
+    /// Lets time pass, and looks now and then at what everybody believes.
+    pub(super) fn pass(&mut self, span: Duration) {
+        let mut left = span;
+        while !left.is_zero() {
+            let some = left.min(LOOK);
+            self.world.run_for(some);
+            left -= some;
+            let now_us = self.world.now().instant.as_micros();
+            self.observers.look(now_us, &self.edges, &self.postgres.borrow());
+        }
     }
 
     /// From now on this sale may not be believed, until it is rebuilt.
@@ -255,6 +280,21 @@ impl Run {
         let product = self.shape.sales[sale].product.clone();
         self.note_loss(&product);
         self.distrust.entry(product).or_default().since.get_or_insert(from);
+    }
+
+    /// Whether Redis has lost something of this product and was not rebuilt since.
+    pub(super) fn is_distrusted(&self, product: &str) -> bool {
+        self.distrust.get(product).is_some_and(|distrust| distrust.since.is_some())
+    }
+
+    /// A Redis that had been given up took its successor's place: it has lost nothing of its own.
+    pub(super) fn old_master_woke(&mut self) {
+        self.old_master_woke = true;
+        let now_us = self.world.now().instant.as_micros();
+        for distrust in self.distrust.values_mut() {
+            let ended = distrust.since.take().map(|since| (since, now_us.max(since)));
+            distrust.spans.extend(ended);
+        }
     }
 
     /// Everybody served, the outbox empty, the topic stored.
@@ -269,7 +309,8 @@ impl Run {
 
     /// Whether an operator puts one sale in another's place: a key is good for one sale only.
     pub(super) fn replaces_sales(&self) -> bool {
-        self.shape.faults.iter().any(|planned| matches!(planned.fault, Fault::SaleReplaced(..)))
+        let replaces = |fault: &Fault| matches!(fault, Fault::SaleReplaced(..) | Fault::SaleReopened(_));
+        self.shape.faults.iter().any(|planned| replaces(&planned.fault))
     }
 
     /// Whether something happens to a bucket of tokens or to the clocks by which it is judged.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use flux_lab::crowd::Order;
 
 use super::faults::{Fault, draw};
-use crate::crowd::{Buyer, Habit};
+use crate::crowd::{Buyer, Habit, Look, Looker};
 use crate::random::Random;
 
 /// How long the programs have to come up before the sales are opened.
@@ -28,7 +28,7 @@ pub struct Planned {
 }
 
 /// A sale to be opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sale {
     /// Of what.
     pub product: String,
@@ -61,6 +61,8 @@ pub struct Shape {
     pub sales: Vec<Sale>,
     /// Who comes.
     pub buyers: Vec<Buyer>,
+    /// Who only looks.
+    pub lookers: Vec<Looker>,
     /// What goes wrong.
     pub faults: Vec<Planned>,
     /// Workers rebuild by themselves what they may.
@@ -89,6 +91,7 @@ impl Shape {
             nodes: if random.per_mille(500) { 1 } else { 3 },
             partitions: 1 + random.below(4) as usize,
             buyers: buyers(random, &sales),
+            lookers: Vec::new(),
             faults: Vec::new(),
             rebuilds_by_itself: random.per_mille(200),
             idempotency_ttl: if random.per_mille(200) { Duration::from_secs(60) } else { Duration::from_secs(86_400) },
@@ -105,6 +108,9 @@ impl Shape {
         }
         shape.faults.sort_by_key(|planned| planned.at);
         shape.draw_lines(random);
+        shape.draw_lookers(random);
+        shape.draw_openings(random);
+        shape.draw_ends_of_records(random);
         shape
     }
 
@@ -163,6 +169,72 @@ impl Shape {
             match &mut planned.fault {
                 Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if *key == "queue" => *key = "turns",
                 _ => {}
+            }
+        }
+    }
+
+    /// Who looks, in two of five runs. Drawn behind all that was there before, like what follows.
+    fn draw_lookers(&mut self, random: &mut Random) {
+        let count = if random.per_mille(400) { 1 + random.below(3) } else { 0 };
+        for _ in 0..count {
+            let sale = random.below(self.sales.len() as u64) as usize;
+            let comes_after = Duration::from_millis(random.below(UNREST.as_millis() as u64));
+            let look = match random.below(10) {
+                0..=1 => Look::Stock,
+                2..=3 => Look::Queue,
+                4..=5 => Look::Order,
+                6 => Look::Ready,
+                _ => Look::MadeUp,
+            };
+            self.lookers.push(Looker {
+                look,
+                product: (!random.per_mille(100)).then(|| self.sales[sale].product.clone()),
+                comes_after,
+                leaves_after: comes_after + Duration::from_millis(500 << random.below(5)),
+                pause: Duration::from_millis(100 << random.below(4)),
+                at_once: 1 + if random.per_mille(300) { random.below(4) as u32 } else { 0 },
+            });
+        }
+    }
+
+    /// Sales that follow each other, each with options of its own; and a Redis that was given up and comes back.
+    fn draw_openings(&mut self, random: &mut Random) {
+        if random.per_mille(150) {
+            for _ in 0..1 + random.below(3) {
+                let sale = random.below(self.sales.len() as u64) as usize;
+                let is_fair = random.per_mille(400);
+                let rate = if is_fair || random.per_mille(400) { 3 + random.below(40) } else { 0 };
+                let next = Sale {
+                    product: self.sales[sale].product.clone(),
+                    quantity: 5 + random.below(60),
+                    rate,
+                    burst: if is_fair { 2 + random.below(10) } else { 50 },
+                    per_user: if random.per_mille(300) { 1 + random.below(4) as u16 } else { 0 },
+                    opens_after: Duration::ZERO,
+                    is_fair,
+                };
+                let at = Duration::from_micros(random.below(UNREST.as_micros() as u64));
+                self.faults.push(Planned { at, lasts: Duration::ZERO, fault: Fault::SaleReopened(Box::new(next)) });
+            }
+        }
+        if random.per_mille(20) {
+            let at = Duration::from_micros(random.below(UNREST.as_micros() as u64 / 2));
+            // Longer than a rebuild takes.
+            let lasts = Duration::from_secs(20 + random.below(20));
+            let missed = Duration::from_millis(random.below(1000));
+            self.faults.push(Planned { at, lasts, fault: Fault::OldMasterWakes(missed) });
+        }
+        self.faults.sort_by_key(|planned| planned.at);
+    }
+
+    /// Records that run out while somebody still asks: few runs, because they last longer than all others.
+    fn draw_ends_of_records(&mut self, random: &mut Random) {
+        if random.per_mille(30) {
+            self.idempotency_ttl = Duration::from_secs(60);
+            for buyer in &mut self.buyers {
+                if random.per_mille(300) {
+                    buyer.asks_again_after = Some(Duration::from_millis(55_000 + random.below(45_000)));
+                }
             }
         }
     }

@@ -79,6 +79,17 @@ fn read_topic(kafka: &Kafka, truth: &mut Truth) {
     }
 }
 
+/// Units that one user may take, of each sale whose event is in the topic; 0: no limit.
+pub(super) fn limits_per_user(kafka: &Kafka) -> BTreeMap<(String, u64), u64> {
+    let mut limits = BTreeMap::new();
+    for (_, _, value) in kafka.records() {
+        if let Ok(TopicRecord::SaleOpened(sale)) = TopicRecord::parse(&value) {
+            limits.insert((sale.product_id, sale.sale_id), u64::from(sale.per_user));
+        }
+    }
+    limits
+}
+
 fn read_ledger(postgres: &Postgres, truth: &mut Truth) {
     for row in postgres.products() {
         truth.products.insert(row.id.clone(), (row.stock, row.sale_id as u64));
