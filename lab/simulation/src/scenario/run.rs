@@ -287,14 +287,11 @@ impl Run {
         self.distrust.get(product).is_some_and(|distrust| distrust.since.is_some())
     }
 
-    /// A Redis that had been given up took its successor's place: it has lost nothing of its own.
+    /// A Redis that had been given up took its successor's place: it has lost nothing of its own. Whether its successor had
+    /// been rebuilt by then is not looked at.
     pub(super) fn old_master_woke(&mut self) {
         self.old_master_woke = true;
-        let now_us = self.world.now().instant.as_micros();
-        for distrust in self.distrust.values_mut() {
-            let ended = distrust.since.take().map(|since| (since, now_us.max(since)));
-            distrust.spans.extend(ended);
-        }
+        self.distrust.values_mut().for_each(|distrust| distrust.since = None);
     }
 
     /// Everybody served, the outbox empty, the topic stored.
