@@ -1,6 +1,8 @@
 //! Reserve calls: orders gathered into one `EVALSHA` of `lua/reserve.lua`, sent while fewer than two are outstanding.
 //!
-//! Load itself makes the batches: while two calls are on their way, orders gather for the next. A call's bytes are
+//! Load itself makes the batches: while two calls are on their way, orders gather for the next. Where one product has many
+//! orders under way its further ones stand in a line of their own, so that those of other products do not stand behind
+//! them. A call's bytes are
 //! kept until its reply, so that it can be asked again word for word after a lost connection: the reservation ids in
 //! it make the repeat harmless. Look-ups of records, while their sales are remembered as sold out, are gathered here too.
 //! Never reads a reply's meaning (`reserve.rs` and `lookup.rs` do) and never touches a socket.
@@ -13,7 +15,8 @@ use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
 use crate::limits::{
-    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX, LOOKUPS_GATHERED_MIN,
+    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX,
+    LOOKUPS_GATHERED_MIN, ORDERS_IN_LINE_TOGETHER_MAX,
 };
 use crate::pending::{Orders, PendingIndex, Stage};
 use crate::product::ProductIndex;
@@ -87,6 +90,8 @@ pub struct CallTerms {
 #[derive(Debug, Default)]
 pub struct Gate {
     queue: VecDeque<PendingIndex>,
+    /// Orders of products that have many under way.
+    crowd: VecDeque<PendingIndex>,
     calls: Vec<Call>,
     outstanding: usize,
     lookups: VecDeque<PendingIndex>,
@@ -95,14 +100,25 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Puts an order in line for the next call.
-    pub fn push(&mut self, order: PendingIndex) {
-        self.queue.push_back(order);
+    /// Puts an order in line for the next call. `under_way`: how many of its product are.
+    pub fn push(&mut self, order: PendingIndex, under_way: u32) {
+        let is_one_of_many = under_way as usize > ORDERS_IN_LINE_TOGETHER_MAX;
+        if is_one_of_many { &mut self.crowd } else { &mut self.queue }.push_back(order);
     }
 
-    /// Takes the first order out of the line.
+    /// Takes an order out of the line.
     pub fn pop(&mut self) -> Option<PendingIndex> {
-        self.queue.pop_front()
+        self.queue.pop_front().or_else(|| self.crowd.pop_front())
+    }
+
+    /// The next order of a call that holds `held`: the last places are for the crowd, if there is one.
+    fn next(&mut self, held: usize) -> Option<PendingIndex> {
+        if held >= CALL_ORDERS_MAX - CROWD_PLACES_MIN
+            && let Some(order) = self.crowd.pop_front()
+        {
+            return Some(order);
+        }
+        self.pop()
     }
 
     /// Puts an order in line for the next look-up of records.
@@ -117,12 +133,12 @@ impl Gate {
 
     /// Orders in line for a reserve call, some of which may have given up.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.crowd.len()
     }
 
     /// Whether a reserve call may be written now.
     pub fn may_call(&self) -> bool {
-        self.outstanding < CALLS_OUTSTANDING_MAX && !self.queue.is_empty()
+        self.outstanding < CALLS_OUTSTANDING_MAX && self.waiting() > 0
     }
 
     /// Whether enough orders wait for a look-up, `outstanding` of which are on their way.
@@ -142,7 +158,7 @@ impl Gate {
         assert!(self.outstanding < CALLS_OUTSTANDING_MAX, "the caller asks may_call first");
         self.batch.clear();
         while self.batch.len() < CALL_ORDERS_MAX {
-            let Some(index) = self.queue.pop_front() else { break };
+            let Some(index) = self.next(self.batch.len()) else { break };
             if let Some(order) = orders.get_mut(index) {
                 order.stage = Stage::Reserving;
                 let sale = order.sale.expect("an order is queued under a sale");

@@ -6,6 +6,11 @@ use flux_protocol::ages::PUBLISHED_AGE_MAX;
 
 /// Orders in one reserve call: at 64 Redis' cost per order has flattened, and a call still fits one read of Redis.
 pub const CALL_ORDERS_MAX: usize = 64;
+/// Orders of one product under way beyond which further ones stand in a line of their own: some four calls' worth, so that an
+/// order of another product stands behind about half a millisecond of Redis, however many want the one.
+pub const ORDERS_IN_LINE_TOGETHER_MAX: usize = 4 * CALL_ORDERS_MAX;
+/// Places of each reserve call that are theirs first.
+pub const CROWD_PLACES_MIN: usize = CALL_ORDERS_MAX / 4;
 /// Reserve calls on their way: two keep Redis busy while a reply travels; more make the batches smaller.
 pub const CALLS_OUTSTANDING_MAX: usize = 2;
 /// Orders of one look-up of records while their sales are remembered as sold out: some 0.3 ms of Redis.

@@ -289,7 +289,7 @@ impl Core {
             }
             Stage::Queued => {
                 self.promised += 1;
-                self.gate.push(index);
+                self.gate.push(index, self.products[product].pending);
             }
             Stage::Product | Stage::Reserving | Stage::Publishing => unreachable!("not a way in"),
         }

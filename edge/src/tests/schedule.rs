@@ -7,7 +7,8 @@ use super::redis::{SALE_ID, SEED, array};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
 use crate::limits::{
-    CALLS_OUTSTANDING_MAX, LEASES_OUTSTANDING_MAX, ORDERS_PENDING_MAX, QUEUES_OUTSTANDING_MAX, STOCK_AGE_MAX,
+    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LEASES_OUTSTANDING_MAX, ORDERS_IN_LINE_TOGETHER_MAX, ORDERS_PENDING_MAX,
+    QUEUES_OUTSTANDING_MAX, STOCK_AGE_MAX,
 };
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
@@ -273,4 +274,28 @@ fn a_flood_of_orders_of_one_product_leaves_places_for_another() {
     assert_eq!(bench.statuses(&[other]), [Some(200)]);
     assert!(flood.iter().all(|order| bench.answers.contains_key(order)));
     assert!(bench.core.products.indices().all(|index| bench.core.products[index].pending == 0));
+}
+
+#[test]
+fn an_order_does_not_stand_behind_a_crowd_that_wants_another_product_nor_the_crowd_behind_everybody() {
+    let mut bench = Bench::with(config(), |redis| redis.open_sale("q", 1_000));
+    bench.redis.holds = vec!["reserve"];
+    for n in 0..4_000 {
+        order(&mut bench, "p", &format!("u{n}"));
+    }
+    bench.run();
+    let others: Vec<u32> = (0..200).map(|n| order(&mut bench, "q", &format!("v{n}"))).collect();
+    bench.redis.asked.clear();
+    bench.redis.holds.clear();
+    bench.run();
+    // Two were on their way; before the first of "q" stand those of "p" that the line holds together.
+    let calls = bench.redis.calls("reserve");
+    let first = calls.iter().position(|call| call[1..].contains(&"product:{q}:stock".to_owned()));
+    let together = ORDERS_IN_LINE_TOGETHER_MAX / CALL_ORDERS_MAX + 1;
+    assert!(first.expect("they were asked for") <= together + 2, "{first:?}");
+    let both =
+        calls[first.unwrap() + 1..].iter().take(2).all(|call| call[1..].contains(&"product:{p}:stock".to_owned()));
+    assert!(both, "each call has places for the crowd");
+    bench.pass(100);
+    assert!(bench.statuses(&others).iter().all(|status| *status == Some(200)));
 }

@@ -105,6 +105,46 @@ fn a_flushed_script_cache_goes_unnoticed() {
 }
 
 #[test]
+fn whatever_is_asked_first_after_the_scripts_are_flushed_is_answered_as_ever() {
+    let mut world = world();
+    let mut redis = world.redis.connection().unwrap();
+    let mut flush = || redis::cmd("SCRIPT").arg("FLUSH").exec(&mut redis).unwrap();
+    flush();
+    world.init("phone", 100).unwrap();
+    flush();
+    // Another product is not in memory, and a new one's tokens were never asked for.
+    let unknown = world.get("/stock/no-such").unwrap();
+    assert_eq!(unknown.status, 404, "{}", unknown.text());
+    flush();
+    assert_eq!(world.order("phone", "ann", "k", 1).unwrap().status, 200);
+    for path in ["/queue/phone", "/stock/phone"] {
+        flush();
+        let answer = world.get(path).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    flush();
+    let status = world.get("/order/phone/00000000-0000-8000-8000-000000000001").unwrap();
+    assert_eq!((status.status, status.json()["error"].as_str()), (404, Some("Unknown order")));
+    flush();
+    let closed = world.admin("/close", &serde_json::json!({"productId": "phone"})).unwrap();
+    assert_eq!(closed.status, 200, "{}", closed.text());
+}
+
+#[test]
+fn whoever_has_a_200_of_a_sold_out_sale_is_never_told_409_by_a_redis_that_was_emptied() {
+    let mut world = world();
+    for number in 0..5 {
+        let product = format!("phone-{number}");
+        world.init(&product, 1).unwrap();
+        assert_eq!(world.order(&product, "ann", "k", 1).unwrap().status, 200);
+        assert_eq!(world.order(&product, "bob", "k", 1).unwrap().status, 409, "sold out, and remembered so");
+        redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
+        let again = world.order(&product, "ann", "k", 1).unwrap();
+        assert_eq!(again.status, 503, "{}", again.text());
+    }
+}
+
+#[test]
 fn the_first_replica_attached_under_load_is_harmless() {
     let mut world = world();
     world.init("phone", 1_000_000).unwrap();
