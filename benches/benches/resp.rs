@@ -66,7 +66,7 @@ impl Core {
     fn write_call(&mut self, out: &mut Vec<u8>) {
         let terms = CallTerms { partition: 3, outbox_orders_max: 200_000 };
         for index in &self.waiting {
-            self.gate.push(*index);
+            self.gate.push(*index, 1);
         }
         out.clear();
         let index = self.gate.seal(Instant::default(), terms, &self.products, &mut self.orders, out);
