@@ -22,6 +22,10 @@ const REBUILDS_MAX: u32 = 8;
 /// How long one may take.
 const REBUILD_MAX: Duration = Duration::from_secs(200);
 
+/// How often in a row all must be quiet where a Redis may hold units that its successor has sold: the workers compare every
+/// second, and suspend such a sale.
+const QUIET_LOOKS: u32 = 5;
+
 /// A rebuild on its way.
 pub(super) struct Rebuild {
     product: String,
@@ -42,6 +46,7 @@ impl Run {
         self.await_rebuilds();
         let began = self.world.now().instant;
         let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
+        let mut quiet_looks = 0;
         while self.world.now().instant.since(began) < SETTLE_MAX {
             let mut is_open = true;
             for sale in self.shape.sales.clone() {
@@ -58,7 +63,8 @@ impl Run {
                     }
                 }
             }
-            if is_open && self.is_quiet() {
+            quiet_looks = if is_open && self.is_quiet() { quiet_looks + 1 } else { 0 };
+            if quiet_looks >= if self.old_master_woke { QUIET_LOOKS } else { 1 } {
                 return;
             }
             self.pass(LOOK);
