@@ -41,16 +41,18 @@ impl Core {
         if role == Role::Public && request.method == Method::Post && request.path == "/order" {
             return self.handle_order(now, request, ticket);
         }
-        let (patience, late) = self.patience(request);
-        let numbered = self.waiting.register(ticket, late);
+        let numbered = self.waiting.begin(ticket);
         let outcome = match role {
             Role::Public => self.route_public(now, request, numbered),
             Role::Admin => self.route_admin(now, request, numbered),
             Role::WaitingRoom => Outcome::Now(self.config.pages.waiting_room(request)),
         };
         match outcome {
-            Outcome::Now(_) => drop(self.waiting.take(numbered)),
-            Outcome::Later => self.waiting.bound(numbered, now.instant + patience),
+            Outcome::Now(_) => self.waiting.end(),
+            Outcome::Later => {
+                let (patience, late) = self.patience(request);
+                self.waiting.wait(now.instant + patience, late);
+            }
         }
         outcome
     }

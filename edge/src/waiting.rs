@@ -32,21 +32,30 @@ pub(crate) struct Waiting {
     by_number: HashMap<u64, Waiter, RandomState>,
     /// By deadline; those answered meanwhile are still in it until theirs is over.
     by_deadline: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// The one that is being decided on: most are answered at once, and never stand above.
+    deciding: Option<(u64, Ticket)>,
     drawn: u64,
 }
 
 impl Waiting {
     /// Takes a request in, before anything is asked for it. Returns the ticket by which it is to be answered in place of its
     /// own: it is good for one answer, however late that comes and whatever its place in the burst has become by then.
-    pub(crate) fn register(&mut self, ticket: Ticket, late: Answer) -> Ticket {
+    pub(crate) fn begin(&mut self, ticket: Ticket) -> Ticket {
         self.drawn += 1;
-        self.by_number.insert(self.drawn, Waiter { ticket, late });
+        self.deciding = Some((self.drawn, ticket));
         Ticket { conn: NUMBERED, generation: (self.drawn >> 32) as u32, position: self.drawn as u32 }
     }
 
-    /// The request that [`Waiting::register`] gave this ticket was not answered at once: it is told its `late` at `deadline`.
-    pub(crate) fn bound(&mut self, numbered: Ticket, deadline: Instant) {
-        self.by_deadline.push(Reverse((deadline, number_of(numbered))));
+    /// The request that came last was answered at once.
+    pub(crate) fn end(&mut self) {
+        self.deciding = None;
+    }
+
+    /// The request that came last was not: it is told `late` at `deadline`, unless it has been answered by then.
+    pub(crate) fn wait(&mut self, deadline: Instant, late: Answer) {
+        let Some((number, ticket)) = self.deciding.take() else { return };
+        self.by_number.insert(number, Waiter { ticket, late });
+        self.by_deadline.push(Reverse((deadline, number)));
     }
 
     /// Whom an answer is for: `None` where they were answered at their deadline, or have been before. A ticket that is not
@@ -55,7 +64,11 @@ impl Waiting {
         if ticket.conn != NUMBERED {
             return Some(ticket);
         }
-        self.by_number.remove(&number_of(ticket)).map(|waiter| waiter.ticket)
+        let number = number_of(ticket);
+        if let Some((_, own)) = self.deciding.take_if(|(deciding, _)| *deciding == number) {
+            return Some(own);
+        }
+        self.by_number.remove(&number).map(|waiter| waiter.ticket)
     }
 
     /// The next whose time is up, and what they are told.
@@ -93,8 +106,8 @@ mod tests {
         let place = Ticket { conn: 3, generation: 0, position: 0 };
         let at = |ms| Instant::default() + Duration::from_millis(ms);
         let wait = |waiting: &mut Waiting, ms: u64, late: Answer| {
-            let numbered = waiting.register(place, late);
-            waiting.bound(numbered, at(ms));
+            let numbered = waiting.begin(place);
+            waiting.wait(at(ms), late);
             numbered
         };
         let first = wait(&mut waiting, 500, Answer::Unknown);
@@ -106,6 +119,13 @@ mod tests {
         assert_eq!(waiting.poll_late(at(699)), None);
         assert_eq!(waiting.poll_late(at(700)), Some((place, Answer::SoldOut)));
         assert!(waiting.is_empty() && waiting.take(second).is_none(), "too late");
+        // Answered while it is decided on, or at once: nothing of it stays.
+        let early = waiting.begin(place);
+        assert_eq!(waiting.take(early), Some(place));
+        waiting.wait(at(900), Answer::Unknown);
+        let at_once = waiting.begin(place);
+        waiting.end();
+        assert!(waiting.take(at_once).is_none() && waiting.poll_late(at(900)).is_none() && waiting.is_empty());
         let order = Ticket { conn: 0, generation: 7, position: 1 };
         assert_eq!(waiting.take(order), Some(order), "an order has its own deadlines");
     }
