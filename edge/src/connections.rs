@@ -249,10 +249,11 @@ impl Connections {
     pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = Place> {
         let slot = self.slot(id);
         assert!(slot.outstanding == 0, "an answer is still on its way");
-        let mut burst = std::mem::take(&mut slot.burst);
-        self.taken.clear();
-        self.taken.append(&mut burst);
-        self.give_burst(burst);
+        let burst = std::mem::take(&mut slot.burst);
+        // Nothing is moved: the memory of the burst before goes to the spare in its place.
+        let mut before = std::mem::replace(&mut self.taken, burst);
+        before.clear();
+        self.give_burst(before);
         self.taken.drain(..)
     }
 
