@@ -10,7 +10,7 @@ use std::task::Waker;
 use crate::answer::{Answer, Framing};
 use crate::pending::Ticket;
 use crate::routes::Role;
-use crate::shell_limits::SPARE_BURSTS_MAX;
+use crate::shell_limits::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
 
 /// What a connection waits for, and so which bound on time runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ struct Slot {
 pub struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Memory for bursts: a connection has some only while answers of its own are awaited.
+    /// Memory of long bursts: a connection has more than a short one's only while it is in one.
     spare: Vec<Vec<Place>>,
     /// The burst that is being written.
     taken: Vec<Place>,
@@ -197,19 +197,26 @@ impl Connections {
 
     /// Adds the next place of the burst.
     pub fn push(&mut self, id: ConnectionId, place: Place) {
-        let has_memory = self.slot(id).burst.capacity() > 0;
-        let spare = if has_memory { None } else { self.spare.pop() };
         let slot = self.slot(id);
-        if let Some(spare) = spare {
-            slot.burst = spare;
-        }
         slot.outstanding += u32::from(matches!(place, Place::Later(_)));
-        slot.burst.push(place);
+        if slot.burst.len() == slot.burst.capacity() && !slot.burst.is_empty() {
+            self.widen_burst(id);
+        }
+        self.slots[id.slot as usize].burst.push(place);
     }
 
-    /// Keeps the memory of a burst for the next, whosever that is; more than many need at once is freed.
+    /// A burst that grows goes on in memory that an earlier one left, if there is any.
+    #[cold]
+    fn widen_burst(&mut self, id: ConnectionId) {
+        let Some(mut spare) = self.spare.pop() else { return };
+        let burst = &mut self.slots[id.slot as usize].burst;
+        spare.append(burst);
+        *burst = spare;
+    }
+
+    /// Keeps the memory of a burst for the next that grows, whosever that is; more than many need at once is freed.
     fn give_burst(&mut self, burst: Vec<Place>) {
-        if burst.capacity() > 0 && self.spare.len() < SPARE_BURSTS_MAX {
+        if burst.capacity() > BURST_KEPT_MAX && self.spare.len() < SPARE_BURSTS_MAX {
             self.spare.push(burst);
         }
     }
@@ -249,6 +256,9 @@ impl Connections {
     pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = Place> {
         let slot = self.slot(id);
         assert!(slot.outstanding == 0, "an answer is still on its way");
+        if slot.burst.capacity() <= BURST_KEPT_MAX {
+            return self.slots[id.slot as usize].burst.drain(..);
+        }
         let burst = std::mem::take(&mut slot.burst);
         // Nothing is moved: the memory of the burst before goes to the spare in its place.
         let mut before = std::mem::replace(&mut self.taken, burst);
@@ -328,7 +338,7 @@ mod tests {
         ids[CLIENTS / 2..].iter().for_each(|id| table.leave(*id));
         assert!(4 * bytes(&table) <= at_most, "{} of {at_most} bytes are kept", bytes(&table));
         let id = ids[0];
-        table.push(id, Place::Later(FRAMING));
+        (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, Place::Later(FRAMING)));
         assert!(table.slots[id.slot as usize].burst.capacity() >= 64, "what is kept is used again");
     }
 

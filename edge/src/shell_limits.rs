@@ -57,6 +57,8 @@ pub const SPARE_BUFFERS_MAX: usize = 1024;
 /// Spare buffers that are larger than the usual one, of reading and of writing each, 16 KiB at most: what is in use at once under
 /// load, and no more than that after it.
 pub const SPARE_LARGE_BUFFERS_MAX: usize = 128;
+/// Answers of a burst for which a connection keeps the memory: what a list begins with, and most bursts are one answer.
+pub const BURST_KEPT_MAX: usize = 4;
 /// Spare lists of answers of a burst, 10 KiB each where bursts are long.
 pub const SPARE_BURSTS_MAX: usize = 256;
 /// A write buffer that has grown beyond this is freed, not kept: one large page must not stay in memory for good.
