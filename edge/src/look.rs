@@ -301,14 +301,16 @@ impl Core {
     /// `GET /stock/{product}` of a product in memory.
     pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
         self.note_asked(now, index);
-        let is_up_to_date = self.is_up_to_date(now, index);
-        if is_up_to_date && !self.products[index].is_fresh(now) {
+        if self.is_up_to_date(now, index) {
+            if let Some(stock) = self.products[index].fresh_stock(now) {
+                return Outcome::Now(stock);
+            }
             self.catch_up(now, index);
+            if let Some(stock) = self.products[index].fresh_stock(now) {
+                return Outcome::Now(stock);
+            }
         }
         let product = &mut self.products[index];
-        if is_up_to_date && product.is_fresh(now) && !product.is_foreign {
-            return Outcome::Now(stock_of(now, product));
-        }
         if !self.redis.is_ready() {
             return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
         }
@@ -324,6 +326,13 @@ impl Core {
     pub(crate) fn note_error(&mut self, _now: Now, error: ServerError<'_>) {
         self.counters.redis_error(error.kind());
         self.refusals.note(error);
+    }
+}
+
+impl Product {
+    /// The answer of `GET /stock` where what is remembered is young enough for one.
+    fn fresh_stock(&self, now: Now) -> Option<Answer> {
+        (self.is_fresh(now) && !self.is_foreign).then(|| stock_of(now, self))
     }
 }
 
