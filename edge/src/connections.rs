@@ -199,19 +199,24 @@ impl Connections {
     pub fn push(&mut self, id: ConnectionId, place: Place) {
         let slot = self.slot(id);
         slot.outstanding += u32::from(matches!(place, Place::Later(_)));
-        if slot.burst.len() == slot.burst.capacity() && !slot.burst.is_empty() {
-            self.widen_burst(id);
+        if slot.burst.len() < slot.burst.capacity() {
+            slot.burst.push(place);
+        } else {
+            self.push_more(id, place);
         }
-        self.slots[id.slot as usize].burst.push(place);
     }
 
     /// A burst that grows goes on in memory that an earlier one left, if there is any.
     #[cold]
-    fn widen_burst(&mut self, id: ConnectionId) {
-        let Some(mut spare) = self.spare.pop() else { return };
+    fn push_more(&mut self, id: ConnectionId, place: Place) {
         let burst = &mut self.slots[id.slot as usize].burst;
-        spare.append(burst);
-        *burst = spare;
+        if !burst.is_empty()
+            && let Some(mut spare) = self.spare.pop()
+        {
+            spare.append(burst);
+            *burst = spare;
+        }
+        burst.push(place);
     }
 
     /// Keeps the memory of a burst for the next that grows, whosever that is; more than many need at once is freed.
