@@ -452,7 +452,7 @@ impl Core {
             Call::Lookup(index) => self.handle_looked_up(now, index, Some(reply)),
             Call::Lease(product) => self.handle_lease(now, product, Some(reply)),
             Call::Line(call) => self.handle_line(now, call, Some(reply)),
-            Call::Queue(product) => self.handle_queue_reply(now, product, Some(reply)),
+            Call::Queue(product) => self.handle_queue_reply(product, Some(reply)),
             Call::Look(products) => self.handle_look(now, &products, Some(reply)),
             Call::RegistryExists => self.handle_registry_exists(now, Some(reply)),
             Call::Find => self.handle_found(now, Some(reply)),
@@ -462,16 +462,16 @@ impl Core {
             Call::Identity(asked) => self.handle_identity(now, asked, reply),
             Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
             Call::Retire(product) => self.handle_retired(now, product, Some(reply)),
-            Call::Part => self.handle_parted(now, reply),
+            Call::Part => self.handle_parted(reply),
             Call::Probe => self.handle_probe(now, Some(reply)),
             Call::Settings(question) => self.handle_redis_settings(question, reply),
-            Call::Status => self.handle_statuses(now, Some(reply)),
+            Call::Status => self.handle_statuses(Some(reply)),
             Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
             Call::Register(operation) => self.handle_registered(now, operation, Some(reply)),
             Call::Close(operation) => self.handle_close_reply(now, operation, Some(reply)),
             Call::Quiet => {
                 if let Err(error) = reply.items() {
-                    self.note_error(now, error);
+                    self.note_error(error);
                 }
             }
         }
@@ -501,13 +501,13 @@ impl Core {
                 Call::Lookup(index) => self.handle_looked_up(now, index, None),
                 Call::Lease(product) => self.handle_lease(now, product, None),
                 Call::Line(call) => self.handle_line(now, call, None),
-                Call::Queue(product) => self.handle_queue_reply(now, product, None),
+                Call::Queue(product) => self.handle_queue_reply(product, None),
                 Call::Look(products) => self.handle_look(now, &products, None),
                 Call::Find => self.handle_found(now, None),
                 Call::RegistryExists => self.handle_registry_exists(now, None),
                 Call::Relay(product) => self.handle_relay(now, product, None),
                 Call::Retire(product) => self.handle_retired(now, product, None),
-                Call::Status => self.handle_statuses(now, None),
+                Call::Status => self.handle_statuses(None),
                 Call::Init(operation) => self.handle_init_reply(now, operation, None),
                 Call::Register(operation) => self.handle_registered(now, operation, None),
                 Call::Close(operation) => self.handle_close_reply(now, operation, None),

@@ -125,14 +125,7 @@ impl Core {
 
     /// What Redis knows of the names. No reply: the connection is gone.
     pub(crate) fn handle_found(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = match reply.map(|reply| reply.items()) {
-            Some(Ok(items)) => items,
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                None
-            }
-            None => None,
-        };
+        let mut items = self.items_of(reply);
         let finder = &mut self.finder;
         finder.seen.clear();
         finder.seen.extend(finder.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
@@ -148,7 +141,7 @@ impl Core {
     pub(crate) fn handle_registry_exists(&mut self, now: Now, reply: Option<Reply<'_>>) {
         let registry_exists = match reply.map(|reply| reply.value()) {
             Some(Value::Error(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 false
             }
             Some(value) => value == Value::Integer(1),

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use flux_protocol::resp::{self, Reply, ServerError, Value};
+use flux_protocol::resp::{self, Items, Reply, ServerError, Value};
 use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
@@ -68,7 +68,7 @@ impl Core {
         let is_another = match reply.value() {
             Value::Bulk(info) => self.witness.see(asked, &String::from_utf8_lossy(info)),
             Value::Error(error) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 false
             }
             _ => false,
@@ -251,14 +251,7 @@ impl Core {
 
     /// What a look saw. No reply: the connection is gone.
     pub(crate) fn handle_look(&mut self, now: Now, indices: &[ProductIndex], reply: Option<Reply<'_>>) {
-        let mut items = match reply.map(|reply| reply.items()) {
-            Some(Ok(items)) => items,
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                None
-            }
-            None => None,
-        };
+        let mut items = self.items_of(reply);
         for index in indices {
             let look = items.as_mut().and_then(Look::read);
             let learnt = look.is_some();
@@ -322,8 +315,16 @@ impl Core {
         Outcome::Later
     }
 
+    /// What an array holds; nothing where Redis refused, which is noted, or where no reply came.
+    pub(crate) fn items_of<'b>(&mut self, reply: Option<Reply<'b>>) -> Option<Items<'b>> {
+        reply?.items().unwrap_or_else(|error| {
+            self.note_error(error);
+            None
+        })
+    }
+
     /// An error reply: counted by its kind.
-    pub(crate) fn note_error(&mut self, _now: Now, error: ServerError<'_>) {
+    pub(crate) fn note_error(&mut self, error: ServerError<'_>) {
         self.counters.redis_error(error.kind());
         self.refusals.note(error);
     }

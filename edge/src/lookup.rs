@@ -27,14 +27,7 @@ impl Core {
 
     /// Which orders have records. No reply: the connection is gone, and nothing was reserved.
     pub(crate) fn handle_looked_up(&mut self, now: Now, index: LookupIndex, reply: Option<Reply<'_>>) {
-        let mut items = match reply.map(|reply| reply.items()) {
-            Some(Ok(items)) => items,
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                None
-            }
-            None => None,
-        };
+        let mut items = self.items_of(reply);
         let lookup = self.gate.take_lookup(index);
         let mut orders = &lookup.orders[..];
         for (product, count) in &lookup.groups {

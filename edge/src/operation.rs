@@ -206,7 +206,7 @@ impl Core {
 
     /// `init.lua`'s answer.
     pub(crate) fn handle_init_reply(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
-        let words = match self.words(now, reply) {
+        let words = match self.words(reply) {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
@@ -250,7 +250,7 @@ impl Core {
         let registered = match reply.map(|reply| reply.items()) {
             Some(Ok(_)) => true,
             Some(Err(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 false
             }
             None => false,
@@ -264,7 +264,7 @@ impl Core {
 
     /// `close.lua`'s answer.
     pub(crate) fn handle_close_reply(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
-        let words = match self.words(now, reply) {
+        let words = match self.words(reply) {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
@@ -292,7 +292,7 @@ impl Core {
         self.publish_events(now, index);
     }
 
-    fn words(&mut self, now: Now, reply: Option<Reply<'_>>) -> Result<Vec<Vec<u8>>, Answer> {
+    fn words(&mut self, reply: Option<Reply<'_>>) -> Result<Vec<Vec<u8>>, Answer> {
         match reply.map(|reply| reply.items()) {
             Some(Ok(Some(mut items))) => {
                 let mut words = Vec::new();
@@ -302,7 +302,7 @@ impl Core {
                 Ok(words)
             }
             Some(Err(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 Err(match error.belief() {
                     Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
                     Belief::Unknown => Answer::Unknown,

@@ -75,7 +75,7 @@ impl Core {
             Ok(None) => return,
             Err(error) => {
                 self.set_refusal(Some(words(error)));
-                return self.note_error(now, error);
+                return self.note_error(error);
             }
         };
         if let (Some(asked_ms), Some(there_us)) = (asked, items.next_bulk().and_then(number)) {

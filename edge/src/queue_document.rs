@@ -88,7 +88,7 @@ impl Core {
     }
 
     /// The answer of `queue.lua`. No reply: the connection is gone.
-    pub(crate) fn handle_queue_reply(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
+    pub(crate) fn handle_queue_reply(&mut self, index: ProductIndex, reply: Option<Reply<'_>>) {
         let answer = match reply.map(|reply| reply.items()) {
             Some(Ok(Some(mut items))) => match items.next_bulk() {
                 Some(b"S" | b"U") => Answer::Unavailable(Unavailable::Suspended),
@@ -96,7 +96,7 @@ impl Core {
                 None => Answer::Unavailable(Unavailable::Redis),
             },
             Some(Err(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 Answer::Unavailable(Unavailable::Redis)
             }
             Some(Ok(None)) | None => Answer::Unavailable(Unavailable::Redis),

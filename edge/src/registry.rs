@@ -123,7 +123,7 @@ impl Core {
         let mut names = match reply.map(|reply| reply.items()) {
             Some(Ok(Some(names))) => names,
             Some(Err(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 return;
             }
             Some(Ok(None)) | None => return,
@@ -163,14 +163,7 @@ impl Core {
 
     /// What stands behind the names. No reply: the connection is gone, the next scan looks again.
     pub(crate) fn handle_surveyed(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = match reply.map(|reply| reply.items()) {
-            Some(Ok(items)) => items,
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                None
-            }
-            None => None,
-        };
+        let mut items = self.items_of(reply);
         let asked = self.registry.surveyed_at;
         for name in std::mem::take(&mut self.registry.surveyed) {
             match items.as_mut().and_then(Look::read) {
@@ -228,14 +221,7 @@ impl Core {
 
     /// Which names have left. No reply: the connection is gone, and they are asked for again when they are next seen.
     pub(crate) fn handle_forgotten(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = match reply.map(|reply| reply.items()) {
-            Some(Ok(items)) => items,
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                None
-            }
-            None => None,
-        };
+        let mut items = self.items_of(reply);
         for name in std::mem::take(&mut self.registry.judged) {
             let verdict = items.as_mut().and_then(|items| items.next_bulk());
             let known = self.products.find(name.as_bytes());

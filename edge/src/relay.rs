@@ -113,7 +113,7 @@ impl Core {
                     }
                 }
             }
-            Some(Err(error)) => self.note_error(now, error),
+            Some(Err(error)) => self.note_error(error),
             Some(Ok(None)) | None => {}
         }
         let Some(behind) = behind else {

@@ -251,7 +251,7 @@ impl Core {
             Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
             Belief::Unknown => Answer::Unknown,
         };
-        self.note_error(now, error);
+        self.note_error(error);
         let call = self.gate.take(index);
         for order in &call.orders {
             self.refuse(now, *order, answer.clone(), call.repeated);

@@ -43,7 +43,7 @@ impl Core {
         match reply.map(|reply| reply.value()) {
             Some(Value::Integer(retired)) => self.counters.records_retired.add(retired.max(0).cast_unsigned()),
             Some(Value::Error(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 self.products[index].retire_from = now.instant;
             }
             Some(_) | None => self.products[index].retire_from = now.instant,

@@ -78,10 +78,10 @@ impl Core {
     }
 
     /// `part.lua`'s answer: where the orders that were not acknowledged stand now.
-    pub(crate) fn handle_parted(&mut self, now: Now, reply: Reply<'_>) {
+    pub(crate) fn handle_parted(&mut self, reply: Reply<'_>) {
         match reply.value() {
             Value::Bulk(id) if EntryId::parse(id).is_some() => self.counters.entries_parted.add(1),
-            Value::Error(error) => self.note_error(now, error),
+            Value::Error(error) => self.note_error(error),
             // Gone, suspended, or another than was believed: the relay, or a rebuild, delivers what stands.
             _ => {}
         }

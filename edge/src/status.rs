@@ -177,15 +177,8 @@ impl Core {
     }
 
     /// `status.lua`'s answer. No reply: the connection is gone.
-    pub(crate) fn handle_statuses(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = match reply.map(|reply| reply.items()) {
-            Some(Ok(items)) => items,
-            Some(Err(error)) => {
-                self.note_error(now, error);
-                None
-            }
-            None => None,
-        };
+    pub(crate) fn handle_statuses(&mut self, reply: Option<Reply<'_>>) {
+        let mut items = self.items_of(reply);
         for Group { ids, asked } in std::mem::take(&mut self.statuses.groups) {
             let letters = items.as_mut().and_then(|items| items.next_bulk());
             for Asked { place, asker } in asked {

@@ -96,7 +96,7 @@ impl Core {
                 Ungranted::Refused(Unavailable::Suspended)
             }),
             Some(Err(error)) => {
-                self.note_error(now, error);
+                self.note_error(error);
                 match error.kind() {
                     ErrorKind::NoScript => Err(Ungranted::NotLoaded),
                     _ => Err(Ungranted::Refused(Unavailable::Redis)),
