@@ -117,7 +117,7 @@ pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 pub const REDIS_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// A clock that is further off than this from Redis' is warned of.
 pub const CLOCK_SKEW_MAX_MS: u64 = 1000;
-/// A look older than this no longer vouches for the connection it came by (DESIGN: harmless changes).
+/// A look older than this no longer vouches for the connection it came by (docs/decisions.md: harmless changes).
 pub const GOOD_LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 /// Longest life of a lease of tokens.
 pub const LEASE_LIFE_MAX: Duration = Duration::from_millis(200);

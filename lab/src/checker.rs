@@ -94,7 +94,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// All that is accounted for: the `u` of SPEC.md's promise 8.
+    /// All that is accounted for: the `u` of promise 8 in docs/GUARANTEES.md.
     pub fn sum(&self) -> u64 {
         self.available + self.reserved + self.stored + self.dead_lettered + self.awaiting_return + self.withdrawn
     }
