@@ -1,6 +1,7 @@
 #!lua
--- Takes names out of the registry that nobody needs there: no sale stands behind them, or one that is long over. The sale's
--- keys stay, but for its records, whose life is over too; who asks for the product finds it by its name.
+-- Takes names out of the registry that are not needed there: no sale stands behind them, or one that is long over. The
+-- sale's keys stay, but for its records, whose life is over too; an edge that is asked for the product finds it by its
+-- name.
 --
 -- KEYS  1 registry, then for each name: stock, sale, outbox, claims, users, returned, rate, sales, queue (on a cluster the
 --       registry is in another slot: there this must be two calls)
@@ -35,7 +36,7 @@ local function judge(k)
   if not closed_at or closed_at > now or now - closed_at < span then
     return 'C'
   end
-  -- Nobody will ask to retire them (retire.lua).
+  -- No edge will ask to retire them (retire.lua).
   local records = records_of(sale_key, sale[1])
   if redis.call('HLEN', records) > 1 then
     redis.call('UNLINK', records)

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Which of up to 512 orders have a record, while their sale is remembered as sold out or closed: whoever has none is told
--- so for good. Of one product or several. Changes nothing.
+-- Which of up to 512 orders have a record, while their sale is remembered as sold out or closed: an order that has none
+-- is told so for good. Of one product or several. Changes nothing.
 --
 -- KEYS  for each group: sale, records (idempotency:{P}:<the group's sale id>). On a cluster: one group a call.
 -- ARGV  1 number of groups; then for each group: sale id, n, then n order ids

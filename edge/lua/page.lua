@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- One page of the registry, in which anybody may have put anything: whatever it holds, the reply is short.
+-- One page of the registry, into which any client of Redis may have put anything: whatever it holds, the reply is
+-- short.
 --
 -- KEYS  1 registry
 -- ARGV  1 cursor ("0" at first), 2 how many names a page should have, 3 how many at most, 4 the longest name in bytes

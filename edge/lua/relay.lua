@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Hands out outbox entries that nobody has delivered in time, each to one relay for a while.
+-- Hands out outbox entries that their edge has not delivered in time, each to one relay for a while.
 --
 -- KEYS  1 outbox, 2 claims, 3 sale
 -- ARGV  1 edge id (no blank), 2 horizon in ms, 3 lease in ms (at most 60000), 4 most entries to hand out,

@@ -33,10 +33,10 @@
 --   +             accepted
 --
 -- The records of a sale are one hash: its mark, and by orderId "<reservation id> <quantity> <entry id>". Those of the
--- sale before count for a call that is repeated after it was replaced, where their mark names the generation it ended with.
--- Whoever is served in a fair sale uses up all places they were given until then: by getting units, or, where they came by a
--- place, by being told that they are over the limit or that too few are left. The latter are noted for so many users of a
--- sale (below): without a unit nothing else bounds them.
+-- sale before count for a call that is repeated after it was replaced, where their mark names the generation it ended
+-- with. A user who is served in a fair sale uses up all places they were given until then: by getting units, or, where
+-- they came by a place, by being told that they are over the limit or that too few are left. The latter are noted for
+-- so many users of a sale (below): without a unit nothing else bounds them.
 --
 -- An outbox entry: h = "<partition> <sale id> <sale total> <generation> <n>", o = n lines, joined by a line feed,
 -- "<reservation id> <quantity> <orderId> <userId> <timestamp>", c = orders of the sale's outbox up to and including it.
@@ -137,7 +137,7 @@ local function decide(head, k, a, n)
     local time = redis.call('TIME')
     second = slot_at(time[1] * 1000000 + time[2], opens_us(sale, redis.call('HGET', sale_key, 'opened_at')))
   end
-  -- What every order without a record is told, whoever sends it.
+  -- What every order without a record is told, whichever user sends it.
   local barred = nil
   if not same_sale then
     barred = 'N'
@@ -164,7 +164,7 @@ local function decide(head, k, a, n)
     local code = by_id[id]
     if not code and found[i + 1] and counts then
       code = replay(found[i + 1], outbox)
-      -- A key is good for one sale: only who asks again for his own reservation is told of the sale before.
+      -- A key is good for one sale: only a caller that repeats its own reservation is told of the sale before.
       if code and not same_sale and string.sub(found[i + 1], 1, #ARGV[b]) ~= ARGV[b] then
         code = nil
       end

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Lets go of records that nobody needs any more, and frees their memory in the background. All of a sale's records go
--- together, `ttl` after the last of its orders (or after it was replaced), and never while the outbox holds an order.
+-- Removes records that no repeat can need any more, and frees their memory in the background. All of a sale's records
+-- go together, `ttl` after the last of its orders (or after it was replaced), and never while the outbox holds an
+-- order.
 --
 -- KEYS  1 outbox, 2 sale
 -- ARGV  1 ttl in ms

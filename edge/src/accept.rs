@@ -18,7 +18,7 @@ use crate::shell_limits::{ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
 
 /// Starts accepting. Ends when the listener is closed.
 pub(crate) fn start<M: Machine>(shard: &Rc<Shard<M>>, listener: &Rc<Listener>, role: Role) -> io::Result<()> {
-    // An operator and his monitoring do not come in crowds.
+    // An operator and their monitoring do not come in crowds.
     let tasks = if role == Role::Admin { 1 } else { listener.accept_tasks(ACCEPT_TASKS) };
     for _ in 0..tasks {
         // Made in advance: the pause is for when no descriptor is left.
@@ -40,7 +40,8 @@ async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: R
                     }
                     None => refuse(&shard, &stream, role),
                 }
-                // On epoll an accept is ready for as long as somebody comes: those who are in want their turn too.
+                // On epoll an accept is ready for as long as clients come: the connections that are in need their turn,
+                // too.
                 accepted += 1;
                 if accepted.is_multiple_of(ACCEPTS_PER_TURN_MAX) {
                     yield_now().await;

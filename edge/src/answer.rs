@@ -27,7 +27,7 @@ pub enum Unavailable {
     Draining,
     /// The sale changed while the order was under way.
     Changed,
-    /// Another order with the same key is under way, and nobody knows yet whether it will stand.
+    /// Another order with the same key is under way, and whether it will stand is not known yet.
     Busy,
     /// The sale's orders belong into another topic than this edge's.
     OtherTopic,

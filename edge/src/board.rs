@@ -1,9 +1,9 @@
 //! What the cores of one process tell each other of the sales: one look serves them all.
 //!
-//! Each product has one [`Sight`], which every core that has it in memory holds: what was last seen of it, as words behind
-//! atomics. Nobody waits. A reader who meets a writer keeps what it knows, and a writer who meets another leaves it to that
-//! one: both have just looked. Two words stand apart, for they must not be missed: the newest sale that any core knows of, and
-//! the last that any core knows to be closed. They only rise.
+//! Each product has one [`Sight`], which every core that has it in memory holds: what was last seen of it, as words
+//! behind atomics. No core waits. A reader that meets a writer keeps what it knows. A writer that meets another leaves
+//! it to that one: both have just looked. Two words stand apart, for they must not be missed: the newest sale that any
+//! core knows of, and the last that any core knows to be closed. They only rise.
 //!
 //! The names are behind a lock, which is taken where a product enters a core's memory; never where it is ordered. What stands
 //! here is a memory like a core's own: every script checks.
@@ -32,7 +32,7 @@ pub struct Sight {
     /// When that was last told, µs.
     closed_at: AtomicU64,
     asked: AtomicU64,
-    /// Odd while somebody writes.
+    /// Odd while a core writes.
     sequence: AtomicU64,
     words: [AtomicU64; WORDS],
 }
@@ -60,7 +60,7 @@ impl Sight {
             && seen.is_none_or(|seen| seen.as_micros() <= self.closed_at.load(Ordering::Acquire))
     }
 
-    /// Somebody asks for the product. Written now and then only, so that cores do not fight for its cache line.
+    /// A request asks for the product. Written now and then only, so that cores do not fight for its cache line.
     pub fn note_asked(&self, now: Instant) {
         let noted = Instant::from_micros(self.asked.load(Ordering::Relaxed));
         if now.since(noted) >= ASKED_NOTED_EVERY {
@@ -68,7 +68,7 @@ impl Sight {
         }
     }
 
-    /// Whether somebody has asked for the product within `span`.
+    /// Whether a request has asked for the product within `span`.
     pub fn is_asked_for(&self, now: Instant, span: Duration) -> bool {
         let asked = self.asked.load(Ordering::Relaxed);
         asked > 0 && now.since(Instant::from_micros(asked)) < span
@@ -94,8 +94,8 @@ impl Sight {
         self.sequence.store(before + 2, Ordering::Release);
     }
 
-    /// What any core has seen since `known`, and when it was asked for. The outbox's ids are left out: who relays looks for
-    /// himself.
+    /// What any core has seen since `known`, and when it was asked for. The outbox's ids are left out: the core that
+    /// relays looks for itself.
     pub fn take(&self, known: Option<Instant>) -> Option<(Instant, Look)> {
         let before = self.sequence.load(Ordering::Acquire);
         if before == 0 || !before.is_multiple_of(2) {
@@ -187,7 +187,7 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct Names {
     all: HashMap<Identifier, Weak<Sight>, RandomState>,
-    /// How many there may be before those that no core has any more are let go.
+    /// How many there may be before those that no core has any more are removed.
     kept: usize,
 }
 

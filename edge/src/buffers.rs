@@ -36,7 +36,7 @@ pub(crate) struct Buffers {
     wide: Vec<Window>,
     wide_taken: usize,
     write: Vec<Vec<u8>>,
-    /// Those that have grown; taken first, for who has just written much will again.
+    /// Those that have grown; taken first, for a connection that has just written much will again.
     large: Vec<Vec<u8>>,
 }
 
@@ -61,9 +61,9 @@ impl Buffers {
         self.wide_taken -= usize::from(inbound.is_wide);
     }
 
-    /// Where nothing is unread: a buffer that fits what came last. Who sends more at once than the usual one holds reads it
-    /// at once from the next time on, as long as wide ones are to be had; and one that has grown for a large request is not
-    /// kept by an idle connection.
+    /// Where nothing is unread: a buffer that fits what came last. A client that sends more at once than the usual
+    /// buffer holds is read into a wide one from the next time on, as long as there are any. One that has grown for a
+    /// large request is not kept by an idle connection.
     pub(crate) fn fit_read(&mut self, inbound: &mut Inbound) {
         if !inbound.window.is_empty() {
             return;

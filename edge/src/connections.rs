@@ -1,4 +1,4 @@
-//! The table of one core's connections: who is there, what each waits for, and the answers of its burst in order.
+//! The table of one core's connections: what each waits for, and the answers of its burst in order.
 //!
 //! A connection's task and the ticker meet here, and so do answers that come later: they find their place by a
 //! [`Ticket`], and one whose connection is gone is dropped. Never reads or writes a socket; it only tells which
@@ -156,7 +156,7 @@ impl Connections {
         ConnectionId { slot, generation: entry.generation }
     }
 
-    /// Lets a connection go; answers on their way to it will find nobody.
+    /// Takes a connection out; answers on their way to it will be dropped.
     pub fn leave(&mut self, id: ConnectionId) {
         let slot = self.slot(id);
         slot.generation = slot.generation.wrapping_add(1);

@@ -1,8 +1,8 @@
 //! All decisions of one core, as one machine: requests, bytes and time in; answers, bytes and deadlines out.
 //!
 //! The shell (`shard.rs` and its tasks) owns sockets and clocks and drives this; so does a simulation. Nothing here
-//! opens a socket, reads a clock or waits. The story of an order is in `order.rs`; the other files of this module's
-//! fields each hold one piece of it.
+//! opens a socket, reads a clock or waits. The story of an order is in `order.rs`; most fields of [`Core`] have a file
+//! of their own, which says what they are.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -121,7 +121,7 @@ impl std::fmt::Debug for Secret {
 pub enum Outcome {
     /// Its answer.
     Now(Answer),
-    /// The answer comes through [`Core::poll_completion`], exactly once.
+    /// It comes through [`Core::poll_completion`], exactly once.
     Later,
 }
 
@@ -185,7 +185,7 @@ pub enum Call {
     Register(OperationIndex),
     /// Closing a sale.
     Close(OperationIndex),
-    /// Letting go of records that nobody needs any more.
+    /// Removing records that no repeat can need any more.
     Retire(ProductIndex),
     /// A sign of life.
     Probe,
@@ -261,7 +261,7 @@ pub struct Core {
     pub(crate) relay_line: Line,
     pub(crate) retire_line: Line,
     pub(crate) settings: Seen,
-    /// Requests but orders that are answered later.
+    /// Requests, other than orders, that are answered later.
     pub(crate) waiting: Waiting,
     completions: VecDeque<(Ticket, Answer)>,
     next_tick: Instant,
@@ -364,7 +364,7 @@ impl Core {
         self.completions.pop_front()
     }
 
-    /// Answers whoever has that ticket, unless their time was up before.
+    /// Answers the request that has this ticket, unless it was answered at its deadline.
     pub(crate) fn complete(&mut self, ticket: Ticket, answer: Answer) {
         let is_forgotten = is_planted(Bug::WaiterForgotten) && answer == Answer::Unavailable(Unavailable::Redis);
         if let Some(ticket) = self.waiting.take(ticket).filter(|_| !is_forgotten) {
@@ -379,7 +379,7 @@ impl Core {
         }
     }
 
-    /// A reservation id that nobody else draws: this core's nonce and a count.
+    /// A reservation id that no other core draws: this core's nonce and a count.
     pub(crate) fn draw_reservation_id(&mut self) -> Uuid {
         self.drawn += 1;
         let mut bytes = [0; 16];
@@ -394,7 +394,7 @@ impl Core {
         &self.config.site
     }
 
-    /// Whether Redis can be asked.
+    /// Whether calls to Redis may be written now.
     pub fn redis_is_ready(&self) -> bool {
         self.redis.is_ready()
     }
@@ -414,7 +414,7 @@ impl Core {
         self.producer.ready()
     }
 
-    /// No new orders from now on; those under way are seen through.
+    /// No new orders from now on; those under way are completed.
     pub fn drain(&mut self, _now: Now) {
         self.draining = true;
     }
@@ -520,7 +520,7 @@ impl Core {
         }
         self.refuse_statuses();
         self.refuse_queues();
-        // Those for whom no call was on its way.
+        // Orders for which no call was on its way.
         for place in 0..self.products.places() {
             let Some(index) = self.products.named_at(place) else { continue };
             self.refuse_token_waiters(now, index, Unavailable::Redis);
@@ -637,7 +637,7 @@ impl Core {
         }
     }
 
-    /// Once a second, for whoever reads `/metrics`.
+    /// Once a second, for `/metrics` and the dashboard.
     fn publish_gauges(&self, now: Now) {
         self.counters.orders_pending.set(self.orders.len() as u64);
         self.counters.producer_room.set(self.producer.room() as u64);

@@ -102,7 +102,7 @@ impl Control {
         Ok(Control { draining: AtomicBool::new(false), doorbells })
     }
 
-    /// Asks every core to drain; whether nobody had asked before.
+    /// Asks every core to drain; whether this was the first time.
     pub fn drain(&self) -> bool {
         let first = !self.draining.swap(true, Ordering::Release);
         if first {

@@ -1,7 +1,7 @@
-//! What one core counts of its orders. Written by the core alone, read by whoever serves `/metrics`.
+//! What one core counts of its orders. Written by the core alone, read by the core that serves `/metrics`.
 //!
-//! Every counter is a plain number behind a relaxed atomic: the owner loads, adds and stores, nobody else writes, so no
-//! bus lock and no wait. Gauges by product are handed over once a second.
+//! Every counter is a plain number behind a relaxed atomic: the owner loads, adds and stores, and no other thread
+//! writes, so there is no bus lock and no wait. Gauges by product are handed over once a second.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -275,7 +275,7 @@ pub struct Counters {
     pub relayed: Counter,
     /// Outbox entries whose undelivered orders were moved to one of their own.
     pub entries_parted: Counter,
-    /// Hashes of idempotency records emptied or removed because nobody needs them any more.
+    /// Hashes of idempotency records emptied or removed because no repeat can need them any more.
     pub records_retired: Counter,
     /// Outbox entries that could not be read.
     pub relay_unreadable: Counter,

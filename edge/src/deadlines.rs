@@ -45,14 +45,14 @@ impl Core {
             }
             self.by_reserved.pop_front();
             if let Some(order) = order {
-                // Its place in the queue is free: from here on the relay owns it, unless Kafka still says yes.
+                // From here on the relay is responsible for it, unless Kafka still acknowledges it to this core.
                 let id = order.order_id;
                 self.respond(now, index, Answer::Pending { id, replayed: false });
             }
         }
     }
 
-    /// Answers those who wait for an order whose unit may be taken; the order itself stays until Redis has answered.
+    /// Answers the callers of an order whose unit may be taken; the order itself stays until Redis has answered.
     fn answer_and_keep(&mut self, now: Now, index: PendingIndex, answer: Answer) {
         let Some(order) = self.orders.get_mut(index) else { return };
         let span = now.instant.since(order.received);

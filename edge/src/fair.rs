@@ -1,7 +1,8 @@
-//! The fair queue of one sale, as one core takes part in it: who may order, who gets which place, what Redis is told.
+//! The fair queue of one sale, as one core takes part in it: which orders may go on, which place a user gets, what
+//! Redis is told.
 //!
-//! Nothing is kept for a visitor: a place travels in its ticket. Who is called is decided in Redis (`lua/line.lua`); what a
-//! visitor is told follows from the last word of it (`flux_protocol::queue::View`). Never makes a token, never asks Redis
+//! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/line.lua`); what a
+//! visitor is told follows from Redis' last reply (`flux_protocol::queue::View`). Never makes a token, never asks Redis
 //! (`queue.rs` does), never reads a clock.
 
 use std::collections::HashSet;
@@ -80,7 +81,7 @@ pub struct Fair {
     /// Users of whom an order that was called is under way on this core, from the door to the answer; by their marks. No more
     /// than orders are.
     at_door: HashSet<u64, RandomState>,
-    /// Orders that wait for news of the line; whoever adds one bounds them.
+    /// Orders that wait for news of the line; the caller that adds one keeps their bound.
     pub(crate) waiters: Vec<PendingIndex>,
 }
 
@@ -128,7 +129,7 @@ impl Fair {
                 Some(until) => used_up = Some(Verdict::UsedUp { slot: called.slot, until }),
             }
         }
-        // Whoever has no place, or whose turn has not come, or is over.
+        // A user without a place, or whose turn has not come, or is over.
         let place = ticket.filter(|_| used_up.is_none()).map(|ticket| ticket.place);
         match (view.standing(now, place), used_up) {
             (Standing::Called, _) => unreachable!("seen to above"),
@@ -138,8 +139,8 @@ impl Fair {
                 (Admission::Refused, Some(used_up)) => used_up,
                 (Admission::Refused, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
             },
-            // Nobody waited when Redis was last asked, or nothing was left: too long ago to let this one pass or to send
-            // them home, and no reason to send them to a line that may not be there or leads nowhere.
+            // No user waited when Redis was last asked, or nothing was left: too long ago to let this order pass or to
+            // refuse it, and no reason to send its user to a line that may not be there or leads nowhere.
             (Standing::Waits, _) if self.was_free || self.was_sold_out => Verdict::Unknown,
             (Standing::Waits, Some(used_up)) => used_up,
             (Standing::Waits, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
@@ -192,14 +193,15 @@ impl Fair {
         self.seed.mark(user)
     }
 
-    /// The ticket for whoever is sent to the line: the one that was shown, or a new one. `None` while the line is unknown.
+    /// The ticket for a user who is sent to the line: the one that was shown, or a new one. `None` while the line is
+    /// unknown.
     pub fn send_to_line(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
         let view = self.view?;
         let ticket = self.verified(user, shown);
         Some(self.ticket_for(now, &view, user, ticket))
     }
 
-    /// The ticket for whoever was called and found no token: theirs, marked so that no core counts them again.
+    /// The ticket for a user who was called and found no token: theirs, marked so that no core counts them again.
     pub fn send_away(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
         match self.verified(user, shown) {
             Some(ticket) => Some(self.key.sign(Ticket { has_come: true, ..ticket }, user)),
@@ -207,8 +209,8 @@ impl Fair {
         }
     }
 
-    /// The ticket for whoever was served and comes anew: behind all who stand in line. `until`: up to which slot their places
-    /// are used up. `None` while the line is unknown.
+    /// The ticket for a user who was served and comes anew: behind all who stand in line. `until`: up to which slot
+    /// their places are used up. `None` while the line is unknown.
     pub fn send_behind(&mut self, now: Instant, user: &[u8], until: Slot) -> Option<TicketText> {
         let place = Place { slot: self.view?.issuing_behind(now, until), rank: self.seed.rank(user) };
         self.reporter.handle_issued(place);
@@ -236,15 +238,15 @@ impl Fair {
         Some(LineGauge { slot: view.watermark().0.slot, waiting: view.waiting(), called: view.called() })
     }
 
-    /// Whether Redis is to be asked now. `is_urgent`: somebody waits for tokens or for news. `may_move`: the sale is open
-    /// and has units, so that the line moves if anybody stands in it.
+    /// Whether Redis is to be asked now. `is_urgent`: orders wait for tokens or for news. `may_move`: the sale is open
+    /// and has units, so that the line moves if users stand in it.
     pub fn is_due(&self, now: Instant, is_urgent: bool, may_move: bool) -> bool {
         let since = now.since(self.asked);
         if self.in_flight.is_some() || (self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US)) {
             return false;
         }
         let is_watched = self.view.is_none() || self.has_news || (may_move && !self.was_free);
-        // Whoever stands in line is called although all cores that gave places may be gone.
+        // Users in line are called even where all cores that gave places are gone.
         let interval = if is_watched { Duration::from_micros(REPORT_INTERVAL_US) } else { LOOK_INTERVAL };
         is_urgent || since >= interval
     }

@@ -1,4 +1,4 @@
-//! Products that are not in memory: asked for before anybody is told 404.
+//! Products that are not in memory: Redis is asked for them before a client is told 404.
 //!
 //! One such call is outstanding a core, for up to 64 names; a name that Redis does not know is remembered for 100 ms,
 //! so that a crowd with a wrong name costs ten calls a second. Without a registry at all the answer is 503: a Redis
@@ -45,7 +45,7 @@ impl Waiter {
 pub struct Finder {
     /// In line for the next call.
     waiting: Vec<(Identifier, Instant, Waiter)>,
-    /// The names of the call on its way, and who waits for them.
+    /// The names of the call on its way, and the requests that wait for them.
     asked: Vec<Identifier>,
     asking: Vec<(Identifier, Instant, Waiter)>,
     /// When the call on its way was asked for: what it finds is not believed to be younger.
@@ -55,7 +55,7 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.asking.is_empty()
     }
@@ -95,7 +95,7 @@ impl Core {
         Outcome::Later
     }
 
-    /// Asks for names; whether anybody waits for one.
+    /// Asks for names; whether a request waits for one.
     pub(crate) fn write_find(&mut self, now: Now) -> bool {
         let finder = &mut self.finder;
         if finder.waiting.is_empty() {
@@ -153,7 +153,7 @@ impl Core {
         self.answer_finds(now, registry_exists);
     }
 
-    /// Answers all who wait for the names that were asked for.
+    /// Answers all requests that wait for the names that were asked for.
     fn answer_finds(&mut self, now: Now, registry_exists: bool) {
         let names = std::mem::take(&mut self.finder.asked);
         let asked_at = self.finder.asked_at;

@@ -1,11 +1,11 @@
 //! Reserve calls: orders gathered into one `EVALSHA` of `lua/reserve.lua`, sent while fewer than two are outstanding.
 //!
-//! Load itself makes the batches: while two calls are on their way, orders gather for the next. Where one product has many
-//! orders under way its further ones stand in a line of their own, so that those of other products do not stand behind
-//! them. A call's bytes are
-//! kept until its reply, so that it can be asked again word for word after a lost connection: the reservation ids in
-//! it make the repeat harmless. Look-ups of records, while their sales are remembered as sold out, are gathered here too.
-//! Never reads a reply's meaning (`reserve.rs` and `lookup.rs` do) and never touches a socket.
+//! Load itself makes the batches: while two calls are on their way, orders gather for the next. Where one product has
+//! many orders under way its further ones stand in a line of their own, so that those of other products do not stand
+//! behind them. A call's bytes are kept until its reply, so that it can be asked again word for word after a lost
+//! connection: the reservation ids in it make the repeat harmless. Look-ups of records, while their sales are
+//! remembered as sold out, are gathered here too. Never reads a reply (`reserve.rs` and `lookup.rs` do), and never
+//! touches a socket.
 
 use std::collections::VecDeque;
 
@@ -111,7 +111,7 @@ impl Gate {
         self.queue.pop_front().or_else(|| self.crowd.pop_front())
     }
 
-    /// The next order of a call that holds `held`: the last places are for the crowd, if there is one.
+    /// The next order of a call that has `held` orders: the last places are for the crowd, if there is one.
     fn next(&mut self, held: usize) -> Option<PendingIndex> {
         if held >= CALL_ORDERS_MAX - CROWD_PLACES_MIN
             && let Some(order) = self.crowd.pop_front()

@@ -26,7 +26,7 @@ use crate::workers::Workers;
 pub struct History(Arc<Mutex<VecDeque<Box<str>>>>);
 
 impl History {
-    /// Takes samples for as long as somebody else holds this history.
+    /// Takes samples for as long as another clone of this history exists.
     ///
     /// # Errors
     /// A thread is not to be had.

@@ -23,7 +23,7 @@ struct Broker {
     key: BrokerKey,
     /// Absent while it is being opened.
     link: RefCell<Option<Rc<Link>>>,
-    /// The machine has let go of it.
+    /// The machine has given it up.
     abandoned: Cell<bool>,
 }
 

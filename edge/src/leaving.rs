@@ -1,4 +1,4 @@
-//! Products that nobody needs in memory any more: how they leave it, and when their places are free.
+//! Products that this core has no more use for: how they leave its memory, and when their places are free.
 //!
 //! Nothing is lost by it: a product that is asked for again is found in Redis (`find.rs`). A sale that may still deliver stays,
 //! and so does one that Redis has lost: only memory knows that it must be rebuilt.

@@ -115,8 +115,8 @@ impl Lease {
 
     /// How many tokens to ask for now, given orders waiting for one; `None`: nothing is to be asked.
     ///
-    /// Asks ahead of need (at a quarter of the last grant), so that a steady stream never stands still. A stream that has
-    /// ended needs nothing: where it was asked on for nobody, the bucket would be found empty for ever.
+    /// Asks ahead of need (at a quarter of the last grant), so that a steady stream never stands still. A stream that
+    /// has ended needs nothing: asking on for no order would find the bucket empty for ever.
     pub fn wants(&self, now: Instant, waiting: usize) -> Option<u64> {
         if self.asked_at.is_some() || now < self.empty_until {
             return None;

@@ -40,9 +40,9 @@ pub const QUEUES_OUTSTANDING_MAX: usize = 4;
 pub const WAITERS_PER_ORDER_MAX: usize = 4096;
 /// Requests that may wait for one look at a product's stock.
 pub const STOCK_WAITERS_MAX: usize = 16 << 10;
-/// Products in one core's memory. Where more are asked for, those leave that nobody asks for.
+/// Products in one core's memory. Where more are asked for, those leave that no request asks for.
 pub const PRODUCTS_MAX: usize = 100_000;
-/// Nobody has asked a core for a product for so long: it may leave its memory, and is asked for again when it is needed.
+/// A product that no request has named for so long may leave a core's memory; it is asked for again when it is needed.
 /// Longer than anything that is done for a request.
 pub const PRODUCT_IDLE_MIN: Duration = Duration::from_secs(60);
 /// Places looked at for one product that may leave, when a full table is to take another.
@@ -55,7 +55,7 @@ pub const LEFT_PRODUCTS_MAX: usize = 16 << 10;
 pub const ASKED_NOTED_EVERY: Duration = Duration::from_millis(250);
 /// A product is looked at every second for so long after it was last asked for.
 pub const ACTIVE_SPAN: Duration = Duration::from_secs(10);
-/// Products shown by name in `/metrics`: the first that became known.
+/// Products shown by name in `/metrics`: first the latest whose sales are not closed.
 pub const PRODUCT_GAUGES_MAX: usize = 1000;
 /// Where there are more, so many of the latest are looked at once a second to find those that are not closed: some 0.3 ms.
 pub const PRODUCT_GAUGE_LOOKS_MAX: usize = 10_000;
@@ -80,22 +80,22 @@ pub const REGISTRY_INTERVAL: Duration = Duration::from_secs(4);
 pub const REGISTRY_PAGE_NAMES: usize = 256;
 /// Pages of the registry that are read each second, where all that they name is in memory already.
 pub const REGISTRY_PAGES_MAX: usize = 8;
-/// Names of which it is asked each second whether they are needed: some 10 ms of Redis.
+/// Names that Redis is asked each second whether they are still needed: some 10 ms of Redis.
 pub const REGISTRY_DOUBTS_MAX: usize = 1024;
 /// Names that are needed, not in memory, and looked at each second: some 8 ms of Redis.
 pub const REGISTRY_SURVEYS_MAX: usize = 256;
 /// Longest page of the registry that is taken, in names: a set of up to `set-max-listpack-entries` comes whole.
 pub const REGISTRY_PAGE_NAMES_MAX: usize = 16 << 10;
-/// Products in one look: some 0.5 ms of Redis, for which everybody else waits.
+/// Products in one look: some 0.5 ms of Redis, for which all other calls wait.
 pub const LOOK_PRODUCTS_MAX: usize = 16;
 /// Looks on their way: while one is, the next gathers what is asked for.
 pub const LOOKS_OUTSTANDING_MAX: usize = 2;
-/// Products that nobody asks for and that are looked at in one round all the same; the others have their turn in the next.
-/// Some 15 ms of Redis a second.
+/// Products that no request asks for and that are looked at in one round all the same; the others have their turn in
+/// the next. Some 15 ms of Redis a second.
 pub const LOOKS_IDLE_MAX: usize = 512;
 /// Places of the table that are looked through in one round for products whose turn it is.
 pub const PLACES_WALKED_MAX: usize = 4096;
-/// How often a closed sale is looked at that nobody asks for.
+/// How often a closed sale is looked at that no request asks for.
 pub const CLOSED_LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Harmless changes of Redis' history that one connection remembers.
 pub const WITNESSED_IDS_MAX: usize = 4;
@@ -134,7 +134,8 @@ pub const TOKEN_WAITERS_MAX: usize = 8192;
 /// One write to Redis: a call of the longest identifiers, about what Redis reads in one event. Nothing more is begun
 /// once so much waits.
 pub const REDIS_WRITE_BYTES_MAX: usize = 20 << 10;
-/// How often a call is written whose script Redis does not know: loaded, it knows it, unless somebody flushes again.
+/// How often a call is written whose script Redis does not know: it is loaded each time, and an operator may flush it
+/// again.
 pub const SCRIPT_CALL_TRIES_MAX: u32 = 3;
 /// Buffers kept for calls of scripts, one write's worth each at most twice over: as many as are on their way under load.
 pub const SPARE_CALLS_MAX: usize = 32;
@@ -159,8 +160,8 @@ pub const RELAY_HORIZON_EXTRA: Duration = Duration::from_secs(5);
 pub const RELAY_CLAIM: Duration = Duration::from_secs(15);
 /// Entries leased by one relay call.
 pub const RELAY_ENTRIES_MAX: usize = 64;
-/// Entries that one relay has claimed and not seen through: a quarter of the producer's places, so that a long outage's
-/// harvest does not crowd out the orders of the day.
+/// Entries that one relay has claimed and not delivered yet: a quarter of the producer's places, so that a long
+/// outage's harvest does not crowd out the orders of the day.
 pub const RELAY_ENTRIES_IN_HAND_MAX: usize = RECORDS_MAX / 4 / CALL_ORDERS_MAX;
 /// Walks of a product's outbox in a row that find nothing to hand out before the relay rests until the next look: 8,000 entries
 /// that others hold, or that have nowhere to go, are passed in a second, for a few milliseconds of Redis.

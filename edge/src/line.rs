@@ -1,7 +1,7 @@
 //! Products in line for a call of which one is outstanding at a time: work that must not crowd out the sale.
 //!
-//! Whoever puts a product in line makes sure that it stands there once, so a line is never longer than the products are
-//! many.
+//! The caller that puts a product in line makes sure that it stands there once, so a line is never longer than the
+//! number of products.
 
 use std::collections::VecDeque;
 

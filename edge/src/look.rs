@@ -1,9 +1,9 @@
-//! Looking at the sales: each second at those that somebody asks for, in turn at all others, at once where something changed,
-//! and for `GET /stock` when what is remembered is too old.
+//! Looking at the sales: each second at those that requests ask for, in turn at all others, at once where something
+//! changed, and for `GET /stock` when what is remembered is too old.
 //!
-//! What one core sees it shows the process' others (`board.rs`), so one look serves all. The first core walks through all
-//! products, a bounded number a round, and so finds what nobody asks for; the others look only at what they are asked for and
-//! the board does not show. An order needs none of this to be right: its script trusts nobody's memory.
+//! What one core sees it shows the process' others (`board.rs`), so one look serves all. The first core walks through
+//! all products, a bounded number a round, and so finds what no request asks for. The others look only at what they are
+//! asked for and the board does not show. An order needs none of this to be right: its script trusts no edge's memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const LOOKED_JUST_NOW: Duration = LOOK_INTERVAL.saturating_sub(Duration::from_mi
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     outstanding: usize,
-    /// Somebody waits for these.
+    /// Requests wait for these.
     wanted: VecDeque<ProductIndex>,
     /// This round's.
     due: VecDeque<ProductIndex>,
@@ -118,7 +118,7 @@ impl Core {
         }
     }
 
-    /// Sees to one product; whether it is to be looked at.
+    /// One product of the walk; whether it is to be looked at.
     fn walk_past(&mut self, now: Now, index: ProductIndex) -> bool {
         self.note_lacking(index);
         if self.leave_if_over(now, index) || !self.is_first || self.products[index].is_active {
@@ -156,7 +156,7 @@ impl Core {
         }
     }
 
-    /// Somebody asks for the product. One that nobody had asked for in a while is looked at.
+    /// A request asks for the product. One that no request had asked for in a while is looked at.
     pub(crate) fn note_asked(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         product.note_asked(now.instant);
@@ -194,7 +194,7 @@ impl Core {
         true
     }
 
-    /// Takes looks, as far as they may be outstanding: those that somebody waits for first.
+    /// Writes looks, as many as may be outstanding: first those that requests wait for.
     fn look_on(&mut self, now: Now) {
         while self.looks.outstanding < LOOKS_OUTSTANDING_MAX && self.redis.is_ready() {
             let mut indices = Vec::new();
@@ -273,7 +273,7 @@ impl Core {
         self.look_on(now);
     }
 
-    /// Those who waited for the look go on.
+    /// The requests that waited for the look go on.
     fn after_look(&mut self, now: Now, index: ProductIndex, learnt: bool) {
         for order in std::mem::take(&mut self.products[index].look_waiters) {
             self.re_enter(now, order);

@@ -2,8 +2,8 @@
 //! (`lua/lookup.lua`) for many orders instead of `reserve.lua`, which costs Redis four times as much.
 //!
 //! A repeat of an accepted order must get its first answer even then; `reserve.lua` gives it, once a record is found.
-//! Whoever has none is told 409 for good, so the script proves first that this is the Redis that opened the sale, and
-//! that its records are all there.
+//! An order without a record is told 409 for good, so the script proves first that this is the Redis that opened the
+//! sale, and that its records are all there.
 
 use flux_protocol::resp::Reply;
 use flux_protocol::time::Now;
@@ -16,7 +16,7 @@ use crate::product::{ProductIndex, State};
 use crate::schedule::Work;
 
 impl Core {
-    /// Asks for the records of those who wait; whether anybody did.
+    /// Asks for the records of the orders that wait; whether there were any.
     pub(crate) fn write_lookup(&mut self, now: Now) -> bool {
         if !self.gate.wants_lookup(self.redis.outstanding(Work::Lookup)) {
             return false;

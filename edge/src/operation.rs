@@ -2,7 +2,7 @@
 //!
 //! Each is one script, then (for a sale that opened) its name in the registry, then a record in the topic. The answer
 //! is 200 only when that record is acknowledged on acks=all, so that the ledger knows what only Redis would know
-//! otherwise. A caller who is told that the outcome is unknown asks again: what then turns out to have been done already
+//! otherwise. A caller that is told that the outcome is unknown retries: what then turns out to have been done already
 //! is published once more, and the ledger takes each record once. Never on the hot path.
 
 use std::rc::Rc;
@@ -29,9 +29,9 @@ pub struct OperationIndex(u64);
 #[derive(Debug)]
 struct Operation {
     index: OperationIndex,
-    /// Whom to tell. A caller who has waited for too long has been told that the outcome is unknown (`waiting.rs`); the
-    /// operation itself is seen through, until Redis has answered or its connection is gone, and until Kafka has taken or left
-    /// what is published of it.
+    /// The request to answer. A caller that has waited for too long has been told that the outcome is unknown
+    /// (`waiting.rs`); the operation itself goes on, until Redis has answered or its connection is gone, and until
+    /// Kafka has taken or left what is published of it.
     ticket: Ticket,
     name: Identifier,
     /// What is published once the script has done its part; the answer waits for as many acknowledgements.
@@ -197,7 +197,7 @@ impl Core {
         index
     }
 
-    /// 32 bytes nobody can foresee, in hexadecimal.
+    /// 32 unpredictable bytes, in hexadecimal.
     fn draw_seed(&mut self) -> String {
         let drawn = self.draw_reservation_id();
         let digest = Sha256::new().chain_update(self.secret).chain_update(drawn.0).finalize();
@@ -217,7 +217,7 @@ impl Core {
             Some(b"OK") => {}
             Some(b"BUSY") => {
                 operation.answer = Answer::error(409, &format!("A sale of {name} is under way"));
-                // Whoever opened it may not have come to say so in the topic: asked again, it is said again.
+                // The edge that opened it may not have published that: where it is asked again, it is published again.
                 operation.events.extend(sale_under_way(name, &words[1..]));
                 return self.publish_events(now, index);
             }

@@ -42,7 +42,7 @@ pub(crate) struct Opening {
     pub(crate) force: bool,
 }
 
-/// What whoever is over the limit is to do.
+/// What a buyer over the limit is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
     /// Wait in line for their turn.

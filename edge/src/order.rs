@@ -1,7 +1,9 @@
 //! THE hot path, from top to bottom the story of one order: parse, validate, admit, reserve, publish, respond.
 //!
-//! Every branch an order can take is here; what it calls is elsewhere. Nothing on the way allocates, locks, formats
-//! or logs. Retries, reconnects and metadata live in other files.
+//! What this core's memory decides about an order is here. The rest of the story is in other files: a product that is
+//! not in memory (`find.rs`), the fair queue (`queue.rs`), tokens (`tokens.rs`), the reserve call (`gate.rs`) and its
+//! answer (`reserve.rs`), the records of a sold-out sale (`lookup.rs`), Kafka's answer (`settle.rs`), deadlines
+//! (`deadlines.rs`). Nothing on the way of an order that is well-formed allocates, locks, formats or logs.
 
 use std::time::Duration;
 
@@ -142,7 +144,7 @@ impl Core {
         let Some(order) = self.orders.get(index) else { return };
         let product = order.product;
         if !self.is_up_to_date(now, product) && self.products[product].state != State::Suspended {
-            // The look had been asked for before there was the newer sale.
+            // The look had been written before the newer sale was opened.
             self.products[product].look_waiters.push(index);
             return self.look_soon(now, product);
         }
@@ -178,8 +180,8 @@ impl Core {
         self.go(now, index, stage);
     }
 
-    /// An order goes back to its beginning: no longer found by an id that may be another's by now, away from the door, and with
-    /// the deadline of those who wait for Redis, which stood still while it stood there.
+    /// An order goes back to its beginning: no longer found by an id that may be another's by now, and away from the
+    /// door, where its deadline stood still: it begins anew.
     fn set_out(&mut self, now: Now, index: PendingIndex) {
         self.orders.unname(index);
         self.take_turn(index, Turn::None);
@@ -190,8 +192,8 @@ impl Core {
         }
     }
 
-    /// The sale of a product is another, or over: whoever waits for its tokens, for news of its line or for a look sets out
-    /// anew, by what is known now.
+    /// The sale of a product is another, or over: the orders that wait for its tokens, for news of its line or for a
+    /// look set out anew, by what is known now.
     pub(crate) fn redrive(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         let mut orders: Vec<PendingIndex> = product.token_waiters.drain(..).collect();
@@ -204,8 +206,9 @@ impl Core {
 
     // Admit.
 
-    /// The first of: suspended, under way here, not yet open, closed or sold out (its record is looked up), no place, no
-    /// token. Where there is a line it decides in place of the last, and of the opening.
+    /// The first of: suspended, under way here, Redis away, no place for one more order, not yet open, closed or sold
+    /// out (its record is looked up), Kafka's topic unknown, no place with the producer, no token. Where there is a
+    /// line it decides in place of the last, and of the opening.
     fn way(&mut self, now: Now, index: ProductIndex, wish: &Wish, id: Uuid) -> Way {
         if self.products[index].state == State::Suspended {
             return Way::Answer(Answer::Unavailable(Unavailable::Suspended));
@@ -257,7 +260,7 @@ impl Core {
         match product.lease.admit(now.instant) {
             Admission::Admitted => Way::Reserve(Turn::None),
             Admission::Wait if product.token_waiters.len() < TOKEN_WAITERS_MAX => Way::AwaitToken,
-            // Redis is too slow to say: that is no verdict of the bucket.
+            // Redis is too slow to answer: that does not say that the bucket is empty.
             Admission::Wait if product.lease.is_overdue(now.instant) => {
                 Way::Answer(Answer::Unavailable(Unavailable::Redis))
             }
@@ -324,7 +327,7 @@ impl Core {
         }
     }
 
-    /// Two requests of one order that met only now: those who wait for `index` wait for `other`.
+    /// Two requests of one order that met only now: the callers of `index` wait for `other`.
     fn merge(&mut self, index: PendingIndex, other: PendingIndex) {
         let Some(order) = self.orders.remove(index) else { return };
         self.products[order.product].pending -= 1;
@@ -336,7 +339,8 @@ impl Core {
         }
     }
 
-    /// A lease came or a place is free: an order that waited for a token has one.
+    /// An order that waited has its token, or needs none: it is queued for a reserve call, where the producer has a
+    /// place.
     pub(crate) fn reserve_after_token(&mut self, now: Now, index: PendingIndex) {
         if self.orders.get(index).is_none() {
             return;
@@ -393,7 +397,7 @@ impl Core {
         }
     }
 
-    /// Kafka has acknowledged an order, or will not to this core.
+    /// Kafka has acknowledged an order, or will not acknowledge it to this core.
     pub(crate) fn published(
         &mut self,
         now: Now,
@@ -416,7 +420,7 @@ impl Core {
 
     // Respond.
 
-    /// Answers all who wait for an order and lets go of it.
+    /// Answers every caller that waits for an order, and removes it.
     pub(crate) fn respond(&mut self, now: Now, index: PendingIndex, answer: Answer) {
         let Some(order) = self.orders.remove(index) else { return };
         self.products[order.product].pending -= 1;

@@ -1,4 +1,4 @@
-//! Outbox entries this core still has to see through: which of their orders Kafka has acknowledged.
+//! Outbox entries this core still has to deliver: which of their orders Kafka has acknowledged.
 //!
 //! The entry itself lives in Redis, written by the reserve script. This file knows when it may be deleted, whole or in
 //! part, and reads entries that the relay took over. Never deletes anything itself.
@@ -51,7 +51,7 @@ pub struct EntryIndex(u32);
 /// How this core came to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A reserve call wrote it, and its reply told who is in it.
+    /// A reserve call wrote it, and its reply told which orders are in it.
     Reserved,
     /// The records of some orders of a repeated call name it. What else it holds can only be guessed.
     Recorded,
@@ -120,7 +120,7 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// An entry of `orders` orders is this core's to see through.
+    /// An entry of `orders` orders is this core's to deliver.
     pub fn insert(&mut self, product: ProductIndex, id: EntryId, orders: u32, origin: Origin) -> EntryIndex {
         assert!((1..=ENTRY_ORDERS_MAX).contains(&orders), "an entry holds as many orders as a call at most");
         self.claimed += usize::from(origin == Origin::Claimed);
@@ -170,7 +170,7 @@ impl Entries {
         self.claimed -= usize::from(origin == Origin::Claimed);
         match acknowledged.count_ones() {
             0 => Settled::Leave,
-            // The script makes sure that nobody else is in it.
+            // The script makes sure that no other order is in it.
             all if all == orders && origin != Origin::Recorded => {
                 Settled::Remove(product, Removal::Whole { id, claimed: origin == Origin::Claimed })
             }
@@ -178,13 +178,13 @@ impl Entries {
         }
     }
 
-    /// Whose outbox it is in, and its id.
+    /// Its product, and its id.
     pub(crate) fn place_of(&self, index: EntryIndex) -> (ProductIndex, EntryId) {
         let entry = &self.places[index.0 as usize];
         (entry.product, entry.id)
     }
 
-    /// In whose outboxes they are.
+    /// Their products.
     pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
         self.places.iter().filter(|entry| entry.unsettled > 0).map(|entry| entry.product)
     }

@@ -91,7 +91,8 @@ fn files(page: &str, script: (&'static str, &'static str), filling: &Filling<'_>
     files
 }
 
-/// A script without the lines that only explain it: they are for whoever changes it, not for a phone on a bad network.
+/// A script without the lines that only explain it: they are for engineers who change it, not for a phone on a bad
+/// network.
 fn without_comments(script: &str) -> String {
     script.split_inclusive('\n').filter(|line| !line.trim_start().starts_with("//")).collect()
 }

@@ -1,4 +1,4 @@
-//! Orders under way on one core: a slab of fixed records, and who waits for each.
+//! Orders under way on one core: a slab of fixed records, and the requests that wait for each.
 //!
 //! Never allocates per order in steady state: freed places are used again, waiters beyond the first are rare and
 //! live in the record's own small vector. A place's generation tells a late reply that its order is gone.
@@ -14,7 +14,7 @@ use crate::fair::TicketText;
 use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
 use crate::product::{ProductIndex, Sale};
 
-/// Whom to answer: a request's place in a connection's burst.
+/// Where an answer goes: a request's place in a connection's burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The connection's place in its core's slab.
@@ -28,13 +28,14 @@ pub struct Ticket {
 /// Where an order stands. Later stages know more about its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The product, or where its line stands, is being looked for in Redis; nothing was asked for the order itself.
+    /// Redis is being asked for its product, its sale, or where its line stands; nothing was asked for the order
+    /// itself.
     Product,
     /// It waits for a lease of tokens.
     Token,
     /// It was called in its line, and waits at the door for a token.
     Held,
-    /// Its record is being looked up: the sale is remembered as sold out.
+    /// Its record is being looked up: the sale is remembered as sold out, or its place in line is used up.
     Lookup,
     /// It waits for a place in a reserve call. Nothing was reserved.
     Queued,
@@ -107,7 +108,7 @@ pub struct Pending {
     pub turn: Turn,
     /// When it was read, or let in at the door of its line; monotonic.
     pub received: Instant,
-    /// When it was read, milliseconds since the Unix epoch.
+    /// When it was read, by Redis' clock: milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
     /// Requests to answer: the first made the order, the others joined it.
     pub waiters: SmallVec<[Ticket; 1]>,
@@ -191,7 +192,7 @@ impl Orders {
         index
     }
 
-    /// Whose they are.
+    /// Their products.
     pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
         self.places.iter().filter_map(|place| place.order.as_ref()).map(|order| order.product)
     }

@@ -1,9 +1,10 @@
 //! A question to Redis twice a second on every core's connection: does it answer, would it let an order through, what time is it
 //! there.
 //!
-//! A link on which nothing is asked tells nothing of a server that has fallen silent; a full memory or a user who lacks a
-//! permission shows only when somebody buys. So `lua/probe.lua` is asked, buyers or not. What it finds is logged when it
-//! changes, shown in the metrics and by `/readyz`. Never refuses an order: the scripts do that by themselves.
+//! A link on which nothing is asked tells nothing of a server that has fallen silent. A full memory, or an ACL user
+//! that lacks a permission, shows only when an order comes. So `lua/probe.lua` is asked whether orders come or not.
+//! What it finds is logged when it changes, shown in the metrics and by `/readyz`. Never refuses an order: the scripts
+//! do that by themselves.
 
 use std::sync::PoisonError;
 
@@ -26,7 +27,7 @@ pub(crate) struct Probe {
     next: Instant,
     /// Why no order gets through, where that is so.
     refuses: Option<String>,
-    /// What else its user may not do, as last said.
+    /// What else the edge's ACL user may not do, as last logged.
     lacks: Vec<String>,
     /// Redis' clock less this edge's, ms.
     skew_ms: i64,

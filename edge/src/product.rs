@@ -96,8 +96,9 @@ pub struct Sale {
 }
 
 impl Sale {
-    /// Whether `other` came before this one: an earlier sale, or an earlier generation of the same. Sale ids and generations
-    /// only ever rise, so whoever shows an earlier one than was seen has slept, or has lost what came since.
+    /// Whether `other` came before this one: an earlier sale, or an earlier generation of the same. Sale ids and
+    /// generations only ever rise, so a Redis that shows an earlier one than was seen has slept, or has lost what came
+    /// since.
     pub fn is_later_than(&self, other: &Sale) -> bool {
         (self.id, self.generation) > (other.id, other.generation)
     }
@@ -114,7 +115,7 @@ pub struct Keys {
     pub sales: Box<[u8]>,
     /// The stream of orders reserved and not yet acknowledged.
     pub outbox: Box<[u8]>,
-    /// Who relays which entry.
+    /// Which edge relays which entry, until when.
     pub claims: Box<[u8]>,
     /// Units by user.
     pub users: Box<[u8]>,
@@ -184,7 +185,7 @@ pub struct Product {
     pub lease: Lease,
     /// What this core knows of its line, where it has a fair queue.
     pub fair: Option<Box<Fair>>,
-    /// `GET /queue` as last answered, and who waits for the next; made by the first who asks.
+    /// `GET /queue` as last answered, and the requests that wait for the next; made by the first that asks.
     pub document: Option<Box<QueueDocument>>,
     /// Its orders under way.
     pub pending: u32,
@@ -301,15 +302,15 @@ impl Product {
 
     /// The sale opens `left` after Redis was asked for it, at `asked`.
     ///
-    /// Counted from there the core is early by as long as the question travelled, and never late. Whoever comes in that
-    /// time is told by the script, which goes by Redis' clock, so all cores open in one moment however long their answers
-    /// travel.
+    /// Counted from there the core is early by as long as the question travelled, and never late. An order that comes
+    /// in that time is answered by the script, which goes by Redis' clock. So all cores open in one moment, however
+    /// long their answers travel.
     pub fn schedule(&mut self, asked: Instant, left: Duration) {
         self.state = State::Scheduled;
         self.opens = asked + left;
     }
 
-    /// Somebody asks for it on this core.
+    /// A request asks for it on this core.
     pub fn note_asked(&mut self, now: Instant) {
         if now.since(self.asked) >= ASKED_NOTED_EVERY {
             self.asked = now;
@@ -328,7 +329,8 @@ impl Product {
         self.is_foreign || self.sale.is_none() || (self.state == State::Closed && self.outbox_entries == 0)
     }
 
-    /// Whether it may be forgotten: nobody has asked for it for long, nothing waits in it, nothing of it is under way.
+    /// Whether it may leave memory: no request has asked for it for long, nothing waits in it, nothing of it is under
+    /// way.
     pub fn may_leave(&self, now: Instant) -> bool {
         now.since(self.asked) >= PRODUCT_IDLE_MIN
             && self.seen.is_some()

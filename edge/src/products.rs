@@ -1,8 +1,8 @@
 //! The table of one core's products, and the names it knows to be unknown.
 //!
-//! A place in it is given back when its product leaves, and a [`ProductIndex`] names one product for good: never the next one in
-//! its place. Whoever leaves loses its name at once, so that nothing new can refer to it, and its place only when nothing
-//! under way refers to it any more (`leaving.rs`). Never asks Redis.
+//! A place in it is given back when its product leaves, and a [`ProductIndex`] names one product for good: never the
+//! next one in its place. A product that leaves loses its name at once, so that nothing new can refer to it, and its
+//! place only when nothing under way refers to it any more (`leaving.rs`). Never asks Redis.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -58,8 +58,8 @@ impl Products {
         self.find(name).filter(|index| self[*index].sale.is_some())
     }
 
-    /// The product of that name, made if need be. Where the table is full one leaves it that nobody has asked for in long;
-    /// `None` where none may.
+    /// The product of that name, made if need be. Where the table is full, one leaves it that no request has asked for
+    /// in long; `None` where none may.
     pub fn insert(&mut self, now: Instant, name: Identifier) -> Option<ProductIndex> {
         if let Some(index) = self.find(name.as_bytes()) {
             return Some(index);
@@ -70,7 +70,7 @@ impl Products {
         self.insert_if_room(now, name)
     }
 
-    /// The same where nobody is to leave for it.
+    /// The same, but no other product leaves for it.
     pub fn insert_if_room(&mut self, now: Instant, name: Identifier) -> Option<ProductIndex> {
         if let Some(index) = self.find(name.as_bytes()) {
             return Some(index);

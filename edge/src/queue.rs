@@ -65,8 +65,8 @@ fn mark(items: &mut Items<'_>) -> Option<Watermark> {
 }
 
 impl Core {
-    /// What a look said of a product's line: `seed` where it has a fair queue. A closed sale has none any more: nobody is
-    /// called.
+    /// What a look said of a product's line: `seed` where it has a fair queue. A closed sale has none any more: no user
+    /// is called.
     pub(crate) fn see_line(&mut self, now: Now, index: ProductIndex, sale_id: u64, seed: Option<[u8; 32]>) {
         let product = &mut self.products[index];
         let seed = seed.filter(|_| product.state != State::Closed);
@@ -75,7 +75,7 @@ impl Core {
         }
         let before = product.fair.take();
         product.fair = seed.map(|seed| Box::new(Fair::new(product.name.as_bytes(), sale_id, seed)));
-        // They are sent on their way again by whoever looked.
+        // The caller, which has taken the look, sends them on their way again.
         product.look_waiters.extend(before.into_iter().flat_map(|fair| fair.waiters));
         if product.fair.is_some() {
             if !self.fair_products.contains(&index) {
@@ -192,7 +192,7 @@ impl Core {
         }
     }
 
-    /// An order that came by a place was told what needs no token: the next who waits has it.
+    /// An order that came by a place got an answer that needs no token: the next order that waits gets it.
     pub(crate) fn give_token_back(&mut self, now: Now, index: PendingIndex) {
         let Some(order) = self.orders.get(index) else { return };
         if let Turn::Called { token_expires, .. } = order.turn {
@@ -202,7 +202,8 @@ impl Core {
         }
     }
 
-    /// An order whose place is used up, with all of its user up to that slot, joins the line anew: behind all who wait.
+    /// An order whose place is used up, with all of its user up to that slot, joins the line anew: behind all users who
+    /// wait.
     pub(crate) fn send_behind(&mut self, now: Now, index: PendingIndex, product: ProductIndex, until: Slot) -> Answer {
         let Product { name, fair, .. } = &mut self.products[product];
         let order = self.orders.get(index).expect("the caller has looked");
@@ -211,7 +212,7 @@ impl Core {
         in_line(*name, ticket, order.wants_json)
     }
 
-    /// Those who have stood at the door for as long as anybody may are sent to try again; lines that are due are asked for.
+    /// Orders that have stood at the door for as long as they may are told to retry; lines that are due are asked for.
     pub(crate) fn tend_lines(&mut self, now: Now) {
         while let Some(&(since, index)) = self.by_held.front() {
             let held = self.orders.get(index).filter(|order| order.stage == Stage::Held);
@@ -247,7 +248,7 @@ impl Core {
         lines.flat_map(|fair| &fair.waiters).filter(|order| self.orders.get(**order).is_some()).count()
     }
 
-    /// No token is asked for those who have gone from the front.
+    /// Orders that were answered meanwhile leave the front: no token is asked for them.
     fn forget_gone(&mut self, product: ProductIndex) {
         let waiters = &mut self.products[product].token_waiters;
         while let Some(index) = waiters.front()
@@ -257,8 +258,8 @@ impl Core {
         }
     }
 
-    /// Reports to Redis, asks where the line stands, and for tokens if more are wanted than are at hand: if that is due.
-    /// `is_urgent`: somebody waits for news.
+    /// Reports to Redis, asks where the line stands, and for tokens if more are wanted than are at hand: if that is
+    /// due. `is_urgent`: orders wait for news.
     pub(crate) fn ask_line(&mut self, now: Now, index: ProductIndex, is_urgent: bool) {
         if !self.redis.is_ready() {
             return;
@@ -331,7 +332,7 @@ impl Core {
         }
     }
 
-    /// No news of the line can be had: whoever waits for them is told why.
+    /// No news of the line can be had: the orders that wait for it are told why.
     pub(crate) fn refuse_line_waiters(&mut self, now: Now, index: ProductIndex, refusal: Unavailable) {
         let Some(fair) = &mut self.products[index].fair else { return };
         for order in std::mem::take(&mut fair.waiters) {

@@ -25,7 +25,7 @@ pub struct QueueDocument {
 }
 
 impl QueueDocument {
-    /// Whether nobody waits for it.
+    /// Whether no request waits for it.
     pub(crate) fn is_idle(&self) -> bool {
         self.asked.is_none() && self.waiters.is_empty()
     }
@@ -68,7 +68,7 @@ impl Core {
         Outcome::Later
     }
 
-    /// Asks for the document of a product for which somebody waits.
+    /// Asks for the document of a product for which requests wait.
     pub(crate) fn write_queue(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         let Some(document) = product.document.as_mut().filter(|document| document.asked.is_none()) else { return };
@@ -77,7 +77,7 @@ impl Core {
         self.redis.call_script(now.instant, Call::Queue(index), |out| SCRIPTS.queue.write_call_with(out, &keys, &[]));
     }
 
-    /// The connection to Redis is gone: whoever waits for a document that was not asked for yet is told so.
+    /// The connection to Redis is gone: the requests that wait for a document that was not asked for yet are told so.
     pub(crate) fn refuse_queues(&mut self) {
         while let Some(index) = self.turns.queues.pop() {
             let Some(document) = &mut self.products[index].document else { continue };

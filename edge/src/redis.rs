@@ -79,7 +79,7 @@ pub enum LinkError {
     /// What came is not RESP.
     #[error("malformed reply from Redis: {0}")]
     Malformed(#[from] Malformed),
-    /// A reply that nobody asked for.
+    /// A reply to no call.
     #[error("Redis sent a reply that nobody asked for")]
     Unasked,
     /// AUTH, SELECT or SCRIPT LOAD has to wait; Redis' own words.
@@ -215,8 +215,8 @@ impl<C: Scheduled> RedisLink<C> {
         self.begin(now, call, Vec::new());
     }
 
-    /// Writes one call of a script: `write` appends exactly one. Where Redis does not know the script, it is loaded and
-    /// asked once more before anybody hears of it.
+    /// Writes one call of a script: `write` appends exactly one. Where Redis does not know the script, it is loaded,
+    /// and the call is written again before the caller hears of it.
     pub fn call_script(&mut self, now: Instant, call: C, write: impl FnOnce(&mut Vec<u8>)) {
         assert!(self.is_ready(), "calls are written on a ready connection only");
         let mut bytes = self.spare.pop().unwrap_or_default();
@@ -328,7 +328,7 @@ impl<C: Scheduled> RedisLink<C> {
     /// The connection is gone. Calls without a reply are handed to `lost`, oldest first: what became of them is unknown.
     pub fn handle_closed(&mut self, now: Instant, mut lost: impl FnMut(C)) {
         if self.state == State::Ready {
-            // What it owed an answer to when it went was asked for in vain already.
+            // A call that had no answer when the connection went counts as time without Redis, too.
             self.down_since = self.asked.front().map_or(now, |entry| entry.at);
         }
         self.state = State::Closed;

@@ -1,8 +1,8 @@
 //! Errors that Redis answers, by kind: noted where they are met, told once a second.
 //!
-//! The path of an order only counts and, at a first and then ever rarer occurrence, keeps Redis' own words; the look of every
-//! second logs them. So each kind is said when it begins, and an outage of hours fills no disk. Never decides what an error
-//! means for whoever asked.
+//! The path of an order only counts and, at a first and then ever rarer occurrence, keeps Redis' own words; the look of
+//! every second logs them. So each kind is said when it begins, and an outage of hours fills no disk. Never decides
+//! what an error means for the request.
 
 use flux_protocol::resp::{ErrorKind, ServerError};
 use tracing::{info, warn};
@@ -54,7 +54,7 @@ impl Refusals {
     pub(crate) fn tell(&mut self) {
         for (kind, times, words) in self.take() {
             match kind {
-                // Scripts are loaded again, and nobody is refused for it.
+                // Scripts are loaded again, and no request is refused for it.
                 ErrorKind::NoScript => info!(times, words, "Redis has forgotten the scripts"),
                 _ => warn!(kind = kind.name(), times, words, "Redis answers with an error"),
             }

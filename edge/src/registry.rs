@@ -1,11 +1,12 @@
 //! The registry, a set of product names: read page by page, kept in order, and never believed.
 //!
-//! Only an edge's first core reads it: to find products whose outbox somebody else has left behind. A few pages a second, and
-//! the cursor is kept, so 300,000 names cost no more at a time than 5,000 do. For a name that is not in memory
-//! `lua/forget.lua` is asked first: it takes out what nobody needs, and looks at the sale in the very moment it does. What stays
-//! and is not over is looked at, and kept in memory as far as there is room. Names that are missing are put back.
+//! Only an edge's first core reads it: to find products whose outbox another edge has left behind. A few pages a
+//! second, and the cursor is kept, so 300,000 names cost no more at a time than 5,000 do. For a name that is not in
+//! memory `lua/forget.lua` is asked first: it takes out names that are not needed, and looks at the sale in the very
+//! moment it does. What stays and is not over is looked at, and kept in memory as far as there is room. Names that are
+//! missing are put back.
 //!
-//! Nobody waits for the registry: a product that is asked for is found without it.
+//! No request waits for the registry: a product that is asked for is found without it.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! The relay: delivers outbox entries that whoever wrote them did not see through.
+//! The relay: delivers outbox entries that the edge which wrote them did not deliver.
 //!
 //! Runs on an edge's first core. A look that finds the same oldest entry as the one before puts the product in line; one
 //! call of `lua/relay.lua` is outstanding at a time, and hands out entries older than the horizon, each to one relay for a
@@ -50,8 +50,8 @@ impl Core {
         self.relay_next(now);
     }
 
-    /// Asks for entries of the product that is first in line, unless that is being asked, or there is nowhere to go
-    /// with them.
+    /// Asks for entries of the product that is first in line, unless such a call is outstanding, or the producer has no
+    /// room for them.
     pub(crate) fn relay_next(&mut self, now: Now) {
         let entries = self.relay_entries_max();
         let has_room = entries > 0 && self.producer.room() >= self.promised + RELAY_ENTRIES_MAX * CALL_ORDERS_MAX;

@@ -1,4 +1,5 @@
-//! The script's answers to reserve calls, order by order: who publishes, who is told what, what is asked again.
+//! The script's answers to reserve calls, order by order: which orders are published, what each caller is told, what is
+//! asked again.
 //!
 //! The story itself is in `order.rs`; this file is its middle. Unknown is never treated as failed here: an order whose
 //! call got no readable answer is answered `unknown`, and whatever it reserved is the relay's.
@@ -97,7 +98,7 @@ impl Core {
                 return;
             }
         };
-        // The codes name who is in the entry; it is counted before the first of its orders can settle.
+        // The codes tell which orders are in the entry; they are counted before the first of them can settle.
         let codes: SmallVec<[Option<Code>; 64]> =
             orders.iter().map(|_| items.as_mut().and_then(Iterator::next).and_then(|item| Code::read(&item))).collect();
         let mut entries = self.open_entries(group.product, entry, orders, &codes);
@@ -142,7 +143,7 @@ impl Core {
                 None => counted.push((id, 1)),
             }
         }
-        // Where a code could not be read, the call's own entry holds an order that nobody here knows of.
+        // Where a code could not be read, the call's own entry may hold an order that this core does not know of.
         let own_is_whole = codes.iter().all(Option::is_some);
         let mut open = |(id, orders): &(EntryId, u32)| {
             let origin = if own == Some(*id) && own_is_whole { Origin::Reserved } else { Origin::Recorded };
@@ -206,12 +207,13 @@ impl Core {
     }
 
     /// Tells an order that it has no unit. `repeated`: an earlier writing of the call, whose reply was lost, may still
-    /// lie in the socket of a Redis that was stopped, or have taken effect in one that is gone: then nobody knows.
+    /// lie in the socket of a Redis that was stopped, or have taken effect in one that is gone: then its outcome is
+    /// unknown.
     fn refuse(&mut self, now: Now, index: PendingIndex, answer: Answer, repeated: bool) {
         self.unreserved(now, index, if repeated { Answer::Unknown } else { answer });
     }
 
-    /// What a head that accepts nobody tells its orders, and this core's memory.
+    /// What a head that accepts no order tells its orders, and this core's memory.
     fn refusal(&mut self, now: Now, product: ProductIndex, head: Option<Head>) -> Answer {
         match head {
             Some(Head::Suspended) => {
@@ -264,8 +266,8 @@ impl Core {
         self.ask_reserve_again(now, index, true);
     }
 
-    /// Writes a call once more, word for word; drops it where nobody waits for any of its orders: what it may have
-    /// reserved is the relay's. `unknown`: whether the writing before had effects.
+    /// Writes a call once more, word for word; drops it where no caller waits for any of its orders: what it may have
+    /// reserved is the relay's to deliver. `unknown`: whether the writing before had effects.
     fn ask_reserve_again(&mut self, now: Now, index: CallIndex, unknown: bool) {
         let waited_for = |order: &PendingIndex| self.orders.get(*order).is_some_and(|order| !order.waiters.is_empty());
         if self.redis.is_ready() && self.gate.call(index).orders.iter().any(waited_for) {
@@ -280,7 +282,7 @@ impl Core {
         self.gate.recycle(index, call);
     }
 
-    /// The order took no unit here, or none that this core will see through: its promised place is free again.
+    /// The order took no unit here, or none that this core will deliver: its promised place is free again.
     fn unreserved(&mut self, now: Now, index: PendingIndex, answer: Answer) {
         if self.orders.get(index).is_some() {
             self.promised -= 1;

@@ -1,4 +1,4 @@
-//! Lets go of a sale's idempotency records once nobody needs them: the hash is emptied, its memory freed.
+//! Removes a sale's idempotency records once no repeat can need them: the hash is emptied, its memory freed.
 //!
 //! On an edge's first core each product is asked about four times in the life of a record (`lua/retire.lua`, which decides).
 //! One call is outstanding at a time. Never touches a sale that has sold anything within that life, nor one of whose orders

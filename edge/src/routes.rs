@@ -27,8 +27,8 @@ pub enum Role {
 
 impl Role {
     /// Whether pages of the configured origin may read what this listener says of itself, before or without a request
-    /// that names an origin. Nothing in such an answer is anybody's: a browser compares the one origin it names with
-    /// the page's.
+    /// that names an origin. Such an answer holds nothing of any buyer's; a browser compares the one origin it names
+    /// with the page's.
     pub(crate) fn is_open_to_scripts(self) -> bool {
         self == Role::Public
     }
@@ -57,8 +57,8 @@ impl Core {
         outcome
     }
 
-    /// How long a request but an order may wait, and what it is told then. An operation is seen through all the same, but its
-    /// caller does not know that; who only asked was told nothing.
+    /// How long a request other than an order may wait, and what it is told then. An operation goes on all the same,
+    /// but its caller cannot know how it ends (503 unknown); of a read nothing was done (503 unavailable).
     fn patience(&self, request: &Request<'_>) -> (Duration, Answer) {
         match request.method {
             Method::Post => (2 * self.config.redis_deadline + self.config.publish_deadline, Answer::Unknown),

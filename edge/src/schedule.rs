@@ -1,16 +1,17 @@
-//! Who may write to Redis now, and in which order.
+//! What may be written to Redis now, and in which order.
 //!
 //! One core has one connection, whose replies come in the order of its calls: whatever is written stands in the way of
 //! all that is written after it. So everything that a client can cause passes here:
 //!
 //! 1. deletions of delivered entries, which ride ahead of a reserve call, and reserve calls: first, always;
-//! 2. then one call of each other kind that has something to ask, another kind first each time, and so on until one write
-//!    is full. The first of them goes even where the reserve calls have filled it, so that orders starve nobody either.
+//! 2. then one call of each other kind that has something to ask, another kind first each time, and so on until one
+//!    write is full. The first of them goes even where the reserve calls have filled it, so that orders do not starve
+//!    the others either.
 //!
 //! A kind gathers what it has to ask, so that a call costs the more the more is asked for, and may have so many calls
 //! outstanding and no more ([`Work::calls_max`]): between one reserve call and the next stands at most that, however
-//! many ask. What waits meanwhile has a bound of its own, by kind and by product, and a deadline; who finds no place is
-//! told so in words. Never looks at what is asked, nor at a reply.
+//! many requests ask. What waits meanwhile has a bound of its own, by kind and by product, and a deadline; a request
+//! that finds no place is told so. Never looks at what is asked, nor at a reply.
 
 use std::collections::{HashSet, VecDeque};
 

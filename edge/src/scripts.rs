@@ -24,13 +24,13 @@ pub struct Scripts {
     pub init: Script,
     /// Closes a sale.
     pub close: Script,
-    /// Claims outbox entries that nobody has delivered in time.
+    /// Claims outbox entries that their edge has not delivered in time.
     pub relay: Script,
     /// Reads a page of the registry.
     pub page: Script,
     /// Takes names of sales that are over out of the registry.
     pub forget: Script,
-    /// Lets go of records that nobody needs any more.
+    /// Removes records that no repeat can need any more.
     pub retire: Script,
     /// Removes delivered entries and their claims.
     pub settle: Script,

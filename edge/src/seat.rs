@@ -61,8 +61,9 @@ impl<M: Machine> Drop for Seat<M> {
     }
 }
 
-/// Whether one more of `role` may come, where so many are `open`, `admin` of them at the admin listener. An operator gets in
-/// while a crowd does not; and whoever sits at the admin listener, operator or stranger, keeps no buyer out.
+/// Whether one more of `role` may come, where so many are `open`, `admin` of them at the admin listener. An operator
+/// gets in while a crowd does not; and connections to the admin listener, an operator's or a stranger's, keep no buyer
+/// out.
 fn is_place_free(role: Role, open: usize, admin: usize, connections_max: usize) -> bool {
     match role {
         Role::Admin => open < connections_max && admin < ADMIN_CONNECTIONS_MAX.min(connections_max / 2).max(1),

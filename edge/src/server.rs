@@ -64,7 +64,7 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// What a core says to whoever started it.
+/// What a core tells the thread that started it.
 enum Word {
     Started { index: usize, driver: Driver, refused: Vec<String> },
     Failed { index: usize, why: String },
@@ -99,7 +99,7 @@ pub struct Drain {
 impl Drain {
     /// Asks. Asking again changes nothing.
     pub fn request(&self) {
-        // Nobody is there to hear it where the edge has ended.
+        // Sending fails only where the edge has ended.
         let _ = self.words.send(Word::Drain);
     }
 }
@@ -209,7 +209,7 @@ impl CoreThread {
     fn run<M: Machine>(self, sockets: Sockets, make: impl FnOnce(&CoreCounters, Now) -> M) {
         let CoreStart { index, clock, plan, counters, .. } = &self.core;
         let index = *index;
-        // Said even where the thread unwinds: whoever waits must not wait for ever.
+        // Sent even where the thread unwinds: the thread that waits must not wait for ever.
         let mut farewell = Farewell { words: self.words.clone(), index, end: None };
         let failed = |why: String| {
             let _ = self.words.send(Word::Failed { index, why });

@@ -1,8 +1,8 @@
 //! What an operator can have set wrong in Redis and Kafka: looked at when the edge starts and when another Redis answers,
 //! said once in clear lines, shown as gauges.
 //!
-//! The guarantees rest on these settings (docs/GUARANTEES.md), and nothing else would tell that one is missing before
-//! the day it was needed. Never refuses to serve for one of them, never changes one. First core only.
+//! The guarantees rest on these settings (docs/GUARANTEES.md), and nothing else would tell that one is wrong before it
+//! is needed. Never refuses to serve for one of them, never changes one. First core only.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;

@@ -2,8 +2,8 @@
 //!
 //! An entry is deleted only when every order in it was acknowledged. Where its orders parted ways, those that were not
 //! move to an entry of their own (`lua/part.lua`), which the relay delivers; where none was, it is left as it is. All
-//! this travels ahead of the next reserve call, in the same write, or by itself after a few milliseconds. What becomes
-//! of it is never waited for: an entry that stays after all is delivered once more, which does no harm.
+//! this travels ahead of the next reserve call, in the same write, or by itself after a few milliseconds. No order
+//! waits for its effect: an entry that stays after all is delivered once more, which does no harm.
 
 use flux_protocol::kafka::producer::Settled as Published;
 use flux_protocol::planted::{Bug, is_planted};

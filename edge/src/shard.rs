@@ -30,7 +30,7 @@ use crate::workers::Workers;
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainEnd {
-    /// Every client was answered and everything under way was seen through.
+    /// Every client was answered and everything under way was completed.
     Complete,
     /// The time for it was up. What was reserved stands in the outbox and is delivered by another edge's relay.
     OutOfTime,
@@ -65,7 +65,7 @@ pub(crate) struct Shard<M> {
 }
 
 impl<M: Machine> Shard<M> {
-    /// A core that serves nobody yet. Only inside a runtime.
+    /// A core without connections. Only inside a runtime.
     pub(crate) fn new(
         index: usize,
         machine: M,
@@ -174,7 +174,8 @@ impl<M: Machine> Shard<M> {
         }
     }
 
-    /// No new work, and an end in `limit` at the latest: told to the machine, to every later answer, and to whoever asks whether the edge is ready.
+    /// No new work, and an end in `limit` at the latest. The machine is told, every later answer closes its connection,
+    /// and `/readyz` says 503.
     pub(crate) fn drain(&self, limit: Duration) {
         if !self.draining.replace(true) {
             self.drain_until.set(self.clock.instant() + limit);
@@ -183,9 +184,8 @@ impl<M: Machine> Shard<M> {
         }
     }
 
-    /// Whether the last public client has gone, every answer is out, an operator's too, and the machine has seen
-    /// everything through. The first core, which holds the admin listener, is the last to end: until then somebody asks it
-    /// whether the edge lives.
+    /// Whether the last public client has gone, every answer is out, an operator's too, and the machine has nothing
+    /// under way. The first core, which holds the admin listener, is the last to end: until then it answers probes.
     fn is_drained(&self) -> bool {
         let others = &self.all_counters[1..];
         if self.index == 0 && others.iter().any(|core| core.shell.ended_core.get() == 0) {

@@ -1,5 +1,5 @@
-//! What the shell of one core counts: connections, responses, links. Written by the core alone, read by whoever serves
-//! `/metrics` and `/readyz`.
+//! What the shell of one core counts: connections, responses, links. Written by the core alone, read by the core that
+//! serves `/metrics` and `/readyz`.
 
 use crate::counters::Counter;
 

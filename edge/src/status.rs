@@ -1,8 +1,8 @@
 //! `GET /order/{product}/{id}`: how far an order is, as Redis knows it.
 //!
-//! All who ask are gathered: one question (`lua/status.lua`) is on its way at a time, for up to 512 ids, each named once
-//! however many ask for it; products take turns. A look takes no token of the sale: whoever follows an order must never
-//! cost another their turn.
+//! Requests are gathered: one question (`lua/status.lua`) is on its way at a time, for up to 512 ids, each named once
+//! however many requests ask for it; products take turns. It takes no token of the sale: a buyer who follows an order
+//! must never cost another their turn.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -20,7 +20,7 @@ use crate::products::Products;
 use crate::schedule::has_share;
 use crate::scripts::SCRIPTS;
 
-/// Who waits for an order's status.
+/// A request that waits for an order's status.
 #[derive(Clone, Copy, Debug)]
 struct Asker {
     ticket: Ticket,
@@ -28,7 +28,7 @@ struct Asker {
     since: Instant,
 }
 
-/// An order in the question on its way, and who asked for it.
+/// An order in the question on its way, and the request that asked for it.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     /// Its place among the ids of its product.
@@ -48,9 +48,9 @@ struct Group {
 #[derive(Debug, Default)]
 pub struct Statuses {
     waiting: HashMap<ProductIndex, VecDeque<Asker>, RandomState>,
-    /// Products for which somebody waits, each once, in the order of their turns.
+    /// Products for which requests wait, each once, in the order of their turns.
     line: VecDeque<ProductIndex>,
-    /// Those who wait, in all.
+    /// Requests that wait, in all.
     count: usize,
     /// The question on its way, product by product.
     groups: Vec<Group>,
@@ -60,12 +60,12 @@ pub struct Statuses {
 }
 
 impl Statuses {
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub fn is_idle(&self) -> bool {
         self.count == 0 && self.groups.is_empty()
     }
 
-    /// Puts somebody in line; whether there was a place.
+    /// Puts a request in line; whether there was a place.
     fn push(&mut self, product: ProductIndex, asker: Asker) -> bool {
         let of_product = self.waiting.get(&product).map_or(0, VecDeque::len);
         if !has_share(of_product, self.count, STATUSES_WAITING_MAX) {
@@ -79,7 +79,7 @@ impl Statuses {
         true
     }
 
-    /// Makes the next question of those who wait; whether anybody did.
+    /// Makes the next question of the requests that wait; whether there were any.
     fn seal(&mut self, products: &Products, out: &mut Vec<u8>) -> bool {
         assert!(self.groups.is_empty(), "one question at a time");
         self.keys.clear();
@@ -102,7 +102,7 @@ impl Statuses {
         groups > 0
     }
 
-    /// Takes those who wait for orders of a product, up to so many orders.
+    /// Takes the requests that wait for orders of a product, up to so many orders.
     fn take(&mut self, product: ProductIndex, ids_max: usize) -> Group {
         let waiting = self.waiting.get_mut(&product).expect("it stands in line");
         self.places.clear();
@@ -131,7 +131,7 @@ impl Statuses {
         Group { ids: ids.len(), asked }
     }
 
-    /// Takes out those of whom `is_late` says so by when they came.
+    /// Takes out the requests that are late: `is_late` judges by when they came.
     fn expire(&mut self, is_late: impl Fn(Instant) -> bool, mut expired: impl FnMut(Ticket)) {
         for group in &mut self.groups {
             for asked in &mut group.asked {
@@ -152,7 +152,7 @@ impl Statuses {
 }
 
 impl Core {
-    /// Asks, together with all others who do; 429 where too many wait.
+    /// Asks, together with all other requests that do; 429 where too many wait.
     pub(crate) fn ask_status(&mut self, now: Now, index: ProductIndex, id: Uuid, ticket: Ticket) -> Outcome {
         if self.products[index].state == State::Suspended {
             return Outcome::Now(Answer::Unavailable(Unavailable::Suspended));
@@ -167,7 +167,7 @@ impl Core {
         }
     }
 
-    /// Writes the next question; whether anybody waited for one.
+    /// Writes the next question; whether any request waited for one.
     pub(crate) fn write_statuses(&mut self, now: Now) -> bool {
         if self.statuses.count == 0 {
             return false;
@@ -198,7 +198,7 @@ impl Core {
         }
     }
 
-    /// Whoever has waited for a status past the deadline.
+    /// Answers the requests that have waited for a status past the deadline.
     pub(crate) fn expire_statuses(&mut self, now: Now) {
         if self.statuses.is_idle() {
             return;
@@ -211,7 +211,7 @@ impl Core {
         }
     }
 
-    /// The connection to Redis is gone: whoever waits for a status is told so.
+    /// The connection to Redis is gone: the requests that wait for a status are told so.
     pub(crate) fn refuse_statuses(&mut self) {
         let mut tickets = Vec::new();
         self.statuses.expire(|_| true, |ticket| tickets.push(ticket));

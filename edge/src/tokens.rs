@@ -36,9 +36,9 @@ impl Grant {
 /// Why a call of `lease.lua` has brought nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ungranted {
-    /// The script was not loaded. It is by now: whoever waits goes on waiting while it is asked again.
+    /// The script was not loaded. It is by now: the orders that wait go on waiting while it is asked again.
     NotLoaded,
-    /// Whoever waits is told so.
+    /// The orders that wait are told so.
     Refused(Unavailable),
 }
 
@@ -106,21 +106,21 @@ impl Core {
         }
     }
 
-    /// No token can be had: whoever waits for one is told why.
+    /// No token can be had: the orders that wait for one are told why.
     pub(crate) fn refuse_token_waiters(&mut self, now: Now, index: ProductIndex, refusal: Unavailable) {
         while let Some(order) = self.products[index].token_waiters.pop_front() {
             self.respond(now, order, Answer::Unavailable(refusal));
         }
     }
 
-    /// Tokens have come: those who wait are served in the order in which they came. Where none is left then, they are sent to
-    /// the waiting room, but for those who stand at the door of a fair queue.
+    /// Tokens have come: the orders that wait are served in the order in which they came. Where none is left, the
+    /// others are sent to the waiting room, but for those at the door of a fair queue.
     pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: Grant) {
         self.counters.lease(grant.count);
         self.products[index].lease.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
         self.hand_out_tokens(now, index);
         if grant.next_due.is_zero() {
-            // The bucket still holds some: those who still wait are asked for again.
+            // The bucket still holds some: more are asked for, for the orders that still wait.
             return self.ask_for_tokens(now, index);
         }
         for _ in 0..self.products[index].token_waiters.len() {
@@ -136,7 +136,7 @@ impl Core {
         }
     }
 
-    /// Those who wait for tokens are given what there is, in the order in which they came.
+    /// The orders that wait for tokens get what there is, in the order in which they came.
     pub(crate) fn hand_out_tokens(&mut self, now: Now, index: ProductIndex) {
         while let Some(&order) = self.products[index].token_waiters.front() {
             let gone = self.orders.get(order).is_none();

@@ -1,7 +1,7 @@
 //! `flux-edge verify-ticket`: whether the lot in a ticket is the one that the sale's published seed draws for its user.
 //!
-//! Needs nothing but what a buyer has: no server, no key. That a ticket was signed by the shop it cannot tell, and need not:
-//! what is asked is whether the shop has drawn the lot that it had promised to draw, by the hash that it told before.
+//! Needs nothing but what a buyer has: no server, no key. It cannot tell whether the shop signed the ticket, and need
+//! not. It tells whether the shop has drawn the lot that it had promised to draw, by the hash that it published before.
 
 use std::fmt;
 

@@ -1,9 +1,10 @@
 //! Requests that are answered later, every one with the moment at which it is answered at the latest, and with what.
 //!
-//! [`Core::handle_request`](crate::core::Core::handle_request) puts each here that it cannot answer at once, but for orders:
-//! those stand in the slab of orders (`pending.rs`), or with the finder until their product is known, and have the deadlines
-//! of their stage (`deadlines.rs`). So whatever a request waits for (a look, a document, a name, a status, an operation) need
-//! not think of a deadline, and no new thing to wait for can forget one. Never knows what anybody waits for.
+//! [`Core::handle_request`](crate::core::Core::handle_request) puts each here that it cannot answer at once, but for
+//! orders: those stand in the slab of orders (`pending.rs`), or with the finder until their product is known, and have
+//! the deadlines of their stage (`deadlines.rs`). So whatever a request waits for (a look, a document, a name, a
+//! status, an operation) need not think of a deadline, and no new thing to wait for can forget one. Never knows what a
+//! request waits for.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -32,7 +33,7 @@ pub(crate) struct Waiting {
     by_number: HashMap<u64, Waiter, RandomState>,
     /// By deadline; those answered meanwhile are still in it until theirs is over.
     by_deadline: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// The one that is being decided on: most are answered at once, and never stand above.
+    /// The one that is being decided on: most are answered at once, and never enter the map above.
     deciding: Option<(u64, Ticket)>,
     drawn: u64,
 }
@@ -58,8 +59,8 @@ impl Waiting {
         self.by_deadline.push(Reverse((deadline, number)));
     }
 
-    /// Whom an answer is for: `None` where they were answered at their deadline, or have been before. A ticket that is not
-    /// from here is an order's, and is its own.
+    /// The request that an answer is for: `None` where it was answered already, perhaps at its deadline. A ticket that
+    /// was not drawn here is an order's, and stays as it is.
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Ticket> {
         if ticket.conn != NUMBERED {
             return Some(ticket);
@@ -71,7 +72,7 @@ impl Waiting {
         self.by_number.remove(&number).map(|waiter| waiter.ticket)
     }
 
-    /// The next whose time is up, and what they are told.
+    /// The next request whose time is up, and what it is told.
     pub(crate) fn poll_late(&mut self, now: Instant) -> Option<(Ticket, Answer)> {
         while let Some(&Reverse((deadline, number))) = self.by_deadline.peek()
             && now >= deadline
@@ -84,7 +85,7 @@ impl Waiting {
         None
     }
 
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_number.is_empty()
     }

@@ -6,8 +6,8 @@
 //! and a look lets a sale that is bound to any of them take over the present one. It is the server that is vouched for, so one
 //! question a second serves all products.
 //!
-//! Never carried over to another connection or process, and never across a second in which nobody looked: in it the Redis may
-//! have been a replica, and have released what would show it.
+//! Never carried over to another connection or process, and never across a second in which this core did not look: in
+//! it the Redis may have been a replica, and have released what would show it.
 
 use flux_protocol::time::Instant;
 

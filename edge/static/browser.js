@@ -60,7 +60,7 @@ function rest(ms) {
         timer = setTimeout(check, Math.min(REST_LOOK_MS, due()));
       }
     };
-    // A hidden page's timers are held back; whoever returns to it must not wait for them.
+    // Browsers hold back a hidden page's timers; a buyer who returns to it must not wait for them.
     document.addEventListener('visibilitychange', check);
     check();
   });

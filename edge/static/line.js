@@ -7,11 +7,13 @@ const RANKS = 2 ** 32;
 const SPEED_SPAN_MS = 60_000;
 // Shorter than this, a difference says more about the steps than about the speed.
 const SPEED_SPAN_MS_MIN = 4_000;
-// Called visitors are waited for 10 s, so near the front the page looks every second (as often as the document changes).
+// Redis waits for a called visitor for 2.25 s (PATIENCE_US in protocol/src/queue/limits.rs), so near the front the page
+// looks every second (as often as a cached document changes).
 const LOOK_MS_MIN = 1_000;
 const LOOK_MS_MAX = 10_000;
 const COUNTDOWN_LOOK_MS_MAX = 60_000;
-// How long after its end a second's tickets may still be reported (SETTLING_US in protocol/src/queue/line.rs).
+// For how long after a second has ended edges may still report tickets of it (SETTLING_US in
+// protocol/src/queue/line.rs).
 const SETTLING_MS = 300;
 // Browsers' clocks are compared with the shop's over so many looks.
 const CLOCK_LOOKS_MAX = 20;
@@ -46,8 +48,9 @@ export function position(place, { watermark, issued }) {
   return 1 + Math.max(0, Math.round(whole + part(issued[slots], place.rank) - part(issued[0], watermark.rank)));
 }
 
-// Whether a document has counted a place's second to its end. While tickets of that second are still given, and reported, nobody
-// can say how many stand before one of them. Slot 0 ends when the sale opens, slot n with the sale's n-th second.
+// Whether a document has counted a place's second to its end. While edges still give and report tickets of that second,
+// it is not known how many stand before one of them. Slot 0 ends when the sale opens, slot n with the sale's n-th
+// second.
 export function isCounted(place, { now, opensAt }) {
   return now >= opensAt + 1000 * place.slot + SETTLING_MS;
 }

@@ -1,6 +1,6 @@
-// One order, from the button to the books: how it is written down, and the way to an answer that ends the matter (answer.js
-// says which does). Never touches the page, the network or a clock: `io` does (browser.js). Never sends one order under two
-// keys.
+// One order, from the button to the ledger: how it is written down, and how it is repeated until an answer is final
+// (answer.js says which is). Never touches the page, the network or a clock: `io` does (browser.js). Never sends one
+// order under two keys.
 //
 // io: send(order), look(product), status(product, orderId), ledger(product, orderId) or null: what came back, as
 //     answer.js takes it; they throw where there is no answer
@@ -45,8 +45,8 @@ export function fromFragment(fragment) {
   });
 }
 
-// The order itself where the edge would take it, else null. Also asked of what a browser has kept. `owed`: it may have been
-// sold by a try of which nobody knows, so only an answer of the edge ends it.
+// The order itself where the edge would take it, else null. Also asked of what a browser has kept. `owed`: an earlier
+// try, whose answer is unknown, may have sold it, so only an answer of the edge ends it.
 export function sound(order) {
   const { product, user, quantity, key, ticket, seedHash, ahead, owed } = order ?? {};
   const whole = Number.isInteger(quantity) && quantity >= 1 && quantity <= QUANTITY_MAX;
@@ -168,14 +168,15 @@ export async function* pursue(first, io) {
       yield { ...outcome, order };
       return;
     }
-    // A reserved order, or one of which nobody knows, is not given up because others bought the rest.
-    // A 429 or 503 says nothing of a try before it.
+    // A reserved order, or one whose outcome is unknown, is not given up because others bought the rest. A 429 or 503
+    // says nothing of a try before it.
     if (outcome.kind === 'pending' || outcome.kind === 'unknown') order.owed = true;
     if (outcome.kind === 'pending') {
       const confirmed = yield* confirm(order, outcome.orderId, io, tries);
       if (confirmed) return;
     } else if (outcome.kind === 'waiting' && outcome.ticket) {
-      // A first ticket is looked at at once; whoever is called and refused, or gets another one, comes back a little later.
+      // A first ticket is looked at at once; a buyer who is called and refused, or gets another one, comes back a
+      // little later.
       const next = order.ticket ? line.pause(tries, outcome.retryAfter, io.random, CALLED_PAUSE_MS_MAX) : 0;
       const seedHash = outcome.ticket === order.ticket ? order.seedHash : undefined;
       // A place that was used up is followed by one farther back: what was shown of it says nothing of this one.
@@ -221,7 +222,8 @@ async function* confirm(order, orderId, io, before) {
   return false;
 }
 
-// Follows an accepted order into the books, where the page was told who keeps them. Nothing that the buyer must wait for.
+// Follows an accepted order into the ledger, where the page was told a worker's listener. The buyer need not wait for
+// it.
 export async function* follow(product, orderId, io) {
   if (!io.ledger) return;
   for (let tries = 0; ; tries += 1) {

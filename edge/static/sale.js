@@ -1,10 +1,10 @@
-// Watches a sale for somebody who has not ordered: seldom, and never while nobody looks.
+// Watches a sale for a visitor who has not ordered: seldom, and never while the page is hidden.
 
 import { readSale } from './answer.js';
 import { countdownPause, pause } from './line.js';
 import { untilOpening } from './pursue.js';
 
-// Before the opening nobody is told to keep the page open who has not ordered.
+// Before the opening a visitor who has not ordered is not told to keep the page open.
 export const wordingOf = (step) => (step.kind !== 'countdown' ? step.kind : step.fair ? 'soonFair' : 'soon');
 
 // While units are left the number is looked at this often; it grows from there where nothing happens.

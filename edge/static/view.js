@@ -1,4 +1,4 @@
-// What both pages show, and how they tell it to somebody who does not see it. It is handed steps (pursue.js) and knows
+// What both pages show, and how they tell it to a buyer who does not see it. It is handed steps (pursue.js) and knows
 // nothing else of an order.
 
 import { brand, io } from './browser.js';
@@ -38,7 +38,7 @@ export function clockText(ms) {
 function expectedText(ms) {
   if (ms === null) return words.expected.still;
   if (ms < 2_000) return words.expected.now;
-  // Nobody can promise seconds of a minute, so they are given in steps that one can believe.
+  // Seconds of a minute cannot be promised, so they are given in steps of five.
   const seconds = Math.ceil(ms / 1000);
   if (seconds < 60) return counted(words.expected.seconds, seconds < 10 ? seconds : Math.ceil(seconds / 5) * 5);
   return counted(words.expected.minutes, Math.ceil(seconds / 60));

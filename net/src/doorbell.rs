@@ -22,7 +22,7 @@ impl Doorbell {
         Ok(Doorbell { descriptor: Arc::new(owned(made)?) })
     }
 
-    /// Presses it. What was written to memory before is seen by who hears it.
+    /// Presses it. The listener that hears it sees what was written to memory before.
     pub fn ring(&self) {
         let one = 1_u64;
         // SAFETY: eight bytes of this frame are read. The only failure left is a full counter, and a full counter rings.

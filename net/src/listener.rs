@@ -49,8 +49,8 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     Ok(socket.into())
 }
 
-/// A process that was killed lets go of the sockets in its ring a moment after its end: a supervisor that starts it
-/// again at once would find the port taken.
+/// The kernel closes the sockets in a killed process' ring a moment after its end: a supervisor that starts it again at
+/// once would find the port taken.
 fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     let end = Instant::now() + BIND_TIME_MAX;
     loop {

@@ -229,7 +229,7 @@ fn borrowed(stream: &TcpStream) -> BorrowedFd<'_> {
 
 fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    // A close discards what has not left yet: whoever closes has given it up, and it must not arrive after all.
+    // A close discards what has not left yet: the caller has given it up, and it must not arrive after all.
     socket.set_linger(Some(Duration::ZERO))?;
     let probes =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);

@@ -3,6 +3,6 @@
 
 use std::time::Duration;
 
-/// From the reservation of an order to the moment at which the last request that carries its record has been given up by
-/// whoever sent it, process and kernel. A rebuild's fence waits for longer.
+/// From the reservation of an order to the moment at which the sender of the last request that carries its record,
+/// process and kernel, has given that request up. A rebuild's fence waits for longer.
 pub const PUBLISHED_AGE_MAX: Duration = Duration::from_secs(14);

@@ -34,7 +34,7 @@ pub enum Bug {
     EntryGoneWithFirstOrder,
     /// A unit is given back without a note that it was.
     ReturnedTwice,
-    /// Nobody is too old: what was reserved before a pause of the edge is published after it.
+    /// No reservation is too old: what was reserved before a pause of the edge is published after it.
     AgelessReservations,
     /// The order's id does not depend on the sale.
     IdWithoutSale,
@@ -44,15 +44,15 @@ pub enum Bug {
     LimitForgotten,
     /// A rebuild does not count again what users have.
     UsersNotRebuilt,
-    /// Whoever stands in the line of a fair sale is never told that nothing is left.
+    /// A user in the line of a fair sale is never told that nothing is left.
     EndlessLine,
     /// A good ticket is as good as a called one.
     LineJumped,
-    /// Who is sent to the line is given a new place, whatever ticket they show.
+    /// A user who is sent to the line is given a new place, whatever ticket they show.
     PlaceNotKept,
     /// How far the lots of a slot were called is forgotten with each call: the watermark goes back.
     WatermarkBack,
-    /// A place is never used up: whoever was called once may order again and again by it.
+    /// A place is never used up: a user who was called once may order again and again by it.
     PlaceNeverUsedUp,
     /// An edge believes a sale or a generation that is older than one it has seen.
     OlderSaleBelieved,
@@ -62,7 +62,7 @@ pub enum Bug {
     CloseForgotten,
     /// A rebuild waits for what can be read of the log, not for all that was acknowledged.
     DrainedToTheStable,
-    /// Whoever waits for what Redis would have said, and cannot any more, is forgotten.
+    /// A request that waits for an answer of Redis that cannot come any more is forgotten.
     WaiterForgotten,
 }
 

@@ -97,7 +97,7 @@ elseif redis.call('TYPE', queue).ok ~= 'hash' or redis.call('HGET', queue, '.') 
   -- The places stand in tickets; how far they were called is lost, and is begun anew.
   make_line(queue, ARGV[1])
 end
--- Whoever was served stays behind those who were not, as far as Redis remembers them.
+-- Users who were served stay behind those who were not, as far as Redis remembers them.
 if queue_kind == 'fair' and redis.pcall('HGET', turns_of(queue), '.') ~= ARGV[1] then
   make_turns(queue, ARGV[1])
 end

@@ -1,7 +1,8 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics`, and `GET /order/{product}/{order}` from the ledger.
 //!
-//! A request has one deadline, from the end of the one before it to its own last byte: whoever sends a byte now and then
-//! has no more of it than whoever sends none. Probes have places of their own ([`crate::seats`]); who finds none is told.
+//! A request has one deadline, from the end of the one before it to its own last byte: a client that sends a byte now
+//! and then has no more of it than one that sends none. Probes have places of their own ([`crate::seats`]); a client
+//! that finds none is told 503.
 //!
 //! Never writes anything and needs no token: it tells nothing that a caller could not be told.
 

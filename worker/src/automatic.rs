@@ -1,10 +1,10 @@
 //! `--rebuild auto`: a sale whose Redis was restarted is rebuilt without being told to.
 //!
 //! Only where that is certain to be right: the Redis is another process than the one the sale was bound to, it is a
-//! master, and every look that anybody took saw no replica, so that no second master can be selling. Edges note a replica
-//! in the sale; where the restart has lost that note, too, what this worker has seen since its start must do. A rebuild
-//! that ended before its end is begun again. Where it cannot be known, nothing is done, and it is said once. Closed sales,
-//! which sell nothing, are left to the operator.
+//! master, and no look of an edge or of this worker saw a replica, so that no second master can be selling. Edges note
+//! a replica in the sale; where the restart has lost that note, too, what this worker has seen since its start must do.
+//! A rebuild that ended before its end is begun again. Where it cannot be known, nothing is done, and it is said once.
+//! Closed sales, which sell nothing, are left to the operator.
 //!
 //! Connections of its own: a rebuild waits for long, and nothing waits for it. Several workers may try: the ledger's
 //! advisory lock lets one, and the others find another sale than they had seen.
@@ -71,7 +71,7 @@ impl Seen {
                     return Advice::Nothing;
                 }
             }
-            // All of it is gone: with the process, or by somebody's hand.
+            // All of it is gone: with the process, or by an operator's hand.
             _ => match self.bound_to.get(product) {
                 Some(run_id) => *run_id != server.run_id,
                 // Opened just before it was lost.

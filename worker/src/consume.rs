@@ -6,7 +6,8 @@
 //! ```
 //!
 //! One thread. The ledger's task has one question at a time; it asks the same one again, with growing pauses, for as
-//! long as the answer matters. Never decides what a batch is ([`crate::intake`]) nor what is stored ([`crate::ledger`]).
+//! long as the answer matters. Decided here: when a rebalance may go on, when the ledger is asked again, and when the
+//! process may end. Never decides what a batch is ([`crate::intake`]) nor what is stored ([`crate::ledger`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! The reader's desk: questions to the ledger that are none of the batches' business. It has a connection of its own, so
-//! that no question waits for a COPY and no COPY for a question.
+//! Questions to the ledger beside the batches: `GET /order`, and the units of all products. They have a connection of
+//! their own, so that no question waits for a COPY and no COPY for a question.
 //!
 //! Bounded: what does not fit into the queue is turned away at once. Never writes.
 
@@ -34,7 +34,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Nobody asks yet; [`answer`] has to run.
+    /// No question yet; [`answer`] has to run.
     pub fn new() -> Desk {
         Desk::default()
     }
@@ -59,7 +59,7 @@ impl Desk {
         }
     }
 
-    /// The next question that somebody still waits for.
+    /// The next question that a request still waits for.
     fn next(&self) -> Option<Rc<Question>> {
         let mut queue = self.queue.borrow_mut();
         loop {

@@ -16,7 +16,8 @@ const FIRST: &str = "not reached yet";
 #[derive(Debug)]
 pub struct Reach {
     name: &'static str,
-    /// What was never reached is not there: nobody is ready for the first second by not having looked yet.
+    /// A server that was never reached counts as away: a worker that has just started is not ready because it has not
+    /// asked yet.
     was_reached: Cell<bool>,
     since: Cell<Option<Instant>>,
     reason: RefCell<String>,

@@ -47,10 +47,10 @@ pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
 pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before PostgreSQL is asked again.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Wait after an error that waiting does not mend: somebody has to, and need not restart us then.
+/// Wait after an error that waiting does not mend: an operator has to, and need not restart the worker then.
 pub const FATAL_WAIT: Duration = Duration::from_secs(5);
-/// First wait after the tables have refused what they took before; doubled up to [`TABLE_WAIT_MAX`]: each attempt costs the
-/// database a batch, and somebody has to mend a table before one succeeds.
+/// First wait after the tables have refused what they took before; doubled up to [`TABLE_WAIT_MAX`]: each attempt costs
+/// the database a batch, and an operator has to mend a table before one succeeds.
 pub const TABLE_WAIT_MIN: Duration = Duration::from_millis(500);
 /// Longest wait after the tables have refused what they took before: how long a mended table may wait for us.
 pub const TABLE_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -74,7 +74,7 @@ pub const ADMIN_PROBE_SEATS: usize = 16;
 pub const ADMIN_LOOPBACK_SEATS: usize = 4;
 /// How long a request to the admin listener may take from the end of the one before to its own last byte.
 pub const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// The same in the reserve: whoever probes has something to ask.
+/// The same in the reserve: a probe asks at once.
 pub const ADMIN_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the ledger may take to answer `GET /order`.
 pub const ADMIN_LEDGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -201,7 +201,7 @@ impl Metrics {
         self.damaged.inc();
     }
 
-    /// Somebody found no place at the admin listener.
+    /// A client found no place at the admin listener.
     pub fn turned_away(&self) {
         self.turned_away.inc();
     }

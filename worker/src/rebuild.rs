@@ -6,14 +6,14 @@
 //!    open again ◀─ records, users' units ◀─ generation in force, stock = total − sold − dead-lettered ◀─ drain
 //! ```
 //!
-//! The ledger is believed, Redis is not: the sale's id and total come from the ledger, what it was opened with from whoever
-//! knows it (`opening`), and of Redis only what stands in the outbox is taken, under the ids it was reserved with. After the
-//! wait no edge publishes from memory what it reserved under the older generation, so what the drained log has brought is
-//! all that was sold.
+//! The ledger is believed, Redis is not: the sale's id and total come from the ledger, what it was opened with from
+//! ledger, Redis or operator (`opening`); of Redis' orders only those in the outbox are taken, under the ids they were
+//! reserved with. After the wait no edge publishes from memory what it reserved under the older generation, so what the
+//! drained log has brought is all that was sold.
 //!
-//! Ended at any point it leaves the sale as it was or suspended, and can be begun again: a number that was raised is only
-//! taken, and measures nothing before Redis has been told of it. Never gives a unit to anybody. Several sales are rebuilt
-//! together behind one wait; what stands in the way of one of them does not stop the others.
+//! Ended at any point it leaves the sale as it was or suspended, and can be begun again: a number that was raised is
+//! only taken, and measures nothing before Redis has been told of it. Never gives a unit away. Several sales are
+//! rebuilt together behind one wait; what stands in the way of one of them does not stop the others.
 
 mod drain;
 mod held;
@@ -67,7 +67,7 @@ pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, En
     }
 }
 
-/// The same for several products behind one wait, and for whoever decided on it by what Redis held: the outcome of each, in
+/// The same for several products behind one wait, for a caller that decided by what Redis held: the outcome of each, in
 /// their order. `None`, and nothing was changed: another rebuild of this product is under way, or has been since.
 pub async fn rebuild_as_seen(config: &Config, orders: &[(RebuildOrder, Held)]) -> Vec<Result<Option<String>, Ended>> {
     let orders: Vec<(&RebuildOrder, Option<&Held>)> = orders.iter().map(|(order, seen)| (order, Some(seen))).collect();

@@ -55,7 +55,7 @@ pub enum RedisError {
 }
 
 impl RedisError {
-    /// Whether the same may succeed later without anybody mending something.
+    /// Whether the same may succeed later without an operator mending something.
     pub fn is_retryable(&self) -> bool {
         match self {
             RedisError::Unreachable { .. } | RedisError::Lost(_) => true,

@@ -1,8 +1,9 @@
-//! Who may sit at the admin listener: places for everybody, and beside them places that only probes use, so that neither a
-//! crowd that asks for its orders nor strangers who say nothing keep monitoring out.
+//! Which connections the admin listener takes: places for all, and beside them places that only probes use, so that
+//! neither a crowd that asks for its orders nor strangers who say nothing keep monitoring out.
 //!
-//! What somebody wants is known once they have asked. So a place of the reserve is for one short question: whoever asks it
-//! for anything but a probe's is told 503, and whoever does not ask is out in a moment. Never looks at a request.
+//! What a client wants is known once it has asked. So a place of the reserve is for one short question: a client that
+//! asks for anything but what probes ask is told 503, and one that does not ask is closed in a moment. Never looks at a
+//! request.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ enum Row {
     Common,
     /// For one short question.
     Probes,
-    /// The same, for this machine's own: an agent beside us, somebody with a shell.
+    /// The same, for this machine's own: an agent beside us, an operator with a shell.
     Loopback,
 }
 

@@ -115,7 +115,8 @@ async fn migrated(config: &Config) -> Result<Ledger, LedgerError> {
     Ok(ledger)
 }
 
-/// What `future` gives, or `None` where the process is told to stop first. The word is kept for who asks next.
+/// What `future` gives, or `None` where the process is told to stop first. The notification is kept for the next task
+/// that waits for it.
 async fn until<F: Future>(stop: &Notify, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     let mut stopped = std::pin::pin!(stop.notified());

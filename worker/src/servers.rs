@@ -146,7 +146,7 @@ impl Log {
             seed,
         };
         let fetch = FetchConfig {
-            // What was acknowledged is there, whoever's transaction stands before it.
+            // What was acknowledged is there, whatever transaction stands before it.
             isolation: Isolation::Uncommitted,
             answer_bytes_max: FETCH_ANSWER_BYTES_MAX,
             buffered_bytes_max: FETCH_BUFFERED_BYTES_MAX,

@@ -142,7 +142,7 @@ async fn compare(
     };
     metrics.set_redis_behind(&units.product_id, behind.look(units, held));
     let holds_it = held.is_some_and(|(id, _)| id == units.sale_id);
-    // A suspended sale's stock is nobody's to believe.
+    // A suspended sale's stock cannot be believed.
     if let (Some(available), true) = (stock, holds_it && sale.get(2).is_some_and(|state| state != "suspended")) {
         let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
         let reserved = units.total.saturating_sub(available).saturating_sub(settled);

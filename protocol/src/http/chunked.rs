@@ -56,7 +56,7 @@ impl Decoder {
     /// Decodes what has arrived since the last time; whether the body is complete.
     ///
     /// # Errors
-    /// A fault after which nobody knows where the next message begins.
+    /// A fault after which it is not known where the next message begins.
     pub(super) fn advance(&mut self, buffer: &mut [u8], limits: &Limits) -> Result<bool, Fault> {
         loop {
             match self.phase {

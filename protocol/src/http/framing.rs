@@ -96,7 +96,7 @@ impl Control {
         version_minor > 0 && self.expects_continue
     }
 
-    /// Whether it expects what nobody here can do.
+    /// Whether it expects something other than `100-continue` (RFC 9110 section 10.1.1).
     pub(super) fn expects_other(&self, version_minor: u8) -> bool {
         version_minor > 0 && self.expects_other
     }
@@ -109,7 +109,7 @@ impl Control {
     /// How long the content is.
     ///
     /// # Errors
-    /// A fault after which nobody knows where the next message begins: the connection has to be closed.
+    /// A fault after which it is not known where the next message begins: the connection has to be closed.
     pub(super) fn framing(&self, version_minor: u8, body_bytes_max: usize) -> Result<Framing, Fault> {
         if self.codings.count > 0 {
             return self.codings.framing(version_minor, &self.content_length);

@@ -54,8 +54,8 @@ impl Scan {
         self.looked_at == self.start
     }
 
-    /// Whether the message's method is `HEAD`, as far as it can be told of one that is no good: behind too many empty lines
-    /// nobody looks.
+    /// Whether the message's method is `HEAD`, as far as it can be told of one that is no good: behind too many empty
+    /// lines it is not looked for.
     pub(super) fn begins_with_head(&self, buffer: &[u8]) -> bool {
         self.blank_lines <= BLANK_LINES_MAX && buffer.get(self.start..).is_some_and(|line| line.starts_with(b"HEAD "))
     }

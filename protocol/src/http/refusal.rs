@@ -112,7 +112,7 @@ pub struct Refusal {
     pub error: &'static str,
     /// Whether the connection ends here: its framing can no longer be trusted, or the client asked for it.
     pub close: bool,
-    /// The bytes that the refused message took up: where the connection goes on. Zero where nobody knows that.
+    /// The bytes that the refused message took up: where the connection goes on. Zero where that is not known.
     pub consumed: usize,
     /// Whether the answer goes without its body: the request was a `HEAD`.
     pub head_only: bool,

@@ -254,7 +254,7 @@ impl<P> Cluster<P> {
         self.metadata_as_of
     }
 
-    /// Who leads `partition`, where known.
+    /// The leader of `partition`, where known.
     pub fn leader(&self, partition: i32) -> Option<NodeId> {
         self.topic.as_ref()?.partitions.get(usize::try_from(partition).ok()?)?.leader
     }

@@ -37,7 +37,7 @@ use super::metadata::{NodeId, TopicId};
 use super::records_decode::ScanError;
 use crate::time::Instant;
 
-/// How long an answer may take that does not wait for anybody.
+/// How long an answer may take for which the broker need not wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Added to what a request may wait at the broker on purpose.
 const ANSWER_SLACK: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ pub enum Event {
     /// The partitions are gone: drop what is in hand.
     Lost(LostReason),
     /// The topic of this name has another id now: it was deleted and made anew. [`Event::Lost`] and a new assignment
-    /// follow. Whoever deleted it deleted orders.
+    /// follow. Its deletion has deleted orders.
     TopicReplaced {
         /// Before.
         was: TopicId,
@@ -289,7 +289,7 @@ impl Consumer {
         self.fetcher.buffered_bytes()
     }
 
-    /// Where an assigned partition ends, whether it is read or not; `None`: nobody has said so lately.
+    /// Where an assigned partition ends, whether it is read or not; `None`: no broker has said so lately.
     pub fn end_offset(&self, now: Instant, partition: i32) -> Option<i64> {
         self.ends.end(now, partition)
     }
@@ -347,13 +347,14 @@ impl Consumer {
     /// When [`Consumer::handle_time`] is to be called at the latest.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let coordinator = self.coordinator_missed.map_or(Instant::FAR_FUTURE, |since| since + COORDINATOR_PATIENCE);
-        // Nobody is asked for ends that cannot be asked: what is due then waits for a connection, as a fetch does.
+        // A broker that is out of reach is not asked for ends: what is due then waits for a connection, as a fetch
+        // does.
         let ends = Some(self.ends.next_deadline()).filter(|due| *due > now).unwrap_or(Instant::FAR_FUTURE);
         let reading = self.fetcher.next_deadline(now).min(ends);
         self.cluster.next_deadline().min(self.group_deadline()).min(reading).min(coordinator)
     }
 
-    /// While nobody can be asked, a request that is due waits for a connection, not for the clock.
+    /// While no broker can be reached, a request that is due waits for a connection, not for the clock.
     fn group_deadline(&self) -> Instant {
         let target = self.group.coordinator().map_or(Target::Any, |node| Target::Node(node, Lane::GROUP));
         if self.cluster.is_ready(target) { self.group.next_deadline() } else { self.group.membership_deadline() }
@@ -616,7 +617,7 @@ impl Consumer {
         }
     }
 
-    /// Asks these leaders where those of their partitions end of which nobody has told lately.
+    /// Asks these leaders where their partitions end, as far as that was not told lately.
     fn ask_ends(&mut self, now: Instant, nodes: &[NodeId]) {
         for node in nodes {
             let cluster = &self.cluster;
@@ -629,7 +630,7 @@ impl Consumer {
         }
     }
 
-    /// Keeps a data connection to each leader and to the coordinator, and to nobody else.
+    /// Keeps a data connection to each leader and to the coordinator, and to no other broker.
     fn follow_leaders(&mut self, now: Instant, leaders: &[NodeId]) {
         for node in leaders {
             self.cluster.connect(now, *node, Lane::DATA);

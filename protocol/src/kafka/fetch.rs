@@ -30,7 +30,7 @@ use crate::time::Instant;
 /// How far a consumer may see. The values are those of the protocol's `isolation_level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// All that is acknowledged, to the high watermark: what an open transaction of somebody else holds back too.
+    /// All that is acknowledged, to the high watermark: what an open transaction of another client holds back too.
     Uncommitted = 0,
     /// Up to the last stable offset: nothing that a transaction may yet take back.
     Committed = 1,
@@ -74,7 +74,7 @@ pub struct Fetched {
 pub enum FetchEvent {
     /// The offset is outside the log: records were deleted before they were read, the log was truncated, or the
     /// position is of another log. The partition stands still: the same offset is asked for again every
-    /// [`STANDSTILL_RETRY`], so that a log that somebody has mended needs no restart.
+    /// [`STANDSTILL_RETRY`], so that a log that an operator has mended needs no restart.
     OffsetOutOfRange {
         /// Which partition.
         partition: i32,

@@ -205,7 +205,7 @@ impl Group {
         }
     }
 
-    /// The owner has let go of its partitions: joins again. Nothing where no [`GroupEvent::Release`] is open.
+    /// The owner has released its partitions: joins again. Nothing where no [`GroupEvent::Release`] is open.
     pub fn release(&mut self, now: Instant) {
         if self.membership == Membership::Releasing {
             self.membership = Membership::Out { not_before: now };
@@ -230,7 +230,7 @@ impl Group {
     }
 
     /// Leaves the group, after what is still to be committed. [`GroupEvent::Left`] follows, within seconds even where
-    /// nobody answers.
+    /// no broker answers.
     pub fn leave(&mut self, now: Instant) {
         if matches!(self.membership, Membership::Leaving { .. } | Membership::Left) {
             return;
@@ -314,7 +314,7 @@ impl Group {
         }
     }
 
-    /// The part of [`Group::next_deadline`] that does not wait for anybody to be reached.
+    /// The part of [`Group::next_deadline`] that does not wait for a broker to be reached.
     pub fn membership_deadline(&self) -> Instant {
         match self.membership {
             Membership::In | Membership::Releasing => self.session_end,
@@ -323,7 +323,7 @@ impl Group {
         }
     }
 
-    /// Notices that a session is over, or that nobody answers a farewell.
+    /// Notices that a session is over, or that no broker answers the LeaveGroup request.
     pub fn handle_time(&mut self, now: Instant) {
         match self.membership {
             Membership::In | Membership::Releasing if self.session_end <= now => {
@@ -390,7 +390,7 @@ impl Group {
                 .iter()
                 .map(|member| {
                     let subscription = assignor::decode_subscription(member.metadata.clone(), &self.config.topic);
-                    // Who cannot be understood is given nothing: the others must not wait for it.
+                    // A member that cannot be understood is given nothing: the others must not wait for it.
                     let nothing = assignor::Subscription { subscribed: false, owned: Vec::new(), generation: -1 };
                     (member.member_id.to_string(), subscription.unwrap_or(nothing))
                 })

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// the answer to a produce request are both far below it.
 pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
-/// Longest frame anybody may ask for, bytes: the broker's own `socket.request.max.bytes`.
+/// Longest frame a client may ask for, bytes: the broker's own `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: usize = 100 << 20;
 
 /// Requests in flight on one connection. The busiest user (a producer) has five; the rest is metadata.
@@ -67,8 +67,8 @@ pub const CORRUPT_RETRIES_MAX: u8 = 2;
 /// work for an answer outweighs what it brings. Eight times as many leaders as answers of full size are asked at once.
 pub const FETCH_SHARE_BYTES_MIN: usize = 128 << 10;
 
-/// A partition whose offset is not in the log is asked for again so often: nothing of it is skipped, and a log that
-/// somebody has mended needs no restart.
+/// A partition whose offset is not in the log is asked for again so often: nothing of it is skipped, and a log that an
+/// operator has mended needs no restart.
 pub const STANDSTILL_RETRY: Duration = Duration::from_secs(10);
 
 /// How often each partition's end is asked for, where no fetch has told it meanwhile.

@@ -25,7 +25,7 @@ use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId, text};
 use crate::time::Instant;
 
-/// How long an answer may take that waits for nobody.
+/// How long an answer may take for which the broker need not wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before a partition that answered with an error is asked for its end again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);

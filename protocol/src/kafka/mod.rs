@@ -2,7 +2,7 @@
 //!
 //! From the bottom up:
 //!
-//! - [`frame`]: length, header and correlation id around a message; [`wire`]: decoding a message nobody vouches for;
+//! - [`frame`]: length, header and correlation id around a message; [`wire`]: decoding a message that may be hostile;
 //! - [`versions`]: which version of which request we speak;
 //! - [`connection`]: one broker connection, its handshake and its requests in flight;
 //! - [`cluster`]: the brokers, the topic's partitions and leaders ([`metadata`]), reconnecting. A machine that needs

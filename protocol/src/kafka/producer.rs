@@ -12,8 +12,8 @@
 //!
 //! What is held is bounded: by records ([`ProducerConfig::records_max`]) and by time. A record is sent for the first or
 //! another time only while its batch is younger than [`ProducerConfig::record_age_max`]; a request then leaves the
-//! process, or its connection is closed, within [`ProducerConfig::request_timeout`] more. Whoever fences this producer off
-//! waits for the sum.
+//! process, or its connection is closed, within [`ProducerConfig::request_timeout`] more. A program that fences this
+//! producer off waits for the sum.
 //!
 //! Never gives up a record silently, never compresses, never creates a topic, knows nothing of transactions.
 
@@ -75,7 +75,7 @@ pub enum Settled {
     Acknowledged,
     /// Not in the log for certain, and the broker will never take it; its error code.
     Refused(i16),
-    /// Unknown, or too old to be sent: it may be in the log, once, or not. Whoever keeps the outbox owns it now.
+    /// Unknown, or too old to be sent: it may be in the log, once, or not. The relay is responsible for it now.
     Abandoned,
 }
 
@@ -499,7 +499,7 @@ impl<T: Copy> Producer<T> {
         read.unwrap_or(Ok(()))
     }
 
-    /// Takes over what the cluster knows of the topic, and keeps connections to its leaders and to nobody else.
+    /// Takes over what the cluster knows of the topic, and keeps connections to its leaders and to no other broker.
     fn follow_leaders(&mut self, now: Instant) {
         let Some(topic) = self.cluster.topic() else {
             return;

@@ -32,7 +32,7 @@ const CRC_END: usize = 21;
 /// Bytes that are set aside for each of a record's two lengths: enough for 64 to 8,191 bytes, which is what an order takes.
 const LENGTH_VARINT_BYTES: usize = 2;
 
-/// Who produced a batch, as the broker tells its duplicates.
+/// The producer of a batch, by which the broker tells duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerId {
     /// From InitProducerId; never negative.

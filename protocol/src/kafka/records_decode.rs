@@ -80,7 +80,7 @@ pub enum Entry {
 }
 
 /// Why nothing of a fetched piece can be used. The log is not what the broker said, or it was damaged on its way: the
-/// same offset is to be fetched again, and somebody told. Nothing is skipped.
+/// same offset is to be fetched again, and the owner told. Nothing is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     /// The checksum of the batch at this offset is wrong.

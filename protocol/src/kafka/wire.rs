@@ -1,4 +1,4 @@
-//! Decoding a message that nobody vouches for.
+//! Decoding a message that may be malformed or hostile.
 //!
 //! kafka-protocol sets aside room for as many array elements as the message *says* it has: five bytes could ask for
 //! hundreds of gigabytes, and a failed allocation ends the process. [`decode`] hands the crate a buffer that refuses any

@@ -1,4 +1,4 @@
-//! Where PostgreSQL is and who asks: `postgres://user:password@host:port/db`, `?host=/socket/dir`.
+//! Where PostgreSQL is, and as which user to log in: `postgres://user:password@host:port/db`, `?host=/socket/dir`.
 //!
 //! Never resolves a name and never reads a file: what is not in the URL is the default written here.
 

@@ -36,7 +36,7 @@ pub enum ErrorClass {
     Retryable,
     /// Cancelled: by `statement_timeout`, or by an operator. Less of it, later.
     Canceled,
-    /// The disk is full: the same again, later, and somebody should know.
+    /// The disk is full: the same again, later, and an operator should know.
     DiskFull,
     /// A unique key exists (23505).
     Duplicate,

@@ -12,7 +12,7 @@ use postgres_protocol::message::frontend;
 use super::config::{Host, PostgresConfig};
 use super::error::ServerError;
 
-/// Why nobody was let in. Nothing was asked of the database.
+/// Why the login failed. Nothing was asked of the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
     /// The server says why: a wrong password, no such database, too many connections, still starting up.

@@ -7,8 +7,8 @@ use postgres_protocol::message::frontend;
 
 use super::config::PostgresConfig;
 
-/// How long a statement may take, and with it how long its answer is waited for: one value, so that the server never works
-/// on for somebody who has given up, and nobody waits for what the server has cancelled.
+/// How long a statement may take, and with it how long its answer is waited for: one value, so that the server never
+/// works on for a client that has given up, and no client waits for what the server has cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatementLimit {
     /// The server cancels a statement that runs longer (57014).
@@ -69,7 +69,7 @@ impl Default for SessionOptions {
             // A worker stopped in mid-transaction must not hold its heir up for long.
             idle_in_transaction_timeout: Duration::from_secs(10),
             tcp_user_timeout: Duration::from_secs(10),
-            // The server's own default is two hours: as long would nobody rebuild a sale whose rebuild was cut off.
+            // The server's own default is two hours: for so long a sale whose rebuild was cut off could not be rebuilt.
             tcp_keepalive: Duration::from_secs(5),
         }
     }

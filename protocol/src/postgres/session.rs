@@ -65,7 +65,7 @@ pub enum Event {
 /// Why the session is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// Nobody was let in; nothing was done.
+    /// The login was refused; nothing was done.
     #[error("login refused: {0}")]
     Login(#[from] LoginError),
     /// The server ended the session and says why. Unanswered statements: unknown.

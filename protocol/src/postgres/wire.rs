@@ -8,7 +8,7 @@ use postgres_protocol::message::backend::{self, Header, Message};
 /// Longest message taken from a server that has let us in, in bytes with its type: a row of the ledger holds at most
 /// one Kafka record (1 MiB by default, and an operator may have raised that), the rest is far smaller.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// The same before that: whoever answers may be anyone.
+/// The same before that: any server may answer.
 pub(super) const LOGIN_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 /// Bytes that are not the protocol. Close the connection: its framing cannot be trusted any more.

@@ -2,8 +2,9 @@
 //!
 //! HyperLogLog's registers with the martingale estimate (Ting, "Streamed approximate counting of distinct elements",
 //! KDD 2014; Cohen's historic inverse probability): each register keeps the longest run of zero bits that a lot of its
-//! own has begun with. Whoever changes a register was certainly not seen before, and is added with the inverse of the
-//! chance that a newcomer would change one. So whoever comes again adds nothing, and the sum is right on average.
+//! own has begun with. A user who changes a register was certainly not seen before, and is added with the inverse of
+//! the chance that a newcomer would change one. So a user who comes again adds nothing, and the sum is right on
+//! average.
 //!
 //! Lots are the keyed hash that is counted by ([`Seed::rank`](super::Seed::rank)): nobody can choose theirs.
 

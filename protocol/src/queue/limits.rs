@@ -1,6 +1,7 @@
 //! Every bound of the fair queue, its unit in its name and its reason beside it. `edge/lua/line.lua` has the same.
 
-/// One slot: who comes within the same second is equal. 150 ms of distance should cost nothing, a minute's delay should.
+/// One slot: users who come within the same second are equal. 150 ms of distance should cost nothing, a minute's delay
+/// should.
 pub const SLOT_US: u64 = 1_000_000;
 
 /// Slots that may wait between the watermark and the end of the line. It bounds what Redis keeps and what `GET /queue`
@@ -15,8 +16,8 @@ pub const SLOTS_A_CALL_MAX: u32 = 64;
 /// this is the most by which a visitor who comes in time can be overtaken.
 pub const CALLED_SECONDS_MAX: u64 = 2;
 
-/// A visitor who stands at the door weighs as much as so many on the way: those at the door are tokens' use for certain,
-/// and should be few, since whoever has come should be served soon. Half a second's worth stops all calling.
+/// A visitor who stands at the door weighs as much as so many on the way: those at the door will certainly use a token,
+/// and should be few, since a visitor who has come should be served soon. Half a second's worth stops all calling.
 pub const READY_WEIGHT: u64 = 4;
 
 /// How often a core asks for tokens while the bucket is empty and called visitors wait: if each asked as soon as a token
@@ -50,8 +51,8 @@ pub const REPORT_SLOTS_MAX: usize = 4;
 /// below a hundred.
 pub const DISTINCT_REGISTERS: usize = 2048;
 
-/// Users whose places a core remembers to be used up, 12 bytes each: whoever tries a used place again and again is among
-/// the last; and one who was forgotten costs one question to Redis and no token.
+/// Users whose places a core remembers to be used up, 12 bytes each: a user who tries a used place again and again is
+/// among the last; one who was forgotten costs one question to Redis and no token.
 pub const TURNS_REMEMBERED: usize = 512;
 
 /// How long two requests of one called visitor count as one: what it takes to open ten tabs and to try again.

@@ -41,7 +41,8 @@ pub struct Moment {
 pub struct Moved {
     /// How far the line was called.
     pub watermark: Watermark,
-    /// The tokens that lie idle suffice for all who wait and all who were called: for a moment whoever comes may take one.
+    /// The tokens that lie idle suffice for all who wait and all who were called: for a moment any user who comes may
+    /// take one.
     pub is_free: bool,
     /// Places given, ever.
     pub issued: u64,

@@ -31,7 +31,7 @@ pub struct Place {
 pub struct Watermark(pub Place);
 
 impl Watermark {
-    /// Whether whoever has that place may order.
+    /// Whether the user who has that place may order.
     pub fn has_called(self, place: Place) -> bool {
         place < self.0
     }

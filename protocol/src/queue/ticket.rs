@@ -7,10 +7,10 @@
 //!   | slot   | rank   | tag            |    numbers big-endian; the first bit of `slot` says "has come"
 //! ```
 //!
-//! The tag is the first half of HMAC-SHA-256 over those 8 bytes and the user id. Its key is derived from the sale's seed,
-//! the product and the sale id, so a ticket of another sale or product has no valid tag and need not name them, and
-//! whatever restores the seed after a loss restores every ticket. Whoever knows the seed can write tickets: it is
-//! published when the sale has ended and nothing can be had for one any more.
+//! The tag is the first half of HMAC-SHA-256 over those 8 bytes and the user id. Its key is derived from the sale's
+//! seed, the product and the sale id, so a ticket of another sale or product has no valid tag and need not name them,
+//! and whatever restores the seed after a loss restores every ticket. A program that knows the seed can write tickets:
+//! it is published when the sale has ended and nothing can be had for one any more.
 //!
 //! Never says whether a place was called, and never why a ticket is not good: forged, foreign and stale are one.
 

@@ -1,8 +1,8 @@
 //! Whose places are used up, as far as one core remembers.
 //!
-//! A place is used up by being served: all places that a user was given until then are (`edge/lua/reserve.lua` notes it by
-//! user, and has the last word). What a core remembers of it only spares Redis and the bucket the answer that they gave a
-//! moment ago. So it is a fixed number of entries, and who is forgotten costs one question.
+//! A place is used up by being served: all places that a user was given until then are (`edge/lua/reserve.lua` notes it
+//! by user, and has the last word). What a core remembers of it only spares Redis and the bucket the answer that they
+//! gave a moment ago. So it is a fixed number of entries, and a user who is forgotten costs one question.
 
 use super::limits::TURNS_REMEMBERED;
 use super::place::Slot;

@@ -1,7 +1,7 @@
 //! What one core knows of a sale's line, and what it says to a visitor by it.
 //!
-//! All of it comes with the replies to leases of tokens, and is a moment old. Never moves the watermark, and never makes
-//! a token: whoever may order still has to find one.
+//! All of it comes with the replies to leases of tokens, and is a moment old. Never moves the watermark, and never
+//! makes a token: a user who may order still has to find one.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl View {
         (self.redis_us, self.received, self.opens_us) = (redis_us, received, opens_us);
     }
 
-    /// The tick in which a called place was called; 0: so long ago that nobody waits for them any more.
+    /// The tick in which a called place was called; 0: so long ago that its visitor is not waited for any more.
     pub fn cohort(&self, place: Place) -> u64 {
         let ticks = (0..TICKS as u64).map_while(|age| self.tick.checked_sub(age));
         ticks.into_iter().find(|tick| !self.marks[*tick as usize % TICKS].has_called(place)).unwrap_or(0)
@@ -89,13 +89,13 @@ impl View {
         }
     }
 
-    /// The slot of whoever is given a place now: the end of the line.
+    /// The slot of a place that is given now: the end of the line.
     pub fn issuing(&self, now: Instant) -> Slot {
         self.watermark.issuing(slot_at(self.redis_us(now), self.opens_us))
     }
 
-    /// The slot of whoever was served and comes anew, their places up to `used_up` being used up: behind all who stand in
-    /// line, whatever their lot.
+    /// The slot of a user who was served and comes anew, their places up to `used_up` being used up: behind all who
+    /// stand in line, whatever their lot.
     pub fn issuing_behind(&self, now: Instant, used_up: Slot) -> Slot {
         self.issuing(now).max(used_up).saturating_add(1).min(SLOT_LAST)
     }

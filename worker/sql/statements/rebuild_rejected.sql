@@ -1,4 +1,5 @@
--- The same for rejected orders that are not stored: whoever repeats one gets the order he was promised, not a second one.
+-- The same for rejected orders that are not stored: a buyer who repeats one gets the order they were promised, not a
+-- second one.
 DECLARE rebuilding NO SCROLL CURSOR FOR
 SELECT DISTINCT ON (order_id) order_id, reservation_id, quantity
 FROM rejected

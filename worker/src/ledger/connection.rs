@@ -140,7 +140,7 @@ impl Connection {
             let read = async {
                 let outcome = read(reader, session, unread, clock, &mut collector).await;
                 if outcome.is_err() {
-                    // Ends a write that nobody takes. The halves are here, so the number is still theirs.
+                    // Ends a write that the server does not take. The halves are here, so the number is still theirs.
                     let _ = flux_net::stream::shutdown(socket, Shutdown::Both);
                 }
                 outcome

@@ -13,7 +13,7 @@ pub enum LedgerError {
         /// Why.
         source: std::io::Error,
     },
-    /// A connection, and nobody let in. Nothing was done.
+    /// Connected, but the login was refused. Nothing was done.
     #[error("PostgreSQL at {address} refuses the login of {user}: {source}")]
     Login {
         /// Where.
@@ -47,7 +47,7 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether the same may succeed later without anybody mending something.
+    /// Whether the same may succeed later without an operator mending something.
     pub fn is_retryable(&self) -> bool {
         match self {
             LedgerError::Unreachable { .. } | LedgerError::Lost(_) => true,
@@ -60,7 +60,7 @@ impl LedgerError {
         }
     }
 
-    /// Whether the disk is full: retried, and somebody should know.
+    /// Whether the disk is full: retried, and an operator should know.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, LedgerError::Server(error) if error.class() == ErrorClass::DiskFull)
     }
@@ -90,8 +90,8 @@ pub enum StoreError {
         /// Where it was believed to stand.
         expected: i64,
     },
-    /// The tables refuse what they took before: it is no record's fault, and nothing of the batch was set aside for it. Hand
-    /// it in again, after pauses that grow, until somebody has mended the tables.
+    /// The tables refuse what they took before: it is no record's fault, and nothing of the batch was set aside for it.
+    /// Hand it in again, after pauses that grow, until an operator has mended the tables.
     #[error("the tables refuse every order, so none is set aside: {0}")]
     Systematic(LedgerError),
     /// Nothing that waiting would mend: a missing table, a missing privilege, a bug. Not stored.

@@ -1,9 +1,9 @@
 //! The index by which a sale's orders are found: built beside a worker that stores, however large the table has grown.
 //!
 //! No migration: those run in one transaction, under the limits of a worker's statements, and a plain CREATE INDEX lets
-//! nobody store while it runs. This one is built CONCURRENTLY, on a connection without limits: storing goes on, and the
-//! build waits for whoever is storing. One worker builds; what is left of a build that was cut off is dropped and begun anew.
-//! Until it is there, a rebuild works as well and reads the whole table instead.
+//! no worker store while it runs. This one is built CONCURRENTLY, on a connection without limits: storing goes on, and
+//! the build waits for transactions that are storing. One worker builds; what is left of a build that was cut off is
+//! dropped and begun anew. Until it is there, a rebuild works as well and reads the whole table instead.
 
 use flux_protocol::postgres::{Param, PostgresConfig, SessionOptions, StatementLimit};
 use tracing::{info, warn};
@@ -71,7 +71,7 @@ pub async fn build(config: &PostgresConfig) -> Result<Index, LedgerError> {
     if rows.first().and_then(|row| row.text(0)) != Some("t") {
         return Ok(Index::Elsewhere);
     }
-    // Again, under the lock: nobody builds now.
+    // Again, under the lock: no other worker builds now.
     match state(&mut ledger).await? {
         Some(true) => return Ok(Index::There),
         Some(false) => ledger.text("DROP INDEX CONCURRENTLY orders_by_sale").await?,

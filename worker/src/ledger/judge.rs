@@ -3,9 +3,10 @@
 //! Pure, and order by order in the order of the log: what fits is stored, and nothing that comes later can take its
 //! place. It never sees a connection.
 //!
-//! A record is not believed against the ledger. A sale's total is what its event said, whatever an order says; where only
-//! orders have spoken of it, the first of them, until the event comes. What contradicts that is a dead letter, with its
-//! reason; whoever finds that it was right can have it stored all the same (`flux-worker dead-letters replay`).
+//! A record is not believed against the ledger. A sale's total is what its event said, whatever an order says; where
+//! only orders have spoken of it, the first of them, until the event comes. What contradicts that is a dead letter,
+//! with its reason; an operator who finds that it was right can have it stored all the same (`flux-worker dead-letters
+//! replay`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

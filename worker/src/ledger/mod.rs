@@ -3,8 +3,8 @@
 //! [`store::Store`] decides, `statements` words it, `connection` carries it, [`judge`] says what becomes of an order
 //! where the short way is barred. The first two and the last are pure. [`Ledger`] is the shell around them.
 //!
-//! A ledger is one connection, made again when it is needed and gone; whoever asks from another task opens another
-//! ledger. It never repeats what it was asked: a caller whose error is retryable pauses and asks again.
+//! A ledger is one connection, made again when it is needed and gone; a task of its own opens a ledger of its own. It
+//! never repeats what it was asked: a caller whose error is retryable pauses and asks again.
 
 mod connection;
 mod error;
@@ -82,8 +82,8 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// As [`Ledger::connect_with`], for whoever holds an advisory lock or a transaction over several questions: once its
-    /// connection is gone, everything fails with [`LedgerError::Lost`] rather than go on without what it held.
+    /// As [`Ledger::connect_with`], for a caller that holds an advisory lock or a transaction over several questions:
+    /// once its connection is gone, everything fails with [`LedgerError::Lost`] rather than go on without what it held.
     ///
     /// # Errors
     /// As [`Ledger::connect`].

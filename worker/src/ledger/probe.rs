@@ -1,8 +1,8 @@
 //! Is it the record, or is it the table? Before a record is set aside because the database refuses it, the database is
 //! asked to take an order that it must take, by the same statements, in a transaction that is undone.
 //!
-//! The order is one that it has taken before, under an id of its own; where there is none yet, one of our making. Refused as
-//! well, it clears the record: somebody has changed a table, and the next record would fare no better.
+//! The order is one that it has taken before, under an id of its own; where there is none yet, one of our making.
+//! Refused as well, it clears the record: a table was changed, and the next record would fare no better.
 
 use flux_protocol::order::{OwnedRecord, Uuid};
 use flux_protocol::postgres::{Row, ServerError};

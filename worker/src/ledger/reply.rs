@@ -2,7 +2,7 @@
 
 use flux_protocol::postgres::{CopyRows, Param, Row, ServerError, TransactionStatus};
 
-/// What a statement is for. Whoever reads the answers finds them by it.
+/// What a statement is for. Its answer is found by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Opens the transaction.

@@ -55,7 +55,7 @@ fn ask_event<'a>(sales: &mut AskedSales<'a>, sale: &'a SaleEvent) {
     }
 }
 
-/// Whether the records of a span contradict each other: who is right is for the careful way to say.
+/// Whether the records of a span contradict each other: which is right is for the careful way to decide.
 pub(super) fn are_disputed(sales: &AskedSales<'_>) -> bool {
     sales.values().any(|asked| asked.is_disputed)
 }

@@ -97,7 +97,7 @@ impl Store {
     pub fn handle(&mut self, batch: &mut Batch, asked: &[Prepared], answer: Result<Reply, LedgerError>) -> Step {
         match (std::mem::replace(&mut self.state, State::Begun), answer) {
             (State::Begun, _) => unreachable!("an answer follows a question"),
-            // Undone either way: by ROLLBACK, or with the connection, which whoever carries this drops after an error.
+            // Undone either way: by ROLLBACK, or with the connection, which the caller drops after an error.
             (State::RollingBack(Next::End(error)), _) => Step::Done(Err(error)),
             (State::RollingBack(next), Ok(reply)) => match (reply.failed, next) {
                 (None, Next::Probe(refusal)) => {
@@ -179,7 +179,7 @@ impl Store {
 
     /// What stands in the way of the transaction, if anything; it is then undone.
     fn obstacle(&mut self, batch: &mut Batch, asked: &[Prepared], reply: &Reply) -> Option<Step> {
-        // First: whoever is fenced off has no business with the errors that follow from it.
+        // First: to a worker that is fenced off, the errors that follow from it mean nothing.
         let (_, passed) = statements::fence(batch, &batch.span());
         if reply.of(asked, Purpose::Fence).is_some_and(|fence| fence.count < passed) {
             return Some(self.end(fenced(batch)));
@@ -218,7 +218,7 @@ impl Store {
                 batch.halve();
                 self.end(StoreError::Retry(refusal()))
             }
-            // A key that somebody else is just storing again and again: no room to decide in, but room to wait.
+            // A key that another transaction stores again and again: nothing to decide now; wait.
             ErrorClass::Duplicate => self.end(StoreError::Retry(refusal())),
             _ => self.end(failure(refusal())),
         }

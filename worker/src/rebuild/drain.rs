@@ -1,7 +1,8 @@
 //! Waits until the ledger has stored what the log holds: partition by partition, to the high watermark, by name.
 //!
-//! The high watermark and not the last stable offset: an order that was acknowledged may stand behind the open transaction
-//! of somebody else, where the worker cannot read it yet, and is sold all the same. [`Progress`] decides, and is pure.
+//! The high watermark and not the last stable offset: an order that was acknowledged may stand behind a foreign
+//! transaction that is open, where the worker cannot read it yet, and is sold all the same. [`Progress`] decides, and
+//! is pure.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::servers::{self, Ended, Log};
 
 /// How often the ledger is asked how far it has come.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long one partition may come no further before it is said that nobody stores it.
+/// How long one partition may come no further before it is said that no worker stores it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Partitions named in one line; beyond, their number.
 const NAMED_MAX: usize = 10;

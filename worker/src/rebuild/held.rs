@@ -16,7 +16,7 @@ pub struct Server {
     pub replid: String,
     /// Not a replica.
     pub is_master: bool,
-    /// Somebody copies it now; so it is taken where it does not say.
+    /// A replica is attached now; assumed where Redis does not say.
     pub has_replica: bool,
     /// A node of a Redis Cluster.
     pub is_cluster: bool,
@@ -57,7 +57,7 @@ pub struct Held {
     pub run_id: Option<String>,
     /// The history it was bound to.
     pub replid: Option<String>,
-    /// Somebody saw a replica of the Redis it was bound to.
+    /// An edge saw a replica of the Redis it was bound to.
     pub had_replica: bool,
     /// A rebuild has fenced it off and has not come to its end.
     pub is_rebuilding: bool,
@@ -123,8 +123,8 @@ impl Held {
         self.topic.as_deref().filter(|noted| *noted != own)
     }
 
-    /// Whether it is safe to go on, as far as anybody but the operator can know: where a master was replaced, the old
-    /// one may still be selling.
+    /// Whether it is safe to go on, as far as it can be known without the operator: where a master was replaced, the
+    /// old one may still be selling.
     pub(super) fn permits(&self, server: &Server, order: &RebuildOrder) -> Result<(), Ended> {
         if !server.is_master {
             return Err(Ended::Refused("this Redis is a replica: point --redis at the master".to_owned()));

@@ -1,7 +1,7 @@
-//! What a sale was opened with, as far as anybody knows it. Pure.
+//! What a sale was opened with, as far as it is known. Pure.
 //!
-//! None of it ever changes, so whoever knows a part knows it for good: the ledger by the sale's event, Redis by `/init`, an
-//! operator by heart. Whatever nobody knows stays unknown and is named; it is never taken for 0.
+//! None of it ever changes, so each source is right about what it knows: the ledger by the sale's event, Redis by
+//! `/init`, an operator by heart. What none of them knows stays unknown and is named; it is never taken for 0.
 
 use crate::ledger::LedgerError;
 use flux_protocol::postgres::Row;
@@ -9,7 +9,7 @@ use flux_protocol::postgres::Row;
 /// How a sale's crowd waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Queue {
-    /// Whoever finds no place tries again.
+    /// A buyer over the limit tries again.
     Retry,
     /// In a fair line.
     Fair,
@@ -55,14 +55,14 @@ pub(super) struct Options {
     pub(super) per_user: i32,
     pub(super) opens_at: u64,
     pub(super) queue: Queue,
-    /// Empty where there is no fair line to draw lots for and nobody knows it.
+    /// Empty where there is no fair line to draw lots for, and it is not known.
     pub(super) seed: String,
 }
 
 /// Why it is not all known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Gap {
-    /// Nobody knows these flags' values.
+    /// No source knows these flags' values.
     Unknown(Vec<&'static str>),
     /// An operator says another value of this flag than is known; which.
     Contradicted(&'static str, String),
@@ -100,7 +100,7 @@ impl Opening {
         }
     }
 
-    /// All of it: what is known, and `given` by hand where nobody knows.
+    /// All of it: what is known, and `given` by hand where it is not.
     ///
     /// # Errors
     /// [`Gap`].
