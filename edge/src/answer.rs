@@ -73,7 +73,6 @@ pub enum Answer {
     Waiting(Identifier),
     /// Either of them, with a place in the sale's line.
     InLine {
-        /// The product.
         product: Identifier,
         /// The place, signed.
         ticket: TicketText,
@@ -101,7 +100,6 @@ pub enum Answer {
     Unknown,
     /// 200 of `GET /stock`.
     Stock {
-        /// The product.
         product: Identifier,
         /// Units left.
         available: u64,
@@ -130,7 +128,6 @@ pub struct Document {
     pub fields: Vec<(&'static str, String)>,
     /// Media type; none is written for an empty body.
     pub content_type: &'static str,
-    /// The body.
     pub body: Bytes,
 }
 

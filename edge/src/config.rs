@@ -27,9 +27,7 @@ use flux_net::RedisTarget;
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Public listener.
     pub listen: SocketAddr,
-    /// Admin listener.
     pub admin: SocketAddr,
     /// Waiting room listener, where this edge serves it.
     pub waiting_room: Option<SocketAddr>,
@@ -45,7 +43,6 @@ pub struct Config {
     pub kafka: Vec<(String, u16)>,
     /// Admin listeners of the workers that the dashboard shows, host and port.
     pub workers: Vec<(String, u16)>,
-    /// The topic.
     pub topic: String,
     /// Orders per second where a sale names no rate; 0 is no limit.
     pub rate: u64,
@@ -84,7 +81,6 @@ impl fmt::Debug for AdminToken {
 /// What the process was started for.
 #[derive(Debug)]
 pub enum Invocation {
-    /// To serve.
     Serve(Box<Config>),
     /// To write the pages to a folder.
     WritePages {

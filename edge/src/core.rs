@@ -49,7 +49,6 @@ use crate::witness::Witness;
 /// What one core is built with. Validated by `config.rs`.
 #[derive(Debug)]
 pub struct CoreConfig {
-    /// Redis login.
     pub redis: Login,
     /// Kafka brokers to begin with.
     pub kafka: Vec<(String, u16)>,
@@ -119,7 +118,6 @@ impl std::fmt::Debug for Secret {
 /// What a request gets at once.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its answer.
     Now(Answer),
     /// It comes through [`Core::poll_completion`], exactly once.
     Later,
@@ -139,7 +137,6 @@ pub enum Token {
     },
     /// An order of an entry that the relay took over.
     Relayed {
-        /// The entry.
         entry: EntryIndex,
         /// The order's place in it, from 0.
         place: u8,
@@ -151,7 +148,6 @@ pub enum Token {
 /// What a call to Redis was for.
 #[derive(Debug)]
 pub enum Call {
-    /// A reserve call.
     Reserve(CallIndex),
     /// Whether orders of sold-out sales have records.
     Lookup(LookupIndex),
@@ -222,7 +218,6 @@ impl Scheduled for Call {
     }
 }
 
-/// One core.
 #[derive(Debug)]
 pub struct Core {
     pub(crate) config: Rc<CoreConfig>,

@@ -26,11 +26,9 @@ use crate::{accept, redis_link, ticker};
 #[derive(Debug, Error)]
 #[error("cannot listen on {address} ({flag}): {error}")]
 pub struct ListenError {
-    /// Which one.
     pub address: SocketAddr,
     /// The flag that names it.
     pub flag: &'static str,
-    /// Why.
     pub error: io::Error,
 }
 

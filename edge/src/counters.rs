@@ -209,7 +209,6 @@ pub struct LineGauge {
 /// One product as one core last saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProductGauge {
-    /// The product.
     pub name: Identifier,
     /// Its sale, once one was seen.
     pub sale: Option<Sale>,
@@ -217,7 +216,6 @@ pub struct ProductGauge {
     pub state: State,
     /// Units left.
     pub stock: u64,
-    /// Outbox entries.
     pub outbox_entries: u64,
     /// Undelivered orders.
     pub outbox_orders: u64,
@@ -245,7 +243,6 @@ pub struct Counters {
     pub orders: [Counter; ORDER_OUTCOMES.len()],
     /// Of orders that did not get their answer from memory.
     pub latency: Latency,
-    /// Reserve calls.
     pub reserve_calls: Counter,
     /// Orders in them.
     pub reserve_orders: Counter,

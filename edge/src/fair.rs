@@ -107,7 +107,6 @@ impl Fair {
         }
     }
 
-    /// Its sale.
     pub fn sale_id(&self) -> u64 {
         self.sale_id
     }

@@ -48,7 +48,6 @@ pub struct Lookup {
 /// The orders of one product in a call: they share an outbox entry and a head in the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
-    /// The product.
     pub product: ProductIndex,
     /// The sale the ids were derived for.
     pub sale_id: u64,
@@ -65,7 +64,6 @@ pub struct Group {
 pub struct Call {
     /// Orders in the order of the reply's codes, group by group.
     pub orders: Vec<PendingIndex>,
-    /// The groups.
     pub groups: Vec<Group>,
     /// The partition that the outbox entries name.
     pub partition: i32,

@@ -9,7 +9,6 @@ use flux_protocol::time::Instant;
 
 use crate::product::ProductIndex;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     waiting: VecDeque<ProductIndex>,

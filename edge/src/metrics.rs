@@ -18,12 +18,9 @@ use crate::counters::{Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
 use crate::product_metrics;
 use crate::shell_counters::{ENDED, STATUSES, ShellCounters};
 
-/// All counters of one core.
 #[derive(Clone, Debug, Default)]
 pub struct CoreCounters {
-    /// Of the decisions.
     pub decisions: Arc<Counters>,
-    /// Of the shell.
     pub shell: Arc<ShellCounters>,
 }
 

@@ -82,14 +82,12 @@ struct Entry {
 pub enum Removal {
     /// All were acknowledged: the entry goes, and its claim where it has one.
     Whole {
-        /// Which entry.
         id: EntryId,
         /// Whether `:claims` names it.
         claimed: bool,
     },
     /// Those that were acknowledged go; the others, if any, move to an entry of their own.
     Part {
-        /// Which entry.
         id: EntryId,
         /// How many orders it is known to hold.
         orders: u32,
@@ -178,13 +176,11 @@ impl Entries {
         }
     }
 
-    /// Its product, and its id.
     pub(crate) fn place_of(&self, index: EntryIndex) -> (ProductIndex, EntryId) {
         let entry = &self.places[index.0 as usize];
         (entry.product, entry.id)
     }
 
-    /// Their products.
     pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
         self.places.iter().filter(|entry| entry.unsettled > 0).map(|entry| entry.product)
     }
@@ -210,7 +206,6 @@ impl Entries {
 pub struct EntryHead {
     /// The partition all of its orders go to.
     pub partition: i32,
-    /// Their sale.
     pub sale_id: u64,
     /// Its units in all.
     pub sale_total: u64,
@@ -242,7 +237,6 @@ pub struct EntryOrder {
     pub reservation_id: Uuid,
     /// Units.
     pub quantity: u16,
-    /// The order.
     pub order_id: Uuid,
     /// The buyer.
     pub user: Identifier,

@@ -192,7 +192,6 @@ impl Orders {
         index
     }
 
-    /// Their products.
     pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
         self.places.iter().filter_map(|place| place.order.as_ref()).map(|order| order.product)
     }

@@ -167,9 +167,7 @@ impl Keys {
 /// One product in memory.
 #[derive(Debug)]
 pub struct Product {
-    /// Its name.
     pub name: Identifier,
-    /// Its keys.
     pub keys: Keys,
     /// Its sale, once one was seen.
     pub sale: Option<Sale>,

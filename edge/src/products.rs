@@ -23,7 +23,6 @@ struct Slot {
     is_named: bool,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Products {
     slots: Vec<Slot>,

@@ -27,7 +27,6 @@ use crate::scripts::SCRIPTS;
 const REGISTRY: &[u8] = b"flux:products";
 const ALWAYS: &[u8] = b".";
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Registry {
     /// Where the next page begins, as Redis has it.

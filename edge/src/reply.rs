@@ -54,7 +54,6 @@ pub struct Recorded {
     pub quantity: u16,
     /// Its entry has left the outbox.
     pub delivered: bool,
-    /// Its entry.
     pub entry: EntryId,
 }
 
@@ -134,7 +133,6 @@ pub enum Look {
     Foreign(String),
     /// How it stands.
     Sale {
-        /// The sale.
         sale: Sale,
         /// Open (also where it is sold out), scheduled or closed.
         state: State,
@@ -142,13 +140,10 @@ pub enum Look {
         opens_in: Duration,
         /// Units left.
         stock: u64,
-        /// Outbox entries.
         outbox_entries: u64,
         /// Orders in them: exact while they are few, else never fewer than there are.
         outbox_orders: u64,
-        /// The oldest of them.
         outbox_oldest: Option<EntryId>,
-        /// The newest of them.
         outbox_newest: Option<EntryId>,
         /// The sale's seed, where it has a fair queue.
         line_seed: Option<[u8; 32]>,

@@ -69,7 +69,6 @@ impl Work {
 
 /// Names the kind of work that a call is.
 pub trait Scheduled {
-    /// See [`Work`].
     fn work(&self) -> Work;
 }
 

@@ -27,9 +27,7 @@ use crate::workers::Workers;
 pub struct Plan {
     /// Public listener; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Admin listener.
     pub admin: SocketAddr,
-    /// Waiting room listener.
     pub waiting_room: Option<SocketAddr>,
     /// The driver asked for.
     pub driver: DriverChoice,
@@ -37,7 +35,6 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// Connections that each core serves at once.
     pub connections_per_core_max: usize,
-    /// Redis.
     pub redis: Address,
     /// Longest drain.
     pub drain_deadline: Duration,
@@ -56,7 +53,6 @@ pub enum StartError {
     Core {
         /// Which one, from 0.
         index: usize,
-        /// Why.
         why: String,
     },
     /// A thread or a descriptor was not to be had.
@@ -75,11 +71,8 @@ enum Word {
 /// An edge that serves.
 #[derive(Debug)]
 pub struct Running {
-    /// Where the public listener is.
     pub listen: SocketAddr,
-    /// Where the admin listener is.
     pub admin: SocketAddr,
-    /// Where the waiting room is.
     pub waiting_room: Option<SocketAddr>,
     /// What all cores run on.
     pub driver: Driver,

@@ -42,7 +42,6 @@ pub struct Finding {
 /// What was asked of a Redis, and of which.
 #[derive(Clone, Copy, Debug)]
 pub enum Question {
-    /// `INFO`.
     Info,
     /// `CONFIG GET`.
     Settings,

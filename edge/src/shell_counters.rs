@@ -34,7 +34,6 @@ const _: () = assert!(Ended::Refused as usize + 1 == ENDED.len());
 pub struct ShellCounters {
     /// Connections open now, on all listeners of the core.
     pub connections: Counter,
-    /// Connections accepted.
     pub connections_accepted: Counter,
     /// Connections told 503 because the core had no place for them.
     pub connections_refused: Counter,

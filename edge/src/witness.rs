@@ -18,7 +18,6 @@ const ID_BYTES: usize = 40;
 
 type Id = [u8; ID_BYTES];
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     run_id: Option<Id>,

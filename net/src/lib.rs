@@ -8,6 +8,8 @@
 //! With the feature `simulated`, the module of that name takes the place of the operating system: sockets, clocks,
 //! timers, tasks and chance are then a simulation's.
 
+#![warn(missing_docs)]
+
 use std::future::poll_fn;
 use std::task::Poll;
 

@@ -5,6 +5,7 @@
 //! number it was not given the seed for, knows no runtime, and holds no `unsafe`.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod ages;
 pub mod exposition;

@@ -32,13 +32,10 @@ const OPEN_TO_PAGES: (&str, &str) = ("access-control-allow-origin", "*");
 
 /// What the listener tells of.
 pub struct Admin {
-    /// For `/readyz`.
     pub health: Rc<Health>,
-    /// For `/metrics`.
     pub metrics: Rc<Metrics>,
     /// For `GET /order`.
     pub desk: Rc<Desk>,
-    /// The one clock.
     pub clock: Clock,
 }
 

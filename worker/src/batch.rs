@@ -26,7 +26,6 @@ pub struct Origin {
     pub topic: String,
     /// The topic's id: what positions belong to.
     pub topic_id: Uuid,
-    /// Its partition.
     pub partition: i32,
 }
 

@@ -24,19 +24,14 @@ pub struct Config {
     pub task: Task,
     /// Kafka's bootstrap brokers, host and port; never empty.
     pub kafka: Vec<(String, u16)>,
-    /// The topic.
     pub topic: String,
-    /// The consumer group.
     pub group: String,
-    /// Redis.
     pub redis: RedisTarget,
-    /// PostgreSQL.
     pub postgres: PostgresConfig,
     /// Orders that a batch holds at most.
     pub batch_orders: usize,
     /// How long a batch that is not full waits.
     pub batch_wait: Duration,
-    /// Admin listener.
     pub admin: SocketAddr,
     /// A sale whose Redis was restarted is rebuilt without being told to.
     pub rebuilds: bool,

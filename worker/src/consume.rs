@@ -121,7 +121,6 @@ pub struct Surroundings {
     pub health: Rc<Health>,
     /// Told what is counted.
     pub metrics: Rc<Metrics>,
-    /// The one clock.
     pub clock: Clock,
     /// Notified when the process is to end.
     pub stop: Rc<Notify>,

@@ -26,7 +26,6 @@ struct Question {
     answered: Notify,
 }
 
-/// See the module.
 #[derive(Default)]
 pub struct Desk {
     queue: RefCell<VecDeque<Rc<Question>>>,

@@ -37,7 +37,6 @@ impl Reach {
         }
     }
 
-    /// It works.
     pub fn works(&self) {
         self.was_reached.set(true);
         let was_logged = self.logged.take().is_some();
@@ -81,7 +80,6 @@ impl Reach {
 pub struct Health {
     /// The brokers and the group.
     pub kafka: Reach,
-    /// The ledger.
     pub postgres: Reach,
     /// SIGTERM has come.
     pub is_draining: Cell<bool>,

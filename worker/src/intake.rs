@@ -42,9 +42,7 @@ pub struct Tenure(u64);
 pub struct Claim {
     /// For whom.
     pub tenure: Tenure,
-    /// The topic's id.
     pub topic_id: Uuid,
-    /// Which partition.
     pub partition: i32,
 }
 
@@ -61,7 +59,6 @@ pub enum Fenced {
 /// not to be read meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Which partition.
     pub partition: i32,
     /// The offset that was to come.
     pub expected: i64,
@@ -80,7 +77,6 @@ struct Held {
     fenced_in_a_row: u32,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Intake {
     config: IntakeConfig,

@@ -12,7 +12,6 @@ pub struct OutboxEntry {
     pub id: String,
     /// Where all of its orders are published.
     pub partition: i32,
-    /// Their sale.
     pub sale_id: u64,
     /// Units of that sale in all.
     pub sale_total: u64,
@@ -29,7 +28,6 @@ pub struct OutboxOrder {
     pub reservation_id: Uuid,
     /// Units.
     pub quantity: u16,
-    /// Which order.
     pub order_id: Uuid,
     /// Whose.
     pub user_id: Identifier,

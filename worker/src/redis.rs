@@ -27,25 +27,13 @@ const MAJOR_MIN: u32 = 7;
 pub enum RedisError {
     /// No connection. Nothing was done.
     #[error("Redis at {address} cannot be reached: {source}")]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unreachable { address: String, source: std::io::Error },
     /// The connection is gone, or no answer came in time. What was asked may or may not have been done, or yet be done.
     #[error("the connection to Redis was lost: {0}")]
     Lost(String),
     /// Redis answered with an error; what to believe of the command is said beside it.
     #[error("Redis: {message}")]
-    Server {
-        /// Which error.
-        kind: ErrorKind,
-        /// What to believe.
-        belief: Belief,
-        /// Its words.
-        message: String,
-    },
+    Server { kind: ErrorKind, belief: Belief, message: String },
     /// Older than we can work with. Nothing was done.
     #[error("Redis {0} is too old: Redis 7.0 or Valkey 7.2 is needed")]
     TooOld(String),

@@ -123,16 +123,13 @@ pub struct Log {
 /// A record that the ledger has not settled yet, and where it stands.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
     /// What it says; `None`: no record of ours.
     pub record: Option<TopicRecord>,
 }
 
 impl Log {
-    /// Its name.
     pub fn topic(&self) -> &str {
         &self.topic
     }

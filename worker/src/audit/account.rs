@@ -8,11 +8,8 @@ const NAMED_MAX: usize = 20;
 /// Where the units of one sale are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// The product.
     pub product: String,
-    /// The sale.
     pub sale_id: u64,
-    /// Its generation.
     pub generation: u32,
     /// As Redis has it, or `earlier`.
     pub state: String,

@@ -7,22 +7,10 @@ use flux_protocol::postgres::{ErrorClass, LoginError, ServerError};
 pub enum LedgerError {
     /// No connection. Nothing was done.
     #[error("PostgreSQL at {address} cannot be reached: {source}")]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unreachable { address: String, source: std::io::Error },
     /// Connected, but the login was refused. Nothing was done.
     #[error("PostgreSQL at {address} refuses the login of {user}: {source}")]
-    Login {
-        /// Where.
-        address: String,
-        /// As whom.
-        user: String,
-        /// Why.
-        source: LoginError,
-    },
+    Login { address: String, user: String, source: LoginError },
     /// The server is older than we can work with. Nothing was done.
     #[error("PostgreSQL {} is too old: 14 or later is needed", .0 / 10_000)]
     TooOld(u32),
@@ -85,7 +73,6 @@ pub enum StoreError {
     /// partition anew before going on with it. Nothing of it was stored by us but what went before.
     #[error("another worker has taken partition {partition} on from offset {expected}")]
     Fenced {
-        /// Which partition.
         partition: i32,
         /// Where it was believed to stand.
         expected: i64,

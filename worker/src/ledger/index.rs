@@ -23,7 +23,6 @@ const CREATE: &str = "CREATE INDEX CONCURRENTLY orders_by_sale ON orders USING b
 /// What has become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
-    /// It is there.
     There,
     /// It was built just now.
     Built,

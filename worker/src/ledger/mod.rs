@@ -30,7 +30,6 @@ use store::{Step, Store};
 /// What a batch has come to. Orders that were stored by another attempt count as duplicates here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Orders stored.
     pub orders: u64,
     /// Redeliveries dropped: inside the batch, of stored orders, or of rejected ones.
     pub duplicates: u64,
@@ -53,7 +52,6 @@ impl Stored {
     }
 }
 
-/// See the module.
 pub struct Ledger {
     config: PostgresConfig,
     options: SessionOptions,

@@ -76,7 +76,6 @@ enum Next {
     Probe(Box<ServerError>),
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Store {
     state: State,

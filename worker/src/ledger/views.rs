@@ -14,7 +14,6 @@ pub struct PendingReturn {
     pub reservation_id: Uuid,
     /// The order that is stored under another one.
     pub order_id: Uuid,
-    /// Its product.
     pub product_id: String,
     /// The sale its units were taken from.
     pub sale_id: u64,
@@ -51,7 +50,6 @@ impl ReturnState {
 /// What the ledger knows of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderStatus {
-    /// Its product.
     pub product_id: String,
     /// Why it was rejected; `None`: it is stored.
     pub rejected: Option<String>,
@@ -60,13 +58,10 @@ pub struct OrderStatus {
 /// The account of a product's latest sale, of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Units {
-    /// The product.
     pub product_id: String,
-    /// Its latest sale.
     pub sale_id: u64,
     /// That sale's generation.
     pub generation: u32,
-    /// Whether it was closed.
     pub closed: bool,
     /// Units in all.
     pub total: u64,

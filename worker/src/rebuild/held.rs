@@ -10,7 +10,6 @@ use crate::servers::Ended;
 /// What Redis says of itself (`INFO server`, `INFO replication`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// The process.
     pub run_id: String,
     /// Its history: another one after a restart, a promotion, a demotion.
     pub replid: String,
@@ -45,13 +44,10 @@ impl Server {
 /// that can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// The sale.
     pub id: Option<u64>,
-    /// Its generation.
     pub generation: Option<u32>,
     /// Units in all.
     pub total: Option<u64>,
-    /// What it was opened with.
     pub opening: Opening,
     /// The process it was bound to.
     pub run_id: Option<String>,
