@@ -1,5 +1,5 @@
 // Pursues an order on a page: shows each step, keeps what a reload must find again, and follows an accepted order into
-// the books. The same on both pages; only a buyer who comes too early, or with too many others, is sent from the shop
+// the ledger. The same on both pages; only a buyer who comes too early, or with too many others, is sent from the shop
 // to the waiting room.
 
 import { io, kept } from './browser.js';

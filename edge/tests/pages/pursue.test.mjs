@@ -142,7 +142,7 @@ test('a line that cannot be seen is looked for again, seldom', async () => {
   assert.ok(it.rests[9] > it.rests[0]);
 });
 
-test('an accepted order is followed into the books where somebody keeps them', async () => {
+test('an accepted order is followed into the ledger where the page was told a worker', async () => {
   assert.deepEqual(await all(follow('p', ID, world({ answers: [] }).io)), []);
   const ledger = (now) => (now < 1_030_000 ? { status: 404, body: { error: 'Unknown order' } } : { status: 200, body: { orderId: ID, status: 'stored' } });
   assert.deepEqual(kinds(await all(follow('p', ID, world({ answers: [], ledger }).io))), ['stored']);

@@ -21,7 +21,7 @@ fn an_order_is_bought_accepted_and_stored() {
     visit.is_sound("shop");
     visit.browser.click("#buy").unwrap();
     visit.sees("#headline", "You are in!");
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     let id = visit.browser.text("#order-id").unwrap();
     assert_eq!(id.len(), 36, "{id}");
     assert_eq!(visit.browser.run("return document.activeElement.id").unwrap(), "headline", "the focus moved there");
@@ -46,7 +46,7 @@ fn the_keyboard_alone_buys() {
     visit.browser.press(Key::Tab).unwrap();
     assert_eq!(focused(), "buy");
     visit.browser.press(Key::Enter).unwrap();
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 2);
 }
 
@@ -78,7 +78,7 @@ fn over_the_limit_an_order_waits_and_is_bought_under_its_key() {
 
     drop(crowd);
     visit.sees("#headline", "You are in!");
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 1);
     visit.is_sound("room-accepted");
 }

@@ -35,7 +35,7 @@ fn a_sold_order_that_a_gateway_answers_504_and_then_403_is_bought_once() {
     assert_eq!(visit.browser.text("#buy").unwrap(), "Ordering…", "no second order can be begun");
     gateway.does(&[]);
     visit.sees("#headline", "You are in!");
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 1);
     let keys = gateway.keys();
     assert!(keys.len() > 3 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
@@ -55,7 +55,7 @@ fn a_page_with_a_200_sells_nothing() {
     assert_eq!(visit.units_stored("phone"), 0);
     gateway.does(&[]);
     visit.sees("#headline", "You are in!");
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 1);
 }
 

@@ -17,7 +17,7 @@ fn redis_stops_and_comes_back_and_the_order_is_bought_once() {
     visit.is_sound("no-answer");
     visit.world.redis.resume();
     visit.sees("#headline", "You are in!");
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 1);
 }
 
@@ -33,7 +33,7 @@ fn without_a_network_the_order_is_kept_and_goes_on() {
     visit.is_sound("offline");
     visit.browser.set_offline(false).unwrap();
     visit.sees("#headline", "You are in!");
-    visit.sees("#way li[aria-current]", "Entered in the books");
+    visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 1);
 }
 
