@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the files that the Rust compiler does not read: shell, Python, JSON, YAML, JavaScript, pages. What a missing tool would
-# have checked is named, not silently left out.
+# Checks the files that the Rust compiler does not read: shell, Python, JSON, YAML, JavaScript, pages, and what documents name.
+# What a missing tool would have checked is named, not silently left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,11 +23,12 @@ if has python3; then
   while read -r file; do
     python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$file" || fault "$file: not valid Python"
   done < <(files '*.py')
+  python3 lab/docs_check.py || fault "documents: see above"
   while read -r file; do
     python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$file" || fault "$file: not valid JSON"
   done < <(files '*.json')
 else
-  unchecked python3 'Python and JSON'
+  unchecked python3 'Python, JSON and what documents name'
 fi
 
 if python3 -c 'import yaml' 2>/dev/null; then
