@@ -9,6 +9,7 @@ use flux_benches::{group, per_order, run, values};
 use flux_protocol::order::{OwnedRecord, TopicRecord, Uuid};
 use flux_protocol::postgres::CopyRows;
 use flux_worker::batch::{Batch, Origin};
+use flux_worker::ledger::pace::Pace;
 use flux_worker::ledger::store::{Step, Store};
 use postgres_protocol::message::frontend::{CopyData, copy_done};
 use postgres_protocol::types;
@@ -85,7 +86,7 @@ fn copy(criterion: &mut Criterion) {
         }
         batch.push(offset as i64, None, Some(Bytes::from(value)));
     }
-    let mut ask = || match Store::begin(&mut batch) {
+    let mut ask = || match Store::begin(&mut batch, Pace::default()) {
         (_, Step::Ask(asked)) => asked,
         (_, other) => panic!("nothing to ask: {other:?}"),
     };

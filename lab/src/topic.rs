@@ -144,7 +144,15 @@ impl TopicReader {
         let mut batch = BytesMut::new();
         RecordBatchEncoder::encode(&mut batch, &records, &options)
             .map_err(|error| LabError::failed(format!("encoding a record batch: {error}")))?;
-        let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.freeze()));
+        self.append_batch(partition, batch.freeze())
+    }
+
+    /// Appends a batch as it is, which somebody else has encoded.
+    ///
+    /// # Errors
+    /// As [`TopicReader::append`].
+    pub fn append_batch(&self, partition: i32, batch: Bytes) -> Result<(), LabError> {
+        let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
         let topic = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
         let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
         patiently(|| {

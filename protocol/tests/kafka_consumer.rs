@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, Target};
 use flux_protocol::kafka::connection::RequestLimits;
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
+use flux_protocol::kafka::fetch::Position;
 use flux_protocol::kafka::records_decode::Entry;
 use flux_protocol::time::Instant;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -249,7 +250,8 @@ impl Member {
                 Event::Assigned { partitions, .. } => {
                     self.assignments += 1;
                     self.assigned = partitions.iter().copied().collect();
-                    let position = |partition| (partition, ledger.next.get(&partition).copied().unwrap_or(0));
+                    let offset = |partition| ledger.next.get(&partition).copied().unwrap_or(0);
+                    let position = |partition| Position { partition, offset: offset(partition), leader_epoch: None };
                     self.consumer.start(now, partitions.into_iter().map(position));
                 }
                 Event::Release => {

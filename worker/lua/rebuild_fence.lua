@@ -22,7 +22,7 @@ local noted = redis.pcall('HGET', sale_key, 'topic')
 if type(noted) == 'string' and is_foreign(noted, ARGV[10]) then
   return {'T', noted}
 end
-local fields = {'id', 'gen', 'orders', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn', 'state', 'was'}
+local fields = {'id', 'gen', 'orders', 'replica', 'opened_at', 'prev_id', 'prev_gen', 'withdrawn', 'state', 'was', 'closed_at'}
 local held = redis.pcall('HMGET', sale_key, unpack(fields))
 local known, forgotten = {}, nil
 if not held.err and number(held[1]) then
@@ -72,6 +72,9 @@ redis.call('HSET', sale_key, 'id', ARGV[1], 'gen', ARGV[2], 'state', 'suspended'
   'was', was, 'rebuilding', '1', 'queue', queue_kind)
 if (ARGV[10] or '') ~= '' then
   redis.call('HSET', sale_key, 'topic', ARGV[10])
+end
+if known.closed_at then
+  redis.call('HSET', sale_key, 'closed_at', known.closed_at)
 end
 if known.prev_id and known.prev_gen then
   redis.call('HSET', sale_key, 'prev_id', known.prev_id, 'prev_gen', known.prev_gen)

@@ -29,5 +29,10 @@ if tonumber(ARGV[3]) > tonumber(held[5]) then
 end
 redis.call('SET', stock_key, ARGV[3])
 redis.call('HSET', sale_key, 'state', ARGV[4], 'withdrawn', ARGV[5])
+if ARGV[4] == 'closed' and not number(redis.call('HGET', sale_key, 'closed_at')) then
+  -- From now on, where Redis did not know since when. By it closed sales leave the registry and memory.
+  local time = redis.call('TIME')
+  redis.call('HSET', sale_key, 'closed_at', time[1] .. string.format('%03d', math.floor(time[2] / 1000)))
+end
 redis.call('HDEL', sale_key, 'rebuilding')
 return {'OK'}

@@ -194,6 +194,11 @@ pub struct RebuildArguments {
     #[arg(long, value_name = "SALE_ID")]
     pub sale: Option<u64>,
 
+    /// Bring the sale back closed: what is left of it is withdrawn, and what it was opened with need not be known. Also the end
+    /// of a sale that nobody opened, of which stray orders tell
+    #[arg(long)]
+    pub close: bool,
+
     /// The sale's orders per second (0: no limit), where neither ledger nor Redis knows. This and the flags below are for a
     /// sale whose opening event is lost; they change nothing that is known
     #[arg(long, value_name = "ORDERS")]

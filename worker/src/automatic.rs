@@ -17,10 +17,11 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Config, RebuildOrder};
 use crate::ledger::Ledger;
-use crate::limits::{FENCE_MIN, REBUILDS_TOGETHER_MAX, UNITS_INTERVAL};
+use crate::limits::{COMPARED_MAX, COMPARED_PAGE, FENCE_MIN, REBUILDS_TOGETHER_MAX, UNITS_INTERVAL};
 use crate::rebuild::{Held, Server, rebuild_as_seen};
 use crate::redis::Redis;
 use crate::returns::ReturnsError;
+use crate::rota::Rota;
 
 /// What this worker has seen of Redis since it started.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ struct Seen {
     process: Option<String>,
     /// Another process was there at an earlier look.
     has_seen_another: bool,
+    /// What it said of itself when all sales were looked at.
+    looked_at: Option<Server>,
     /// The process that each product's sale was last bound to.
     bound_to: BTreeMap<String, String>,
     /// Products of which it was said that they are left to the operator.
@@ -53,6 +56,16 @@ impl Seen {
         self.replica |= server.has_replica || !server.is_master;
         let before = self.process.replace(server.run_id.clone());
         self.has_seen_another |= before.is_some_and(|before| before != server.run_id);
+    }
+
+    /// Whether nothing has befallen it since all of its sales were looked at.
+    fn is_as_before(&self, server: &Server) -> bool {
+        self.looked_at.as_ref() == Some(server)
+    }
+
+    /// All of its sales were looked at, or were before and nothing has befallen it since.
+    fn looked_at_all_of(&mut self, server: Server) {
+        self.looked_at = Some(server);
     }
 
     fn advise(&mut self, server: &Server, product: &str, held: &Held) -> Advice {
@@ -84,10 +97,10 @@ impl Seen {
 
 /// Looks every second. Never ends but where the process has no descriptor left for a timer.
 pub async fn run(config: Config) {
-    let mut seen = Seen::default();
+    let (mut seen, mut rota) = (Seen::default(), Rota::default());
     let mut servers = None;
     loop {
-        if let Err(error) = turn(&config, &mut seen, &mut servers).await {
+        if let Err(error) = turn(&config, &mut seen, &mut rota, &mut servers).await {
             debug!(%error, "whether a sale is to be rebuilt cannot be told now");
             servers = None;
         }
@@ -98,7 +111,12 @@ pub async fn run(config: Config) {
     }
 }
 
-async fn turn(config: &Config, seen: &mut Seen, servers: &mut Option<(Ledger, Redis)>) -> Result<(), ReturnsError> {
+async fn turn(
+    config: &Config,
+    seen: &mut Seen,
+    rota: &mut Rota,
+    servers: &mut Option<(Ledger, Redis)>,
+) -> Result<(), ReturnsError> {
     let (ledger, redis) = match servers {
         Some(servers) => servers,
         none => none.insert((Ledger::connect(&config.postgres).await?, Redis::connect(&config.redis).await?)),
@@ -106,16 +124,24 @@ async fn turn(config: &Config, seen: &mut Seen, servers: &mut Option<(Ledger, Re
     let server = Server::ask(redis).await?;
     seen.look(&server);
     let mut due = Vec::new();
-    for sale in ledger.units().await?.iter().filter(|units| !units.closed) {
-        let product = &sale.product_id;
-        let held = Held::ask(redis, product).await?;
+    let mut open = ledger.units().await?;
+    open.retain(|units| !units.closed);
+    // Whatever befalls a Redis shows in what it says of itself; beside that sales are looked at in their turn.
+    let places_max = if seen.is_as_before(&server) { COMPARED_MAX } else { open.len() };
+    let products: Vec<&str> = rota.turn(&open, places_max).into_iter().map(|at| open[at].product_id.as_str()).collect();
+    let mut all = Vec::with_capacity(products.len());
+    for page in products.chunks(COMPARED_PAGE) {
+        all.extend(Held::ask_page(redis, page).await?);
+    }
+    seen.looked_at_all_of(server.clone());
+    for (product, held) in products.into_iter().zip(all) {
         if held.other_topic(&config.topic).is_some() {
             continue;
         }
         match seen.advise(&server, product, &held) {
             Advice::Nothing => drop(seen.left.remove(product)),
             Advice::Operator => {
-                if seen.left.insert(product.clone()) {
+                if seen.left.insert(product.to_owned()) {
                     warn!(
                         product,
                         "suspended, and not certain that nobody else sells or that it was lost by a restart: run \

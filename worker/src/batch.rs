@@ -34,6 +34,8 @@ pub struct Origin {
 pub struct Entry {
     /// Its place in the partition.
     pub offset: i64,
+    /// The leader's epoch under which it was written; `None`: it is not known.
+    pub leader_epoch: Option<i32>,
     /// The record's key as it came.
     pub key: Option<Bytes>,
     /// The record's value as it came.
@@ -94,6 +96,8 @@ pub struct Batch {
     origin: Origin,
     first: i64,
     next: i64,
+    /// Of the last record before `next`.
+    leader_epoch: Option<i32>,
     entries: Vec<Entry>,
     /// First entry of each order.
     seen: HashMap<Uuid, usize, RandomState>,
@@ -124,6 +128,7 @@ impl Batch {
             origin,
             first: next_offset,
             next: next_offset,
+            leader_epoch: None,
             entries: Vec::new(),
             seen: HashMap::default(),
             bytes: 0,
@@ -132,6 +137,12 @@ impl Batch {
             replayed_twice: None,
             progress: Progress::default(),
         }
+    }
+
+    /// What comes next was written under this epoch of the partition's leader, up to the place to which the batch is
+    /// advanced; `None`: that is not known.
+    pub fn under(&mut self, leader_epoch: Option<i32>) {
+        self.leader_epoch = leader_epoch;
     }
 
     /// Appends a record. Offsets ascend; what lies between them (control records, compaction) is passed over.
@@ -143,7 +154,7 @@ impl Batch {
             Some(Ok(TopicRecord::SaleOpened(sale))) => event(sale, Content::Opened),
             Some(Ok(TopicRecord::SaleClosed(sale))) => event(sale, Content::Closed),
         };
-        self.append(Entry { offset, key, value, content });
+        self.append(Entry { offset, leader_epoch: self.leader_epoch, key, value, content });
         self.advance_to(offset + 1);
     }
 
@@ -151,7 +162,8 @@ impl Batch {
     pub fn push_unreadable(&mut self, first_offset: i64, last_offset: i64, reason: &str, bytes: Bytes) {
         assert!(first_offset <= last_offset);
         let content = dead(&format!("offsets {first_offset} to {last_offset} cannot be read: {reason}"), None);
-        self.append(Entry { offset: first_offset, key: None, value: Some(bytes), content });
+        let leader_epoch = self.leader_epoch;
+        self.append(Entry { offset: first_offset, leader_epoch, key: None, value: Some(bytes), content });
         self.advance_to(last_offset + 1);
     }
 
@@ -244,6 +256,18 @@ impl Batch {
         (from, to)
     }
 
+    /// The leader's epoch of the record before the offset that a span leads to. Between two entries stand what was dropped
+    /// and markers; epochs only rise, so what is the same on both sides is that of all between.
+    pub(crate) fn span_leader_epoch(&self, span: &Range<usize>) -> Option<i32> {
+        match self.entries.get(span.end) {
+            None => self.leader_epoch,
+            Some(next) => {
+                let last = span.end.checked_sub(1).and_then(|last| self.entries[last].leader_epoch);
+                last.filter(|epoch| next.leader_epoch == Some(*epoch))
+            }
+        }
+    }
+
     /// Whether its records are dead letters that are replayed.
     pub(crate) fn is_replay(&self) -> bool {
         self.replayed_twice.is_some()
@@ -277,6 +301,14 @@ impl Batch {
             self.progress.span_ends.push(span.start + span.len() / 2);
         }
         span.len() > 1
+    }
+
+    /// Shortens the span to so many entries, one at least.
+    pub(crate) fn cut(&mut self, entries_max: usize) {
+        let span = self.span();
+        if span.len() > entries_max.max(1) {
+            self.progress.span_ends.push(span.start + entries_max.max(1));
+        }
     }
 
     /// The database cannot store something in the span: halves it, or makes its only record a dead letter. False where
@@ -411,6 +443,24 @@ mod tests {
         batch.push(batch.next_offset(), None, event(r#""withdrawn":1"#));
         assert!(matches!(batch.entries[11].content, Content::Closed(_)));
         assert!(!reason(&batch, 1).contains(char::is_control));
+    }
+
+    /// The ledger is told an epoch only where it is certain which record's it is.
+    #[test]
+    fn the_epoch_before_the_end_of_a_span_is_known_or_left_out() {
+        let mut batch = empty();
+        for (offset, epoch, value) in
+            [(100, 3, order(1, 1)), (101, 3, order(2, 2)), (102, 4, order(1, 1)), (103, 4, order(3, 3))]
+        {
+            batch.under(Some(epoch));
+            batch.push(offset, None, value);
+        }
+        batch.under(Some(5));
+        batch.advance_to(105);
+        assert_eq!(batch.span_leader_epoch(&(0..3)), Some(5), "a marker is the last");
+        assert_eq!(batch.span_leader_epoch(&(0..1)), Some(3));
+        assert_eq!(batch.span_offsets(&(0..2)), (100, 103));
+        assert_eq!(batch.span_leader_epoch(&(0..2)), None, "the redelivery between them is of the one or the other");
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub struct RebuildOrder {
     pub slot_moved: bool,
     /// Which sale; `None`: the latest.
     pub sale: Option<u64>,
+    /// It comes back closed: nothing more of it is sold.
+    pub closes: bool,
     /// What it was opened with, for what neither ledger nor Redis knows.
     pub opening: Opening,
 }
@@ -87,7 +89,15 @@ impl RebuildOrder {
     /// Of the product's latest sale, without anything that only an operator can know.
     pub fn new(product: Identifier, fence: Duration) -> RebuildOrder {
         let opening = Opening::default();
-        RebuildOrder { product, fence, old_master_is_dead: false, slot_moved: false, sale: None, opening }
+        RebuildOrder {
+            product,
+            fence,
+            old_master_is_dead: false,
+            slot_moved: false,
+            sale: None,
+            closes: false,
+            opening,
+        }
     }
 }
 
@@ -188,6 +198,7 @@ fn task(command: Option<Command>) -> Result<Task, String> {
                 old_master_is_dead: rebuild.old_master_is_dead,
                 slot_moved: rebuild.slot_moved,
                 sale: rebuild.sale,
+                closes: rebuild.close,
                 opening: opening(&rebuild)?,
                 ..RebuildOrder::new(identifier(&rebuild.product)?, rebuild.fence)
             }))

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use flux_net::{Clock, Notify, Timer};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
+use flux_protocol::kafka::fetch::Position;
 use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -389,20 +390,20 @@ impl Shared {
     /// Asks for the positions of all of them, then begins to read them all.
     async fn claim(&self, ledger: &mut Ledger, claims: Vec<Claim>) {
         let mut pause = RETRY_WAIT_MIN;
-        let mut offsets = Vec::with_capacity(claims.len());
-        while let Some(claim) = claims.get(offsets.len()) {
+        let mut positions = Vec::with_capacity(claims.len());
+        while let Some(claim) = claims.get(positions.len()) {
             if !self.matters(claim.tenure) {
                 return;
             }
             match ledger.claim(claim.topic_id, claim.partition).await {
-                Ok(offset) => offsets.push(offset),
+                Ok(position) => positions.push(position),
                 Err(error) => self.pause(&mut pause, &error, error.is_retryable()).await,
             }
         }
         self.health.postgres.works();
         let State { intake, consumer, .. } = &mut *self.state.borrow_mut();
-        let claimed = claims.iter().zip(offsets).filter(|(claim, offset)| intake.claimed(claim, *offset));
-        let positions: Vec<(i32, i64)> = claimed.map(|(claim, offset)| (claim.partition, offset)).collect();
+        let claimed = claims.iter().zip(positions).filter(|(claim, position)| intake.claimed(claim, position.offset));
+        let positions: Vec<Position> = claimed.map(|(_, position)| position).collect();
         info!(?positions, "reading");
         consumer.start(self.clock.instant(), positions);
     }

@@ -231,6 +231,7 @@ impl Intake {
                 return;
             }
             let entry = fetched.records.next();
+            batch.under(fetched.records.leader_epoch_so_far());
             if batch.is_empty() {
                 held.opened_at = now;
             }

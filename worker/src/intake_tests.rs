@@ -24,6 +24,10 @@ fn holding(partitions: &[i32]) -> Intake {
 
 /// Orders at the offsets from `from`, as a fetch brings them: written by hand, so that no encoder is trusted here.
 fn fetched(partition: i32, from: i64, count: i64) -> Fetched {
+    values(partition, from, &orders(partition, from, count))
+}
+
+fn orders(partition: i32, from: i64, count: i64) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     for index in 0..count {
         let mut id = [0; 16];
@@ -44,7 +48,7 @@ fn fetched(partition: i32, from: i64, count: i64) -> Fetched {
         .write_json(&mut json);
         records.push(json);
     }
-    values(partition, from, &records)
+    records
 }
 
 fn varint(out: &mut Vec<u8>, value: i64) {
@@ -95,6 +99,13 @@ fn padded(batches: i64, padding: usize) -> Fetched {
 }
 
 fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
+    let records =
+        FetchedRecords::scan(written(from, values).into(), from, Vec::new()).expect("a batch of the test's own making");
+    Fetched { partition, from_offset: from, records, end_offset: from + values.len() as i64 }
+}
+
+/// A batch of records with these values.
+fn written(from: i64, values: &[Vec<u8>]) -> Vec<u8> {
     let mut content = Vec::new();
     content.extend_from_slice(&[0, 0]); // attributes
     content.extend_from_slice(&(values.len() as i32 - 1).to_be_bytes());
@@ -111,9 +122,7 @@ fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
         varint(&mut content, record.len() as i64);
         content.extend_from_slice(&record);
     }
-    let records = FetchedRecords::scan(sealed(from, &content).into(), from, Vec::new())
-        .expect("a batch of the test's own making");
-    Fetched { partition, from_offset: from, records, end_offset: from + values.len() as i64 }
+    sealed(from, &content)
 }
 
 /// CRC-32C (RFC 3720 appendix B.4), bit by bit.
@@ -329,4 +338,25 @@ fn unpacking_is_bounded_by_turn() {
     let batch = intake.take_due(at(100)).expect("they have waited");
     assert_eq!(span(&batch), (0, 0, BATCHES));
     assert!(batch.bytes() < 1 << 20, "40 small records hold {} bytes", batch.bytes());
+}
+
+/// A batch that is cut in the middle of what a fetch brought is of the log that its own last record was read from.
+#[test]
+fn a_batch_knows_which_leader_wrote_its_last_record() {
+    let mut intake = holding(&[0]);
+    let mut log = Vec::new();
+    for (epoch, from, count) in [(3i32, 0, 4), (4, 4, 2)] {
+        let mut batch = written(from, &orders(0, from, count));
+        batch[12..16].copy_from_slice(&epoch.to_be_bytes());
+        log.extend_from_slice(&batch);
+    }
+    let records = FetchedRecords::scan(log.into(), 0, Vec::new()).expect("two batches");
+    intake.offer(at(0), Fetched { partition: 0, from_offset: 0, records, end_offset: 6 });
+    for (offsets, epoch, behind_the_first) in [((0, 3), 3, Some(3)), ((3, 6), 4, None)] {
+        let batch = intake.take_due(at(1000)).expect("it is full");
+        assert_eq!((batch.first_offset(), batch.next_offset()), offsets);
+        assert_eq!(batch.span_leader_epoch(&batch.span()), Some(epoch));
+        assert_eq!(batch.span_leader_epoch(&(0..1)), behind_the_first);
+        assert!(intake.stored(at(1000), intake.tenure(), &batch));
+    }
 }

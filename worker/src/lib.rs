@@ -7,8 +7,8 @@
 //! - [`serve`]: all of it together, as the program runs it;
 //! - [`admin`], [`seats`], [`desk`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
-//!   [`upkeep`] does that every second and looks whether Redis is [`behind`] the ledger; [`automatic`] rebuilds by itself
-//!   where it is told to;
+//!   [`upkeep`] does that every second and looks, product by product in turn ([`rota`]), whether Redis is [`behind`] the ledger;
+//!   [`automatic`] rebuilds by itself where it is told to;
 //! - [`audit`], [`rebuild`], [`dead_letters`]: the commands, over [`servers`] and [`drive`].
 
 pub mod admin;
@@ -34,6 +34,7 @@ pub mod progress;
 pub mod rebuild;
 pub mod redis;
 pub mod returns;
+pub mod rota;
 pub mod scripts;
 pub mod seats;
 pub mod serve;

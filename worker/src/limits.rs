@@ -95,6 +95,12 @@ pub const REBUILDS_TOGETHER_MAX: usize = 1000;
 /// How often `flux_units` is read from the ledger.
 pub const UNITS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Products whose account is compared with Redis a second: some 4 µs of Redis each. Where there are more, each comes to its
+/// turn, those of which the ledger has news first.
+pub const COMPARED_MAX: usize = 500;
+/// Products asked about with one write.
+pub const COMPARED_PAGE: usize = 100;
+
 /// Partitions a topic may be created with.
 pub const TOPIC_PARTITIONS_MAX: u32 = 10_000;
 /// Replicas a topic may be created with.
@@ -107,6 +113,7 @@ pub const TOPIC_BYTES_MAX: usize = 249;
 pub const GROUP_BYTES_MAX: usize = 249;
 
 const _: () = assert!(BATCH_BYTES_MAX <= OPEN_BYTES_MAX);
+const _: () = assert!(0 < COMPARED_PAGE && COMPARED_PAGE <= COMPARED_MAX);
 const _: () = assert!(FETCH_ANSWER_BYTES_MAX <= FETCH_BUFFERED_BYTES_MAX);
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 <= SESSION_TIMEOUT.as_millis());
 const _: () = assert!(RETRY_WAIT_MIN.as_micros() < RETRY_WAIT_MAX.as_micros());

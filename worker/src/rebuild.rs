@@ -223,7 +223,7 @@ impl<'a> Rebuild<'a> {
         let OnItsWay { order, sale, was_closed, published, .. } = on_its_way;
         let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
-        let account: Account = sale.account(ledger, product, *was_closed).await?;
+        let account: Account = sale.account(ledger, product, *was_closed || order.closes).await?;
         let (users, records) = records::write(ledger, redis, product, sale, config.idempotency_ttl).await?;
         Fencing { redis, scripts, product, topic: &config.topic }.restore(sale, &account).await?;
         Ok(format!(

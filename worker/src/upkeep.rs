@@ -1,20 +1,21 @@
 //! What the worker does for Redis beside storing, every second: units of second reservations go back, open sales stand in
-//! the registry, and the account of each latest sale is compared while it runs.
+//! the registry, and the accounts of the latest sales are compared while they run: so many of them a second, in their turn.
 //!
 //! On connections of its own: a Redis that is away delays nothing but this. Changes a sale otherwise in one case: one with
 //! more units left than the ledger leaves is suspended, where that is wanted.
 
 use flux_net::sleep;
-use flux_protocol::resp::command;
+use flux_protocol::resp::{OwnedFrame, command};
 use tracing::{debug, error, info, warn};
 
 use crate::behind::Behind;
 use crate::config::Config;
 use crate::ledger::{Ledger, Units};
-use crate::limits::UNITS_INTERVAL;
+use crate::limits::{COMPARED_MAX, COMPARED_PAGE, UNITS_INTERVAL};
 use crate::metrics::Metrics;
-use crate::redis::{Redis, key, keys, strings, text};
+use crate::redis::{Redis, RedisError, array, key, keys, strings, text};
 use crate::returns::{ReturnsError, Round};
+use crate::rota::Rota;
 use crate::scripts::Scripts;
 
 /// Names put into the registry with one command.
@@ -53,6 +54,7 @@ pub async fn run(config: Config, metrics: &Metrics) {
 struct Kept {
     returns: Round,
     behind: Behind,
+    rota: Rota,
 }
 
 async fn turn(
@@ -74,10 +76,12 @@ async fn turn(
     let units = ledger.units().await?;
     register(redis, &units).await?;
     kept.behind.keep(&units);
-    for of_product in &units {
-        let is_breach = compare(redis, of_product, &mut kept.behind, metrics).await?;
-        if is_breach && config.suspends_on_breach {
-            suspend(redis, scripts, of_product, metrics).await?;
+    let due: Vec<&Units> = kept.rota.turn(&units, COMPARED_MAX).into_iter().map(|at| &units[at]).collect();
+    for page in due.chunks(COMPARED_PAGE) {
+        for (of_product, held) in page.iter().zip(InRedis::ask(redis, page).await?) {
+            if compare(held, of_product, &mut kept.behind, metrics) && config.suspends_on_breach {
+                suspend(redis, scripts, of_product, metrics).await?;
+            }
         }
     }
     Ok(())
@@ -122,33 +126,53 @@ async fn suspend(redis: &mut Redis, scripts: &Scripts, units: &Units, metrics: &
     Ok(())
 }
 
-/// What Redis has left of a sale, where it holds that very sale; whether that is too much.
-async fn compare(
-    redis: &mut Redis,
-    units: &Units,
-    behind: &mut Behind,
-    metrics: &Metrics,
-) -> Result<bool, ReturnsError> {
-    let (sale_key, stock_key) = (key(&units.product_id, "sale"), key(&units.product_id, "stock"));
-    let mut wire = Vec::new();
-    command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state"]);
-    command(&mut wire, &[b"GET", stock_key.as_bytes()]);
-    let mut answers = redis.ask_many(wire, 2).await?;
-    let stock = answers.pop().map(text).transpose()?.and_then(|stock| stock.parse::<u64>().ok());
-    let sale = answers.pop().map(strings).transpose()?.unwrap_or_default();
-    let held = match sale.first_chunk() {
-        Some([id, generation, _]) => id.parse::<u64>().ok().zip(generation.parse::<u32>().ok()),
-        None => None,
-    };
-    metrics.set_redis_behind(&units.product_id, behind.look(units, held));
-    let holds_it = held.is_some_and(|(id, _)| id == units.sale_id);
-    // A suspended sale's stock cannot be believed.
-    if let (Some(available), true) = (stock, holds_it && sale.get(2).is_some_and(|state| state != "suspended")) {
-        let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
-        let reserved = units.total.saturating_sub(available).saturating_sub(settled);
-        let is_breach = available > units.most_left();
-        metrics.set_redis_units(&units.product_id, available, reserved, is_breach);
-        return Ok(is_breach);
+/// What Redis holds of a product, of one moment. All empty: it does not, or not so that it could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct InRedis {
+    /// The sale's id and generation.
+    sale: Option<(u64, u32)>,
+    is_suspended: bool,
+    stock: Option<u64>,
+}
+
+impl InRedis {
+    /// Asks for all of them in one write; each of them is read at one moment.
+    async fn ask(redis: &mut Redis, page: &[&Units]) -> Result<Vec<InRedis>, RedisError> {
+        let mut wire = Vec::new();
+        for units in page {
+            let (sale_key, stock_key) = (key(&units.product_id, "sale"), key(&units.product_id, "stock"));
+            command(&mut wire, &[b"MULTI"]);
+            command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state"]);
+            command(&mut wire, &[b"GET", stock_key.as_bytes()]);
+            command(&mut wire, &[b"EXEC"]);
+        }
+        let answers = redis.ask_many(wire, 4 * page.len()).await?;
+        answers.into_iter().skip(3).step_by(4).map(InRedis::read).collect()
     }
-    Ok(false)
+
+    /// What EXEC answers. A key of another type is as good as lost, and says nothing about other products.
+    fn read(answer: OwnedFrame) -> Result<InRedis, RedisError> {
+        let mut answers = array(answer)?.into_iter();
+        let sale = answers.next().and_then(|sale| strings(sale).ok()).unwrap_or_default();
+        let stock = answers.next().and_then(|stock| text(stock).ok());
+        let field = |at: usize| sale.get(at).map_or("", String::as_str);
+        Ok(InRedis {
+            sale: field(0).parse().ok().zip(field(1).parse().ok()),
+            is_suspended: field(2) == "suspended",
+            stock: stock.and_then(|stock| stock.parse().ok()),
+        })
+    }
+}
+
+/// What Redis has left of a sale, where it holds that very sale; whether that is too much.
+fn compare(held: InRedis, units: &Units, behind: &mut Behind, metrics: &Metrics) -> bool {
+    metrics.set_redis_behind(&units.product_id, behind.look(units, held.sale));
+    let holds_it = held.sale.is_some_and(|(id, _)| id == units.sale_id);
+    // A suspended sale's stock is nobody's to believe.
+    let Some(available) = held.stock.filter(|_| holds_it && !held.is_suspended) else { return false };
+    let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
+    let reserved = units.total.saturating_sub(available).saturating_sub(settled);
+    let is_breach = available > units.most_left();
+    metrics.set_redis_units(&units.product_id, available, reserved, is_breach);
+    is_breach
 }

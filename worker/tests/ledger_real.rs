@@ -28,7 +28,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// How many there are.
-const MIGRATIONS: usize = 4;
+const MIGRATIONS: usize = 5;
 
 /// A migrated database of its own.
 async fn ledger(server: &Server) -> (Ledger, PostgresConfig) {
@@ -115,14 +115,27 @@ fn orders_are_stored_with_their_offset() {
     let server = Server::shared();
     run(async {
         let (mut ledger, config) = ledger(&server).await;
-        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap(), 0);
+        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap().offset, 0);
         let mut first = batch(0, (0..1000).map(order));
         first.advance_to(1003);
         let outcome = ledger.store(&mut first).await.unwrap();
         assert_eq!(outcome, Stored { orders: 1000, ..Stored::default() });
         assert_eq!(ledger.store(&mut first).await.unwrap(), outcome, "a batch that is stored is stored");
         assert_eq!(number(&mut ledger, "select count(*) from orders").await, 1000);
-        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap(), 1003);
+        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap().offset, 1003);
+
+        // Of which log the offset is stands beside it, and is believed of that offset only.
+        let epoch = async |ledger: &mut Ledger| ledger.claim(TOPIC, 0).await.unwrap().leader_epoch;
+        assert_eq!(epoch(&mut ledger).await, None, "nobody said");
+        for (leader_epoch, next) in [(Some(7), 1004), (None, 1005), (Some(0), 1006)] {
+            let mut passed = batch(next - 1, []);
+            passed.under(leader_epoch);
+            passed.advance_to(next);
+            stored(&mut ledger, &mut passed).await;
+            assert_eq!(epoch(&mut ledger).await, leader_epoch);
+        }
+        ledger.execute("UPDATE offsets SET next_offset = 1003", &[]).await.unwrap();
+        assert_eq!(epoch(&mut ledger).await, None, "somebody has moved it");
 
         let mut other = order(5000);
         (other.product, other.quantity, other.total) = ("case", 3, 10);
@@ -227,8 +240,8 @@ fn a_stale_offset_fences_off() {
     run(async {
         let (mut heir, config) = ledger(&server).await;
         let mut zombie = Ledger::connect(&config).await.unwrap();
-        let at = zombie.claim(TOPIC, 0).await.unwrap();
-        assert_eq!(heir.claim(TOPIC, 0).await.unwrap(), at);
+        let at = zombie.claim(TOPIC, 0).await.unwrap().offset;
+        assert_eq!(heir.claim(TOPIC, 0).await.unwrap().offset, at);
         heir.store(&mut batch(at, (0..5).map(order))).await.unwrap();
         // The same records, and others: neither gets in, the duplicates do not hide the fence.
         for first in [0, 100] {
@@ -241,7 +254,7 @@ fn a_stale_offset_fences_off() {
         unclaimed.push(0, None, Some(order(1).value()));
         assert!(matches!(zombie.store(&mut unclaimed).await, Err(StoreError::Fenced { partition: 9, .. })));
         // The fenced one claims anew and goes on, on the same connection.
-        let at = zombie.claim(TOPIC, 0).await.unwrap();
+        let at = zombie.claim(TOPIC, 0).await.unwrap().offset;
         assert_eq!(at, 5);
         assert_eq!(zombie.store(&mut batch(at, [order(7)])).await.unwrap().orders, 1);
     });
@@ -269,7 +282,7 @@ fn poison_is_set_aside_and_its_neighbours_stored() {
         poison.push_unreadable(7, 11, "an unknown compression", Bytes::from_static(b"\0batch"));
         let outcome = ledger.store(&mut poison).await.unwrap();
         assert_eq!(outcome, Stored { orders: 2, dead_letters: 6, ..Stored::default() });
-        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap(), 12);
+        assert_eq!(ledger.claim(TOPIC, 0).await.unwrap().offset, 12);
         let sql = "select kafka_offset, encode(key, 'escape'), encode(value, 'hex'), reason, topic from dead_letters \
                    order by kafka_offset";
         let rows = ledger.query(sql, &[]).await.unwrap();
@@ -497,7 +510,7 @@ fn a_commit_without_an_answer_is_asked_for() {
         for (round, cut) in [Cut::Unsent, Cut::Unheard, Cut::Silence].into_iter().enumerate() {
             let cutter = Cutter::start(&config, cut);
             let mut ledger = Ledger::connect_with(&cutter.config, options.clone()).await.unwrap();
-            let at = ledger.claim(TOPIC, 0).await.unwrap();
+            let at = ledger.claim(TOPIC, 0).await.unwrap().offset;
             assert_eq!(at, expected);
             // The short way, then the careful one with a redelivery.
             let first = round as u64 * 1000;
@@ -695,9 +708,9 @@ fn workers_migrate_one_at_a_time_and_never_backwards() {
         let mut first = ledgers.pop().unwrap();
         let (one, two) = monoio::join!(first.migrate(), second.migrate());
         assert_eq!(one.unwrap() + two.unwrap(), MIGRATIONS);
-        first.query("insert into flux_schema (version, name) values (5, 'of the future')", &[]).await.unwrap();
+        first.query("insert into flux_schema (version, name) values (6, 'of the future')", &[]).await.unwrap();
         let error = first.migrate().await.unwrap_err();
-        assert!(matches!(error, LedgerError::NewerSchema { found: 5, known: 4 }) && !error.is_retryable(), "{error}");
+        assert!(matches!(error, LedgerError::NewerSchema { found: 6, known: 5 }) && !error.is_retryable(), "{error}");
         assert_eq!(number(&mut first, "select count(*) from orders").await, 0, "the connection is made again");
         // A schema that is missing is nothing that waiting would mend.
         let mut empty = Ledger::connect(&server.database()).await.unwrap();

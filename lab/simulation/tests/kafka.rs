@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use flux_net::{Address, Clock, Stream, Tail, sleep, spawn, within};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
+use flux_protocol::kafka::fetch::Position;
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
 use flux_protocol::kafka::records_decode::Entry;
 use flux_protocol::time::Instant;
@@ -170,8 +171,9 @@ impl Machine for Member {
                 Event::Assigned { partitions, .. } => {
                     self.assigned.clone_from(&partitions);
                     let ledger = self.ledger.borrow();
-                    let from = |at: &i32| (*at, ledger.get(at).copied().unwrap_or(0));
-                    let positions: Vec<(i32, i64)> = partitions.iter().map(from).collect();
+                    let offset = |at: &i32| ledger.get(at).copied().unwrap_or(0);
+                    let from = |at: &i32| Position { partition: *at, offset: offset(at), leader_epoch: None };
+                    let positions: Vec<Position> = partitions.iter().map(from).collect();
                     self.consumer.start(now, positions);
                 }
                 Event::Release => self.consumer.release(now),

@@ -30,7 +30,7 @@ use kafka_protocol::messages::{
 use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::end_offsets::EndOffsets;
-use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation};
+use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation, Position};
 use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKind, LostReason};
 use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId};
@@ -217,12 +217,12 @@ impl Consumer {
         self.fetcher.poll_records()
     }
 
-    /// Reads assigned partitions, each from the offset beside it. All at once is better than one by one: a fetch waits
+    /// Reads assigned partitions, each from its position. All at once is better than one by one: a fetch waits
     /// for new records, and a partition that was started behind it waits as long.
-    pub fn start(&mut self, now: Instant, positions: impl IntoIterator<Item = (i32, i64)>) {
+    pub fn start(&mut self, now: Instant, positions: impl IntoIterator<Item = Position>) {
         if self.topic_id.is_some() {
-            for (partition, offset) in positions {
-                self.fetcher.start(now, partition, offset);
+            for position in positions {
+                self.fetcher.start_at(now, position);
             }
             self.drive(now);
         }

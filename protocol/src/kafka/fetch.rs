@@ -69,6 +69,18 @@ pub struct Fetched {
     pub end_offset: i64,
 }
 
+/// Where reading begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Of this partition.
+    pub partition: i32,
+    /// The next record's.
+    pub offset: i64,
+    /// The leader's epoch under which the record before it was written; `None`: it is not known. With it a broker can tell
+    /// a log that was cut off and has grown anew.
+    pub leader_epoch: Option<i32>,
+}
+
 /// What the owner is to know about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchEvent {
@@ -182,9 +194,15 @@ impl Fetcher {
 
     /// Reads `partition` from `offset` on. What was read of it before and not taken is dropped.
     pub fn start(&mut self, now: Instant, partition: i32, offset: i64) {
+        self.start_at(now, Position { partition, offset, leader_epoch: None });
+    }
+
+    /// As [`Fetcher::start`], for whoever may know of which log the offset is.
+    pub fn start_at(&mut self, now: Instant, position: Position) {
+        let Position { partition, offset, leader_epoch } = position;
         // Started anew where it stands: what is known of the log before it still is.
         let before = self.partitions.get(&partition).filter(|state| state.offset == offset);
-        let leader_epoch = before.and_then(|state| state.leader_epoch);
+        let leader_epoch = leader_epoch.or_else(|| before.and_then(|state| state.leader_epoch));
         self.stop(partition);
         self.epoch = self.epoch.wrapping_add(1);
         let state = Partition {

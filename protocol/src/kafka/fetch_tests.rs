@@ -175,7 +175,18 @@ fn a_log_that_grew_anew_past_the_offset_is_told_from_the_one_that_was_read() {
     assert_eq!(epoch, 7);
     fetcher.handle_lost(at(2), id);
     fetcher.start(at(3), 0, 3);
-    assert_eq!(epoch_asked(&mut fetcher, 3).1, -1);
+    let (id, epoch) = epoch_asked(&mut fetcher, 3);
+    assert_eq!(epoch, -1);
+    fetcher.handle_lost(at(3), id);
+    // A process that begins where another has stored asks with what that one knew.
+    let mut heir = Fetcher::new(config());
+    heir.start_at(at(1), Position { partition: 0, offset: 5, leader_epoch: Some(7) });
+    let (id, epoch) = epoch_asked(&mut heir, 1);
+    assert_eq!(epoch, 7);
+    let parted = EpochEndOffset::default().with_epoch(6).with_end_offset(3);
+    let body = answer(vec![partition(0, 0, Bytes::new()).with_diverging_epoch(parted)]);
+    heir.handle_answer(at(1), id, TOPIC, body).unwrap();
+    assert_eq!(heir.poll_event(), Some(FetchEvent::Diverged { partition: 0, offset: 5, end_offset: 3 }));
 }
 
 #[test]

@@ -112,6 +112,8 @@ pub struct FetchedRecords {
     floor: i64,
     next_offset: i64,
     leader_epoch: Option<i32>,
+    /// The same of the batch that the last entry came from.
+    given_epoch: Option<i32>,
     unpacked_bytes: usize,
     /// Sorted by first offset, descending: the next one is popped from the end.
     aborted: Vec<AbortedTransaction>,
@@ -166,6 +168,7 @@ impl FetchedRecords {
             floor: asked_offset,
             next_offset,
             leader_epoch,
+            given_epoch: None,
             unpacked_bytes: 0,
             aborted,
             aborting: SmallVec::new(),
@@ -176,6 +179,11 @@ impl FetchedRecords {
     /// The leader epoch under which the last batch was written; `None` where there is none, or it does not say.
     pub fn leader_epoch(&self) -> Option<i32> {
         self.leader_epoch
+    }
+
+    /// The same of the record before the place up to which entries were given; at the end that of the last batch.
+    pub fn leader_epoch_so_far(&self) -> Option<i32> {
+        if self.batches.is_empty() && self.open.is_none() { self.leader_epoch } else { self.given_epoch }
     }
 
     /// Bytes that compressed batches have unpacked to so far: what taking these records has cost, whatever they hold.
@@ -199,6 +207,8 @@ impl FetchedRecords {
         while !self.batches.is_empty() {
             let header = Header::read(&self.batches);
             let whole = self.batches.split_to(header.length);
+            let leader_epoch = i32::from_be_bytes(array(&whole, LEADER_EPOCH_AT));
+            self.given_epoch = (leader_epoch >= 0).then_some(leader_epoch);
             let last_offset = header.last_offset();
             while self.aborted.last().is_some_and(|transaction| transaction.first_offset <= last_offset) {
                 self.aborting.extend(self.aborted.pop().map(|transaction| transaction.producer_id));

@@ -73,6 +73,32 @@ fn seal(mut bytes: Vec<u8>) -> Bytes {
     bytes.into()
 }
 
+/// A batch as a leader of this epoch writes it: no checksum covers that.
+fn under(epoch: i32, batch: &Bytes) -> Bytes {
+    let mut bytes = batch.to_vec();
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    bytes.into()
+}
+
+/// Which leader wrote the record before a place is known at each place, also where a reader stops in the middle.
+#[test]
+fn the_epoch_of_what_was_given_is_that_of_its_batch() {
+    let batches = [
+        under(3, &plain(&[record(0, b"a"), record(1, b"b")])),
+        under(4, &plain(&[record(2, b"c")])),
+        under(6, &plain(&[marker(3, 9, 1)])),
+    ];
+    let mut records = scan(log(&batches), 0);
+    assert_eq!((records.leader_epoch(), records.leader_epoch_so_far()), (Some(6), None), "nothing was given yet");
+    let mut epochs = Vec::new();
+    while records.next().is_some() {
+        epochs.push(records.leader_epoch_so_far());
+    }
+    assert_eq!(epochs, [Some(3), Some(3), Some(4)]);
+    assert_eq!(records.leader_epoch_so_far(), Some(6), "at the end that of the marker");
+    assert_eq!(scan(under(-1, &batches[0]), 0).leader_epoch(), None, "an old format does not say");
+}
+
 #[test]
 fn a_fetch_in_the_middle_of_a_batch_drops_what_is_before() {
     let bytes = log(&[plain(&[record(10, b"a"), record(11, b"b"), record(12, b"c")]), plain(&[record(13, b"d")])]);

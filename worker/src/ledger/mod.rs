@@ -11,6 +11,7 @@ mod error;
 pub mod index;
 pub mod judge;
 mod migrate;
+pub mod pace;
 mod probe;
 pub mod reply;
 mod statements;
@@ -24,6 +25,7 @@ pub use views::{OrderStatus, PendingReturn, ReturnState, Units};
 
 use crate::batch::Batch;
 use connection::Connection;
+use pace::Pace;
 use reply::Reply;
 use store::{Step, Store};
 
@@ -58,6 +60,8 @@ pub struct Ledger {
     connection: Option<Connection>,
     /// Whether a connection that is gone is made again.
     reconnects: bool,
+    /// How much the server takes at once, by the batches that were stored over this ledger.
+    pace: Pace,
 }
 
 impl Ledger {
@@ -75,7 +79,8 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::connect`].
     pub async fn connect_with(config: &PostgresConfig, options: SessionOptions) -> Result<Ledger, LedgerError> {
-        let mut ledger = Ledger { config: config.clone(), options, connection: None, reconnects: true };
+        let mut ledger =
+            Ledger { config: config.clone(), options, connection: None, reconnects: true, pace: Pace::default() };
         ledger.connection().await?;
         Ok(ledger)
     }
@@ -96,11 +101,12 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`]. The batch remembers how far it came: hand the same one in again after [`StoreError::Retry`].
     pub async fn store(&mut self, batch: &mut Batch) -> Result<Stored, StoreError> {
-        let (mut store, mut step) = Store::begin(batch);
+        let (mut store, mut step) = Store::begin(batch, self.pace);
         loop {
             let asked = match step {
                 Step::Ask(asked) => asked,
                 Step::Done(outcome) => {
+                    self.pace = store.pace();
                     if outcome.is_err() {
                         // A transaction may be open on it; and a server that has become a standby would refuse us on
                         // it for ever.

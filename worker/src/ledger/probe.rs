@@ -32,7 +32,7 @@ pub(super) fn sample() -> Prepared {
 /// The transaction that is tried and undone; it ends open.
 pub(super) fn attempt(origin: &Origin, sample: Option<&Row>) -> Vec<Prepared> {
     let order = sample.and_then(stored).unwrap_or_else(|| order(PROBE_PRODUCT.to_owned(), "probe".to_owned()));
-    let entry = Entry { offset: 0, key: None, value: None, content: Content::Order(order) };
+    let entry = Entry { offset: 0, leader_epoch: None, key: None, value: None, content: Content::Order(order) };
     let span = std::slice::from_ref(&entry);
     let mut sales = statements::sales_of(span);
     let orders = statements::copy_orders(origin, span, 0..1);

@@ -120,7 +120,7 @@ pub(super) fn fence(batch: &Batch, span: &Range<usize>) -> (Prepared, u64) {
         return (prepared, count);
     }
     let (from, to) = batch.span_offsets(span);
-    (advance(batch.origin(), from, to), 1)
+    (advance(batch.origin(), from, to, batch.span_leader_epoch(span)), 1)
 }
 
 /// What tells whether a transaction whose outcome is unknown was committed.
@@ -136,8 +136,9 @@ fn letters_of(origin: &Origin, offsets: Vec<i64>) -> Vec<Param> {
     vec![Param::Uuid(origin.topic_id), Param::I32(origin.partition), Param::I64s(offsets)]
 }
 
-fn advance(origin: &Origin, from: i64, to: i64) -> Prepared {
-    let params = vec![Param::Uuid(origin.topic_id), Param::I32(origin.partition), Param::I64(from), Param::I64(to)];
+fn advance(origin: &Origin, from: i64, to: i64, leader_epoch: Option<i32>) -> Prepared {
+    let mut params = vec![Param::Uuid(origin.topic_id), Param::I32(origin.partition), Param::I64(from), Param::I64(to)];
+    params.push(Param::I32(leader_epoch.unwrap_or(-1)));
     Prepared::new(Purpose::Fence, statement!("fence"), params)
 }
 

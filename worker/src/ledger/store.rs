@@ -15,7 +15,7 @@
 //! way, where the sales' rows are locked before anything is read, so that what is read still stands when it is acted upon.
 //! A record that the database cannot store is found by halving and becomes a dead letter, unless the database does not take
 //! what it took before either ([`super::probe`]): then it is no record's fault, and nothing is set aside. What takes the
-//! server too long is halved as well.
+//! server too long is halved as well, and so is what comes after it for a while ([`super::pace`]).
 //!
 //! COMMIT is only sent when every answer before it was what had to come; so a connection that is lost earlier has
 //! changed nothing, and one that is lost after it leaves a doubt that the offset resolves.
@@ -26,6 +26,7 @@ use flux_protocol::postgres::{ErrorClass, Row, ServerError, TransactionStatus};
 
 use super::error::{LedgerError, StoreError};
 use super::judge::{Known, KnownSale, Verdicts, judge};
+use super::pace::Pace;
 use super::reply::{Prepared, Purpose, Reply};
 use super::statements::AskedSales;
 use super::{Stored, probe, statements};
@@ -82,14 +83,20 @@ pub struct Store {
     conflicts: u32,
     /// The tables were found to take orders since this attempt began.
     has_probed: bool,
+    pace: Pace,
 }
 
 impl Store {
-    /// Begins with a batch, or goes on with one whose last attempt failed.
-    pub fn begin(batch: &mut Batch) -> (Store, Step) {
-        let mut store = Store { state: State::Begun, conflicts: 0, has_probed: false };
+    /// Begins with a batch, or goes on with one whose last attempt failed; at the pace that the one before came to.
+    pub fn begin(batch: &mut Batch, pace: Pace) -> (Store, Step) {
+        let mut store = Store { state: State::Begun, conflicts: 0, has_probed: false, pace };
         let step = store.next(batch);
         (store, step)
+    }
+
+    /// How much a transaction may hold, by what has become of these.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// The answer to what was `asked` last, for the same batch.
@@ -134,6 +141,7 @@ impl Store {
             self.state = State::ReadingOffset;
             return Step::Ask(vec![statements::resolve(batch)]);
         }
+        batch.cut(self.pace.entries_max());
         let span = batch.span();
         let mut asked = vec![statements::begin(), statements::fence(batch, &span).0];
         if is_planted(Bug::OffsetBeforeCommit) {
@@ -214,7 +222,8 @@ impl Store {
             ErrorClass::Constraint | ErrorClass::Data if !no_room => self.suspect(batch, error),
             // The server was given too much for the time it has. It may be told so for another reason, too: hence the pause.
             ErrorClass::Canceled => {
-                batch.halve();
+                self.pace.canceled(batch.span().len());
+                batch.cut(self.pace.entries_max());
                 self.end(StoreError::Retry(refusal()))
             }
             // A key that another transaction stores again and again: nothing to decide now; wait.
@@ -301,6 +310,7 @@ impl Store {
     fn committed(&mut self, batch: &mut Batch, stored: Stored, reply: Reply) -> Step {
         match reply.failed {
             None => {
+                self.pace.stored(batch.span().len());
                 batch.span_stored(&stored);
                 self.conflicts = 0;
                 self.next(batch)

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flux_protocol::order::{Record, Uuid};
 use flux_protocol::postgres::ErrorClass;
 
+use super::pace::Pace;
 use super::store::{Step, Store};
 use super::{LedgerError, StoreError, Stored};
 use crate::batch::{Batch, Origin};
@@ -74,13 +75,24 @@ fn model(partitions: i32) -> Model {
 fn attempt(
     model: &mut Model,
     batch: &mut Batch,
+    fault: impl FnMut(usize) -> Fault,
+) -> (Result<Stored, StoreError>, usize) {
+    attempt_at(&mut Pace::default(), model, batch, fault)
+}
+
+/// The same by a ledger that has come to this pace.
+fn attempt_at(
+    pace: &mut Pace,
+    model: &mut Model,
+    batch: &mut Batch,
     mut fault: impl FnMut(usize) -> Fault,
 ) -> (Result<Stored, StoreError>, usize) {
-    let (mut store, mut step) = Store::begin(batch);
+    let (mut store, mut step) = Store::begin(batch, *pace);
     for run in 0.. {
         let asked = match step {
             Step::Ask(asked) => asked,
             Step::Done(outcome) => {
+                *pace = store.pace();
                 // What the shell does: the connection goes, and with it a transaction.
                 assert!(model.ask(&[], Fault::LostBefore).is_err());
                 return (outcome, run);
@@ -284,6 +296,27 @@ fn a_batch_that_takes_too_long_is_halved() {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// What was too much for one batch is not asked for again with the next: a slow server is cancelled once, and from then on
+/// only when it is asked for a little more.
+#[test]
+fn what_was_too_much_for_one_batch_is_not_asked_of_the_next() {
+    let mut model = model(1);
+    model.rows_in_time = Some(70);
+    let (mut pace, mut canceled) = (Pace::default(), Vec::new());
+    for batch_number in 0..8 {
+        let first = batch_number * 200;
+        let orders: Vec<_> = (first..first + 200).map(order).collect();
+        let mut batch = batch(0, first as i64, 99_999, &orders);
+        canceled.push(0);
+        while let Err(error) = attempt_at(&mut pace, &mut model, &mut batch, |_| Fault::None).0 {
+            assert!(matches!(error, StoreError::Retry(_)), "{error}");
+            canceled[batch_number as usize] += 1;
+        }
+    }
+    assert_eq!(model.committed.orders.len(), 1600);
+    assert_eq!(canceled, [2, 0, 0, 0, 0, 0, 0, 0], "200 and 100, and then no more");
 }
 
 fn sale_event(event: &str, total: u64) -> Option<Bytes> {

@@ -1,5 +1,6 @@
 //! What the worker asks of the ledger beside storing: where partitions stand, units to give back, one order's fate.
 
+use flux_protocol::kafka::fetch::Position;
 use flux_protocol::order::Uuid;
 use flux_protocol::postgres::{Param, Row};
 
@@ -86,10 +87,12 @@ impl Units {
 
 impl Ledger {
     /// Where a partition goes on; 0 where the ledger has never seen it. Waits for a transaction that is just advancing it.
-    pub async fn claim(&mut self, topic_id: Uuid, partition: i32) -> Result<i64, LedgerError> {
+    pub async fn claim(&mut self, topic_id: Uuid, partition: i32) -> Result<Position, LedgerError> {
         let params = [Param::Uuid(topic_id), Param::I32(partition)];
         let rows = self.query(statement!("claim"), &params).await?;
-        rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no offset"))
+        let row = rows.first().ok_or(LedgerError::Unexpected("no offset"))?;
+        let leader_epoch = row.text(1).map(|_| number(row, 1)).transpose()?;
+        Ok(Position { partition, offset: number(row, 0)?, leader_epoch })
     }
 
     /// Topics, by id, whose records the ledger holds. One that is not the topic read now was deleted or replaced.

@@ -1,6 +1,6 @@
 //! What Redis says of itself and of a sale. Nothing is changed by asking.
 
-use flux_protocol::resp::ErrorKind;
+use flux_protocol::resp::{ErrorKind, OwnedFrame, command};
 
 use super::opening::{Opening, Queue};
 use crate::config::RebuildOrder;
@@ -67,6 +67,38 @@ impl Held {
     /// # Errors
     /// [`RedisError`].
     pub async fn ask(redis: &mut Redis, product: &str) -> Result<Held, RedisError> {
+        let mut wire = Vec::new();
+        Held::question(&mut wire, product);
+        match redis.ask_many(wire, 1).await {
+            Ok(mut answers) => Held::read(answers.pop().ok_or(RedisError::Unexpected("no answer"))?),
+            // Of another type: as good as lost.
+            Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => Ok(Held::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks about several products with one write.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn ask_page(redis: &mut Redis, products: &[&str]) -> Result<Vec<Held>, RedisError> {
+        let mut wire = Vec::new();
+        products.iter().for_each(|product| Held::question(&mut wire, product));
+        match redis.ask_many(wire, products.len()).await {
+            Ok(answers) => answers.into_iter().map(Held::read).collect(),
+            // One of them is of another type: which one tells whoever asks about each.
+            Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => {
+                let mut all = Vec::with_capacity(products.len());
+                for product in products {
+                    all.push(Held::ask(redis, product).await?);
+                }
+                Ok(all)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn question(wire: &mut Vec<u8>, product: &str) {
         let sale_key = key(product, "sale");
         let fields = [
             "id",
@@ -86,12 +118,11 @@ impl Held {
         ];
         let mut question: Vec<&[u8]> = vec![b"HMGET", sale_key.as_bytes()];
         question.extend(fields.map(str::as_bytes));
-        let values = match redis.ask(&question).await {
-            Ok(frame) => strings(frame)?,
-            // Of another type: as good as lost.
-            Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => return Ok(Held::default()),
-            Err(error) => return Err(error),
-        };
+        command(wire, &question);
+    }
+
+    fn read(answer: OwnedFrame) -> Result<Held, RedisError> {
+        let values = strings(answer)?;
         let value = |at: usize| values.get(at).map_or("", String::as_str);
         let text = |at: usize| Some(value(at).to_owned()).filter(|text| !text.is_empty());
         Ok(Held {

@@ -100,18 +100,24 @@ impl Opening {
         }
     }
 
-    /// All of it: what is known, and `given` by hand where it is not.
+    /// What may stand for what nobody knows of a sale that sells nothing any more.
+    pub(super) fn of_a_closed_sale() -> Opening {
+        let (per_user, opens_at, queue) = (Some(0), Some(0), Some(Queue::Retry));
+        Opening { rate: Some(0), burst: Some(1), per_user, opens_at, queue, seed: None }
+    }
+
+    /// All of it: what is known, and `given` by hand where nobody knows; and `rest` where no hand has said it either.
     ///
     /// # Errors
     /// [`Gap`].
-    pub(super) fn complete(&self, given: &Opening) -> Result<Options, Gap> {
+    pub(super) fn complete(&self, given: &Opening, rest: &Opening) -> Result<Options, Gap> {
         for ((flag, known), (_, said)) in self.words().into_iter().zip(given.words()) {
             match (known, said) {
                 (Some(known), Some(said)) if known != said => return Err(Gap::Contradicted(flag, known)),
                 _ => {}
             }
         }
-        let all = self.or(given);
+        let all = self.or(given).or(rest);
         let mut unknown: Vec<&'static str> =
             all.words().into_iter().filter(|(_, word)| word.is_none()).map(|(flag, _)| flag).collect();
         // Nobody draws lots where there is no line; where it is not known whether there is one, that comes first.
@@ -169,25 +175,45 @@ mod tests {
     fn what_nobody_knows_is_named_and_never_0() {
         let nothing = Opening::default();
         let names = vec!["--rate", "--burst", "--per-user", "--opens-at", "--queue"];
-        assert_eq!(nothing.complete(&nothing), Err(Gap::Unknown(names)));
+        assert_eq!(nothing.complete(&nothing, &Opening::default()), Err(Gap::Unknown(names)));
         let no_seed = Opening { seed: None, ..all() };
-        assert_eq!(no_seed.complete(&nothing), Err(Gap::Unknown(vec!["--seed"])));
+        assert_eq!(no_seed.complete(&nothing, &Opening::default()), Err(Gap::Unknown(vec!["--seed"])));
         let retry = Opening { queue: Some(Queue::Retry), ..no_seed };
-        assert_eq!(retry.complete(&nothing).map(|options| options.seed), Ok(String::new()));
+        assert_eq!(retry.complete(&nothing, &Opening::default()).map(|options| options.seed), Ok(String::new()));
         let no_rate = Opening { rate: None, ..all() };
-        assert_eq!(no_rate.complete(&nothing), Err(Gap::Unknown(vec!["--rate"])));
+        assert_eq!(no_rate.complete(&nothing, &Opening::default()), Err(Gap::Unknown(vec!["--rate"])));
     }
 
     #[test]
     fn a_hand_fills_gaps_and_changes_nothing() {
         let nothing = Opening::default();
-        let given = nothing.complete(&all()).map(|options| (options.rate, options.burst, options.queue));
+        let given =
+            nothing.complete(&all(), &Opening::default()).map(|options| (options.rate, options.burst, options.queue));
         assert_eq!(given, Ok((50, 60, Queue::Fair)));
-        assert_eq!(all().complete(&all()), nothing.complete(&all()), "the same said twice");
+        assert_eq!(
+            all().complete(&all(), &Opening::default()),
+            nothing.complete(&all(), &Opening::default()),
+            "the same said twice"
+        );
         let other = Opening { rate: Some(51), ..Opening::default() };
-        assert_eq!(all().complete(&other), Err(Gap::Contradicted("--rate", "50".to_owned())));
+        assert_eq!(all().complete(&other, &Opening::default()), Err(Gap::Contradicted("--rate", "50".to_owned())));
         let later = Opening { opens_at: Some(1_705_234_700_000), ..Opening::default() };
-        assert_eq!(all().complete(&later), Err(Gap::Contradicted("--opens-at", "none".to_owned())));
+        assert_eq!(
+            all().complete(&later, &Opening::default()),
+            Err(Gap::Contradicted("--opens-at", "none".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_sale_that_is_closed_needs_no_hand() {
+        let nothing = Opening::default();
+        let closed = nothing.complete(&nothing, &Opening::of_a_closed_sale());
+        assert_eq!(closed.map(|options| (options.rate, options.per_user, options.queue)), Ok((0, 0, Queue::Retry)));
+        let known = all().complete(&nothing, &Opening::of_a_closed_sale());
+        assert_eq!(known, all().complete(&nothing, &nothing), "what is known stays");
+        let other = Opening { rate: Some(51), ..Opening::default() };
+        let contradicted = all().complete(&other, &Opening::of_a_closed_sale());
+        assert_eq!(contradicted, Err(Gap::Contradicted("--rate", "50".to_owned())));
     }
 
     #[test]

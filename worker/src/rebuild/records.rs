@@ -14,6 +14,9 @@ use crate::progress::Progress;
 use crate::redis::{Redis, key, records_key};
 use crate::servers::Ended;
 
+/// A page of what the cursor gives.
+const FETCH: &str = "FETCH 5000 FROM rebuilding";
+
 /// Users and records written. Each is read in one pass, a page in memory at a time.
 pub(super) async fn write(
     ledger: &mut Ledger,
@@ -58,18 +61,19 @@ async fn pass(
         .atomically(async |ledger| -> Result<u64, Ended> {
             ledger.execute(declare, params).await?;
             let mut written = 0;
-            loop {
-                let rows = ledger.query("FETCH 5000 FROM rebuilding", &[]).await?;
-                if rows.is_empty() {
-                    break;
-                }
+            let mut rows = ledger.query(FETCH, &[]).await?;
+            while !rows.is_empty() {
                 let mut command = vec!["HSET".to_owned(), key.to_owned()];
                 for row in &rows {
                     let (name, value) = field(row)?;
                     command.extend([name, value]);
                 }
-                redis.ask(&command.iter().map(String::as_bytes).collect::<Vec<_>>()).await?;
+                let command: Vec<&[u8]> = command.iter().map(String::as_bytes).collect();
+                // While Redis writes a page, the ledger reads the next.
+                let (answer, next) = monoio::join!(redis.ask(&command), ledger.query(FETCH, &[]));
+                answer?;
                 written += rows.len() as u64;
+                rows = next?;
                 if progress.is_due() {
                     tracing::info!(key, written, "{what} are written again");
                 }

@@ -59,15 +59,23 @@ impl Found {
     pub(super) async fn look(ledger: &mut Ledger, order: &RebuildOrder, held: &Held) -> Result<Found, Ended> {
         let product = order.product.as_str();
         let mut in_ledger = InLedger::ask(ledger, product, order.sale).await?;
-        if let (Some(stray), Some(id), None) = (&in_ledger, held.id, order.sale)
+        if let (Some(stray), Some(id)) = (&in_ledger, held.id)
             && (stray.id > id && stray.opening == Opening::default())
         {
             // Orders alone tell of it. They replace nothing that Redis and the ledger both know.
             match InLedger::ask(ledger, product, Some(id)).await? {
                 Some(sale) if sale.opening != Opening::default() => {
+                    if order.sale.is_some() {
+                        return Err(Ended::Refused(format!(
+                            "nobody opened sale {}: orders alone tell of it, and it replaces nothing; Redis and the event that \
+                             opened it know sale {id}",
+                            stray.id
+                        )));
+                    }
                     warn!(product, stray = stray.id, rebuilt = sale.id, "orders name a later sale that nobody opened");
                     in_ledger = Some(sale);
                 }
+                _ if order.sale.is_some() => {}
                 _ => {
                     return Err(Ended::Refused(format!(
                         "orders name sale {}, of which the event that opened it has not come, and Redis holds sale {id}: \
@@ -89,7 +97,8 @@ impl Found {
                 None => "the ledger knows no sale of this product".to_owned(),
             }));
         };
-        let options = sale.opening.complete(&order.opening).map_err(|gap| refusal(sale.id, gap))?;
+        let rest = if order.closes { Opening::of_a_closed_sale() } else { Opening::default() };
+        let options = sale.opening.complete(&order.opening, &rest).map_err(|gap| refusal(sale.id, gap))?;
         let highest = sale.generation.max(sale.raised).max(in_redis);
         let (Ok(in_redis), Some(next)) = (i32::try_from(in_redis), highest.checked_add(1)) else {
             return Err(no_number_left(sale.id));
@@ -123,19 +132,9 @@ impl Found {
     /// Redis opened a sale whose event and orders never came. Nothing was sold of it that anybody was promised, but it
     /// is the product's sale now.
     async fn note(&self, ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
-        let Options { rate, burst, per_user, opens_at, queue, seed } = &self.options;
-        let params = [
-            text_of(product),
-            bigint(self.id)?,
-            Param::I32(self.in_redis.max(1)),
-            bigint(self.total)?,
-            bigint(*rate)?,
-            bigint(*burst)?,
-            text_of(seed),
-            Param::I32(*per_user),
-            bigint(*opens_at)?,
-            text_of(queue.as_str()),
-        ];
+        let generation = Param::I32(self.in_redis.max(1));
+        let mut params = vec![text_of(product), bigint(self.id)?, generation, bigint(self.total)?];
+        params.extend(opened_with(&self.options)?);
         ledger.execute(include_str!("../../sql/statements/rebuild_newer_sale.sql"), &params).await?;
         Ok(())
     }
@@ -189,18 +188,8 @@ impl Sale {
     }
 
     async fn put_in_force(&self, ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
-        let Options { rate, burst, per_user, opens_at, queue, seed } = &self.options;
-        let params = [
-            text_of(product),
-            bigint(self.id)?,
-            Param::I32(self.generation_in_ledger()),
-            bigint(*rate)?,
-            bigint(*burst)?,
-            text_of(seed),
-            Param::I32(*per_user),
-            bigint(*opens_at)?,
-            text_of(queue.as_str()),
-        ];
+        let mut params = vec![text_of(product), bigint(self.id)?, Param::I32(self.generation_in_ledger())];
+        params.extend(opened_with(&self.options)?);
         ledger.execute(include_str!("../../sql/statements/rebuild_in_force.sql"), &params).await?;
         Ok(())
     }
@@ -246,6 +235,13 @@ fn refusal(sale: u64, gap: Gap) -> Ended {
 
 fn no_number_left(sale: u64) -> Ended {
     Ended::Refused(format!("sale {sale} has the highest generation there is: no number is left for a new one"))
+}
+
+/// What a sale was opened with, in the order in which statements take it.
+fn opened_with(options: &Options) -> Result<[Param; 6], Ended> {
+    let Options { rate, burst, per_user, opens_at, queue, seed } = options;
+    let per_user = Param::I32(*per_user);
+    Ok([bigint(*rate)?, bigint(*burst)?, text_of(seed), per_user, bigint(*opens_at)?, text_of(queue.as_str())])
 }
 
 fn text_of(text: &str) -> Param {

@@ -65,6 +65,8 @@ pub struct Offset {
     pub topic_id: Uuid,
     pub partition: i32,
     pub next_offset: i64,
+    pub leader_epoch: Option<i32>,
+    pub epoch_offset: Option<i64>,
     pub updated_at: i64,
 }
 

@@ -234,9 +234,10 @@ impl Server for Fake {
                 time(row.created_at)
             )
         }));
-        lines.extend(
-            server.offsets().map(|row| format!("offsets {} {} {}", id(row.topic_id), row.partition, row.next_offset)),
-        );
+        lines.extend(server.offsets().map(|row| {
+            let (topic, epoch, of) = (id(row.topic_id), row.leader_epoch.unwrap_or(-1), row.epoch_offset.unwrap_or(-1));
+            format!("offsets {topic} {} {} {epoch} {of}", row.partition, row.next_offset)
+        }));
         lines.extend(server.returns().map(|row| {
             format!(
                 "returns {} {} {} {} {} {} {} {} {}",

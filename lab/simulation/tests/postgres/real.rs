@@ -169,7 +169,8 @@ const TABLES: &str = "
             ELSE encode(timestamptz_send(opens_at), 'hex') END, coalesce(queue, ''), raised) FROM sales, said
     UNION ALL SELECT concat_ws(' ', 'orders', id, product_id, user_id, quantity, sale_id, generation, reservation_id,
         partition, kafka_offset, encode(timestamptz_send(created_at), 'hex')) FROM orders
-    UNION ALL SELECT concat_ws(' ', 'offsets', topic_id, partition, next_offset) FROM offsets
+    UNION ALL SELECT concat_ws(' ', 'offsets', topic_id, partition, next_offset, coalesce(leader_epoch, -1),
+        coalesce(epoch_offset, -1)) FROM offsets
     UNION ALL SELECT concat_ws(' ', 'returns', reservation_id, order_id, product_id, sale_id, generation, quantity,
         user_id, state, CASE WHEN settled_at IS NULL THEN 'false' ELSE 'true' END) FROM returns
     UNION ALL SELECT concat_ws(' ', 'rejected', order_id, reservation_id, reason, product_id, user_id, quantity,

@@ -6,11 +6,12 @@ use flux_protocol::postgres::{CopyRows, Param};
 use crate::client::Asked;
 
 pub(crate) const TOPIC: Uuid = Uuid([7; 16]);
-pub(crate) const MIGRATIONS: [&str; 4] = [
+pub(crate) const MIGRATIONS: [&str; 5] = [
     include_str!("../../../../worker/sql/0001_ledger.sql"),
     include_str!("../../../../worker/sql/0002_sale_options.sql"),
     include_str!("../../../../worker/sql/0003_sale_queue.sql"),
     include_str!("../../../../worker/sql/0004_rebuilds.sql"),
+    include_str!("../../../../worker/sql/0005_leader_epochs.sql"),
 ];
 
 macro_rules! file {
@@ -100,7 +101,9 @@ pub(crate) fn claim(partition: i32) -> Asked {
 }
 
 pub(crate) fn fence(partition: i32, from: i64, to: i64) -> Asked {
-    file!("fence", vec![Param::Uuid(TOPIC), Param::I32(partition), Param::I64(from), Param::I64(to)])
+    // Any epoch; -1: it is not known.
+    let leader_epoch = Param::I32((to % 4) as i32 - 1);
+    file!("fence", vec![Param::Uuid(TOPIC), Param::I32(partition), Param::I64(from), Param::I64(to), leader_epoch])
 }
 
 pub(crate) fn read_offset(partition: i32) -> Asked {

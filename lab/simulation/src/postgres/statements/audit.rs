@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flux_protocol::order::Uuid;
 
 use super::super::rows::Sale;
-use super::super::values::{Params, row, state};
+use super::super::values::{Params, boolean, row, state};
 use super::{Plan, Scope, done};
 
 /// Sums of a sale's quantities, as the subqueries of `units.sql` and `audit_sales.sql` have them.
@@ -73,7 +73,7 @@ pub(super) fn sales(scope: &mut Scope<'_>, params: &Params) -> Plan {
         let sums = Sums(scope, &sale);
         let (stored, rejected, dead) = (sums.stored(), sums.no_room(), sums.dead());
         let withdrawn = sums.returns("withdrawn");
-        let state = state(sale.is_closed);
+        let (state, is_announced) = (state(sale.is_closed), sale.rate.is_some());
         scope.answer(row![
             sale.product_id,
             sale.sale_id,
@@ -86,6 +86,7 @@ pub(super) fn sales(scope: &mut Scope<'_>, params: &Params) -> Plan {
             rejected,
             dead,
             withdrawn,
+            boolean(is_announced),
         ]);
     }
     done()

@@ -5,12 +5,20 @@ use super::super::values::{Params, row};
 use super::{Plan, Scope, Steps, done, step};
 
 pub(super) fn claim(scope: &mut Scope<'_>, params: &Params) -> Plan {
-    let row = Offset { topic_id: *params.uuid(1)?, partition: *params.i32(2)?, next_offset: 0, updated_at: scope.now };
+    let row = Offset {
+        topic_id: *params.uuid(1)?,
+        partition: *params.i32(2)?,
+        next_offset: 0,
+        leader_epoch: None,
+        epoch_offset: None,
+        updated_at: scope.now,
+    };
     Ok(Steps::from([step(move |scope| {
         let written =
             scope.insert_or_update(|database| &mut database.offsets, row.clone(), |held, _| Ok(Some(held)))?;
         let written = written.expect("this update has no condition");
-        scope.answer(row![written.next_offset]);
+        let epoch = written.leader_epoch.filter(|_| written.epoch_offset == Some(written.next_offset));
+        scope.answer(vec![Some(written.next_offset.to_string()), epoch.map(|epoch| epoch.to_string())]);
         Ok(())
     })]))
 }
@@ -18,13 +26,17 @@ pub(super) fn claim(scope: &mut Scope<'_>, params: &Params) -> Plan {
 pub(super) fn fence(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let key = (*params.uuid(1)?, *params.i32(2)?);
     let (from, to, now) = (*params.i64(3)?, *params.i64(4)?, scope.now);
+    let leader_epoch = Some(*params.i32(5)?).filter(|epoch| *epoch != -1);
     let Some(seen) = scope.database.offsets.get(scope.owner, &key).cloned() else { return done() };
     Ok(Steps::from([step(move |scope| {
         scope.update(
             |database| &mut database.offsets,
             &seen,
             |held: Offset| {
-                Ok((held.next_offset == from).then_some(Offset { next_offset: to, updated_at: now, ..held }))
+                let moved_from = held.next_offset;
+                let epoch_offset = Some(to);
+                let moved = Offset { next_offset: to, leader_epoch, epoch_offset, updated_at: now, ..held };
+                Ok((moved_from == from).then_some(moved))
             },
         )?;
         Ok(())

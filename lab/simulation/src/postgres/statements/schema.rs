@@ -9,10 +9,12 @@ use super::{Plan, Scope, Steps, done, step};
 
 /// The tables of `0001_ledger.sql`.
 pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "returns", "rejected", "dead_letters"];
-/// What `0002_sale_options.sql`, `0003_sale_queue.sql` and `0004_rebuilds.sql` add to a table; no table has such a name.
+/// What `0002_sale_options.sql`, `0003_sale_queue.sql`, `0004_rebuilds.sql` and `0005_leader_epochs.sql` add to a table; no
+/// table has such a name.
 const SALE_OPTIONS: &str = "sales (per_user, opens_at)";
 const SALE_QUEUE: &str = "sales (queue)";
 const SALE_RAISED: &str = "sales (raised)";
+const OFFSET_EPOCHS: &str = "offsets (leader_epoch, epoch_offset)";
 /// What `0001_ledger.sql` makes, in its order.
 const LEDGER_TAGS: [&str; 11] = [
     "CREATE TABLE",
@@ -69,11 +71,17 @@ pub(super) fn add_raised(_: &mut Scope<'_>, _: &Params) -> Plan {
     Ok(add_columns(SALE_RAISED, "raised"))
 }
 
+/// `0005_leader_epochs.sql`.
+pub(super) fn add_epochs(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(add_columns(OFFSET_EPOCHS, "leader_epoch"))
+}
+
 /// The columns are always there; what is kept is that they were added.
 fn add_columns(added: &'static str, first: &'static str) -> Steps {
+    let table = added.split(' ').next().unwrap_or_default();
     Steps::from([step(move |scope| {
         if scope.database.relations.arbitrate(scope.owner, &added)? {
-            let exists = format!("column \"{first}\" of relation \"sales\" already exists");
+            let exists = format!("column \"{first}\" of relation \"{table}\" already exists");
             return Err(SqlError::new(b"42701", exists).into());
         }
         scope.output.tags.push("ALTER TABLE");
