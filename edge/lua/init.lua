@@ -22,6 +22,8 @@
 local stock_key, sale_key, outbox, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local users, returned, rate_key, sales, queue_key = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local is_fair = ARGV[9] == 'fair'
+-- Notes of earlier sales that are kept: the latest. There may be twice as many before the others go. The ledger tells of those.
+local EARLIER_KEPT = 500
 
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if not replid or (ARGV[5] ~= '' and ARGV[5] ~= run_id) then
@@ -116,6 +118,16 @@ if forgotten then
 end
 redis.call('HSET', sales, before[1], '{"total":' .. before[3] .. ',"withdrawn":' .. before[4] .. ',"closedAt":' .. before[7]
   .. ',"generation":' .. before[2] .. '}')
+if redis.call('HLEN', sales) > 2 * EARLIER_KEPT then
+  local noted, ids = redis.call('HGETALL', sales), {}
+  for i = 1, #noted, 2 do
+    ids[#ids + 1] = number(noted[i]) -- The mark is none.
+  end
+  table.sort(ids)
+  for i = 1, #ids - EARLIER_KEPT do
+    redis.call('HDEL', sales, string.format('%d', ids[i]))
+  end
+end
 if is_others then
   return {'OK', id, '1'}
 end

@@ -66,6 +66,27 @@ fn a_sale_under_way_is_replaced_only_by_force() {
 }
 
 #[test]
+fn notes_of_earlier_sales_do_not_grow_for_ever_and_the_latest_stay() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let (mut ids, mut most) = (Vec::new(), 0);
+    for _ in 0..2_000 {
+        ids.push(Sale::open(&mut client, "p", &PLAIN).id);
+        let notes: usize = text(client.command(&["HLEN", &key("p", "sales")])).parse().expect("a number");
+        most = most.max(notes);
+    }
+    assert!((900..=1_001).contains(&most), "{most} notes, the mark among them");
+    let latest = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(latest.look(&mut client, true).state(), ("open", ""), "believed as ever");
+    let noted: std::collections::BTreeSet<String> =
+        strings(client.command(&["HKEYS", &key("p", "sales")])).into_iter().collect();
+    assert!(ids[ids.len() - 500..].iter().all(|id| noted.contains(id)), "the latest");
+    assert!(ids[..ids.len() - 1_000].iter().all(|id| !noted.contains(id)));
+    let keys = strings(client.command(&["KEYS", "*"]));
+    assert!(keys.iter().filter(|key| key.contains("{p}")).count() < 20, "{keys:?}");
+}
+
+#[test]
 fn users_of_an_earlier_sale_are_forgotten_and_its_returns_are_not() {
     let server = Server::start();
     let mut client = server.connect();
