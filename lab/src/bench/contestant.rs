@@ -67,7 +67,7 @@ impl Contestant {
             Scenario::Redirect | Scenario::Stock | Scenario::Pipelined | Scenario::Idle => true,
             Scenario::Zipf | Scenario::OneProduct => self.is_ours(),
             Scenario::Queued => self == Contestant::Edge,
-            Scenario::Opening | Scenario::Flood | Scenario::Worker => false,
+            Scenario::Opening | Scenario::Flood | Scenario::IdleProducts | Scenario::Worker => false,
         }
     }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::contestant::Contestant;
 use super::flood::FloodRow;
+use super::idle_products::IdleProductsRow;
 use super::opening::OpeningRow;
 use super::queued::QueuedRow;
 use super::scenario::Scenario;
@@ -148,6 +149,8 @@ pub struct Findings {
     pub opened: Vec<OpeningRow>,
     /// Floods.
     pub flooded: Vec<FloodRow>,
+    /// Products that nobody asks for.
+    pub idle_products: Vec<IdleProductsRow>,
     /// Topic to committed rows.
     pub stored: Vec<StoredRow>,
     /// The long run.

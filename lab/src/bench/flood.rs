@@ -116,7 +116,7 @@ pub struct Buyer {
 }
 
 impl Buyer {
-    fn of(accepted: u64, mut spans_us: Vec<u64>) -> Buyer {
+    pub(super) fn of(accepted: u64, mut spans_us: Vec<u64>) -> Buyer {
         spans_us.sort_unstable();
         let at = |of_hundred: usize| spans_us.get((spans_us.len() * of_hundred / 100).min(spans_us.len() - 1)).copied();
         match spans_us.len() {
@@ -278,7 +278,7 @@ fn send(edge: SocketAddr, route: Route, connections: usize, first: u64, ended: &
 }
 
 /// Places an order after the other until the round has ended.
-fn buyer(edge: SocketAddr, product: &str, round: &str, ended: &AtomicBool) -> Result<Buyer, LabError> {
+pub(super) fn buyer(edge: SocketAddr, product: &str, round: &str, ended: &AtomicBool) -> Result<Buyer, LabError> {
     let (mut accepted, mut spans_us) = (0, Vec::new());
     while !ended.load(Ordering::Relaxed) {
         let begun = Instant::now();
@@ -298,12 +298,12 @@ fn buy(edge: SocketAddr, product: &str, key: &str) -> Result<u16, LabError> {
 
 /// Answers of one connection as they come, counted by their lengths.
 #[derive(Debug, Default)]
-struct Answers {
+pub(super) struct Answers {
     bytes: Vec<u8>,
 }
 
 impl Answers {
-    fn read(&mut self, stream: &mut impl Read, count: usize) -> std::io::Result<()> {
+    pub(super) fn read(&mut self, stream: &mut impl Read, count: usize) -> std::io::Result<()> {
         let mut left = count;
         let mut chunk = [0; 16 << 10];
         loop {

@@ -9,6 +9,7 @@ use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Findings, Load};
 use super::flood::{FloodRow, Route};
 use super::idle;
+use super::idle_products::IdleProductsRow;
 use super::opening::OpeningRow;
 use super::queued::QueuedRow;
 use super::scenario::Scenario;
@@ -157,6 +158,10 @@ impl Medians<'_> {
         median(rounds.map(|row| row.redis_us))
     }
 
+    fn idle_products(&self, figure: fn(&IdleProductsRow) -> f64) -> Option<f64> {
+        median(self.findings.idle_products.iter().map(figure))
+    }
+
     fn stored(&self) -> Option<f64> {
         let rate =
             |way: &str| median(self.findings.stored.iter().filter(|row| row.way == way).map(|row| row.per_second));
@@ -230,6 +235,19 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
         Goal::at_least("flood: orders of another product accepted", medians.accepted_beside_floods(), 100.0, "%"),
         Goal::at_most("flood: p99 of another product's orders to the unflooded", medians.p99_beside_floods(), 10.0, ""),
         Goal::at_most("flood of GET /order: CPU of Redis an answer", medians.status_redis_us(), 1.2, "µs"),
+        Goal::at_most("5,000 idle products: CPU of Redis", medians.idle_products(|row| row.redis_percent), 3.0, "%"),
+        Goal::at_most(
+            "5,000 idle products: p99 of PING",
+            medians.idle_products(|row| row.ping_p99_us as f64 / 1e3),
+            2.0,
+            "ms",
+        ),
+        Goal::at_most(
+            "stocks of 1,000 products shown: p50 of an order to the one alone",
+            medians.idle_products(|row| row.beside.p50_us as f64 / row.alone.p50_us.max(1) as f64),
+            1.1,
+            "",
+        ),
         Goal::at_least("worker: rows a second to psql \\copy", medians.stored(), 0.8, ""),
     ]
 }
@@ -336,6 +354,30 @@ mod tests {
         assert_eq!(found(&goals, "flood: p99").found, Some(12.0));
         findings.flooded.pop();
         assert_eq!(found(&judge(&findings, REFERENCE), "flood: p99").found, None, "a route was not measured");
+    }
+
+    #[test]
+    fn the_middle_repetition_of_idle_products_counts() {
+        use super::super::flood::Buyer;
+        let mut findings = Findings::default();
+        for (redis_percent, ping_p99_us, beside_us) in [(9.0, 900, 420), (2.5, 2_100, 500), (1.0, 9_000, 430)] {
+            let buyer = |p50_us| Buyer { asked: 9, accepted: 9, p50_us, p99_us: 1_000 };
+            findings.idle_products.push(IdleProductsRow {
+                repetition: 1,
+                cores: 8,
+                redis_percent_before: 0.1,
+                redis_percent,
+                ping_p99_us_before: 100,
+                ping_p99_us,
+                alone: buyer(400),
+                beside: buyer(beside_us),
+                shown: 10_000,
+            });
+        }
+        let goals = judge(&findings, REFERENCE);
+        assert_eq!(found(&goals, "5,000 idle products: CPU").found, Some(2.5));
+        assert_eq!(found(&goals, "5,000 idle products: p99").is_met(), Some(false));
+        assert_eq!(found(&goals, "stocks of 1,000").found, Some(1.075));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::contestant::Contestant;
 use super::figures::{Cell, Figures, Load};
 use super::flood::{Buyer, FloodRow};
+use super::idle_products::PRODUCTS;
 use super::opening::EdgeOpening;
 use super::record::Record;
 use super::scenario::Scenario;
@@ -21,6 +22,7 @@ pub fn write(record: &Record, plots: &[String]) -> String {
         .and_then(|()| queued(&mut text, record))
         .and_then(|()| opened(&mut text, record))
         .and_then(|()| flooded(&mut text, record))
+        .and_then(|()| idle_products(&mut text, record))
         .and_then(|()| stored(&mut text, record))
         .and_then(|()| minutes(&mut text, record))
         .and_then(|()| repetitions(&mut text, record));
@@ -243,6 +245,36 @@ fn flooded(text: &mut String, record: &Record) -> std::fmt::Result {
         writeln!(
             text,
             "| {name} | {repetition} | {per_second:.0} | {server_us:.2} | {redis_us:.2} | {same} | {other} |"
+        )?;
+    }
+    writeln!(text)
+}
+
+fn idle_products(text: &mut String, record: &Record) -> std::fmt::Result {
+    if record.findings.idle_products.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "## Products that nobody asks for\n\n{PRODUCTS} on sale. CPU of Redis in % of one processor, p99 of a PING every 5 ms: \
+         before they were on sale, and while nobody asked for them. Then an order of one of them every 20 ms, p50 in ms: alone, \
+         and beside a page that asks for the stock of a thousand, each once a second.\n\n\
+         | # | cores | Redis, % | | PING, ms | | order alone | beside | stocks shown |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )?;
+    let ms = |us: u64| us as f64 / 1e3;
+    for row in &record.findings.idle_products {
+        writeln!(
+            text,
+            "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} |",
+            row.repetition,
+            row.cores,
+            row.redis_percent_before,
+            row.redis_percent,
+            ms(row.ping_p99_us_before),
+            ms(row.ping_p99_us),
+            ms(row.alone.p50_us),
+            ms(row.beside.p50_us),
+            row.shown
         )?;
     }
     writeln!(text)

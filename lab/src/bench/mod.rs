@@ -5,7 +5,7 @@
 //! machine is busy. Costs come from wrk (a closed loop), latencies from the crowd at a constant arrival rate.
 //!
 //! - [`contestant`], [`server`]: who; [`scenario`]: what; [`stage`]: on which servers.
-//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`queued`], [`opening`], [`flood`], [`worker`]: those of another kind.
+//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`queued`], [`opening`], [`flood`], [`idle_products`], [`worker`]: those of another kind.
 //! - [`flame`]: where the time goes under the load of one of them.
 //! - [`figures`], [`goals`], [`record`], [`markdown`], [`plot`], [`host`]: what is kept of it.
 //!
@@ -19,6 +19,7 @@ pub mod flood;
 pub mod goals;
 pub mod host;
 pub mod idle;
+pub mod idle_products;
 pub mod markdown;
 pub mod measure;
 pub mod opening;
@@ -141,6 +142,7 @@ impl Bench {
             Scenario::Queued => return self.queued(),
             Scenario::Opening => return self.note_failure("opening", Bench::opening),
             Scenario::Flood => return self.note_failure("flood", Bench::flood),
+            Scenario::IdleProducts => return self.note_failure("idle products", Bench::idle_products),
             Scenario::Worker => return self.note_failure("worker", Bench::worker),
             _ => {}
         }
@@ -245,6 +247,15 @@ impl Bench {
         flood::measure(&mut self.stage, repetitions, seconds, generator_threads, |row| {
             say(&row.in_words());
             flooded.push(row);
+        })
+    }
+
+    fn idle_products(&mut self) -> Result<(), LabError> {
+        let Settings { repetitions, seconds, .. } = self.settings;
+        let (say, rested) = (self.say, &mut self.findings.idle_products);
+        idle_products::measure(&mut self.stage, repetitions, seconds, |row| {
+            say(&row.in_words());
+            rested.push(row);
         })
     }
 

@@ -48,6 +48,8 @@ pub enum Scenario {
     Opening,
     /// Buyers beside a flood of one public route after the other.
     Flood,
+    /// Products that nobody asks for, and pages that show a thousand stocks.
+    IdleProducts,
     /// From the topic to committed rows, beside `psql \copy`.
     Worker,
 }
@@ -113,6 +115,7 @@ impl Scenario {
             Scenario::Queued => "queued",
             Scenario::Opening => "opening",
             Scenario::Flood => "flood",
+            Scenario::IdleProducts => "idle-products",
             Scenario::Worker => "worker",
         }
     }
@@ -153,7 +156,7 @@ impl Scenario {
                 let line = Sale::opening("line", "2100-01-01T00:00:00Z".to_owned());
                 vec![Sale { rate: LINE_RATE, is_fair: true, ..line }]
             }
-            Scenario::Opening | Scenario::Flood | Scenario::Worker => Vec::new(),
+            Scenario::Opening | Scenario::Flood | Scenario::IdleProducts | Scenario::Worker => Vec::new(),
         }
     }
 
@@ -192,6 +195,7 @@ impl Scenario {
             | Scenario::Queued
             | Scenario::Opening
             | Scenario::Flood
+            | Scenario::IdleProducts
             | Scenario::Worker => ("order.lua", words(&[&self.product()])),
         }
     }
