@@ -136,13 +136,11 @@ fn ping(redis: &mut Connection, span: Duration) -> Result<u64, LabError> {
     Ok(Buyer::of(answered, spans_us).p99_us)
 }
 
+/// What goes on beside a buyer until it is told to end; how many answers it got.
+type Other = fn(SocketAddr, &AtomicBool) -> Result<u64, LabError>;
+
 /// A buyer for so long, beside what `other` does meanwhile.
-fn bought(
-    edge: SocketAddr,
-    round: &str,
-    span: Duration,
-    other: Option<fn(SocketAddr, &AtomicBool) -> Result<u64, LabError>>,
-) -> Result<(Buyer, u64), LabError> {
+fn bought(edge: SocketAddr, round: &str, span: Duration, other: Option<Other>) -> Result<(Buyer, u64), LabError> {
     let ended = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let buyer = scope.spawn(move || buyer(edge, &product(0), round, ended));

@@ -5,10 +5,12 @@ mod dashboard;
 mod edges;
 mod fair;
 mod kafka;
+mod links;
 mod options;
 mod outbox;
 mod redis;
 mod sale;
+mod topics;
 mod workers;
 
 use std::time::{Duration, Instant};
