@@ -99,7 +99,7 @@ fn a_claim_and_a_doubt_wait_for_the_transaction_that_advances() {
     both.waits(1);
     both.waits(2);
     both.ask(0, &[commit()]);
-    assert_eq!(both.answer(1).completed[0].1, [[Some("3".to_owned())]]);
+    assert_eq!(both.answer(1).completed[0].1, [[Some("3".to_owned()), Some("2".to_owned())]], "and of which log it is");
     assert_eq!(both.answer(2).completed[0].1, [[Some("3".to_owned())]]);
     both.end();
 }
