@@ -163,7 +163,7 @@ struct Slot<P> {
     socket: Socket<P>,
     /// When bytes came by it last, or it was begun.
     heard: Instant,
-    /// It was asked for a sign of life, and gave none in time.
+    /// It was asked for something, a sign of life where there was nothing else, and has said nothing for too long.
     is_silent: bool,
 }
 
@@ -287,12 +287,13 @@ impl<P> Cluster<P> {
     }
 
     /// From now on connections on which nothing is under way are asked for a sign of life now and then, and given up where
-    /// none comes within `timeout`. Without it a broker that has fallen silent is noticed by the next request.
+    /// none comes within `timeout`; and one that owes any answer is known to be silent long before that answer is given up.
+    /// Without it a broker that has fallen silent is noticed when the next request is given up.
     pub fn watch_silence(&mut self, timeout: Duration) {
         self.probe_timeout = Some(timeout);
     }
 
-    /// Whether the broker behind `target` owes a sign of life for longer than [`SILENCE_MAX`].
+    /// Whether the broker behind `target` owes an answer, and has said nothing at all, for longer than [`SILENCE_MAX`].
     pub fn is_silent(&self, target: Target) -> bool {
         self.ready_slot(target).is_some_and(|index| self.slots[index].is_silent)
     }
@@ -515,7 +516,7 @@ impl<P> Cluster<P> {
                 continue;
             }
             let Socket::Open(connection) = &mut slot.socket else { continue };
-            if connection.probed_since().is_some() {
+            if connection.owes_since().is_some() {
                 slot.is_silent = true;
                 self.changes += 1;
             } else {
@@ -771,13 +772,13 @@ impl<P> Slot<P> {
         }
     }
 
-    /// When a sign of life is to be asked for, or has been owed for too long; where neither, never.
+    /// When a sign of life is to be asked for, or something has been owed for too long; where neither, never.
     fn probe_deadline(&self) -> Instant {
         match &self.socket {
-            Socket::Open(connection) if connection.is_ready() && !self.is_silent => match connection.probed_since() {
-                Some(since) => since + SILENCE_MAX,
-                None if connection.in_flight() == 0 => self.heard + PROBE_IDLE,
-                None => Instant::FAR_FUTURE,
+            Socket::Open(connection) if connection.is_ready() && !self.is_silent => match connection.owes_since() {
+                // An answer to an earlier request is a sign of life, too.
+                Some(since) => since.max(self.heard) + SILENCE_MAX,
+                None => self.heard + PROBE_IDLE,
             },
             _ => Instant::FAR_FUTURE,
         }

@@ -155,9 +155,9 @@ impl<P> Connection<P> {
         }
     }
 
-    /// Since when a sign of life is waited for; `None`: none is.
-    pub fn probed_since(&self) -> Option<Instant> {
-        self.in_flight.front().filter(|due| matches!(due.purpose, Purpose::Probe)).map(|due| due.asked)
+    /// Since when the answer that is due is waited for, one to a sign of life included; `None`: none is.
+    pub fn owes_since(&self) -> Option<Instant> {
+        self.in_flight.front().map(|due| due.asked)
     }
 
     /// Whether the handshake is over: requests may be sent.

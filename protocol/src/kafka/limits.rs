@@ -39,12 +39,16 @@ pub const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// Metadata older than this is asked for again even where nothing failed: that is how added partitions are seen.
 pub const METADATA_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// Brokers of whose clocks something is kept until it is taken.
+pub const BROKER_TIMES_MAX: usize = 64;
+
 /// A watched connection on which nothing was heard for so long, and nothing is under way, is asked for a sign of life: twice a
 /// second, so that a broker that has fallen silent is known about a second later.
 pub const PROBE_IDLE: Duration = Duration::from_millis(500);
 
-/// A broker that has not answered such a question for so long is taken for silent: new records go elsewhere. Far above what a
-/// collection of garbage takes it; the connection itself is kept until the question's own timeout.
+/// A broker that owes an answer to such a question, or to any other, and says nothing for so long is taken for silent: new
+/// records go elsewhere. Far above what a collection of garbage takes it; the connection itself is kept until the question's
+/// own timeout.
 pub const SILENCE_MAX: Duration = Duration::from_millis(500);
 
 /// Batches of one partition that may be in flight: the broker recognises the last five of a producer when they come again.

@@ -35,7 +35,7 @@ use self::verdict::code::INVALID_TIMESTAMP;
 use super::backoff::{SplitMix64, backoff};
 use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
-use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX};
+use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, BROKER_TIMES_MAX};
 use super::metadata::{NodeId, TopicId};
 use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
 use super::versions::key;
@@ -114,6 +114,27 @@ pub struct ProducerCounters {
     pub producer_ids: u64,
 }
 
+/// What an acknowledgement tells of a broker's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerTime {
+    /// Whose.
+    pub node: NodeId,
+    /// It showed this, in milliseconds since the epoch, …
+    pub shown_ms: u64,
+    /// … between here …
+    pub asked: Instant,
+    /// … and here.
+    pub answered: Instant,
+}
+
+/// A produce request in flight: its batches are told by partition and serial. Those of ended requests are empty.
+#[derive(Debug)]
+struct InFlight {
+    node: NodeId,
+    asked: Instant,
+    batches: Vec<(usize, u64)>,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Token {
     Identity,
@@ -148,8 +169,7 @@ pub struct Producer<T> {
     listed: Vec<usize>,
     current: Option<usize>,
     serial_last: u64,
-    /// Of each request in flight, its batches: partition and serial. Those of ended requests are empty.
-    requests: Vec<Vec<(usize, u64)>>,
+    requests: Vec<InFlight>,
     requests_free: Vec<usize>,
     /// Of the answer that is being read, by partition.
     codes: Vec<(i32, i16)>,
@@ -162,6 +182,8 @@ pub struct Producer<T> {
     away_since: Option<Instant>,
     /// A broker has refused our times.
     is_untimed: bool,
+    /// Of each broker what was last told of its clock and not yet taken, the most exact of it.
+    times: Vec<BrokerTime>,
     counters: ProducerCounters,
 }
 
@@ -203,6 +225,7 @@ impl<T: Copy> Producer<T> {
             wake: Instant::FAR_FUTURE,
             away_since: Some(now),
             is_untimed: false,
+            times: Vec::new(),
             counters: ProducerCounters::default(),
             config,
         }
@@ -257,6 +280,11 @@ impl<T: Copy> Producer<T> {
     /// Whether a broker has refused the records' times, so that they travel without any from then on: some clock is wrong.
     pub fn is_untimed(&self) -> bool {
         self.is_untimed
+    }
+
+    /// What was told of a broker's clock since the last time, the most exact of it; of brokers that give records their times.
+    pub fn poll_broker_time(&mut self) -> Option<BrokerTime> {
+        self.times.pop()
     }
 
     /// How many more records may be appended.
@@ -468,7 +496,8 @@ impl<T: Copy> Producer<T> {
     }
 
     fn handle_produced(&mut self, now: Instant, place: usize, answer: Option<Answer>) -> Result<(), WireError> {
-        let mut batches = std::mem::take(&mut self.requests[place]);
+        let InFlight { node, asked: asked_at, .. } = self.requests[place];
+        let mut batches = std::mem::take(&mut self.requests[place].batches);
         let mut codes = std::mem::take(&mut self.codes);
         let asked = batches.iter().map(|(index, _)| *index as i32);
         let read = answer.map(|answer| request::read(&answer, asked, &mut codes));
@@ -476,7 +505,7 @@ impl<T: Copy> Producer<T> {
         for (at, (index, serial)) in batches.iter().enumerate() {
             let its = &mut self.partitions[*index];
             match &read {
-                Some(Ok(())) => {
+                Some(Ok(_)) => {
                     let (_, code) = codes[at];
                     self.counters.batches_failed += u64::from(code != 0);
                     self.is_untimed |= code == INVALID_TIMESTAMP;
@@ -490,13 +519,28 @@ impl<T: Copy> Producer<T> {
             }
         }
         batches.clear();
-        self.requests[place] = batches;
+        self.requests[place].batches = batches;
         self.requests_free.push(place);
         self.codes = codes;
         if stale {
             self.cluster.refresh_metadata(now);
         }
-        read.unwrap_or(Ok(()))
+        let appended_ms = read.transpose()?.flatten();
+        if let Some(shown_ms) = appended_ms {
+            self.note_time(BrokerTime { node, shown_ms, asked: asked_at, answered: now });
+        }
+        Ok(())
+    }
+
+    /// The longer an answer was under way, the less it proves.
+    fn note_time(&mut self, time: BrokerTime) {
+        let span = |time: &BrokerTime| time.answered.since(time.asked);
+        match self.times.iter().position(|known| known.node == time.node) {
+            Some(place) if span(&self.times[place]) <= span(&time) => {}
+            Some(place) => self.times[place] = time,
+            None if self.times.len() < BROKER_TIMES_MAX => self.times.push(time),
+            None => {}
+        }
     }
 
     /// Takes over what the cluster knows of the topic, and keeps connections to its leaders and to no other broker.
@@ -623,11 +667,11 @@ impl<T: Copy> Producer<T> {
             target = Some(leader);
             let place = *place.get_or_insert_with(|| {
                 self.requests_free.pop().unwrap_or_else(|| {
-                    self.requests.push(Vec::new());
+                    self.requests.push(InFlight { node: leader, asked: now, batches: Vec::new() });
                     self.requests.len() - 1
                 })
             });
-            self.requests[place].push((index, serial));
+            self.requests[place].batches.push((index, serial));
             if next == Next::Open {
                 self.move_on(index);
             }
@@ -643,7 +687,8 @@ impl<T: Copy> Producer<T> {
         let timeout = self.config.request_timeout;
         let timeout_ms = i32::try_from(timeout.as_millis() * 3 / 4).unwrap_or(i32::MAX);
         let topic = (self.config.topic.as_str(), self.topic_id.unwrap_or_default());
-        let (partitions, batches) = (&self.partitions, &self.requests[place]);
+        (self.requests[place].node, self.requests[place].asked) = (node, now);
+        let (partitions, batches) = (&self.partitions, &self.requests[place].batches);
         let views = batches.iter().map(|(index, serial)| (*index as i32, partitions[*index].bytes(*serial)));
         let limits = RequestLimits::within(timeout);
         let target = Target::Node(node, Lane::DATA);

@@ -54,7 +54,8 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 }
 
 /// What the answer says of each partition that was asked for, its number and error code, in the order of `asked`, to
-/// `codes`.
+/// `codes`. Returns the broker's clock, ms since the epoch, when it appended one of the batches, where it gives records their
+/// times (LogAppendTime).
 ///
 /// ```text
 /// topics:1 [ name (to version 12) or topic id (from 13)
@@ -68,8 +69,8 @@ pub(super) fn read(
     answer: &Answer,
     asked: impl ExactSizeIterator<Item = i32>,
     codes: &mut Vec<(i32, i16)>,
-) -> Result<(), WireError> {
-    read_codes(answer, codes).map_err(|Malformed(reason)| wrong(reason))?;
+) -> Result<Option<u64>, WireError> {
+    let appended_ms = read_codes(answer, codes).map_err(|Malformed(reason)| wrong(reason))?;
     if codes.len() != asked.len() {
         return Err(wrong("another number of partitions than was asked about"));
     }
@@ -80,16 +81,17 @@ pub(super) fn read(
         };
         codes.swap(place, place + at);
     }
-    Ok(())
+    Ok(u64::try_from(appended_ms).ok())
 }
 
 fn wrong(reason: &str) -> WireError {
     WireError { kind: "ProduceResponse", reason: reason.to_owned() }
 }
 
-/// The partitions of the answer and their codes as they stand in it.
-fn read_codes(answer: &Answer, codes: &mut Vec<(i32, i16)>) -> Result<(), Malformed> {
+/// The partitions of the answer and their codes as they stand in it; returns the latest append time, -1 where there is none.
+fn read_codes(answer: &Answer, codes: &mut Vec<(i32, i16)>) -> Result<i64, Malformed> {
     codes.clear();
+    let mut appended_ms = -1;
     let mut reader = Reader::new(answer.body.clone());
     if reader.compact_array()? != 1 {
         return Err(Malformed("another number of topics than was asked about"));
@@ -101,7 +103,9 @@ fn read_codes(answer: &Answer, codes: &mut Vec<(i32, i16)>) -> Result<(), Malfor
     }
     for _ in 0..reader.compact_array()? {
         codes.push((reader.int32()?, reader.int16()?));
-        reader.take(3 * size_of::<i64>())?;
+        reader.int64()?;
+        appended_ms = appended_ms.max(reader.int64()?);
+        reader.int64()?;
         for _ in 0..reader.compact_array()? {
             reader.int32()?;
             reader.compact_bytes()?;
@@ -113,7 +117,7 @@ fn read_codes(answer: &Answer, codes: &mut Vec<(i32, i16)>) -> Result<(), Malfor
     reader.skip_tagged_fields()?;
     reader.int32()?;
     reader.skip_tagged_fields()?;
-    if reader.remaining() > 0 { Err(Malformed("bytes too many")) } else { Ok(()) }
+    if reader.remaining() > 0 { Err(Malformed("bytes too many")) } else { Ok(appended_ms) }
 }
 
 #[cfg(test)]
@@ -161,6 +165,7 @@ mod tests {
                 .with_index(*index)
                 .with_error_code(*code)
                 .with_base_offset(i64::MAX)
+                .with_log_append_time_ms(if *code == 0 { 1_700_000_000_000 + i64::from(*index) } else { -1 })
                 .with_record_errors(vec![error; usize::from(*code != 0)])
                 .with_error_message((*code != 0).then(|| StrBytes::from_static_str("refused")))
                 .with_current_leader(leader.clone())
@@ -177,8 +182,9 @@ mod tests {
     fn an_answer_must_be_about_what_was_asked() {
         let mut codes = Vec::new();
         for version in 9..=13 {
-            read(&answer(version, &[(2, 6), (0, 0)]), [0, 2].into_iter(), &mut codes).unwrap();
-            assert_eq!(codes, [(0, 0), (2, 6)]);
+            let appended_ms = read(&answer(version, &[(2, 6), (0, 0)]), [0, 2].into_iter(), &mut codes).unwrap();
+            assert_eq!((&codes[..], appended_ms), (&[(0, 0), (2, 6)][..], Some(1_700_000_000_000)));
+            assert_eq!(read(&answer(version, &[(2, 6)]), [2].into_iter(), &mut codes).unwrap(), None);
             for wrong in [&[(0, 0)][..], &[(0, 0), (1, 0)], &[(0, 0), (0, 0)], &[(0, 0), (2, 0), (3, 0)], &[]] {
                 assert!(read(&answer(version, wrong), [0, 2].into_iter(), &mut codes).is_err(), "{wrong:?}");
             }
