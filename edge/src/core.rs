@@ -20,12 +20,13 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Site, Unavailable};
 use crate::board::Board;
+use crate::broker_clocks::BrokerClocks;
 use crate::counters::Counters;
 use crate::find::Finder;
 use crate::gate::{CallIndex, Gate, LookupIndex};
 use crate::limits::{
-    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, PRODUCT_GAUGE_LOOKS_MAX,
-    PRODUCT_GAUGES_MAX, RECORD_AGE_MAX, RECORDS_MAX, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
+    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, RECORD_AGE_MAX, RECORDS_MAX,
+    RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
 };
 use crate::line::Line;
 use crate::look::Looks;
@@ -34,7 +35,7 @@ use crate::outbox::{Entries, EntryIndex};
 use crate::pages::Pages;
 use crate::pending::{Orders, PendingIndex, Ticket};
 use crate::probe::Probe;
-use crate::product::{ProductIndex, State};
+use crate::product::ProductIndex;
 use crate::products::Products;
 use crate::queue::LineCall;
 use crate::redis::{LinkError, Login, RedisLink, Step};
@@ -42,6 +43,7 @@ use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::schedule::{Scheduled, Turns, Work};
 use crate::settings::{Question, Seen};
+use crate::shown::Shown;
 use crate::status::Statuses;
 use crate::waiting::Waiting;
 use crate::witness::Witness;
@@ -235,6 +237,8 @@ pub struct Core {
     pub(crate) redis: RedisLink<Call>,
     redis_failed: Option<LinkError>,
     pub(crate) probe: Probe,
+    pub(crate) broker_clocks: BrokerClocks,
+    pub(crate) shown: Shown,
     pub(crate) refusals: Refusals,
     pub(crate) producer: Producer<Token>,
     settled: Vec<Token>,
@@ -315,6 +319,8 @@ impl Core {
             operations: Operations::default(),
             redis_failed: None,
             probe: Probe::default(),
+            broker_clocks: BrokerClocks::default(),
+            shown: Shown::default(),
             refusals: Refusals::default(),
             producer,
             settled: Vec::new(),
@@ -625,6 +631,7 @@ impl Core {
         if now.instant >= self.next_look {
             self.refusals.tell();
             self.note_untimed();
+            self.note_broker_times(now);
             self.next_look = now.instant + LOOK_INTERVAL;
             self.look_if_due(now);
             self.check_topic_settings(now);
@@ -633,34 +640,18 @@ impl Core {
     }
 
     /// Once a second, for `/metrics` and the dashboard.
-    fn publish_gauges(&self, now: Now) {
+    fn publish_gauges(&mut self, now: Now) {
         self.counters.orders_pending.set(self.orders.len() as u64);
         self.counters.producer_room.set(self.producer.room() as u64);
         self.counters.lines.at_door.set(self.orders_at_door() as u64);
         self.counters.lines.awaiting_news.set(self.orders_awaiting_news() as u64);
         self.counters.products_known.set(self.products.len() as u64);
-        let shown = self.shown_products();
-        let shown = shown.into_iter().map(|index| self.products[index].gauge(now));
+        self.choose_shown();
+        let shown = self.shown.chosen.iter().map(|index| self.products[*index].gauge(now));
         let mut products = self.counters.products.lock().unwrap_or_else(PoisonError::into_inner);
         // Its memory is used again.
         products.clear();
         products.extend(shown);
-    }
-
-    /// The products whose figures are handed over: all where there is room; else first those of the latest that are not
-    /// closed, for an operator looks for the sale of tonight. Old sales may be many: no more are looked at than
-    /// [`PRODUCT_GAUGE_LOOKS_MAX`].
-    fn shown_products(&self) -> Vec<ProductIndex> {
-        let all = self.products.indices();
-        if self.products.len() <= PRODUCT_GAUGES_MAX {
-            return all.collect();
-        }
-        let latest: Vec<ProductIndex> = all.rev().take(PRODUCT_GAUGE_LOOKS_MAX).collect();
-        let (closed, mut shown): (Vec<_>, Vec<_>) =
-            latest.into_iter().partition(|index| self.products[*index].state == State::Closed);
-        shown.extend(closed);
-        shown.truncate(PRODUCT_GAUGES_MAX);
-        shown
     }
 
     /// Set where the connection to Redis is to be closed although its socket is quiet.

@@ -234,6 +234,23 @@ impl ProductGauge {
     pub(crate) fn is_fresh(&self) -> bool {
         self.seen_ms.is_some_and(|ms| u128::from(ms) <= GAUGE_AGE_MAX.as_millis())
     }
+
+    /// An open sale as tests need one.
+    #[cfg(test)]
+    pub(crate) fn example(name: &str) -> ProductGauge {
+        ProductGauge {
+            name: Identifier::new(name.as_bytes()).expect("an identifier"),
+            sale: None,
+            state: State::Open,
+            stock: 41,
+            outbox_entries: 1,
+            outbox_orders: 2,
+            outbox_oldest_ms: 3_500,
+            seen_ms: Some(0),
+            accepted: 20,
+            line: None,
+        }
+    }
 }
 
 /// What one core counts.
@@ -262,6 +279,8 @@ pub struct Counters {
     pub redis_refuses: Counter,
     /// Redis' clock less this edge's, ms, as the bits of an `i64`: a gauge.
     pub redis_clock_skew_ms: Counter,
+    /// The clock of the broker that is furthest off less this edge's, ms, as the bits of an `i64`: a gauge.
+    pub kafka_clock_skew_ms: Counter,
     /// 1 once a broker has refused records for their times.
     pub records_untimed: Counter,
     /// Records that Kafka refused for certain.

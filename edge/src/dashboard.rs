@@ -132,11 +132,9 @@ fn product(gauge: &ProductGauge, workers: &Workers, now: Instant) -> Value {
 #[cfg(test)]
 mod tests {
     use flux_protocol::http::{Limits, Read, Reader};
-    use flux_protocol::order::Identifier;
 
     use super::*;
     use crate::counters::{LineGauge, OrderOutcome};
-    use crate::product::State;
 
     fn ask(line: &str) -> Answer {
         let mut bytes = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").into_bytes();
@@ -169,19 +167,12 @@ mod tests {
             core.decisions.orders_pending.set(4);
         }
         cores[1].shell.kafka_down_ms.set(1500);
-        let gauge = |name: &[u8], seen_ms| ProductGauge {
-            name: Identifier::new(name).unwrap(),
-            sale: None,
-            state: State::Open,
-            stock: 41,
-            outbox_entries: 1,
-            outbox_orders: 2,
-            outbox_oldest_ms: 3_500,
+        let gauge = |name: &str, seen_ms: Option<u64>| ProductGauge {
             seen_ms,
-            accepted: 20,
             line: seen_ms.map(|_| LineGauge { slot: 3, waiting: 29, called: 41 }),
+            ..ProductGauge::example(name)
         };
-        cores[0].decisions.products.lock().unwrap().extend([gauge(b"phone", Some(120)), gauge(b"new", None)]);
+        cores[0].decisions.products.lock().unwrap().extend([gauge("phone", Some(120)), gauge("new", None)]);
         cores[0].decisions.redis_warnings.lock().unwrap().push("appendonly");
         let figures: Value = serde_json::from_str(&figures(&cores, &Workers::default(), 5000)).unwrap();
         assert_eq!((&figures["orders"]["accepted"], &figures["orders"]["sold_out"]), (&json!(2), &json!(0)));

@@ -5,7 +5,7 @@
 //! dashboard reads it; the cores do nothing for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::{io, time};
 
@@ -23,7 +23,14 @@ use crate::workers::Workers;
 
 /// The samples of one edge, oldest first; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct History(Arc<Mutex<VecDeque<Box<str>>>>);
+pub struct History(Arc<Samples>);
+
+#[derive(Debug, Default)]
+struct Samples {
+    all: Mutex<VecDeque<Box<str>>>,
+    /// Goes with the last clone, which ends the thread that takes samples.
+    held: Mutex<Option<mpsc::Sender<()>>>,
+}
 
 impl History {
     /// Takes samples for as long as another clone of this history exists.
@@ -31,20 +38,34 @@ impl History {
     /// # Errors
     /// A thread is not to be had.
     pub fn keep(&self, cores: Arc<[CoreCounters]>, workers: Workers, clock: Clock) -> io::Result<()> {
+        self.keep_every(HISTORY_INTERVAL, cores, workers, clock).map(drop)
+    }
+
+    fn keep_every(
+        &self,
+        interval: time::Duration,
+        cores: Arc<[CoreCounters]>,
+        workers: Workers,
+        clock: Clock,
+    ) -> io::Result<thread::JoinHandle<()>> {
+        let (held, end) = mpsc::channel();
+        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         let samples = Arc::downgrade(&self.0);
         let keep = move || {
             while let Some(samples) = samples.upgrade() {
                 let running_ms = clock.instant().since(Instant::default()).as_millis() as u64;
                 History(samples).take(&cores, &workers, running_ms);
-                thread::sleep(HISTORY_INTERVAL);
+                if end.recv_timeout(interval) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    break;
+                }
             }
         };
-        thread::Builder::new().name("history".to_owned()).spawn(keep).map(drop)
+        thread::Builder::new().name("history".to_owned()).spawn(keep)
     }
 
     fn take(&self, cores: &[CoreCounters], workers: &Workers, running_ms: u64) {
         let sample = sample(cores, workers, running_ms).to_string().into_boxed_str();
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.0.all.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() >= HISTORY_SAMPLES_MAX {
             samples.pop_front();
         }
@@ -53,7 +74,7 @@ impl History {
 
     /// All of them as JSON: `{"runningMs": now, "boundsUs": …, "samples": […]}`.
     pub(crate) fn render(&self, running_ms: u64) -> String {
-        let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.0.all.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: usize = samples.iter().map(|sample| sample.len() + 1).sum();
         let mut out = String::with_capacity(bytes + 256);
         out += &format!("{{\"runningMs\":{running_ms},\"boundsUs\":{},\"samples\":[", json!(LATENCY_BOUNDS_US));
@@ -105,24 +126,26 @@ fn plotted(products: &[ProductGauge]) -> Vec<&ProductGauge> {
 
 #[cfg(test)]
 mod tests {
-    use flux_protocol::order::Identifier;
-
     use super::*;
     use crate::counters::{LineGauge, OrderOutcome};
 
     fn gauge(name: &str, state: State, seen_ms: Option<u64>, line: Option<LineGauge>) -> ProductGauge {
-        ProductGauge {
-            name: Identifier::new(name.as_bytes()).expect("an identifier"),
-            sale: None,
-            state,
-            stock: 41,
-            outbox_entries: 1,
-            outbox_orders: 2,
-            outbox_oldest_ms: 3_500,
-            seen_ms,
-            accepted: 20,
-            line,
+        ProductGauge { state, seen_ms, line, ..ProductGauge::example(name) }
+    }
+
+    #[test]
+    fn nobody_takes_samples_for_a_history_that_nobody_holds() {
+        let history = History::default();
+        let hour = time::Duration::from_secs(3_600);
+        let cores: Arc<[CoreCounters]> = Arc::new([CoreCounters::default()]);
+        let thread =
+            history.keep_every(hour, Arc::clone(&cores), Workers::default(), Clock::start()).expect("a thread");
+        while history.0.all.lock().expect("not poisoned").is_empty() {
+            thread::yield_now();
         }
+        drop(history);
+        thread.join().expect("it ends, long before the next sample");
+        assert_eq!(Arc::strong_count(&cores), 1, "and holds nothing");
     }
 
     #[test]

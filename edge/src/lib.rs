@@ -10,6 +10,7 @@ mod arguments;
 mod backoff;
 pub mod board;
 mod brand;
+mod broker_clocks;
 mod buffers;
 pub mod config;
 mod conn;
@@ -70,6 +71,7 @@ mod settle;
 pub mod shard;
 pub mod shell_counters;
 pub mod shell_limits;
+mod shown;
 pub mod signals;
 pub mod status;
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub const ASKED_NOTED_EVERY: Duration = Duration::from_millis(250);
 pub const ACTIVE_SPAN: Duration = Duration::from_secs(10);
 /// Products shown by name in `/metrics`: first the latest whose sales are not closed.
 pub const PRODUCT_GAUGES_MAX: usize = 1000;
-/// Where there are more, so many of the latest are looked at once a second to find those that are not closed: some 0.3 ms.
+/// Where there are more, so many places are looked through once a second to find those: some 0.5 ms.
 pub const PRODUCT_GAUGE_LOOKS_MAX: usize = 10_000;
 /// Names remembered as unknown; they are forgotten after [`UNKNOWN_REMEMBERED`].
 pub const UNKNOWN_NAMES_MAX: usize = 4096;
@@ -115,7 +115,9 @@ pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// A call that has waited for so long says that Redis is out of reach, though its connection stands: longer than any script of
 /// ours takes it, and half of what `/readyz` allows.
 pub const REDIS_SILENCE_MAX: Duration = Duration::from_millis(500);
-/// A clock that is further off than this from Redis' is warned of.
+/// Brokers whose clocks are remembered.
+pub const BROKER_CLOCKS_MAX: usize = 64;
+/// A clock that is further off than this from Redis' or a broker's is warned of.
 pub const CLOCK_SKEW_MAX_MS: u64 = 1000;
 /// A look older than this no longer vouches for the connection it came by (docs/decisions.md: harmless changes).
 pub const GOOD_LOOK_AGE_MAX: Duration = Duration::from_secs(1);

@@ -194,13 +194,19 @@ impl Scrape {
         Ok(())
     }
 
-    /// Of the first core: all of them measure the same two clocks.
+    /// Redis' by the first core: all of them measure the same two clocks. Kafka's by whichever core met the furthest one.
     fn encode_skew(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Some(first) = self.cores.first() else { return Ok(()) };
-        let skew_ms = first.decisions.redis_clock_skew_ms.get().cast_signed();
-        let help = "Redis' clock less this machine's";
-        let metric = encoder.encode_descriptor("redis_clock_skew_seconds", help, None, MetricType::Gauge)?;
-        ConstGauge::new(skew_ms as f64 / 1e3).encode(metric)
+        let redis_ms = self.cores.first().map(|first| first.decisions.redis_clock_skew_ms.get().cast_signed());
+        let by_core = self.cores.iter().map(|core| core.decisions.kafka_clock_skew_ms.get().cast_signed());
+        let kafka_ms = by_core.max_by_key(|skew_ms| skew_ms.unsigned_abs());
+        for (name, help, skew_ms) in [
+            ("redis_clock_skew_seconds", "Redis' clock less this machine's", redis_ms),
+            ("kafka_clock_skew_seconds", "The clock of the broker that is furthest off less this machine's", kafka_ms),
+        ] {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(skew_ms.unwrap_or(0) as f64 / 1e3).encode(metric)?;
+        }
+        Ok(())
     }
 
     fn encode_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -241,6 +247,8 @@ mod tests {
         cores[0].decisions.redis_error(ErrorKind::OutOfMemory);
         cores[1].decisions.redis_error(ErrorKind::OutOfMemory);
         cores[0].decisions.redis_clock_skew_ms.set((-1500_i64).cast_unsigned());
+        cores[0].decisions.kafka_clock_skew_ms.set(200);
+        cores[1].decisions.kafka_clock_skew_ms.set((-2500_i64).cast_unsigned());
         cores[1].shell.redis_down_ms.set(1200);
         cores[0].decisions.lines.told(&Report {
             issued: [(0, 30), (1, 5)].into_iter().collect(),
@@ -266,6 +274,7 @@ mod tests {
             "flux_edge_redis_errors_total{kind=\"denied\"} 0",
             "flux_edge_redis_refuses{core=\"0\"} 0",
             "flux_edge_redis_clock_skew_seconds -1.5",
+            "flux_edge_kafka_clock_skew_seconds -2.5",
             "flux_edge_line_places_total 35",
             "flux_edge_line_arrivals_total 6",
             "flux_edge_line_served_total 4",

@@ -137,21 +137,9 @@ fn labels(product: &ProductGauge) -> Labels<'static> {
 mod tests {
     use super::*;
     use crate::metrics::render;
-    use crate::product::State;
 
-    fn gauge(name: &[u8], accepted: u64, line: Option<LineGauge>) -> ProductGauge {
-        ProductGauge {
-            name: Identifier::new(name).expect("an identifier"),
-            sale: None,
-            state: State::Open,
-            stock: 41,
-            outbox_entries: 1,
-            outbox_orders: 2,
-            outbox_oldest_ms: 3_500,
-            seen_ms: Some(0),
-            accepted,
-            line,
-        }
+    fn gauge(name: &str, accepted: u64, line: Option<LineGauge>) -> ProductGauge {
+        ProductGauge { accepted, line, ..ProductGauge::example(name) }
     }
 
     #[test]
@@ -161,9 +149,9 @@ mod tests {
         let hand_over = |core: &CoreCounters, gauges: &[ProductGauge]| {
             core.decisions.products.lock().expect("not poisoned").extend_from_slice(gauges);
         };
-        hand_over(&cores[0], &[gauge(b"iphone-15", 30, line(41)), gauge(b"case", 0, None)]);
+        hand_over(&cores[0], &[gauge("iphone-15", 30, line(41)), gauge("case", 0, None)]);
         // A core may have learnt of them in another order, and earlier.
-        hand_over(&cores[1], &[gauge(b"case", 1, None), gauge(b"iphone-15", 12, line(40)), gauge(b"new", 5, None)]);
+        hand_over(&cores[1], &[gauge("case", 1, None), gauge("iphone-15", 12, line(40)), gauge("new", 5, None)]);
         cores[0].decisions.products_known.set(1_234);
         let text = render(&cores);
         for line in [

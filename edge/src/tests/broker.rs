@@ -37,6 +37,8 @@ pub(super) struct Broker {
     pub(super) mute: bool,
     /// Batches with a time further ahead of this are refused, ms.
     pub(super) times_max_ms: Option<i64>,
+    /// It gives records their times: its clock shows this.
+    pub(super) clock_ms: Option<u64>,
     /// It answers what it is asked about the topic's settings.
     pub(super) tells: bool,
     /// How often it was asked.
@@ -59,6 +61,7 @@ impl Broker {
             silent: false,
             mute: false,
             times_max_ms: None,
+            clock_ms: None,
             tells: true,
             inquiries: 0,
             poison: None,
@@ -216,7 +219,11 @@ impl Broker {
             if code == 0 {
                 self.log.extend(values);
             }
-            PartitionProduceResponse::default().with_index(data.index).with_error_code(code)
+            let appended_ms = self.clock_ms.filter(|_| code == 0).map_or(-1, u64::cast_signed);
+            PartitionProduceResponse::default()
+                .with_index(data.index)
+                .with_error_code(code)
+                .with_log_append_time_ms(appended_ms)
         });
         let partitions = partitions.collect();
         let topic = TopicProduceResponse::default().with_name(topic.name.clone()).with_partition_responses(partitions);

@@ -47,6 +47,24 @@ fn a_kafka_that_falls_silent_on_an_idle_edge_is_out_of_reach_within_about_a_seco
 }
 
 #[test]
+fn a_kafka_that_acknowledges_nothing_while_orders_wait_for_it_is_out_of_reach_within_about_a_second() {
+    let mut bench = Bench::new();
+    bench.pass(5_000);
+    bench.broker.silent = true;
+    let mut orders = bench.orders(&["a"]);
+    bench.pass(500);
+    orders.extend(bench.orders(&["b"]));
+    bench.pass(600);
+    let down = bench.core.kafka_down_for(at(bench.now));
+    assert!(down >= Duration::from_secs(1), "{down:?}");
+    assert_eq!(bench.statuses(&orders), [None, None], "they wait for it all the same");
+    bench.broker.speak();
+    bench.pass(100);
+    assert_eq!(bench.core.kafka_down_for(at(bench.now)), Duration::ZERO);
+    assert_eq!(bench.statuses(&orders), [Some(200), Some(200)]);
+}
+
+#[test]
 fn what_refuses_an_order_is_known_before_anybody_buys_and_told_apart() {
     let mut bench = Bench::new();
     bench.pass(1_000);
@@ -121,6 +139,29 @@ fn an_answer_that_was_long_on_its_way_says_nothing_of_a_clock() {
     bench.redis.holds.clear();
     bench.pass(1);
     assert_eq!(skew(&bench), 0);
+}
+
+#[test]
+fn the_difference_to_a_brokers_clock_is_shown_as_far_as_acknowledgements_prove_it() {
+    let mut bench = Bench::new();
+    let skew = |bench: &Bench| bench.counters.kafka_clock_skew_ms.get().cast_signed();
+    bench.orders(&["a"]);
+    bench.pass(1_000);
+    assert_eq!(skew(&bench), 0, "a topic whose records carry times of their own tells nothing");
+    // The broker is an hour behind.
+    bench.broker.clock_ms = Some(at(bench.now).wall_ms - 3_600_000);
+    bench.orders(&["b"]);
+    bench.pass(1_000);
+    assert!((-3_600_010..=-3_599_990).contains(&skew(&bench)), "{}", skew(&bench));
+    // It is right again; but its acknowledgement takes a second, and proves no more than that.
+    bench.broker.clock_ms = Some(at(bench.now).wall_ms + 500);
+    bench.broker.silent = true;
+    let order = bench.orders(&["c"]);
+    bench.pass(1_000);
+    bench.broker.speak();
+    bench.pass(1_000);
+    assert_eq!(bench.statuses(&order), [Some(200)]);
+    assert!((-510..=-490).contains(&skew(&bench)), "{}", skew(&bench));
 }
 
 #[test]

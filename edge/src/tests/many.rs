@@ -11,10 +11,10 @@ use super::{Bench, config};
 use crate::answer::Answer;
 use crate::board::Board;
 use crate::limits::{
-    LEFT_PRODUCT_KEPT, LOOK_PRODUCTS_MAX, LOOKS_IDLE_MAX, LOOKS_OUTSTANDING_MAX, PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN,
-    PRODUCTS_MAX,
+    LEFT_PRODUCT_KEPT, LOOK_PRODUCTS_MAX, LOOKS_IDLE_MAX, LOOKS_OUTSTANDING_MAX, PRODUCT_GAUGE_LOOKS_MAX,
+    PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN, PRODUCTS_MAX,
 };
-use crate::product::{Product, State};
+use crate::product::{Product, ProductIndex, Sale, State};
 
 /// Products that looks named since the start, or since what was asked was cleared; each time that it was named.
 fn looked_at(bench: &Bench) -> Vec<String> {
@@ -149,6 +149,45 @@ fn a_full_table_lets_those_go_that_nobody_asks_for() {
     bench.run();
     assert_eq!(bench.statuses(&stock), [Some(200)], "a live sale is never told that the edge is full");
     assert_eq!(bench.core.products.len(), PRODUCTS_MAX);
+}
+
+#[test]
+fn the_latest_sales_are_shown_wherever_they_stand_in_the_table() {
+    let mut bench = Bench::new();
+    let products = PRODUCT_GAUGE_LOOKS_MAX + 2 * PRODUCT_GAUGES_MAX;
+    let known = bench.core.products.known(b"p").expect("a sale");
+    let sale = bench.core.products[known].sale.expect("a sale");
+    for n in 0..products {
+        let name = Identifier::new(format!("product-{n}").as_bytes()).expect("an identifier");
+        let index = bench.core.products.insert(bench.now, name).expect("there is room");
+        let product = &mut bench.core.products[index];
+        // The first half are closed; of all others the later ones were opened earlier.
+        product.state = if n < products / 2 { State::Closed } else { State::Open };
+        (product.sale, product.seen) =
+            (Some(Sale { id: sale.id + 1 + (products - n) as u64, ..sale }), Some(bench.now));
+    }
+    for _ in 0..3 {
+        bench.core.choose_shown();
+    }
+    let shown = |bench: &Bench| -> Vec<usize> {
+        let chosen = &bench.core.shown.chosen;
+        let number =
+            |index: &ProductIndex| bench.core.products[*index].name.as_str().strip_prefix("product-")?.parse().ok();
+        chosen.iter().filter_map(number).collect()
+    };
+    let latest: Vec<usize> = (products / 2..products / 2 + PRODUCT_GAUGES_MAX).collect();
+    assert_eq!(shown(&bench), latest);
+    // One of them ends, another one is opened anew.
+    let at =
+        |bench: &Bench, n: usize| bench.core.products.find(format!("product-{n}").as_bytes()).expect("it is known");
+    let (ended, anew) = (at(&bench, latest[0]), at(&bench, 3));
+    bench.core.products[ended].state = State::Closed;
+    let product = &mut bench.core.products[anew];
+    (product.state, product.sale) = (State::Open, Some(Sale { id: sale.id + 1_000_000, ..sale }));
+    for _ in 0..2 {
+        bench.core.choose_shown();
+    }
+    assert_eq!(shown(&bench), [&[3], &latest[1..]].concat());
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! What acknowledgements tell of the brokers' clocks: how far they are from this machine's.
+//!
+//! A broker that gives records their times (LogAppendTime) says with each acknowledgement what its clock showed when it
+//! appended them, somewhere between the request and the answer. The difference is shown in the metrics and warned of. Never
+//! decides anything: orders are dated by Redis' clock, and a record that a broker refuses for its time is sent again without one.
+
+use std::collections::BTreeMap;
+
+use flux_protocol::kafka::metadata::NodeId;
+use flux_protocol::kafka::producer::BrokerTime;
+use flux_protocol::time::Now;
+use tracing::{info, warn};
+
+use crate::core::Core;
+use crate::limits::{BROKER_CLOCKS_MAX, CLOCK_SKEW_MAX_MS};
+
+/// By broker its clock less this machine's, ms.
+#[derive(Debug, Default)]
+pub(crate) struct BrokerClocks {
+    by_node: BTreeMap<NodeId, i64>,
+    is_told: bool,
+}
+
+impl BrokerClocks {
+    /// What is believed changes by no more than `time` proves: an acknowledgement that was seconds on its way proves little.
+    fn note(&mut self, now: Now, time: BrokerTime) {
+        if self.by_node.len() >= BROKER_CLOCKS_MAX && !self.by_node.contains_key(&time.node) {
+            // Brokers come and go; those that are still there tell again.
+            self.by_node.clear();
+        }
+        let ago_ms = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let (now_ms, shown_ms) = (now.wall_ms.cast_signed(), time.shown_ms.cast_signed());
+        // Rounded so that the span becomes no narrower.
+        let asked_ms = now_ms.saturating_sub(ago_ms(now.instant.since(time.asked)).saturating_add(1));
+        let answered_ms = now_ms.saturating_sub(ago_ms(now.instant.since(time.answered))).saturating_add(1);
+        let skew = self.by_node.entry(time.node).or_default();
+        *skew = (*skew).clamp(shown_ms.saturating_sub(answered_ms), shown_ms.saturating_sub(asked_ms));
+    }
+
+    /// The broker whose clock is furthest away, and by how much.
+    fn furthest(&self) -> Option<(NodeId, i64)> {
+        self.by_node.iter().map(|(node, skew)| (*node, *skew)).max_by_key(|(_, skew)| skew.unsigned_abs())
+    }
+}
+
+impl Core {
+    /// Once a second.
+    pub(crate) fn note_broker_times(&mut self, now: Now) {
+        while let Some(time) = self.producer.poll_broker_time() {
+            self.broker_clocks.note(now, time);
+        }
+        let Some((broker, skew_ms)) = self.broker_clocks.furthest() else { return };
+        self.counters.kafka_clock_skew_ms.set(skew_ms.cast_unsigned());
+        let (is_large, is_small) =
+            (skew_ms.unsigned_abs() >= CLOCK_SKEW_MAX_MS, skew_ms.unsigned_abs() < CLOCK_SKEW_MAX_MS / 2);
+        if is_large && !self.broker_clocks.is_told {
+            self.broker_clocks.is_told = true;
+            warn!(
+                broker,
+                skew_ms,
+                "this machine's clock is not the broker's, one of the two is wrong: a topic whose records carry times of their \
+                 own (message.timestamp.type CreateTime) would refuse them beyond an hour"
+            );
+        } else if is_small && self.broker_clocks.is_told {
+            self.broker_clocks.is_told = false;
+            info!(broker, skew_ms, "this machine's clock and the brokers' agree again");
+        }
+    }
+}
