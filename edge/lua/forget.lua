@@ -25,7 +25,7 @@ local function judge(k)
   if reason == 'unknown' then
     return replid and 'G' or 'K'
   end
-  if not sale or sale[3] ~= 'closed' or is_foreign(sale[10], ARGV[2]) then
+  if not sale or sale[3] ~= 'closed' or is_foreign(redis.call('HGET', sale_key, 'topic'), ARGV[2]) then
     return 'K'
   end
   if not units(sale, KEYS[k + 1]) or broken(sale, unpack(KEYS, k + 3, k + 9)) or redis.call('XLEN', outbox) > 0 then

@@ -3,13 +3,15 @@
 --
 -- KEYS  1 rate, 2 sale, 3 stock; with a fair queue also 4 queue
 -- ARGV  1 tokens wanted, 2 longest life in µs that the caller will use (200000 and more: all that is allowed);
---       with a fair queue also what the core has counted since its last call: 3 how many were served; 4 of how many
+--       3 sale id, 4 generation, the latest that the caller has seen ("" where it has seen none);
+--       with a fair queue also what the core has counted since its last call: 5 how many were served; 6 of how many
 --       cohorts some have come, and for each the tick and how many; for each slot in which places were given the slot and
 --       how many (line.lua)
 --
 -- Reply {granted, life in µs, µs until the next token is due (0: there is one), state}. State is one letter:
 --   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);
---   S suspended, U no such sale (none of the keys is there): granted is -1, and nothing was counted.
+--   S suspended, or behind what the caller has seen, U no such sale (none of the keys is there): granted is -1, and
+--   nothing was counted.
 -- With a fair queue also {…, now, when the sale opens (both in µs), the watermark's slot, its rank, 1 where nobody waits,
 -- how many places were given and how many visitors called over all time, the tick, and for each of the last 9 ticks the
 -- watermark's slot and rank when it began, at the place tick modulo 9}.
@@ -23,6 +25,9 @@ local rate_key, sale_key, stock_key, queue_key = KEYS[1], KEYS[2], KEYS[3], KEYS
 local sale, reason = believe(sale_key, unpack(KEYS))
 if not sale then
   return {-1, 0, 0, reason == 'unknown' and 'U' or 'S'}
+end
+if is_behind(sale, ARGV[3], ARGV[4]) then
+  return {-1, 0, 0, 'S'}
 end
 local stock = units(sale, stock_key)
 local bucket = redis.pcall('HMGET', rate_key, '.', 'tokens', 'at')
@@ -49,7 +54,7 @@ local function reply(granted, life, due, tokens)
   local opens = opens_us(sale, options[3])
   local is_open = phase == 'open' or phase == 'sold_out'
   local slot, rank, free, issued, called, tick, cohorts =
-    move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 3)
+    move_line(queue_key, line, rate, opens, now, tokens, stock, is_open, 5)
   lease[5], lease[6], lease[7], lease[8], lease[9] = now, opens, slot, rank, free
   lease[10], lease[11], lease[12] = issued, called, tick
   for at = 0, #cohorts - 4, 4 do

@@ -2,16 +2,20 @@
 -- How a sale stands, and the line of its fair queue where it has one, for `GET /queue`. Changes nothing.
 --
 -- KEYS  1 queue, 2 sale, 3 stock
--- ARGV  none
+-- ARGV  1 sale id, 2 generation, the latest that the caller has seen ("" where it has seen none; may be left out)
 --
 -- Reply, strings: 1 state: open, scheduled, sold_out, closed; 2 sale id, 3 seed, 4 rate, 5 units left, 6 now, 7 when the
 -- sale opens, both in µs; and where it has a fair queue 8 the watermark's slot, 9 its rank, and from 10 on how many places
--- were given in each slot from the watermark's on, up to the last in which any was. S: suspended; U: no such sale.
+-- were given in each slot from the watermark's on, up to the last in which any was. S: suspended, or behind what the
+-- caller has seen; U: no such sale.
 
 local queue_key, sale_key, stock_key = KEYS[1], KEYS[2], KEYS[3]
 local sale, reason = believe(sale_key, queue_key, stock_key)
 if not sale then
   return {reason == 'unknown' and 'U' or 'S'}
+end
+if is_behind(sale, ARGV[1], ARGV[2]) then
+  return {'S'}
 end
 local options = redis.call('HMGET', sale_key, 'queue', 'seed', 'rate', 'opened_at')
 local stock = units(sale, stock_key)

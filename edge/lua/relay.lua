@@ -18,7 +18,10 @@
 
 local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
 local sale = believe(sale_key)
-if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] or is_foreign(sale[10], ARGV[6]) then
+if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] then
+  return {}
+end
+if is_foreign(redis.call('HGET', sale_key, 'topic'), ARGV[6]) then
   return {}
 end
 local entries = redis.pcall('XLEN', outbox)

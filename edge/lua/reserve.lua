@@ -5,9 +5,11 @@
 -- KEYS  for each group: stock, sale, outbox, claims, users, returned, records (idempotency:{P}:<the group's sale id>).
 --       On a cluster: one group a call.
 -- ARGV  1 number of groups, 2 most undelivered orders of a product;
---       then for each group: n, sale id, generation, partition, then n times: head = "<reservation id> <quantity> ",
---       quantity, orderId, tail = " <userId> <timestamp in ms>": a line of the outbox is head, orderId and tail, a record
---       head and entry id. Where an order of a fair sale was called by its place, quantity is "<quantity> <the place's slot>".
+--       then for each group: n, sale id, generation, partition, the quantity of each of its orders ("" where they differ
+--       or one was called by its place), then n times: head = "<reservation id> <quantity> ", orderId, tail = " <userId>
+--       <timestamp in ms>" and a line feed, which the last one lacks; behind them, where it was "", n quantities, or where
+--       an order of a fair sale was called by its place "<quantity> <the place's slot>". A line of the outbox is head,
+--       orderId and tail, a record head and entry id.
 --
 -- Reply: a flat array of strings. For each group in turn one head:
 --   A<entry id>   all n accepted, in this outbox entry; nothing follows
@@ -57,8 +59,41 @@ local function replay(record, outbox)
   return 'R' .. made .. (#found == 0 and '1 ' or '0 ') .. entry
 end
 
--- One group, whose keys begin behind KEYS[k] and whose arguments begin at ARGV[a]; those of order i at ARGV[a + 4 * i].
--- Changes nothing: what comes back carries out what was decided. Nothing comes back where the head says all.
+-- Puts m orders into the outbox; the entry's id, or nil where that cannot be.
+local function put(outbox, a, sale, m, lines)
+  local added = redis.pcall('XADD', outbox, 'NOMKSTREAM', '*',
+    'h', ARGV[a + 3] .. ' ' .. sale[1] .. ' ' .. sale[5] .. ' ' .. sale[2] .. ' ' .. m,
+    'o', lines, 'c', string.format('%d', sale[6] + m))
+  return type(added) == 'string' and added or nil
+end
+
+-- The lines of all n orders of a group: they stand in its arguments as they stand in an entry.
+local function all_lines(a, n)
+  return table.concat(ARGV, '', a + 5, a + 4 + 3 * n)
+end
+
+-- Carries out what is the rule: all of a group get what they ask for, of a sale that counts no user. `taken`: their units.
+local function accept_all(head, k, a, n, sale, ids, taken)
+  local entry = put(KEYS[k + 3], a, sale, n, all_lines(a, n))
+  if not entry then
+    reply[head] = 'Soutbox'
+    return
+  end
+  redis.call('DECRBY', KEYS[k + 1], string.format('%d', taken))
+  redis.call('HSET', KEYS[k + 2], 'orders', string.format('%d', sale[6] + n))
+  local fields, c, b = {}, 1, a + 5
+  for i = 1, n do
+    fields[c] = ids[i]
+    fields[c + 1] = ARGV[b] .. entry
+    c, b = c + 2, b + 3
+  end
+  redis.call('HSET', KEYS[k + 7], unpack(fields))
+  reply[head] = 'A' .. entry
+end
+
+-- One group, whose keys begin behind KEYS[k] and whose arguments begin at ARGV[a]; those of order i at ARGV[a + 2 + 3 * i].
+-- Changes nothing: what comes back, called with the same and what comes behind it, carries out what was decided. Nothing
+-- comes back where the head says all.
 local function decide(head, k, a, n)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local claims, users, returned, records = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
@@ -79,7 +114,7 @@ local function decide(head, k, a, n)
     return
   end
   local same_sale, mark = ARGV[a + 1] == sale[1], sale[1] .. ' ' .. sale[2]
-  if not (same_sale and ARGV[a + 2] == sale[2]) and is_behind(sale, ARGV[a + 1], ARGV[a + 2]) then
+  if is_behind(sale, ARGV[a + 1], ARGV[a + 2]) then
     reply[head] = 'Sbehind'
     return
   end
@@ -93,7 +128,7 @@ local function decide(head, k, a, n)
 
   local ids = {}
   for i = 1, n do
-    ids[i] = ARGV[a + 4 * i + 2]
+    ids[i] = ARGV[a + 3 * i + 3]
   end
   -- found[1] is the mark.
   local found = redis.pcall('HMGET', records, '.', unpack(ids))
@@ -107,7 +142,7 @@ local function decide(head, k, a, n)
   if per_user > 0 or is_fair then
     user_of = {}
     for i = 1, n do
-      user_of[i] = string.match(ARGV[a + 4 * i + 3], '^ (%S+) ')
+      user_of[i] = string.match(ARGV[a + 3 * i + 4], '^ (%S+) ')
     end
   end
   if per_user > 0 then
@@ -152,14 +187,32 @@ local function decide(head, k, a, n)
     room = orders_max - undelivered(outbox, entries, tonumber(sale[6]))
   end
 
-  local codes, lines, accepted, by_id = {}, {}, {}, {}
+  local of_each = tonumber(ARGV[a + 4])
+  local all = of_each and of_each * n or math.huge
+  if not (user_of or barred) and n <= room and stock > 0 and all <= stock then
+    local is_known, seen = false, {}
+    for i = 1, n do
+      local id = ids[i]
+      is_known = is_known or found[i + 1] or seen[id]
+      seen[id] = true
+    end
+    if not is_known then
+      return accept_all, sale, ids, all
+    end
+  end
+
+  local codes, accepted, by_id = {}, {}, {}
   local m, left, full = 0, stock, 0
   for i = 1, n do
-    local b, id = a + 4 * i, ids[i]
-    local quantity, slot = tonumber(ARGV[b + 1]), nil
+    local b, id = a + 2 + 3 * i, ids[i]
+    local quantity, slot = of_each, nil
     if not quantity then
-      quantity, slot = string.match(ARGV[b + 1], '^(%d+) (%d+)$')
-      quantity, slot = tonumber(quantity), tonumber(slot)
+      local asked = ARGV[a + 4 + 3 * n + i]
+      quantity = tonumber(asked)
+      if not quantity then
+        quantity, slot = string.match(asked, '^(%d+) (%d+)$')
+        quantity, slot = tonumber(quantity), tonumber(slot)
+      end
     end
     local code = by_id[id]
     if not code and found[i + 1] and counts then
@@ -187,8 +240,6 @@ local function decide(head, k, a, n)
     else
       m = m + 1
       left = left - quantity
-      local p = 4 * m
-      lines[p - 3], lines[p - 2], lines[p - 1], lines[p] = m > 1 and '\n' or '', ARGV[b], id, ARGV[b + 3]
       accepted[m] = i
       codes[i] = '+'
       by_id[id] = i -- the index stands for an R code whose entry id is not known yet
@@ -217,15 +268,22 @@ local function decide(head, k, a, n)
     local entry = ''
     if m > 0 then
       -- XADD goes first: should it fail after all, nothing else has happened.
-      local orders = string.format('%d', sale[6] + m)
-      local added = redis.pcall('XADD', outbox, 'NOMKSTREAM', '*',
-        'h', ARGV[a + 3] .. ' ' .. sale[1] .. ' ' .. sale[5] .. ' ' .. sale[2] .. ' ' .. m,
-        'o', table.concat(lines), 'c', orders)
-      if type(added) ~= 'string' then
+      local lines = nil
+      if m == n then
+        lines = all_lines(a, n)
+      else
+        lines = {}
+        for j = 1, m do
+          local b, p = a + 2 + 3 * accepted[j], 3 * j
+          lines[p - 2], lines[p - 1], lines[p] = ARGV[b], ARGV[b + 1], ARGV[b + 2]
+        end
+        lines = string.gsub(table.concat(lines), '\n$', '')
+      end
+      entry = put(outbox, a, sale, m, lines)
+      if not entry then
         reply[head] = 'Soutbox'
         return
       end
-      entry = added
     end
     if notes and #notes > 0 then
       redis.call('HSET', turns_of(sale_key), '..', string.format('%d', REFUSED_MAX - refusals), unpack(notes))
@@ -246,7 +304,7 @@ local function decide(head, k, a, n)
       local fields = {}
       for j = 1, m do
         local i = accepted[j]
-        fields[2 * j - 1], fields[2 * j] = ids[i], ARGV[a + 4 * i] .. entry
+        fields[2 * j - 1], fields[2 * j] = ids[i], ARGV[a + 2 + 3 * i] .. entry
       end
       redis.call('HSET', records, unpack(fields))
       if m == n then
@@ -258,7 +316,7 @@ local function decide(head, k, a, n)
     for i = 1, n do
       local code = codes[i]
       if type(code) == 'number' then
-        code = 'R' .. ARGV[a + 4 * code] .. '0 ' .. entry
+        code = 'R' .. ARGV[a + 2 + 3 * code] .. '0 ' .. entry
       end
       reply[said + i] = code
     end
@@ -271,13 +329,13 @@ for _ = 1, tonumber(ARGV[1]) do
   local n = tonumber(ARGV[a])
   said = said + 1
   local head = said
-  local is_read, write = pcall(decide, head, k, a, n)
+  local is_read, write, sale, ids, taken = pcall(decide, head, k, a, n)
   if not is_read then
     reply[head] = 'Sread'
   elseif write then
-    write()
+    write(head, k, a, n, sale, ids, taken)
   end
   k = k + 7
-  a = a + 4 + 4 * n
+  a = a + 5 + (ARGV[a + 4] == '' and 4 or 3) * n
 end
 return reply

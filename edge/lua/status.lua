@@ -2,19 +2,20 @@
 -- What became of up to 512 orders, of one product or several. Changes nothing.
 --
 -- KEYS  for each group: outbox, sale. On a cluster: one group a call.
--- ARGV  1 number of groups; then for each group: n, then n order ids
+-- ARGV  1 number of groups; then for each group: n, the latest sale id and generation that the caller has seen ("" where it
+--       has seen none), then n order ids
 --
 -- Reply: for each group in turn one string of n letters, one an order:
 --   P pending (reserved, its outbox entry still there)
 --   A accepted (delivered)
 --   - unknown: no record that counts (reserve.lua), of this sale or the one before
--- or S: suspended, nothing can be said of any.
+-- or S: suspended, or behind what the caller has seen (trust.lua); nothing can be said of any.
 
 -- One group, whose keys begin behind KEYS[k] and whose order ids are ARGV[from] to ARGV[to].
 local function letters_of(k, from, to)
   local outbox, sale_key = KEYS[k + 1], KEYS[k + 2]
   local sale = believe(sale_key, outbox)
-  if not sale then
+  if not sale or is_behind(sale, ARGV[from - 2], ARGV[from - 1]) then
     return 'S'
   end
   -- found[1] is the mark.
@@ -69,7 +70,7 @@ end
 local reply, a = {}, 2
 for group = 1, tonumber(ARGV[1]) do
   local n = tonumber(ARGV[a])
-  reply[group] = letters_of(2 * group - 2, a + 1, a + n)
-  a = a + n + 1
+  reply[group] = letters_of(2 * group - 2, a + 3, a + n + 2)
+  a = a + n + 3
 end
 return reply

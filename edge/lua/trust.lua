@@ -9,7 +9,9 @@
 -- should be.
 
 local info = redis.call('INFO', 'replication')
-local replid = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
+-- Plain finds: a pattern that is tried at each place of the text costs five times as much.
+local _, before_id = string.find(info, 'master_replid:', 1, true)
+local replid = before_id and string.find(info, 'role:master', 1, true) and string.match(info, '^%x+', before_id + 1)
 
 -- A whole number as Redis itself would write it, or nil.
 local function number(text)
@@ -20,10 +22,10 @@ local function number(text)
 end
 
 -- The sale's fields, or nil and a reason; 'unknown' where there is neither the sale nor any of the other keys given.
--- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at, 9 queue, 10 topic.
+-- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at, 9 queue.
 local function believe(sale_key, ...)
   local sale = redis.pcall('HMGET', sale_key, 'id', 'gen', 'state', 'replid', 'total', 'orders', 'per_user', 'opens_at',
-    'queue', 'topic')
+    'queue')
   if sale.err then
     return nil, 'sale'
   end
@@ -65,6 +67,9 @@ end
 -- Whether a caller that has seen this sale id and generation ("": none yet) has seen a later one than `sale`, which is nil
 -- where there is none.
 local function is_behind(sale, id, generation)
+  if sale and sale[1] == id and sale[2] == generation then
+    return false
+  end
   id, generation = tonumber(id or ''), tonumber(generation or '')
   if not id then
     return false

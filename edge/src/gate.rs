@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use flux_protocol::order::decimal;
 use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::queue::Slot;
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::limits::{
     CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX,
     LOOKUPS_GATHERED_MIN, ORDERS_IN_LINE_TOGETHER_MAX,
 };
-use crate::pending::{Orders, PendingIndex, Stage};
+use crate::pending::{Orders, Pending, PendingIndex, Stage};
 use crate::product::ProductIndex;
 use crate::products::Products;
 use crate::scripts::SCRIPTS;
@@ -57,6 +58,8 @@ pub struct Group {
     pub generation: u32,
     /// How many of the call's orders.
     pub orders: usize,
+    /// What each of them wants; `None` where they differ, or one was called by its place.
+    quantity: Option<u16>,
 }
 
 /// One reserve call on its way.
@@ -262,7 +265,7 @@ impl Lookup {
         let of_sales = || batch.chunk_by(|(a, _), (b, _)| a == b);
         self.groups.extend(of_sales().map(|of_sale| (of_sale[0].0.0, of_sale.len())));
         let groups = self.groups.len();
-        resp::array_header(out, 3 + 2 * groups + 1 + 2 * groups + batch.len());
+        resp::array_header(out, 3 + 2 * groups + 1 + 4 * groups + batch.len());
         resp::bulk(out, b"EVALSHA");
         resp::bulk(out, SCRIPTS.lookup.digest());
         resp::bulk_number(out, 2 * groups as u64);
@@ -274,8 +277,10 @@ impl Lookup {
         }
         resp::bulk_number(out, groups as u64);
         for of_sale in of_sales() {
-            resp::bulk_number(out, of_sale[0].0.1);
+            let (product, sale_id, _) = of_sale[0].0;
+            resp::bulk_number(out, sale_id);
             resp::bulk_number(out, of_sale.len() as u64);
+            products[product].seen().write(out);
             for (_, index) in of_sale {
                 resp::bulk(out, &orders.get(*index).expect("sealed just now").order_id.text());
             }
@@ -291,16 +296,22 @@ impl Call {
         self.bytes.clear();
         self.partition = terms.partition;
         for (key, index) in batch {
+            let order = orders.get(*index).expect("sealed just now");
+            let quantity = slot_of(order).is_none().then_some(order.quantity);
             match self.groups.last_mut() {
-                Some(group) if (group.product, group.sale_id, group.generation) == *key => group.orders += 1,
+                Some(group) if (group.product, group.sale_id, group.generation) == *key => {
+                    group.orders += 1;
+                    group.quantity = group.quantity.filter(|shared| quantity == Some(*shared));
+                }
                 _ => {
-                    let sale = orders.get(*index).and_then(|order| order.sale).expect("sealed just now");
+                    let sale = order.sale.expect("sealed just now");
                     self.groups.push(Group {
                         product: key.0,
                         sale_id: sale.id,
                         sale_total: sale.total,
                         generation: sale.generation,
                         orders: 1,
+                        quantity,
                     });
                 }
             }
@@ -309,7 +320,8 @@ impl Call {
         let (groups, count) = (self.groups.len(), self.orders.len());
         let out = &mut self.bytes;
         let keys = 7 * groups;
-        let arguments = 2 + 4 * groups + 4 * count;
+        let apart = self.groups.iter().filter(|group| group.quantity.is_none()).map(|group| group.orders);
+        let arguments = 2 + 5 * groups + 3 * count + apart.sum::<usize>();
         resp::array_header(out, 3 + keys + arguments);
         resp::bulk(out, b"EVALSHA");
         resp::bulk(out, SCRIPTS.reserve.digest());
@@ -329,19 +341,35 @@ impl Call {
             resp::bulk_number(out, group.sale_id);
             resp::bulk_number(out, u64::from(group.generation));
             resp::bulk_number(out, terms.partition as u64);
-            for index in &self.orders[at..at + group.orders] {
-                let order = orders.get(*index).expect("sealed just now");
+            match group.quantity {
+                Some(quantity) => resp::bulk_number(out, u64::from(quantity)),
+                None => resp::bulk(out, b""),
+            }
+            let of_group = &self.orders[at..at + group.orders];
+            let of_group = || of_group.iter().map(|index| orders.get(*index).expect("sealed just now"));
+            for (place, order) in of_group().enumerate() {
                 let (quantity, timestamp) = (&mut [0; 20], &mut [0; 20]);
                 let quantity = decimal(u64::from(order.quantity), quantity);
                 resp::bulk_parts(out, &[&order.reservation_id.text(), b" ", quantity, b" "]);
-                match order.turn.slot().filter(|_| !is_planted(Bug::PlaceNeverUsedUp)) {
-                    None => resp::bulk(out, quantity),
-                    Some(slot) => resp::bulk_parts(out, &[quantity, b" ", decimal(slot.into(), &mut [0; 20])]),
-                }
                 resp::bulk(out, &order.order_id.text());
-                resp::bulk_parts(out, &[b" ", order.user.as_bytes(), b" ", decimal(order.timestamp_ms, timestamp)]);
+                let end: &[u8] = if place + 1 < group.orders { b"\n" } else { b"" };
+                let timestamp = decimal(order.timestamp_ms, timestamp);
+                resp::bulk_parts(out, &[b" ", order.user.as_bytes(), b" ", timestamp, end]);
+            }
+            for order in of_group().filter(|_| group.quantity.is_none()) {
+                let (quantity, place) = (&mut [0; 20], &mut [0; 20]);
+                let quantity = decimal(u64::from(order.quantity), quantity);
+                match slot_of(order) {
+                    None => resp::bulk(out, quantity),
+                    Some(slot) => resp::bulk_parts(out, &[quantity, b" ", decimal(slot.into(), place)]),
+                }
             }
             at += group.orders;
         }
     }
+}
+
+/// The slot that `reserve.lua` is to judge the order by.
+fn slot_of(order: &Pending) -> Option<Slot> {
+    order.turn.slot().filter(|_| !is_planted(Bug::PlaceNeverUsedUp))
 }

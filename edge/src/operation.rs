@@ -18,7 +18,7 @@ use crate::core::{Call, Core, Outcome, Token};
 use crate::limits::OPERATIONS_MAX;
 use crate::operation_body::{Opening, closing};
 use crate::pending::Ticket;
-use crate::product::{Keys, State};
+use crate::product::{Keys, Seen, State};
 use crate::reply::number;
 use crate::scripts::SCRIPTS;
 
@@ -158,7 +158,7 @@ impl Core {
     /// The latest sale id and generation that this core has seen of a product, as the scripts take them.
     fn seen(&self, name: Identifier) -> [String; 2] {
         let sale = self.products.find(name.as_bytes()).and_then(|index| self.products[index].sale);
-        sale.map_or_else(Default::default, |sale| [sale.id.to_string(), sale.generation.to_string()])
+        Seen::of(sale.as_ref()).texts()
     }
 
     fn may_begin(&self, name: Identifier) -> Result<(), Answer> {

@@ -104,6 +104,37 @@ impl Sale {
     }
 }
 
+/// The latest sale id and generation that a core has seen of a product, as the scripts take them: an earlier one is never
+/// believed (`is_behind` of `lua/trust.lua`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(Option<(u64, u32)>);
+
+impl Seen {
+    /// Of a product whose sale, as far as it is known, is this.
+    pub fn of(sale: Option<&Sale>) -> Seen {
+        Seen(sale.map(|sale| (sale.id, sale.generation)))
+    }
+
+    /// Appends the two as arguments of a call; they are empty where no sale was seen.
+    pub fn write(self, out: &mut Vec<u8>) {
+        match self.0 {
+            Some((id, generation)) => {
+                resp::bulk_number(out, id);
+                resp::bulk_number(out, generation.into());
+            }
+            None => {
+                resp::bulk(out, b"");
+                resp::bulk(out, b"");
+            }
+        }
+    }
+
+    /// The two in words.
+    pub fn texts(self) -> [String; 2] {
+        self.0.map_or_else(Default::default, |(id, generation)| [id.to_string(), generation.to_string()])
+    }
+}
+
 /// The keys of a product in Redis; the braces are the cluster's hash tag.
 #[derive(Debug)]
 pub struct Keys {
@@ -240,6 +271,11 @@ pub struct Product {
 }
 
 impl Product {
+    /// The latest of its sales that this core has seen.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::of(self.sale.as_ref())
+    }
+
     pub(crate) fn new(name: Identifier, sight: Arc<Sight>) -> Product {
         Product {
             name,

@@ -285,6 +285,8 @@ impl Core {
         [&names.rate, &names.sale, &names.stock, &names.queue].into_iter().for_each(|key| keys.push(key));
         arguments.push_number(wanted.unwrap_or(0));
         arguments.push_number(lease_life(sale.rate, sale.burst).as_micros() as u64);
+        arguments.push_number(sale.id);
+        arguments.push_number(sale.generation.into());
         arguments.push_number(report.served);
         arguments.push_number(report.arrived.len() as u64);
         let issued = report.issued.iter().map(|(slot, count)| (u64::from(*slot), *count));

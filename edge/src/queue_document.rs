@@ -74,7 +74,10 @@ impl Core {
         let Some(document) = product.document.as_mut().filter(|document| document.asked.is_none()) else { return };
         document.asked = Some(now.instant);
         let keys: [&[u8]; 3] = [&product.keys.queue, &product.keys.sale, &product.keys.stock];
-        self.redis.call_script(now.instant, Call::Queue(index), |out| SCRIPTS.queue.write_call_with(out, &keys, &[]));
+        let seen = product.seen().texts();
+        let arguments = seen.each_ref().map(String::as_bytes);
+        self.redis
+            .call_script(now.instant, Call::Queue(index), |out| SCRIPTS.queue.write_call_with(out, &keys, &arguments));
     }
 
     /// The connection to Redis is gone: the requests that wait for a document that was not asked for yet are told so.

@@ -15,7 +15,7 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core, Outcome};
 use crate::limits::{GATHERED_SALES_MAX, STATUS_IDS_MAX, STATUSES_WAITING_MAX};
 use crate::pending::Ticket;
-use crate::product::{ProductIndex, State};
+use crate::product::{ProductIndex, Seen, State};
 use crate::products::Products;
 use crate::schedule::has_share;
 use crate::scripts::SCRIPTS;
@@ -91,7 +91,7 @@ impl Statuses {
             let product = self.line.pop_front().expect("as many as were counted");
             // What others leave of their share is for those behind them.
             let ids_max = left / (groups - taken);
-            let group = self.take(product, ids_max);
+            let group = self.take(product, ids_max, products[product].seen());
             left -= group.ids;
             let keys = &products[product].keys;
             self.keys.push(&keys.outbox);
@@ -103,7 +103,7 @@ impl Statuses {
     }
 
     /// Takes the requests that wait for orders of a product, up to so many orders.
-    fn take(&mut self, product: ProductIndex, ids_max: usize) -> Group {
+    fn take(&mut self, product: ProductIndex, ids_max: usize, seen: Seen) -> Group {
         let waiting = self.waiting.get_mut(&product).expect("it stands in line");
         self.places.clear();
         let mut ids = Vec::with_capacity(ids_max.min(waiting.len()));
@@ -127,6 +127,7 @@ impl Statuses {
             self.line.push_back(product);
         }
         self.arguments.push_number(ids.len() as u64);
+        seen.texts().iter().for_each(|text| self.arguments.push(text.as_bytes()));
         ids.iter().for_each(|id| self.arguments.push(&id.text()));
         Group { ids: ids.len(), asked }
     }

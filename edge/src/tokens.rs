@@ -61,7 +61,13 @@ impl Core {
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
         let (mut wanted_digits, mut life_digits) = ([0; 20], [0; 20]);
-        let arguments = [decimal(wanted, &mut wanted_digits), decimal(life, &mut life_digits)];
+        let (mut id_digits, mut generation_digits) = ([0; 20], [0; 20]);
+        let arguments = [
+            decimal(wanted, &mut wanted_digits),
+            decimal(life, &mut life_digits),
+            decimal(sale.id, &mut id_digits),
+            decimal(sale.generation.into(), &mut generation_digits),
+        ];
         self.redis.call_script(now.instant, Call::Lease(index), |out| {
             SCRIPTS.lease.write_call_with(out, &keys, &arguments);
         });

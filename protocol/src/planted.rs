@@ -64,10 +64,12 @@ pub enum Bug {
     DrainedToTheStable,
     /// A request that waits for an answer of Redis that cannot come any more is forgotten.
     WaiterForgotten,
+    /// Whoever has no record is told sold out, whether or not the records of the sale are there.
+    LostRecordsBelieved,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 28] = [
+pub const BUGS: [Bug; 29] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -96,6 +98,7 @@ pub const BUGS: [Bug; 28] = [
     Bug::PlaceNeverUsedUp,
     Bug::OlderSaleBelieved,
     Bug::WaiterForgotten,
+    Bug::LostRecordsBelieved,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -33,9 +33,9 @@ pub(super) fn ticket(slot: u32, user: &str, has_come: bool) -> [u8; TICKET_TEXT_
     key().sign(Ticket { place, has_come }, user.as_bytes())
 }
 
-/// The lines that follow wanted tokens and their life in each call to `lease`: what was reported.
+/// What follows wanted tokens, their life and the sale that was seen in each call to `lease`: what was reported.
 fn reports(bench: &Bench) -> Vec<Vec<u64>> {
-    let numbers = |call: Vec<String>| call[7..].iter().map(|text| text.parse().expect("a number")).collect();
+    let numbers = |call: Vec<String>| call[9..].iter().map(|text| text.parse().expect("a number")).collect();
     bench.redis.calls("lease").into_iter().map(numbers).collect()
 }
 

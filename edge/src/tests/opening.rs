@@ -122,7 +122,7 @@ fn a_user_over_the_limit_is_refused_alone_and_a_repeat_gets_its_first_answer() {
     bench.pass(10);
     let asked = bench.redis.calls("reserve").pop().expect("it was asked for");
     // "<reservation id> <quantity> "
-    let head = &asked[1 + 7 + 2 + 4];
+    let head = &asked[1 + 7 + 2 + 5];
     bench.redis.script("reserve", codes(&["M", "L"]));
     let over = bench.orders(&["b"])[0];
     assert!(bench.written(over).ends_with("{\"status\":\"limit_reached\",\"msg\":\"Limit per customer reached\"}"));

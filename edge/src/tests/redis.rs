@@ -172,8 +172,8 @@ impl Redis {
             "probe" => array(&[(EPOCH_US + self.now.as_micros()).to_string()]),
             "relay" => array(&[]),
             // Nobody has a record.
-            "lookup" => array(&groups(asked, 2).map(|_| String::new()).collect::<Vec<_>>()),
-            "status" => array(&groups(asked, 1).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
+            "lookup" => array(&groups(asked, 4, 1).map(|_| String::new()).collect::<Vec<_>>()),
+            "status" => array(&groups(asked, 3, 0).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
             "part" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
             "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),
@@ -288,14 +288,14 @@ fn read(mut words: Vec<String>) -> Asked {
 }
 
 /// How many ids each group of a `lookup` or `status` call names; the count stands at the end of a head of so many words.
-fn groups(asked: &Asked, head: usize) -> impl Iterator<Item = usize> {
+fn groups(asked: &Asked, head: usize, count_at: usize) -> impl Iterator<Item = usize> {
     let number = |at: usize| asked.arguments[at].parse::<usize>().expect("a number");
     let mut at = 1 + number(0);
     let count = number(at);
     at += 1;
     let groups: Vec<usize> = (0..count)
         .map(|_| {
-            let ids = number(at + head - 1);
+            let ids = number(at + count_at);
             at += head + ids;
             ids
         })

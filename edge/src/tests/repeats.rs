@@ -7,7 +7,7 @@ use crate::answer::{Answer, Unavailable};
 /// Reservation ids of the orders of a reserve call of one group.
 fn reservations(call: &[String]) -> Vec<String> {
     let keys: usize = call[0].parse().expect("a number");
-    call[1 + keys + 2 + 4..].chunks(4).map(|order| order[0].split(' ').next().expect("an id").to_owned()).collect()
+    call[1 + keys + 2 + 5..].chunks(3).map(|order| order[0].split(' ').next().expect("an id").to_owned()).collect()
 }
 
 /// A core whose reserve call of these users was written, and its reply lost with the connection.

@@ -39,7 +39,7 @@ fn each_is_told_of_their_own_order() {
     bench.redis.script("status", array(&["PA-".to_owned()]));
     bench.redis.holds.clear();
     bench.run();
-    assert_eq!(bench.redis.calls("status")[1][4..].len(), 3 + 1);
+    assert_eq!(bench.redis.calls("status")[1][4..].len(), 3 + 3);
     let told: Vec<String> = asked.iter().map(|position| bench.written(*position)).collect();
     for (written, order, word) in [(0, 3, "pending"), (1, 1, "accepted"), (2, 3, "pending")] {
         let body = format!(r#"{{"orderId":"00000000-0000-8000-8000-{order:012}","status":"{word}"}}"#);

@@ -21,7 +21,7 @@ use Belief::{NoFate, Proved};
 
 const EDGE: [(&str, Belief); 15] = [
     ("reserve", Proved { by: "broken(sale, outbox, claims, users, returned)" }),
-    ("lookup", Proved { by: "found[1] ~= sale[1] .. ' ' .. sale[2]" }),
+    ("lookup", Proved { by: "found[1] ~= mark" }),
     ("status", Proved { by: "found[1] ~= sale[1] .. ' ' .. sale[2]" }),
     ("lease", Proved { by: "bucket[1] == sale[1] .. ' ' .. sale[2]" }),
     ("look", Proved { by: "broken(sale, unpack(KEYS, k + 3, k + 9))" }),

@@ -13,7 +13,8 @@ const FAIR: Options = Options { total: 1000, rate: 100, burst: 100, fair: true, 
 /// `lease` with a report: granted, state, what the line says, Redis' clock, when the sale opens.
 fn lease(sale: &Sale, client: &mut Client, wanted: u64, report: &Report) -> (i64, String, Option<(Moved, u64, u64)>) {
     let keys = ["rate", "sale", "stock", "queue"].map(|name| sale.key(name));
-    let mut numbers = vec![wanted, 200_000, report.served, report.arrived.len() as u64];
+    let (id, generation) = (sale.id.parse().expect("a number"), u64::from(sale.generation));
+    let mut numbers = vec![wanted, 200_000, id, generation, report.served, report.arrived.len() as u64];
     numbers.extend(report.arrived.iter().flat_map(|(tick, count)| [*tick, *count]));
     numbers.extend(report.issued.iter().flat_map(|(slot, count)| [u64::from(*slot), *count]));
     let arguments: Vec<String> = numbers.iter().map(u64::to_string).collect();
@@ -165,9 +166,9 @@ fn a_sale_without_the_line_it_was_opened_with_is_suspended() {
     assert_eq!(document(&sale, &mut client), ["S"]);
 }
 
-fn document(sale: &Sale, client: &mut Client) -> Vec<String> {
+pub(crate) fn document(sale: &Sale, client: &mut Client) -> Vec<String> {
     let keys = ["queue", "sale", "stock"].map(|name| sale.key(name));
-    strings(client.call(|scripts| &scripts.queue, &keys, &[]))
+    strings(client.call(|scripts| &scripts.queue, &keys, &sale.seen()))
 }
 
 #[test]

@@ -152,16 +152,21 @@ impl Sale {
 
     /// `close` by a caller who says which sale and generation it has seen.
     pub(crate) fn close_as_seen(&self, client: &mut Client) -> Vec<String> {
-        let seen = [String::new(), self.id.clone(), self.generation.to_string()];
-        strings(client.call(|scripts| &scripts.close, &keys(&self.product), &seen))
+        let [id, generation] = self.seen();
+        strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[String::new(), id, generation]))
     }
 
     /// `init` with force by such a caller.
     pub(crate) fn open_as_seen(&self, client: &mut Client) -> Vec<String> {
         let mut arguments =
             ["10", "0", "100", "1", "", &"5e".repeat(32), "0", "0", "retry", ""].map(str::to_owned).to_vec();
-        arguments.extend([self.id.clone(), self.generation.to_string()]);
+        arguments.extend(self.seen());
         strings(client.call(|scripts| &scripts.init, &keys(&self.product), &arguments))
+    }
+
+    /// What a caller says that has seen this one.
+    pub(crate) fn seen(&self) -> [String; 2] {
+        [self.id.clone(), self.generation.to_string()]
     }
 
     /// `status` of one order: its letter, or S.
@@ -177,7 +182,9 @@ impl Sale {
     /// `lease`: granted, life in µs, next due in µs, state.
     pub(crate) fn lease(&self, client: &mut Client, wanted: u64, life_us: u64) -> (i64, u64, u64, String) {
         let keys = [self.key("rate"), self.key("sale"), self.key("stock")];
-        let reply = client.call(|scripts| &scripts.lease, &keys, &[wanted.to_string(), life_us.to_string()]);
+        let mut arguments = vec![wanted.to_string(), life_us.to_string()];
+        arguments.extend(self.seen());
+        let reply = client.call(|scripts| &scripts.lease, &keys, &arguments);
         let parts = strings(reply);
         let number = |text: &str| text.parse().expect("a number");
         (parts[0].parse().expect("a number"), number(&parts[1]), number(&parts[2]), parts[3].clone())
@@ -207,19 +214,27 @@ impl Sale {
 pub(crate) fn statuses(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
     let call_keys: Vec<String> = groups.iter().flat_map(|(sale, _)| [sale.key("outbox"), sale.key("sale")]).collect();
     let mut arguments = vec![groups.len().to_string()];
-    for (_, orders) in groups {
+    for (sale, orders) in groups {
         arguments.push(orders.len().to_string());
+        arguments.extend(sale.seen());
         arguments.extend(orders.iter().map(|order| (*order).to_owned()));
     }
     strings(client.call(|scripts| &scripts.status, &call_keys, &arguments))
 }
 
-/// One `lookup` call for several sales.
+/// One `lookup` call for several sales, by a caller that has seen nothing later.
 pub(crate) fn lookups(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
-    let call_keys: Vec<String> = groups.iter().flat_map(|(sale, _)| [sale.key("sale"), sale.records_key()]).collect();
+    let groups: Vec<(&Sale, &Sale, &[&str])> = groups.iter().map(|(sale, orders)| (*sale, *sale, *orders)).collect();
+    lookups_as_seen(client, &groups)
+}
+
+/// The same for orders of the first sale of each, by a caller that has seen the second.
+pub(crate) fn lookups_as_seen(client: &mut Client, groups: &[(&Sale, &Sale, &[&str])]) -> Vec<String> {
+    let call_keys: Vec<String> = groups.iter().flat_map(|(sale, ..)| [sale.key("sale"), sale.records_key()]).collect();
     let mut arguments = vec![groups.len().to_string()];
-    for (sale, orders) in groups {
+    for (sale, seen, orders) in groups {
         arguments.extend([sale.id.clone(), orders.len().to_string()]);
+        arguments.extend(seen.seen());
         arguments.extend(orders.iter().map(|order| (*order).to_owned()));
     }
     strings(client.call(|scripts| &scripts.lookup, &call_keys, &arguments))
@@ -234,11 +249,19 @@ pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -
         call_keys.extend(keys(&sale.product).into_iter().take(6));
         call_keys.push(sale.records_key());
         arguments.extend([orders.len().to_string(), sale.id.clone(), sale.generation.to_string(), "3".to_owned()]);
-        for order in *orders {
-            arguments.push(format!("{} {} ", order.reservation, order.quantity));
-            let quantity = order.slot.map_or(order.quantity.to_string(), |slot| format!("{} {slot}", order.quantity));
-            arguments.extend([quantity, order.id.clone(), format!(" {} 1705234800123", order.user)]);
+        // As `Call::fill` of `gate.rs` does.
+        let quantities: Vec<String> = orders
+            .iter()
+            .map(|order| order.slot.map_or(order.quantity.to_string(), |slot| format!("{} {slot}", order.quantity)))
+            .collect();
+        let is_shared = orders[0].slot.is_none() && quantities.iter().all(|quantity| *quantity == quantities[0]);
+        arguments.push(if is_shared { quantities[0].clone() } else { String::new() });
+        for (place, order) in orders.iter().enumerate() {
+            let end = if place + 1 < orders.len() { "\n" } else { "" };
+            arguments.extend([format!("{} {} ", order.reservation, order.quantity), order.id.clone()]);
+            arguments.push(format!(" {} 1705234800123{end}", order.user));
         }
+        arguments.extend(quantities.into_iter().filter(|_| !is_shared));
     }
     client.call(|scripts| &scripts.reserve, &call_keys, &arguments)
 }

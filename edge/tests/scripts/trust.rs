@@ -2,7 +2,8 @@
 
 use flux_protocol::resp::{Belief, ErrorKind};
 
-use crate::sale::{KEYS, Options, PLAIN, Sale, init_reply, keys, order};
+use crate::queue::document;
+use crate::sale::{KEYS, Options, PLAIN, Sale, init_reply, keys, lookups_as_seen, order};
 use crate::server::{Client, Server, refusal, strings};
 
 /// What every script says of `sale` must be that it is suspended, for `reason`, and nothing may change by asking.
@@ -247,10 +248,20 @@ fn a_redis_that_is_behind_what_its_caller_has_seen_is_not_believed() {
         }
         assert_eq!(seen.close_as_seen(&mut client), ["S", "behind"], "{seen:?}");
         assert_eq!(seen.open_as_seen(&mut client), ["S", "behind"], "{seen:?}");
+        // Nobody's fate, token or place either.
+        assert_eq!(seen.status(&mut client, "o1"), "S", "{seen:?}");
+        assert_eq!(lookups_as_seen(&mut client, &[(&sale, &seen, &["o1", "o2"])]), ["S"], "{seen:?}");
+        let (granted, .., state) = seen.lease(&mut client, 1, 200_000);
+        assert_eq!((granted, state.as_str()), (-1, "S"), "{seen:?}");
+        assert_eq!(document(&seen, &mut client), ["S"], "{seen:?}");
     }
     assert_eq!(client.snapshot(), before);
     let older = Sale { generation: 0, ..sale.clone() };
     assert_eq!(older.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["G"], "rebuilt since: the caller looks again");
+    assert_eq!(older.status(&mut client, "o1"), "P");
+    assert_eq!(lookups_as_seen(&mut client, &[(&sale, &older, &["o1", "o2"])]), ["1 "]);
+    assert_eq!(older.lease(&mut client, 1, 200_000).0, 1);
+    assert_eq!(document(&older, &mut client)[0], "open");
     assert_eq!(older.close_as_seen(&mut client)[0], "OK");
     client.run("FLUSHALL");
     assert_eq!(sale.close_as_seen(&mut client), ["S", "behind"], "what was seen is lost");

@@ -9,6 +9,7 @@ use flux_simulation::random::Random;
 use flux_simulation::redis::Redis;
 
 const TRUST: &str = include_str!("../../../edge/lua/trust.lua");
+const PHASE: &str = include_str!("../../../edge/lua/phase.lua");
 const OUTBOX: &str = include_str!("../../../edge/lua/outbox.lua");
 /// As many as a run makes; beyond that the data outgrows the processor's caches.
 const CALLS: u64 = 2_000;
@@ -31,7 +32,7 @@ fn main() {
     let names = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
     let keys = names.map(|name| format!("product:{{p}}:{name}"));
     let init = Script::new(include_str!("../../../edge/lua/init.lua"), &[TRUST]);
-    let reserve = Script::new(include_str!("../../../edge/lua/reserve.lua"), &[TRUST, OUTBOX]);
+    let reserve = Script::new(include_str!("../../../edge/lua/reserve.lua"), &[TRUST, PHASE, OUTBOX]);
     let mut wire = Vec::new();
     init.write_load(&mut wire);
     reserve.write_load(&mut wire);
@@ -44,11 +45,12 @@ fn main() {
     for call in 0..CALLS {
         let call_keys: Vec<&[u8]> = all[..6].iter().copied().chain([&b"idempotency:{p}:1700000000000"[..]]).collect();
         let mut arguments: Vec<String> =
-            ["1", "1000000000", "8", "1700000000000", "1", "3"].map(str::to_owned).to_vec();
+            ["1", "1000000000", "8", "1700000000000", "1", "3", "1"].map(str::to_owned).to_vec();
         for n in 0..ORDERS {
             let order = call * ORDERS + n;
             arguments.push(format!("reservation-{order} 1 "));
-            arguments.extend(["1".to_owned(), format!("order-{order}"), " user 1700000000000".to_owned()]);
+            let end = if n + 1 < ORDERS { "\n" } else { "" };
+            arguments.extend([format!("order-{order}"), format!(" user 1700000000000{end}")]);
         }
         let arguments: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
         let mut wire = Vec::new();

@@ -17,6 +17,7 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
         Bug::OpensEarly => ("return left > 0 and string.format('%d', left) or nil", "return nil"),
         Bug::LimitForgotten => ("redis.call('HSET', users, unpack(units_of))", "redis.call('HLEN', users)"),
         Bug::WatermarkBack => ("lot = math.min(lot + math.floor(", "lot = math.min(math.floor("),
+        Bug::LostRecordsBelieved => ("if found[1] ~= mark then", "if false then"),
         _ => return None,
     })
 }
@@ -39,6 +40,7 @@ mod tests {
         let texts = [
             include_str!("../../../../edge/lua/trust.lua"),
             include_str!("../../../../edge/lua/reserve.lua"),
+            include_str!("../../../../edge/lua/lookup.lua"),
             include_str!("../../../../edge/lua/line.lua"),
             include_str!("../../../../worker/lua/returns.lua"),
         ];

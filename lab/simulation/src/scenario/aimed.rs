@@ -36,6 +36,7 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::PlaceNeverUsedUp => one_place_and_many_keys(random),
         Bug::OlderSaleBelieved => old_master(random),
         Bug::WaiterForgotten => lookers_without_redis(random),
+        Bug::LostRecordsBelieved => lost_records(random),
         _ => Shape::draw(random),
     }
 }
@@ -169,6 +170,17 @@ fn lost_stock(random: &mut Random) -> Shape {
     let mut shape = quiet(&[1, 1], 40);
     wave(&mut shape, random, 80, Duration::ZERO, Duration::from_secs(4));
     happens(&mut shape, 500 + random.below(1000), 1, Fault::KeyDeleted("stock"));
+    shape
+}
+
+/// Nothing is left, the records of those who got it are deleted, and they ask again.
+fn lost_records(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1], 20);
+    wave(&mut shape, random, 40, Duration::ZERO, Duration::from_millis(500));
+    for buyer in &mut shape.buyers {
+        buyer.asks_again_after = Some(Duration::from_millis(2500 + random.below(2000)));
+    }
+    happens(&mut shape, 3000 + random.below(1000), 1, Fault::KeyDeleted("records"));
     shape
 }
 

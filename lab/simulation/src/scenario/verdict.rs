@@ -67,6 +67,7 @@ pub fn judge(run: &mut Run) -> Report {
     let verdict = check(&truth, &history, allow);
     let mut faults = run.troubles.clone();
     distrusted_answers(run, &mut faults);
+    distrusted_refusals(run, &mut faults);
     broken_words(run, &mut faults);
     second_reservations(run, &truth, &mut faults);
     rate_bound(run, &truth, &mut faults);
@@ -117,6 +118,38 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
                 faults.push(format!(
                     "I5: {:?} for {:?} while Redis was not to be trusted",
                     exchange.outcome, exchange.order
+                ));
+            }
+        }
+    }
+}
+
+/// I5 as well: a Redis that has lost something tells nobody for good that nothing is left whose order had been made before.
+fn distrusted_refusals(run: &Run, faults: &mut Vec<String>) {
+    if run.shape.rebuilds_by_itself || run.shape.idempotency_ttl < LONG_TTL || run.replaces_sales() {
+        return;
+    }
+    let history = run.crowd.history.borrow();
+    let mut made: BTreeMap<&Order, u64> = BTreeMap::new();
+    for exchange in &history.exchanges {
+        if matches!(exchange.outcome, Outcome::Accepted { .. } | Outcome::Pending { .. }) {
+            let first = made.entry(&exchange.order).or_insert(u64::MAX);
+            *first = (*first).min(exchange.answered_us);
+        }
+    }
+    for exchange in &history.exchanges {
+        let is_refused = matches!(exchange.outcome, Outcome::No(Refusal::SoldOut));
+        let (Some(distrust), Some(told)) =
+            (run.distrust.get(&exchange.order.product).filter(|_| is_refused), made.get(&*exchange.order))
+        else {
+            continue;
+        };
+        let open = distrust.since.map(|since| (since, u64::MAX));
+        for (from, until) in distrust.spans.iter().copied().chain(open) {
+            if *told < from && exchange.sent_us >= from && exchange.answered_us < until {
+                faults.push(format!(
+                    "I5: sold out for {:?} while Redis was not to be trusted, though it had been made",
+                    exchange.order
                 ));
             }
         }

@@ -109,6 +109,14 @@ impl Generator<'_> {
         }
     }
 
+    /// The latest that a caller has seen, if any; now and then later than what is held.
+    fn seen(&mut self, product: usize) -> [String; 2] {
+        if self.random.per_mille(300) {
+            return Default::default();
+        }
+        [sale(PRODUCTS[product], 0), self.generation_of(product)]
+    }
+
     fn generation_of(&mut self, product: usize) -> String {
         (self.generations[product] + u64::from(self.below(12) == 0)).to_string()
     }
@@ -190,15 +198,21 @@ impl Generator<'_> {
             call_keys.extend(keys(PRODUCTS[product]).into_iter().take(6));
             call_keys.push(records(PRODUCTS[product], &of_sale));
             arguments.extend([count.to_string(), of_sale, self.generation_of(product), "3".to_owned()]);
-            for _ in 0..count {
+            let shared = self.random.per_mille(500).then(|| self.pick(&["1", "1", "2"]));
+            arguments.push(shared.unwrap_or_default().to_owned());
+            let mut quantities = Vec::new();
+            for place in 1..=count {
                 let order = self.below(ORDERS);
                 if self.random.per_mille(800) {
                     self.reservations += 1;
                 }
-                let quantity = self.pick(&["1", "1", "2", "5"]);
-                arguments.extend([format!("r{} {quantity} ", self.reservations), quantity.to_owned()]);
-                arguments.extend([format!("o{order}"), format!(" u{} 1705234800123", order % 4)]);
+                let quantity = shared.unwrap_or_else(|| self.pick(&["1", "1", "2", "5"]));
+                let end = if place < count { "\n" } else { "" };
+                arguments.extend([format!("r{} {quantity} ", self.reservations), format!("o{order}")]);
+                arguments.push(format!(" u{} 1705234800123{end}", order % 4));
+                quantities.push(quantity.to_owned());
             }
+            arguments.extend(quantities.into_iter().filter(|_| shared.is_none()));
         }
         self.entries += groups;
         self.steps.push(call(&EDGE.reserve, &call_keys, &arguments));
@@ -206,12 +220,14 @@ impl Generator<'_> {
 
     /// The bucket is put where its time cannot matter: long empty of news, or in the future.
     fn lease(&mut self) {
-        let product = PRODUCTS[self.product()];
+        let number = self.product();
+        let product = PRODUCTS[number];
         let tokens = self.pick(&["0", "999999", "5000000", "31415926"]);
         let at = self.pick(&["1", "9999999999999999"]);
         self.steps.push(ask(&["HSET", &key(product, "rate"), "tokens", tokens, "at", at]));
-        let arguments =
-            [self.pick(&["1", "7", "1000"]).to_owned(), self.pick(&["1000", "200000", "9999999"]).to_owned()];
+        let mut arguments =
+            vec![self.pick(&["1", "7", "1000"]).to_owned(), self.pick(&["1000", "200000", "9999999"]).to_owned()];
+        arguments.extend(self.seen(number));
         self.steps.push(call(&EDGE.lease, &["rate", "sale", "stock"].map(|name| key(product, name)), &arguments));
         self.steps.push(ask(&["HGET", &key(product, "rate"), "tokens"]));
     }
@@ -268,10 +284,11 @@ impl Generator<'_> {
         let (mut keys, mut arguments) = (Vec::new(), Vec::new());
         let products = 1 + usize::from(self.random.per_mille(300));
         arguments.push(products.to_string());
-        for product in &PRODUCTS[..products] {
+        for (number, product) in PRODUCTS[..products].iter().enumerate() {
             keys.extend(["outbox", "sale"].map(|name| key(product, name)));
             let orders = 1 + self.below(6);
             arguments.push(orders.to_string());
+            arguments.extend(self.seen(number));
             arguments.extend((0..orders).map(|_| format!("o{}", self.below(ORDERS))));
         }
         self.steps.push(call(&EDGE.status, &keys, &arguments));
@@ -340,6 +357,7 @@ impl Generator<'_> {
             keys.extend([key(name, "sale"), records(name, &id)]);
             let orders = 1 + self.below(8);
             arguments.extend([id, orders.to_string()]);
+            arguments.extend(self.seen(product));
             arguments.extend((0..orders).map(|_| format!("o{}", self.below(ORDERS))));
         }
         self.steps.push(call(&EDGE.lookup, &keys, &arguments));
