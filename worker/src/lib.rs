@@ -33,6 +33,7 @@ pub mod outbox;
 pub mod progress;
 pub mod rebuild;
 pub mod redis;
+pub mod returned;
 pub mod returns;
 pub mod rota;
 pub mod scripts;

@@ -14,6 +14,7 @@ use crate::ledger::{Ledger, Units};
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, UNITS_INTERVAL};
 use crate::metrics::Metrics;
 use crate::redis::{Redis, RedisError, array, key, keys, strings, text};
+use crate::returned::Forgotten;
 use crate::returns::{ReturnsError, Round};
 use crate::rota::Rota;
 use crate::scripts::Scripts;
@@ -55,6 +56,7 @@ struct Kept {
     returns: Round,
     behind: Behind,
     rota: Rota,
+    returned: Forgotten,
 }
 
 async fn turn(
@@ -76,9 +78,14 @@ async fn turn(
     let units = ledger.units().await?;
     register(redis, &units).await?;
     kept.behind.keep(&units);
+    kept.returned.keep(&units);
     let due: Vec<&Units> = kept.rota.turn(&units, COMPARED_MAX).into_iter().map(|at| &units[at]).collect();
     for page in due.chunks(COMPARED_PAGE) {
         for (of_product, held) in page.iter().zip(InRedis::ask(redis, page).await?) {
+            if let Some((id, _)) = held.sale {
+                let forgotten = kept.returned.look(ledger, redis, &of_product.product_id, id).await?;
+                debug!(product = of_product.product_id, forgotten, "returns to earlier sales are forgotten");
+            }
             if compare(held, of_product, &mut kept.behind, metrics) && config.suspends_on_breach {
                 suspend(redis, scripts, of_product, metrics).await?;
             }

@@ -56,3 +56,27 @@ fn two_workers_share_the_partitions_and_one_inherits_all() {
     assert_eq!(units_stored(&world, "phone"), accepted(&report.history) as i64);
     wait_until("the one that is left has all four", || assigned(&world, 0) == 4.0);
 }
+
+#[test]
+fn redis_forgets_the_returns_of_a_sale_that_was_replaced() {
+    let mut world = world();
+    world.init("phone", 10).unwrap();
+    let bought = world.order("phone", "ann", "key", 1).unwrap();
+    assert_eq!(bought.status, 200, "{}", bought.text());
+    let order = bought.json()["orderId"].as_str().expect("an order").to_owned();
+    // Its record is lost, so a repeat takes a second unit, and the worker gives that back.
+    let mut redis = world.redis.connection().unwrap();
+    let sale: String = redis::cmd("HGET").arg("product:{phone}:sale").arg("id").query(&mut redis).unwrap();
+    redis::cmd("HDEL").arg(format!("idempotency:{{phone}}:{sale}")).arg(order).exec(&mut redis).unwrap();
+    assert_eq!(world.order("phone", "ann", "key", 1).unwrap().status, 200);
+    // One of them is the mark.
+    let mut noted = || -> u64 { redis::cmd("SCARD").arg("product:{phone}:returned").query(&mut redis).unwrap() };
+    wait_until("it is given back", || noted() == 2);
+    wait_until("the ledger knows", || {
+        let pending = world.ledger().unwrap().query_one("SELECT count(*) FROM returns WHERE state = 'returned'", &[]);
+        pending.unwrap().get::<_, i64>(0) == 1
+    });
+    world.init_with(serde_json::json!({"productId": "phone", "quantity": 10, "rate": 0, "force": true})).unwrap();
+    wait_until("it is forgotten", || noted() == 1);
+    wait_until("the account holds", || world.audit(Some("phone")).unwrap().code == Some(0));
+}

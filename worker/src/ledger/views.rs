@@ -114,6 +114,13 @@ impl Ledger {
         self.execute(statement!("mark_returned"), &params).await
     }
 
+    /// Which of these returns are settled and of an earlier sale than `before`.
+    pub async fn settled_returns(&mut self, reservations: Vec<Uuid>, before: u64) -> Result<Vec<Uuid>, LedgerError> {
+        let params = [Param::Uuids(reservations), Param::I64(before as i64)];
+        let rows = self.query(statement!("settled_returns"), &params).await?;
+        rows.iter().map(|row| uuid(row, 0)).collect()
+    }
+
     /// What has become of an order; `None` where the ledger knows nothing of it (yet).
     pub async fn order_status(&mut self, order_id: Uuid) -> Result<Option<OrderStatus>, LedgerError> {
         let rows = self.query(statement!("order_status"), &[Param::Uuid(order_id)]).await?;

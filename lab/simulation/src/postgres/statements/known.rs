@@ -61,6 +61,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("sale_opened", "8af3e054", Update, ["sales"], sales::opened),
     file!("sale_total", "23fba5b8", Update, ["sales"], sales::total),
     file!("sample_order", "fdca001e", Select, ["orders", "sales"], orders::sample),
+    file!("settled_returns", "8e1c4613", Select, ["returns"], notes::settled_returns),
     file!("show_stock", "b9622334", Insert, ["products", "sales"], sales::show_stock),
     file!("take", "ad68c5b2", Insert, ["sales"], sales::take),
     file!("units", "8af9e1b0", Select, ["products", "sales", "rejected", "dead_letters", "returns"], audit::units),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use flux_protocol::order::Uuid;
+
 use super::super::error::SqlError;
 use super::super::rows::{DeadLetter, Rejected, Return};
 use super::super::values::{Params, row, timestamp_of_ms};
@@ -147,6 +149,16 @@ pub(super) fn audit_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let product = params.text(1)?;
     let rows = pending(scope, |row| product.is_empty() || row.product_id == product);
     scope.output.rows.extend(rows.iter().map(fields));
+    done()
+}
+
+pub(super) fn settled_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (asked, sale) = (params.uuids(1)?, *params.i64(2)?);
+    let rows = scope.database.returns.scan(scope.owner);
+    let is_meant = |row: &&Return| asked.contains(&row.reservation_id) && row.sale_id < sale && row.state != "pending";
+    let rows: Vec<Uuid> = rows.filter(is_meant).map(|row| row.reservation_id).collect();
+    let rows = scope.shuffled(rows);
+    scope.output.rows.extend(rows.iter().map(|reservation| row![*reservation]));
     done()
 }
 
