@@ -206,7 +206,7 @@ fn a_rebuild_takes_nobodys_place_away_and_makes_a_lost_line_anew() {
         let look = Sale { generation, ..sale.clone() }.look(&mut client, true);
         assert_eq!((look.state(), look.0[14].as_str()), (("open", ""), "ab"), "the ledger's seed");
         let lease = ["rate", "sale", "stock", "queue"].map(|name| sale.key(name));
-        let report = ["0", "200000", "0", "0"].map(str::to_owned);
+        let report = ["0", "200000", &sale.id, &generation.to_string(), "0", "0"].map(str::to_owned);
         assert_eq!(strings(client.call(|scripts| &scripts.lease, &lease, &report))[6], slot);
     }
 }
