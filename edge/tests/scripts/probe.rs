@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flux_edge::scripts::Scripts;
 use flux_protocol::resp::ErrorKind;
 
 use crate::server::{Client, Server, refusal, strings};
@@ -73,12 +74,11 @@ fn what_a_user_may_not_do_is_named() {
 /// Every command that a script of an edge runs is asked about.
 #[test]
 fn no_command_of_a_script_is_forgotten() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
+    let scripts = Scripts::new();
     let (mut run, mut asked) = (BTreeSet::new(), BTreeSet::new());
-    for file in std::fs::read_dir(directory).expect("the scripts") {
-        let file = file.expect("a file");
-        let text = std::fs::read_to_string(file.path()).expect("text");
-        let is_probe = file.file_name() == "probe.lua";
+    for script in scripts.all() {
+        let text = script.source();
+        let is_probe = *script == scripts.probe;
         let words = |mark: &str| -> Vec<String> {
             let word = |rest: &str| rest.split('\'').next().unwrap_or_default().to_owned();
             text.split(mark).skip(1).map(word).collect()

@@ -177,6 +177,24 @@ fn look_counts_the_orders_of_the_outbox_and_never_too_few() {
     );
 }
 
+#[test]
+fn orders_are_counted_on_from_one_sale_to_the_next() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let first = Sale::open(&mut client, "p", &Options { total: 1000, ..PLAIN });
+    for n in 0..33 {
+        first.reserve(
+            &mut client,
+            &[order(&format!("a{n}"), 1, &format!("a{n}"), "u"), order(&format!("b{n}"), 1, &format!("b{n}"), "u")],
+        );
+    }
+    let next = Sale::open(&mut client, "p", &Options { total: 1000, force: true, ..PLAIN });
+    next.reserve(&mut client, &[order("c", 1, "c", "u")]);
+    assert_eq!(next.look(&mut client, true).0[10], "67", "what the sale before left is still to be delivered");
+    let full = Sale { orders_max: 67, ..next };
+    assert_eq!(full.codes(&mut client, &[order("d", 1, "d", "u")]), ["F"]);
+}
+
 /// An opening time is one of Redis' clock; what is left of it is said with every look and every refusal.
 #[test]
 fn a_scheduled_sale_sells_nothing_and_says_how_long_it_is_still_closed() {

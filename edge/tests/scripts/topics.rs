@@ -76,3 +76,32 @@ fn a_sale_of_before_topics_were_noted_is_everybodys_own() {
     assert_eq!(sale.relay(&mut client, "e", &["0", "60000", "10", "", "other"]).len(), 1);
     assert_eq!(sale.close_of(&mut client, "other")[0], "OK");
 }
+
+#[test]
+fn a_topic_s_own_edges_open_anew_over_a_sale_that_goes_on_and_are_told_how_the_one_before_ended() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &OURS);
+    sale.reserve(&mut client, &[order("r1", 4, "o1", "u")]);
+    assert_eq!(
+        strings(init_reply(&mut client, "p", &OURS))[0],
+        "BUSY",
+        "a sale of one's own is in the way as any other"
+    );
+    let reply = strings(init_reply(&mut client, "p", &Options { force: true, ..OURS }));
+    assert_eq!(reply[0], "OK", "what stands in the outbox is delivered into the same topic: {reply:?}");
+    assert_eq!(reply[3..], [&sale.id, "1", "10", "6", "50", "100"], "its end is this topic's to tell");
+}
+
+#[test]
+fn a_key_of_another_type_is_no_topic() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &OURS);
+    client.command(&["DEL", &sale.key("sale")]);
+    client.command(&["SET", &sale.key("sale"), "orders"]);
+    let before = client.snapshot();
+    assert_eq!(sale.close_of(&mut client, "orders"), ["S", "sale"]);
+    assert_eq!(strings(init_reply(&mut client, "p", &OURS)), ["S", "sale"]);
+    assert_eq!(client.snapshot(), before, "nothing changed");
+}

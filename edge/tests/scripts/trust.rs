@@ -4,7 +4,7 @@ use flux_protocol::resp::{Belief, ErrorKind};
 
 use crate::queue::document;
 use crate::sale::{KEYS, Options, PLAIN, Sale, init_reply, keys, lookups_as_seen, order};
-use crate::server::{Client, Server, refusal, strings};
+use crate::server::{Client, Server, refusal, strings, text};
 
 /// What every script says of `sale` must be that it is suspended, for `reason`, and nothing may change by asking.
 /// `looked`: the reason concerns one of the six keys that `reserve` looks at.
@@ -222,6 +222,11 @@ fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
     let fresh = sale.look(&mut client, true);
     assert_eq!((fresh.state(), fresh.0[11].as_str()), (("open", ""), "1"));
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+    // Of a sale that is lost nothing is noted: half of it would stand there again.
+    let lost = Sale::open(&mut client, "q", &PLAIN);
+    client.command(&["DEL", &lost.key("sale")]);
+    assert_eq!(lost.look(&mut client, true).state(), ("suspended", "sale"));
+    assert_eq!(text(client.command(&["EXISTS", &lost.key("sale")])), "0");
     // Another process under the same data does not pass for harmless.
     client.command(&["HSET", &sale.key("sale"), "replid", &bound, "run_id", &"0".repeat(40)]);
     assert_eq!(sale.look(&mut client, true).state(), ("suspended", "replid"));

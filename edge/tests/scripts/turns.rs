@@ -137,3 +137,19 @@ fn a_fair_sale_without_its_turns_is_suspended_and_another_sale_has_none_of_them(
         assert_eq!(sale.look(&mut client, true).state(), ("suspended", "turns"), "{harm:?}");
     }
 }
+
+#[test]
+fn what_is_noted_is_the_second_in_which_it_happened() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = open(&mut client, &FAIR);
+    let opened: u64 = text(client.command(&["HGET", &sale.key("sale"), "opened_at"])).parse().expect("a time");
+    let slot_of = |time_us: u64| (time_us - opened * 1000) / 1_000_000 + 1;
+    // In the later half of a second of Redis' clock, which is told in seconds and what is above them.
+    while client.time_us() % 1_000_000 < 500_000 {}
+    let before = slot_of(client.time_us());
+    assert_eq!(codes(&mut client, &sale, &[called("r1", 101, "o1", "ann", 0)]), ["M", "I100"]);
+    let after = slot_of(client.time_us());
+    let noted: u64 = turns(&mut client, &sale, &["ann"])[0].parse().expect("a slot");
+    assert!((before..=after).contains(&noted), "{noted} is not within {before} and {after}");
+}

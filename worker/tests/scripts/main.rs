@@ -147,6 +147,7 @@ fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     let sale = Sale::open(&mut client, "p", &Options { rate: 100, per_user: 3, ..PLAIN });
     let entry = sale.reserve(&mut client, &[order("r1", 1, "o1", "u")])[0][1..].to_owned();
     assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "open"]);
+    assert_eq!(strings(client.command(&["HMGET", &sale.key("sale"), "rebuilding"])), ["1"], "the second half is due");
     assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["Sstate"]);
     assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]), [], "the relay rests");
     let before = client.snapshot();
@@ -158,6 +159,7 @@ fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     client.command(&["XDEL", &sale.key("outbox"), &entry]);
     assert_eq!(restore(&mut client, "p", &sale.id, 2, 11, "open"), ["S", "stock"]);
     assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["OK"]);
+    assert_eq!(strings(client.command(&["HMGET", &sale.key("sale"), "rebuilding"])), [""], "no more");
     assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["S", "sale"], "it is not suspended any more");
     let rebuilt = Sale { generation: 2, ..sale.clone() };
     assert_eq!(rebuilt.look(&mut client, true).0[..8], ["open", "", &sale.id, "2", "10", "9", "5", "6"]);
@@ -209,6 +211,20 @@ fn a_rebuild_takes_nobodys_place_away_and_makes_a_lost_line_anew() {
         let report = ["0", "200000", &sale.id, &generation.to_string(), "0", "0"].map(str::to_owned);
         assert_eq!(strings(client.call(|scripts| &scripts.lease, &lease, &report))[6], slot);
     }
+}
+
+#[test]
+fn neither_half_believes_a_replica_even_one_that_may_be_written_to() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    fence(&mut client, "p", &sale.id, 2);
+    client.run("CONFIG SET replica-read-only no");
+    client.run("REPLICAOF 127.0.0.1 1");
+    let before = client.snapshot();
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 5, "open"), ["S", "role"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 3), ["S", "role"]);
+    assert_eq!(client.snapshot(), before, "nothing changed");
 }
 
 #[test]
