@@ -2,6 +2,7 @@
 # KEEP=1      the demo goes on with a sale to watch and to take part in, until Ctrl-C
 # ONLY=12,14b  runs these rows of the chaos only
 # BENCH='--only accepted'   options of flux-lab bench
+# MUTANTS='--kinds lua'     options of flux-mutants
 # PROFILE=release   runs the tests against optimised programs
 
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ PROFILE ?= dev
 SECONDS_RECORDED ?= 10
 SOAK_SECONDS ?= 600
 BENCH ?=
+MUTANTS ?=
 # A workspace of its own: it builds the programs with a simulated net and planted bugs, which must never be unified into
 # those that ship.
 SIMULATION := --manifest-path lab/simulation/Cargo.toml
@@ -64,6 +66,11 @@ guard-record: ## write benches/guard/figures.json anew: for a change that is wor
 .PHONY: soak
 soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_SECONDS=600)
 	cargo run $(SIMULATION) --locked --quiet -- --seconds $(SOAK_SECONDS)
+
+# Hours with everything, on two cores; what was judged is kept, and a run that is ended goes on where it was.
+.PHONY: mutants
+mutants: setup ## small changes to Lua and SQL, one at a time: which test notices? (MUTANTS='--kinds lua': some)
+	cargo run --quiet --package flux-mutants -- $(MUTANTS)
 
 # As the programs are tested, not optimised to the last: what is looked for is an order lost, not a microsecond.
 .PHONY: chaos
