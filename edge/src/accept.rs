@@ -1,5 +1,6 @@
 //! Accepting connections: several tasks a listener, because a pending accept takes one connection a loop turn.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -14,32 +15,72 @@ use crate::machine::Machine;
 use crate::routes::Role;
 use crate::seat::Seat;
 use crate::shard::Shard;
-use crate::shell_limits::{ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
+use crate::shell_limits::{ACCEPT_HELPERS, ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
 
 /// Starts accepting. Ends when the listener is closed.
 pub(crate) fn start<M: Machine>(shard: &Rc<Shard<M>>, listener: &Rc<Listener>, role: Role) -> io::Result<()> {
     // An operator and their monitoring do not come in crowds.
     let tasks = if role == Role::Admin { 1 } else { listener.accept_tasks(ACCEPT_TASKS) };
+    // Where one task takes all that wait, helpers would have nothing to do.
+    let helpers_max = if tasks > 1 { ACCEPT_HELPERS } else { 0 };
+    let helpers = Rc::new(Cell::new(0));
     for _ in 0..tasks {
         // Made in advance: the pause is for when no descriptor is left.
         let pause = Timer::new()?;
-        spawn(accept(Rc::clone(shard), Rc::clone(listener), role, pause));
+        spawn(accept(
+            Rc::clone(shard),
+            Rc::clone(listener),
+            role,
+            pause,
+            Helpers { max: helpers_max, running: Rc::clone(&helpers) },
+        ));
     }
     Ok(())
 }
 
-async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Role, pause: Timer) {
+/// The tasks of one listener that accept beside those that have a timer.
+#[derive(Clone)]
+struct Helpers {
+    max: usize,
+    running: Rc<Cell<usize>>,
+}
+
+impl Helpers {
+    /// Clients come: as many are started as are lacking.
+    fn start<M: Machine>(&self, shard: &Rc<Shard<M>>, listener: &Rc<Listener>, role: Role) {
+        while self.running.get() < self.max {
+            self.running.set(self.running.get() + 1);
+            spawn(help(Rc::clone(shard), Rc::clone(listener), role, self.clone()));
+        }
+    }
+}
+
+/// Accepts until that fails. Why, and what then, is for the tasks that have a timer: they start helpers anew.
+async fn help<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Role, helpers: Helpers) {
+    while let Ok((stream, _)) = listener.accept().await {
+        admit(&shard, stream, role);
+    }
+    helpers.running.set(helpers.running.get() - 1);
+}
+
+/// Gives it a place, or tells it that there is none.
+fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, role: Role) {
+    match Seat::take(shard, &stream, role) {
+        Some(seat) => {
+            shard.counters.shell.connections_accepted.add(1);
+            spawn(conn::serve(stream, seat, role));
+        }
+        None => refuse(shard, &stream, role),
+    }
+}
+
+async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Role, pause: Timer, helpers: Helpers) {
     let mut accepted: usize = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                match Seat::take(&shard, &stream, role) {
-                    Some(seat) => {
-                        shard.counters.shell.connections_accepted.add(1);
-                        spawn(conn::serve(stream, seat, role));
-                    }
-                    None => refuse(&shard, &stream, role),
-                }
+                admit(&shard, stream, role);
+                helpers.start(&shard, &listener, role);
                 // On epoll an accept is ready for as long as clients come: the connections that are in need their turn,
                 // too.
                 accepted += 1;

@@ -23,6 +23,9 @@ pub const DESCRIPTORS_RESERVED: usize = 20;
 pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 13;
 /// Tasks that accept from one listener on a ring: one pending accept takes one connection a loop turn.
 pub const ACCEPT_TASKS: usize = 4;
+/// And so many more once clients come, which have no timer: a turn may last 100 ms where all connections have a burst of
+/// requests, and with four accepts a turn new clients then waited 15 s in the kernel's queue.
+pub const ACCEPT_HELPERS: usize = 60;
 /// Connections that one task accepts before it lets all others have their turn.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Rest after an accept that failed for want of descriptors or memory: time for a connection to end.
