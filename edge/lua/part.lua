@@ -34,12 +34,16 @@ local head = string.match(old[2][2] or '', '^(.* )%d+$')
 if all ~= tonumber(ARGV[2]) or not head then
   return 'D'
 end
+local records = records_of(sale_key, string.match(head, '^%d+ (%d+) ') or '')
+if not (permits('XADD', outbox, '*', 'h', '') and permits('HSET', sale_key, 'orders', '1') and permits('HSET', records, '.', '')
+    and permits('XDEL', outbox, '1-1') and permits('HDEL', claims, '1-1')) then
+  return 'S'
+end
 local new = ''
 if #lines > 0 then
   local orders = string.format('%d', sale[6] + #lines)
   new = redis.call('XADD', outbox, 'NOMKSTREAM', '*', 'h', head .. #lines, 'o', table.concat(lines, '\n'), 'c', orders)
   redis.call('HSET', sale_key, 'orders', orders)
-  local records = records_of(sale_key, string.match(head, '^%d+ (%d+) ') or '')
   for _, line in ipairs(lines) do
     local made, order = string.match(line, '^(%S+ %d+ )(%S+) ')
     if made and redis.pcall('HGET', records, order) == made .. ARGV[1] then

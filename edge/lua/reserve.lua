@@ -59,6 +59,14 @@ local function replay(record, outbox)
   return 'R' .. made .. (#found == 0 and '1 ' or '0 ') .. entry
 end
 
+-- Whether the user may make all writes of an acceptance, and of a note of who was served.
+local function may_write(k, with_users, with_turns)
+  return permits('XADD', KEYS[k + 3], '*', 'h', '') and permits('DECRBY', KEYS[k + 1], '1')
+    and permits('HSET', KEYS[k + 2], 'orders', '1') and permits('HSET', KEYS[k + 7], '.', '')
+    and (not with_users or permits('HSET', KEYS[k + 5], '.', ''))
+    and (not with_turns or permits('HSET', turns_of(KEYS[k + 2]), '.', ''))
+end
+
 -- Puts m orders into the outbox; the entry's id, or nil where that cannot be.
 local function put(outbox, a, sale, m, lines)
   local added = redis.pcall('XADD', outbox, 'NOMKSTREAM', '*',
@@ -74,6 +82,10 @@ end
 
 -- Carries out what is the rule: all of a group get what they ask for, of a sale that counts no user. `taken`: their units.
 local function accept_all(head, k, a, n, sale, ids, taken)
+  if not may_write(k) then
+    reply[head] = 'Spermission'
+    return
+  end
   local entry = put(KEYS[k + 3], a, sale, n, all_lines(a, n))
   if not entry then
     reply[head] = 'Soutbox'
@@ -265,6 +277,10 @@ local function decide(head, k, a, n)
   end
   -- From here on writes.
   return function()
+    if (m > 0 or notes and #notes > 0) and not may_write(k, taken, turns) then
+      reply[head] = 'Spermission'
+      return
+    end
     local entry = ''
     if m > 0 then
       -- XADD goes first: should it fail after all, nothing else has happened.

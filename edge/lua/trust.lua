@@ -64,6 +64,12 @@ local function turns_of(key)
   return 'product:' .. string.match(key, '{.-}') .. ':turns'
 end
 
+-- Whether the caller's user may do this. A script that writes more than one thing asks of each before the first: one that
+-- its user is refused half way is not undone.
+local function permits(...)
+  return not redis.acl_check_cmd or redis.acl_check_cmd(...)
+end
+
 -- Whether a caller that has seen this sale id and generation ("": none yet) has seen a later one than `sale`, which is nil
 -- where there is none.
 local function is_behind(sale, id, generation)

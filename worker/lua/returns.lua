@@ -22,6 +22,10 @@ local stock = sale and units(sale, stock_key)
 if sale then
   reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 6))
 end
+if not reason and not (permits('SADD', returned, '.') and permits('INCRBY', stock_key, '1')
+    and permits('HINCRBY', users, 'u', '-1') and permits('HDEL', users, 'u')) then
+  reason = 'permission'
+end
 if reason then
   return {'S' .. reason}
 end

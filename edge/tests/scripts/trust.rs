@@ -272,3 +272,33 @@ fn a_redis_that_is_behind_what_its_caller_has_seen_is_not_believed() {
     assert_eq!(sale.close_as_seen(&mut client), ["S", "behind"], "what was seen is lost");
     assert_eq!(sale.open_as_seen(&mut client), ["S", "behind"]);
 }
+
+/// A user that is refused one of a script's writes is refused all of them: a script that fails half way is not undone.
+#[test]
+fn a_user_that_lacks_a_permission_changes_nothing() {
+    let server = Server::start();
+    let (mut operator, mut client) = (server.connect(), server.connect());
+    let options = Options { per_user: 3, fair: true, rate: 100, ..PLAIN };
+    let plain = Sale::open(&mut operator, "p", &PLAIN);
+    let fair = Sale::open(&mut operator, "f", &options);
+    for lacking in ["-decrby", "-hset", "-xadd"] {
+        operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all", lacking]);
+        client.run("AUTH flux x");
+        let before = operator.snapshot();
+        for sale in [&plain, &fair] {
+            let orders = [order("r1", 1, "o1", "ann"), order("r2", 2, "o2", "joe")];
+            for asked in [&orders[..1], &orders[..]] {
+                assert_eq!(sale.reserve(&mut client, asked), ["Spermission"], "{lacking}, {}", sale.product);
+            }
+        }
+        assert_eq!(operator.snapshot(), before, "{lacking}");
+    }
+    for lacking in ["-set", "-hset", "-sadd", "-unlink"] {
+        operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all", lacking]);
+        client.run("AUTH flux x");
+        let before = operator.snapshot();
+        let forced = Options { force: true, ..PLAIN };
+        assert_eq!(strings(init_reply(&mut client, "p", &forced)), ["S", "permission"], "{lacking}");
+        assert_eq!(operator.snapshot(), before, "{lacking}");
+    }
+}
