@@ -76,6 +76,16 @@ if rate > 0 then
 end
 local replica = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0 and '1' or '0'
 
+if not (permits('SET', stock_key, '1') and permits('UNLINK', sale_key) and permits('UNLINK', users)
+    and permits('UNLINK', rate_key) and permits('UNLINK', records_of(sale_key, id)) and permits('HSET', sale_key, 'id', '1')
+    and permits('HSET', claims, '.', '') and permits('HSET', users, '.', '')
+    and permits('HSET', records_of(sale_key, id), '.', '') and permits('SREM', returned, '.') and permits('SADD', returned, '.')
+    and permits('HSET', rate_key, '.', '') and permits('HSET', sales, '.', '')
+    and permits('XGROUP', 'CREATE', outbox, '.', '$', 'MKSTREAM') and permits('XGROUP', 'DESTROY', outbox, '.')
+    and (not queue_key or permits('HSET', queue_key, '.', '') and permits('UNLINK', queue_key))) then
+  return {'S', 'permission'}
+end
+
 -- From here on writes; every key is there or free, and of its own type.
 if not before then
   redis.call('XGROUP', 'CREATE', outbox, '.', '$', 'MKSTREAM')
@@ -116,6 +126,10 @@ redis.call('HSET', sale_key, 'prev_id', before[1], 'prev_gen', before[2])
 if forgotten then
   redis.call('UNLINK', records_of(sale_key, forgotten))
 end
+if is_others then
+  -- Nothing of it is for the ledger of this topic.
+  return {'OK', id, '1'}
+end
 redis.call('HSET', sales, before[1], '{"total":' .. before[3] .. ',"withdrawn":' .. before[4] .. ',"closedAt":' .. before[7]
   .. ',"generation":' .. before[2] .. '}')
 if redis.call('HLEN', sales) > 2 * EARLIER_KEPT then
@@ -127,8 +141,5 @@ if redis.call('HLEN', sales) > 2 * EARLIER_KEPT then
   for i = 1, #ids - EARLIER_KEPT do
     redis.call('HDEL', sales, string.format('%d', ids[i]))
   end
-end
-if is_others then
-  return {'OK', id, '1'}
 end
 return {'OK', id, '1', unpack(before, 1, 6)}

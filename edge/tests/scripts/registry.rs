@@ -101,6 +101,9 @@ fn a_page_is_short_whatever_anybody_has_put_there() {
     for length in [64, 65, 1 << 20] {
         client.command(&["SADD", REGISTRY, &"x".repeat(length)]);
     }
+    for name in ["", ".", "..", "a b", "a}b", "a{b", "\u{fc}", "line\r\nfeed"] {
+        client.command(&["SADD", REGISTRY, name]);
+    }
     let (mut names, mut cursor) = (std::collections::BTreeSet::new(), "0".to_owned());
     loop {
         let mut read = page(&mut client, &cursor, "1000");
@@ -112,6 +115,9 @@ fn a_page_is_short_whatever_anybody_has_put_there() {
         }
     }
     assert!(names.remove(&"x".repeat(64)), "as long as a name may be");
-    assert_eq!(names.len(), 5_000, "every name, and not what is too long for one");
+    assert!(names.remove("."), "the member that is no product");
+    assert_eq!(names.len(), 5_000, "every name, and not what is none");
+    let left = text(client.command(&["SCARD", REGISTRY]));
+    assert_eq!(left, "5002", "what can be no product's name has left the registry");
     assert_eq!(page(&mut client, "0", "7").len(), 8, "as many as it may have, behind the cursor");
 }

@@ -60,6 +60,8 @@ fn a_name_is_free_for_another_topic_once_nothing_of_its_sale_can_be_delivered() 
         ("OK", 3),
         "the end of the sale before is none of this topic's: {reply:?}"
     );
+    let noted = text(client.command(&["HEXISTS", &sale.key("sales"), &sale.id]));
+    assert_eq!(noted, "0", "a ledger that never heard of it would miss its orders");
     let next = Sale { id: reply[1].clone(), ..sale };
     assert_eq!(next.look_of(&mut client, true, "other").state(), ("open", ""));
     assert_eq!(next.look_of(&mut client, true, "orders").state(), ("foreign", "other"));
