@@ -9,6 +9,7 @@
 //! Connections of its own: a rebuild waits for long, and nothing waits for it. Several workers may try: the ledger's
 //! advisory lock lets one, and the others find another sale than they had seen.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flux_net::sleep;
@@ -128,12 +129,12 @@ async fn turn(
     open.retain(|units| !units.closed);
     // Whatever befalls a Redis shows in what it says of itself; beside that sales are looked at in their turn.
     let places_max = if seen.is_as_before(&server) { COMPARED_MAX } else { open.len() };
+    let sold: BTreeMap<&str, u64> = open.iter().map(|units| (units.product_id.as_str(), units.stored)).collect();
     let products: Vec<&str> = rota.turn(&open, places_max).into_iter().map(|at| open[at].product_id.as_str()).collect();
     let mut all = Vec::with_capacity(products.len());
     for page in products.chunks(COMPARED_PAGE) {
         all.extend(Held::ask_page(redis, page).await?);
     }
-    seen.looked_at_all_of(server.clone());
     for (product, held) in products.into_iter().zip(all) {
         if held.other_topic(&config.topic).is_some() {
             continue;
@@ -149,13 +150,19 @@ async fn turn(
                     );
                 }
             }
-            Advice::Rebuild if due.len() < REBUILDS_TOGETHER_MAX => {
+            Advice::Rebuild => {
                 if let Some(product) = Identifier::new(product.as_bytes()) {
                     due.push((RebuildOrder::new(product, FENCE_MIN), held));
                 }
             }
-            Advice::Rebuild => {}
         }
+    }
+    // Those that sell first. Where there are more than are locked together, all are looked at again behind these.
+    due.sort_by_key(|(order, _)| Reverse(sold.get(order.product.as_str()).copied().unwrap_or(0)));
+    if due.len() > REBUILDS_TOGETHER_MAX {
+        due.truncate(REBUILDS_TOGETHER_MAX);
+    } else {
+        seen.looked_at_all_of(server);
     }
     rebuild_all(config, &due).await;
     Ok(())

@@ -98,8 +98,8 @@ pub const UNITS_INTERVAL: Duration = Duration::from_secs(1);
 /// Products whose account is compared with Redis a second: some 4 µs of Redis each. Where there are more, each comes to its
 /// turn, those of which the ledger has news first.
 pub const COMPARED_MAX: usize = 500;
-/// Products asked about with one write.
-pub const COMPARED_PAGE: usize = 100;
+/// Products asked about with one write: Redis does it in one go, and others wait that long.
+pub const COMPARED_PAGE: usize = 25;
 
 /// Partitions a topic may be created with.
 pub const TOPIC_PARTITIONS_MAX: u32 = 10_000;

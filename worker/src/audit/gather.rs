@@ -48,12 +48,16 @@ pub(super) async fn accounts(
     let mut accounts: BTreeMap<SaleKey, Account> = BTreeMap::new();
     let mut on_their_way: BTreeMap<Uuid, OnItsWay> = BTreeMap::new();
     let mut returned: BTreeSet<String> = BTreeSet::new();
+    // Sales of another topic, under names that may have been ours.
+    let mut foreign: BTreeSet<SaleKey> = BTreeSet::new();
     // Redis first.
     let replication = text(redis.ask(&[b"INFO", b"replication"]).await?)?;
     for product in products(ledger, redis, product).await? {
         let held = in_redis(redis, &product, info_field(&replication, "master_replid")).await?;
         if held.sale.get("topic").is_some_and(|noted| noted != log.topic()) {
             info!(product, topic = held.sale["topic"], "the sale in Redis is of another topic: not looked at");
+            let id = held.sale.get("id").and_then(|id| id.parse().ok());
+            foreign.extend(id.map(|id| (product, id)));
             continue;
         }
         for entry in &held.entries {
@@ -90,7 +94,7 @@ pub(super) async fn accounts(
     }
     // The ledger last, and all of it at one moment.
     ledger.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &[]).await?;
-    in_ledger(ledger, product, &returned, &mut accounts).await?;
+    in_ledger(ledger, product, &returned, &foreign, &mut accounts).await?;
     let settled = settled(ledger, &on_their_way).await?;
     let mut waiting: Vec<(&Uuid, &OnItsWay)> = on_their_way.iter().filter(|(id, _)| !settled.contains(*id)).collect();
     waiting.sort_by(|a, b| (&a.1.sale, &a.1.place, a.0).cmp(&(&b.1.sale, &b.1.place, b.0)));
@@ -246,6 +250,7 @@ async fn in_ledger(
     ledger: &mut Ledger,
     product: Option<&str>,
     returned: &BTreeSet<String>,
+    foreign: &BTreeSet<SaleKey>,
     accounts: &mut BTreeMap<SaleKey, Account>,
 ) -> Result<(), Ended> {
     let of_product = [Param::Text(product.unwrap_or_default().to_owned())];
@@ -253,12 +258,12 @@ async fn in_ledger(
     let sums = ledger.query(include_str!("../../sql/statements/audit_sales.sql"), &of_product);
     let rows = told("the ledger is still adding up the orders", sums).await??;
     let is_announced = |row: &Row| row.text(11) == Some("t");
-    // Products whose sale both Redis, as far as it is believed, and an event know.
-    let mut certain = BTreeSet::new();
+    // By product the sale that both Redis and an event know, and whether Redis is believed.
+    let mut known = BTreeMap::new();
     for row in rows.iter().filter(|row| is_announced(row)) {
         let sale: SaleKey = (column(row, 0)?, number(row, 1)?);
-        if accounts.get(&sale).is_some_and(|account| account.state != "earlier" && account.faults.is_empty()) {
-            certain.insert(sale.0);
+        if let Some(account) = accounts.get(&sale).filter(|account| account.state != "earlier") {
+            known.insert(sale.0, (sale.1, account.faults.is_empty()));
         }
     }
     for row in rows {
@@ -270,10 +275,16 @@ async fn in_ledger(
             account.total = total;
             account.withdrawn = withdrawn;
             account.state = "earlier".to_owned();
-            if !is_announced(&row) && certain.contains(&sale.0) {
+            // One before a sale that was opened is nobody's, whatever has befallen Redis since.
+            let is_no_sale = known.get(&sale.0).is_some_and(|(id, is_believed)| *is_believed || sale.1 < *id);
+            if !is_announced(&row) && is_no_sale {
                 // Nobody opened it: stray records in the topic. They are kept, and are nobody's alarm.
                 account.state = UNANNOUNCED.to_owned();
                 account.notes.push(format!("only orders tell of this sale, with a total of {total}: nobody opened it"));
+            } else if row.text(3) == Some("closed") && foreign.iter().any(|other| other.0 == sale.0 && other.1 > sale.1)
+            {
+                // It was over, and another topic has taken its name: Redis keeps nothing of it, and owes nothing.
+                account.notes.push("a sale of another topic has its name in Redis now".to_owned());
             } else if latest.get(&sale.0).is_none_or(|latest| sale.1 > *latest) {
                 account.state = "not in Redis".to_owned();
                 account.faults.push("Redis does not hold this sale: its stock is lost".to_owned());

@@ -585,6 +585,10 @@ fn a_sale_that_only_an_order_opened_replaces_nothing_and_can_be_ended() {
     assert!(code == Some(1) && said.contains(&format!("nobody opened sale {later}")), "{said}");
     assert_eq!(sale.look(&mut client, true).state(), ("open", ""), "Redis goes on");
     client.command(&["DEL", &sale.key("users")]);
+    assert_eq!(sale.look(&mut client, true).state(), ("suspended", "users"));
+    let (_, said) = world.audit();
+    let line = format!("{PRODUCT} sale {earlier} generation 1 (unannounced)");
+    assert!(said.contains(&line), "a suspended sale makes no stray one an earlier sale of 99 missing units: {said}");
     let (code, said) = world.rebuild(&[]);
     let line = format!("sale {} is open again as generation 2: 97 of 100 units left", sale.id);
     assert!(code == Some(0) && said.contains(&line), "{said}");
