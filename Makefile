@@ -63,6 +63,14 @@ guard: ## whether a request costs more instructions than benches/guard/figures.j
 guard-record: ## write benches/guard/figures.json anew: for a change that is worth what it costs
 	cargo run --quiet --package flux-guard --profile guard -- record
 
+.PHONY: hunt
+hunt: setup ## after how many drawn seeds the simulation finds each planted bug (BUG=name for one; up to 5,000 seeds each)
+	cargo run --quiet --locked $(SIMULATION) -- hunt $(BUG)
+
+.PHONY: reach
+reach: setup ## lines of the Lua scripts that the simulation's fixed seeds never run
+	cargo run --quiet --locked $(SIMULATION) -- reach
+
 .PHONY: soak
 soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_SECONDS=600)
 	cargo run $(SIMULATION) --locked --quiet -- --seconds $(SOAK_SECONDS)

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use flux_protocol::order::decimal;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::Slot;
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
@@ -158,7 +159,8 @@ impl Gate {
     ) -> Option<CallIndex> {
         assert!(self.outstanding < CALLS_OUTSTANDING_MAX, "the caller asks may_call first");
         self.batch.clear();
-        while self.batch.len() < CALL_ORDERS_MAX {
+        let most = rare::instead(CALL_ORDERS_MAX, Rare::LoneOrder, 1);
+        while self.batch.len() < most {
             let Some(index) = self.next(self.batch.len()) else { break };
             if let Some(order) = orders.get_mut(index) {
                 order.stage = Stage::Reserving;

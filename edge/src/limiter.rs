@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use flux_protocol::observed::Bucket;
 use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::time::Instant;
 
 use crate::limits::{LEASE_HORIZON, LEASE_LIFE_MAX, LEASE_TOKENS_MAX, STREAM_PAUSE_MAX};
@@ -56,6 +58,7 @@ pub struct Lease {
     window_from: Instant,
     /// Orders that came in the window before, scaled to [`LEASE_HORIZON`].
     demand: u64,
+    bucket: Bucket,
 }
 
 /// How long a lease of this bucket lives: min(200 ms, burst / (2·rate)). Zero where there is no limit.
@@ -85,6 +88,7 @@ impl Lease {
         if self.back.left(now) > 0 {
             self.back.tokens -= 1;
             self.last_expires = self.back.expires;
+            self.bucket.spent(now);
             return true;
         }
         if self.current.left(now) == 0 {
@@ -95,6 +99,7 @@ impl Lease {
         }
         self.current.tokens -= 1;
         self.last_expires = self.current.expires;
+        self.bucket.spent(now);
         true
     }
 
@@ -108,6 +113,7 @@ impl Lease {
         if now >= expires {
             return;
         }
+        self.bucket.given_back(now);
         let held = self.back.left(now);
         let expires = if held > 0 { expires.min(self.back.expires) } else { expires };
         self.back = Grant { tokens: held + 1, expires };
@@ -127,7 +133,8 @@ impl Lease {
         if waiting == 0 && !running_out {
             return None;
         }
-        Some((waiting as u64).max(self.demand.max(self.window_orders)).clamp(1, LEASE_TOKENS_MAX))
+        let wanted = (waiting as u64).max(self.demand.max(self.window_orders)).clamp(1, LEASE_TOKENS_MAX);
+        Some(rare::instead(wanted, Rare::LoneToken, 1))
     }
 
     /// A request for tokens goes out.
@@ -140,7 +147,8 @@ impl Lease {
     /// how long the bucket will hold no token after this grant (zero where it still holds some).
     pub fn handle_granted(&mut self, now: Instant, granted: u64, life: Duration, next_due: Duration) {
         let Some(asked_at) = self.asked_at.take() else { return };
-        let grant = Grant { tokens: granted, expires: asked_at + life };
+        let lives_from = if is_planted(Bug::LeaseFromTheReply) { now } else { asked_at };
+        let grant = Grant { tokens: granted, expires: lives_from + life };
         if self.current.left(now) == 0 {
             self.current = std::mem::take(&mut self.next);
         }
@@ -164,8 +172,8 @@ impl Lease {
     }
 
     /// Another sale: its bucket is another one.
-    pub fn reset(&mut self) {
-        *self = Lease { asked_at: self.asked_at, ..Lease::default() };
+    pub fn reset(&mut self, bucket: Bucket) {
+        *self = Lease { asked_at: self.asked_at, bucket, ..Lease::default() };
     }
 
     fn count(&mut self, now: Instant) {

@@ -9,6 +9,7 @@ use flux_protocol::order::Identifier;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::limits::{HOLD_US, TICKS};
 use flux_protocol::queue::{Moved, Place, Slot, Watermark};
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Arguments, Items, Reply};
 use flux_protocol::time::Now;
 
@@ -349,7 +350,8 @@ impl Core {
         let told = fair.handle_reply(now.instant, &reply.moved, is_sold_out, reply.redis_us, reply.opens_us);
         self.counters.lines.told(&told);
         if is_sold_out {
-            product.sold_out_until = now.instant + SOLD_OUT_REMEMBERED;
+            product.sold_out_until =
+                now.instant + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
         }
         if call.wants_tokens {
             fair.handle_granted(!reply.grant.next_due.is_zero());

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use flux_protocol::order::{IDENTIFIER_BYTES_MAX, Identifier};
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{self, Reply};
 use flux_protocol::time::{Instant, Now};
 
@@ -108,7 +109,7 @@ impl Core {
         registry.pages_left -= 1;
         let arguments = [
             registry.cursor.to_string(),
-            REGISTRY_PAGE_NAMES.to_string(),
+            rare::instead(REGISTRY_PAGE_NAMES, Rare::ShortPage, 1).to_string(),
             REGISTRY_PAGE_NAMES_MAX.to_string(),
             IDENTIFIER_BYTES_MAX.to_string(),
         ];

@@ -12,8 +12,11 @@
 //! Rests while Kafka is away and while the edge drains. Never gives a unit back, and never takes the places with the
 //! producer that were promised to orders on their way.
 
+use std::time::Duration;
+
 use flux_protocol::order::Record;
 use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::Reply;
 use flux_protocol::time::Now;
 
@@ -77,7 +80,7 @@ impl Core {
         let share = (RELAY_ENTRIES_IN_HAND_MAX / self.producer.partition_count().unwrap_or(1).max(1)).max(1);
         let mut arguments = vec![
             self.config.edge_id.clone(),
-            self.config.relay_horizon().as_millis().to_string(),
+            rare::instead(self.config.relay_horizon(), Rare::HastyRelay, Duration::ZERO).as_millis().to_string(),
             RELAY_CLAIM.as_millis().to_string(),
             entries.to_string(),
             stood,

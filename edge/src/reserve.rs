@@ -4,7 +4,10 @@
 //! The story itself is in `order.rs`; this file is its middle. Unknown is never treated as failed here: an order whose
 //! call got no readable answer is answered `unknown`, and whatever it reserved is the relay's.
 
+use std::time::Duration;
+
 use flux_protocol::order::Uuid;
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Belief, ErrorKind, Items, Reply, ServerError};
 use flux_protocol::time::Now;
 use smallvec::SmallVec;
@@ -174,7 +177,8 @@ impl Core {
             Some(Code::Recorded(record)) if record.delivered => Answer::Accepted { id, replayed: true },
             Some(Code::Recorded(_)) => Answer::Pending { id, replayed: true },
             Some(Code::SoldOut) => {
-                self.products[product].sold_out_until = now.instant + SOLD_OUT_REMEMBERED;
+                self.products[product].sold_out_until =
+                    now.instant + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
                 Answer::SoldOut
             }
             Some(Code::Closed) => {

@@ -4,6 +4,9 @@
 //! One call is outstanding at a time. Never touches a sale that has sold anything within that life, nor one of whose orders
 //! some stand in the outbox.
 
+use std::time::Duration;
+
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Reply, Value};
 use flux_protocol::time::Now;
 
@@ -29,7 +32,7 @@ impl Core {
             let ttl = self.config.idempotency_ttl;
             let product = &mut self.products[index];
             product.retire_waits = false;
-            product.retire_from = now.instant + ttl / 4;
+            product.retire_from = now.instant + rare::instead(ttl / 4, Rare::HastyRetire, Duration::ZERO);
             let keys: [&[u8]; 2] = [&product.keys.outbox, &product.keys.sale];
             let ttl = ttl.as_millis().to_string();
             self.redis.call_script(now.instant, Call::Retire(index), |out| {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use flux_protocol::observed::Bucket;
 use flux_protocol::order::Identifier;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::{Instant, Now};
@@ -57,7 +58,7 @@ impl Core {
                 line_seed,
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
-                    product.lease.reset();
+                    product.lease.reset(Bucket::of(product.name.as_str(), sale.id));
                     product.sold_out_until = Instant::default();
                     if let Some(document) = &mut product.document {
                         document.forget();

@@ -66,10 +66,23 @@ pub enum Bug {
     WaiterForgotten,
     /// Whoever has no record is told sold out, whether or not the records of the sale are there.
     LostRecordsBelieved,
+
+    /// Records of orders that move to another outbox entry go on naming the old one, which is gone.
+    MovedRecordsForgotten,
+    /// Records are let go of though the outbox holds orders.
+    RetiredUnderWay,
+    /// A return is given back though a rebuild has counted it in.
+    OldReturnTaken,
+    /// A second reservation of a stored order is dropped without a word.
+    SecondReservationDropped,
+    /// A lease of tokens lives from when it was answered, and not from when it was asked for.
+    LeaseFromTheReply,
+    /// A look of any age vouches for what a connection shows next.
+    AgelessWitness,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 29] = [
+pub const BUGS: [Bug; 35] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -99,6 +112,12 @@ pub const BUGS: [Bug; 29] = [
     Bug::OlderSaleBelieved,
     Bug::WaiterForgotten,
     Bug::LostRecordsBelieved,
+    Bug::MovedRecordsForgotten,
+    Bug::RetiredUnderWay,
+    Bug::OldReturnTaken,
+    Bug::SecondReservationDropped,
+    Bug::LeaseFromTheReply,
+    Bug::AgelessWitness,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use flux_protocol::order::Uuid;
+use flux_protocol::rare::{Rare, is_taken};
 
 use crate::ledger::{Ledger, LedgerError, PendingReturn, ReturnState};
 use crate::redis::{Redis, RedisError, keys};
@@ -116,7 +117,7 @@ async fn settle(
             (ReturnState::Absorbed, &mut given.absorbed),
             (ReturnState::Withdrawn, &mut given.withdrawn),
         ] {
-            if let Some(reservations) = settled.get(state.as_str()) {
+            if let Some(reservations) = settled.get(state.as_str()).filter(|_| !is_taken(Rare::ReturnNotNoted)) {
                 *count += ledger.mark_returned(reservations, state).await?;
             }
         }

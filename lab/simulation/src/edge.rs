@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flux_edge::board::Board;
 use flux_edge::config::{Config, ConfigError};
@@ -36,18 +37,24 @@ pub struct Edge {
     pub counters: Arc<[CoreCounters]>,
 }
 
-/// Starts one with so many cores, under `name`, with what is added to its command line.
+/// Starts one with so many cores, under `name`, with what is added to its command line; records live for `ttl`.
 ///
 /// # Panics
 /// Where the command line is refused: the scenario is wrong.
-pub fn start(world: &mut World, name: &str, cores: usize, flags: &[String]) -> Edge {
+pub fn start(world: &mut World, name: &str, cores: usize, flags: &[String], ttl: Duration) -> Edge {
     let control = Arc::new(Control::new(cores).expect("simulated doorbells cost nothing"));
     let counters: Arc<[CoreCounters]> = (0..cores).map(|_| CoreCounters::default()).collect();
-    let process = world.start(name, || mains(cores, flags, &control, &counters));
+    let process = world.start(name, || mains(cores, flags, ttl, &control, &counters));
     Edge { process, control, counters }
 }
 
-fn mains(cores: usize, flags: &[String], control: &Arc<Control>, counters: &Arc<[CoreCounters]>) -> Vec<Task> {
+fn mains(
+    cores: usize,
+    flags: &[String],
+    ttl: Duration,
+    control: &Arc<Control>,
+    counters: &Arc<[CoreCounters]>,
+) -> Vec<Task> {
     let mut line: Vec<String> = [
         "flux-edge",
         "--listen=127.0.0.1:3000",
@@ -61,10 +68,12 @@ fn mains(cores: usize, flags: &[String], control: &Arc<Control>, counters: &Arc<
     line.extend_from_slice(flags);
     line.push(format!("--cores={cores}"));
     let allowed: Vec<usize> = (0..cores).collect();
-    let config = match Config::read(line, None, &allowed) {
+    let mut config = match Config::read(line, None, &allowed) {
         Ok(config) => config,
         Err(ConfigError::Mistake(why) | ConfigError::Asked(why)) => panic!("{why}"),
     };
+    // Shorter than the command line allows, where a run is to see records run out.
+    config.idempotency_ttl = ttl;
     let plan = Plan {
         listen: config.listen,
         admin: config.admin,

@@ -5,6 +5,10 @@
 //!
 //! Nothing here opens a socket or reads a clock.
 
+/// That of the programs; a run allocates more than it reckons.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod crowd;
 pub mod edge;
 pub mod kafka;

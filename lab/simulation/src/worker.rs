@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use flux_net::simulated::Task;
 use flux_net::{Clock, ListenOptions, Notify, listener};
@@ -26,7 +27,7 @@ pub struct Worker {
     pub stop: Rc<Notify>,
 }
 
-fn config(flags: &[String], command: &[&str]) -> Config {
+fn config(flags: &[String], command: &[&str], ttl: Duration) -> Config {
     let mut line: Vec<String> = [
         "flux-worker",
         "--kafka=kafka:9092",
@@ -38,20 +39,21 @@ fn config(flags: &[String], command: &[&str]) -> Config {
     line.extend_from_slice(flags);
     line.extend(command.iter().map(|word| (*word).to_owned()));
     match Config::read(line) {
-        Ok(config) => config,
+        // Shorter than the command line allows, where a run is to see records run out.
+        Ok(config) => Config { idempotency_ttl: ttl, ..config },
         Err(ConfigError::Mistake(why) | ConfigError::Asked(why)) => panic!("{why}"),
     }
 }
 
-/// Starts one under `name`, with what is added to its command line.
+/// Starts one under `name`, with what is added to its command line; records live for `ttl`.
 ///
 /// # Panics
 /// Where the command line is refused: the scenario is wrong.
-pub fn start(world: &mut World, name: &str, flags: &[String]) -> Worker {
+pub fn start(world: &mut World, name: &str, flags: &[String], ttl: Duration) -> Worker {
     let stop = Rc::new(Notify::new());
     let heard = Rc::clone(&stop);
     let process = world.start(name, || {
-        let config = config(flags, &[]);
+        let config = config(flags, &[], ttl);
         let options = ListenOptions { shared_port: false, wait_for_data: false };
         let bound = listener::bind(config.admin, options).expect("a new process' ports are free");
         let main: Task = Box::pin(async move {
@@ -66,12 +68,13 @@ pub fn start(world: &mut World, name: &str, flags: &[String]) -> Worker {
 pub fn start_rebuild(
     world: &mut World,
     product: &str,
+    ttl: Duration,
     look: impl FnOnce(Instant) + 'static,
 ) -> (ProcessId, Heard<String>) {
     let told: Heard<String> = Rc::default();
     let teller = Rc::clone(&told);
     let process = world.start("rebuild", || {
-        let config = config(&[], &["rebuild", "--product", product, "--old-master-is-dead"]);
+        let config = config(&[], &["rebuild", "--product", product, "--old-master-is-dead"], ttl);
         let Told::Rebuild(order) = config.task.clone() else { unreachable!("that is what was said") };
         let order: RebuildOrder = order;
         let main: Task = Box::pin(async move {
@@ -91,7 +94,7 @@ pub fn start_audit(world: &mut World) -> (ProcessId, Heard<Vec<Account>>) {
     let told: Heard<Vec<Account>> = Rc::default();
     let teller = Rc::clone(&told);
     let process = world.start("audit", || {
-        let config = config(&[], &["audit"]);
+        let config = config(&[], &["audit"], Duration::from_secs(3600));
         let main: Task = Box::pin(async move {
             let outcome = audit(&config, None::<&Identifier>).await.map_err(|ended| ended.to_string());
             *teller.borrow_mut() = Some(outcome);

@@ -40,6 +40,7 @@ use super::metadata::{NodeId, TopicId};
 use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
 use super::versions::key;
 use super::wire::WireError;
+use crate::rare::{Rare, is_taken};
 use crate::time::Instant;
 
 /// How a producer works.
@@ -338,7 +339,7 @@ impl<T: Copy> Producer<T> {
         if records.count() == 1 {
             self.wake = self.wake.min(now + self.pace.linger);
         }
-        let is_full = records.len() >= self.config.batch_bytes_max;
+        let is_full = records.len() >= self.config.batch_bytes_max || is_taken(Rare::LoneRecord);
         if !its.listed {
             its.listed = true;
             self.listed.push(index);

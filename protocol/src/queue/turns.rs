@@ -7,6 +7,7 @@
 use super::limits::TURNS_REMEMBERED;
 use super::place::Slot;
 use crate::planted::{Bug, is_planted};
+use crate::rare::{Rare, is_taken};
 
 /// The last users that were served, by their mark ([`Seed::mark`](super::Seed::mark)): each has one entry that may be theirs.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ impl Turns {
     pub fn used_up(&mut self, mark: u64, slot: Slot) -> Option<Slot> {
         let entry = *self.entry_of(mark);
         let is_used = entry.mark == halves(mark) && slot <= entry.until && !is_planted(Bug::PlaceNeverUsedUp);
-        is_used.then_some(entry.until)
+        (is_used && !is_taken(Rare::TurnForgotten)).then_some(entry.until)
     }
 
     fn entry_of(&mut self, mark: u64) -> &mut Entry {

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use flux_protocol::order::{OwnedRecord, SaleEvent, Uuid};
+use flux_protocol::planted::{Bug, is_planted};
 
 use crate::batch::{Content, DeadReason, Entry};
 
@@ -137,6 +138,10 @@ fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut
         return;
     }
     if let Some((_, stored_quantity)) = stored {
+        if stored_quantity == quantity && is_planted(Bug::SecondReservationDropped) {
+            verdicts.redelivered += 1;
+            return;
+        }
         verdicts.returned.push(at);
         if stored_quantity != quantity {
             verdicts.rejected.push((at, Rejection::KeyReused));

@@ -23,6 +23,7 @@
 use flux_protocol::order::Uuid;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{ErrorClass, Row, ServerError, TransactionStatus};
+use flux_protocol::rare::{Rare, is_taken};
 
 use super::error::{LedgerError, StoreError};
 use super::judge::{Known, KnownSale, Verdicts, judge};
@@ -149,7 +150,7 @@ impl Store {
         }
         let entries = batch.entries(span);
         let sales = statements::sales_of(entries);
-        if batch.progress.careful || statements::are_disputed(&sales) {
+        if batch.progress.careful || is_taken(Rare::CarefulStore) || statements::are_disputed(&sales) {
             self.state = State::Examining;
             ask_careful(entries, &sales, &mut asked);
         } else {

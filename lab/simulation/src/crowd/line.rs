@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use flux_lab::crowd::Order;
 use flux_lab::visitors::Line;
-use flux_net::{Stream, sleep, within};
-use flux_protocol::queue::Ticket;
+use flux_net::{Clock, Stream, sleep, within};
+use flux_protocol::queue::limits::SLOT_US;
+use flux_protocol::queue::{Place, Ticket, Watermark, position};
+use serde_json::Value;
 
 use super::answer::{TicketText, answer};
-use super::{CONNECT_PATIENCE, PATIENCE, address};
+use super::{CONNECT_PATIENCE, Crowd, PATIENCE, address};
 use crate::random::Random;
 
 /// How often a patient buyer looks at the line's document.
@@ -60,11 +63,55 @@ impl Habit {
     }
 }
 
+/// What a document says of how many stand before a place, once its second is counted to the end (`edge/static/line.js`).
+#[derive(Clone, Debug)]
+pub struct Stands {
+    /// Whose place, of which product, in the sale that opens then.
+    pub of: (String, String, u64),
+    /// Which.
+    pub place: Place,
+    /// When the document came, µs.
+    pub seen_us: u64,
+    /// When it was true, ms on Redis' clock.
+    pub now_ms: u64,
+    /// So many.
+    pub before: u64,
+    /// Lots are spread evenly, or not quite: so far off it may be.
+    pub slack: u64,
+}
+
+impl Stands {
+    fn read(order: &Order, place: Place, document: &Value) -> Option<Stands> {
+        let (now_ms, opens_at) = (document["now"].as_u64()?, document["opensAt"].as_u64()?);
+        if now_ms < opens_at + SLOT_US / 1000 * u64::from(place.slot) + SETTLING_MS {
+            return None;
+        }
+        let mark = &document["watermark"];
+        let part = |name: &str| mark[name].as_u64().and_then(|number| u32::try_from(number).ok());
+        let watermark = Watermark(Place { slot: part("slot")?, rank: part("rank")? });
+        let issued: Vec<u64> = document["issued"].as_array()?.iter().filter_map(Value::as_u64).collect();
+        let own = place.slot.checked_sub(watermark.0.slot).and_then(|slots| issued.get(slots as usize));
+        let uneven = own.copied().unwrap_or(0) + issued.first().copied().unwrap_or(0);
+        Some(Stands {
+            of: (order.product.clone(), order.user.clone(), opens_at),
+            place,
+            seen_us: Clock::start().instant().as_micros(),
+            now_ms,
+            before: position(place, watermark, &issued),
+            slack: 3 + 2 * uneven.isqrt(),
+        })
+    }
+}
+
+/// How long after its end a second's places may be reported still.
+const SETTLING_MS: u64 = 300;
+
 /// Looks at the document until it says that this place was called, or that nobody is called any more; or until it cannot be
 /// had, which is no reason to stay away.
-pub(super) async fn wait_until_called(door: &(String, u16), product: &str, ticket: &TicketText) {
+pub(super) async fn wait_until_called(crowd: &Crowd, door: usize, order: &Order, ticket: &TicketText) {
     let Some(ticket) = Ticket::claimed(ticket) else { return };
-    while let Some(line) = line(door, product).await {
+    while let Some((line, document)) = line(&crowd.doors[door], &order.product).await {
+        crowd.stands.borrow_mut().extend(Stands::read(order, ticket.place, &document));
         if line.is_over || line.called.has_called(ticket.place) {
             return;
         }
@@ -73,11 +120,11 @@ pub(super) async fn wait_until_called(door: &(String, u16), product: &str, ticke
 }
 
 /// `GET /queue`; `None` where it was not answered with a line.
-async fn line(door: &(String, u16), product: &str) -> Option<Line> {
+async fn line(door: &(String, u16), product: &str) -> Option<(Line, Value)> {
     let mut stream = Stream::connect(&address(door), CONNECT_PATIENCE).await.ok()?;
     let request = format!("GET /queue/{product} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
     stream.write_all(request.into_bytes()).await.0.ok()?;
     let answer = within(PATIENCE, answer(&mut stream)).await.expect("a simulated timer")?.ok()?;
-    let document = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200)?;
-    Line::parse(&document)
+    let document: Value = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200)?;
+    Some((Line::parse(&document)?, document))
 }

@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use flux_lab::crowd::{Doubt, Exchange, History, Order, Outcome, Refusal};
 use flux_net::{Address, Clock, Stream, sleep, within};
+use flux_protocol::time::Instant;
 
 pub use self::answer::{Answer, TicketText, answer};
-pub use self::line::{Habit, Tickets};
+pub use self::line::{Habit, Stands, Tickets};
 pub use self::poll::{Look, Looker, look};
+use crate::kafka::Kafka;
 use crate::random::Random;
 
 /// How long anybody waits for an answer: longer than any deadline of an edge.
@@ -68,6 +70,8 @@ pub struct Asked {
     pub sent_us: u64,
     /// When it was answered or its connection ended; `None`: neither within [`PATIENCE`].
     pub ended_us: Option<u64>,
+    /// Status and body, where they matter to somebody.
+    pub told: Option<(u16, String)>,
 }
 
 /// What all buyers share.
@@ -78,6 +82,12 @@ pub struct Crowd {
     pub history: RefCell<History>,
     /// The tickets of each exchange, in the history's order.
     pub tickets: RefCell<Vec<Tickets>>,
+    /// What documents said of places, in the order in which they came.
+    pub stands: RefCell<Vec<Stands>>,
+    /// Answers that an order is made, of which the log had no record when they came; in words.
+    pub unkept: RefCell<Vec<String>>,
+    /// All brokers.
+    kafka: Rc<RefCell<Kafka>>,
     /// Every request whose sender waited for what comes of it.
     pub asked: RefCell<Vec<Asked>>,
     /// Buyers that have not come to an end yet.
@@ -92,17 +102,30 @@ pub struct Crowd {
 
 impl Crowd {
     /// Nobody has come yet.
-    pub fn new(doors: Vec<(String, u16)>) -> Rc<Crowd> {
+    pub fn new(doors: Vec<(String, u16)>, kafka: Rc<RefCell<Kafka>>) -> Rc<Crowd> {
         Rc::new(Crowd {
             doors,
             history: RefCell::default(),
             tickets: RefCell::default(),
+            stands: RefCell::default(),
+            unkept: RefCell::default(),
+            kafka,
             asked: RefCell::default(),
             under_way: Cell::default(),
             unserved: Cell::default(),
             last_given: Cell::default(),
             first_given: RefCell::default(),
         })
+    }
+
+    /// Somebody was told now that an order is made.
+    fn note_made(&self, now: Instant, order_id: &str, told: &str) {
+        if !self.kafka.borrow_mut().holds(now, order_id) {
+            let at = Duration::from_micros(now.as_micros());
+            self.unkept
+                .borrow_mut()
+                .push(format!("I2: {order_id} is not in the log at {at:?}, when this came: {told}"));
+        }
     }
 }
 
@@ -146,7 +169,7 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
         let pause_ms = (50 << attempt.min(5)) + random.below(200);
         sleep(Duration::from_millis(pause_ms)).await.expect("a simulated timer");
         if let Some(ticket) = held.filter(|_| buyer.habit == Habit::Patient) {
-            line::wait_until_called(&crowd.doors[door], &buyer.order.product, &ticket).await;
+            line::wait_until_called(crowd, door, &buyer.order, &ticket).await;
         }
     }
     false
@@ -188,14 +211,18 @@ async fn exchange(
     let clock = Clock::start();
     let sent_us = clock.instant().as_micros();
     let (outcome, given) = ask(&crowd.doors[door], &request, random).await;
-    let answered_us = clock.instant().as_micros();
+    let answered = clock.instant();
+    let answered_us = answered.as_micros();
+    if let Outcome::Accepted { order_id, replayed } = outcome {
+        crowd.note_made(answered, &order_id.to_string(), if replayed { "a 200, replayed" } else { "a 200" });
+    }
     let Request { order, attempt, shown, hangs_up, .. } = request;
     let exchange = Exchange { order: Arc::clone(order), attempt, sent_us, answered_us, outcome };
     crowd.history.borrow_mut().exchanges.push(exchange);
     crowd.tickets.borrow_mut().push(Tickets { shown, given });
     if !hangs_up && outcome != Outcome::No(Refusal::NotSent) {
         let ended_us = (outcome != Outcome::Unknown(Doubt::Timeout)).then_some(answered_us);
-        crowd.asked.borrow_mut().push(Asked { what: "/order".to_owned(), door, sent_us, ended_us });
+        crowd.asked.borrow_mut().push(Asked { what: "/order".to_owned(), door, sent_us, ended_us, told: None });
     }
     (outcome, given)
 }

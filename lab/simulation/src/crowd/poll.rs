@@ -1,4 +1,4 @@
-//! Who only looks: pages that ask for a stock, for a line's document or how far an order is, at every moment of a run, of
+//! Who only looks, or means harm: pages that ask for a stock, for a line's document or how far an order is, at every moment of a run, of
 //! sales and orders that there are and of some that nobody has made.
 
 use std::rc::Rc;
@@ -27,6 +27,19 @@ pub enum Look {
     MadeUp,
     /// `GET /readyz` of the admin listener, as whatever balances load does.
     Ready,
+    /// `GET /metrics` there.
+    Metrics,
+    /// `POST /order` of what is no order.
+    Garbage,
+    /// `POST /order` of a product that nobody sells, each under a key of its own.
+    Stranger,
+}
+
+impl Look {
+    /// Whether the admin listener is asked.
+    fn is_of_admin(self) -> bool {
+        matches!(self, Look::Ready | Look::Metrics)
+    }
 }
 
 /// Somebody who looks again and again.
@@ -61,7 +74,23 @@ impl Looker {
             }
             Look::MadeUp => format!("/order/{product}/{made_up}"),
             Look::Ready => "/readyz".to_owned(),
+            Look::Metrics => "/metrics".to_owned(),
+            Look::Garbage | Look::Stranger => "/order".to_owned(),
         }
+    }
+
+    fn request(&self, path: &str, name: &str, random: &mut Random) -> String {
+        let body = match self.look {
+            Look::Garbage => r#"{"productId":7,"userId":"nobody""#.to_owned(),
+            Look::Stranger => format!(r#"{{"productId":"{NOBODY_SELLS}","userId":"nobody-{}"}}"#, random.below(9)),
+            _ => return format!("GET {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n"),
+        };
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             x-idempotency-key: strange-{:x}\r\ncontent-length: {}\r\n\r\n{body}",
+            random.bits(),
+            body.len()
+        )
     }
 }
 
@@ -73,14 +102,14 @@ pub async fn look(crowd: Rc<Crowd>, looker: Looker, mut random: Random) {
     while clock.instant().since(began) < looker.leaves_after {
         let door = random.below(crowd.doors.len() as u64) as usize;
         let (host, public) = &crowd.doors[door];
-        let (name, port) = if looker.look == Look::Ready { ("127.0.0.1", ADMIN_PORT) } else { ("shop", *public) };
+        let (name, port) = if looker.look.is_of_admin() { ("127.0.0.1", ADMIN_PORT) } else { ("shop", *public) };
         let mut streams = Vec::new();
         for _ in 0..looker.at_once {
             let path = looker.path(&crowd, &mut random);
             let Ok(mut stream) = Stream::connect(&address(&(host.clone(), port)), CONNECT_PATIENCE).await else {
                 break;
             };
-            let request = format!("GET {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
+            let request = looker.request(&path, name, &mut random);
             let sent_us = clock.instant().as_micros();
             if stream.write_all(request.into_bytes()).await.0.is_ok() {
                 streams.push((path, sent_us, stream));
@@ -88,8 +117,15 @@ pub async fn look(crowd: Rc<Crowd>, looker: Looker, mut random: Random) {
         }
         for (path, sent_us, mut stream) in streams {
             let answered = within(PATIENCE, answer(&mut stream)).await.expect("a simulated timer");
-            let ended_us = answered.map(|_| clock.instant().as_micros());
-            crowd.asked.borrow_mut().push(Asked { what: path, door, sent_us, ended_us });
+            let ended_us = answered.as_ref().map(|_| clock.instant().as_micros());
+            let answer = answered.and_then(Result::ok);
+            let told = answer.map(|answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned()));
+            if let Some((200, body)) = &told
+                && body.contains("\"status\":\"accepted\"")
+            {
+                crowd.note_made(clock.instant(), path.rsplit('/').next().unwrap_or_default(), body);
+            }
+            crowd.asked.borrow_mut().push(Asked { what: path, door, sent_us, ended_us, told });
         }
         sleep(looker.pause).await.expect("a simulated timer");
     }

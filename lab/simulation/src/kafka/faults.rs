@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flux_protocol::time::Now;
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
+use super::log::Header;
 use super::{BROKER_SESSION, ELECTION, Kafka, Node};
 
 /// What becomes of a produce request.
@@ -95,6 +97,33 @@ impl Kafka {
     /// It ends.
     pub fn end_transaction(&mut self, now: Now, partition: usize) {
         self.partitions[partition].log.unstable_from = None;
+        self.work_all(now.instant);
+    }
+
+    /// Somebody else writes a record into the topic.
+    pub fn write_stray(&mut self, now: Now, partition: usize, value: &[u8]) {
+        let index = partition % self.partitions.len().max(1);
+        let Some(partition) = self.partitions.get_mut(index) else { return };
+        let record = Record {
+            transactional: false,
+            control: false,
+            partition_leader_epoch: 0,
+            producer_id: -1,
+            producer_epoch: -1,
+            timestamp_type: TimestampType::Creation,
+            timestamp: now.wall_ms.cast_signed(),
+            offset: 0,
+            sequence: -1,
+            key: None,
+            value: Some(Bytes::copy_from_slice(value)),
+            headers: Default::default(),
+            delete_horizon: Default::default(),
+        };
+        let mut bytes = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        RecordBatchEncoder::encode(&mut bytes, [&record], &options).expect("a record of some bytes");
+        let header = Header::read(&bytes).expect("it was made here");
+        partition.log.append(header, &bytes, partition.leader_epoch, now.instant);
         self.work_all(now.instant);
     }
 

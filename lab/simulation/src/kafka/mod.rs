@@ -79,6 +79,9 @@ pub struct Kafka {
     next_news: Instant,
     asked: BTreeMap<i16, u64>,
     unknown: Vec<String>,
+    /// By order where records of it stand, as far as the log was read for it.
+    places: BTreeMap<String, Vec<(usize, i64)>>,
+    read_until: BTreeMap<usize, i64>,
 }
 
 impl Kafka {
@@ -104,6 +107,8 @@ impl Kafka {
             next_news: Instant::FAR_FUTURE,
             asked: BTreeMap::new(),
             unknown: Vec::new(),
+            places: BTreeMap::new(),
+            read_until: BTreeMap::new(),
         };
         kafka.create(partitions);
         kafka
@@ -169,5 +174,6 @@ impl Kafka {
         partition.log.lose_unreplicated(now);
         partition.leader = node;
         partition.leader_epoch += 1;
+        self.forget_places(index);
     }
 }

@@ -1,10 +1,12 @@
 //! What a checker reads. Never changes anything.
 
 use bytes::Bytes;
+use flux_protocol::order::TopicRecord;
 use flux_protocol::time::Instant;
 use kafka_protocol::records::RecordBatchDecoder;
 
 use super::Kafka;
+use super::log::Batch;
 
 impl Kafka {
     /// Every record that is in the log, replicated or not: partition, offset, value.
@@ -28,6 +30,27 @@ impl Kafka {
         let ends: Vec<i64> = self.partitions.iter().map(|partition| partition.log.high_watermark(now)).collect();
         records.retain(|(partition, offset, _)| *offset < ends[*partition as usize]);
         records
+    }
+
+    /// Whether every replica has a record of this order: what a 200 says.
+    pub fn holds(&mut self, now: Instant, order_id: &str) -> bool {
+        for (partition, index) in self.partitions.iter().zip(0..) {
+            let read = self.read_until.entry(index).or_default();
+            for batch in partition.log.batches.iter().rev().take_while(|batch| batch.base >= *read) {
+                for (offset, id) in orders_of(batch) {
+                    self.places.entry(id).or_default().push((index, offset));
+                }
+            }
+            *read = (*read).max(partition.log.end());
+        }
+        let mut places = self.places.get(order_id).into_iter().flatten();
+        places.any(|(index, offset)| *offset < self.partitions[*index].log.high_watermark(now))
+    }
+
+    /// A partition's end was cut off: it is read anew.
+    pub(super) fn forget_places(&mut self, index: usize) {
+        self.read_until.remove(&index);
+        self.places.values_mut().for_each(|places| places.retain(|(partition, _)| *partition != index));
     }
 
     /// Where each partition ends.
@@ -64,4 +87,15 @@ impl Kafka {
     pub fn unknown(&self) -> &[String] {
         &self.unknown
     }
+}
+
+/// The orders of a batch, each with its offset.
+fn orders_of(batch: &Batch) -> Vec<(i64, String)> {
+    let mut bytes = batch.bytes.clone();
+    let decoded = RecordBatchDecoder::decode(&mut bytes).expect("its checksum was looked at");
+    let order = |value: Option<Bytes>| match TopicRecord::parse(&value?) {
+        Ok(TopicRecord::Order(order)) => Some(order.order_id.to_string()),
+        _ => None,
+    };
+    decoded.records.into_iter().filter_map(|record| Some((record.offset, order(record.value)?))).collect()
 }

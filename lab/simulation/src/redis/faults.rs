@@ -55,7 +55,7 @@ impl Redis {
     fn replace_data(&mut self, data: Keyspace) {
         self.server.journal = Journal::new(data.clone());
         self.server.store.data = data;
-        self.server.watch.handle_loss();
+        self.server.handle_loss();
     }
 
     /// It stands still (`SIGSTOP`): the kernel takes connections and bytes, nothing is answered.

@@ -12,6 +12,7 @@ use mlua::{Function, LuaString, MultiValue, Table, Value};
 use super::command::{Command, Flags};
 use super::keyspace::Text;
 use super::limits;
+use super::reach;
 use super::reply::Reply;
 use super::script::{Mode, Script};
 use super::store::Store;
@@ -86,6 +87,7 @@ impl Lua {
     fn new() -> Lua {
         let lua = mlua::Lua::new();
         let running: Rc<RefCell<Option<Running>>> = Rc::default();
+        reach::hook(&lua);
         let made = Lua::prelude(&lua, &running);
         let (environment, run) = made.expect("the prelude is Lua");
         Lua { lua, running, environment, run }
@@ -134,11 +136,13 @@ impl Lua {
     }
 
     /// Runs a script over `store` and gives the store back.
-    pub(super) fn run(script: &Script, keys: &[Text], arguments: &[Text], store: Store) -> (Reply, Store) {
+    pub(super) fn run(script: &Rc<Script>, keys: &[Text], arguments: &[Text], store: Store) -> (Reply, Store) {
         LUA.with(|lua| {
             let before = lua.running.replace(Some(Running { store, mode: script.mode, dirty: false }));
             assert!(before.is_none(), "one script runs at a time");
+            reach::runs(Some(script));
             let reply = lua.call(script, keys, arguments).expect("what a script does to itself is caught inside");
+            reach::runs(None);
             let ended = lua.running.take().expect("it was put there above");
             (reply, ended.store)
         })

@@ -9,11 +9,12 @@
 //! - `server`: what is checked before a command; `command`: all of them; `commands`: what they do.
 //! - `keyspace`, `stream`, `store`, `journal`: the data, and what of it is on disk.
 //! - `script`, `lua`, `values`: the scripts; `planted`: bugs on purpose in them.
-//! - `faults`: what can happen to it; `observe`: what a checker reads; `watch`: what it could not read afterwards.
+//! - `faults`: what can happen to it; `observe`: what a checker reads; `watch`, `accounts`: what it could not read afterwards.
 //!
 //! Two liberties: hashes and sets are read in the order of their members, where Redis has none; and keys leave the moment
 //! they expire, where Redis takes a while but never shows them.
 
+mod accounts;
 mod command;
 mod commands;
 mod faults;
@@ -25,6 +26,7 @@ mod lua;
 mod observe;
 mod peer;
 mod planted;
+pub mod reach;
 mod reply;
 mod script;
 mod server;
@@ -41,6 +43,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use flux_protocol::time::{Instant, Now};
 
+pub use self::accounts::{Reservation, Second, Stood, Terms};
 use self::identity::Identity;
 pub use self::journal::LOSS_MAX;
 use self::keyspace::Keyspace;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flux_protocol::queue::Seed;
 
 use super::Redis;
+use super::accounts::{Reservation, Second, Stood, Terms};
 use super::keyspace::{Hash, Kind, Set, Text};
 use super::limits::Limits;
 use super::stream::Stream;
@@ -128,6 +129,41 @@ impl Redis {
         &self.server.watch.retreats
     }
 
+    /// Edges were told to allow so many undelivered orders of one product.
+    pub fn expect_outbox_orders_max(&mut self, most: u64) {
+        self.server.accounts.outbox_orders_max = most;
+    }
+
+    /// What a product's stock was, in order of time.
+    pub fn past(&self, product: &str) -> &[Stood] {
+        self.server.accounts.past(product)
+    }
+
+    /// Every reservation that was ever made, by its id.
+    pub fn reservations(&self) -> &BTreeMap<String, Reservation> {
+        &self.server.accounts.reservations
+    }
+
+    /// Orders that were reserved again.
+    pub fn seconds(&self) -> &[Second] {
+        &self.server.accounts.seconds
+    }
+
+    /// What each sale was opened with, by product and id.
+    pub fn terms(&self) -> &BTreeMap<(String, u64), Terms> {
+        &self.server.accounts.terms
+    }
+
+    /// Units that do not add up, in words.
+    pub fn miscounts(&self) -> &[String] {
+        &self.server.accounts.faults
+    }
+
+    /// How often it has lost something.
+    pub fn losses(&self) -> u32 {
+        self.server.accounts.losses
+    }
+
     /// Units left; `None`: the key is missing or holds no number.
     pub fn stock(&self, product: &str) -> Option<u64> {
         text(self.read::<Text>(product, "stock")?).parse().ok()
@@ -136,6 +172,11 @@ impl Redis {
     /// The sale's fields; `None`: the key is missing or of another type.
     pub fn sale(&self, product: &str) -> Option<BTreeMap<String, String>> {
         self.read::<Hash>(product, "sale").map(pairs)
+    }
+
+    /// The line's fields, where the sale has one.
+    pub fn line(&self, product: &str) -> Option<BTreeMap<String, String>> {
+        self.read::<Hash>(product, "queue").map(pairs)
     }
 
     /// Earlier sales as they were noted when the next was opened, by id; with the mark `.`.

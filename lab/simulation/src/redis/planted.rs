@@ -18,6 +18,11 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
         Bug::LimitForgotten => ("redis.call('HSET', users, unpack(units_of))", "redis.call('HLEN', users)"),
         Bug::WatermarkBack => ("lot = math.min(lot + math.floor(", "lot = math.min(math.floor("),
         Bug::LostRecordsBelieved => ("if found[1] ~= mark then", "if false then"),
+        Bug::MovedRecordsForgotten => {
+            ("redis.call('HSET', records, order, made .. new)", "redis.call('HLEN', records)")
+        }
+        Bug::RetiredUnderWay => ("if redis.pcall('XLEN', outbox) ~= 0 then", "if false then"),
+        Bug::OldReturnTaken => ("elseif of_sale == id and of_generation < generation then", "elseif false then"),
         _ => return None,
     })
 }
@@ -42,6 +47,8 @@ mod tests {
             include_str!("../../../../edge/lua/reserve.lua"),
             include_str!("../../../../edge/lua/lookup.lua"),
             include_str!("../../../../edge/lua/line.lua"),
+            include_str!("../../../../edge/lua/part.lua"),
+            include_str!("../../../../edge/lua/retire.lua"),
             include_str!("../../../../worker/lua/returns.lua"),
         ];
         for (from, _) in BUGS.into_iter().filter_map(passage) {

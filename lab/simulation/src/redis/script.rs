@@ -21,6 +21,8 @@ pub(super) struct Script {
     pub(super) digest: Text,
     pub(super) mode: Mode,
     pub(super) function: mlua::Function,
+    /// The text, with the bug that is planted in it.
+    pub(super) source: String,
 }
 
 /// What the first line says.
@@ -97,7 +99,7 @@ impl Script {
         let (mode, first_line) = Mode::parse(&source)?;
         let function = Lua::compile(&source[first_line..])
             .map_err(|error| format!("ERR Error compiling script (new function): {error}"))?;
-        let script = Rc::new(Script { digest: digest(text), mode, function });
+        let script = Rc::new(Script { digest: digest(text), mode, function, source: source.clone().into_owned() });
         COMPILED.with_borrow_mut(|compiled| {
             if compiled.len() == COMPILED_MAX {
                 compiled.clear();

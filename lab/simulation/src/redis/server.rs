@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use flux_protocol::time::Instant;
 
+use super::accounts::Accounts;
 use super::command::{self, Command, Flags, Run, Session};
 use super::commands::integer;
 use super::journal::Journal;
@@ -54,6 +55,7 @@ pub(super) struct Server {
     pub(super) store: Store,
     pub(super) journal: Journal,
     pub(super) watch: Watch,
+    pub(super) accounts: Accounts,
     /// By digest.
     pub(super) scripts: BTreeMap<Text, Rc<Script>>,
     pub(super) password: Option<String>,
@@ -79,10 +81,17 @@ impl Server {
         let reply = self.store.run(command, arguments);
         assert!(!matches!(reply, Reply::Error(_)), "a fault is refused: {reply:?}");
         self.note_writes(moment);
+        self.handle_loss();
+    }
+
+    /// Something is lost, or somebody has laid hands on the data.
+    pub(super) fn handle_loss(&mut self) {
         self.watch.handle_loss();
+        self.accounts.handle_loss();
     }
 
     fn set_clock(&mut self, moment: Moment) {
+        self.accounts.advance(moment.instant);
         if self.store.data.advance(moment.clock_us) {
             self.journal.append(moment.instant, moment.clock_us, Vec::new());
         }
@@ -92,6 +101,8 @@ impl Server {
         if !self.store.written.is_empty() {
             let written = std::mem::take(&mut self.store.written);
             self.watch.handle_writes(moment, &written, &self.store.data);
+            let replication_id = &self.store.identity.replication_id;
+            self.accounts.handle_writes(moment, &written, &self.store.data, replication_id);
             self.journal.append(moment.instant, moment.clock_us, written);
         }
     }

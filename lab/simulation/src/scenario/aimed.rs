@@ -8,7 +8,7 @@ use flux_lab::crowd::Order;
 use flux_protocol::planted::Bug;
 
 use super::faults::{Fault, KillAt};
-use super::shape::{ATTEMPTS_MAX, Planned, START, Sale, Shape};
+use super::shape::{ATTEMPTS_MAX, Bounds, FAULT_MAX, Planned, START, Sale, Shape, UNREST};
 use crate::crowd::{Buyer, Habit, Look, Looker};
 use crate::kafka::ProduceFault;
 use crate::random::Random;
@@ -16,9 +16,9 @@ use crate::random::Random;
 const PRODUCT: &str = "phone-0";
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A shape in which `bug` shows, or any shape where it shows everywhere.
-pub fn shape(bug: Bug, random: &mut Random) -> Shape {
-    match bug {
+/// A shape in which `bug` shows, or any shape where it shows everywhere; `None`: none was made for it, drawn ones find it.
+pub fn shape(bug: Bug, random: &mut Random) -> Option<Shape> {
+    Some(match bug {
         Bug::AcksOne => acks_one(random),
         Bug::RelayWithoutClaim | Bug::EntryGoneWithFirstOrder => refused_record(random),
         Bug::LeaseNotExpired => two_waves(),
@@ -37,8 +37,14 @@ pub fn shape(bug: Bug, random: &mut Random) -> Shape {
         Bug::OlderSaleBelieved => old_master(random),
         Bug::WaiterForgotten => lookers_without_redis(random),
         Bug::LostRecordsBelieved => lost_records(random),
-        _ => Shape::draw(random),
-    }
+        Bug::MovedRecordsForgotten
+        | Bug::RetiredUnderWay
+        | Bug::OldReturnTaken
+        | Bug::SecondReservationDropped
+        | Bug::LeaseFromTheReply
+        | Bug::AgelessWitness => return None,
+        _ => Shape::usual(random),
+    })
 }
 
 /// One sale of `quantity` units, one worker, nobody who buys and nothing that goes wrong.
@@ -62,6 +68,9 @@ pub fn quiet(edges: &[usize], quantity: u64) -> Shape {
         faults: Vec::new(),
         rebuilds_by_itself: false,
         idempotency_ttl: DAY,
+        unrest: UNREST + FAULT_MAX,
+        bounds: Bounds::default(),
+        rares: Vec::new(),
     }
 }
 

@@ -12,8 +12,20 @@ use crate::random::Random;
 /// # Errors
 /// A broken promise, or the words of an assertion that failed.
 pub fn attempt(seed: u64) -> Result<Report, String> {
+    attempt_drawn(seed, Shape::draw)
+}
+
+/// The same where the seed draws a shape that has some of everything.
+///
+/// # Errors
+/// As [`attempt`].
+pub fn attempt_usual(seed: u64) -> Result<Report, String> {
+    attempt_drawn(seed, Shape::usual)
+}
+
+fn attempt_drawn(seed: u64, draw: fn(&mut Random) -> Shape) -> Result<Report, String> {
     let mut random = Random::new(seed);
-    let shape = Shape::draw(&mut random.fork());
+    let shape = draw(&mut random.fork());
     attempt_shape(shape, random)
 }
 

@@ -9,6 +9,7 @@ use super::patience::Pause;
 use super::run::Run;
 use super::shape::{FAULT_MAX, Sale, Shape};
 use crate::kafka::{HOST, PORT, ProduceFault};
+use crate::operator;
 use crate::postgres::CommitFault;
 use crate::random::Random;
 use crate::redis::{Limits, Redis};
@@ -125,11 +126,38 @@ pub enum Fault {
     SaleReplaced(usize, u64),
     /// An operator opens another in its place, with other options.
     SaleReopened(Box<Sale>),
+    /// An edge is told to close a sale, or to open another in its place, and killed when it has written so many times to a
+    /// socket since; at the end another takes its place.
+    OperationCut {
+        /// The edge.
+        edge: usize,
+        /// The sale.
+        sale: usize,
+        /// Closed, and not replaced.
+        closes: bool,
+        /// After how many writes.
+        writes: u64,
+    },
+    /// All replicas of Redis are gone, and their backlog is released.
+    BacklogReleased,
+    /// Somebody writes into the topic.
+    Stray(usize, Stray),
     /// A replica takes Redis' place without the last writes, every sale is rebuilt there, and at the end the old master,
     /// which knows nothing of it, is the Redis that everybody reaches.
     OldMasterWakes(Duration),
     /// Somebody else has a transaction open on every partition.
     TransactionOpen,
+}
+
+/// What a stranger writes into the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// No record of ours.
+    Garbage,
+    /// An order of a sale that the ledger was told of, with another total.
+    WrongTotal,
+    /// A copy of a record that stands there.
+    Copy(u64),
 }
 
 /// Where a rebuild dies.
@@ -145,9 +173,49 @@ const KEYS: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned
 /// Where the ledger is.
 const LEDGER: &str = "postgres:5432";
 const HOUR_MS: i64 = 3_600_000;
+/// About as many as a rebuild writes.
+const REBUILD_WRITES: u64 = 120;
 
 /// One fault that the shape has the parts for.
 pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
+    drawn(random, shape, |random| random.below(56))
+}
+
+/// Faults that have to do with each other, by their numbers in [`draw_of`]: what leads to harm is often one after the other of
+/// the same theme.
+pub const THEMES: [&[u64]; 12] = [
+    // Processes of edges, and whoever works over them.
+    &[0, 3, 5, 0, 3, 62],
+    // Processes of workers.
+    &[7, 9, 11, 39],
+    // Redis' process and the way there.
+    &[12, 14, 15, 17, 18, 19, 42, 68],
+    // Who Redis is: replicas that come and go, while somebody does not look.
+    &[3, 21, 59, 25, 26, 3, 26, 21, 59],
+    // What Redis holds.
+    &[22, 23, 27, 28, 29, 55, 61, 9],
+    // Operators.
+    &[55, 60, 61, 62, 64, 64, 66, 27],
+    // Brokers.
+    &[30, 32, 33, 33, 37, 44, 38],
+    // Records.
+    &[34, 36, 36, 40, 41, 65, 67],
+    // The ledger.
+    &[45, 47, 48, 49, 50, 51, 52, 53, 54],
+    // Ways that are cut.
+    &[42, 43, 54, 68, 15, 44],
+    // Clocks.
+    &[57, 58, 57, 3],
+    // An old master that comes back.
+    &[63, 55, 25, 9],
+];
+
+/// The fault of this number, as far as the shape has the parts for it.
+pub fn draw_of(kind: u64, random: &mut Random, shape: &Shape) -> Fault {
+    drawn(random, shape, |_| kind)
+}
+
+fn drawn(random: &mut Random, shape: &Shape, kind: impl FnOnce(&mut Random) -> u64) -> Fault {
     let edge = random.below(shape.edges.len() as u64) as usize;
     let worker = random.below(shape.workers as u64) as usize;
     let node = random.below(shape.nodes as u64) as usize;
@@ -155,7 +223,7 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
     let hour = if random.per_mille(500) { HOUR_MS } else { -HOUR_MS };
     let second = Duration::from_millis(random.below(1000));
     let key = KEYS[random.below(KEYS.len() as u64) as usize];
-    match random.below(56) {
+    match kind(random) {
         0..=2 => Fault::EdgeKilled(edge),
         3..=4 => Fault::EdgePaused(edge),
         5 => Fault::EdgeDrained(edge),
@@ -220,8 +288,34 @@ pub fn draw(random: &mut Random, shape: &Shape) -> Fault {
         },
         54 => Fault::CutWorkerLedger(worker),
         55 if random.per_mille(500) => Fault::SaleRebuilt(sale),
-        _ if random.per_mille(500) => Fault::SaleClosed(sale),
-        _ => Fault::SaleReplaced(sale, 5 + random.below(40)),
+        55 if random.per_mille(500) => Fault::SaleClosed(sale),
+        55 => Fault::SaleReplaced(sale, 5 + random.below(40)),
+        // Those behind are drawn by their themes only.
+        57 => Fault::EdgeClock(edge, hour * (1 + random.below(30)) as i64),
+        58 => {
+            let hours = HOUR_MS * (1 + random.below(30)) as i64;
+            Fault::RedisClock(if shape.has_countdown() || shape.has_line() || hour > 0 { hours } else { -hours })
+        }
+        59 => Fault::BacklogReleased,
+        60 => Fault::SaleClosed(sale),
+        61 => match random.per_mille(300) {
+            true => Fault::RebuildKilled(sale, KillAt::Raised),
+            false => Fault::RebuildKilled(sale, KillAt::Write(1 + random.below(REBUILD_WRITES))),
+        },
+        62 => {
+            let (closes, writes) = (random.per_mille(500), 1 + random.below(12));
+            Fault::OperationCut { edge, sale, closes, writes }
+        }
+        63 => Fault::OldMasterWakes(second),
+        64 => Fault::SaleReopened(Box::new(Sale::follows(random, &shape.sales[sale]))),
+        65 => Fault::TransactionOpen,
+        66 => Fault::SaleReplaced(sale, 5 + random.below(40)),
+        67 => {
+            let what = [Stray::Garbage, Stray::WrongTotal, Stray::Copy(random.bits() >> 32)];
+            Fault::Stray(random.below(12) as usize, what[random.below(3) as usize])
+        }
+        68 => Fault::CutWorkerRedis(worker),
+        unknown => unreachable!("there is no fault of number {unknown}"),
     }
 }
 
@@ -241,6 +335,43 @@ impl Fault {
         matches!(
             self,
             Fault::ReplicaAttached | Fault::RedisFailedOver(_) | Fault::RedisThereAndBack(_) | Fault::OldMasterWakes(_)
+        )
+    }
+
+    /// Whether a core may be late by it in telling whom it has sent to a line, or may never tell.
+    pub(super) fn delays_reports(&self) -> bool {
+        !matches!(
+            self,
+            Fault::WorkerKilled(_)
+                | Fault::WorkerPaused(_)
+                | Fault::WorkerStopped(_)
+                | Fault::BrokerDown(_)
+                | Fault::BrokerPaused(_)
+                | Fault::LeaderMoved(_)
+                | Fault::ReplicationSlow(_)
+                | Fault::ProduceSpoilt(_)
+                | Fault::RecordRefused(..)
+                | Fault::ProducersForgotten
+                | Fault::GroupLost
+                | Fault::FetchDamaged
+                | Fault::PartitionsAdded(_)
+                | Fault::TransactionOpen
+                | Fault::Stray(..)
+                | Fault::LedgerKilled
+                | Fault::LedgerStopped
+                | Fault::LedgerPaused
+                | Fault::LedgerSessionsEnded
+                | Fault::CommitFails(_)
+                | Fault::StatementFails(_)
+                | Fault::LoginsRefused(_)
+                | Fault::DiskFull
+                | Fault::LedgerStandby
+                | Fault::CutWorkerLedger(_)
+                | Fault::CutWorkerKafka(..)
+                | Fault::CutWorkerRedis(_)
+                | Fault::SaleClosed(_)
+                | Fault::SaleReopened(_)
+                | Fault::SaleReplaced(..)
         )
     }
 
@@ -371,13 +502,32 @@ impl Fault {
                 let partitions = kafka.borrow().ends().len();
                 (0..partitions).for_each(|partition| kafka.borrow_mut().open_transaction(partition));
             }
+            // What Redis has lost is rebuilt first: an edge that was started since knows of nothing that it could refuse.
+            Fault::SaleReplaced(sale, _) if run.is_distrusted(&product(run, *sale)) => {}
             Fault::SaleReplaced(sale, quantity) => {
                 let body = Run::opening(&run.shape.sales[*sale], *quantity, true);
                 run.tell("/init", body);
             }
-            // What Redis has lost is rebuilt first: an edge that was started since knows of nothing that it could refuse.
             Fault::SaleReopened(sale) if run.is_distrusted(&sale.product) => {}
             Fault::SaleReopened(sale) => run.tell("/init", Run::opening(sale, sale.quantity, true)),
+            Fault::OperationCut { sale, closes: false, .. } if run.is_distrusted(&product(run, *sale)) => {}
+            Fault::OperationCut { edge, sale, closes, writes } => {
+                let (path, body) = match closes {
+                    true => ("/close", format!(r#"{{"productId":"{}"}}"#, product(run, *sale))),
+                    false => ("/init", Run::opening(&run.shape.sales[*sale], 10, true)),
+                };
+                let process = run.edges[*edge].process;
+                let until = run.world.writes(process) + writes;
+                if run.world.is_alive(process) {
+                    drop(operator::start_post(&mut run.world, &format!("edge-{edge}"), path, &body));
+                    run.world.kill_when(process, Duration::from_millis(500), |writes| writes >= until);
+                }
+            }
+            Fault::BacklogReleased => {
+                redis.borrow_mut().detach_replicas();
+                redis.borrow_mut().release_backlog();
+            }
+            Fault::Stray(partition, stray) => run.write_stray(*partition, *stray),
             Fault::OldMasterWakes(missed) => {
                 redis.borrow_mut().fail_over_beside(now, *missed);
                 for sale in run.shape.sales.clone() {
@@ -393,7 +543,9 @@ impl Fault {
         let now = run.world.now();
         let (redis, kafka) = (std::rc::Rc::clone(&run.redis), std::rc::Rc::clone(&run.kafka));
         match self {
-            Fault::EdgeKilled(edge) | Fault::EdgeDrained(edge) => run.restart_edge(*edge),
+            Fault::EdgeKilled(edge) | Fault::EdgeDrained(edge) | Fault::OperationCut { edge, .. } => {
+                run.restart_edge(*edge);
+            }
             Fault::EdgePaused(edge) => {
                 run.world.pause(run.edges[*edge].process, false);
                 for pause in run.pauses.iter_mut().filter(|pause| pause.edge == *edge && pause.to_us == u64::MAX) {

@@ -13,6 +13,7 @@
 //!   once, both are one order to the edge, and are given one place: that which the first showed, else the other.
 //! - A ticket is good, of a sale that there was, and its lot is the true one.
 //! - Where Redis has lost nothing, a watermark never goes back.
+//! - How many stand before a place only falls, once its second is counted to the end.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ use flux_protocol::queue::{Seed, Slot, Ticket, TicketKey};
 use flux_protocol::time::Instant;
 
 use super::run::Run;
-use crate::crowd::{TicketText, Tickets};
+use crate::crowd::{Stands, TicketText, Tickets};
 use crate::redis::{LineThen, Taken};
 
 /// A request, and its tickets.
@@ -93,6 +94,30 @@ pub(super) fn judge(run: &Run, faults: &mut Vec<String>) {
         }
     }
     faults.extend(redis.retreats().iter().cloned());
+    places_get_worse(run, faults);
+}
+
+/// How many stand before a place never grows, by the documents' own time, where everybody has reported in time whom they have
+/// sent to the line.
+fn places_get_worse(run: &Run, faults: &mut Vec<String>) {
+    if run.lost_data || run.shape.faults.iter().any(|planned| planned.fault.delays_reports()) {
+        return;
+    }
+    let mut latest: BTreeMap<_, &Stands> = BTreeMap::new();
+    let all = run.crowd.stands.borrow();
+    for stands in all.iter() {
+        let key = (&stands.of, stands.place);
+        if let Some(before) = latest.get(&key) {
+            if stands.now_ms < before.now_ms {
+                continue;
+            }
+            if stands.before > before.before + before.slack.max(stands.slack) {
+                faults.push(format!("line: a place has become worse: {before:?}, then {stands:?}"));
+                return;
+            }
+        }
+        latest.insert(key, stands);
+    }
 }
 
 fn is_of(order: &Order, taken: &Taken) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use flux_protocol::order::TopicRecord;
 use flux_protocol::time::Instant;
 
-use super::faults::KillAt;
+use super::faults::{Fault, KillAt};
 use super::run::{LOOK, Run};
 use crate::kafka::Kafka;
 use crate::redis::Redis;
@@ -19,6 +19,8 @@ use crate::{operator, worker};
 const SETTLE_MAX: Duration = Duration::from_secs(400);
 /// Rebuilds of one product before the operator gives up.
 const REBUILDS_MAX: u32 = 8;
+/// Rebuilds that change nothing before what was asked for in vain is asked for again.
+const REOPENED_AFTER: u32 = 2;
 /// How long one may take.
 const REBUILD_MAX: Duration = Duration::from_secs(200);
 
@@ -50,7 +52,9 @@ impl Run {
         while self.world.now().instant.since(began) < SETTLE_MAX {
             let mut is_open = true;
             for sale in self.shape.sales.clone() {
-                if self.is_suspended(&sale.product) {
+                let is_suspended = self.is_suspended(&sale.product);
+                is_open &= is_suspended.is_some();
+                if is_suspended == Some(true) {
                     is_open = false;
                     if self.is_for_workers(&sale.product) {
                         continue;
@@ -61,6 +65,12 @@ impl Run {
                     if *tries <= REBUILDS_MAX {
                         self.rebuild(&sale.product);
                     }
+                    // An edge has seen a sale of which neither Redis nor the ledger knows any more, for whoever was to open it
+                    // died with it: they are told once more.
+                    if *tries > REOPENED_AFTER && self.was_opening_cut(&sale.product) {
+                        let body = Run::opening(&sale, sale.quantity, true);
+                        operator::post(&mut self.world, "edge-0", "/init", &body);
+                    }
                 }
             }
             quiet_looks = if is_open && self.is_quiet() { quiet_looks + 1 } else { 0 };
@@ -70,14 +80,31 @@ impl Run {
             self.pass(LOOK);
         }
         self.troubles.push("I6: the world has not come to rest".to_owned());
+        self.troubles.extend(self.unrest().map(|what| format!("I6: {what}")));
+        for sale in self.shape.sales.clone() {
+            if self.is_suspended(&sale.product) != Some(false) {
+                let held = self.redis.borrow().sale(&sale.product);
+                self.troubles.push(format!("I6: {} is suspended, or nobody knows it: {held:?}", sale.product));
+            }
+        }
         let failures = std::mem::take(&mut self.failed_rebuilds).into_values();
         self.troubles.extend(failures.map(|why| format!("I6: {why}")));
     }
 
-    fn is_suspended(&mut self, product: &str) -> bool {
-        let told = operator::stock(&mut self.world, "edge-0", product);
+    fn was_opening_cut(&self, product: &str) -> bool {
+        let is_it = |fault: &Fault| match fault {
+            Fault::OperationCut { sale, closes: false, .. } => self.shape.sales[*sale].product == product,
+            _ => false,
+        };
+        self.shape.faults.iter().any(|planned| is_it(&planned.fault))
+    }
+
+    /// Whether an edge says that the sale is suspended; `None`: it says nothing of it yet.
+    fn is_suspended(&mut self, product: &str) -> Option<bool> {
+        let (status, body) = operator::stock(&mut self.world, "edge-0", product)?;
         // An edge that was started after everything was lost knows no such product; the operator does.
-        told.is_some_and(|(status, body)| body.contains("\"suspended\"") || (self.lost_data && status != 200))
+        let is_it = body.contains("\"suspended\"") || (self.lost_data && status != 200);
+        (is_it || status == 200).then_some(is_it)
     }
 
     /// A sale that workers are to rebuild by themselves: its Redis was restarted or a rebuild of it did not end, it was not
@@ -118,7 +145,7 @@ impl Run {
         let (found, redis, kafka) = (Rc::clone(&excess), Rc::clone(&self.redis), Rc::clone(&self.kafka));
         let of = product.to_owned();
         let look = move |now| *found.borrow_mut() = left_too_much(&redis.borrow(), &kafka.borrow(), now, &of);
-        let (process, heard) = worker::start_rebuild(&mut self.world, product, look);
+        let (process, heard) = worker::start_rebuild(&mut self.world, product, self.shape.idempotency_ttl, look);
         let product = product.to_owned();
         self.under_way.push(Rebuild {
             product,
@@ -209,7 +236,8 @@ fn left_too_much(redis: &Redis, kafka: &Kafka, now: Instant, product: &str) -> O
     let mut orders = BTreeMap::new();
     for (.., value) in kafka.replicated(now) {
         if let Ok(TopicRecord::Order(order)) = TopicRecord::parse(&value)
-            && (order.product_id == product && order.sale_id == id)
+            // What contradicts the sale's total is no order of it, whoever wrote it.
+            && (order.product_id == product && order.sale_id == id && order.sale_total == total)
         {
             orders.entry(order.order_id).or_insert(u64::from(order.quantity));
         }

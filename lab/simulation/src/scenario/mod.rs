@@ -1,9 +1,11 @@
 //! Whole runs: a Flux-Gate in the world, a crowd, faults, an operator who mends, and what must hold afterwards.
 //!
-//! - [`shape`]: what a run consists of, [`faults`]: what goes wrong in it; both follow from the seed; [`aimed`]: shapes
+//! - [`shape`]: what a run consists of (`swarm`: which parts of that there are at all), [`faults`]: what goes wrong in it; both
+//!   follow from the seed; [`aimed`]: shapes
 //!   that lead to a planted bug.
 //! - [`run`]: the run itself, `mend`: its operator; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6,
-//!   `lines`: those of fair queues; `patience`: that nobody waits for ever; `observers`: that nobody's belief goes back.
+//!   `lines`: those of fair queues; `moments`: what holds at every moment; `patience`: that nobody waits for ever; `observers`:
+//!   that nobody's belief goes back.
 //! - [`attempt`]: a run by its seed, and what is left of it that still fails.
 
 pub mod aimed;
@@ -11,9 +13,11 @@ pub mod attempt;
 pub mod faults;
 mod lines;
 mod mend;
+mod moments;
 mod observers;
 mod patience;
 pub mod run;
 pub mod shape;
+mod swarm;
 mod truth;
 pub mod verdict;

@@ -10,15 +10,19 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use flux_edge::limits::RECORDS_MAX;
 use flux_lab::crowd::History;
 use flux_net::simulated::Task;
+use flux_protocol::observed;
+use flux_protocol::order::{Record, Uuid};
+use flux_protocol::rare;
 use serde_json::json;
 
-use super::faults::Fault;
+use super::faults::{Fault, Stray};
 use super::mend::Rebuild;
 use super::observers::Observers;
 use super::patience::Pause;
-use super::shape::{FAULT_MAX, START, Sale, Shape, UNREST};
+use super::shape::{Bounds, START, Sale, Shape};
 use crate::crowd::{Crowd, buy, look};
 use crate::edge::{self, Edge};
 use crate::kafka::{HOST, Kafka};
@@ -83,6 +87,8 @@ pub struct Run {
     pub(super) rebuilds: u32,
     pub(super) under_way: Vec<Rebuild>,
     pub(super) failed_rebuilds: BTreeMap<String, String>,
+    /// Reservations that nobody had when all was quiet.
+    pub(super) unsettled: Vec<String>,
     random: Random,
 }
 
@@ -96,10 +102,13 @@ impl Run {
 
     /// The same with a shape of one's own.
     pub fn of(shape: Shape, mut random: Random) -> Run {
+        drop(observed::tokens());
+        rare::allow(&shape.rares, random.clone().bits());
         let redis = Rc::new(RefCell::new(Redis::new(6379, random.fork())));
         let kafka = Rc::new(RefCell::new(Kafka::new(shape.nodes, TOPIC, 0, random.fork())));
         let postgres = Rc::new(RefCell::new(Postgres::new(random.fork(), Pace::default())));
         let mut world = World::new(random.fork(), EPOCH_MS);
+        redis.borrow_mut().expect_outbox_orders_max(shape.bounds.outbox_orders_max);
         world.add_peer("redis", Rc::<RefCell<Redis>>::clone(&redis));
         world.add_peer(HOST, Rc::<RefCell<Kafka>>::clone(&kafka));
         world.add_peer("postgres", Rc::<RefCell<Postgres>>::clone(&postgres));
@@ -107,7 +116,7 @@ impl Run {
             shape.edges.iter().enumerate().flat_map(|(edge, cores)| {
                 (0..*cores).map(move |core| (format!("edge-{edge}"), edge::PORT + core as u16))
             });
-        let crowd = Crowd::new(doors.collect());
+        let crowd = Crowd::new(doors.collect(), Rc::clone(&kafka));
         let mut run = Run {
             world,
             redis,
@@ -125,6 +134,7 @@ impl Run {
             rebuilds: 0,
             under_way: Vec::new(),
             failed_rebuilds: BTreeMap::new(),
+            unsettled: Vec::new(),
             random,
             shape,
         };
@@ -140,20 +150,28 @@ impl Run {
         run
     }
 
-    fn ttl(&self) -> String {
-        format!("--idempotency-ttl={}s", self.shape.idempotency_ttl.as_secs())
-    }
-
     fn start_edge(&mut self, edge: usize) -> Edge {
-        let flags = ["--rate=0".to_owned(), self.ttl()];
-        edge::start(&mut self.world, &format!("edge-{edge}"), self.shape.edges[edge], &flags)
+        let Bounds { redis_deadline, publish_deadline, outbox_orders_max, .. } = self.shape.bounds;
+        let flags = [
+            "--rate=0".to_owned(),
+            format!("--redis-deadline={}ms", redis_deadline.as_millis()),
+            format!("--publish-deadline={}ms", publish_deadline.as_millis()),
+            format!("--outbox-orders-max={outbox_orders_max}"),
+        ];
+        let (cores, ttl) = (self.shape.edges[edge], self.shape.idempotency_ttl);
+        edge::start(&mut self.world, &format!("edge-{edge}"), cores, &flags, ttl)
     }
 
     fn start_worker(&mut self, worker: usize) -> Worker {
         let rebuild = if self.shape.rebuilds_by_itself { "auto" } else { "off" };
-        let flags =
-            [format!("--topic-partitions={}", self.shape.partitions), format!("--rebuild={rebuild}"), self.ttl()];
-        worker::start(&mut self.world, &format!("worker-{worker}"), &flags)
+        let Bounds { batch_orders, batch_wait, .. } = self.shape.bounds;
+        let flags = [
+            format!("--topic-partitions={}", self.shape.partitions),
+            format!("--rebuild={rebuild}"),
+            format!("--batch-orders={batch_orders}"),
+            format!("--batch-wait={}ms", batch_wait.as_millis()),
+        ];
+        worker::start(&mut self.world, &format!("worker-{worker}"), &flags, self.shape.idempotency_ttl)
     }
 
     /// A new edge in the place of an old one, which is gone then if it was not yet.
@@ -233,11 +251,12 @@ impl Run {
     pub fn go(&mut self) {
         self.open();
         self.let_in();
-        self.unrest();
+        self.let_things_happen();
         self.settle();
+        self.note_unsettled();
     }
 
-    fn unrest(&mut self) {
+    fn let_things_happen(&mut self) {
         let mut steps: Vec<(Duration, bool, Fault)> = Vec::new();
         for planned in &self.shape.faults {
             steps.push((planned.at, true, planned.fault.clone()));
@@ -258,7 +277,7 @@ impl Run {
             }
         }
         let passed = self.world.now().instant.since(began);
-        self.pass((UNREST + FAULT_MAX).saturating_sub(passed));
+        self.pass(self.shape.unrest.saturating_sub(passed));
     }
 
     /// Lets time pass, and looks now and then at what everybody believes.
@@ -294,19 +313,57 @@ impl Run {
         self.distrust.values_mut().for_each(|distrust| distrust.since = None);
     }
 
-    /// Everybody served, the outbox empty, the topic stored.
+    /// What edges hold of orders that were all answered long ago: nothing, once all is quiet.
+    pub(super) fn held_by_edges(&self) -> Vec<String> {
+        let mut held = Vec::new();
+        for (place, edge) in self.edges.iter().enumerate().filter(|(_, edge)| self.world.is_alive(edge.process)) {
+            for (core, counters) in edge.counters.iter().enumerate() {
+                let of = &counters.decisions;
+                // A core that has just started has not counted yet.
+                let records = (RECORDS_MAX as u64).saturating_sub(of.producer_room.get()) % RECORDS_MAX as u64;
+                let counts = [of.orders_pending.get(), records, of.lines.at_door.get(), of.lines.awaiting_news.get()];
+                if counts != [0; 4] {
+                    held.push(format!(
+                        "core {core} of edge {place} holds {counts:?}: orders, records, some at the door, some for news"
+                    ));
+                }
+            }
+        }
+        held
+    }
+
+    /// Everybody served, the outbox empty, the topic stored, and nothing left in the hands of an edge.
     pub(super) fn is_quiet(&self) -> bool {
+        self.unrest().is_none()
+    }
+
+    /// What is not quiet yet, in words.
+    pub(super) fn unrest(&self) -> Option<String> {
         let redis = self.redis.borrow();
-        let is_empty = |product: &str| redis.outbox(product).is_ok_and(|entries| entries.is_empty());
-        self.crowd.under_way.get() == 0
-            && self.shape.sales.iter().all(|sale| is_empty(&sale.product))
-            && super::truth::is_stored(&self.kafka.borrow(), &self.postgres.borrow())
-            && self.postgres.borrow().returns().all(|row| row.state != "pending")
+        if self.crowd.under_way.get() > 0 {
+            return Some(format!("{} buyers have not had their last word", self.crowd.under_way.get()));
+        }
+        for sale in &self.shape.sales {
+            match redis.outbox(&sale.product) {
+                Ok(entries) if entries.is_empty() => {}
+                entries => return Some(format!("the outbox of {} holds {entries:?}", sale.product)),
+            }
+        }
+        if !super::truth::is_stored(&self.kafka.borrow(), &self.postgres.borrow()) {
+            return Some("the ledger has not stored all of the topic".to_owned());
+        }
+        if self.postgres.borrow().returns().any(|row| row.state == "pending") {
+            return Some("units wait to be given back".to_owned());
+        }
+        self.held_by_edges().pop()
     }
 
     /// Whether an operator puts one sale in another's place: a key is good for one sale only.
     pub(super) fn replaces_sales(&self) -> bool {
-        let replaces = |fault: &Fault| matches!(fault, Fault::SaleReplaced(..) | Fault::SaleReopened(_));
+        let replaces = |fault: &Fault| {
+            let is_opening = matches!(fault, Fault::OperationCut { closes: false, .. });
+            is_opening || matches!(fault, Fault::SaleReplaced(..) | Fault::SaleReopened(_))
+        };
         self.shape.faults.iter().any(|planned| replaces(&planned.fault))
     }
 
@@ -320,6 +377,43 @@ impl Run {
                     Fault::RedisClock(_) | Fault::EdgeClock(..) | Fault::EdgePaused(_) | Fault::RedisPaused
                 )
             })
+    }
+
+    /// Somebody writes into the topic.
+    pub(super) fn write_stray(&mut self, partition: usize, stray: Stray) {
+        let records = self.kafka.borrow().records();
+        let value = match stray {
+            Stray::Garbage => b"{\"orderId\":\"no".to_vec(),
+            Stray::Copy(number) if !records.is_empty() => {
+                let at = number as usize % records.len();
+                records[at].2.to_vec()
+            }
+            Stray::Copy(_) => return,
+            Stray::WrongTotal => {
+                // Before the ledger was told of a sale whoever may write may say what they like of it (GUARANTEES.md).
+                let postgres = self.postgres.borrow();
+                let Some(sale) = postgres.sales().find(|row| row.opened_at.is_some()) else { return };
+                let number = self.random.bits();
+                let id = |tail: &str| Uuid::parse(format!("{:08x}-0000-8000-8000-{tail}", number >> 32).as_bytes());
+                let (Some(order_id), Some(reservation_id)) = (id("00000000000a"), id("00000000000b")) else { return };
+                let record = Record {
+                    order_id,
+                    reservation_id,
+                    product_id: &sale.product_id,
+                    user_id: "stranger",
+                    quantity: 1,
+                    sale_id: sale.sale_id as u64,
+                    sale_total: sale.total as u64 + 7,
+                    generation: sale.generation as u32,
+                    timestamp: EPOCH_MS,
+                };
+                let mut value = Vec::new();
+                record.write_json(&mut value);
+                value
+            }
+        };
+        let now = self.world.now();
+        self.kafka.borrow_mut().write_stray(now, partition, &value);
     }
 
     /// What the crowd was told.

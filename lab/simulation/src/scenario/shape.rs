@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flux_lab::crowd::Order;
+use flux_protocol::rare::Rare;
 
 use super::faults::{Fault, draw};
 use crate::crowd::{Buyer, Habit, Look, Looker};
@@ -25,6 +26,34 @@ pub struct Planned {
     pub lasts: Duration,
     /// What it is.
     pub fault: Fault,
+}
+
+/// Bounds that the programs are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// `--redis-deadline` of edges.
+    pub redis_deadline: Duration,
+    /// `--publish-deadline`.
+    pub publish_deadline: Duration,
+    /// `--outbox-orders-max`.
+    pub outbox_orders_max: u64,
+    /// `--batch-orders` of workers.
+    pub batch_orders: u64,
+    /// `--batch-wait`.
+    pub batch_wait: Duration,
+}
+
+impl Default for Bounds {
+    /// The programs' own defaults.
+    fn default() -> Bounds {
+        Bounds {
+            redis_deadline: Duration::from_millis(500),
+            publish_deadline: Duration::from_secs(2),
+            outbox_orders_max: 100_000,
+            batch_orders: 5000,
+            batch_wait: Duration::from_millis(20),
+        }
+    }
 }
 
 /// A sale to be opened.
@@ -69,11 +98,41 @@ pub struct Shape {
     pub rebuilds_by_itself: bool,
     /// Life of an idempotency record; short ones run out during a run.
     pub idempotency_ttl: Duration,
+    /// How long the operator lets all of this go on before they mend it.
+    pub unrest: Duration,
+    /// What the programs are told.
+    pub bounds: Bounds,
+    /// Seldom branches that are taken often.
+    pub rares: Vec<Rare>,
+}
+
+impl Sale {
+    /// One of the same product behind another, with options of its own.
+    pub fn follows(random: &mut Random, before: &Sale) -> Sale {
+        let is_fair = random.per_mille(400);
+        let rate = if is_fair || random.per_mille(400) { 3 + random.below(40) } else { 0 };
+        Sale {
+            product: before.product.clone(),
+            quantity: 5 + random.below(60),
+            rate,
+            burst: if is_fair { 2 + random.below(10) } else { 50 },
+            per_user: if random.per_mille(300) { 1 + random.below(4) as u16 } else { 0 },
+            opens_after: Duration::ZERO,
+            is_fair,
+        }
+    }
 }
 
 impl Shape {
-    /// Everything that follows from the seed.
+    /// Everything that follows from the seed: of four runs three draw which features and faults there are at all (`swarm`), the
+    /// fourth has some of everything, in usual amounts.
     pub fn draw(random: &mut Random) -> Shape {
+        let mut swarm = random.clone().fork();
+        if swarm.below(4) > 0 { Shape::swarm(&mut swarm) } else { Shape::usual(random) }
+    }
+
+    /// Some of everything.
+    pub fn usual(random: &mut Random) -> Shape {
         let sales: Vec<Sale> = (0..1 + random.below(2))
             .map(|number| Sale {
                 product: format!("phone-{number}"),
@@ -95,6 +154,9 @@ impl Shape {
             faults: Vec::new(),
             rebuilds_by_itself: random.per_mille(200),
             idempotency_ttl: if random.per_mille(200) { Duration::from_secs(60) } else { Duration::from_secs(86_400) },
+            unrest: UNREST + FAULT_MAX,
+            bounds: Bounds::default(),
+            rares: Vec::new(),
             sales,
             edges,
         };
@@ -154,7 +216,7 @@ impl Shape {
     }
 
     /// Some of those who come to a fair sale are one user, who makes the most of one place; and the note of who was served is lost.
-    fn draw_cheats(&mut self, random: &mut Random) {
+    pub(super) fn draw_cheats(&mut self, random: &mut Random) {
         let Some(product) = self.sales.iter().find(|sale| sale.is_fair).map(|sale| sale.product.clone()) else {
             return;
         };
@@ -202,17 +264,7 @@ impl Shape {
         if random.per_mille(150) {
             for _ in 0..1 + random.below(3) {
                 let sale = random.below(self.sales.len() as u64) as usize;
-                let is_fair = random.per_mille(400);
-                let rate = if is_fair || random.per_mille(400) { 3 + random.below(40) } else { 0 };
-                let next = Sale {
-                    product: self.sales[sale].product.clone(),
-                    quantity: 5 + random.below(60),
-                    rate,
-                    burst: if is_fair { 2 + random.below(10) } else { 50 },
-                    per_user: if random.per_mille(300) { 1 + random.below(4) as u16 } else { 0 },
-                    opens_after: Duration::ZERO,
-                    is_fair,
-                };
+                let next = Sale::follows(random, &self.sales[sale]);
                 let at = Duration::from_micros(random.below(UNREST.as_micros() as u64));
                 self.faults.push(Planned { at, lasts: Duration::ZERO, fault: Fault::SaleReopened(Box::new(next)) });
             }
@@ -255,7 +307,7 @@ fn drawn_opening(random: &mut Random) -> Duration {
     START + Duration::from_micros(random.below(UNREST.as_micros() as u64))
 }
 
-fn drawn_habit(random: &mut Random) -> Habit {
+pub(super) fn drawn_habit(random: &mut Random) -> Habit {
     match random.below(10) {
         0..=4 => Habit::Impatient,
         5..=7 => Habit::Patient,
@@ -300,4 +352,4 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
 /// Nobody gives up as long as a run lasts: who is not served in the end is a fault found.
 pub const ATTEMPTS_MAX: u32 = 200;
 /// Who shows no ticket of its own may come in vain for ever, and so does not.
-const ATTEMPTS_WITHOUT_TICKET_MAX: u32 = 20;
+pub(super) const ATTEMPTS_WITHOUT_TICKET_MAX: u32 = 20;

@@ -14,7 +14,11 @@ use super::{World, id};
 impl World {
     /// SIGKILL: nothing of it runs any more; what it wrote is on its way still.
     pub fn kill(&mut self, id: ProcessId) {
-        let tasks = self.kernel.0.borrow_mut().processes[id.0].end();
+        let tasks = {
+            let inner = &mut *self.kernel.0.borrow_mut();
+            inner.alive.retain(|process| *process != id.0);
+            inner.processes[id.0].end()
+        };
         self.as_process(id, || drop(tasks));
         let inner = &mut *self.kernel.0.borrow_mut();
         // What was held by no task: connections in a backlog.

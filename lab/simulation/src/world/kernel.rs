@@ -31,6 +31,8 @@ pub(super) struct Inner {
     pub(super) events: Events,
     pub(super) random: Random,
     pub(super) processes: Vec<Process>,
+    /// Those that run still, in the order in which they were started.
+    pub(super) alive: Vec<usize>,
     pub(super) network: Network,
     pub(super) timers: BTreeMap<RawFd, Timer>,
     /// Whose task runs.
@@ -51,12 +53,18 @@ impl Inner {
             events: Events::default(),
             random: random.fork(),
             processes: Vec::new(),
+            alive: Vec::new(),
             network: Network::default(),
             timers: BTreeMap::new(),
             current: None,
             descriptors_given: 0,
             trace: 0,
         }
+    }
+
+    /// The first process that has something to do.
+    pub(super) fn first_ready(&self) -> Option<usize> {
+        self.alive.iter().copied().find(|process| self.processes[*process].is_ready())
     }
 
     pub(super) fn now(&self, offset_ms: i64) -> Now {

@@ -71,6 +71,7 @@ impl World {
         let id = {
             let inner = &mut *self.kernel.0.borrow_mut();
             let random = inner.random.fork();
+            inner.alive.push(inner.processes.len());
             inner.processes.push(process::Process::new(name, random));
             ProcessId(inner.processes.len() - 1)
         };
@@ -101,6 +102,11 @@ impl World {
     /// Whether the process runs still (it may be paused).
     pub fn is_alive(&self, id: ProcessId) -> bool {
         self.kernel.0.borrow().processes[id.0].is_alive
+    }
+
+    /// How often a process has written to its sockets.
+    pub fn writes(&self, id: ProcessId) -> u64 {
+        self.kernel.0.borrow().processes[id.0].writes
     }
 
     /// Descriptors that a process holds.
@@ -319,7 +325,7 @@ impl World {
     fn run_ready(&mut self) {
         let mut turns = 0;
         loop {
-            let ready = self.kernel.0.borrow().processes.iter().position(process::Process::is_ready);
+            let ready = self.kernel.0.borrow().first_ready();
             let Some(process) = ready else { return };
             turns += 1;
             assert!(turns < TURNS_WITHOUT_TIME_MAX, "process {process} spins: it never waits for anything");

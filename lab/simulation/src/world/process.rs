@@ -42,20 +42,24 @@ struct Slot {
 
 #[derive(Default)]
 struct Ready {
+    /// Something stands in the queue: asked after every event of the world.
+    is_any: AtomicBool,
     queue: Mutex<VecDeque<usize>>,
 }
 
 impl Ready {
     fn push(&self, index: usize) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(index);
+        self.is_any.store(true, Ordering::Relaxed);
     }
 
     fn take(&self) -> VecDeque<usize> {
+        self.is_any.store(false, Ordering::Relaxed);
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.is_any.load(Ordering::Relaxed)
     }
 }
 
@@ -119,8 +123,10 @@ impl Process {
     pub(super) fn take_ready(&mut self) -> (Vec<usize>, Vec<usize>) {
         let mut ready: Vec<usize> = self.ready.take().into();
         // A place that was given anew may stand there twice.
-        let mut seen = BTreeSet::new();
-        ready.retain(|index| seen.insert(*index));
+        if ready.len() > 1 {
+            let mut seen = BTreeSet::new();
+            ready.retain(|index| seen.insert(*index));
+        }
         ready.into_iter().partition(|index| !self.slots[*index].is_main)
     }
 

@@ -1,0 +1,324 @@
+//! Swarm shapes: each run draws which features and which faults it has at all, and then has plenty of them.
+//!
+//! A run with some of everything hardly ever has much of one thing, and faults that hide others are in nearly all of them (Groce
+//! and others, Swarm Testing, 2012). Here bounds are small, so that what takes hours otherwise comes within seconds; faults are
+//! drawn from a theme or two and gather at a few moments; crowds come in waves, or all for one record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flux_lab::crowd::Order;
+use flux_protocol::rare::RARES;
+
+use super::faults::{Fault, THEMES, draw_of};
+use super::shape::{
+    ATTEMPTS_MAX, ATTEMPTS_WITHOUT_TICKET_MAX, Bounds, FAULT_MAX, Planned, START, Sale, Shape, drawn_habit,
+};
+use crate::crowd::{Buyer, Habit, Look, Looker};
+use crate::random::Random;
+
+/// Longest that anything but an old master is drawn to last after the crowd has come.
+const LINGERS: Duration = Duration::from_secs(2);
+
+/// What a run may have.
+struct Features {
+    has_rates: bool,
+    has_limits: bool,
+    has_countdowns: bool,
+    has_lines: bool,
+    /// Users who order under one key after another.
+    has_greed: bool,
+    /// The same order from several hands.
+    has_twins: bool,
+    /// One order that many send at once.
+    has_one_record: bool,
+    /// Buyers who ask again.
+    asks_again: bool,
+    /// Buyers who ask again when their record has run out.
+    outlives_records: bool,
+    hangs_up: bool,
+    /// Sales that follow each other.
+    follows: bool,
+    looks: bool,
+    floods: bool,
+}
+
+impl Features {
+    fn draw(random: &mut Random) -> Features {
+        Features {
+            has_rates: random.per_mille(350),
+            has_limits: random.per_mille(300),
+            has_countdowns: random.per_mille(200),
+            has_lines: random.per_mille(300),
+            has_greed: random.per_mille(350),
+            has_twins: random.per_mille(350),
+            has_one_record: random.per_mille(150),
+            asks_again: random.per_mille(400),
+            outlives_records: random.per_mille(250),
+            hangs_up: random.per_mille(250),
+            follows: random.per_mille(300),
+            looks: random.per_mille(350),
+            floods: random.per_mille(30),
+        }
+    }
+}
+
+impl Shape {
+    /// See the module.
+    pub fn swarm(random: &mut Random) -> Shape {
+        let features = Features::draw(random);
+        // Short runs and long ones.
+        let spread = Duration::from_millis([800, 2000, 4000, 8000, 15_000][random.below(5) as usize]);
+        let idempotency_ttl = if features.outlives_records {
+            Duration::from_millis(2500 + random.below(8000))
+        } else {
+            Duration::from_secs(86_400)
+        };
+        let sales: Vec<Sale> =
+            (0..1 + random.below(10) / 6).map(|number| sale(random, &features, spread, number)).collect();
+        let nodes = [1, 1, 3, 3, 3, 10][random.below(6) as usize];
+        let mut shape = Shape {
+            edges: (0..1 + random.below(3).min(1)).map(|_| 1 + random.below(4) as usize / 3).collect(),
+            workers: 1 + random.below(2) as usize,
+            nodes,
+            partitions: 1 + random.below(if nodes == 10 { 12 } else { 4 }) as usize,
+            buyers: Vec::new(),
+            lookers: Vec::new(),
+            faults: Vec::new(),
+            rebuilds_by_itself: random.per_mille(150),
+            idempotency_ttl,
+            unrest: spread + LINGERS,
+            bounds: bounds(random),
+            rares: RARES.into_iter().filter(|_| random.per_mille(120)).collect(),
+            sales,
+        };
+        let waves = shape.draw_buyers(random, &features, spread);
+        if features.looks || features.floods {
+            shape.draw_crowd_that_looks(random, &features, spread);
+        }
+        // Where keys are used again after their life, things go wrong about then, too.
+        let lasts = if features.outlives_records { spread + idempotency_ttl + LINGERS } else { spread };
+        shape.draw_themes(random, lasts, &waves);
+        if features.follows {
+            shape.draw_sales_that_follow(random, spread);
+        }
+        shape.faults.sort_by_key(|planned| planned.at);
+        shape.let_no_clock_go_back();
+        let last = shape.faults.iter().map(|planned| planned.at + planned.lasts).max().unwrap_or_default();
+        shape.unrest = shape.unrest.max(last);
+        shape
+    }
+
+    /// When waves of them come, ms, where they do.
+    fn draw_buyers(&mut self, random: &mut Random, features: &Features, spread: Duration) -> Vec<u64> {
+        let most = [10, 30, 90][random.below(3) as usize];
+        let count = 5 + random.below(most);
+        let waves: Vec<u64> = (0..1 + random.below(3)).map(|_| random.below(spread.as_millis() as u64)).collect();
+        let (is_in_waves, users) = (random.per_mille(500), 1 + random.below(1 + count / 2));
+        let hot = random.below(count);
+        // Within two milliseconds they gather in calls and batches; within more each has its own.
+        let width_us = [2000, 2000, 20_000, 200_000][random.below(4) as usize];
+        for number in 0..count {
+            let last = self.buyers.last().map(|buyer| Arc::clone(&buyer.order));
+            let twin = match features.has_one_record && random.per_mille(400) {
+                true => self.buyers.get(hot as usize % self.buyers.len().max(1)).map(|buyer| Arc::clone(&buyer.order)),
+                false => last.filter(|_| features.has_twins && random.per_mille(250)),
+            };
+            let order = match twin {
+                Some(order) if random.per_mille(850) => order,
+                Some(order) => Arc::new(Order { quantity: order.quantity + 1, ..Order::clone(&order) }),
+                None => {
+                    let sale = &self.sales[random.below(self.sales.len() as u64) as usize];
+                    let quantity = if random.per_mille(800) { 1 } else { 2 + random.below(3) as u16 };
+                    let user = if features.has_greed { random.below(users) } else { number };
+                    Arc::new(Order::new(&sale.product, &format!("user-{user}"), &format!("key-{number}"), quantity))
+                }
+            };
+            let comes_after_us = match is_in_waves {
+                true => 1000 * waves[random.below(waves.len() as u64) as usize] + random.below(width_us),
+                false => random.below(spread.as_micros() as u64),
+            };
+            let asks_again_after = if features.outlives_records && random.per_mille(500) {
+                Some(self.idempotency_ttl + Duration::from_millis(random.below(4000)))
+            } else {
+                (features.asks_again && random.per_mille(400)).then(|| Duration::from_millis(random.below(4000)))
+            };
+            let is_fair = self.sales.iter().any(|sale| sale.is_fair && sale.product == order.product);
+            let habit = if is_fair { drawn_habit(random) } else { Habit::Impatient };
+            let attempts_max = match habit {
+                _ if random.per_mille(50) => 1,
+                Habit::Careless | Habit::Forger | Habit::Cheat => ATTEMPTS_WITHOUT_TICKET_MAX,
+                Habit::Impatient | Habit::Patient => ATTEMPTS_MAX,
+            };
+            self.buyers.push(Buyer {
+                order,
+                comes_after: Duration::from_micros(comes_after_us),
+                attempts_max,
+                door: None,
+                hang_up_per_mille: if features.hangs_up { 250 } else { 0 },
+                asks_again_after,
+                wants_json: is_fair && random.per_mille(500),
+                habit,
+            });
+        }
+        if random.per_mille(350) {
+            self.draw_cheats(random);
+        }
+        if is_in_waves { waves } else { Vec::new() }
+    }
+
+    fn draw_crowd_that_looks(&mut self, random: &mut Random, features: &Features, spread: Duration) {
+        const LOOKS: [Look; 8] = [
+            Look::Stock,
+            Look::Queue,
+            Look::Order,
+            Look::MadeUp,
+            Look::Ready,
+            Look::Garbage,
+            Look::Stranger,
+            Look::Metrics,
+        ];
+        for _ in 0..1 + random.below(4) {
+            let sale = random.below(self.sales.len() as u64) as usize;
+            let comes_after = Duration::from_millis(random.below(spread.as_millis() as u64));
+            self.lookers.push(Looker {
+                look: LOOKS[random.below(LOOKS.len() as u64) as usize],
+                product: (!random.per_mille(100)).then(|| self.sales[sale].product.clone()),
+                comes_after,
+                leaves_after: comes_after + Duration::from_millis(500 << random.below(5)),
+                pause: Duration::from_millis(50 << random.below(5)),
+                at_once: 1 + if random.per_mille(300) { random.below(4) as u32 } else { 0 },
+            });
+        }
+        if features.floods
+            && let Some(flood) = self.lookers.last_mut()
+        {
+            (flood.at_once, flood.pause) = (20 + random.below(30) as u32, Duration::from_millis(20));
+            flood.leaves_after = flood.comes_after + Duration::from_millis(500 + random.below(1000));
+        }
+    }
+
+    /// Faults of a theme or two, or of all; at a few moments, or anywhere.
+    fn draw_themes(&mut self, random: &mut Random, spread: Duration, waves: &[u64]) {
+        let themes = [0, 1, 1, 1, 2, 2, 3, THEMES.len() as u64][random.below(8) as usize];
+        let chosen: Vec<&[u64]> = match themes as usize == THEMES.len() {
+            true => THEMES.to_vec(),
+            false => (0..themes).map(|_| THEMES[random.below(THEMES.len() as u64) as usize]).collect(),
+        };
+        let kinds: Vec<u64> = chosen.concat();
+        if kinds.is_empty() {
+            return;
+        }
+        let spread_ms = spread.as_millis() as u64;
+        let mut moments: Vec<u64> = (0..1 + random.below(3)).map(|_| random.below(spread_ms)).collect();
+        // Something goes wrong just before a wave comes.
+        moments.extend(waves.iter().filter(|_| random.per_mille(600)).map(|at| at.saturating_sub(300)));
+        let gather = random.per_mille(600);
+        let most = [3, 6, 14][random.below(3) as usize];
+        let count = 1 + random.below(most);
+        for _ in 0..count {
+            let mut fault = draw_of(kinds[random.below(kinds.len() as u64) as usize], random, self);
+            let at_ms = match gather {
+                true => {
+                    let width = [300, 2500][random.below(2) as usize];
+                    moments[random.below(moments.len() as u64) as usize] + random.below(width)
+                }
+                false => random.below(spread_ms),
+            };
+            let most = 100 << random.below(8);
+            let lasts = match fault {
+                // Longer than a rebuild takes.
+                Fault::OldMasterWakes(_) => Duration::from_secs(18 + random.below(20)),
+                _ => Duration::from_millis(random.below(most) + 1).min(FAULT_MAX),
+            };
+            self.adapt(&mut fault, random);
+            self.faults.push(Planned { at: Duration::from_millis(at_ms), lasts, fault });
+        }
+    }
+
+    /// What would make a run wait for longer than anybody does is left out.
+    fn adapt(&self, fault: &mut Fault, random: &mut Random) {
+        match fault {
+            Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if random.per_mille(300) => *key = "stock",
+            Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if self.sales[0].is_fair && random.per_mille(300) => {
+                *key = ["queue", "turns"][random.below(2) as usize];
+            }
+            _ => {}
+        }
+    }
+
+    fn draw_sales_that_follow(&mut self, random: &mut Random, spread: Duration) {
+        for _ in 0..1 + random.below(4) {
+            let sale = random.below(self.sales.len() as u64) as usize;
+            let at = Duration::from_millis(random.below(spread.as_millis() as u64));
+            let fault = if random.per_mille(200) {
+                Fault::SaleClosed(sale)
+            } else {
+                let mut next = Sale::follows(random, &self.sales[sale]);
+                if random.per_mille(200) {
+                    next.opens_after = START + at + Duration::from_millis(random.below(4000));
+                }
+                Fault::SaleReopened(Box::new(next))
+            };
+            self.faults.push(Planned { at, lasts: Duration::ZERO, fault });
+        }
+    }
+
+    /// Where a sale or a line waits for Redis' clock, one that is set back has it wait for longer than anybody does.
+    fn let_no_clock_go_back(&mut self) {
+        let waits = |sale: &Sale| sale.is_fair || !sale.opens_after.is_zero();
+        let follows = |planned: &Planned| matches!(&planned.fault, Fault::SaleReopened(next) if waits(next));
+        if !self.sales.iter().any(waits) && !self.faults.iter().any(follows) {
+            return;
+        }
+        let mut latest = 0;
+        for planned in &mut self.faults {
+            if let Fault::RedisClock(offset) = &mut planned.fault {
+                *offset = offset.abs().max(latest);
+                latest = *offset;
+            }
+        }
+    }
+}
+
+fn sale(random: &mut Random, features: &Features, spread: Duration, number: u64) -> Sale {
+    let is_fair = features.has_lines && random.per_mille(800);
+    let rate = if is_fair {
+        3 + random.below(30)
+    } else if features.has_rates {
+        5 + random.below(60)
+    } else {
+        0
+    };
+    let most = [5, 40, 200][random.below(3) as usize];
+    let opens_late = features.has_countdowns && random.per_mille(700);
+    Sale {
+        product: format!("phone-{number}"),
+        quantity: 1 + random.below(most),
+        rate,
+        // Small bursts: then it shows whether they are kept.
+        burst: 2 + random.below(if is_fair { 10 } else { 30 }),
+        per_user: if features.has_limits { 1 + random.below(4) as u16 } else { 0 },
+        opens_after: if opens_late {
+            START + Duration::from_millis(random.below(spread.as_millis() as u64))
+        } else {
+            Duration::ZERO
+        },
+        is_fair,
+    }
+}
+
+fn bounds(random: &mut Random) -> Bounds {
+    let usual = Bounds::default();
+    if random.per_mille(400) {
+        return usual;
+    }
+    let ms = |random: &mut Random, of: &[u64]| Duration::from_millis(of[random.below(of.len() as u64) as usize]);
+    Bounds {
+        redis_deadline: ms(random, &[50, 200, 500]),
+        publish_deadline: ms(random, &[100, 500, 2000]),
+        outbox_orders_max: if random.per_mille(300) { 2 + random.below(20) } else { usual.outbox_orders_max },
+        batch_orders: if random.per_mille(400) { 1 + random.below(8) } else { usual.batch_orders },
+        batch_wait: ms(random, &[0, 20, 20, 500]),
+    }
+}
