@@ -36,6 +36,7 @@ pub mod logging;
 mod look;
 mod lookup;
 pub mod machine;
+mod memory;
 pub mod metrics;
 pub mod operation;
 mod operation_body;

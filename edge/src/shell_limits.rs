@@ -73,6 +73,11 @@ pub const WRITE_BUFFER_BYTES: usize = 1024;
 
 /// The ticker's step.
 pub const TICK: Duration = Duration::from_millis(250);
+/// Connections of one core that are a crowd: when half of one has left, the memory that it took is given back. Fewer take
+/// hardly 2 MiB, however much they ask for.
+pub const CROWD_CONNECTIONS_MIN: usize = 64;
+/// Ticks for which they must have left: a crowd that comes back within two seconds wants its memory again.
+pub const CROWD_LEFT_TICKS: u32 = 8;
 /// From the first byte of a head to its last: nginx gives 60 s, a slow-loris needs less than that to hurt.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// From the end of the head to the end of the body: 4 KiB at most.

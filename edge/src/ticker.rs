@@ -1,4 +1,5 @@
-//! One coarse ticker a core: bounds on time of all its connections, the date, and how long its peers have been away.
+//! One coarse ticker a core: bounds on time of all its connections, the date, how long its peers have been away, and the
+//! memory of those who have left.
 //!
 //! A timer for each read would cost more than the read. So a connection notes the tick at which it began to wait, and
 //! the ticker walks the table. It ends what is over time by shutting the socket down: a read that is pending then
@@ -16,6 +17,7 @@ use tracing::error;
 
 use crate::connections::Phase;
 use crate::machine::Machine;
+use crate::memory::{self, Crowd};
 use crate::shard::Shard;
 use crate::shell_counters::Ended;
 use crate::shell_limits::{BODY_TIME_MAX, HEAD_TIME_MAX, KEEP_ALIVE_TIME_MAX, LINGER_TIME_MAX, TICK, WRITE_TIME_MAX};
@@ -35,6 +37,7 @@ fn ticks_max(phase: Phase) -> Option<u32> {
 
 /// Ticks for as long as the core runs.
 pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
+    let mut crowd = Crowd::default();
     loop {
         timer.set(TICK);
         if let Err(error) = timer.fired().await {
@@ -49,6 +52,9 @@ pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
             end_idle(&shard);
         }
         look_at_peers(&shard, now);
+        if crowd.has_left(shard.connections.borrow().open()) {
+            memory::give_back();
+        }
         // Where the fine timer has failed, deadlines are still met, only later.
         shard.pump.notify();
     }
