@@ -267,13 +267,14 @@ impl Lookup {
         let of_sales = || batch.chunk_by(|(a, _), (b, _)| a == b);
         self.groups.extend(of_sales().map(|of_sale| (of_sale[0].0.0, of_sale.len())));
         let groups = self.groups.len();
-        resp::array_header(out, 3 + 2 * groups + 1 + 4 * groups + batch.len());
+        resp::array_header(out, 3 + 3 * groups + 1 + 4 * groups + batch.len());
         resp::bulk(out, b"EVALSHA");
         resp::bulk(out, SCRIPTS.lookup.digest());
-        resp::bulk_number(out, 2 * groups as u64);
+        resp::bulk_number(out, 3 * groups as u64);
         for of_sale in of_sales() {
             let (product, sale_id, _) = of_sale[0].0;
             let keys = &products[product].keys;
+            resp::bulk(out, &keys.stock);
             resp::bulk(out, &keys.sale);
             keys.write_records(out, sale_id);
         }

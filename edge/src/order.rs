@@ -134,9 +134,14 @@ impl Core {
             return self.answered(Answer::Unavailable(Unavailable::Full));
         }
         let order = self.insert_nameless(now, product, now.instant, wish, ticket);
-        self.products[product].look_waiters.push(order);
-        self.look_soon(now, product);
+        self.look_for(now, order, product);
         Outcome::Later
+    }
+
+    /// An order waits for a look at its product's sale.
+    pub(crate) fn look_for(&mut self, now: Now, index: PendingIndex, product: ProductIndex) {
+        self.products[product].look_waiters.push(index);
+        self.look_soon(now, product);
     }
 
     /// Sends an order that had to wait for its product or its sale on its way.
@@ -145,8 +150,7 @@ impl Core {
         let product = order.product;
         if !self.is_up_to_date(now, product) && self.products[product].state != State::Suspended {
             // The look had been written before the newer sale was opened.
-            self.products[product].look_waiters.push(index);
-            return self.look_soon(now, product);
+            return self.look_for(now, index, product);
         }
         let Some(order) = self.orders.get(index) else { return };
         let wish = Wish {
@@ -182,7 +186,7 @@ impl Core {
 
     /// An order goes back to its beginning: no longer found by an id that may be another's by now, and away from the
     /// door, where its deadline stood still: it begins anew.
-    fn set_out(&mut self, now: Now, index: PendingIndex) {
+    pub(crate) fn set_out(&mut self, now: Now, index: PendingIndex) {
         self.orders.unname(index);
         self.take_turn(index, Turn::None);
         let Some(order) = self.orders.get_mut(index) else { return };
@@ -230,6 +234,7 @@ impl Core {
         let has_room = self.has_room();
         let has_partition = self.producer.current_partition().is_some();
         let product = &mut self.products[index];
+        let may_look_up = has_share(product.pending as usize, self.gate.lookups_waiting(), LOOKUPS_WAITING_MAX);
         if state == State::Scheduled {
             if product.fair.is_some() {
                 return self.way_in_line(now, index, wish);
@@ -240,7 +245,7 @@ impl Core {
             if is_planted(Bug::ReplayLostWhenSoldOut) {
                 return Way::Answer(Answer::SoldOut);
             }
-            if !has_share(product.pending as usize, self.gate.lookups_waiting(), LOOKUPS_WAITING_MAX) {
+            if !may_look_up {
                 return Way::Answer(Answer::Unavailable(Unavailable::Full));
             }
             return Way::LookUp(Turn::None);
@@ -264,6 +269,8 @@ impl Core {
             Admission::Wait if product.lease.is_overdue(now.instant) => {
                 Way::Answer(Answer::Unavailable(Unavailable::Redis))
             }
+            // Nothing was left when it was last looked at: there is nothing to wait for, unless units came back.
+            Admission::Refused if product.stock == 0 && may_look_up => Way::LookUp(Turn::None),
             Admission::Wait | Admission::Refused => Way::Answer(waiting_room(product.name, wish.wants_json)),
         }
     }

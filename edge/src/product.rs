@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flux_protocol::order::{Identifier, decimal};
+use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp;
 use flux_protocol::time::{Instant, Now};
 
@@ -16,7 +17,7 @@ use crate::board::Sight;
 use crate::counters::ProductGauge;
 use crate::fair::Fair;
 use crate::limiter::Lease;
-use crate::limits::{ASKED_NOTED_EVERY, PRODUCT_IDLE_MIN, STOCK_AGE_MAX};
+use crate::limits::{ASKED_NOTED_EVERY, PRODUCT_IDLE_MIN, SOLD_OUT_REMEMBERED, STOCK_AGE_MAX};
 use crate::outbox::{EntryId, Removal};
 use crate::pending::{PendingIndex, Ticket};
 use crate::queue_document::QueueDocument;
@@ -350,6 +351,12 @@ impl Product {
             self.asked = now;
             self.sight.note_asked(now);
         }
+    }
+
+    /// Redis said that no unit was left.
+    pub(crate) fn note_sold_out(&mut self, now: Instant) {
+        self.stock = 0;
+        self.sold_out_until = now + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
     }
 
     /// Whether what is remembered is young enough for `GET /stock`.

@@ -9,7 +9,6 @@ use flux_protocol::order::Identifier;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::limits::{HOLD_US, TICKS};
 use flux_protocol::queue::{Moved, Place, Slot, Watermark};
-use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Arguments, Items, Reply};
 use flux_protocol::time::Now;
 
@@ -17,7 +16,7 @@ use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::fair::{Called, Fair, TicketText, Verdict};
 use crate::limiter::lease_life;
-use crate::limits::{LOOKUPS_WAITING_MAX, SOLD_OUT_REMEMBERED, TOKEN_WAITERS_MAX};
+use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
 use crate::order::{Way, Wish, waiting_room};
 use crate::pending::{PendingIndex, Stage, Turn};
 use crate::product::{Product, ProductIndex, State};
@@ -36,7 +35,6 @@ pub struct LineCall {
 /// What `lease.lua` answers where there is a line.
 struct LineReply {
     grant: Grant,
-    is_sold_out: bool,
     redis_us: u64,
     opens_us: u64,
     moved: Moved,
@@ -45,7 +43,6 @@ struct LineReply {
 impl LineReply {
     fn read(items: &mut Items<'_>) -> Option<LineReply> {
         let grant = Grant::read(items)?;
-        let is_sold_out = items.next_bulk()? == b"0";
         let (redis_us, opens_us) = (items.next_number()?, items.next_number()?);
         let watermark = mark(items)?;
         let is_free = items.next_number()? == 1;
@@ -55,7 +52,7 @@ impl LineReply {
             *place = mark(items)?;
         }
         let moved = Moved { watermark, is_free, issued, called, tick, marks };
-        Some(LineReply { grant, is_sold_out, redis_us, opens_us, moved })
+        Some(LineReply { grant, redis_us, opens_us, moved })
     }
 }
 
@@ -346,19 +343,20 @@ impl Core {
     fn line_moved(&mut self, now: Now, call: LineCall, reply: &LineReply) {
         let product = &mut self.products[call.product];
         let fair = product.fair.as_mut().expect("the call is of its sale");
-        let is_sold_out = reply.is_sold_out && !is_planted(Bug::EndlessLine);
+        let is_sold_out = reply.grant.is_sold_out && !is_planted(Bug::EndlessLine);
         let told = fair.handle_reply(now.instant, &reply.moved, is_sold_out, reply.redis_us, reply.opens_us);
         self.counters.lines.told(&told);
-        if is_sold_out {
-            product.sold_out_until =
-                now.instant + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
-        }
         if call.wants_tokens {
             fair.handle_granted(!reply.grant.next_due.is_zero());
         }
         let waiters = std::mem::take(&mut fair.waiters);
+        if is_sold_out {
+            product.note_sold_out(now.instant);
+        }
         if call.wants_tokens {
-            self.grant(now, call.product, reply.grant);
+            let mut grant = reply.grant;
+            grant.is_sold_out = is_sold_out;
+            self.grant(now, call.product, grant);
         }
         for order in waiters {
             self.re_enter(now, order);

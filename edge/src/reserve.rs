@@ -4,10 +4,7 @@
 //! The story itself is in `order.rs`; this file is its middle. Unknown is never treated as failed here: an order whose
 //! call got no readable answer is answered `unknown`, and whatever it reserved is the relay's.
 
-use std::time::Duration;
-
 use flux_protocol::order::Uuid;
-use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Belief, ErrorKind, Items, Reply, ServerError};
 use flux_protocol::time::Now;
 use smallvec::SmallVec;
@@ -15,7 +12,6 @@ use smallvec::SmallVec;
 use crate::answer::{Answer, Unavailable};
 use crate::core::{Call, Core};
 use crate::gate::{Call as GateCall, CallIndex, CallTerms, Group};
-use crate::limits::SOLD_OUT_REMEMBERED;
 use crate::outbox::{EntryId, EntryIndex, Origin};
 use crate::pending::{PendingIndex, Stage};
 use crate::product::{ProductIndex, State};
@@ -177,8 +173,7 @@ impl Core {
             Some(Code::Recorded(record)) if record.delivered => Answer::Accepted { id, replayed: true },
             Some(Code::Recorded(_)) => Answer::Pending { id, replayed: true },
             Some(Code::SoldOut) => {
-                self.products[product].sold_out_until =
-                    now.instant + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
+                self.products[product].note_sold_out(now.instant);
                 Answer::SoldOut
             }
             Some(Code::Closed) => {
@@ -248,8 +243,7 @@ impl Core {
             return self.respond(now, index, Answer::Unavailable(Unavailable::Changed));
         }
         order.stage = Stage::Product;
-        self.products[product].look_waiters.push(index);
-        self.look_soon(now, product);
+        self.look_for(now, index, product);
     }
 
     fn handle_reserve_error(&mut self, now: Now, index: CallIndex, error: ServerError<'_>) {

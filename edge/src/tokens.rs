@@ -21,15 +21,18 @@ pub(crate) struct Grant {
     life: Duration,
     /// How long the bucket holds no token from now on.
     pub(crate) next_due: Duration,
+    /// No unit was left.
+    pub(crate) is_sold_out: bool,
 }
 
 impl Grant {
-    /// The first words of a reply of `lease.lua`; `None` where it does not believe the sale.
+    /// The first four words of a reply of `lease.lua`; `None` where it does not believe the sale.
     pub(crate) fn read(items: &mut Items<'_>) -> Option<Grant> {
         let count = items.next_number()?;
         let (life, next_due) =
             (Duration::from_micros(items.next_number()?), Duration::from_micros(items.next_number()?));
-        Some(Grant { count, life, next_due })
+        let is_sold_out = items.next_bulk()? == b"0";
+        Some(Grant { count, life, next_due, is_sold_out })
     }
 }
 
@@ -124,6 +127,9 @@ impl Core {
     pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: Grant) {
         self.counters.lease(grant.count);
         self.products[index].lease.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
+        if grant.is_sold_out {
+            self.products[index].note_sold_out(now.instant);
+        }
         self.hand_out_tokens(now, index);
         if grant.next_due.is_zero() {
             // The bucket still holds some: more are asked for, for the orders that still wait.
@@ -133,6 +139,7 @@ impl Core {
             let Some(order) = self.products[index].token_waiters.pop_front() else { break };
             match self.orders.get(order).map(|order| order.stage) {
                 Some(Stage::Held) => self.products[index].token_waiters.push_back(order),
+                Some(_) if grant.is_sold_out => self.re_enter(now, order),
                 Some(_) => {
                     let answer = self.turn_away(now, order, index);
                     self.respond(now, order, answer);

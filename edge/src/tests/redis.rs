@@ -172,7 +172,7 @@ impl Redis {
             "probe" => array(&[(EPOCH_US + self.now.as_micros()).to_string()]),
             "relay" => array(&[]),
             // Nobody has a record.
-            "lookup" => array(&groups(asked, 4, 1).map(|_| String::new()).collect::<Vec<_>>()),
+            "lookup" => array(&groups(asked, 4, 1).map(|_| "0 ".to_owned()).collect::<Vec<_>>()),
             "status" => array(&groups(asked, 3, 0).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
             "part" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),

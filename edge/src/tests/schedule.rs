@@ -223,10 +223,11 @@ fn sold_out() -> Bench {
 #[test]
 fn sold_out_is_told_for_good_only_where_the_records_are_believed() {
     for (reply, answer) in [
-        (array(&[String::new()]), Answer::SoldOut),
+        (array(&["0 ".to_owned()]), Answer::SoldOut),
+        (array(&[String::new()]), Answer::Unavailable(Unavailable::Redis)),
         (array(&["S".to_owned()]), Answer::Unavailable(Unavailable::Suspended)),
         (array(&["U".to_owned()]), Answer::Unavailable(Unavailable::Suspended)),
-        (array(&["3 ".to_owned()]), Answer::Unavailable(Unavailable::Redis)),
+        (array(&["0 3 ".to_owned()]), Answer::Unavailable(Unavailable::Redis)),
         (array(&["1".to_owned()]), Answer::Unavailable(Unavailable::Redis)),
         (array(&["what?".to_owned()]), Answer::Unavailable(Unavailable::Redis)),
         (array(&[]), Answer::Unavailable(Unavailable::Redis)),
@@ -244,14 +245,69 @@ fn sold_out_is_told_for_good_only_where_the_records_are_believed() {
 }
 
 #[test]
+fn an_order_is_sold_the_unit_that_came_back_while_it_was_looked_up() {
+    let mut bench = sold_out();
+    bench.redis.script("lookup", array(&["1 2 ".to_owned()]));
+    let orders = bench.orders(&["a", "b"]);
+    bench.pass(50);
+    assert_eq!(bench.statuses(&orders), [Some(200), Some(200)]);
+    assert_eq!(bench.redis.calls("lookup").len(), 1);
+}
+
+/// "Sold out" comes before the limit: whoever comes for nothing is not sent to wait for a token.
+#[test]
+fn a_sale_with_a_limit_is_sold_out_between_two_tokens_too() {
+    let mut bench = Bench::with(config(), |redis| {
+        let fields = redis.sales.get_mut("p").expect("a sale");
+        (fields[5], fields[6], fields[7]) = ("0".to_owned(), "1".to_owned(), "1".to_owned());
+    });
+    bench.redis.script("lease", "*4\r\n:0\r\n:200000\r\n:900000\r\n$1\r\n0\r\n");
+    for name in ["waits-for-a-token", "comes-at-once", "comes-later", "comes-later-still"] {
+        let order = bench.orders(&[name]);
+        bench.pass(150);
+        assert_eq!(bench.statuses(&order), [Some(409)], "{name}");
+    }
+    assert_eq!(bench.redis.calls("lease").len(), 1, "none of them asks for a token before there is one");
+    assert_eq!(bench.redis.calls("reserve").len(), 0);
+}
+
+/// What the last look saw is a second old: it may be wrong, and decides nothing.
+#[test]
+fn where_units_came_back_since_an_order_without_a_token_is_sent_to_the_waiting_room() {
+    let mut bench = Bench::with(config(), |redis| {
+        let fields = redis.sales.get_mut("p").expect("a sale");
+        (fields[5], fields[6], fields[7]) = ("0".to_owned(), "1".to_owned(), "1".to_owned());
+    });
+    bench.redis.script("lease", "*4\r\n:0\r\n:200000\r\n:900000\r\n$1\r\nO\r\n");
+    assert_eq!(
+        {
+            let order = bench.orders(&["first"]);
+            bench.pass(20);
+            bench.statuses(&order)
+        },
+        [Some(302)]
+    );
+    bench.redis.script("lookup", array(&["3 ".to_owned()]));
+    assert_eq!(
+        {
+            let order = bench.orders(&["second"]);
+            bench.pass(20);
+            bench.statuses(&order)
+        },
+        [Some(302)]
+    );
+    assert_eq!(bench.redis.calls("lookup").len(), 1);
+}
+
+#[test]
 fn whoever_has_a_record_is_answered_by_the_script_and_so_is_everybody_where_the_sale_is_another() {
-    for (reply, asked) in [("2 ", 1), ("1 3 ", 2), ("1 2 3 ", 3), ("N", 3)] {
+    for (reply, asked) in [("0 2 ", 1), ("0 1 3 ", 2), ("0 1 2 3 ", 3), ("N", 3)] {
         let mut bench = sold_out();
         bench.redis.script("lookup", array(&[reply.to_owned()]));
         let orders = bench.orders(&["a", "b", "c"]);
         bench.pass(50);
         let told = bench.statuses(&orders);
-        let by_script: Vec<usize> = reply.split(' ').filter_map(|place| place.parse().ok()).collect();
+        let by_script: Vec<usize> = reply.split(' ').skip(1).filter_map(|place| place.parse().ok()).collect();
         for (place, status) in told.iter().enumerate() {
             let is_asked = reply == "N" || by_script.contains(&(place + 1));
             assert_eq!(*status, Some(if is_asked { 200 } else { 409 }), "{reply:?}");

@@ -10,17 +10,24 @@ fn those_with_a_record_are_named_by_their_places() {
     let sale = Sale::open(&mut client, "p", &PLAIN);
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u"), order("r2", 1, "o2", "v")]), ["A"]);
     let before = client.snapshot();
-    assert_eq!(sale.lookup(&mut client, &["o9"]), "");
-    assert_eq!(sale.lookup(&mut client, &["o9", "o1", "o8", "o2"]), "2 4 ");
+    assert_eq!(sale.lookup(&mut client, &["o9"]), "8 ", "units that are for sale");
+    assert_eq!(sale.lookup(&mut client, &["o9", "o1", "o8", "o2"]), "8 2 4 ");
     let names: Vec<String> = (0..511).map(|n| format!("no-such-{n}")).chain(["o1".to_owned()]).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    assert_eq!(sale.lookup(&mut client, &names), "512 ");
+    assert_eq!(sale.lookup(&mut client, &names), "8 512 ");
     assert_eq!(client.snapshot(), before, "nothing changed");
+    client.command(&["SET", &sale.key("stock"), "0"]);
+    assert_eq!(sale.lookup(&mut client, &["o1", "o9"]), "0 1 ");
+    for wrong in ["11", "x", "-1", ""] {
+        client.command(&["SET", &sale.key("stock"), wrong]);
+        assert_eq!(sale.lookup(&mut client, &["o1", "o9"]), "S", "{wrong:?} units are none of this sale's");
+    }
+    client.command(&["SET", &sale.key("stock"), "8"]);
     sale.close(&mut client);
-    assert_eq!(sale.lookup(&mut client, &["o1", "o9"]), "1 ", "closed sales are looked at too");
+    assert_eq!(sale.lookup(&mut client, &["o1", "o9"]), "0 1 ", "closed sales are looked at too, and sell nothing");
     let next = Sale::open(&mut client, "p", &Options { force: true, ..PLAIN });
     assert_eq!(sale.lookup(&mut client, &["o1"]), "N", "another sale: nothing is decided");
-    assert_eq!(next.lookup(&mut client, &["o1"]), "");
+    assert_eq!(next.lookup(&mut client, &["o1"]), "10 ");
 }
 
 #[test]
@@ -34,7 +41,7 @@ fn one_product_s_failure_touches_no_other() {
     client.command(&["DEL", &sales[1].records_key()]);
     let groups: [(&Sale, &[&str]); 3] =
         [(&sales[0], &["o1", "o2"]), (&sales[1], &["o1"]), (&sales[2], &["o2", "o1", "o3"])];
-    assert_eq!(lookups(&mut client, &groups), ["1 ", "S", "2 "]);
+    assert_eq!(lookups(&mut client, &groups), ["9 1 ", "S", "9 2 "]);
     assert_eq!(statuses(&mut client, &groups), ["P-", "S", "-P-"]);
 }
 

@@ -174,7 +174,7 @@ impl Sale {
         statuses(client, &[(self, &[order])]).remove(0)
     }
 
-    /// `lookup` of orders of this sale: the places of those that have a record, or a letter.
+    /// `lookup` of orders of this sale: the units for sale and the places of those that have a record, or a letter.
     pub(crate) fn lookup(&self, client: &mut Client, orders: &[&str]) -> String {
         lookups(client, &[(self, orders)]).remove(0)
     }
@@ -230,7 +230,8 @@ pub(crate) fn lookups(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<S
 
 /// The same for orders of the first sale of each, by a caller that has seen the second.
 pub(crate) fn lookups_as_seen(client: &mut Client, groups: &[(&Sale, &Sale, &[&str])]) -> Vec<String> {
-    let call_keys: Vec<String> = groups.iter().flat_map(|(sale, ..)| [sale.key("sale"), sale.records_key()]).collect();
+    let keys_of = |sale: &Sale| [sale.key("stock"), sale.key("sale"), sale.records_key()];
+    let call_keys: Vec<String> = groups.iter().flat_map(|(sale, ..)| keys_of(sale)).collect();
     let mut arguments = vec![groups.len().to_string()];
     for (sale, seen, orders) in groups {
         arguments.extend([sale.id.clone(), orders.len().to_string()]);

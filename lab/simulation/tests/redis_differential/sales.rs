@@ -354,7 +354,7 @@ impl Generator<'_> {
         arguments.push(products.to_string());
         for (product, name) in PRODUCTS[..products].iter().enumerate() {
             let id = self.sale_of(product);
-            keys.extend([key(name, "sale"), records(name, &id)]);
+            keys.extend([key(name, "stock"), key(name, "sale"), records(name, &id)]);
             let orders = 1 + self.below(8);
             arguments.extend([id, orders.to_string()]);
             arguments.extend(self.seen(product));
