@@ -168,7 +168,7 @@ async fn turn(
     Ok(())
 }
 
-/// All of them behind one wait.
+/// All that are due at once, behind one wait.
 async fn rebuild_all(config: &Config, due: &[(RebuildOrder, Held)]) {
     if due.is_empty() {
         return;

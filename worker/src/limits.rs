@@ -89,8 +89,8 @@ pub const FENCE_MAX: Duration = Duration::from_secs(600);
 pub const INDEX_RETRY_WAIT: Duration = Duration::from_secs(60);
 /// How often a command that takes long says how far it is: a person watches it.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// Sales rebuilt together by `--rebuild auto`, behind one fence: each holds a lock and an answer of Redis in memory. More
-/// wait for the next turn.
+/// Sales rebuilt together by `--rebuild auto`, behind one fence: each holds a lock in PostgreSQL, whose table of
+/// them has some 6,400 places as it ships, and each is suspended until the last of them is fenced. More wait for the next turn.
 pub const REBUILDS_TOGETHER_MAX: usize = 1000;
 /// How often `flux_units` is read from the ledger.
 pub const UNITS_INTERVAL: Duration = Duration::from_secs(1);
