@@ -8,7 +8,7 @@
 
 use std::sync::PoisonError;
 
-use flux_protocol::resp::Reply;
+use flux_protocol::resp::{Reply, printable};
 use flux_protocol::time::{Instant, Now};
 use tracing::{error, info, warn};
 
@@ -88,8 +88,8 @@ impl Core {
         let (mut without, mut lacks) = (Vec::new(), Vec::new());
         while let Some(missing) = items.next_bulk() {
             match missing.split_first() {
-                Some((b'!', command)) => without.push(command.trim_ascii().escape_ascii().to_string()),
-                Some((_, command)) => lacks.push(command.trim_ascii().escape_ascii().to_string()),
+                Some((b'!', command)) => without.push(printable(command.trim_ascii())),
+                Some((_, command)) => lacks.push(printable(command.trim_ascii())),
                 None => {}
             }
         }

@@ -4,7 +4,7 @@
 //! every second logs them. So each kind is said when it begins, and an outage of hours fills no disk. Never decides
 //! what an error means for the request.
 
-use flux_protocol::resp::{ErrorKind, ServerError};
+use flux_protocol::resp::{ErrorKind, ServerError, printable};
 use tracing::{info, warn};
 
 /// Bytes kept of what Redis says: its own messages are shorter, and from outside.
@@ -43,7 +43,7 @@ impl Refusals {
         self.by_kind.iter_mut().zip(ErrorKind::ALL).filter(|(refusal, _)| !refusal.words.is_empty()).map(
             |(refusal, kind)| {
                 refusal.told_at = 2 * refusal.times;
-                let words = refusal.words.escape_ascii().to_string();
+                let words = printable(&refusal.words);
                 refusal.words.clear();
                 (kind, refusal.times, words)
             },
@@ -65,7 +65,7 @@ impl Refusals {
 /// Redis' own words, escaped and no longer than a line of a log may be.
 pub(crate) fn words(error: ServerError<'_>) -> String {
     let message = error.message();
-    message[..message.len().min(WORDS_BYTES_MAX)].escape_ascii().to_string()
+    printable(&message[..message.len().min(WORDS_BYTES_MAX)])
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
         note(&mut refusals, "OOM command not allowed when used memory > 'maxmemory'.");
         note(&mut refusals, "NOPERM User \u{7} has no permissions");
         let told: Vec<_> = refusals.take().collect();
-        let oom = "OOM command not allowed when used memory > \\'maxmemory\\'.";
+        let oom = "OOM command not allowed when used memory > 'maxmemory'.";
         let denied = "NOPERM User \\x07 has no permissions";
         assert_eq!(
             told,

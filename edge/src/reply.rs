@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flux_protocol::order::Uuid;
 use flux_protocol::queue::{Seed, Slot};
-use flux_protocol::resp::{Items, Value};
+use flux_protocol::resp::{Items, Value, printable};
 
 use crate::outbox::EntryId;
 use crate::product::{Sale, State};
@@ -161,8 +161,8 @@ impl Look {
             fields;
         let state = match state {
             b"unknown" => return Some(Look::Unknown),
-            b"suspended" => return Some(Look::Suspended(reason.escape_ascii().to_string())),
-            b"foreign" => return Some(Look::Foreign(reason.escape_ascii().to_string())),
+            b"suspended" => return Some(Look::Suspended(printable(reason))),
+            b"foreign" => return Some(Look::Foreign(printable(reason))),
             b"open" | b"sold_out" => State::Open,
             b"scheduled" => State::Scheduled,
             b"closed" => State::Closed,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_net::{Stream, Tail, within};
-use flux_protocol::resp::{Belief, Decoder, ErrorKind, Limits, OwnedFrame, Reply, Script, Value, command};
+use flux_protocol::resp::{Belief, Decoder, ErrorKind, Limits, OwnedFrame, Reply, Script, Value, command, printable};
 
 use flux_net::RedisTarget;
 
@@ -201,7 +201,7 @@ fn answer(reply: Reply<'_>) -> Result<OwnedFrame, RedisError> {
         return Err(RedisError::Server {
             kind: error.kind(),
             belief: error.belief(),
-            message: error.message().escape_ascii().to_string(),
+            message: printable(error.message()),
         });
     }
     reply.to_frame().map_err(|_| RedisError::Unexpected("bytes that are no text in a status line"))

@@ -124,6 +124,20 @@ impl ErrorKind {
     }
 }
 
+/// A server's words as a log may hold them: what is no printable ASCII is escaped (`\x07`), quotes and backslashes stand as
+/// they came, for whoever writes the line quotes it as its format asks.
+pub fn printable(words: &[u8]) -> String {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    words.iter().fold(String::with_capacity(words.len()), |mut text, byte| {
+        if is_printable(byte) {
+            text.push(char::from(*byte))
+        } else {
+            text.extend(byte.escape_ascii().map(char::from))
+        }
+        text
+    })
+}
+
 /// One error reply: borrowed from the buffer it was read into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerError<'a> {
@@ -135,7 +149,7 @@ impl<'a> ServerError<'a> {
         ServerError { message }
     }
 
-    /// The message as Redis wrote it, its first word the kind. From outside: escape it before it is logged.
+    /// The message as Redis wrote it, its first word the kind. From outside: [`printable`] before it is logged.
     pub fn message(self) -> &'a [u8] {
         self.message
     }

@@ -18,7 +18,7 @@ mod tests;
 
 pub use decode::{Decoder, Limits, Malformed};
 pub use encode::{Arguments, array_header, bulk, bulk_number, bulk_parts, command};
-pub use error::{Belief, ErrorKind, ServerError};
+pub use error::{Belief, ErrorKind, ServerError, printable};
 pub use redis_protocol::resp2::types::OwnedFrame;
 pub use reply::{Items, Reply, Value};
 pub use script::Script;

@@ -244,3 +244,8 @@ fn the_digest_is_sha1_of_the_source() {
     let script = Script::new("#!lua\nreturn 1", &[]);
     assert_eq!(std::str::from_utf8(script.digest()).expect("ASCII"), "cb70127618f0b0be70c53cf6bfcfa54a29d9b0c0");
 }
+
+#[test]
+fn a_server_s_words_are_printable() {
+    assert_eq!(printable(b"ERR \x07 a 'quoted' \\ \"word\"\r\n\xff"), "ERR \\x07 a 'quoted' \\ \"word\"\\r\\n\\xff");
+}
