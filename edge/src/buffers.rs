@@ -88,6 +88,18 @@ impl Buffers {
         self.large.pop().or_else(|| self.write.pop()).unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER_BYTES))
     }
 
+    /// A crowd has left: no more spares of a kind are kept than there are connections.
+    pub(crate) fn trim(&mut self, connections: usize) {
+        for spares in [&mut self.read, &mut self.wide] {
+            spares.truncate(connections);
+            spares.shrink_to_fit();
+        }
+        for spares in [&mut self.write, &mut self.large] {
+            spares.truncate(connections);
+            spares.shrink_to_fit();
+        }
+    }
+
     /// Takes a write buffer back; one that has grown large is freed.
     pub(crate) fn give_write(&mut self, mut buffer: Vec<u8>) {
         let (spares, kept) = if buffer.capacity() <= WRITE_BUFFER_BYTES {
@@ -110,6 +122,20 @@ mod tests {
         inbound.note_read(bytes);
         buffers.fit_read(inbound);
         inbound.window.capacity()
+    }
+
+    #[test]
+    fn the_spares_of_a_crowd_that_has_left_are_freed() {
+        let mut buffers = Buffers::default();
+        let taken: Vec<_> = (0..10).map(|_| (buffers.take_read(), buffers.take_write())).collect();
+        for (inbound, out) in taken {
+            buffers.give_read(inbound);
+            buffers.give_write(out);
+        }
+        buffers.trim(3);
+        assert_eq!((buffers.read.len(), buffers.write.len()), (3, 3));
+        buffers.trim(7);
+        assert_eq!((buffers.read.len(), buffers.write.len()), (3, 3));
     }
 
     #[test]

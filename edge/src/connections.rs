@@ -226,6 +226,12 @@ impl Connections {
         }
     }
 
+    /// A crowd has left: no more memory of bursts is kept than there are connections.
+    pub fn trim(&mut self) {
+        self.spare.truncate(self.open);
+        self.spare.shrink_to_fit();
+    }
+
     /// Puts an answer in its place; wakes the connection where it was the last one awaited.
     pub fn complete(&mut self, ticket: Ticket, answer: Answer) {
         let Some(slot) = self.slots.get_mut(ticket.conn as usize) else { return };
@@ -345,6 +351,9 @@ mod tests {
         let id = ids[0];
         (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, Place::Later(FRAMING)));
         assert!(table.slots[id.slot as usize].burst.capacity() >= 64, "what is kept is used again");
+        ids[..CLIENTS / 2].iter().for_each(|id| table.leave(*id));
+        table.trim();
+        assert!(table.spare.is_empty(), "nobody is left for whom it would be kept");
     }
 
     #[test]

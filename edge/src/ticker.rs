@@ -52,7 +52,10 @@ pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
             end_idle(&shard);
         }
         look_at_peers(&shard, now);
-        if crowd.has_left(shard.connections.borrow().open()) {
+        let open = shard.connections.borrow().open();
+        if crowd.has_left(open) {
+            shard.buffers.borrow_mut().trim(open);
+            shard.connections.borrow_mut().trim();
             memory::give_back();
         }
         // Where the fine timer has failed, deadlines are still met, only later.
