@@ -16,11 +16,11 @@ use flux_protocol::http::{Connection, Date, Limits, Method, Read, Reader, Refusa
 use flux_protocol::order::{Uuid, is_identifier};
 use tracing::warn;
 
-use crate::desk::Desk;
 use crate::health::Health;
 use crate::ledger::OrderStatus;
 use crate::limits::{ADMIN_PROBE_TIMEOUT, ADMIN_REQUEST_TIMEOUT};
 use crate::metrics::Metrics;
+use crate::order_status::Questions;
 use crate::seats::{Seat, Seats};
 
 /// Room for a request at first; a probe's is some 100 bytes.
@@ -35,7 +35,7 @@ pub struct Admin {
     pub health: Rc<Health>,
     pub metrics: Rc<Metrics>,
     /// For `GET /order`.
-    pub desk: Rc<Desk>,
+    pub questions: Rc<Questions>,
     pub clock: Clock,
 }
 
@@ -221,7 +221,7 @@ impl Admin {
         });
         let unknown = || Answer::json(404, r#"{"error":"Unknown order"}"#.to_owned());
         let Some((product, order_id)) = parsed else { return unknown() };
-        match self.desk.order_status(order_id).await {
+        match self.questions.order_status(order_id).await {
             Ok(Some(OrderStatus { product_id, rejected })) if product_id == product => {
                 let body = match rejected {
                     None => serde_json::json!({ "orderId": order_id.to_string(), "status": "stored" }),

@@ -14,7 +14,7 @@ use flux_net::{random, sleep};
 use flux_protocol::order::Identifier;
 
 use crate::config::Config;
-use crate::servers::{self, Ended, Log};
+use crate::oneshot::{self, Ended, Log};
 pub use account::Account;
 
 /// Times that the account is drawn up before it is said not to hold.
@@ -46,8 +46,8 @@ pub async fn run(config: &Config, product: Option<&Identifier>) -> ExitCode {
 /// # Errors
 /// [`Ended`]: nothing can be said.
 pub async fn audit(config: &Config, product: Option<&Identifier>) -> Result<Vec<Account>, Ended> {
-    let mut ledger = servers::ledger(config).await?;
-    let mut redis = servers::redis(config).await?;
+    let mut ledger = oneshot::ledger(config).await?;
+    let mut redis = oneshot::redis(config).await?;
     let mut log = Log::new(config, u64::from_ne_bytes(random::draw()));
     let product = product.map(Identifier::as_str);
     let mut attempt = 0;

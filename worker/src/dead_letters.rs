@@ -14,7 +14,7 @@ use flux_protocol::postgres::{Param, Row};
 use crate::batch::{Batch, Origin};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, StoreError, Stored};
-use crate::servers::{Ended, PATIENCE, PAUSE};
+use crate::oneshot::{Ended, PATIENCE, PAUSE};
 
 /// What to do with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

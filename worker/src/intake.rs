@@ -67,7 +67,7 @@ pub struct Gap {
 }
 
 #[derive(Debug)]
-struct Held {
+struct Partition {
     /// `None` until the ledger has told the position.
     open: Option<Batch>,
     /// When the open batch got its first record.
@@ -83,7 +83,7 @@ pub struct Intake {
     topic: String,
     topic_id: Option<Uuid>,
     tenure: Tenure,
-    held: BTreeMap<i32, Held>,
+    partitions: BTreeMap<i32, Partition>,
     claims: Vec<Claim>,
     in_hand: Option<Fetched>,
     /// What is in hand has cost its turn, and is gone on with in the next.
@@ -102,7 +102,7 @@ impl Intake {
             topic: topic.to_owned(),
             topic_id: None,
             tenure: Tenure::default(),
-            held: BTreeMap::new(),
+            partitions: BTreeMap::new(),
             claims: Vec::new(),
             in_hand: None,
             rests: false,
@@ -118,14 +118,14 @@ impl Intake {
 
     /// Partitions held.
     pub fn partitions(&self) -> impl Iterator<Item = i32> {
-        self.held.keys().copied()
+        self.partitions.keys().copied()
     }
 
     /// Records that the log holds and the ledger does not, by partition, where `end` knows the log's end and the ledger has
     /// told its own. What is not known is left out.
     pub fn lag(&self, end: impl Fn(i32) -> Option<i64>) -> impl Iterator<Item = (i32, i64)> {
-        self.held.iter().filter_map(move |(partition, held)| {
-            let lag = end(*partition)? - held.stored_next?;
+        self.partitions.iter().filter_map(move |(partition, state)| {
+            let lag = end(*partition)? - state.stored_next?;
             Some((*partition, lag.max(0)))
         })
     }
@@ -137,8 +137,8 @@ impl Intake {
         self.lost();
         self.topic_id = Some(topic_id);
         for &partition in partitions {
-            let held = Held { open: None, opened_at: Instant::FAR_FUTURE, stored_next: None, fenced_in_a_row: 0 };
-            self.held.insert(partition, held);
+            let state = Partition { open: None, opened_at: Instant::FAR_FUTURE, stored_next: None, fenced_in_a_row: 0 };
+            self.partitions.insert(partition, state);
             self.claims.push(Claim { tenure: self.tenure, topic_id, partition });
         }
     }
@@ -147,7 +147,7 @@ impl Intake {
     pub fn lost(&mut self) {
         self.tenure.0 += 1;
         self.topic_id = None;
-        self.held.clear();
+        self.partitions.clear();
         self.claims.clear();
         self.in_hand = None;
         self.rests = false;
@@ -164,7 +164,7 @@ impl Intake {
 
     /// Whether nothing is left to store.
     pub fn is_flushed(&self) -> bool {
-        self.storing.is_none() && self.held.values().all(|held| held.open.as_ref().is_none_or(Batch::is_empty))
+        self.storing.is_none() && self.partitions.values().all(|state| state.open.as_ref().is_none_or(Batch::is_empty))
     }
 
     // The ledger's positions.
@@ -180,9 +180,9 @@ impl Intake {
             return false;
         }
         let origin = self.origin(claim.partition);
-        let Some(held) = self.held.get_mut(&claim.partition) else { return false };
-        held.open = Some(Batch::new(origin, next_offset));
-        held.stored_next = Some(next_offset);
+        let Some(state) = self.partitions.get_mut(&claim.partition) else { return false };
+        state.open = Some(Batch::new(origin, next_offset));
+        state.stored_next = Some(next_offset);
         true
     }
 
@@ -202,10 +202,10 @@ impl Intake {
     pub fn offer(&mut self, now: Instant, fetched: Fetched) -> Option<Gap> {
         assert!(self.in_hand.is_none(), "one piece at a time");
         // Of a partition that is just being claimed anew: read from the old position, of no use.
-        let held = self.held.get_mut(&fetched.partition)?;
-        let expected = held.open.as_ref()?.next_offset();
+        let state = self.partitions.get_mut(&fetched.partition)?;
+        let expected = state.open.as_ref()?.next_offset();
         if fetched.from_offset != expected {
-            held.open = None;
+            state.open = None;
             if let Some(topic_id) = self.topic_id {
                 self.claims.push(Claim { tenure: self.tenure, topic_id, partition: fetched.partition });
             }
@@ -221,8 +221,8 @@ impl Intake {
         let open_bytes = self.open_bytes();
         self.rests = false;
         let Some(fetched) = &mut self.in_hand else { return };
-        let Some(held) = self.held.get_mut(&fetched.partition) else { return };
-        let Some(batch) = &mut held.open else { return };
+        let Some(state) = self.partitions.get_mut(&fetched.partition) else { return };
+        let Some(batch) = &mut state.open else { return };
         let bytes_before = batch.bytes();
         let unpacked_before = fetched.records.unpacked_bytes();
         while !is_full(batch, &self.config) && open_bytes + batch.bytes() - bytes_before < OPEN_BYTES_MAX {
@@ -233,7 +233,7 @@ impl Intake {
             let entry = fetched.records.next();
             batch.under(fetched.records.leader_epoch_so_far());
             if batch.is_empty() {
-                held.opened_at = now;
+                state.opened_at = now;
             }
             match entry {
                 Some(Entry::Record(record)) => batch.push(record.offset, record.key, record.value),
@@ -256,7 +256,7 @@ impl Intake {
     }
 
     fn open_bytes(&self) -> usize {
-        self.held.values().filter_map(|held| held.open.as_ref()).map(Batch::bytes).sum()
+        self.partitions.values().filter_map(|state| state.open.as_ref()).map(Batch::bytes).sum()
     }
 
     // Batches.
@@ -268,17 +268,17 @@ impl Intake {
             return None;
         }
         let no_room = self.open_bytes() >= OPEN_BYTES_MAX;
-        let waiting = self.held.iter().filter_map(|(partition, held)| {
-            let batch = held.open.as_ref().filter(|batch| !batch.is_empty())?;
+        let waiting = self.partitions.iter().filter_map(|(partition, state)| {
+            let batch = state.open.as_ref().filter(|batch| !batch.is_empty())?;
             let full = is_full(batch, &self.config);
-            let due = full || no_room || self.is_flushing || held.opened_at + self.config.batch_wait <= now;
-            due.then_some((held.opened_at, *partition))
+            let due = full || no_room || self.is_flushing || state.opened_at + self.config.batch_wait <= now;
+            due.then_some((state.opened_at, *partition))
         });
         let (_, partition) = waiting.min()?;
-        let held = self.held.get_mut(&partition).expect("it was just looked at");
-        let batch = held.open.take().expect("it was just looked at");
-        held.open = Some(Batch::new(batch.origin().clone(), batch.next_offset()));
-        held.opened_at = Instant::FAR_FUTURE;
+        let state = self.partitions.get_mut(&partition).expect("it was just looked at");
+        let batch = state.open.take().expect("it was just looked at");
+        state.open = Some(Batch::new(batch.origin().clone(), batch.next_offset()));
+        state.opened_at = Instant::FAR_FUTURE;
         self.storing = Some(partition);
         self.fill(now);
         Some(batch)
@@ -289,8 +289,8 @@ impl Intake {
         if self.storing.is_some() {
             return Instant::FAR_FUTURE;
         }
-        let open = self.held.values().filter(|held| held.open.as_ref().is_some_and(|batch| !batch.is_empty()));
-        open.map(|held| held.opened_at + self.config.batch_wait).min().unwrap_or(Instant::FAR_FUTURE)
+        let open = self.partitions.values().filter(|state| state.open.as_ref().is_some_and(|batch| !batch.is_empty()));
+        open.map(|state| state.opened_at + self.config.batch_wait).min().unwrap_or(Instant::FAR_FUTURE)
     }
 
     /// The batch is in the ledger. Where this is true the offset may be told to Kafka.
@@ -299,9 +299,9 @@ impl Intake {
             return false;
         }
         self.storing = None;
-        if let Some(held) = self.held.get_mut(&batch.origin().partition) {
-            held.stored_next = Some(batch.next_offset());
-            held.fenced_in_a_row = 0;
+        if let Some(state) = self.partitions.get_mut(&batch.origin().partition) {
+            state.stored_next = Some(batch.next_offset());
+            state.fenced_in_a_row = 0;
         }
         self.fill(now);
         true
@@ -317,10 +317,10 @@ impl Intake {
         if self.in_hand.as_ref().is_some_and(|fetched| fetched.partition == partition) {
             self.in_hand = None;
         }
-        let held = self.held.get_mut(&partition)?;
-        held.open = None;
-        held.fenced_in_a_row += 1;
-        if held.fenced_in_a_row >= FENCED_IN_A_ROW_MAX {
+        let state = self.partitions.get_mut(&partition)?;
+        state.open = None;
+        state.fenced_in_a_row += 1;
+        if state.fenced_in_a_row >= FENCED_IN_A_ROW_MAX {
             return Some(Fenced::Rejoin);
         }
         if let (Some(topic_id), false) = (self.topic_id, self.is_flushing) {

@@ -16,11 +16,11 @@
 //! rebuilt together behind one wait; what stands in the way of one of them does not stop the others.
 
 mod drain;
-mod held;
 mod opening;
 mod outbox;
 mod records;
 mod redis_side;
+mod redis_view;
 mod sale;
 
 use std::collections::BTreeMap;
@@ -32,12 +32,12 @@ use tracing::{error, info};
 
 use crate::config::{Config, RebuildOrder};
 use crate::ledger::Ledger;
+use crate::oneshot::{self, Ended, Log};
 use crate::redis::Redis;
 use crate::scripts::Scripts;
-use crate::servers::{self, Ended, Log};
-pub use held::{Held, Server};
 pub use opening::{Opening, Queue};
 use redis_side::Fencing;
+pub use redis_view::{SaleView, Server};
 use sale::{Account, Found, Sale};
 
 /// Rebuilds what `order` names. Says on standard output what was done, or on standard error why nothing was.
@@ -69,12 +69,19 @@ pub async fn rebuild(config: &Config, order: &RebuildOrder) -> Result<String, En
 
 /// The same for several products behind one wait, for a caller that decided by what Redis held: the outcome of each, in
 /// their order. `None`, and nothing was changed: another rebuild of this product is under way, or has been since.
-pub async fn rebuild_as_seen(config: &Config, orders: &[(RebuildOrder, Held)]) -> Vec<Result<Option<String>, Ended>> {
-    let orders: Vec<(&RebuildOrder, Option<&Held>)> = orders.iter().map(|(order, seen)| (order, Some(seen))).collect();
+pub async fn rebuild_as_seen(
+    config: &Config,
+    orders: &[(RebuildOrder, SaleView)],
+) -> Vec<Result<Option<String>, Ended>> {
+    let orders: Vec<(&RebuildOrder, Option<&SaleView>)> =
+        orders.iter().map(|(order, seen)| (order, Some(seen))).collect();
     together(config, &orders).await
 }
 
-async fn together(config: &Config, orders: &[(&RebuildOrder, Option<&Held>)]) -> Vec<Result<Option<String>, Ended>> {
+async fn together(
+    config: &Config,
+    orders: &[(&RebuildOrder, Option<&SaleView>)],
+) -> Vec<Result<Option<String>, Ended>> {
     let mut outcomes = BTreeMap::new();
     let ended = match Rebuild::begin(config).await {
         Ok(mut rebuild) => rebuild.carry_out(orders, &mut outcomes).await,
@@ -123,15 +130,15 @@ fn noted<T>(outcomes: &mut Outcomes, at: usize, step: Result<Option<T>, Ended>) 
 
 impl<'a> Rebuild<'a> {
     async fn begin(config: &'a Config) -> Result<Rebuild<'a>, Ended> {
-        let ledger = servers::ledger(config).await?;
-        let redis = servers::redis(config).await?;
+        let ledger = oneshot::ledger(config).await?;
+        let redis = oneshot::redis(config).await?;
         let log = Log::new(config, u64::from_ne_bytes(random::draw()));
         Ok(Rebuild { config, scripts: Scripts::new(), ledger, redis, log })
     }
 
     async fn carry_out(
         &mut self,
-        orders: &[(&'a RebuildOrder, Option<&Held>)],
+        orders: &[(&'a RebuildOrder, Option<&SaleView>)],
         outcomes: &mut Outcomes,
     ) -> Result<(), Ended> {
         let mut locked = Vec::new();
@@ -193,22 +200,22 @@ impl<'a> Rebuild<'a> {
         &mut self,
         at: usize,
         order: &'a RebuildOrder,
-        seen: Option<&Held>,
+        seen: Option<&SaleView>,
     ) -> Result<Option<OnItsWay<'a>>, Ended> {
         let product = order.product.as_str();
         let server = Server::ask(&mut self.redis).await?;
-        let held = Held::ask(&mut self.redis, product).await?;
-        if let Some(topic) = held.other_topic(&self.config.topic) {
+        let view = SaleView::ask(&mut self.redis, product).await?;
+        if let Some(topic) = view.other_topic(&self.config.topic) {
             return Err(Ended::Refused(format!(
                 "the orders of this sale belong into topic {topic}, not {}: rebuild it by a worker of that topic",
                 self.config.topic
             )));
         }
-        held.permits(&server, order)?;
-        if seen.is_some_and(|seen| *seen != held) {
+        view.permits(&server, order)?;
+        if seen.is_some_and(|seen| *seen != view) {
             return Ok(None);
         }
-        let found = Found::look(&mut self.ledger, order, &held).await?;
+        let found = Found::look(&mut self.ledger, order, &view).await?;
         let (redis, scripts, topic) = (&mut self.redis, &self.scripts, self.config.topic.as_str());
         let mut fencing = Fencing { redis, scripts, product, topic };
         fencing.try_out(&found).await?;

@@ -10,12 +10,12 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::consume::{self, Surroundings};
-use crate::desk::{self, Desk};
 use crate::health::Health;
 use crate::ledger::{Ledger, LedgerError, index};
 use crate::limits::{RETRY_WAIT_MAX, RETRY_WAIT_MIN};
 use crate::metrics::{Metrics, Server};
-use crate::{automatic, topic, upkeep};
+use crate::order_status::{self, Questions};
+use crate::{auto_rebuild, redis_maintenance, topic};
 
 /// Why a worker ends unasked.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +36,9 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
     let clock = Clock::start();
     let health = Rc::new(Health::new(clock.instant()));
     let metrics = Rc::new(Metrics::new());
-    let desk = Rc::new(Desk::new());
-    let admin = Admin { health: Rc::clone(&health), metrics: Rc::clone(&metrics), desk: Rc::clone(&desk), clock };
+    let questions = Rc::new(Questions::new());
+    let admin =
+        Admin { health: Rc::clone(&health), metrics: Rc::clone(&metrics), questions: Rc::clone(&questions), clock };
     flux_net::spawn(async move {
         if let Err(error) = admin::serve(Rc::new(admin), listener).await {
             error!(%error, "the admin listener has ended");
@@ -51,12 +52,12 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
         Some(prepared) => prepared?,
     };
     info!(topic = config.topic, topic_id = %known, "the topic is there and the ledger is migrated");
-    flux_net::spawn(desk::answer(desk, config.postgres.clone(), Rc::clone(&metrics), clock));
+    flux_net::spawn(order_status::answer(questions, config.postgres.clone(), Rc::clone(&metrics), clock));
     flux_net::spawn(index::keep(config.postgres.clone()));
-    let upkeep = (config.clone(), Rc::clone(&metrics));
-    flux_net::spawn(async move { upkeep::run(upkeep.0, &upkeep.1).await });
+    let maintained = (config.clone(), Rc::clone(&metrics));
+    flux_net::spawn(async move { redis_maintenance::run(maintained.0, &maintained.1).await });
     if config.rebuilds {
-        flux_net::spawn(automatic::run(config.clone()));
+        flux_net::spawn(auto_rebuild::run(config.clone()));
     }
     let surroundings = Surroundings { client_id, seed, ledger, health, metrics, clock, stop };
     Ok(consume::run(config, surroundings).await?)

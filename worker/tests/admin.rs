@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use flux_net::{Clock, ListenOptions, Runtime, RuntimeOptions, listener};
 use flux_worker::admin::{self, Admin};
-use flux_worker::desk::Desk;
 use flux_worker::health::Health;
 use flux_worker::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_LOOPBACK_SEATS, ADMIN_PROBE_SEATS, ADMIN_REQUEST_TIMEOUT};
 use flux_worker::metrics::Metrics;
+use flux_worker::order_status::Questions;
 
 /// Longest wait for anything: a bound for a test that hangs, not a promise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ fn serving() -> SocketAddr {
         runtime.block_on(async move {
             let clock = Clock::start();
             let health = Rc::new(Health::new(clock.instant()));
-            let admin = Admin { health, metrics: Rc::new(Metrics::new()), desk: Rc::new(Desk::new()), clock };
+            let admin = Admin { health, metrics: Rc::new(Metrics::new()), questions: Rc::new(Questions::new()), clock };
             admin::serve(Rc::new(admin), bound).await.expect("the listener");
         });
     });

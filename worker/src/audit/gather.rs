@@ -9,10 +9,10 @@ use tracing::info;
 
 use super::account::Account;
 use crate::ledger::{Ledger, LedgerError};
+use crate::oneshot::{self, Ended, Log};
 use crate::outbox::OutboxEntry;
 use crate::progress::told;
 use crate::redis::{Redis, RedisError, array, info_field, key, strings, text};
-use crate::servers::{self, Ended, Log};
 
 type SaleKey = (String, u64);
 
@@ -75,7 +75,7 @@ pub(super) async fn accounts(
     }
     // Then the log, from where the ledger stands.
     let ends = log.ends().await?;
-    let stored = servers::stored_offsets(ledger, &ends).await?;
+    let stored = oneshot::stored_offsets(ledger, &ends).await?;
     let mut strangers = Vec::new();
     for pending in log.between(&stored, &ends).await? {
         let place = format!("partition {} offset {}", pending.partition, pending.offset);

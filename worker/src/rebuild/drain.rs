@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::ledger::Ledger;
 use crate::limits::PROGRESS_INTERVAL;
-use crate::servers::{self, Ended, Log};
+use crate::oneshot::{self, Ended, Log};
 
 /// How often the ledger is asked how far it has come.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -84,7 +84,7 @@ async fn drain_to(ledger: &mut Ledger, log: &mut Log, ends: &Ends) -> Result<(),
     let mut progress = Progress::default();
     let mut looks = 0_u32;
     loop {
-        let stored = servers::stored_offsets(ledger, ends).await?;
+        let stored = oneshot::stored_offsets(ledger, ends).await?;
         if progress.look(&stored, &ends.offsets) {
             return Ok(());
         }

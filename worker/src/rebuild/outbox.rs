@@ -9,10 +9,10 @@ use flux_protocol::kafka::producer::{AppendError, Producer, ProducerConfig, Sett
 use flux_protocol::resp::command;
 
 use crate::config::Config;
-use crate::drive::Driver;
+use crate::kafka_driver::Driver;
+use crate::oneshot::{Ended, PATIENCE};
 use crate::outbox::OutboxEntry;
 use crate::redis::{Redis, array, key};
-use crate::servers::{Ended, PATIENCE};
 
 /// Entries in hand at once; of at most 64 orders each.
 const PAGE_ENTRIES: usize = 200;

@@ -10,9 +10,9 @@ use flux_protocol::postgres::{Param, Row};
 
 use super::sale::Sale;
 use crate::ledger::{Ledger, LedgerError};
+use crate::oneshot::Ended;
 use crate::progress::Progress;
 use crate::redis::{Redis, key, records_key};
-use crate::servers::Ended;
 
 /// A page of what the cursor gives.
 const FETCH: &str = "FETCH 5000 FROM rebuilding";

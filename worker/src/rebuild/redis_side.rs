@@ -2,9 +2,9 @@
 
 use super::opening::Options;
 use super::sale::{Account, Found, Sale};
+use crate::oneshot::Ended;
 use crate::redis::{Redis, key, keys};
 use crate::scripts::Scripts;
-use crate::servers::Ended;
 
 /// What a rebuild asks of Redis.
 pub(super) struct Fencing<'a> {

@@ -7,11 +7,11 @@ use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
 use tracing::warn;
 
-use super::held::Held;
 use super::opening::{Gap, Opening, Options};
+use super::redis_view::SaleView;
 use crate::config::RebuildOrder;
 use crate::ledger::{Ledger, LedgerError};
-use crate::servers::Ended;
+use crate::oneshot::Ended;
 
 /// The sale as ledger, Redis and operator know it together. Nothing was changed to find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +56,10 @@ struct InLedger {
 
 impl Found {
     /// Which sale `order` is about, and what it was opened with.
-    pub(super) async fn look(ledger: &mut Ledger, order: &RebuildOrder, held: &Held) -> Result<Found, Ended> {
+    pub(super) async fn look(ledger: &mut Ledger, order: &RebuildOrder, view: &SaleView) -> Result<Found, Ended> {
         let product = order.product.as_str();
         let mut in_ledger = InLedger::ask(ledger, product, order.sale).await?;
-        if let (Some(stray), Some(id)) = (&in_ledger, held.id)
+        if let (Some(stray), Some(id)) = (&in_ledger, view.id)
             && (stray.id > id && stray.opening == Opening::default())
         {
             // Orders alone tell of it. They replace nothing that Redis and the ledger both know.
@@ -85,10 +85,10 @@ impl Found {
                 }
             }
         }
-        let found = match (in_ledger, held.id) {
-            (Some(sale), Some(id)) if order.sale.is_none() && id > sale.id => of_redis(held, id)?,
-            (Some(sale), _) => Some(of_ledger(sale, held)),
-            (None, Some(id)) if order.sale.is_none_or(|asked| asked == id) => of_redis(held, id)?,
+        let found = match (in_ledger, view.id) {
+            (Some(sale), Some(id)) if order.sale.is_none() && id > sale.id => of_redis(view, id)?,
+            (Some(sale), _) => Some(of_ledger(sale, view)),
+            (None, Some(id)) if order.sale.is_none_or(|asked| asked == id) => of_redis(view, id)?,
             (None, _) => None,
         };
         let Some((sale, is_unheard_of, in_redis)) = found else {
@@ -201,22 +201,22 @@ impl Sale {
 }
 
 /// What is known of the ledger's latest sale, with what Redis adds where it holds the same.
-fn of_ledger(sale: InLedger, held: &Held) -> (InLedger, bool, u32) {
-    if held.id != Some(sale.id) {
+fn of_ledger(sale: InLedger, view: &SaleView) -> (InLedger, bool, u32) {
+    if view.id != Some(sale.id) {
         return (sale, false, 0);
     }
-    let opening = sale.opening.or(&held.opening);
-    (InLedger { opening, ..sale }, false, held.generation.unwrap_or(0))
+    let opening = sale.opening.or(&view.opening);
+    (InLedger { opening, ..sale }, false, view.generation.unwrap_or(0))
 }
 
 /// A sale that only Redis knows.
-fn of_redis(held: &Held, id: u64) -> Result<Option<(InLedger, bool, u32)>, Ended> {
-    let (Some(total), Some(generation)) = (held.total, held.generation) else {
+fn of_redis(view: &SaleView, id: u64) -> Result<Option<(InLedger, bool, u32)>, Ended> {
+    let (Some(total), Some(generation)) = (view.total, view.generation) else {
         return Err(Ended::Refused(format!(
             "Redis alone knows sale {id} of this product, and not its total and generation any more: open a new one"
         )));
     };
-    let sale = InLedger { id, generation, raised: generation, total, opening: held.opening.clone() };
+    let sale = InLedger { id, generation, raised: generation, total, opening: view.opening.clone() };
     Ok(Some((sale, true, generation)))
 }
 

@@ -105,7 +105,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
         relations: &["offsets"],
         plan: schema::add_epochs,
     },
-    // Those that are words of the worker's code: `worker/src/ledger`, `worker/src/rebuild.rs`, `worker/src/servers.rs`,
+    // Those that are words of the worker's code: `worker/src/ledger`, `worker/src/rebuild.rs`, `worker/src/oneshot.rs`,
     // `worker/src/audit/gather.rs`.
     literal!("begin", "BEGIN", Begin, [], schema::nothing),
     literal!("begin", "BEGIN ISOLATION LEVEL READ COMMITTED", Begin, [], schema::nothing),

@@ -15,7 +15,7 @@ use flux_protocol::order::{TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, SessionOptions, StatementLimit};
 
 use crate::config::Config;
-use crate::drive::Driver;
+use crate::kafka_driver::Driver;
 use crate::ledger::{Ledger, LedgerError};
 use crate::limits::{FETCH_ANSWER_BYTES_MAX, FETCH_BUFFERED_BYTES_MAX, FETCH_WAIT};
 use crate::redis::{Redis, RedisError};

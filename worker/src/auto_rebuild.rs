@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::config::{Config, RebuildOrder};
 use crate::ledger::Ledger;
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, FENCE_MIN, REBUILDS_TOGETHER_MAX, UNITS_INTERVAL};
-use crate::rebuild::{Held, Server, rebuild_as_seen};
+use crate::rebuild::{SaleView, Server, rebuild_as_seen};
 use crate::redis::Redis;
 use crate::returns::ReturnsError;
 use crate::rota::Rota;
@@ -69,17 +69,17 @@ impl Seen {
         self.looked_at = Some(server);
     }
 
-    fn advise(&mut self, server: &Server, product: &str, held: &Held) -> Advice {
+    fn advise(&mut self, server: &Server, product: &str, view: &SaleView) -> Advice {
         if !server.is_master {
             return Advice::Nothing;
         }
-        let is_safe = match (&held.run_id, &held.replid) {
+        let is_safe = match (&view.run_id, &view.replid) {
             (Some(run_id), Some(replid)) => {
                 self.bound_to.insert(product.to_owned(), run_id.clone());
                 if *replid != server.replid {
                     // The same process under another history was a replica meanwhile.
                     *run_id != server.run_id
-                } else if held.is_rebuilding {
+                } else if view.is_rebuilding {
                     true
                 } else {
                     return Advice::Nothing;
@@ -92,7 +92,7 @@ impl Seen {
                 None => self.has_seen_another,
             },
         };
-        if is_safe && !held.had_replica && !self.replica { Advice::Rebuild } else { Advice::Operator }
+        if is_safe && !view.had_replica && !self.replica { Advice::Rebuild } else { Advice::Operator }
     }
 }
 
@@ -133,13 +133,13 @@ async fn turn(
     let products: Vec<&str> = rota.turn(&open, places_max).into_iter().map(|at| open[at].product_id.as_str()).collect();
     let mut all = Vec::with_capacity(products.len());
     for page in products.chunks(COMPARED_PAGE) {
-        all.extend(Held::ask_page(redis, page).await?);
+        all.extend(SaleView::ask_page(redis, page).await?);
     }
-    for (product, held) in products.into_iter().zip(all) {
-        if held.other_topic(&config.topic).is_some() {
+    for (product, view) in products.into_iter().zip(all) {
+        if view.other_topic(&config.topic).is_some() {
             continue;
         }
-        match seen.advise(&server, product, &held) {
+        match seen.advise(&server, product, &view) {
             Advice::Nothing => drop(seen.left.remove(product)),
             Advice::Operator => {
                 if seen.left.insert(product.to_owned()) {
@@ -152,7 +152,7 @@ async fn turn(
             }
             Advice::Rebuild => {
                 if let Some(product) = Identifier::new(product.as_bytes()) {
-                    due.push((RebuildOrder::new(product, FENCE_MIN), held));
+                    due.push((RebuildOrder::new(product, FENCE_MIN), view));
                 }
             }
         }
@@ -169,7 +169,7 @@ async fn turn(
 }
 
 /// All that are due at once, behind one wait.
-async fn rebuild_all(config: &Config, due: &[(RebuildOrder, Held)]) {
+async fn rebuild_all(config: &Config, due: &[(RebuildOrder, SaleView)]) {
     if due.is_empty() {
         return;
     }
@@ -195,14 +195,14 @@ mod tests {
         Server { run_id: run_id.into(), replid: replid.into(), is_master: true, has_replica: false, is_cluster: false }
     }
 
-    fn sale(run_id: &str, replid: &str) -> Held {
-        Held { run_id: Some(run_id.into()), replid: Some(replid.into()), ..Held::default() }
+    fn sale(run_id: &str, replid: &str) -> SaleView {
+        SaleView { run_id: Some(run_id.into()), replid: Some(replid.into()), ..SaleView::default() }
     }
 
-    /// A worker that sees `server` and then `held`.
-    fn advise(seen: &mut Seen, server: &Server, held: &Held) -> Advice {
+    /// A worker that sees `server` and then `view`.
+    fn advise(seen: &mut Seen, server: &Server, view: &SaleView) -> Advice {
         seen.look(server);
-        seen.advise(server, PRODUCT, held)
+        seen.advise(server, PRODUCT, view)
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(advise(seen, &new, &sale("new", "b")), Advice::Nothing, "it is believed");
         assert_eq!(advise(seen, &server("new", "c"), &sale("new", "b")), Advice::Operator, "a replica meanwhile");
         assert_eq!(advise(seen, &new, &sale("old", "a")), Advice::Rebuild);
-        let noted = Held { had_replica: true, ..sale("old", "a") };
+        let noted = SaleView { had_replica: true, ..sale("old", "a") };
         assert_eq!(advise(seen, &new, &noted), Advice::Operator);
         let replica = Server { is_master: false, ..server("new", "b") };
         assert_eq!(advise(seen, &replica, &sale("old", "a")), Advice::Nothing, "a replica is nobody's to rebuild on");
@@ -221,15 +221,15 @@ mod tests {
 
     #[test]
     fn a_rebuild_that_did_not_end_is_begun_again() {
-        let begun = Held { is_rebuilding: true, ..sale("new", "b") };
+        let begun = SaleView { is_rebuilding: true, ..sale("new", "b") };
         assert_eq!(advise(&mut Seen::default(), &server("new", "b"), &begun), Advice::Rebuild);
-        let noted = Held { had_replica: true, ..begun };
+        let noted = SaleView { had_replica: true, ..begun };
         assert_eq!(advise(&mut Seen::default(), &server("new", "b"), &noted), Advice::Operator);
     }
 
     #[test]
     fn where_the_note_is_lost_what_was_seen_must_do() {
-        let (old, new, lost) = (server("old", "a"), server("new", "b"), Held::default());
+        let (old, new, lost) = (server("old", "a"), server("new", "b"), SaleView::default());
         assert_eq!(advise(&mut Seen::default(), &new, &lost), Advice::Operator, "nobody knows what was before");
 
         let seen = &mut Seen::default();

@@ -27,15 +27,15 @@ struct Question {
 }
 
 #[derive(Default)]
-pub struct Desk {
+pub struct Questions {
     queue: RefCell<VecDeque<Rc<Question>>>,
     asked: Notify,
 }
 
-impl Desk {
+impl Questions {
     /// No question yet; [`answer`] has to run.
-    pub fn new() -> Desk {
-        Desk::default()
+    pub fn new() -> Questions {
+        Questions::default()
     }
 
     /// What has become of an order; `None` where the ledger does not know it.
@@ -70,13 +70,13 @@ impl Desk {
     }
 }
 
-/// Answers what is asked at the desk, and reads the units of all products once a second. Never ends.
-pub async fn answer(desk: Rc<Desk>, postgres: PostgresConfig, metrics: Rc<Metrics>, clock: Clock) {
+/// Answers what is asked, and reads the units of all products once a second. Never ends.
+pub async fn answer(questions: Rc<Questions>, postgres: PostgresConfig, metrics: Rc<Metrics>, clock: Clock) {
     let mut ledger = None;
     let mut units_due = clock.instant();
     loop {
         let now = clock.instant();
-        if let Some(question) = desk.next() {
+        if let Some(question) = questions.next() {
             let answer = match connected(&mut ledger, &postgres).await {
                 Ok(ledger) => ledger.order_status(question.order_id).await,
                 Err(error) => Err(error),
@@ -91,9 +91,9 @@ pub async fn answer(desk: Rc<Desk>, postgres: PostgresConfig, metrics: Rc<Metric
             if let Err(error) = read_units(&mut ledger, &postgres, &metrics).await {
                 debug!(%error, "the units could not be read");
             }
-        } else if within(units_due.since(now), desk.asked.notified()).await.is_err() {
+        } else if within(units_due.since(now), questions.asked.notified()).await.is_err() {
             // No descriptor for a timer: the next question wakes us.
-            desk.asked.notified().await;
+            questions.asked.notified().await;
         }
     }
 }

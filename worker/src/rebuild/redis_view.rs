@@ -4,8 +4,8 @@ use flux_protocol::resp::{ErrorKind, OwnedFrame, command};
 
 use super::opening::{Opening, Queue};
 use crate::config::RebuildOrder;
+use crate::oneshot::Ended;
 use crate::redis::{Redis, RedisError, info_field, key, strings, text};
-use crate::servers::Ended;
 
 /// What Redis says of itself (`INFO server`, `INFO replication`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Server {
 /// What Redis holds of a sale, believed only where the ledger cannot know better. All empty: there is no sale, or not one
 /// that can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct SaleView {
     pub id: Option<u64>,
     pub generation: Option<u32>,
     /// Units in all.
@@ -61,18 +61,18 @@ pub struct Held {
     pub topic: Option<String>,
 }
 
-impl Held {
+impl SaleView {
     /// Asks.
     ///
     /// # Errors
     /// [`RedisError`].
-    pub async fn ask(redis: &mut Redis, product: &str) -> Result<Held, RedisError> {
+    pub async fn ask(redis: &mut Redis, product: &str) -> Result<SaleView, RedisError> {
         let mut wire = Vec::new();
-        Held::question(&mut wire, product);
+        SaleView::question(&mut wire, product);
         match redis.ask_many(wire, 1).await {
-            Ok(mut answers) => Held::read(answers.pop().ok_or(RedisError::Unexpected("no answer"))?),
+            Ok(mut answers) => SaleView::read(answers.pop().ok_or(RedisError::Unexpected("no answer"))?),
             // Of another type: as good as lost.
-            Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => Ok(Held::default()),
+            Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => Ok(SaleView::default()),
             Err(error) => Err(error),
         }
     }
@@ -81,16 +81,16 @@ impl Held {
     ///
     /// # Errors
     /// [`RedisError`].
-    pub async fn ask_page(redis: &mut Redis, products: &[&str]) -> Result<Vec<Held>, RedisError> {
+    pub async fn ask_page(redis: &mut Redis, products: &[&str]) -> Result<Vec<SaleView>, RedisError> {
         let mut wire = Vec::new();
-        products.iter().for_each(|product| Held::question(&mut wire, product));
+        products.iter().for_each(|product| SaleView::question(&mut wire, product));
         match redis.ask_many(wire, products.len()).await {
-            Ok(answers) => answers.into_iter().map(Held::read).collect(),
+            Ok(answers) => answers.into_iter().map(SaleView::read).collect(),
             // One of them is of another type: which one tells whoever asks about each.
             Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => {
                 let mut all = Vec::with_capacity(products.len());
                 for product in products {
-                    all.push(Held::ask(redis, product).await?);
+                    all.push(SaleView::ask(redis, product).await?);
                 }
                 Ok(all)
             }
@@ -121,11 +121,11 @@ impl Held {
         command(wire, &question);
     }
 
-    fn read(answer: OwnedFrame) -> Result<Held, RedisError> {
+    fn read(answer: OwnedFrame) -> Result<SaleView, RedisError> {
         let values = strings(answer)?;
         let value = |at: usize| values.get(at).map_or("", String::as_str);
         let text = |at: usize| Some(value(at).to_owned()).filter(|text| !text.is_empty());
-        Ok(Held {
+        Ok(SaleView {
             id: value(0).parse().ok(),
             generation: value(1).parse().ok(),
             total: value(2).parse().ok(),

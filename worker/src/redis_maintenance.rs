@@ -85,12 +85,12 @@ async fn turn(
     kept.returned.keep(&units);
     let due: Vec<&Units> = kept.rota.turn(&units, COMPARED_MAX).into_iter().map(|at| &units[at]).collect();
     for page in due.chunks(COMPARED_PAGE) {
-        for (of_product, held) in page.iter().zip(InRedis::ask(redis, page).await?) {
-            if let Some((id, _)) = held.sale {
+        for (of_product, in_redis) in page.iter().zip(InRedis::ask(redis, page).await?) {
+            if let Some((id, _)) = in_redis.sale {
                 let forgotten = kept.returned.look(ledger, redis, &of_product.product_id, id).await?;
                 debug!(product = of_product.product_id, forgotten, "returns to earlier sales are forgotten");
             }
-            if compare(held, of_product, &mut kept.behind, metrics) && config.suspends_on_breach {
+            if compare(in_redis, of_product, &mut kept.behind, metrics) && config.suspends_on_breach {
                 suspend(redis, scripts, of_product, metrics).await?;
             }
         }
@@ -176,11 +176,11 @@ impl InRedis {
 }
 
 /// What Redis has left of a sale, where it holds that very sale; whether that is too much.
-fn compare(held: InRedis, units: &Units, behind: &mut Behind, metrics: &Metrics) -> bool {
-    metrics.set_redis_behind(&units.product_id, behind.look(units, held.sale));
-    let holds_it = held.sale.is_some_and(|(id, _)| id == units.sale_id);
+fn compare(in_redis: InRedis, units: &Units, behind: &mut Behind, metrics: &Metrics) -> bool {
+    metrics.set_redis_behind(&units.product_id, behind.look(units, in_redis.sale));
+    let holds_it = in_redis.sale.is_some_and(|(id, _)| id == units.sale_id);
     // A suspended sale's stock is nobody's to believe.
-    let Some(available) = held.stock.filter(|_| holds_it && !held.is_suspended) else { return false };
+    let Some(available) = in_redis.stock.filter(|_| holds_it && !in_redis.is_suspended) else { return false };
     let settled = units.stored + units.withdrawn + units.dead_lettered + units.awaiting_return;
     let reserved = units.total.saturating_sub(available).saturating_sub(settled);
     let is_breach = available > units.most_left();
