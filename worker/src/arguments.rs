@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rebuild::Queue;
+use crate::opening::Queue;
 
 /// Flux-Gate's worker: brings accepted orders from Kafka into PostgreSQL, each exactly once.
 #[derive(Clone, Debug, Parser)]

@@ -1,7 +1,7 @@
 //! One batch: consecutive records of one partition on their way into the ledger.
 //!
 //! Pure: it parses what Kafka brought, drops redeliveries that meet inside it, sets aside what is no record of ours,
-//! and remembers how much of it the ledger holds for certain. It never talks to the ledger; [`crate::ledger`] does.
+//! and remembers how much of it the ledger holds for certain. It never talks to the ledger, and knows none of its types.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,8 +9,6 @@ use std::ops::Range;
 use bytes::Bytes;
 use flux_protocol::order::{OwnedRecord, SaleEvent, TopicRecord, Uuid};
 use foldhash::fast::RandomState;
-
-use crate::ledger::Stored;
 
 /// Longest reason kept with a dead letter, in characters.
 const REASON_CHARS_MAX: usize = 500;
@@ -64,6 +62,31 @@ pub struct DeadReason {
     pub reason: String,
     /// Product, sale and quantity where it was an order.
     pub order: Option<(String, u64, u16)>,
+}
+
+/// What a batch has come to. Orders that were stored by another attempt count as duplicates here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub orders: u64,
+    /// Redeliveries dropped: inside the batch, of stored orders, or of rejected ones.
+    pub duplicates: u64,
+    /// Second reservations noted for return.
+    pub returns: u64,
+    /// Rejections noted.
+    pub rejected: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+}
+
+impl Stored {
+    /// Adds another account to this one.
+    pub fn add(&mut self, other: &Stored) {
+        self.orders += other.orders;
+        self.duplicates += other.duplicates;
+        self.returns += other.returns;
+        self.rejected += other.rejected;
+        self.dead_letters += other.dead_letters;
+    }
 }
 
 /// What happens to the whole batch in the ledger. Kept here, so that a batch can be handed in again after a failure.

@@ -5,17 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
-use flux_net::Address;
+use flux_net::{Address, RedisTarget};
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::order::{Identifier, PER_USER_MAX};
 use flux_protocol::postgres::PostgresConfig;
 
 use crate::arguments::{Arguments, Command, DeadLettersAction, RebuildArguments, RebuildMode, Switch};
 use crate::batch::SEED_DIGITS;
-use crate::dead_letters;
 use crate::limits::*;
-use crate::rebuild::Opening;
-use flux_net::RedisTarget;
+use crate::opening::Opening;
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
@@ -60,7 +58,7 @@ pub enum Task {
     /// `flux-worker dead-letters`.
     DeadLetters {
         /// List them, or replay them.
-        action: dead_letters::Action,
+        action: DeadLettersAction,
         /// One product's, or all.
         product: Option<Identifier>,
     },
@@ -180,11 +178,8 @@ fn task(command: Option<Command>) -> Result<Task, String> {
         None => Ok(Task::Consume),
         Some(Command::Audit(audit)) => Ok(Task::Audit { product: perhaps_identifier(audit.product.as_deref())? }),
         Some(Command::DeadLetters(letters)) => {
-            let action = match letters.action {
-                DeadLettersAction::List => dead_letters::Action::List,
-                DeadLettersAction::Replay => dead_letters::Action::Replay,
-            };
-            Ok(Task::DeadLetters { action, product: perhaps_identifier(letters.product.as_deref())? })
+            let product = perhaps_identifier(letters.product.as_deref())?;
+            Ok(Task::DeadLetters { action: letters.action, product })
         }
         Some(Command::Rebuild(rebuild)) => {
             if !(FENCE_MIN..=FENCE_MAX).contains(&rebuild.fence) {

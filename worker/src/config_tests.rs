@@ -41,7 +41,7 @@ fn flags_may_stand_before_and_behind_a_command() {
     assert_eq!(read(&["audit"]).unwrap().task, Task::Audit { product: None });
     let product = Identifier::new(b"p");
     let letters = read(&["dead-letters", "replay", "--product", "p"]).unwrap().task;
-    assert_eq!(letters, Task::DeadLetters { action: dead_letters::Action::Replay, product });
+    assert_eq!(letters, Task::DeadLetters { action: DeadLettersAction::Replay, product });
     let Task::Rebuild(order) = read(&["rebuild", "--product", "p", "--old-master-is-dead"]).unwrap().task else {
         panic!("not a rebuild")
     };

@@ -22,12 +22,12 @@ use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Stored};
 use crate::brokers::{BrokerSink, BrokerSource, Brokers};
 use crate::config::Config;
 use crate::health::Health;
 use crate::intake::{Claim, Fenced, Intake, IntakeConfig, Tenure};
-use crate::ledger::{Ledger, LedgerError, StoreError, Stored};
+use crate::ledger::{Ledger, LedgerError, StoreError};
 use crate::limits::*;
 use crate::metrics::{Metrics, Server};
 

@@ -11,19 +11,11 @@ use flux_net::sleep;
 use flux_protocol::order::{Identifier, TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, Row};
 
-use crate::batch::{Batch, Origin};
+use crate::arguments::DeadLettersAction;
+use crate::batch::{Batch, Origin, Stored};
 use crate::config::Config;
-use crate::ledger::{Ledger, LedgerError, StoreError, Stored};
+use crate::ledger::{Ledger, LedgerError, StoreError};
 use crate::oneshot::{Ended, PATIENCE, PAUSE};
-
-/// What to do with them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Show them.
-    List,
-    /// Store those that are records of ours.
-    Replay,
-}
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -48,11 +40,11 @@ pub struct Replayed {
 }
 
 /// Prints what it did. Exit code 0: done; 1: some were refused again; 3: PostgreSQL was out of reach for 30 s.
-pub async fn run(config: &Config, action: Action, product: Option<&Identifier>) -> ExitCode {
+pub async fn run(config: &Config, action: DeadLettersAction, product: Option<&Identifier>) -> ExitCode {
     let product = product.map(Identifier::as_str);
     let done = match action {
-        Action::List => list(config, product).await.map(|()| ExitCode::SUCCESS),
-        Action::Replay => replay(config, product).await.map(|replayed| {
+        DeadLettersAction::List => list(config, product).await.map(|()| ExitCode::SUCCESS),
+        DeadLettersAction::Replay => replay(config, product).await.map(|replayed| {
             let Replayed { stored, left } = replayed;
             println!(
                 "{} orders stored, {} were stored before, {} rejected, {} to be given back; {} refused again, {left} left: no \

@@ -1,6 +1,6 @@
 //! The worker: accepted orders from Kafka into PostgreSQL, exactly once.
 //!
-//! - [`config`], [`arguments`], [`limits`]: what it was told, checked;
+//! - [`config`], [`arguments`], [`opening`], [`limits`]: what it was told, checked;
 //! - [`consume`] is the shell around the consumer machine and [`intake`] (pure: which records are in hand, how batches
 //!   are cut), with [`brokers`] for the sockets; [`topic`] makes sure of the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
@@ -29,6 +29,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod oneshot;
+pub mod opening;
 pub mod order_status;
 pub mod outbox;
 pub mod progress;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The ledger is believed, Redis is not: the sale's id and total come from the ledger, what it was opened with from
-//! ledger, Redis or operator (`opening`); of Redis' orders only those in the outbox are taken, under the ids they were
+//! ledger, Redis or operator ([`crate::opening`]); of Redis' orders only those in the outbox are taken, under the ids they were
 //! reserved with. After the wait no edge publishes from memory what it reserved under the older generation, so what the
 //! drained log has brought is all that was sold.
 //!
@@ -16,7 +16,6 @@
 //! rebuilt together behind one wait; what stands in the way of one of them does not stop the others.
 
 mod drain;
-mod opening;
 mod outbox;
 mod records;
 mod redis_side;
@@ -35,7 +34,6 @@ use crate::ledger::Ledger;
 use crate::oneshot::{self, Ended, Log};
 use crate::redis::Redis;
 use crate::scripts::Scripts;
-pub use opening::{Opening, Queue};
 use redis_side::Fencing;
 pub use redis_view::{SaleView, Server};
 use sale::{Account, Found, Sale};

@@ -10,11 +10,11 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header, Status};
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::Method;
 use super::fields::{FieldSpans, Span};
 use super::framing::{Framing, is_token_byte};
 use super::limits::{BLANK_LINES_MAX, FIELDS_MAX, Limits, REQUEST_LINE_REST_BYTES_MAX};
 use super::refusal::Fault;
+use super::request::Method;
 use super::target::{Target, is_host};
 
 /// A parsed head, as offsets into the connection's buffer.

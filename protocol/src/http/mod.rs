@@ -19,6 +19,7 @@ pub mod media;
 pub mod order_body;
 mod reader;
 mod refusal;
+mod request;
 pub mod response;
 mod target;
 
@@ -27,53 +28,5 @@ pub use fields::{Fields, KeyField};
 pub use limits::Limits;
 pub use reader::{Read, Reader, Stage};
 pub use refusal::Refusal;
+pub use request::{Method, Request};
 pub use response::Connection;
-
-/// What a request asks to be done (RFC 9110 section 9). Methods outside of RFC 9110 and RFC 5789 never get this far:
-/// they are refused with a 501.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// `GET`.
-    Get,
-    /// `HEAD`: answered as `GET`, without a body.
-    Head,
-    /// `POST`. It always says how long its body is, else it is refused with a 411.
-    Post,
-    /// `OPTIONS`.
-    Options,
-    /// `PUT`, `DELETE`, `TRACE` or `PATCH`: known, served nowhere, so the router's answer is a 405 with `allow`.
-    Other,
-}
-
-/// One complete request, borrowed from the connection's buffer.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'b> {
-    /// What is to be done.
-    pub method: Method,
-    /// 1 for HTTP/1.1 (and any later minor version, RFC 9110 section 6.2), 0 for HTTP/1.0.
-    pub version_minor: u8,
-    /// The target's path, as sent: it begins with `/` and holds no `%`, or is `*` (`OPTIONS` only). A target in
-    /// absolute form is reduced to its path.
-    pub path: &'b str,
-    /// What follows the first `?`, without it: visible ASCII, not decoded. `None` where there is no `?`.
-    pub query: Option<&'b str>,
-    /// The header fields that a route may look at.
-    pub fields: Fields<'b>,
-    /// The content, chunks already joined; empty where there is none.
-    pub body: &'b [u8],
-    /// Whether another request may follow on this connection (RFC 9112 section 9.3). Where it may not, the caller
-    /// answers with `connection: close`, closes, and reads no further.
-    pub keep_alive: bool,
-}
-
-impl Request<'_> {
-    /// What the response has to say about the connection.
-    pub fn connection(&self) -> Connection {
-        Connection::after(self.version_minor, self.keep_alive)
-    }
-
-    /// Whether the response goes without its body: the request was a `HEAD`.
-    pub fn head_only(&self) -> bool {
-        self.method == Method::Head
-    }
-}

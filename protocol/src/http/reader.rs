@@ -3,8 +3,9 @@
 use super::chunked::Decoder;
 use super::framing::Framing;
 use super::head::{Head, Scan};
-use super::refusal::Fault;
-use super::{Limits, Method, Refusal, Request};
+use super::limits::Limits;
+use super::refusal::{Fault, Refusal};
+use super::request::{Method, Request};
 
 /// What [`Reader::read`] made of the unread bytes.
 #[derive(Clone, Copy, Debug)]

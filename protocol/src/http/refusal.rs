@@ -1,6 +1,7 @@
 //! Why a message is refused, and the answer that says so.
 
-use super::{Connection, Date, response};
+use super::date::Date;
+use super::response::{self, Connection};
 
 /// What may be wrong with a message, in the order in which it is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! connection and one gap in the body is laid down once. Field values come from our own code and from validated
 //! identifiers, never from a request as it is.
 
-use super::Date;
+use super::date::Date;
 use crate::order::decimal;
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110 section 15.2.1).

@@ -3,9 +3,9 @@
 //! Paths are compared byte for byte by the router, so a `%` in one is refused rather than decoded: no product, order
 //! or file needs it, and two spellings of one path would be two cache entries and one hole.
 
-use super::Method;
 use super::fields::Span;
 use super::refusal::Fault;
+use super::request::Method;
 
 /// May stand in a path: `pchar` without `pct-encoded`, and `/` (RFC 3986 section 3.3).
 const IN_PATH: u8 = 1;

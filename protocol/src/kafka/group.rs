@@ -29,6 +29,7 @@ use kafka_protocol::messages::{
 use super::assignor;
 use super::backoff::{SplitMix64, backoff};
 use super::error_code as code;
+pub use super::group_config::GroupConfig;
 use super::group_request::Speaker;
 pub use super::group_request::{GroupRequest, GroupRequestKind};
 use super::metadata::{NodeId, text};
@@ -38,23 +39,6 @@ use crate::time::Instant;
 const LEAVE_WAIT: Duration = Duration::from_secs(3);
 /// Most members a leader deals partitions to: the assignor's work grows with their product with the partitions.
 const MEMBERS_MAX: usize = 1_000;
-
-/// What a member is.
-#[derive(Clone, Debug)]
-pub struct GroupConfig {
-    /// The group's id.
-    pub group: String,
-    /// The one topic it consumes.
-    pub topic: String,
-    /// Without a heartbeat for so long the coordinator takes the partitions away.
-    pub session_timeout: Duration,
-    /// How long the owner may take to release its partitions.
-    pub rebalance_timeout: Duration,
-    /// Between heartbeats; a third of the session or less.
-    pub heartbeat_interval: Duration,
-    /// For jitter.
-    pub seed: u64,
-}
 
 /// Where the coordinator listens, as FindCoordinator says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::assignor::{self, PROTOCOL_NAME, PROTOCOL_TYPE};
-use super::group::GroupConfig;
+use super::group_config::GroupConfig;
 use super::metadata::text;
 
 /// A request to be sent; [`GroupRequest::kind`] comes back with its answer.

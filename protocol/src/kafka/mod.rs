@@ -8,7 +8,7 @@
 //! - [`cluster`]: the brokers, the topic's partitions and leaders ([`metadata`]), reconnecting. A machine that needs
 //!   Kafka owns a [`cluster::Cluster`] and asks through it;
 //! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
-//! - [`group`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
+//! - [`group`], [`group_config`], [`group_request`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
 //!   [`end_offsets`]: where they end; [`consumer`]: all of it over one cluster;
 //! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made
 //!   where it is missing.
@@ -30,6 +30,7 @@ pub mod fetch;
 mod fetch_answer;
 pub mod frame;
 pub mod group;
+pub mod group_config;
 pub mod group_request;
 pub mod limits;
 pub mod log_reader;

@@ -11,14 +11,16 @@
 mod decode;
 mod encode;
 mod error;
+mod head;
 mod reply;
 mod script;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, Limits, Malformed};
+pub use decode::{Decoder, Limits};
 pub use encode::{Arguments, array_header, bulk, bulk_number, bulk_parts, command};
 pub use error::{Belief, ErrorKind, ServerError, printable};
+pub use head::Malformed;
 pub use redis_protocol::resp2::types::OwnedFrame;
 pub use reply::{Items, Reply, Value};
 pub use script::Script;

@@ -4,8 +4,8 @@ use redis_protocol::error::RedisProtocolError;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 
-use super::decode::{Head, head};
 use super::error::ServerError;
+use super::head::{Head, head};
 
 /// Exactly one complete reply whose lengths and terminators were checked by the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub mod judge;
 mod migrate;
 pub mod pace;
 mod probe;
+mod queries;
 pub mod reply;
 mod statements;
 pub mod store;
@@ -23,36 +24,11 @@ use flux_protocol::postgres::{Param, PostgresConfig, Row, SessionOptions, Statem
 pub use error::{LedgerError, StoreError};
 pub use views::{OrderStatus, PendingReturn, ReturnState, Units};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Stored};
 use connection::Connection;
 use pace::Pace;
 use reply::Reply;
 use store::{Step, Store};
-
-/// What a batch has come to. Orders that were stored by another attempt count as duplicates here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stored {
-    pub orders: u64,
-    /// Redeliveries dropped: inside the batch, of stored orders, or of rejected ones.
-    pub duplicates: u64,
-    /// Second reservations noted for return.
-    pub returns: u64,
-    /// Rejections noted.
-    pub rejected: u64,
-    /// Dead letters kept.
-    pub dead_letters: u64,
-}
-
-impl Stored {
-    /// Adds another account to this one.
-    pub fn add(&mut self, other: &Stored) {
-        self.orders += other.orders;
-        self.duplicates += other.duplicates;
-        self.returns += other.returns;
-        self.rejected += other.rejected;
-        self.dead_letters += other.dead_letters;
-    }
-}
 
 pub struct Ledger {
     config: PostgresConfig,

@@ -30,8 +30,8 @@ use super::judge::{Known, KnownSale, Verdicts, judge};
 use super::pace::Pace;
 use super::reply::{Prepared, Purpose, Reply};
 use super::statements::AskedSales;
-use super::{Stored, probe, statements};
-use crate::batch::{Batch, Content, Entry, Origin};
+use super::{probe, statements};
+use crate::batch::{Batch, Content, Entry, Origin, Stored};
 
 /// Deadlocks in a row after which the caller pauses before it goes on.
 const CONFLICTS_MAX: u32 = 5;

@@ -10,8 +10,8 @@ use flux_protocol::postgres::ErrorClass;
 
 use super::pace::Pace;
 use super::store::{Step, Store};
-use super::{LedgerError, StoreError, Stored};
-use crate::batch::{Batch, Origin};
+use super::{LedgerError, StoreError};
+use crate::batch::{Batch, Origin, Stored};
 use model::{Fault, Model};
 
 fn id(kind: u8, number: u64) -> Uuid {

@@ -1,8 +1,8 @@
 //! Redis' side of a rebuild: the dry write that shows whether it takes any, the fence, and the opening again.
 
-use super::opening::Options;
 use super::sale::{Account, Found, Sale};
 use crate::oneshot::Ended;
+use crate::opening::Options;
 use crate::redis::{Redis, key, keys};
 use crate::scripts::Scripts;
 

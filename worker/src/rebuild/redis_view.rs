@@ -2,9 +2,9 @@
 
 use flux_protocol::resp::{ErrorKind, OwnedFrame, command};
 
-use super::opening::{Opening, Queue};
 use crate::config::RebuildOrder;
 use crate::oneshot::Ended;
+use crate::opening::{Opening, Queue};
 use crate::redis::{Redis, RedisError, info_field, key, strings, text};
 
 /// What Redis says of itself (`INFO server`, `INFO replication`).

@@ -7,11 +7,11 @@ use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
 use tracing::warn;
 
-use super::opening::{Gap, Opening, Options};
 use super::redis_view::SaleView;
 use crate::config::RebuildOrder;
 use crate::ledger::{Ledger, LedgerError};
 use crate::oneshot::Ended;
+use crate::opening::{Gap, Opening, Options, Queue};
 
 /// The sale as ledger, Redis and operator know it together. Nothing was changed to find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl InLedger {
             generation: number(row, 1)?,
             raised: number(row, 2)?,
             total: number(row, 3)?,
-            opening: Opening::of_row(row, 4)?,
+            opening: opening(row, 4)?,
         })
     }
 }
@@ -198,6 +198,25 @@ impl Sale {
     fn generation_in_ledger(&self) -> i32 {
         i32::try_from(self.generation).unwrap_or(i32::MAX)
     }
+}
+
+/// What the ledger knows of a sale's opening: a row of `rebuild_sale.sql`, from `column` on.
+fn opening(row: &Row, column: usize) -> Result<Opening, LedgerError> {
+    const UNREADABLE: LedgerError = LedgerError::Unexpected("a value of another type");
+    fn number<T: std::str::FromStr>(row: &Row, at: usize) -> Result<Option<T>, LedgerError> {
+        row.text(at).map(|text| text.parse().map_err(|_| UNREADABLE)).transpose()
+    }
+    let per_user: Option<i32> = number(row, column + 3)?;
+    let queue = row.text(column + 5).map(|text| Queue::parse(text).ok_or(UNREADABLE)).transpose()?;
+    Ok(Opening {
+        rate: number(row, column)?,
+        burst: number(row, column + 1)?,
+        seed: row.text(column + 2).filter(|seed| !seed.is_empty()).map(str::to_owned),
+        per_user,
+        opens_at: number(row, column + 4)?,
+        // An event that does not say is of a time when there was no fair line.
+        queue: queue.or(per_user.map(|_| Queue::Retry)),
+    })
 }
 
 /// What is known of the ledger's latest sale, with what Redis adds where it holds the same.

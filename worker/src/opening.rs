@@ -3,9 +3,6 @@
 //! None of it ever changes, so each source is right about what it knows: the ledger by the sale's event, Redis by
 //! `/init`, an operator by heart. What none of them knows stays unknown and is named; it is never taken for 0.
 
-use crate::ledger::LedgerError;
-use flux_protocol::postgres::Row;
-
 /// How a sale's crowd waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Queue {
@@ -49,19 +46,19 @@ pub struct Opening {
 
 /// All of it, known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Options {
-    pub(super) rate: u64,
-    pub(super) burst: u64,
-    pub(super) per_user: i32,
-    pub(super) opens_at: u64,
-    pub(super) queue: Queue,
+pub(crate) struct Options {
+    pub(crate) rate: u64,
+    pub(crate) burst: u64,
+    pub(crate) per_user: i32,
+    pub(crate) opens_at: u64,
+    pub(crate) queue: Queue,
     /// Empty where there is no fair line to draw lots for, and it is not known.
-    pub(super) seed: String,
+    pub(crate) seed: String,
 }
 
 /// Why it is not all known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Gap {
+pub(crate) enum Gap {
     /// No source knows these flags' values.
     Unknown(Vec<&'static str>),
     /// An operator says another value of this flag than is known; which.
@@ -69,27 +66,8 @@ pub(super) enum Gap {
 }
 
 impl Opening {
-    /// The ledger's part of a row of `rebuild_sale.sql`, from `column` on.
-    pub(super) fn of_row(row: &Row, column: usize) -> Result<Opening, LedgerError> {
-        const UNREADABLE: LedgerError = LedgerError::Unexpected("a value of another type");
-        fn number<T: std::str::FromStr>(row: &Row, at: usize) -> Result<Option<T>, LedgerError> {
-            row.text(at).map(|text| text.parse().map_err(|_| UNREADABLE)).transpose()
-        }
-        let per_user: Option<i32> = number(row, column + 3)?;
-        let queue = row.text(column + 5).map(|text| Queue::parse(text).ok_or(UNREADABLE)).transpose()?;
-        Ok(Opening {
-            rate: number(row, column)?,
-            burst: number(row, column + 1)?,
-            seed: row.text(column + 2).filter(|seed| !seed.is_empty()).map(str::to_owned),
-            per_user,
-            opens_at: number(row, column + 4)?,
-            // An event that does not say is of a time when there was no fair line.
-            queue: queue.or(per_user.map(|_| Queue::Retry)),
-        })
-    }
-
     /// What this one knows, and where it does not, what `other` knows.
-    pub(super) fn or(&self, other: &Opening) -> Opening {
+    pub(crate) fn or(&self, other: &Opening) -> Opening {
         Opening {
             rate: self.rate.or(other.rate),
             burst: self.burst.or(other.burst),
@@ -101,7 +79,7 @@ impl Opening {
     }
 
     /// What may stand for what nobody knows of a sale that sells nothing any more.
-    pub(super) fn of_a_closed_sale() -> Opening {
+    pub(crate) fn of_a_closed_sale() -> Opening {
         let (per_user, opens_at, queue) = (Some(0), Some(0), Some(Queue::Retry));
         Opening { rate: Some(0), burst: Some(1), per_user, opens_at, queue, seed: None }
     }
@@ -110,7 +88,7 @@ impl Opening {
     ///
     /// # Errors
     /// [`Gap`].
-    pub(super) fn complete(&self, given: &Opening, rest: &Opening) -> Result<Options, Gap> {
+    pub(crate) fn complete(&self, given: &Opening, rest: &Opening) -> Result<Options, Gap> {
         for ((flag, known), (_, said)) in self.words().into_iter().zip(given.words()) {
             match (known, said) {
                 (Some(known), Some(said)) if known != said => return Err(Gap::Contradicted(flag, known)),
