@@ -1,41 +1,33 @@
-//! The shell around consumer and intake: sockets to brokers, the ledger's task, and the turn that lets each of them do
-//! what has become possible.
+//! The shell around consumer and [`crate::pipeline`]: sockets to brokers, the ledger's task, logs and figures, and the turn
+//! that lets each of them do what has become possible.
 //!
 //! ```text
-//!  brokers ──bytes──▶ Consumer ──records──▶ Intake ──batch──▶ ledger task ──stored──▶ Intake, Consumer (commit)
+//!  brokers ──bytes──▶ Consumer ──events, records──▶ Pipeline ──job──▶ ledger task
+//!                        ▲                            │  ▲                │
+//!                        └──────────commands──────────┘  └────answer──────┘
 //! ```
 //!
-//! One thread. The ledger's task has one question at a time; it asks the same one again, with growing pauses, for as
-//! long as the answer matters. Decided here: when a rebalance may go on, when the ledger is asked again, and when the
-//! process may end. Never decides what a batch is ([`crate::intake`]) nor what is stored ([`crate::ledger`]).
+//! One thread. Never decides anything: what is in hand is the pipeline's, and what is stored the ledger's.
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_net::{Clock, Notify, Timer};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
-use flux_protocol::kafka::fetch::Position;
 use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::batch::{Batch, Stored};
 use crate::brokers::{BrokerSink, BrokerSource, Brokers};
 use crate::config::Config;
 use crate::health::Health;
-use crate::intake::{Claim, Fenced, Intake, IntakeConfig, Tenure};
-use crate::ledger::{Ledger, LedgerError, StoreError};
+use crate::intake::{Intake, IntakeConfig};
+use crate::ledger::Ledger;
 use crate::limits::*;
 use crate::metrics::{Metrics, Server};
-
-/// What the ledger's task is asked.
-enum Job {
-    Claim(Vec<Claim>),
-    Store(Tenure, Box<Batch>),
-}
+use crate::pipeline::{Command, Job, Outcome, Pipeline};
 
 /// What all tasks of consuming share.
 struct Shared {
@@ -47,34 +39,14 @@ struct Shared {
     turn: Notify,
     /// There is a job.
     job: Notify,
-    /// A pause of the ledger's task is to end: what it waits for may matter no more.
-    hurry: Notify,
 }
 
 struct State {
     consumer: Consumer,
-    intake: Intake,
+    pipeline: Pipeline,
+    /// On its way to the ledger's task.
     job: Option<Job>,
-    /// From the moment a job is set until its outcome is in.
-    is_ledger_busy: bool,
-    /// A rebalance waits for what is in hand.
-    is_releasing: bool,
-    stopping: Option<Stopping>,
-    /// When what is in hand is dropped rather than waited for.
-    stop_deadline: Instant,
-    /// When the partitions became ours.
-    assigned_at: Instant,
     observe_due: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stopping {
-    /// What is in hand is being stored.
-    Flushing,
-    /// The group is being left.
-    Leaving,
-    /// The end.
-    Left,
 }
 
 impl BrokerSource for Consumer {
@@ -147,24 +119,19 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         seed,
     };
     let intake = IntakeConfig { batch_orders: config.batch_orders, batch_wait: config.batch_wait };
+    let now = clock.instant();
     let shared = Rc::new(Shared {
         clock,
         health,
         metrics,
         state: RefCell::new(State {
-            consumer: Consumer::new(consumer, clock.instant()),
-            intake: Intake::new(&config.topic, intake),
+            consumer: Consumer::new(consumer, now),
+            pipeline: Pipeline::new(Intake::new(&config.topic, intake), now),
             job: None,
-            is_ledger_busy: false,
-            is_releasing: false,
-            stopping: None,
-            stop_deadline: Instant::FAR_FUTURE,
-            assigned_at: clock.instant(),
-            observe_due: clock.instant(),
+            observe_due: now,
         }),
         turn: Notify::new(),
         job: Notify::new(),
-        hurry: Notify::new(),
     });
     let mut brokers = Brokers::new(Rc::<Shared>::clone(&shared));
     flux_net::spawn(answer_jobs(Rc::clone(&shared), ledger));
@@ -187,7 +154,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
             let state = &mut *shared.state.borrow_mut();
             let deadline = shared.take_turn(state, now);
             brokers.turn(&mut state.consumer);
-            if state.stopping == Some(Stopping::Left) {
+            if state.pipeline.has_left() {
                 brokers.close();
                 return Ok(());
             }
@@ -200,14 +167,9 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
 
 impl Shared {
     fn stop(&self) {
-        let state = &mut *self.state.borrow_mut();
-        if state.stopping.is_none() {
+        if self.state.borrow_mut().pipeline.handle_stop(self.clock.instant()) {
             info!("stopping: storing what is in hand, then leaving the group");
-            state.stopping = Some(Stopping::Flushing);
-            state.stop_deadline = self.clock.instant() + FLUSH_DEADLINE;
             self.health.is_draining.set(true);
-            state.intake.flush();
-            self.hurry.notify();
             self.turn.notify();
         }
     }
@@ -215,59 +177,66 @@ impl Shared {
     /// Lets everything that can go on go on. When to come back at the latest.
     fn take_turn(&self, state: &mut State, now: Instant) -> Instant {
         state.consumer.handle_time(now);
-        while let Some(event) = state.consumer.poll_event() {
-            self.handle_event(state, now, event);
-        }
-        state.intake.fill(now);
-        while state.intake.wants_records()
+        self.carry(state, now);
+        state.pipeline.handle_time(now);
+        while state.pipeline.wants_records()
             && let Some(fetched) = state.consumer.poll_records()
         {
-            if let Some(gap) = state.intake.offer(now, fetched) {
+            if let Some(gap) = state.pipeline.handle_records(now, fetched) {
                 error!(
                     ?gap,
                     "records that do not follow those before them: dropped, and the position is asked for anew"
                 );
-                state.consumer.pause(gap.partition); // Until it is started anew.
             }
+            self.carry(state, now);
             state.consumer.handle_time(now); // There is room to fetch more.
         }
-        self.hand_out_job(state, now);
-        self.finish(state, now);
+        if let Some(job) = state.pipeline.poll_job(now) {
+            state.job = Some(job);
+            self.job.notify();
+        }
+        self.carry(state, now);
         self.observe(state, now);
-        let rest = if state.intake.rests() { now } else { Instant::FAR_FUTURE };
-        // While the ledger is asked something no batch can be handed to it, however long it has waited.
-        let batch = if state.is_ledger_busy { Instant::FAR_FUTURE } else { state.intake.next_deadline() };
-        let deadlines = state.consumer.next_deadline(now).min(batch);
-        deadlines.min(rest).min(state.observe_due)
+        let deadline = state.consumer.next_deadline(now).min(state.pipeline.next_deadline(now));
+        deadline.min(state.observe_due)
     }
 
-    fn handle_event(&self, state: &mut State, now: Instant, event: Event) {
+    /// Carries events and commands between consumer and pipeline until neither has any.
+    fn carry(&self, state: &mut State, now: Instant) {
+        loop {
+            if let Some(event) = state.consumer.poll_event() {
+                self.note_event(&event);
+                state.pipeline.handle_event(now, event);
+            } else if let Some(command) = state.pipeline.poll_command(now) {
+                match command {
+                    Command::Start(positions) => state.consumer.start(now, positions),
+                    Command::Pause(partition) => state.consumer.pause(partition),
+                    Command::Commit { partition, next_offset } => {
+                        state.consumer.commit(now, [(partition, next_offset)]);
+                    }
+                    Command::Release => state.consumer.release(now),
+                    Command::Rejoin => state.consumer.rejoin(now),
+                    Command::Leave => state.consumer.leave(now),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Logs and counts what the consumer says.
+    fn note_event(&self, event: &Event) {
         match event {
-            Event::Assigned { topic_id, generation, partitions } => {
+            Event::Assigned { generation, partitions, .. } => {
                 info!(generation, ?partitions, "assigned");
                 self.metrics.assigned();
-                state.assigned_at = now;
-                if state.stopping.is_none() {
-                    state.intake.assigned(Uuid(topic_id), &partitions);
-                }
             }
-            Event::Release => {
-                info!("a rebalance: storing what is in hand");
-                state.is_releasing = true;
-                state.intake.flush();
-                self.hurry.notify();
-            }
-            Event::Lost(reason) => {
-                warn!(?reason, "partitions lost");
-                self.drop_all(state);
-            }
-            Event::TopicReplaced { was, is } => {
-                error!(
-                    was = %Uuid(was), is = %Uuid(is),
-                    "the topic was deleted and made anew: orders that were not stored are gone with it"
-                );
-                self.drop_all(state);
-            }
+            Event::Release => info!("a rebalance: storing what is in hand"),
+            Event::Lost(reason) => warn!(?reason, "partitions lost"),
+            Event::TopicReplaced { was, is } => error!(
+                was = %Uuid(*was), is = %Uuid(*is),
+                "the topic was deleted and made anew: orders that were not stored are gone with it"
+            ),
             Event::OffsetOutOfRange { partition, offset } => error!(
                 partition,
                 offset,
@@ -290,53 +259,7 @@ impl Shared {
                 warn!(?partition, code, "a broker refuses; asked again");
                 self.metrics.failed(Server::kafka);
             }
-            Event::Left => state.stopping = Some(Stopping::Left),
-        }
-    }
-
-    fn drop_all(&self, state: &mut State) {
-        state.intake.lost();
-        state.is_releasing = false;
-        self.hurry.notify();
-    }
-
-    fn hand_out_job(&self, state: &mut State, now: Instant) {
-        if state.is_ledger_busy {
-            return;
-        }
-        let tenure = state.intake.tenure();
-        let claims = state.intake.take_claims();
-        let job = if claims.is_empty() {
-            state.intake.take_due(now).map(|batch| Job::Store(tenure, Box::new(batch)))
-        } else {
-            Some(Job::Claim(claims))
-        };
-        if job.is_some() {
-            state.job = job;
-            state.is_ledger_busy = true;
-            self.job.notify();
-        }
-    }
-
-    /// Ends a release or the process where what was in hand is stored, or where the ledger is away: it is in Kafka still.
-    fn finish(&self, state: &mut State, now: Instant) {
-        let is_done = state.intake.is_flushed() || self.health.postgres.is_failing() || now >= state.stop_deadline;
-        if state.stopping == Some(Stopping::Flushing) && is_done {
-            state.intake.lost();
-            state.stopping = Some(Stopping::Leaving);
-            state.is_releasing = false;
-            self.hurry.notify();
-            state.consumer.leave(now);
-        } else if state.is_releasing && is_done {
-            state.is_releasing = false;
-            state.intake.lost();
-            self.hurry.notify();
-            state.consumer.release(now);
-        } else {
-            return;
-        }
-        while let Some(event) = state.consumer.poll_event() {
-            self.handle_event(state, now, event);
+            Event::Left => {}
         }
     }
 
@@ -353,19 +276,51 @@ impl Shared {
         } else {
             self.health.kafka.fails(now, "no broker answers, or not a member of the group");
         }
-        let State { consumer, intake, assigned_at, .. } = &*state;
-        let is_unread =
-            |partition: &i32| now.since(consumer.read_at(*partition).unwrap_or(*assigned_at)) >= UNREAD_PATIENCE;
-        let unread: Vec<i32> = intake.partitions().filter(is_unread).collect();
+        let State { consumer, pipeline, .. } = &*state;
+        let unread = pipeline.unread(now, |partition| consumer.read_at(partition));
         self.health.set_unread(&unread);
-        let held = intake.partitions().count();
-        self.metrics.set_reading(held, unread.len(), consumer.standing_still(), consumer.buffered_bytes());
-        self.metrics.set_lag(intake.lag(|partition| consumer.end_offset(now, partition)));
+        let partitions = pipeline.partitions().count();
+        self.metrics.set_reading(partitions, unread.len(), consumer.standing_still(), consumer.buffered_bytes());
+        self.metrics.set_lag(pipeline.lag(|partition| consumer.end_offset(now, partition)));
     }
 
-    /// Whether the answer to a question of this tenure still matters.
-    fn matters(&self, tenure: Tenure) -> bool {
-        self.state.borrow().intake.tenure() == tenure
+    /// Logs and counts what an answer of the ledger has led to.
+    fn note_outcome(&self, now: Instant, outcome: &Outcome) {
+        match outcome {
+            Outcome::AskedAgain(reason) | Outcome::Dropped(Some(reason)) => {
+                self.metrics.failed(Server::postgres);
+                self.health.postgres.fails(now, reason);
+                return;
+            }
+            Outcome::GoesOn => {}
+            Outcome::Dropped(None) => debug!("positions are not asked for any more: the partitions are another's"),
+            Outcome::Reading(positions) => info!(?positions, "reading"),
+            Outcome::Stored { partition, next_offset, stored, took } => {
+                self.metrics.stored(stored, took.as_secs_f64());
+                debug!(partition, next_offset, ?stored, "stored");
+                if stored.rejected > 0 {
+                    error!(partition, orders = stored.rejected, "orders were rejected: table `rejected` says why");
+                }
+                if stored.dead_letters > 0 {
+                    error!(
+                        partition,
+                        records = stored.dead_letters,
+                        "records could not be stored: table `dead_letters` has them"
+                    );
+                }
+            }
+            Outcome::Fenced { partition, expected, rejoins } => {
+                self.metrics.fenced();
+                warn!(
+                    partition,
+                    expected, "another worker has gone on with the partition; its position is asked for anew"
+                );
+                if *rejoins {
+                    warn!("fenced again and again: joining the group anew");
+                }
+            }
+        }
+        self.health.postgres.works();
     }
 }
 
@@ -373,121 +328,21 @@ impl Shared {
 async fn answer_jobs(shared: Rc<Shared>, mut ledger: Ledger) {
     loop {
         let job = shared.state.borrow_mut().job.take();
-        match job {
+        let outcome = match job {
             None => {
                 shared.job.notified().await;
                 continue;
             }
-            Some(Job::Claim(claims)) => shared.claim(&mut ledger, claims).await,
-            Some(Job::Store(tenure, batch)) => shared.store(&mut ledger, tenure, *batch).await,
-        }
-        shared.state.borrow_mut().is_ledger_busy = false;
+            Some(Job::Claim { topic_id, partition }) => {
+                let answer = ledger.claim(topic_id, partition).await;
+                shared.state.borrow_mut().pipeline.handle_claim(shared.clock.instant(), answer)
+            }
+            Some(Job::Store(mut batch)) => {
+                let answer = ledger.store(&mut batch).await;
+                shared.state.borrow_mut().pipeline.handle_store(shared.clock.instant(), batch, answer)
+            }
+        };
+        shared.note_outcome(shared.clock.instant(), &outcome);
         shared.turn.notify();
-    }
-}
-
-impl Shared {
-    /// Asks for the positions of all of them, then begins to read them all.
-    async fn claim(&self, ledger: &mut Ledger, claims: Vec<Claim>) {
-        let mut pause = RETRY_WAIT_MIN;
-        let mut positions = Vec::with_capacity(claims.len());
-        while let Some(claim) = claims.get(positions.len()) {
-            if !self.matters(claim.tenure) {
-                return;
-            }
-            match ledger.claim(claim.topic_id, claim.partition).await {
-                Ok(position) => positions.push(position),
-                Err(error) => self.pause(&mut pause, &error, error.is_retryable()).await,
-            }
-        }
-        self.health.postgres.works();
-        let State { intake, consumer, .. } = &mut *self.state.borrow_mut();
-        let claimed = claims.iter().zip(positions).filter(|(claim, position)| intake.claimed(claim, position.offset));
-        let positions: Vec<Position> = claimed.map(|(_, position)| position).collect();
-        info!(?positions, "reading");
-        consumer.start(self.clock.instant(), positions);
-    }
-
-    async fn store(&self, ledger: &mut Ledger, tenure: Tenure, mut batch: Batch) {
-        let mut pause = RETRY_WAIT_MIN;
-        let mut table_pause = TABLE_WAIT_MIN;
-        let began = self.clock.instant();
-        // A batch is begun even where its partitions were lost meanwhile: the ledger's fence decides, and orders that
-        // are stored by us need not be read again by another.
-        loop {
-            match ledger.store(&mut batch).await {
-                Ok(stored) => return self.stored(tenure, &batch, &stored, began),
-                Err(StoreError::Fenced { partition, expected }) => return self.fenced(tenure, partition, expected),
-                Err(StoreError::Retry(error)) => self.pause(&mut pause, &error, true).await,
-                Err(StoreError::Fatal(error)) => self.pause(&mut pause, &error, false).await,
-                Err(error @ StoreError::Systematic(_)) => {
-                    self.rest(table_pause, &format!("{error} (somebody has to mend the tables)")).await;
-                    table_pause = (table_pause * 2).min(TABLE_WAIT_MAX);
-                }
-            }
-            if !self.matters(tenure) {
-                debug!(partition = batch.origin().partition, "a batch is dropped: its partition is another's");
-                return;
-            }
-        }
-    }
-
-    fn stored(&self, tenure: Tenure, batch: &Batch, stored: &Stored, began: Instant) {
-        let now = self.clock.instant();
-        self.health.postgres.works();
-        self.metrics.stored(stored, now.since(began).as_secs_f64());
-        let partition = batch.origin().partition;
-        debug!(partition, next_offset = batch.next_offset(), ?stored, "stored");
-        if stored.rejected > 0 {
-            error!(partition, orders = stored.rejected, "orders were rejected: table `rejected` says why");
-        }
-        if stored.dead_letters > 0 {
-            error!(
-                partition,
-                records = stored.dead_letters,
-                "records could not be stored: table `dead_letters` has them"
-            );
-        }
-        let state = &mut *self.state.borrow_mut();
-        if state.intake.stored(now, tenure, batch) {
-            state.consumer.commit(now, [(partition, batch.next_offset())]);
-        }
-    }
-
-    fn fenced(&self, tenure: Tenure, partition: i32, expected: i64) {
-        self.health.postgres.works();
-        self.metrics.fenced();
-        warn!(partition, expected, "another worker has gone on with the partition; its position is asked for anew");
-        let now = self.clock.instant();
-        let state = &mut *self.state.borrow_mut();
-        match state.intake.fenced(now, tenure, partition) {
-            Some(Fenced::ClaimAgain) => state.consumer.pause(partition), // Until it is started anew.
-            Some(Fenced::Rejoin) => {
-                warn!("fenced again and again: joining the group anew");
-                state.consumer.rejoin(now);
-            }
-            None => {}
-        }
-    }
-
-    /// Waits before the ledger is asked again; less where what is waited for stops to matter.
-    async fn pause(&self, pause: &mut Duration, error: &LedgerError, is_retryable: bool) {
-        let mut reason = error.to_string();
-        if !is_retryable {
-            reason.push_str(" (waiting does not mend this)");
-        }
-        let span = if is_retryable { *pause } else { FATAL_WAIT };
-        *pause = (*pause * 2).min(RETRY_WAIT_MAX);
-        self.rest(span, &reason).await;
-    }
-
-    async fn rest(&self, span: Duration, reason: &str) {
-        self.metrics.failed(Server::postgres);
-        self.health.postgres.fails(self.clock.instant(), reason);
-        self.turn.notify();
-        if flux_net::within(span, self.hurry.notified()).await.is_err() {
-            // No descriptor for a timer: others are being closed meanwhile. Let them.
-            self.hurry.notified().await;
-        }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
+use crate::test_records::{fetched, orders, padded, sealed, values, written};
 use flux_protocol::kafka::records_decode::FetchedRecords;
-use flux_protocol::order::Record;
 
 const TOPIC: Uuid = Uuid([3; 16]);
 
@@ -20,121 +20,6 @@ fn holding(partitions: &[i32]) -> Intake {
         assert!(intake.claimed(&claim, 0));
     }
     intake
-}
-
-/// Orders at the offsets from `from`, as a fetch brings them: written by hand, so that no encoder is trusted here.
-fn fetched(partition: i32, from: i64, count: i64) -> Fetched {
-    values(partition, from, &orders(partition, from, count))
-}
-
-fn orders(partition: i32, from: i64, count: i64) -> Vec<Vec<u8>> {
-    let mut records = Vec::new();
-    for index in 0..count {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&(from + index).to_be_bytes());
-        id[8..12].copy_from_slice(&partition.to_be_bytes());
-        let mut json = Vec::new();
-        Record {
-            order_id: Uuid::version_8(id),
-            reservation_id: Uuid(id),
-            product_id: "p",
-            user_id: "u",
-            quantity: 1,
-            sale_id: 1,
-            sale_total: 1_000_000,
-            generation: 1,
-            timestamp: 1,
-        }
-        .write_json(&mut json);
-        records.push(json);
-    }
-    records
-}
-
-fn varint(out: &mut Vec<u8>, value: i64) {
-    let mut bits = ((value << 1) ^ (value >> 63)) as u64;
-    while bits >= 0x80 {
-        out.push(bits as u8 | 0x80);
-        bits >>= 7;
-    }
-    out.push(bits as u8);
-}
-
-/// A batch at `from`: what stands in it behind its checksum.
-fn sealed(from: i64, content: &[u8]) -> Vec<u8> {
-    let mut batch = from.to_be_bytes().to_vec();
-    batch.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
-    batch.extend_from_slice(&[0, 0, 0, 0, 2]);
-    batch.extend_from_slice(&crc32c(content).to_be_bytes());
-    batch.extend_from_slice(content);
-    batch
-}
-
-/// So many batches of one small record each, whose header nobody reads unpacks to `padding` bytes.
-fn padded(batches: i64, padding: usize) -> Fetched {
-    let mut log = Vec::new();
-    for offset in 0..batches {
-        let mut record = vec![0, 0, 0];
-        varint(&mut record, -1);
-        varint(&mut record, 1);
-        record.push(b'x');
-        varint(&mut record, 1);
-        varint(&mut record, 1);
-        record.push(b'h');
-        varint(&mut record, padding as i64);
-        record.resize(record.len() + padding, 0);
-        let mut records = Vec::new();
-        varint(&mut records, record.len() as i64);
-        records.extend_from_slice(&record);
-        let mut content = vec![0, 4]; // zstd
-        content.extend_from_slice(&[0; 4]);
-        content.extend_from_slice(&[0; 16]);
-        content.extend_from_slice(&[0xff; 14]);
-        content.extend_from_slice(&1i32.to_be_bytes());
-        content.extend_from_slice(&zstd::bulk::compress(&records, 1).expect("zeros"));
-        log.extend_from_slice(&sealed(offset, &content));
-    }
-    let records = FetchedRecords::scan(log.into(), 0, Vec::new()).expect("a batch of the test's own making");
-    Fetched { partition: 0, from_offset: 0, records, end_offset: batches }
-}
-
-fn values(partition: i32, from: i64, values: &[Vec<u8>]) -> Fetched {
-    let records =
-        FetchedRecords::scan(written(from, values).into(), from, Vec::new()).expect("a batch of the test's own making");
-    Fetched { partition, from_offset: from, records, end_offset: from + values.len() as i64 }
-}
-
-/// A batch of records with these values.
-fn written(from: i64, values: &[Vec<u8>]) -> Vec<u8> {
-    let mut content = Vec::new();
-    content.extend_from_slice(&[0, 0]); // attributes
-    content.extend_from_slice(&(values.len() as i32 - 1).to_be_bytes());
-    content.extend_from_slice(&[0; 16]); // timestamps
-    content.extend_from_slice(&[0xff; 14]); // no producer
-    content.extend_from_slice(&(values.len() as i32).to_be_bytes());
-    for (delta, value) in values.iter().enumerate() {
-        let mut record = vec![0, 0];
-        varint(&mut record, delta as i64);
-        varint(&mut record, -1);
-        varint(&mut record, value.len() as i64);
-        record.extend_from_slice(value);
-        record.push(0);
-        varint(&mut content, record.len() as i64);
-        content.extend_from_slice(&record);
-    }
-    sealed(from, &content)
-}
-
-/// CRC-32C (RFC 3720 appendix B.4), bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-        }
-    }
-    !crc
 }
 
 fn span(batch: &Batch) -> (i32, i64, i64) {

@@ -1,8 +1,9 @@
 //! The worker: accepted orders from Kafka into PostgreSQL, exactly once.
 //!
 //! - [`config`], [`arguments`], [`opening`], [`limits`]: what it was told, checked;
-//! - [`consume`] is the shell around the consumer machine and [`intake`] (pure: which records are in hand, how batches
-//!   are cut), with [`brokers`] for the sockets; [`topic`] makes sure of the topic at the start;
+//! - [`pipeline`] (pure: what the ledger is asked, when a rebalance goes on, when the process ends) over [`intake`] (pure:
+//!   which records are in hand, how batches are cut); [`consume`] is their shell, with [`brokers`] for the sockets; [`topic`]
+//!   makes sure of the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
 //! - [`serve`]: all of it together, as the program runs it;
 //! - [`admin`], [`seats`], [`order_status`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
@@ -32,6 +33,7 @@ pub mod oneshot;
 pub mod opening;
 pub mod order_status;
 pub mod outbox;
+pub mod pipeline;
 pub mod progress;
 pub mod rebuild;
 pub mod redis;
@@ -42,4 +44,6 @@ pub mod rota;
 pub mod scripts;
 pub mod seats;
 pub mod serve;
+#[cfg(test)]
+mod test_records;
 pub mod topic;
