@@ -15,6 +15,7 @@ use std::task::Poll;
 
 pub mod address;
 pub mod affinity;
+pub mod brokers;
 pub mod buffer;
 #[cfg(not(feature = "simulated"))]
 pub mod clock;
@@ -32,6 +33,7 @@ pub mod redis_target;
 #[cfg(not(feature = "simulated"))]
 mod resolve;
 pub mod runtime;
+pub mod socket_writer;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 #[cfg(not(feature = "simulated"))]
@@ -44,6 +46,7 @@ pub mod wait;
 pub use simulated::{clock, doorbell, listener, random, spawn, stream, timer};
 
 pub use address::Address;
+pub use brokers::{BrokerEnd, BrokerOptions, BrokerOwner, Brokers};
 pub use buffer::{Tail, Window};
 pub use clock::Clock;
 pub use doorbell::{Doorbell, DoorbellListener};
@@ -52,6 +55,7 @@ pub use monoio::buf::{IoBuf, IoBufMut};
 pub use notify::Notify;
 pub use redis_target::RedisTarget;
 pub use runtime::{Driver, DriverChoice, Runtime, RuntimeOptions};
+pub use socket_writer::SocketWriter;
 pub use stream::{ReadHalf, Stream, WriteHalf};
 pub use timer::Timer;
 pub use wait::{sleep, within};

@@ -37,3 +37,5 @@ const _: () = assert!(RING_COMPLETION_ENTRIES > RING_SUBMISSION_ENTRIES, "the ke
 pub const BIND_TIME_MAX: Duration = Duration::from_secs(3);
 /// Rest between two attempts to bind.
 pub const BIND_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes taken from a machine before they are sent; a buffer that has grown far beyond is given back.
+pub const MACHINE_WRITE_BYTES: usize = 64 * 1024;

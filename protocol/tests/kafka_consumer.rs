@@ -8,7 +8,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, Target};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey, KafkaClient};
+use flux_protocol::kafka::cluster::{Cluster, ClusterConfig, Target};
 use flux_protocol::kafka::connection::RequestLimits;
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
 use flux_protocol::kafka::fetch::Position;
@@ -28,56 +29,53 @@ struct Sockets {
     out: Vec<u8>,
 }
 
-macro_rules! pump {
-    ($sockets:expr, $machine:expr, $now:expr) => {{
-        let (sockets, machine, now) = (&mut *$sockets, &mut *$machine, $now);
-        machine.handle_time(now);
-        while let Some(action) = machine.poll_action() {
-            match action {
-                BrokerAction::Connect { broker, host, port } => match TcpStream::connect((host.as_str(), port)) {
-                    Ok(stream) => {
-                        stream.set_nonblocking(true).unwrap();
-                        stream.set_nodelay(true).unwrap();
-                        sockets.open.insert(broker, (stream, BytesMut::new()));
-                        machine.handle_broker_open(now, broker);
-                    }
-                    Err(_) => machine.handle_broker_closed(now, broker),
-                },
-                BrokerAction::Close { broker } => drop(sockets.open.remove(&broker)),
-            }
-        }
-        let mut gone = Vec::new();
-        for (broker, (stream, buffer)) in &mut sockets.open {
-            let mut bytes = [0; 65536];
-            match stream.read(&mut bytes) {
-                Ok(0) => gone.push(*broker),
-                Ok(length) => {
-                    buffer.extend_from_slice(&bytes[..length]);
-                    if let Err(error) = machine.handle_broker_bytes(now, *broker, buffer) {
-                        panic!("a real broker is misunderstood: {error}");
-                    }
+fn pump(sockets: &mut Sockets, machine: &mut impl KafkaClient, now: Instant) {
+    machine.handle_time(now);
+    while let Some(action) = machine.poll_action() {
+        match action {
+            BrokerAction::Connect { broker, host, port } => match TcpStream::connect((host.as_str(), port)) {
+                Ok(stream) => {
+                    stream.set_nonblocking(true).unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    sockets.open.insert(broker, (stream, BytesMut::new()));
+                    machine.handle_broker_open(now, broker);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => gone.push(*broker),
-            }
+                Err(_) => machine.handle_broker_closed(now, broker),
+            },
+            BrokerAction::Close { broker } => drop(sockets.open.remove(&broker)),
         }
-        for broker in gone {
-            sockets.open.remove(&broker);
-            machine.handle_broker_closed(now, broker);
-        }
-        for (broker, (stream, _)) in &mut sockets.open {
-            sockets.out.clear();
-            machine.poll_broker_write(*broker, &mut sockets.out);
-            let mut rest = &sockets.out[..];
-            while !rest.is_empty() {
-                match stream.write(rest) {
-                    Ok(length) => rest = &rest[length..],
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
-                    Err(error) => panic!("write: {error}"),
+    }
+    let mut gone = Vec::new();
+    for (broker, (stream, buffer)) in &mut sockets.open {
+        let mut bytes = [0; 65536];
+        match stream.read(&mut bytes) {
+            Ok(0) => gone.push(*broker),
+            Ok(length) => {
+                buffer.extend_from_slice(&bytes[..length]);
+                if let Err(error) = machine.handle_broker_bytes(now, *broker, buffer) {
+                    panic!("a real broker is misunderstood: {error}");
                 }
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => gone.push(*broker),
         }
-    }};
+    }
+    for broker in gone {
+        sockets.open.remove(&broker);
+        machine.handle_broker_closed(now, broker);
+    }
+    for (broker, (stream, _)) in &mut sockets.open {
+        sockets.out.clear();
+        machine.poll_broker_write(*broker, &mut sockets.out);
+        let mut rest = &sockets.out[..];
+        while !rest.is_empty() {
+            match stream.write(rest) {
+                Ok(length) => rest = &rest[length..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => panic!("write: {error}"),
+            }
+        }
+    }
 }
 
 /// A clock for all machines of the test; a test that hangs fails after a minute without a step forward.
@@ -124,7 +122,7 @@ impl Scene {
         let mut is_asked = false;
         loop {
             let now = self.now();
-            pump!(&mut self.client_sockets, &mut self.client, now);
+            pump(&mut self.client_sockets, &mut self.client, now);
             if !is_asked && self.client.version(Target::Any, R::KEY).is_some() {
                 let limits = RequestLimits::within(Duration::from_secs(20));
                 is_asked = self.client.request(now, Target::Any, request, (), limits).is_ok();
@@ -174,7 +172,7 @@ impl Scene {
         while self.client.topic().is_none() {
             let now = self.now();
             self.client.refresh_metadata(now);
-            pump!(&mut self.client_sockets, &mut self.client, now);
+            pump(&mut self.client_sockets, &mut self.client, now);
             self.step();
         }
         let id = self.client.topic().unwrap().id;
@@ -244,7 +242,7 @@ struct Ledger {
 
 impl Member {
     fn turn(&mut self, now: Instant, ledger: &mut Ledger) {
-        pump!(&mut self.sockets, &mut self.consumer, now);
+        pump(&mut self.sockets, &mut self.consumer, now);
         while let Some(event) = self.consumer.poll_event() {
             match event {
                 Event::Assigned { partitions, .. } => {

@@ -9,59 +9,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flux_protocol::kafka::admin::{Admin, AdminEvent, NewTopic};
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Target};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey, KafkaClient};
+use flux_protocol::kafka::cluster::{Cluster, ClusterConfig, Lane, Target};
 use flux_protocol::kafka::connection::RequestLimits;
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
 use flux_protocol::time::Instant;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::records::RecordBatchDecoder;
-
-/// The shell's calls, for whichever machine.
-trait Machine {
-    fn action(&mut self) -> Option<BrokerAction>;
-    fn open(&mut self, now: Instant, broker: BrokerKey);
-    fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError>;
-    fn closed(&mut self, now: Instant, broker: BrokerKey);
-    fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>);
-    fn deadline(&self) -> Instant;
-    fn time(&mut self, now: Instant);
-}
-
-macro_rules! machine {
-    ($($kind:ty, $write:expr;)*) => {$(
-        impl Machine for $kind {
-            fn action(&mut self) -> Option<BrokerAction> {
-                self.poll_action()
-            }
-            fn open(&mut self, now: Instant, broker: BrokerKey) {
-                self.handle_broker_open(now, broker);
-            }
-            fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError> {
-                self.handle_broker_bytes(now, broker, buffer)
-            }
-            fn closed(&mut self, now: Instant, broker: BrokerKey) {
-                self.handle_broker_closed(now, broker);
-            }
-            fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
-                let write: fn(&mut Self, Instant, BrokerKey, &mut Vec<u8>) = $write;
-                write(self, now, broker, out);
-            }
-            fn deadline(&self) -> Instant {
-                self.next_deadline()
-            }
-            fn time(&mut self, now: Instant) {
-                self.handle_time(now);
-            }
-        }
-    )*};
-}
-
-machine! {
-    Producer<u32>, Self::poll_broker_write;
-    Admin, Self::poll_broker_write;
-    Cluster<()>, |cluster, _, broker, out| cluster.poll_broker_write(broker, out);
-}
 
 struct Shell {
     start: std::time::Instant,
@@ -79,7 +34,7 @@ impl Shell {
     }
 
     /// Turns until `done`, which looks at the machine after each turn. Two minutes without it are a failure.
-    fn run<M: Machine>(&mut self, machine: &mut M, mut done: impl FnMut(&mut M, Instant) -> bool) {
+    fn run<M: KafkaClient>(&mut self, machine: &mut M, mut done: impl FnMut(&mut M, Instant) -> bool) {
         let end = std::time::Instant::now() + Duration::from_secs(120);
         while !done(machine, self.now()) {
             assert!(std::time::Instant::now() < end, "the machine does not get there");
@@ -89,9 +44,9 @@ impl Shell {
         }
     }
 
-    fn turn<M: Machine>(&mut self, machine: &mut M) -> bool {
+    fn turn<M: KafkaClient>(&mut self, machine: &mut M) -> bool {
         let mut moved = false;
-        while let Some(action) = machine.action() {
+        while let Some(action) = machine.poll_action() {
             match action {
                 BrokerAction::Connect { broker, host, port } => {
                     self.connects += 1;
@@ -99,9 +54,9 @@ impl Shell {
                         Ok(socket) => {
                             socket.set_nodelay(true).unwrap();
                             self.sockets.insert(broker, (socket, BytesMut::new()));
-                            machine.open(self.now(), broker);
+                            machine.handle_broker_open(self.now(), broker);
                         }
-                        Err(_) => machine.closed(self.now(), broker),
+                        Err(_) => machine.handle_broker_closed(self.now(), broker),
                     }
                 }
                 BrokerAction::Close { broker } => drop(self.sockets.remove(&broker)),
@@ -112,7 +67,7 @@ impl Shell {
             let now = self.now();
             let (socket, buffer) = self.sockets.get_mut(&broker).unwrap();
             let mut out = Vec::new();
-            machine.write(now, broker, &mut out);
+            machine.poll_broker_write(broker, &mut out);
             let mut failed = false;
             if !out.is_empty() {
                 moved = true;
@@ -126,7 +81,7 @@ impl Shell {
                 Ok(count) => {
                     moved = true;
                     buffer.extend_from_slice(&chunk[..count]);
-                    let result = machine.bytes(now, broker, buffer);
+                    let result = machine.handle_broker_bytes(now, broker, buffer);
                     assert_eq!(result, Ok(()), "a real broker was not understood");
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -134,23 +89,23 @@ impl Shell {
             }
             if failed {
                 self.sockets.remove(&broker);
-                machine.closed(now, broker);
+                machine.handle_broker_closed(now, broker);
             }
         }
-        if machine.deadline() <= self.now() {
+        if machine.next_deadline() <= self.now() {
             moved = true;
-            machine.time(self.now());
-            assert!(machine.deadline() > Instant::from_micros(0));
+            machine.handle_time(self.now());
+            assert!(machine.next_deadline() > Instant::from_micros(0));
         }
         moved
     }
 
     /// What a broken network does: every socket is gone without a word.
-    fn cut<M: Machine>(&mut self, machine: &mut M) {
+    fn cut<M: KafkaClient>(&mut self, machine: &mut M) {
         let now = self.now();
         for (broker, (socket, _)) in self.sockets.drain() {
             drop(socket);
-            machine.closed(now, broker);
+            machine.handle_broker_closed(now, broker);
         }
     }
 }

@@ -13,17 +13,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use flux_net::{Clock, Notify, Timer};
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_net::{Address, BrokerEnd, BrokerOwner, Brokers, Clock, Notify, Timer};
+use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
 use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::brokers::{BrokerSink, BrokerSource, Brokers};
 use crate::config::Config;
 use crate::health::Health;
 use crate::intake::{Intake, IntakeConfig};
+use crate::kafka_driver::BROKER_OPTIONS;
 use crate::ledger::Ledger;
 use crate::limits::*;
 use crate::metrics::{Metrics, Server};
@@ -36,7 +36,7 @@ struct Shared {
     metrics: Rc<Metrics>,
     state: RefCell<State>,
     /// Something has happened: the main task is to take a turn.
-    turn: Notify,
+    turn: Rc<Notify>,
     /// There is a job.
     job: Notify,
 }
@@ -49,34 +49,28 @@ struct State {
     observe_due: Instant,
 }
 
-impl BrokerSource for Consumer {
-    fn poll_action(&mut self) -> Option<BrokerAction> {
-        Consumer::poll_action(self)
-    }
-
-    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
-        Consumer::poll_broker_write(self, broker, out);
-    }
-}
-
-impl BrokerSink for Shared {
-    fn broker_opened(&self, broker: BrokerKey) {
+impl BrokerOwner for Shared {
+    fn broker_opened(&self, broker: BrokerKey, address: &Address) {
+        debug!(%address, "connected to a broker");
         self.state.borrow_mut().consumer.handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }
 
-    fn broker_read(&self, broker: BrokerKey, buffer: &mut BytesMut) -> bool {
+    fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.state.borrow_mut().consumer.handle_broker_bytes(self.clock.instant(), broker, buffer);
         if let Err(error) = &result {
             warn!(%error, "a broker is not understood; the connection is closed");
             self.metrics.failed(Server::kafka);
         }
         self.turn.notify();
-        result.is_ok()
+        result.map_err(|error| error.to_string())
     }
 
-    fn broker_closed(&self, broker: BrokerKey) {
-        self.metrics.failed(Server::kafka);
+    fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
+        debug!(%address, ?end, "a broker's connection has ended");
+        if !matches!(end, BrokerEnd::Abandoned) {
+            self.metrics.failed(Server::kafka);
+        }
         self.state.borrow_mut().consumer.handle_broker_closed(self.clock.instant(), broker);
         self.turn.notify();
     }
@@ -130,10 +124,10 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
             job: None,
             observe_due: now,
         }),
-        turn: Notify::new(),
+        turn: Rc::new(Notify::new()),
         job: Notify::new(),
     });
-    let mut brokers = Brokers::new(Rc::<Shared>::clone(&shared));
+    let (brokers, mut scratch) = (Brokers::new(BROKER_OPTIONS, Rc::clone(&shared.turn)), Vec::new());
     flux_net::spawn(answer_jobs(Rc::clone(&shared), ledger));
     let stopper = Rc::clone(&shared);
     flux_net::spawn(async move {
@@ -153,7 +147,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         let deadline = {
             let state = &mut *shared.state.borrow_mut();
             let deadline = shared.take_turn(state, now);
-            brokers.turn(&mut state.consumer);
+            brokers.turn(&shared, &mut state.consumer, &mut scratch);
             if state.pipeline.has_left() {
                 brokers.close();
                 return Ok(());
@@ -197,7 +191,7 @@ impl Shared {
         }
         self.carry(state, now);
         self.observe(state, now);
-        let deadline = state.consumer.next_deadline(now).min(state.pipeline.next_deadline(now));
+        let deadline = state.consumer.next_deadline().min(state.pipeline.next_deadline(now));
         deadline.min(state.observe_due)
     }
 

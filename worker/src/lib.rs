@@ -2,8 +2,8 @@
 //!
 //! - [`config`], [`arguments`], [`opening`], [`limits`]: what it was told, checked;
 //! - [`pipeline`] (pure: what the ledger is asked, when a rebalance goes on, when the process ends) over [`intake`] (pure:
-//!   which records are in hand, how batches are cut); [`consume`] is their shell, with [`brokers`] for the sockets; [`topic`]
-//!   makes sure of the topic at the start;
+//!   which records are in hand, how batches are cut); [`consume`] is their shell; [`topic`] makes sure of
+//!   the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
 //! - [`serve`]: all of it together, as the program runs it;
 //! - [`admin`], [`seats`], [`order_status`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
@@ -18,7 +18,6 @@ pub mod audit;
 pub mod auto_rebuild;
 pub mod batch;
 pub mod behind;
-pub mod brokers;
 pub mod config;
 pub mod consume;
 pub mod dead_letters;

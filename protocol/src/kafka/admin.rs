@@ -11,7 +11,8 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
 
 use super::backoff::{SplitMix64, backoff};
-use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Response, Target};
+use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
+use super::cluster::{Cluster, ClusterConfig, Response, Target};
 use super::connection::RequestLimits;
 use super::metadata::{TopicId, text};
 use super::wire::WireError;
@@ -109,24 +110,18 @@ impl Admin {
     pub fn poll_event(&mut self) -> Option<AdminEvent> {
         self.events.pop_front()
     }
+}
 
-    // The shell's side; see `cluster.rs`.
-
-    /// What the shell is to do next.
-    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+impl KafkaClient for Admin {
+    fn poll_action(&mut self) -> Option<BrokerAction> {
         self.cluster.poll_action()
     }
 
-    /// The socket is open.
-    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_open(now, broker);
     }
 
-    /// Bytes have arrived at the end of `buffer`; whole answers are taken off its front.
-    ///
-    /// # Errors
-    /// [`ClusterError`]: close the socket.
-    pub fn handle_broker_bytes(
+    fn handle_broker_bytes(
         &mut self,
         now: Instant,
         broker: BrokerKey,
@@ -137,30 +132,28 @@ impl Admin {
         result
     }
 
-    /// The socket is gone, or could not be opened.
-    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_closed(now, broker);
         self.advance(now);
     }
 
-    /// Moves what should go out over this connection now to the end of `out`.
-    pub fn poll_broker_write(&mut self, _now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
         self.cluster.poll_broker_write(broker, out);
     }
 
-    /// When [`Admin::handle_time`] is to be called at the latest.
-    pub fn next_deadline(&self) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let waits = self.state == State::Looking && self.misses() && self.cluster.is_ready(Target::Any);
         let retry = if waits { self.not_before } else { Instant::FAR_FUTURE };
         retry.min(self.cluster.next_deadline())
     }
 
-    /// Does what has become due.
-    pub fn handle_time(&mut self, now: Instant) {
+    fn handle_time(&mut self, now: Instant) {
         self.cluster.handle_time(now);
         self.advance(now);
     }
+}
 
+impl Admin {
     // Inside.
 
     /// Whether the topic is known to be missing and is to be made.

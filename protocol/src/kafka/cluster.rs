@@ -1,6 +1,7 @@
 //! The brokers of one cluster and the leaders of one topic: what a producer and a consumer share.
 //!
-//! A machine that needs Kafka (producer, consumer, admin) owns a `Cluster<P>` and passes the shell's calls through:
+//! A machine that needs Kafka (producer, consumer, admin) owns a `Cluster<P>` and passes the shell's calls through, all of them
+//! those of [`KafkaClient`]:
 //!
 //! ```text
 //! shell                          machine                                Cluster<P>
@@ -11,9 +12,6 @@
 //! what is to be written     ◀──  poll_broker_write                 ◀──  the same
 //! the time has come         ──▶  handle_time, next_deadline        ──▶  the same, then poll_response() until None
 //! ```
-//!
-//! After any call, what is to be done and what is to be written may have changed: ask for actions until there is none, then
-//! for the writes of every open connection (one comparison where there is nothing).
 //!
 //! **To send a request**, name a [`Target`]: any broker, or a node by its id. [`Cluster::request`] takes any request type of
 //! kafka-protocol that [`super::versions`] lists and a token `P`; [`Cluster::request_with`] lets the caller write the body.
@@ -42,35 +40,13 @@ use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Request;
 
 use super::backoff::{SplitMix64, backoff};
-use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
+use super::client::KafkaClient;
+pub use super::client::{BrokerAction, BrokerKey, ClusterError};
+use super::connection::{Answer, Connection, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX};
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
-
-/// One connection, from its [`BrokerAction::Connect`] to its end. A broker reconnected gets a new key, so that late bytes
-/// of an old socket can never be mistaken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BrokerKey(pub u32);
-
-/// What the shell is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BrokerAction {
-    /// Open a socket; then `handle_broker_open`, or `handle_broker_closed` where it cannot be opened.
-    Connect {
-        /// Names this socket from now on.
-        broker: BrokerKey,
-        /// Name or address.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// Close the socket, or stop opening it. The key is forgotten already: `handle_broker_closed` may follow or not.
-    Close {
-        /// Which.
-        broker: BrokerKey,
-    },
-}
 
 /// Which of several connections to the same broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,26 +90,6 @@ pub struct Response<P> {
     pub broker: BrokerKey,
     /// The answer; `None`: the connection was lost first, so what became of the request is unknown.
     pub answer: Option<Answer>,
-}
-
-/// Why the shell is to close a connection. The cluster has forgotten it already; no [`BrokerAction::Close`] follows.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClusterError {
-    /// The broker broke the protocol.
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    /// A metadata answer that cannot be.
-    #[error(transparent)]
-    Metadata(#[from] metadata::MetadataError),
-    /// The connection had been given up before.
-    #[error("bytes from a connection that was given up")]
-    Forgotten,
-}
-
-impl From<super::wire::WireError> for ClusterError {
-    fn from(error: super::wire::WireError) -> ClusterError {
-        ClusterError::Connection(ConnectionError::Wire(error))
-    }
 }
 
 #[derive(Debug)]
@@ -410,16 +366,14 @@ impl<P> Cluster<P> {
             self.drive(now);
         }
     }
+}
 
-    // The shell's side.
-
-    /// What the shell is to do next.
-    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+impl<P> KafkaClient for Cluster<P> {
+    fn poll_action(&mut self) -> Option<BrokerAction> {
         self.actions.pop_front()
     }
 
-    /// The socket is open.
-    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
         let Some(index) = self.index_of(broker) else {
             return;
         };
@@ -429,11 +383,7 @@ impl<P> Cluster<P> {
         }
     }
 
-    /// Bytes have arrived at the end of `buffer`; whole answers are taken off its front.
-    ///
-    /// # Errors
-    /// [`ClusterError`]: close the socket. Its requests come back lost.
-    pub fn handle_broker_bytes(
+    fn handle_broker_bytes(
         &mut self,
         now: Instant,
         broker: BrokerKey,
@@ -452,16 +402,14 @@ impl<P> Cluster<P> {
         result
     }
 
-    /// The socket is gone, or could not be opened.
-    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
         if let Some(index) = self.index_of(broker) {
             self.fail_slot(now, index, false);
             self.drive(now);
         }
     }
 
-    /// Moves what should go out over this connection now to the end of `out`, all of it in one piece.
-    pub fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
         if let Some(Slot { socket: Socket::Open(connection), .. }) =
             self.slots.iter_mut().find(|slot| slot.key == broker)
         {
@@ -469,8 +417,7 @@ impl<P> Cluster<P> {
         }
     }
 
-    /// When [`Cluster::handle_time`] is to be called at the latest.
-    pub fn next_deadline(&self) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let mut earliest = Instant::FAR_FUTURE;
         let mut any_ready = false;
         for slot in &self.slots {
@@ -498,15 +445,16 @@ impl<P> Cluster<P> {
         earliest
     }
 
-    /// Gives up what has waited too long, and does what has become due.
-    pub fn handle_time(&mut self, now: Instant) {
+    fn handle_time(&mut self, now: Instant) {
         while let Some(index) = self.slots.iter().position(|slot| slot.is_overdue(now)) {
             self.fail_slot(now, index, true);
         }
         self.look_for_silence(now);
         self.drive(now);
     }
+}
 
+impl<P> Cluster<P> {
     // Inside.
 
     fn look_for_silence(&mut self, now: Instant) {

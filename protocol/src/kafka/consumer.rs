@@ -27,7 +27,8 @@ use kafka_protocol::messages::{
     SyncGroupRequest,
 };
 
-use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
+use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
+use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::end_offsets::EndOffsets;
 use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation, Position};
@@ -157,6 +158,8 @@ pub struct Consumer {
     coordinator_missed: Option<Instant>,
     /// When a broker last answered.
     answered_at: Instant,
+    /// Of the last call.
+    now: Instant,
     events: VecDeque<Event>,
 }
 
@@ -201,6 +204,7 @@ impl Consumer {
             coordinator: None,
             coordinator_missed: None,
             answered_at: now,
+            now,
             events: VecDeque::new(),
         }
     }
@@ -304,25 +308,19 @@ impl Consumer {
     pub fn standing_still(&self) -> usize {
         self.fetcher.standing_still()
     }
+}
 
-    // The shell's side: the cluster interface.
-
-    /// What the shell is to do next.
-    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+impl KafkaClient for Consumer {
+    fn poll_action(&mut self) -> Option<BrokerAction> {
         self.cluster.poll_action()
     }
 
-    /// See [`Cluster::handle_broker_open`].
-    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_open(now, broker);
         self.drive(now);
     }
 
-    /// See [`Cluster::handle_broker_bytes`].
-    ///
-    /// # Errors
-    /// [`ClusterError`]: close the socket.
-    pub fn handle_broker_bytes(
+    fn handle_broker_bytes(
         &mut self,
         now: Instant,
         broker: BrokerKey,
@@ -333,38 +331,36 @@ impl Consumer {
         result
     }
 
-    /// See [`Cluster::handle_broker_closed`].
-    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_closed(now, broker);
         self.drive(now);
     }
 
-    /// See [`Cluster::poll_broker_write`].
-    pub fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
         self.cluster.poll_broker_write(broker, out);
     }
 
-    /// When [`Consumer::handle_time`] is to be called at the latest.
-    pub fn next_deadline(&self, now: Instant) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let coordinator = self.coordinator_missed.map_or(Instant::FAR_FUTURE, |since| since + COORDINATOR_PATIENCE);
         // A broker that is out of reach is not asked for ends: what is due then waits for a connection, as a fetch
         // does.
-        let ends = Some(self.ends.next_deadline()).filter(|due| *due > now).unwrap_or(Instant::FAR_FUTURE);
-        let reading = self.fetcher.next_deadline(now).min(ends);
+        let ends = Some(self.ends.next_deadline()).filter(|due| *due > self.now).unwrap_or(Instant::FAR_FUTURE);
+        let reading = self.fetcher.next_deadline(self.now).min(ends);
         self.cluster.next_deadline().min(self.group_deadline()).min(reading).min(coordinator)
     }
 
+    fn handle_time(&mut self, now: Instant) {
+        self.cluster.handle_time(now);
+        self.group.handle_time(now);
+        self.drive(now);
+    }
+}
+
+impl Consumer {
     /// While no broker can be reached, a request that is due waits for a connection, not for the clock.
     fn group_deadline(&self) -> Instant {
         let target = self.group.coordinator().map_or(Target::Any, |node| Target::Node(node, Lane::GROUP));
         if self.cluster.is_ready(target) { self.group.next_deadline() } else { self.group.membership_deadline() }
-    }
-
-    /// Does what has become due.
-    pub fn handle_time(&mut self, now: Instant) {
-        self.cluster.handle_time(now);
-        self.group.handle_time(now);
-        self.drive(now);
     }
 
     // Inside.
@@ -372,6 +368,7 @@ impl Consumer {
     /// Does everything that can be done now. Each step may make work for an earlier one, so it goes round until nothing
     /// changes; a round without a response ends it.
     fn drive(&mut self, now: Instant) {
+        self.now = now;
         let mut response = self.cluster.poll_response();
         loop {
             while let Some(ended) = response {

@@ -17,57 +17,11 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
 
-use super::admin::Admin;
-use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterError};
-use super::producer::Producer;
+use super::client::{BrokerAction, BrokerKey, KafkaClient};
 use super::versions::key;
 use crate::time::Instant;
 
 pub(crate) const TOPIC: &str = "orders";
-
-/// Whatever a shell drives.
-pub(crate) trait Machine {
-    fn action(&mut self) -> Option<BrokerAction>;
-    fn open(&mut self, now: Instant, broker: BrokerKey);
-    fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError>;
-    fn closed(&mut self, now: Instant, broker: BrokerKey);
-    fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>);
-    fn deadline(&self) -> Instant;
-    fn time(&mut self, now: Instant);
-}
-
-macro_rules! machine {
-    ([$($of:tt)*] $kind:ty, $write:expr) => {
-        impl<$($of)*> Machine for $kind {
-            fn action(&mut self) -> Option<BrokerAction> {
-                self.poll_action()
-            }
-            fn open(&mut self, now: Instant, broker: BrokerKey) {
-                self.handle_broker_open(now, broker);
-            }
-            fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), ClusterError> {
-                self.handle_broker_bytes(now, broker, buffer)
-            }
-            fn closed(&mut self, now: Instant, broker: BrokerKey) {
-                self.handle_broker_closed(now, broker);
-            }
-            fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
-                let write: fn(&mut Self, Instant, BrokerKey, &mut Vec<u8>) = $write;
-                write(self, now, broker, out);
-            }
-            fn deadline(&self) -> Instant {
-                self.next_deadline()
-            }
-            fn time(&mut self, now: Instant) {
-                self.handle_time(now);
-            }
-        }
-    };
-}
-
-machine!([T: Copy] Producer<T>, Self::poll_broker_write);
-machine!([] Admin, Self::poll_broker_write);
-machine!([P] Cluster<P>, |cluster, _, broker, out| cluster.poll_broker_write(broker, out));
 
 /// One batch as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,41 +131,41 @@ impl Fake {
     }
 
     /// Resets every connection to `node`; what was held on them is lost.
-    pub(crate) fn reset<M: Machine>(&mut self, node: i32, machine: &mut M) {
+    pub(crate) fn reset<M: KafkaClient>(&mut self, node: i32, machine: &mut M) {
         let keys: Vec<BrokerKey> =
             self.sockets.iter().filter(|(_, socket)| socket.node == node).map(|(key, _)| *key).collect();
         for key in keys {
             self.sockets.remove(&key);
-            machine.closed(self.now, key);
+            machine.handle_broker_closed(self.now, key);
         }
     }
 
     /// Lets time pass in steps no longer than the machine's deadlines.
-    pub(crate) fn pass<M: Machine>(&mut self, millis: u64, machine: &mut M) {
+    pub(crate) fn pass<M: KafkaClient>(&mut self, millis: u64, machine: &mut M) {
         let end = self.now + std::time::Duration::from_millis(millis);
         let mut steps = 0;
         loop {
             self.run(machine);
-            let next = machine.deadline();
+            let next = machine.next_deadline();
             if next > end {
                 break;
             }
             assert!(next > self.now, "a deadline that handling did not move: the shell would spin");
             self.now = next;
-            machine.time(self.now);
+            machine.handle_time(self.now);
             steps += 1;
             assert!(steps < 100_000, "the machine spins");
         }
         self.now = end;
-        machine.time(self.now);
+        machine.handle_time(self.now);
         self.run(machine);
     }
 
     /// Carries bytes until nobody has any.
-    pub(crate) fn run<M: Machine>(&mut self, machine: &mut M) {
+    pub(crate) fn run<M: KafkaClient>(&mut self, machine: &mut M) {
         for _ in 0..10_000 {
             let mut quiet = true;
-            while let Some(action) = machine.action() {
+            while let Some(action) = machine.poll_action() {
                 quiet = false;
                 self.act(action, machine);
             }
@@ -220,9 +174,9 @@ impl Fake {
                 quiet &= !self.carry(key, machine);
             }
             if quiet {
-                if machine.deadline() <= self.now {
-                    machine.time(self.now);
-                    assert!(machine.deadline() > self.now, "a deadline that handling did not move");
+                if machine.next_deadline() <= self.now {
+                    machine.handle_time(self.now);
+                    assert!(machine.next_deadline() > self.now, "a deadline that handling did not move");
                     continue;
                 }
                 return;
@@ -231,7 +185,7 @@ impl Fake {
         panic!("machine and cluster never come to rest");
     }
 
-    fn act<M: Machine>(&mut self, action: BrokerAction, machine: &mut M) {
+    fn act<M: KafkaClient>(&mut self, action: BrokerAction, machine: &mut M) {
         match action {
             BrokerAction::Connect { broker, host, port } => {
                 assert!(host == "broker" || host == "alias");
@@ -240,9 +194,9 @@ impl Fake {
                     let socket =
                         Socket { node, inbound: BytesMut::new(), outbound: VecDeque::new(), buffer: BytesMut::new() };
                     assert!(self.sockets.insert(broker, socket).is_none(), "a key was used twice");
-                    machine.open(self.now, broker);
+                    machine.handle_broker_open(self.now, broker);
                 } else {
-                    machine.closed(self.now, broker);
+                    machine.handle_broker_closed(self.now, broker);
                 }
             }
             BrokerAction::Close { broker } => {
@@ -252,9 +206,9 @@ impl Fake {
         }
     }
 
-    fn carry<M: Machine>(&mut self, key: BrokerKey, machine: &mut M) -> bool {
+    fn carry<M: KafkaClient>(&mut self, key: BrokerKey, machine: &mut M) -> bool {
         let mut out = Vec::new();
-        machine.write(self.now, key, &mut out);
+        machine.poll_broker_write(key, &mut out);
         let Some(mut socket) = self.sockets.remove(&key) else {
             return false;
         };
@@ -285,11 +239,11 @@ impl Fake {
             let step = if self.trickles { 1 } else { bytes.len() };
             for chunk in bytes.chunks(step) {
                 socket.buffer.extend_from_slice(chunk);
-                failed |= machine.bytes(self.now, key, &mut socket.buffer).is_err();
+                failed |= machine.handle_broker_bytes(self.now, key, &mut socket.buffer).is_err();
             }
         }
         if failed {
-            machine.closed(self.now, key);
+            machine.handle_broker_closed(self.now, key);
         } else {
             self.sockets.insert(key, socket);
         }

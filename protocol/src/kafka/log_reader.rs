@@ -18,7 +18,8 @@ use bytes::BytesMut;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{ListOffsetsRequest, TopicName};
 
-use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
+use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
+use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestLimits};
 use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation};
 use super::limits::FRAME_BYTES_MAX;
@@ -60,6 +61,8 @@ pub struct LogReader {
     ends: BTreeMap<i32, i64>,
     asked: BTreeSet<i32>,
     not_before: Instant,
+    /// Of the last call.
+    now: Instant,
 }
 
 impl LogReader {
@@ -74,6 +77,7 @@ impl LogReader {
             ends: BTreeMap::new(),
             asked: BTreeSet::new(),
             not_before: now,
+            now,
         }
     }
 
@@ -126,25 +130,19 @@ impl LogReader {
     pub fn poll_event(&mut self) -> Option<FetchEvent> {
         self.fetcher.poll_event()
     }
+}
 
-    // The shell's side; see `cluster.rs`.
-
-    /// What the shell is to do next.
-    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+impl KafkaClient for LogReader {
+    fn poll_action(&mut self) -> Option<BrokerAction> {
         self.cluster.poll_action()
     }
 
-    /// The socket is open.
-    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_open(now, broker);
         self.drive(now);
     }
 
-    /// Bytes have arrived at the end of `buffer`; whole answers are taken off its front.
-    ///
-    /// # Errors
-    /// [`ClusterError`]: close the socket.
-    pub fn handle_broker_bytes(
+    fn handle_broker_bytes(
         &mut self,
         now: Instant,
         broker: BrokerKey,
@@ -155,32 +153,31 @@ impl LogReader {
         result
     }
 
-    /// The socket is gone, or could not be opened.
-    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_closed(now, broker);
         self.drive(now);
     }
 
-    /// Moves what should go out over this connection now to the end of `out`.
-    pub fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
         self.cluster.poll_broker_write(broker, out);
     }
 
-    /// When [`LogReader::handle_time`] is to be called at the latest.
-    pub fn next_deadline(&self, now: Instant) -> Instant {
-        let retry = if self.wanted.is_some() && self.not_before > now { self.not_before } else { Instant::FAR_FUTURE };
-        self.cluster.next_deadline().min(self.fetcher.next_deadline(now)).min(retry)
+    fn next_deadline(&self) -> Instant {
+        let retry = if self.wanted.is_some() && self.not_before > self.now { self.not_before } else { Instant::FAR_FUTURE };
+        self.cluster.next_deadline().min(self.fetcher.next_deadline(self.now)).min(retry)
     }
 
-    /// Does what has become due.
-    pub fn handle_time(&mut self, now: Instant) {
+    fn handle_time(&mut self, now: Instant) {
         self.cluster.handle_time(now);
         self.drive(now);
     }
+}
 
+impl LogReader {
     // Inside.
 
     fn drive(&mut self, now: Instant) {
+        self.now = now;
         loop {
             while let Some(Response { token, broker, answer }) = self.cluster.poll_response() {
                 let understood = match (token, answer) {

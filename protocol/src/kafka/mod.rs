@@ -5,6 +5,7 @@
 //! - [`frame`]: length, header and correlation id around a message; [`wire`]: decoding a message that may be hostile;
 //! - [`versions`]: which version of which request we speak;
 //! - [`connection`]: one broker connection, its handshake and its requests in flight;
+//! - [`client`]: what the shell of any of the machines below calls;
 //! - [`cluster`]: the brokers, the topic's partitions and leaders ([`metadata`]), reconnecting. A machine that needs
 //!   Kafka owns a [`cluster::Cluster`] and asks through it;
 //! - [`reader`], [`records_decode`], [`decompress`]: record batches as a fetch brings them;
@@ -18,6 +19,7 @@
 pub mod admin;
 pub mod assignor;
 pub mod backoff;
+pub mod client;
 pub mod cluster;
 pub mod connection;
 pub mod consumer;

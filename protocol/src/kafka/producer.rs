@@ -33,7 +33,8 @@ use kafka_protocol::messages::InitProducerIdRequest;
 use self::partition::{Finished, Next, Pace, Partition};
 use self::verdict::code::INVALID_TIMESTAMP;
 use super::backoff::{SplitMix64, backoff};
-use super::cluster::{BrokerAction, BrokerKey, Cluster, ClusterConfig, ClusterError, Lane, Response, Target};
+use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
+use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, BROKER_TIMES_MAX};
 use super::metadata::{NodeId, TopicId};
@@ -420,7 +421,44 @@ impl<T: Copy> Producer<T> {
         self.cluster.handle_time(now);
         self.advance(now);
     }
+}
 
+impl<T: Copy> KafkaClient for Producer<T> {
+    fn poll_action(&mut self) -> Option<BrokerAction> {
+        Producer::poll_action(self)
+    }
+
+    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+        Producer::handle_broker_open(self, now, broker);
+    }
+
+    fn handle_broker_bytes(
+        &mut self,
+        now: Instant,
+        broker: BrokerKey,
+        buffer: &mut BytesMut,
+    ) -> Result<(), ClusterError> {
+        Producer::handle_broker_bytes(self, now, broker, buffer)
+    }
+
+    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+        Producer::handle_broker_closed(self, now, broker);
+    }
+
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
+        self.cluster.poll_broker_write(broker, out);
+    }
+
+    fn next_deadline(&self) -> Instant {
+        Producer::next_deadline(self)
+    }
+
+    fn handle_time(&mut self, now: Instant) {
+        Producer::handle_time(self, now);
+    }
+}
+
+impl<T: Copy> Producer<T> {
     // Inside.
 
     /// Takes in what the cluster has to tell, then does all that can be done now.
