@@ -245,18 +245,3 @@ pub fn strings(frame: OwnedFrame) -> Result<Vec<String>, RedisError> {
 pub fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
-
-/// The name of one of a product's keys.
-pub fn key(product: &str, name: &str) -> String {
-    format!("product:{{{product}}}:{name}")
-}
-
-/// The key of a sale's idempotency records.
-pub fn records_key(product: &str, sale_id: u64) -> String {
-    format!("idempotency:{{{product}}}:{sale_id}")
-}
-
-/// A product's keys in the order that the scripts take them.
-pub fn keys(product: &str) -> [String; 9] {
-    ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"].map(|name| key(product, name))
-}

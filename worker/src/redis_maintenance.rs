@@ -6,6 +6,7 @@
 
 use flux_net::sleep;
 use flux_protocol::rare::{Rare, is_taken};
+use flux_protocol::redis_keys;
 use flux_protocol::resp::{OwnedFrame, command};
 use tracing::{debug, error, info, warn};
 
@@ -14,7 +15,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, Units};
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, UNITS_INTERVAL};
 use crate::metrics::Metrics;
-use crate::redis::{Redis, RedisError, array, key, keys, strings, text};
+use crate::redis::{Redis, RedisError, array, strings, text};
 use crate::returned::Forgotten;
 use crate::returns::{Given, ReturnsError, Round};
 use crate::rota::Rota;
@@ -103,7 +104,7 @@ async fn register(redis: &mut Redis, units: &[Units]) -> Result<(), ReturnsError
     let open: Vec<&[u8]> =
         units.iter().filter(|units| !units.closed).map(|units| units.product_id.as_bytes()).collect();
     for names in open.chunks(NAMES_MAX) {
-        let mut arguments: Vec<&[u8]> = vec![b"SADD", b"flux:products"];
+        let mut arguments: Vec<&[u8]> = vec![b"SADD", redis_keys::REGISTRY.as_bytes()];
         arguments.extend(names);
         let mut wire = Vec::new();
         command(&mut wire, &arguments);
@@ -115,7 +116,7 @@ async fn register(redis: &mut Redis, units: &[Units]) -> Result<(), ReturnsError
 
 /// Stops a sale that would sell units twice: everybody is told 503 until a rebuild has proved its stock.
 async fn suspend(redis: &mut Redis, scripts: &Scripts, units: &Units, metrics: &Metrics) -> Result<(), ReturnsError> {
-    let keys = keys(&units.product_id);
+    let keys = redis_keys::all_of(&units.product_id);
     let keys: Vec<&[u8]> = keys[..6].iter().map(|key| key.as_bytes()).collect();
     let arguments = [units.sale_id.to_string(), units.most_left().to_string()];
     let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
@@ -151,7 +152,7 @@ impl InRedis {
     async fn ask(redis: &mut Redis, page: &[&Units]) -> Result<Vec<InRedis>, RedisError> {
         let mut wire = Vec::new();
         for units in page {
-            let (sale_key, stock_key) = (key(&units.product_id, "sale"), key(&units.product_id, "stock"));
+            let (sale_key, stock_key) = (redis_keys::of(&units.product_id, "sale"), redis_keys::of(&units.product_id, "stock"));
             command(&mut wire, &[b"MULTI"]);
             command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state"]);
             command(&mut wire, &[b"GET", stock_key.as_bytes()]);

@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flux_protocol::order::Uuid;
+use flux_protocol::redis_keys;
 use flux_protocol::resp::command;
 
 use crate::ledger::{Ledger, Units};
-use crate::redis::{Redis, RedisError, array, key, strings, text};
+use crate::redis::{Redis, RedisError, array, strings, text};
 use crate::returns::ReturnsError;
 
 /// Notes read at once.
@@ -55,7 +56,7 @@ impl Forgotten {
 }
 
 async fn forget(ledger: &mut Ledger, redis: &mut Redis, product: &str, held: u64) -> Result<u64, ReturnsError> {
-    let returned = key(product, "returned");
+    let returned = redis_keys::of(product, "returned");
     let (mut cursor, mut forgotten) = ("0".to_owned(), 0);
     loop {
         let page = redis.ask(&[b"SSCAN", returned.as_bytes(), cursor.as_bytes(), b"COUNT", PAGE]).await?;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use flux_protocol::order::Uuid;
 use flux_protocol::rare::{Rare, is_taken};
+use flux_protocol::redis_keys;
 
 use crate::ledger::{Ledger, LedgerError, PendingReturn, ReturnState};
-use crate::redis::{Redis, RedisError, keys};
+use crate::redis::{Redis, RedisError};
 use crate::scripts::Scripts;
 
 /// Returns asked for at once.
@@ -136,7 +137,7 @@ async fn ask(
         arguments.extend([unit.reservation_id.to_string(), unit.sale_id.to_string(), unit.generation.to_string()]);
         arguments.extend([unit.quantity.to_string(), unit.user_id.clone()]);
     }
-    let keys = keys(product);
+    let keys = redis_keys::all_of(product);
     let keys: Vec<&[u8]> = keys[..6].iter().map(|key| key.as_bytes()).collect();
     let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
     redis.call(&scripts.returns, &keys, &arguments).await

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flux_protocol::order::{TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, Row};
+use flux_protocol::redis_keys;
 use flux_protocol::resp::{OwnedFrame, command};
 use tracing::info;
 
@@ -12,7 +13,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::oneshot::{self, Ended, Log};
 use crate::outbox::OutboxEntry;
 use crate::progress::told;
-use crate::redis::{Redis, RedisError, array, info_field, key, strings, text};
+use crate::redis::{Redis, RedisError, array, info_field, strings, text};
 
 type SaleKey = (String, u64);
 
@@ -63,7 +64,7 @@ pub(super) async fn accounts(
         for entry in &held.entries {
             for order in &entry.orders {
                 on_their_way.entry(order.reservation_id).or_insert_with(|| OnItsWay {
-                    sale: (product.clone(), entry.sale_id),
+                    sale: (product.clone(), entry.head.sale_id),
                     order_id: order.order_id,
                     quantity: order.quantity,
                     place: format!("outbox entry {}", entry.id),
@@ -137,7 +138,7 @@ async fn products(ledger: &mut Ledger, redis: &mut Redis, product: Option<&str>)
 async fn registered(redis: &mut Redis) -> Result<BTreeSet<String>, Ended> {
     let (mut names, mut cursor) = (BTreeSet::new(), "0".to_owned());
     loop {
-        let page = redis.ask(&[b"SSCAN", b"flux:products", cursor.as_bytes(), b"COUNT", b"1000"]).await?;
+        let page = redis.ask(&[b"SSCAN", redis_keys::REGISTRY.as_bytes(), cursor.as_bytes(), b"COUNT", b"1000"]).await?;
         let mut page = array(page)?.into_iter();
         let (Some(next), Some(listed)) = (page.next(), page.next()) else {
             return Err(RedisError::Unexpected("a page without a cursor").into());
@@ -153,7 +154,7 @@ async fn registered(redis: &mut Redis) -> Result<BTreeSet<String>, Ended> {
 
 /// One product at one moment.
 async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Result<InRedis, Ended> {
-    let names = ["sale", "stock", "outbox", "returned", "sales"].map(|name| key(product, name));
+    let names = ["sale", "stock", "outbox", "returned", "sales"].map(|name| redis_keys::of(product, name));
     let [sale, stock, outbox, returned, sales] = names.each_ref().map(|name| name.as_bytes());
     let mut wire = Vec::new();
     command(&mut wire, &[b"MULTI"]);
@@ -172,7 +173,7 @@ async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Res
     let mut held = InRedis::default();
     let mut next = |name: &str, faults: &mut Vec<String>| match answers.next() {
         Some(OwnedFrame::Error(error)) => {
-            faults.push(format!("{} cannot be read: {error}", key(product, name)));
+            faults.push(format!("{} cannot be read: {error}", redis_keys::of(product, name)));
             OwnedFrame::Null
         }
         Some(frame) => frame,
@@ -192,7 +193,7 @@ async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Res
         for entry in entries {
             match OutboxEntry::parse(entry) {
                 Ok(entry) => held.entries.push(entry),
-                Err(foreign) => faults.push(format!("{}: {foreign}", key(product, "outbox"))),
+                Err(foreign) => faults.push(format!("{}: {foreign}", redis_keys::of(product, "outbox"))),
             }
         }
     }
@@ -214,7 +215,7 @@ async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Res
         held.faults.push("the sale is suspended: its stock is not to be believed before a rebuild".to_owned());
     }
     if held.stock.is_none() {
-        held.faults.push(format!("{} is no number", key(product, "stock")));
+        held.faults.push(format!("{} is no number", redis_keys::of(product, "stock")));
     }
     Ok(held)
 }

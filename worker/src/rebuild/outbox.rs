@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use flux_protocol::kafka::producer::{AppendError, Producer, ProducerConfig, Settled};
+use flux_protocol::redis_keys;
 use flux_protocol::resp::command;
 
 use crate::config::Config;
 use crate::kafka_driver::Driver;
 use crate::oneshot::{Ended, PATIENCE};
 use crate::outbox::OutboxEntry;
-use crate::redis::{Redis, array, key};
+use crate::redis::{Redis, array};
 
 /// Entries in hand at once; of at most 64 orders each.
 const PAGE_ENTRIES: usize = 200;
@@ -21,7 +22,7 @@ const RECORDS_MAX: usize = PAGE_ENTRIES * 64;
 
 /// The number of orders published.
 pub(super) async fn publish(config: &Config, redis: &mut Redis, product: &str, seed: u64) -> Result<u64, Ended> {
-    let outbox = key(product, "outbox");
+    let outbox = redis_keys::of(product, "outbox");
     let mut driver = None;
     let mut published = 0;
     loop {
@@ -74,8 +75,8 @@ async fn page_published(
         while let Some(token) = to_append.pop() {
             let (entry, order) = (&entries[token.0], &entries[token.0].orders[token.1]);
             // Where the topic has fewer partitions than it had, another will do: the ledger goes by the ids.
-            let partition = entry.partition % i32::try_from(partitions).unwrap_or(i32::MAX);
-            let timestamp = i64::try_from(order.timestamp).unwrap_or(i64::MAX);
+            let partition = entry.head.partition % i32::try_from(partitions).unwrap_or(i32::MAX);
+            let timestamp = i64::try_from(order.timestamp_ms).unwrap_or(i64::MAX);
             let record = entry.record(product, order);
             match producer.append(now, partition, timestamp, token, |out| record.write_json(out)) {
                 Ok(()) => {}

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
+use flux_protocol::redis_keys;
 
 use super::sale::Sale;
 use crate::ledger::{Ledger, LedgerError};
 use crate::oneshot::Ended;
 use crate::progress::Progress;
-use crate::redis::{Redis, key, records_key};
+use crate::redis::Redis;
 
 /// A page of what the cursor gives.
 const FETCH: &str = "FETCH 5000 FROM rebuilding";
@@ -26,7 +27,7 @@ pub(super) async fn write(
     record_ttl: Duration,
 ) -> Result<(u64, u64), Ended> {
     let of_sale = [Param::Text(product.to_owned()), bigint(sale.id)];
-    let (users_key, records_key) = (key(product, "users"), records_key(product, sale.id));
+    let (users_key, records_key) = (redis_keys::of(product, "users"), redis_keys::records(product, sale.id));
     let mut users = 0;
     if sale.options.per_user > 0 && !is_planted(Bug::UsersNotRebuilt) {
         let sql = include_str!("../../sql/statements/rebuild_users.sql");

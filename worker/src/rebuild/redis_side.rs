@@ -1,9 +1,11 @@
 //! Redis' side of a rebuild: the dry write that shows whether it takes any, the fence, and the opening again.
 
+use flux_protocol::redis_keys;
+
 use super::sale::{Account, Found, Sale};
 use crate::oneshot::Ended;
 use crate::opening::Options;
-use crate::redis::{Redis, key, keys};
+use crate::redis::Redis;
 use crate::scripts::Scripts;
 
 /// What a rebuild asks of Redis.
@@ -40,7 +42,7 @@ impl Fencing<'_> {
             how.to_owned(),
         ];
         let script = &self.scripts.rebuild_fence;
-        let reply = self.redis.call(script, &slices(&keys(self.product)), &slices(&arguments)).await?;
+        let reply = self.redis.call(script, &slices(&redis_keys::all_of(self.product)), &slices(&arguments)).await?;
         match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["OK", was] => Ok(was == "closed"),
             ["OLD", generation] => Err(Ended::Refused(format!(
@@ -63,18 +65,18 @@ impl Fencing<'_> {
             account.withdrawn.to_string(),
         ];
         let script = &self.scripts.rebuild_restore;
-        let reply = self.redis.call(script, &slices(&keys(self.product)), &slices(&arguments)).await?;
+        let reply = self.redis.call(script, &slices(&redis_keys::all_of(self.product)), &slices(&arguments)).await?;
         match reply.first().map(String::as_str) {
             Some("OK") => {}
             _ => {
                 return Err(Ended::Refused(format!(
                     "Redis has changed since it was fenced off ({}): run again; {} is suspended still",
                     reply.get(1).map_or("no reason", String::as_str),
-                    key(self.product, "sale"),
+                    redis_keys::of(self.product, "sale"),
                 )));
             }
         }
-        self.redis.ask(&[b"SADD", b"flux:products", self.product.as_bytes()]).await?;
+        self.redis.ask(&[b"SADD", redis_keys::REGISTRY.as_bytes(), self.product.as_bytes()]).await?;
         Ok(())
     }
 }

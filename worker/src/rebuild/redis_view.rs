@@ -1,11 +1,12 @@
 //! What Redis says of itself and of a sale. Nothing is changed by asking.
 
+use flux_protocol::redis_keys;
 use flux_protocol::resp::{ErrorKind, OwnedFrame, command};
 
 use crate::config::RebuildOrder;
 use crate::oneshot::Ended;
 use crate::opening::{Opening, Queue};
-use crate::redis::{Redis, RedisError, info_field, key, strings, text};
+use crate::redis::{Redis, RedisError, info_field, strings, text};
 
 /// What Redis says of itself (`INFO server`, `INFO replication`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl SaleView {
     }
 
     fn question(wire: &mut Vec<u8>, product: &str) {
-        let sale_key = key(product, "sale");
+        let sale_key = redis_keys::of(product, "sale");
         let fields = [
             "id",
             "gen",
