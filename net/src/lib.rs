@@ -26,6 +26,7 @@ pub mod doorbell;
 pub mod limits;
 #[cfg(not(feature = "simulated"))]
 pub mod listener;
+pub mod logging;
 pub mod notify;
 #[cfg(not(feature = "simulated"))]
 pub mod random;

@@ -6,7 +6,7 @@
 //!   the topic at the start;
 //! - [`batch`] (pure) and [`ledger`]: one batch's way into PostgreSQL;
 //! - [`serve`]: all of it together, as the program runs it;
-//! - [`admin`], [`seats`], [`order_status`], [`health`], [`metrics`], [`logging`]: what it tells of itself;
+//! - [`admin`], [`seats`], [`order_status`], [`health`], [`metrics`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
 //!   [`redis_maintenance`] does that every second and looks, product by product in turn ([`rota`]), whether Redis is [`behind`] the ledger;
 //!   [`auto_rebuild`] rebuilds by itself where it is told to;
@@ -26,7 +26,6 @@ pub mod intake;
 pub mod kafka_driver;
 pub mod ledger;
 pub mod limits;
-pub mod logging;
 pub mod metrics;
 pub mod oneshot;
 pub mod opening;

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use flux_net::{Bound, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener};
+use flux_net::{Bound, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener, logging};
 use flux_worker::config::{Config, ConfigError, Task};
 use flux_worker::serve::{ServeError, serve};
-use flux_worker::{audit, dead_letters, logging, rebuild};
+use flux_worker::{audit, dead_letters, rebuild};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info};
