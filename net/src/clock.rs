@@ -1,6 +1,7 @@
 //! The clocks, read here and handed down as values: nothing that decides reads one itself.
 
 use flux_protocol::time::{Instant, Now};
+use rustix::time::{ClockId, clock_gettime};
 
 /// A monotonic clock with an origin of its own, and the wall clock beside it. Copies share the origin.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +28,6 @@ impl Clock {
 }
 
 fn wall_ms() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure lives through the call; this clock exists on every Linux that io_uring exists on.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
-    assert_eq!(result, 0, "the coarse wall clock is part of the kernel's interface");
+    let time = clock_gettime(ClockId::RealtimeCoarse);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
 }

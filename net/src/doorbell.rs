@@ -3,10 +3,12 @@
 //! It carries no message: what there is to know stands in an atomic or behind a lock that both sides hold.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::descriptor::{Counter, owned};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::descriptor::Counter;
 
 /// The button. Any thread may press it; pressing it often before it is heard counts once.
 #[derive(Clone, Debug)]
@@ -17,16 +19,13 @@ pub struct Doorbell {
 impl Doorbell {
     /// A new doorbell. Fails where the process has no descriptor left.
     pub fn new() -> io::Result<Doorbell> {
-        // SAFETY: a plain system call without pointers.
-        let made = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-        Ok(Doorbell { descriptor: Arc::new(owned(made)?) })
+        Ok(Doorbell { descriptor: Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?) })
     }
 
     /// Presses it. The listener that hears it sees what was written to memory before.
     pub fn ring(&self) {
-        let one = 1_u64;
-        // SAFETY: eight bytes of this frame are read. The only failure left is a full counter, and a full counter rings.
-        unsafe { libc::write(self.descriptor.as_raw_fd(), (&raw const one).cast(), 8) };
+        // The only failure left is a full counter, and a full counter rings.
+        let _ = rustix::io::write(&*self.descriptor, &1_u64.to_ne_bytes());
     }
 
     /// The listening end, for a task of the runtime that this is called in. One listener a doorbell.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
@@ -119,8 +119,8 @@ impl Listener {
     /// others at once, the descriptor when the value is dropped.
     pub fn close(&self) {
         self.closed.set(true);
-        // SAFETY: the descriptor is open as long as `self` is. The one possible failure is that it is closed already.
-        unsafe { libc::shutdown(self.as_raw_fd(), libc::SHUT_RDWR) };
+        // The one possible failure is that it is closed already.
+        let _ = crate::stream::shutdown(self.as_raw_fd(), Shutdown::Both);
     }
 }
 

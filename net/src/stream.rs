@@ -11,6 +11,7 @@ use std::time::Duration;
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
+use rustix::net::{self, RecvFlags, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::address::Address;
@@ -71,7 +72,7 @@ impl Stream {
         for peer in resolve(host, port).await? {
             match TcpStream::connect_addr(peer).await {
                 Ok(stream) => {
-                    watch_peer(&SockRef::from(&borrowed(&stream)))?;
+                    watch_peer(&SockRef::from(&numbered(&stream.as_raw_fd())))?;
                     return Ok(Stream::from_tcp(stream));
                 }
                 Err(error) => last = error,
@@ -114,7 +115,7 @@ impl Stream {
     /// kernel holds for it. Nothing for a Unix socket, whose peer has what was written.
     pub fn set_silence_max(&self, span: Duration) -> io::Result<()> {
         match &self.socket {
-            Socket::Tcp(stream) => SockRef::from(&borrowed(stream)).set_tcp_user_timeout(Some(span)),
+            Socket::Tcp(stream) => SockRef::from(&numbered(&stream.as_raw_fd())).set_tcp_user_timeout(Some(span)),
             Socket::Unix(_) => Ok(()),
         }
     }
@@ -192,39 +193,34 @@ impl AsRawFd for WriteHalf {
 /// Linux numbers descriptors anew: with the number of a closed one this would hit a stranger's.
 pub fn shutdown(descriptor: RawFd, how: Shutdown) -> io::Result<()> {
     let how = match how {
-        Shutdown::Read => libc::SHUT_RD,
-        Shutdown::Write => libc::SHUT_WR,
-        Shutdown::Both => libc::SHUT_RDWR,
+        Shutdown::Read => net::Shutdown::Read,
+        Shutdown::Write => net::Shutdown::Write,
+        Shutdown::Both => net::Shutdown::Both,
     };
-    // SAFETY: a plain system call without pointers.
-    if unsafe { libc::shutdown(descriptor, how) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(net::shutdown(numbered(&descriptor), how)?)
 }
 
 fn try_write(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the slice lives through the call, and its length is given.
-    let sent =
-        unsafe { libc::send(descriptor, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    Ok(net::send(numbered(&descriptor), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
 /// Whether bytes have arrived that nobody has read, or the peer has ended. By number: see [`shutdown`].
 pub fn has_unread(descriptor: RawFd) -> bool {
-    let mut byte = 0_u8;
-    // SAFETY: one byte of this frame may be written.
-    unsafe { libc::recv(descriptor, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) >= 0 }
+    net::recv(numbered(&descriptor), &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok()
 }
 
 /// Reads what is there without waiting, as much as `buffer` holds: for a connection that is about to be closed, where unread
 /// bytes would turn the close into a reset and take an answer that is still on its way with them. The number of bytes.
 pub fn try_read(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the buffer lives through the call, and its length is given.
-    let read = unsafe { libc::recv(stream.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    let (read, _) = net::recv(numbered(&stream.as_raw_fd()), buffer, RecvFlags::DONTWAIT)?;
+    Ok(read)
 }
 
-fn borrowed(stream: &TcpStream) -> BorrowedFd<'_> {
-    // SAFETY: the stream owns the descriptor and outlives the borrow.
-    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+/// A descriptor that is known by its number only.
+fn numbered(descriptor: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: what is asked of it is a system call on a socket. Its owner is the caller's stream, or a table from which a
+    // stream is struck out before it is dropped; see [`shutdown`].
+    unsafe { BorrowedFd::borrow_raw(*descriptor) }
 }
 
 fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {
