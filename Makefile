@@ -1,7 +1,7 @@
 # What the README and CI call. `make` alone lists the targets.
 # KEEP=1      the demo goes on with a sale to watch and to take part in, until Ctrl-C
 # ONLY=12,14b  runs these rows of the chaos only
-# BENCH='--only accepted'   options of flux-lab bench
+# BENCH='--only accepted'   options of flux-bench
 # MUTANTS='--kinds lua'     options of flux-mutants
 # PROFILE=release   runs the tests against optimised programs
 
@@ -102,7 +102,7 @@ compose-check: ## docker-compose.yml is valid (needs no Docker engine)
 # built apart (perf/peers/build.sh): those that are not there are said to be missing.
 .PHONY: bench
 bench: setup build ## CPU of a request beside peers, rates, latencies, memory: a record in perf/record (BENCH=options)
-	target/release/flux-lab bench $(BENCH)
+	target/release/flux-bench $(BENCH)
 
 .PHONY: micro
 micro: ## criterion benchmarks of the hot path's pieces
@@ -121,7 +121,7 @@ lint-peers: ## formatting, go vet and clippy of the peers
 flame: ## flame graph: SCENARIO=sold-out under that load; else of a running edge (PID=… or the newest; SECONDS_RECORDED=10)
 ifdef SCENARIO
 	$(MAKE) setup build
-	target/release/flux-lab flame $(SCENARIO) --seconds $(SECONDS_RECORDED)
+	target/release/flux-bench flame $(SCENARIO) --seconds $(SECONDS_RECORDED)
 else
 	perf/flame.sh $(if $(PID),--pid $(PID)) --seconds $(SECONDS_RECORDED)
 endif

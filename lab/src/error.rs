@@ -37,7 +37,7 @@ impl LabError {
 }
 
 /// Adds what was being done to an error of the operating system.
-pub(crate) trait Doing<T> {
+pub trait Doing<T> {
     /// `self`, its error told with `doing`.
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, LabError>;
 }

@@ -85,7 +85,7 @@ fn read_answer(mut stream: impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// The answer in `bytes`, once it is there in full.
-pub(crate) fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
+pub fn parse(bytes: &[u8]) -> Option<HttpAnswer> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(head) = response.parse(bytes).ok()? else { return None };

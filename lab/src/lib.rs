@@ -4,7 +4,6 @@
 //! - [`servers`]: Redis, Kafka and PostgreSQL of our own; [`programs`]: the real edge and worker.
 //! - [`crowd`]: the load client and its history; [`truth`]: what the servers hold; [`checker`]: whether the two agree.
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
-//! - [`bench`]: what a request costs, beside peers, with the record of it.
 //! - [`chromedriver`]: a headless Chromium's driver, for what people see.
 //! - [`visitors`]: who stands in a fair line, as the pages do it; [`fair_crowd`]: thousands of them.
 //! - [`world`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person;
@@ -13,7 +12,6 @@
 //! Edge and worker know nothing of this crate, and nothing of it is ever part of them. It never touches a process it
 //! did not start, nor a server on a default port.
 
-pub mod bench;
 pub mod chaos;
 pub mod checker;
 pub mod chromedriver;
@@ -23,10 +21,11 @@ pub mod error;
 pub mod fair_crowd;
 pub mod fair_sale;
 pub mod http_client;
+pub mod interrupt;
 mod kafka_client;
 pub mod links;
 pub mod ports;
-mod process;
+pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod run_dir;

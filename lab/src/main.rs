@@ -5,27 +5,22 @@ use std::io::{BufReader, BufWriter};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use flux_lab::bench::flame::{self, FlameArguments};
-use flux_lab::bench::{self, BenchArguments};
 use flux_lab::chaos;
 use flux_lab::checker::{self, Allow};
 use flux_lab::crowd::{self, Arrival, CrowdOptions, Driver, History, Orders, Repeat};
 use flux_lab::demo::{self, say};
 use flux_lab::error::LabError;
 use flux_lab::fair_sale::{self, FairSale};
+use flux_lab::interrupt::Interrupt;
 use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Kafka, KafkaOptions, RedisOptions};
 use flux_lab::truth::{Sources, Truth};
 use flux_lab::world::{Servers, World, WorldOptions};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 /// How long servers that are checked may take to come to rest.
 const CHECK_PATIENCE: Duration = Duration::from_secs(60);
@@ -52,11 +47,6 @@ enum What {
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
-    /// What a request costs, beside peers, in turns within one run; writes perf/record/<date>-<commit>.md, .json and .svg,
-    /// and exits 1 where something could not be measured.
-    Bench(BenchArguments),
-    /// A flame graph of the edge under the load of one scenario: perf/record/flame-<scenario>.svg.
-    Flame(FlameArguments),
     /// Servers, workers and edges on free ports, until Ctrl-C.
     Up(UpArguments),
     /// Runs a command beside a Kafka of its own, named in FLUX_TEST_KAFKA; ends with the command's exit code.
@@ -171,8 +161,6 @@ fn main() -> ExitCode {
     let result = match Command::parse().what {
         What::Demo { keep } => run_demo(keep),
         What::Chaos { only } => run_chaos(&only),
-        What::Bench(arguments) => run_bench(&arguments),
-        What::Flame(arguments) => run_flame(&arguments),
         What::Up(arguments) => run_up(arguments),
         What::WithKafka { command } => run_with_kafka(&command),
         What::Crowd(arguments) => run_crowd(arguments),
@@ -205,19 +193,6 @@ fn run_chaos(only: &[String]) -> Result<ExitCode, LabError> {
     let _interrupt = Interrupt::catch()?;
     let good = chaos::run(&scenarios, say);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn run_bench(arguments: &BenchArguments) -> Result<ExitCode, LabError> {
-    let _interrupt = Interrupt::catch()?;
-    let whole = bench::run(arguments, say)?;
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn run_flame(arguments: &FlameArguments) -> Result<ExitCode, LabError> {
-    let _interrupt = Interrupt::catch()?;
-    let drawing = flame::run(arguments, say)?;
-    say(&format!("Drawn in {}", drawing.display()));
-    Ok(ExitCode::SUCCESS)
 }
 
 fn run_demo(keep: bool) -> Result<ExitCode, LabError> {
@@ -334,37 +309,6 @@ fn run_check(arguments: &CheckArguments) -> Result<ExitCode, LabError> {
     let verdict = checker::check(&truth, &history, Allow { redis_lost_data, other_buyers, no_account: false });
     say(verdict.to_string().trim_end());
     Ok(if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Ctrl-C and its kin. At first they end the process, and what it started ends with it; once it waits for them, they end
-/// the waiting, and a second one the process.
-struct Interrupt {
-    waited_for: Arc<AtomicBool>,
-    came: Receiver<()>,
-}
-
-impl Interrupt {
-    fn catch() -> Result<Interrupt, LabError> {
-        let caught = Signals::new([SIGINT, SIGTERM, SIGHUP]);
-        let mut signals = caught.map_err(|error| LabError::failed(format!("catching signals: {error}")))?;
-        let waited_for = Arc::new(AtomicBool::new(false));
-        let is_waited_for = Arc::clone(&waited_for);
-        let (tell, came) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                if !is_waited_for.load(Ordering::Relaxed) || tell.send(()).is_err() {
-                    std::process::exit(128 + signal);
-                }
-            }
-        });
-        Ok(Interrupt { waited_for, came })
-    }
-
-    fn wait(self) {
-        self.waited_for.store(true, Ordering::Relaxed);
-        // The sender lives as long as the process.
-        let _ = self.came.recv();
-    }
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, LabError> {

@@ -15,27 +15,27 @@ use crate::error::{Doing, LabError};
 use crate::run_dir;
 
 /// How often a wait looks again. Nothing measured depends on it.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a [`Process`] does when it is dropped or when its parent dies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ending {
+pub struct Ending {
     /// The signal that ends it at once, children included: sent on drop and by the kernel when we die.
-    pub(crate) signal: i32,
+    pub signal: i32,
     /// How long that may take before SIGKILL follows.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
 }
 
 impl Ending {
     /// SIGKILL: for programs that leave nothing in the system which their death does not clear.
-    pub(crate) const KILL: Ending = Ending { signal: libc::SIGKILL, grace: Duration::ZERO };
+    pub const KILL: Ending = Ending { signal: libc::SIGKILL, grace: Duration::ZERO };
     /// SIGQUIT, PostgreSQL's immediate shutdown: SIGKILL would leave shared memory segments behind.
-    pub(crate) const QUIT: Ending = Ending { signal: libc::SIGQUIT, grace: Duration::from_secs(5) };
+    pub const QUIT: Ending = Ending { signal: libc::SIGQUIT, grace: Duration::from_secs(5) };
 }
 
 /// A running child process with its own descendants.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     log: PathBuf,
     child: Child,
@@ -67,7 +67,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the program cannot be executed or the log cannot be opened.
-    pub(crate) fn start(name: &str, mut command: Command, log: &Path, ending: Ending) -> Result<Process, LabError> {
+    pub fn start(name: &str, mut command: Command, log: &Path, ending: Ending) -> Result<Process, LabError> {
         static REGISTERED: Once = Once::new();
         REGISTERED.call_once(|| {
             // SAFETY: the handler is a plain function without arguments that lives as long as the program.
@@ -102,12 +102,12 @@ impl Process {
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it has.
-    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+    pub fn exited(&mut self) -> Option<ExitStatus> {
         if self.exited.is_none()
             && let Ok(Some(status)) = self.child.try_wait()
         {
@@ -125,7 +125,7 @@ impl Process {
     }
 
     /// Sends `signal` to it alone. Nothing happens where it has ended.
-    pub(crate) fn signal(&mut self, signal: i32) {
+    pub fn signal(&mut self, signal: i32) {
         if self.exited().is_none() {
             send(self.pid(), signal);
         }
@@ -135,7 +135,7 @@ impl Process {
     ///
     /// # Errors
     /// Where it still runs after `timeout`; the text shows the end of its log.
-    pub(crate) fn wait(&mut self, timeout: Duration) -> Result<ExitStatus, LabError> {
+    pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus, LabError> {
         let until = Instant::now() + timeout;
         loop {
             if let Some(status) = self.exited() {
@@ -152,14 +152,14 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::wait`]; it still runs then.
-    pub(crate) fn stop(&mut self, signal: i32, timeout: Duration) -> Result<ExitStatus, LabError> {
+    pub fn stop(&mut self, signal: i32, timeout: Duration) -> Result<ExitStatus, LabError> {
         self.resume();
         self.signal(signal);
         self.wait(timeout)
     }
 
     /// SIGKILL to it and to all its descendants, as a power cut would end them. Returns when they are gone.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if self.exited().is_none() {
             let pid = self.pid();
             // Stopped first, or it could replace a child while we count them.
@@ -181,7 +181,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the guard cannot be started that ends the stopped processes should this one die.
-    pub(crate) fn pause(&mut self) -> Result<(), LabError> {
+    pub fn pause(&mut self) -> Result<(), LabError> {
         if self.guard.is_some() || self.exited().is_some() {
             return Ok(());
         }
@@ -207,7 +207,7 @@ impl Process {
     }
 
     /// SIGCONT to what [`Process::pause`] stopped. Nothing happens where it was not paused.
-    pub(crate) fn resume(&mut self) {
+    pub fn resume(&mut self) {
         if self.guard.is_none() {
             return;
         }
@@ -230,7 +230,7 @@ impl Process {
     }
 
     /// An error about this process: `what` it did, and the end of its log.
-    pub(crate) fn failure(&self, what: &str) -> LabError {
+    pub fn failure(&self, what: &str) -> LabError {
         LabError::Failed(format!(
             "{} {what}; the end of its log ({}):\n{}",
             self.name,
@@ -243,7 +243,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the process ends before it is ready, or is not within `timeout`.
-    pub(crate) fn wait_ready(&mut self, timeout: Duration, mut ready: impl FnMut() -> bool) -> Result<(), LabError> {
+    pub fn wait_ready(&mut self, timeout: Duration, mut ready: impl FnMut() -> bool) -> Result<(), LabError> {
         let until = Instant::now() + timeout;
         let mut pause = LOOK_AGAIN;
         while !ready() {
@@ -273,7 +273,7 @@ impl Drop for Process {
 }
 
 /// How a process ended, in words.
-pub(crate) fn describe(status: ExitStatus) -> String {
+pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -313,7 +313,7 @@ fn send(pid: u32, signal: i32) {
 }
 
 /// Every process below `pid`, as /proc shows it now.
-pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+pub fn descendants(pid: u32) -> Vec<u32> {
     let mut parents: Vec<(u32, u32)> = Vec::new();
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     for entry in entries.flatten() {

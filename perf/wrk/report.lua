@@ -1,4 +1,4 @@
--- What every script here says at its end: one line that a program can read (lab/src/bench/wrk.rs does). A script loads
+-- What every script here says at its end: one line that a program can read (perf/bench/src/wrk.rs does). A script loads
 -- it by
 --   dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "report.lua")
 --

@@ -266,7 +266,7 @@ fn source(options: &CrowdOptions, index: usize) -> Option<Ipv4Addr> {
 ///
 /// # Errors
 /// Where the hard limit is lower and may not be raised.
-pub(crate) fn raise_file_limit(wanted: u64) -> Result<(), LabError> {
+pub fn raise_file_limit(wanted: u64) -> Result<(), LabError> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a value of ours of the right type.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {

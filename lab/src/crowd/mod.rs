@@ -15,7 +15,7 @@ mod work;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub(crate) use engine::raise_file_limit;
+pub use engine::raise_file_limit;
 pub use engine::{Running, start};
 pub use history::{Exchange, History};
 pub use order::{Order, Orders};

@@ -35,7 +35,7 @@ pub enum Data {
 }
 
 /// The first directory of `PATH` that holds an executable called `name`.
-pub(crate) fn find_in_path(name: &str) -> Option<PathBuf> {
+pub fn find_in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|directory| directory.join(name))

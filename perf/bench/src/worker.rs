@@ -10,11 +10,11 @@ use flux_protocol::order::{Record, Uuid, order_id};
 use super::figures::StoredRow;
 use super::stage::{PARTITIONS, Stage};
 use super::usage;
-use crate::error::{Doing, LabError};
-use crate::process::{Ending, LOOK_AGAIN, Process};
-use crate::programs::{Environment, Worker};
-use crate::servers::{Postgres, PostgresOptions, find_in_path};
-use crate::topic::TopicReader;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::process::{Ending, LOOK_AGAIN, Process};
+use flux_lab::programs::{Environment, Worker};
+use flux_lab::servers::{Postgres, PostgresOptions, find_in_path};
+use flux_lab::topic::TopicReader;
 
 /// Orders in the topic.
 pub const ORDERS: u64 = 1_000_000;

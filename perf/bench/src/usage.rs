@@ -2,8 +2,8 @@
 //!
 //! Never samples: two readings and their difference are exact but for the clock tick (10 ms) in which they fall.
 
-use crate::error::{Doing, LabError};
-use crate::process::descendants;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::process::descendants;
 
 /// Microseconds of CPU that `pid`, all processes below it, and those below it that have ended (and were waited for) have
 /// used, user and system.

@@ -1,4 +1,4 @@
-//! `flux-lab flame`: a flame graph of the edge under the load of one scenario, drawn by `perf/flame.sh`.
+//! `flux-bench flame`: a flame graph of the edge under the load of one scenario, drawn by `perf/flame.sh`.
 //!
 //! Never measures: a program that is sampled is slower than one that is not.
 
@@ -12,7 +12,7 @@ use super::goals::Reference;
 use super::measure::{Generator, Ready};
 use super::scenario::Scenario;
 use super::stage::Stage;
-use crate::error::LabError;
+use flux_lab::error::LabError;
 
 /// Load before the first sample: the broker's JVM compiles meanwhile.
 const LOAD_BEFORE_SECONDS: u32 = 5;
@@ -48,7 +48,7 @@ pub fn run(arguments: &FlameArguments, say: fn(&str)) -> Result<PathBuf, LabErro
         ));
     }
     let root = super::repository()?;
-    crate::crowd::raise_file_limit(super::FILES_WANTED)?;
+    flux_lab::crowd::raise_file_limit(super::FILES_WANTED)?;
     let source = Contestant::Edge.find(&contestant::peers_directory(&root)).map_err(LabError::failed)?;
     let seconds = LOAD_BEFORE_SECONDS + arguments.seconds + LOAD_AFTER_SECONDS;
     let generator = Generator { threads: Generator::usual_threads(), seconds };

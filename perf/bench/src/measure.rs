@@ -12,11 +12,11 @@ use super::server::{ReserveCounts, Server};
 use super::stage::{Stage, Used};
 use super::usage;
 use super::wrk::{RunningWrk, Wrk};
-use crate::crowd::{self, Arrival, CrowdOptions, Orders, Report};
-use crate::error::LabError;
-use crate::http_client;
-use crate::process::LOOK_AGAIN;
-use crate::programs::Environment;
+use flux_lab::crowd::{self, Arrival, CrowdOptions, Orders, Report};
+use flux_lab::error::LabError;
+use flux_lab::http_client;
+use flux_lab::process::LOOK_AGAIN;
+use flux_lab::programs::Environment;
 
 /// Load before the measured one: code is paged in, connections to servers stand, the broker knows its producer.
 const WARM_UP_SECONDS: u32 = 1;

@@ -16,9 +16,9 @@ use super::contestant::{Contestant, Source};
 use super::scenario::Sale;
 use super::server::Server;
 use super::stage::Stage;
-use crate::error::{Doing, LabError};
-use crate::http_client;
-use crate::process::LOOK_AGAIN;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::http_client;
+use flux_lab::process::LOOK_AGAIN;
 
 /// Edges that open one sale.
 const EDGES: usize = 2;

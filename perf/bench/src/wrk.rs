@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::error::{Doing, LabError};
-use crate::process::{Ending, Process};
-use crate::servers::find_in_path;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::process::{Ending, Process};
+use flux_lab::servers::find_in_path;
 
 /// What a run may take beyond its length: opening and closing connections, and answers under way.
 const BESIDE_MAX: Duration = Duration::from_secs(30);

@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::contestant::{Contestant, Source};
 use super::scenario::Sale;
-use crate::error::LabError;
-use crate::http_client;
-use crate::ports::Port;
-use crate::process::{Ending, Process};
-use crate::programs::{Edge, Environment};
-use crate::run_dir::RunDir;
+use flux_lab::error::LabError;
+use flux_lab::http_client;
+use flux_lab::ports::Port;
+use flux_lab::process::{Ending, Process};
+use flux_lab::programs::{Edge, Environment};
+use flux_lab::run_dir::RunDir;
 
 const READY_MAX: Duration = Duration::from_secs(30);
 const REQUEST_MAX: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What can be chosen for `flux-lab bench`.
+//! What can be chosen for `flux-bench`.
 
 use clap::{Args, ValueEnum};
 

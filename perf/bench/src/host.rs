@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use crate::programs;
-use crate::servers::find_in_path;
+use flux_lab::programs;
+use flux_lab::servers::find_in_path;
 
 /// On what a run was measured.
 #[derive(Clone, Debug, Serialize)]

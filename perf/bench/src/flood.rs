@@ -17,8 +17,8 @@ use super::contestant::{Contestant, Source};
 use super::scenario::Sale;
 use super::server::Server;
 use super::stage::Stage;
-use crate::error::{Doing, LabError};
-use crate::http_client;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::http_client;
 
 /// Connections that flood, and requests in one write of each.
 const CONNECTIONS: usize = 1_000;

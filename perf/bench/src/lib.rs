@@ -1,4 +1,4 @@
-//! `flux-lab bench`: what a request costs, beside peers, on real Redis, Kafka and PostgreSQL, and the record of it.
+//! `flux-bench`: what a request costs, beside peers, on real Redis, Kafka and PostgreSQL, and the record of it.
 //!
 //! Contestants take turns within one run, scenario by scenario, each alone on emptied servers; what counts is the median
 //! of the repetitions, and of the ratio to a peer within each, because the same program costs twice as much when the
@@ -45,8 +45,8 @@ use record::{Record, Settings};
 use scenario::Scenario;
 use stage::Stage;
 
-use crate::error::LabError;
-use crate::programs::{self, Environment};
+use flux_lab::error::LabError;
+use flux_lab::programs::{self, Environment};
 
 /// Descriptors of this process and, inherited, of contestants: 10,000 connections and what stands beside them.
 const FILES_WANTED: u64 = 16_000;
@@ -67,7 +67,7 @@ pub fn run(arguments: &BenchArguments, say: fn(&str)) -> Result<bool, LabError> 
     programs::edge_binary()?;
     programs::worker_binary()?;
     wrk::program()?;
-    crate::crowd::raise_file_limit(FILES_WANTED)?;
+    flux_lab::crowd::raise_file_limit(FILES_WANTED)?;
     let settings = arguments.settings();
     let host = Host::look(&root);
     let mut bench = Bench {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::figures::IdleRow;
 use super::measure::Ready;
 use super::usage;
-use crate::error::{Doing, LabError};
-use crate::http_client;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::http_client;
 
 /// Connections.
 pub const CONNECTIONS: u32 = 10_000;

@@ -10,7 +10,7 @@ use super::goals::{Goal, Reference};
 use super::host::Host;
 use super::scenario::Scenario;
 use super::{markdown, plot};
-use crate::error::{Doing, LabError};
+use flux_lab::error::{Doing, LabError};
 
 /// How a run was set up.
 #[derive(Clone, Debug, Serialize)]

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::measure::Ready;
 use super::usage;
-use crate::error::{Doing, LabError};
-use crate::http_client;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::http_client;
 
 /// Tickets, at least.
 pub const TICKETS: u64 = 1_000_000;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::contestant::{Contestant, Source};
 use super::server::{Server, Surroundings};
 use super::usage;
-use crate::error::{Doing, LabError};
-use crate::process::LOOK_AGAIN;
-use crate::programs::Environment;
-use crate::run_dir::RunDir;
-use crate::servers::{Jvm, Kafka, KafkaOptions, Redis, RedisOptions};
-use crate::topic::TopicReader;
+use flux_lab::error::{Doing, LabError};
+use flux_lab::process::LOOK_AGAIN;
+use flux_lab::programs::Environment;
+use flux_lab::run_dir::RunDir;
+use flux_lab::servers::{Jvm, Kafka, KafkaOptions, Redis, RedisOptions};
+use flux_lab::topic::TopicReader;
 
 /// Partitions of the topic; flux-worker's default.
 pub const PARTITIONS: i32 = 4;

@@ -15,7 +15,7 @@ use super::contestant::{Contestant, Source};
 use super::flood::{Answers, Buyer, buyer};
 use super::scenario::Sale;
 use super::stage::Stage;
-use crate::error::{Doing, LabError};
+use flux_lab::error::{Doing, LabError};
 
 /// Products on sale.
 pub const PRODUCTS: u32 = 5_000;
