@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::crowd::histogram::{Histogram, show_us};
 use crate::crowd::{self, Arrival, History, Orders, Outcome, Repeat, Report, Running};
+use crate::deployment::{Deployment, DeploymentOptions, Servers};
 use crate::error::{Doing, LabError};
 use crate::servers::postgres;
-use crate::world::{Servers, World, WorldOptions};
 
 const PRODUCT: &str = "iphone-15";
 const UNITS: u64 = 100;
@@ -54,76 +54,76 @@ impl Findings {
 ///
 /// # Errors
 /// Where something is missing or does not come up.
-pub fn start() -> Result<World, LabError> {
+pub fn start() -> Result<Deployment, LabError> {
     say("Starting Redis, Kafka and PostgreSQL (isolated, on free ports), the worker and the edge …");
     let begun = Instant::now();
-    let world = World::start(WorldOptions { servers: Servers::own(), ..WorldOptions::default() })?;
-    say(&format!("Ready after {:.1} s. Logs: {}", begun.elapsed().as_secs_f64(), world.run().path().display()));
-    Ok(world)
+    let deployment = Deployment::start(DeploymentOptions { servers: Servers::own(), ..DeploymentOptions::default() })?;
+    say(&format!("Ready after {:.1} s. Logs: {}", begun.elapsed().as_secs_f64(), deployment.run().path().display()));
+    Ok(deployment)
 }
 
-/// Runs both sales in `world`.
+/// Runs both sales in `deployment`.
 ///
 /// # Errors
 /// Where something could not be done at all; a promise that did not hold is in the findings.
-pub fn run(world: &mut World) -> Result<Findings, LabError> {
+pub fn run(deployment: &mut Deployment) -> Result<Findings, LabError> {
     let mut findings = Findings::default();
-    let mut all = sale(world, &mut findings)?;
-    let chaos = chaos(world, &mut findings)?;
+    let mut all = sale(deployment, &mut findings)?;
+    let chaos = chaos(deployment, &mut findings)?;
     all.extend(&chaos);
     say("");
     say("Both sales, checked against Redis, the raw topic and the ledger");
-    let verdict = world.check(&all)?;
+    let verdict = deployment.check(&all)?;
     findings
         .note(verdict.holds(), "I1 to I4: nothing oversold, nothing lost, one order a key, every unit accounted for");
     if !verdict.holds() {
         say(&verdict.to_string());
     }
-    let audit = world.audit(None)?;
+    let audit = deployment.audit(None)?;
     findings.note(audit.code == Some(0), "flux-worker audit");
     say(&indent(if audit.output.trim().is_empty() { &audit.errors } else { &audit.output }));
     Ok(findings)
 }
 
 /// Where a person can look, while it runs: the pages, then the servers behind them.
-pub fn addresses(world: &World) -> String {
+pub fn addresses(deployment: &Deployment) -> String {
     let mut lines = Vec::new();
-    for edge in &world.edges {
+    for edge in &deployment.edges {
         lines.push(format!("storefront      http://{}/", edge.public()));
         lines.push(format!("dashboard       http://{}/", edge.admin()));
         lines.push(format!("edge's metrics  http://{}/metrics", edge.admin()));
         lines.push(format!("waiting room    http://{}/", edge.waiting_room()));
     }
-    lines.push(servers(world));
+    lines.push(servers(deployment));
     lines.join("\n")
 }
 
 /// Where worker, Redis, Kafka and PostgreSQL are, and the logs.
-pub fn servers(world: &World) -> String {
+pub fn servers(deployment: &Deployment) -> String {
     let mut lines = Vec::new();
-    for worker in &world.workers {
+    for worker in &deployment.workers {
         lines.push(format!("worker          http://{}/metrics", worker.admin()));
     }
-    let sources = world.sources();
+    let sources = deployment.sources();
     lines.push(format!("Redis           {}", sources.redis));
     lines.push(format!("Kafka           {} (topic {})", sources.kafka, sources.topic));
     lines.push(format!("PostgreSQL      {}", sources.postgres));
-    lines.push(format!("logs            {}", world.run().path().display()));
+    lines.push(format!("logs            {}", deployment.run().path().display()));
     lines.join("\n")
 }
 
 /// The sale: 100 units, 50 orders a second, 20,000 buyers who come back from the waiting room.
-fn sale(world: &mut World, findings: &mut Findings) -> Result<History, LabError> {
+fn sale(deployment: &mut Deployment, findings: &mut Findings) -> Result<History, LabError> {
     say("");
     say(&format!("The sale: {UNITS} units of {PRODUCT}, {RATE} orders a second, {BUYERS} buyers at once"));
-    world.init_with(json!({"productId": PRODUCT, "quantity": UNITS, "rate": RATE, "burst": RATE}))?;
-    let watch = StoreWatch::start(&world.sources().postgres, PRODUCT)?;
+    deployment.init_with(json!({"productId": PRODUCT, "quantity": UNITS, "rate": RATE, "burst": RATE}))?;
+    let watch = StoreWatch::start(&deployment.sources().postgres, PRODUCT)?;
     let repeat = Repeat { waiting_pause: Duration::from_secs(2), ..Repeat::UNTIL_SETTLED };
-    let mut options = world.buyers(PRODUCT, BUYERS, CONNECTIONS);
+    let mut options = deployment.buyers(PRODUCT, BUYERS, CONNECTIONS);
     options.orders = Orders::unique(PRODUCT, "demo");
     options.repeat = repeat;
     let report = show_progress(crowd::start(options)?, BUYERS)?;
-    let settled = world.settle(&report.history, SETTLE_MAX);
+    let settled = deployment.settle(&report.history, SETTLE_MAX);
     let seen = watch.stop();
 
     say("");
@@ -134,7 +134,7 @@ fn sale(world: &mut World, findings: &mut Findings) -> Result<History, LabError>
         say(&format!("  {:<32}p50 {} · max {}", "from accepted to stored", us(&lags, 0.5), us(&lags, 1.0)));
     }
     say("");
-    let rows = rows(world, PRODUCT)?;
+    let rows = rows(deployment, PRODUCT)?;
     let accepted = report.history.accepted().len() as u64;
     findings.note(settled.is_ok(), format!("all that was promised is stored{}", reason(&settled)));
     findings.note(accepted == UNITS, format!("{accepted} orders of one unit accepted, {UNITS} were for sale"));
@@ -148,20 +148,20 @@ fn sale(world: &mut World, findings: &mut Findings) -> Result<History, LabError>
 }
 
 /// The chaos: the worker is killed in the middle of a sale.
-fn chaos(world: &mut World, findings: &mut Findings) -> Result<History, LabError> {
+fn chaos(deployment: &mut Deployment, findings: &mut Findings) -> Result<History, LabError> {
     say("");
     say(&format!(
         "The chaos: {CHAOS_UNITS} units of {CHAOS_PRODUCT}, {CHAOS_RATE} buyers a second, and the worker is killed"
     ));
-    world.init(CHAOS_PRODUCT, CHAOS_UNITS)?;
-    let mut options = world.buyers(CHAOS_PRODUCT, CHAOS_BUYERS, 200);
+    deployment.init(CHAOS_PRODUCT, CHAOS_UNITS)?;
+    let mut options = deployment.buyers(CHAOS_PRODUCT, CHAOS_BUYERS, 200);
     options.orders = Orders::unique(CHAOS_PRODUCT, "chaos");
     options.arrival = Arrival::Rate { buyers: CHAOS_BUYERS, per_second: CHAOS_RATE };
     options.repeat = Repeat::UNTIL_SETTLED;
     let running = crowd::start(options)?;
     let begun = Instant::now();
-    let tell = |world: &World, what: &str| -> Result<(u64, u64), LabError> {
-        let (accepted, stored) = (running.progress().accepted, rows(world, CHAOS_PRODUCT)?.0);
+    let tell = |deployment: &Deployment, what: &str| -> Result<(u64, u64), LabError> {
+        let (accepted, stored) = (running.progress().accepted, rows(deployment, CHAOS_PRODUCT)?.0);
         say(&format!(
             "  {:>4.1} s  {accepted:>5} accepted  {stored:>5} stored   {what}",
             begun.elapsed().as_secs_f64()
@@ -169,22 +169,22 @@ fn chaos(world: &mut World, findings: &mut Findings) -> Result<History, LabError
         Ok((accepted, stored))
     };
     std::thread::sleep(Duration::from_millis(1_500));
-    tell(world, "all is well")?;
-    world.workers[0].program.kill();
-    let (accepted_at_kill, _) = tell(world, "the worker was killed (SIGKILL)")?;
+    tell(deployment, "all is well")?;
+    deployment.workers[0].program.kill();
+    let (accepted_at_kill, _) = tell(deployment, "the worker was killed (SIGKILL)")?;
     std::thread::sleep(Duration::from_secs(1));
-    tell(world, "orders go on being accepted, nobody stores them")?;
+    tell(deployment, "orders go on being accepted, nobody stores them")?;
     std::thread::sleep(Duration::from_secs(1));
-    let (accepted_before_restart, stored_before_restart) = tell(world, "still")?;
-    world.workers[0].program.launch()?;
-    tell(world, "the worker is started again")?;
+    let (accepted_before_restart, stored_before_restart) = tell(deployment, "still")?;
+    deployment.workers[0].program.launch()?;
+    tell(deployment, "the worker is started again")?;
     while !running.is_finished() {
         std::thread::sleep(Duration::from_secs(1));
-        tell(world, "")?;
+        tell(deployment, "")?;
     }
     let report = running.join()?;
-    let settled = world.settle(&report.history, SETTLE_MAX);
-    let rows = rows(world, CHAOS_PRODUCT)?;
+    let settled = deployment.settle(&report.history, SETTLE_MAX);
+    let rows = rows(deployment, CHAOS_PRODUCT)?;
     say(&format!(
         "  {:>4.1} s  {:>5} accepted  {:>5} stored   settled",
         begun.elapsed().as_secs_f64(),
@@ -240,9 +240,9 @@ pub fn show_progress(running: Running, buyers: u64) -> Result<Report, LabError> 
 }
 
 /// Rows and units of `product` in the ledger.
-pub(crate) fn rows(world: &World, product: &str) -> Result<(u64, u64), LabError> {
+pub(crate) fn rows(deployment: &Deployment, product: &str) -> Result<(u64, u64), LabError> {
     let sql = "SELECT count(*), coalesce(sum(quantity), 0) FROM orders WHERE product_id = $1";
-    let row = world.ledger()?.query_one(sql, &[&product]).doing(|| "counting orders".to_owned())?;
+    let row = deployment.ledger()?.query_one(sql, &[&product]).doing(|| "counting orders".to_owned())?;
     Ok((row.get::<_, i64>(0) as u64, row.get::<_, i64>(1) as u64))
 }
 

@@ -10,10 +10,10 @@ use flux_protocol::queue::Seed;
 use serde_json::json;
 
 use crate::demo::{Findings, rows, say};
+use crate::deployment::Deployment;
 use crate::error::LabError;
 use crate::fair_crowd::{FairCrowd, Member, Standing};
 use crate::visitors::{Line, LineReader, Patience, Visitor};
-use crate::world::World;
 
 /// Every so manieth of the crowd never comes back for their turn.
 const LEAVES_EVERY: usize = 5;
@@ -78,26 +78,26 @@ impl FairSale {
 ///
 /// # Errors
 /// Where something could not be done at all; a promise that did not hold is in the findings.
-pub fn run(world: &mut World, sale: &FairSale, is_stopped: &AtomicBool) -> Result<Findings, LabError> {
+pub fn run(deployment: &mut Deployment, sale: &FairSale, is_stopped: &AtomicBool) -> Result<Findings, LabError> {
     let mut findings = Findings::default();
     let opens_at = humantime::format_rfc3339_millis(SystemTime::now() + sale.opens_in).to_string();
-    world
+    deployment
         .init_with(json!({"productId": sale.product, "quantity": sale.units, "rate": sale.rate, "burst": sale.rate,
         "perUser": 1, "queue": "fair", "opensAt": opens_at}))?;
-    say(&invitation(world, sale));
-    let edges = world.targets();
+    say(&invitation(deployment, sale));
+    let edges = deployment.targets();
     let edge = *edges.first().ok_or_else(|| LabError::failed("no edge is running"))?;
     let mut reader = LineReader::new(edge, sale.product);
-    let mut crowd = FairCrowd::new(&edges, &world.redis, sale.product)?;
+    let mut crowd = FairCrowd::new(&edges, &deployment.redis, sale.product)?;
     if !sell(sale, &mut crowd, &mut reader, is_stopped)? {
         return Ok(findings);
     }
-    account(world, sale, &crowd, &mut reader, &mut findings)?;
+    account(deployment, sale, &crowd, &mut reader, &mut findings)?;
     Ok(findings)
 }
 
 /// Where to look, and what to try.
-fn invitation(world: &World, sale: &FairSale) -> String {
+fn invitation(deployment: &Deployment, sale: &FairSale) -> String {
     let mut lines = vec![
         String::new(),
         format!(
@@ -111,7 +111,7 @@ fn invitation(world: &World, sale: &FairSale) -> String {
         ),
         String::new(),
     ];
-    for edge in &world.edges {
+    for edge in &deployment.edges {
         let (public, room, admin) = (edge.public(), edge.waiting_room(), edge.admin());
         lines.push(format!("  countdown, and to buy  http://{public}/?product={}", sale.product));
         lines.push(format!("  waiting room           http://{room}/?product={}", sale.product));
@@ -189,7 +189,7 @@ fn progress(since: Duration, crowd: &FairCrowd, line: &Line) -> String {
 
 /// What became of it, by Redis, the ledger and the seed.
 fn account(
-    world: &mut World,
+    deployment: &mut Deployment,
     sale: &FairSale,
     crowd: &FairCrowd,
     reader: &mut LineReader,
@@ -197,10 +197,10 @@ fn account(
 ) -> Result<(), LabError> {
     say("");
     let end = Instant::now() + SETTLE_MAX;
-    let mut stored = rows(world, sale.product)?.0;
+    let mut stored = rows(deployment, sale.product)?.0;
     while stored < sale.units && Instant::now() < end {
         std::thread::sleep(sale.look_every);
-        stored = rows(world, sale.product)?.0;
+        stored = rows(deployment, sale.product)?.0;
     }
     let bought = crowd.bought() as u64;
     let others = match stored.saturating_sub(bought) {
@@ -221,7 +221,7 @@ fn account(
         ),
     );
 
-    world.close(sale.product)?;
+    deployment.close(sale.product)?;
     let end = Instant::now() + SETTLE_MAX;
     let seed = loop {
         match reader.seed()? {
@@ -234,7 +234,7 @@ fn account(
     };
     let (lots, untrue) = lots(crowd.members(), &seed);
     findings.note(untrue == 0, format!("the sale is closed and its seed is told: {lots} lots checked, {untrue} wrong"));
-    let audit = world.audit(Some(sale.product))?;
+    let audit = deployment.audit(Some(sale.product))?;
     findings.note(audit.code == Some(0), "flux-worker audit");
     Ok(())
 }

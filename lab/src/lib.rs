@@ -6,7 +6,7 @@
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
 //! - [`chromedriver`]: a headless Chromium's driver, for what people see.
 //! - [`visitors`]: who stands in a fair line, as the pages do it; [`fair_crowd`]: thousands of them.
-//! - [`world`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person;
+//! - [`deployment`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person;
 //!   [`fair_sale`]: a third one, to take part in.
 //!
 //! Edge and worker know nothing of this crate, and nothing of it is ever part of them. It never touches a process it
@@ -17,6 +17,7 @@ pub mod checker;
 pub mod chromedriver;
 pub mod crowd;
 pub mod demo;
+pub mod deployment;
 pub mod error;
 pub mod fair_crowd;
 pub mod fair_sale;
@@ -33,4 +34,3 @@ pub mod servers;
 pub mod topic;
 pub mod truth;
 pub mod visitors;
-pub mod world;

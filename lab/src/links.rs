@@ -1,4 +1,4 @@
-//! The wires of a world, each with a proxy in it.
+//! The wires of a deployment, each with a proxy in it.
 
 use std::sync::Arc;
 

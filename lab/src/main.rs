@@ -1,4 +1,4 @@
-//! `flux-lab`: the demo, a world to play with, the crowd and the checker, from the command line.
+//! `flux-lab`: the demo, a deployment to play with, the crowd and the checker, from the command line.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -13,13 +13,13 @@ use flux_lab::chaos;
 use flux_lab::checker::{self, Allow};
 use flux_lab::crowd::{self, Arrival, CrowdOptions, Driver, History, Orders, Repeat};
 use flux_lab::demo::{self, say};
+use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::error::LabError;
 use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::interrupt::Interrupt;
 use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Kafka, KafkaOptions, RedisOptions};
 use flux_lab::truth::{Sources, Truth};
-use flux_lab::world::{Servers, World, WorldOptions};
 use serde_json::json;
 
 /// How long servers that are checked may take to come to rest.
@@ -197,27 +197,27 @@ fn run_chaos(only: &[String]) -> Result<ExitCode, LabError> {
 
 fn run_demo(keep: bool) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::catch()?;
-    let mut world = demo::start()?;
-    let findings = demo::run(&mut world)?;
+    let mut deployment = demo::start()?;
+    let findings = demo::run(&mut deployment)?;
     say("");
     say(if findings.hold() { "Every promise held." } else { "Not every promise held: see ✗ above." });
     let mut held = findings.hold();
     if keep {
         say("");
-        say(&demo::servers(&world));
-        held &= watch_fair_sale(&mut world, interrupt)?;
+        say(&demo::servers(&deployment));
+        held &= watch_fair_sale(&mut deployment, interrupt)?;
     }
-    drop(world);
+    drop(deployment);
     say("Everything is stopped.");
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the fair sale until Ctrl-C, whether it has ended by then or not. Returns whether what it promised held.
-fn watch_fair_sale(world: &mut World, interrupt: Interrupt) -> Result<bool, LabError> {
+fn watch_fair_sale(deployment: &mut Deployment, interrupt: Interrupt) -> Result<bool, LabError> {
     let is_stopped = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sale = scope.spawn(|| {
-            let ended = fair_sale::run(world, &FairSale::DEMO, &is_stopped);
+            let ended = fair_sale::run(deployment, &FairSale::DEMO, &is_stopped);
             if let Err(error) = &ended {
                 say(&format!("The fair sale broke off: {error}"));
             }
@@ -236,22 +236,22 @@ fn watch_fair_sale(world: &mut World, interrupt: Interrupt) -> Result<bool, LabE
 fn run_up(arguments: UpArguments) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::catch()?;
     say("Starting …");
-    let mut world = World::start(WorldOptions {
+    let mut deployment = Deployment::start(DeploymentOptions {
         edges: arguments.edges,
         workers: arguments.workers,
         partitions: arguments.partitions,
         servers: Servers::own(),
         redis: RedisOptions { append_only: arguments.append_only, ..RedisOptions::default() },
-        ..WorldOptions::default()
+        ..DeploymentOptions::default()
     })?;
     for (product, units) in &arguments.sale {
-        world.init_with(json!({"productId": product, "quantity": units, "rate": arguments.rate}))?;
+        deployment.init_with(json!({"productId": product, "quantity": units, "rate": arguments.rate}))?;
         say(&format!("{units} units of {product} are for sale"));
     }
-    say(&demo::addresses(&world));
+    say(&demo::addresses(&deployment));
     say("Running; Ctrl-C stops everything.");
     interrupt.wait();
-    drop(world);
+    drop(deployment);
     say("Everything is stopped.");
     Ok(ExitCode::SUCCESS)
 }

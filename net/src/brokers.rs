@@ -99,7 +99,8 @@ impl Brokers {
     pub fn act<O: BrokerOwner>(&self, owner: &Rc<O>, action: BrokerAction) {
         match action {
             BrokerAction::Connect { broker, host, port } => {
-                let broker = Rc::new(Broker { key: broker, writer: RefCell::default(), is_abandoned: Cell::new(false) });
+                let broker =
+                    Rc::new(Broker { key: broker, writer: RefCell::default(), is_abandoned: Cell::new(false) });
                 self.list.borrow_mut().push(Rc::clone(&broker));
                 let connection = Connection {
                     owner: Rc::clone(owner),

@@ -34,9 +34,9 @@ pub mod redis_target;
 #[cfg(not(feature = "simulated"))]
 mod resolve;
 pub mod runtime;
-pub mod socket_writer;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+pub mod socket_writer;
 #[cfg(not(feature = "simulated"))]
 pub mod stream;
 #[cfg(not(feature = "simulated"))]

@@ -6,8 +6,7 @@
 pub const REGISTRY: &str = "flux:products";
 
 /// A product's keys in the order in which the scripts take them.
-pub const OF_PRODUCT: [&str; 9] =
-    ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"];
+pub const OF_PRODUCT: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"];
 
 /// One of a product's keys: `name` is one of [`OF_PRODUCT`].
 pub fn of(product: &str, name: &str) -> String {

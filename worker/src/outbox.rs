@@ -63,7 +63,8 @@ mod tests {
         let entry = OutboxEntry::parse(frame("17-0", &["h", "3 1705 100 2 2", "o", &lines, "c", "9"])).unwrap();
         assert_eq!((entry.id.as_str(), entry.head.partition, entry.orders.len()), ("17-0", 3, 2));
         assert_eq!(entry.record("p", &entry.orders[1]).user_id, "bob");
-        for fields in [&["h", "3 1705 100 2 3", "o", &lines][..], &["h", "3 1705 100 2 2"], &["o", &lines], &["x", "y"]] {
+        for fields in [&["h", "3 1705 100 2 3", "o", &lines][..], &["h", "3 1705 100 2 2"], &["o", &lines], &["x", "y"]]
+        {
             let entry = OutboxEntry::parse(frame("17-0", fields));
             assert_eq!(entry, Err(Foreign("17-0".into())), "{fields:?}");
         }

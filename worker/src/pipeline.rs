@@ -151,10 +151,8 @@ impl Pipeline {
             Event::Lost(_) | Event::TopicReplaced { .. } => self.drop_all(),
             Event::Left => self.stopping = Some(Stopping::Left),
             // The consumer asks again by itself, or stands still until somebody has mended the offset.
-            Event::OffsetOutOfRange { .. }
-            | Event::Diverged { .. }
-            | Event::Damaged { .. }
-            | Event::Refused { .. } => {}
+            Event::OffsetOutOfRange { .. } | Event::Diverged { .. } | Event::Damaged { .. } | Event::Refused { .. } => {
+            }
         }
     }
 

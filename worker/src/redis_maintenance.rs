@@ -152,7 +152,8 @@ impl InRedis {
     async fn ask(redis: &mut Redis, page: &[&Units]) -> Result<Vec<InRedis>, RedisError> {
         let mut wire = Vec::new();
         for units in page {
-            let (sale_key, stock_key) = (redis_keys::of(&units.product_id, "sale"), redis_keys::of(&units.product_id, "stock"));
+            let (sale_key, stock_key) =
+                (redis_keys::of(&units.product_id, "sale"), redis_keys::of(&units.product_id, "stock"));
             command(&mut wire, &[b"MULTI"]);
             command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state"]);
             command(&mut wire, &[b"GET", stock_key.as_bytes()]);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::outcome::Outcome;
 use super::trial::{PLENTY, Trial, WAIT_MAX, two_edges, variable};
 use crate::checker::Invariant;
+use crate::deployment::DeploymentOptions;
 use crate::error::LabError;
 use crate::links::Links;
 use crate::programs::Program;
 use crate::proxy::{Proxy, Then, Way};
-use crate::world::WorldOptions;
 
 /// How often an edge is killed in one scenario, each in turn.
 const KILLS: usize = 4;
@@ -49,12 +49,12 @@ pub(super) fn killed_before_acknowledgement() -> Result<Outcome, LabError> {
 /// Kills the edge that serves, at the moment for which `stop` waits; the other one takes over.
 fn killed(stop: impl Fn(&Links, &[u8]) -> Result<(), LabError>) -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    let front = Proxy::before(trial.world.edges[0].public())?;
+    let front = Proxy::before(trial.deployment.edges[0].public())?;
     trial.load_through(&front)?;
     for kill in 0..KILLS {
         let links = trial.links();
         stop(&links, &trial.mark())?;
-        trial.world.edges[kill % 2].program.kill();
+        trial.deployment.edges[kill % 2].program.kill();
         // What the dead edge had written is lost with it, where it was held.
         links.all().for_each(|proxy| proxy.reset());
         links.pass();
@@ -65,22 +65,22 @@ fn killed(stop: impl Fn(&Links, &[u8]) -> Result<(), LabError>) -> Result<Outcom
 
 /// Leads the crowd from edge `kill % 2`, which was killed, to the other one, and starts it again.
 fn take_over(trial: &mut Trial, front: &Proxy, kill: usize) -> Result<(), LabError> {
-    front.aim(trial.world.edges[(kill + 1) % 2].public());
+    front.aim(trial.deployment.edges[(kill + 1) % 2].public());
     front.reset();
     front.pass();
     trial.mended()?;
-    trial.world.edges[kill % 2].program.start()
+    trial.deployment.edges[kill % 2].program.start()
 }
 
 /// Row 5.
 pub(super) fn killed_before_answer() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    let front = Proxy::before(trial.world.edges[0].public())?;
+    let front = Proxy::before(trial.deployment.edges[0].public())?;
     trial.load_through(&front)?;
     for kill in 0..KILLS {
         front.trap(Way::ToClient, b"HTTP/1.1 200", Then::Hold(Way::ToClient));
         front.wait_seen(WAIT_MAX)?;
-        trial.world.edges[kill % 2].program.kill();
+        trial.deployment.edges[kill % 2].program.kill();
         take_over(&mut trial, &front, kill)?;
     }
     trial.conclude()
@@ -90,10 +90,10 @@ pub(super) fn killed_before_answer() -> Result<Outcome, LabError> {
 pub(super) fn clients_gone() -> Result<Outcome, LabError> {
     const TIMES: u32 = 40;
     let two_cores = vec![variable("FLUX_CORES", "2")];
-    let mut trial = Trial::start(WorldOptions { edge_environment: two_cores, ..two_edges() }, PLENTY)?;
-    let front = Proxy::before(trial.world.edges[0].public())?;
+    let mut trial = Trial::start(DeploymentOptions { edge_environment: two_cores, ..two_edges() }, PLENTY)?;
+    let front = Proxy::before(trial.deployment.edges[0].public())?;
     let mut options = trial.crowd_options();
-    options.targets = vec![front.address(), trial.world.edges[1].public()];
+    options.targets = vec![front.address(), trial.deployment.edges[1].public()];
     trial.load_with(options)?;
     for _ in 0..TIMES {
         trial.more_accepted(10)?;
@@ -105,14 +105,14 @@ pub(super) fn clients_gone() -> Result<Outcome, LabError> {
 
 /// Row 37.
 pub(super) fn rolling_restart() -> Result<Outcome, LabError> {
-    let mut trial = Trial::start(WorldOptions { workers: 2, ..two_edges() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { workers: 2, ..two_edges() }, PLENTY)?;
     trial.load()?;
     for index in 0..2 {
-        end_in_order(&mut trial, |trial| &mut trial.world.edges[index].program)?;
-        trial.world.edges[index].program.start()?;
+        end_in_order(&mut trial, |trial| &mut trial.deployment.edges[index].program)?;
+        trial.deployment.edges[index].program.start()?;
         trial.more_accepted(100)?;
-        end_in_order(&mut trial, |trial| &mut trial.world.workers[index].program)?;
-        trial.world.workers[index].program.start()?;
+        end_in_order(&mut trial, |trial| &mut trial.deployment.workers[index].program)?;
+        trial.deployment.workers[index].program.start()?;
         trial.more_accepted(100)?;
     }
     trial.mended()?;
@@ -126,15 +126,15 @@ pub(super) fn terminated_a_hundred_times() -> Result<Outcome, LabError> {
     /// The process' own end, on a busy machine.
     const BESIDE: Duration = Duration::from_secs(2);
     let environment = vec![variable("FLUX_CORES", "1"), variable("FLUX_DRAIN_DEADLINE", "5s")];
-    let mut trial = Trial::start(WorldOptions { edge_environment: environment, ..two_edges() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { edge_environment: environment, ..two_edges() }, PLENTY)?;
     trial.load()?;
     let mut longest = Duration::ZERO;
     for time in 0..TIMES {
         trial.more_accepted(5)?;
         let begun = Instant::now();
-        end_in_order(&mut trial, |trial| &mut trial.world.edges[time % 2].program)?;
+        end_in_order(&mut trial, |trial| &mut trial.deployment.edges[time % 2].program)?;
         longest = longest.max(begun.elapsed());
-        trial.world.edges[time % 2].program.start()?;
+        trial.deployment.edges[time % 2].program.start()?;
     }
     trial.expect(Invariant::I6, longest <= DRAIN + BESIDE, format!("a drain took {longest:?}, {DRAIN:?} was allowed"));
     trial.note = format!("longest drain {:.2} s", longest.as_secs_f64());

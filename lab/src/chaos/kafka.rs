@@ -7,25 +7,25 @@ use super::outcome::Outcome;
 use super::trial::{PLENTY, PRODUCT, Trial, WAIT_MAX, proxied, two_edges, variable};
 use crate::checker::Invariant;
 use crate::crowd::{self, Order};
+use crate::deployment::{DeploymentOptions, Servers};
 use crate::error::{Doing, LabError};
 use crate::proxy::{Then, Way, Wire};
 use crate::servers::{KafkaOptions, PostgresOptions};
 use crate::topic::TopicReader;
-use crate::world::{Servers, WorldOptions};
 
-/// A world with a Kafka of its own.
-fn own(kafka: KafkaOptions, options: WorldOptions) -> WorldOptions {
+/// A deployment with a Kafka of its own.
+fn own(kafka: KafkaOptions, options: DeploymentOptions) -> DeploymentOptions {
     let kafka = KafkaOptions { proxied: true, ..kafka };
     let postgres = PostgresOptions { fsync: false, ..PostgresOptions::default() };
-    WorldOptions { servers: Servers::Own { kafka, postgres }, ..options }
+    DeploymentOptions { servers: Servers::Own { kafka, postgres }, ..options }
 }
 
 /// Three brokers, every topic on all of them, two in sync at least.
-fn three_brokers() -> WorldOptions {
+fn three_brokers() -> DeploymentOptions {
     // A broker that was killed is noticed sooner than by default.
     let properties =
         vec![variable("broker.session.timeout.ms", "3000"), variable("broker.heartbeat.interval.ms", "500")];
-    let options = WorldOptions { worker_environment: vec![variable("FLUX_TOPIC_REPLICAS", "3")], ..two_edges() };
+    let options = DeploymentOptions { worker_environment: vec![variable("FLUX_TOPIC_REPLICAS", "3")], ..two_edges() };
     own(KafkaOptions { brokers: 3, properties, heap_mib: 384, ..KafkaOptions::default() }, options)
 }
 
@@ -37,11 +37,11 @@ pub(super) fn leader_moves() -> Result<Outcome, LabError> {
     for broker in [1, 2] {
         links.edge_kafka[broker].trap(Way::ToServer, &trial.mark(), Then::Hold(Way::ToClient));
         links.edge_kafka[broker].wait_seen(WAIT_MAX)?;
-        trial.world.kafka().broker(broker).kill();
+        trial.deployment.kafka().broker(broker).kill();
         links.edge_kafka[broker].reset();
         links.pass();
         trial.mended()?;
-        trial.world.kafka().broker(broker).up()?;
+        trial.deployment.kafka().broker(broker).up()?;
         // Its replicas must be in sync again before the next one goes.
         trial.more_accepted(1_000)?;
     }
@@ -69,11 +69,11 @@ pub(super) fn append_arrives_later() -> Result<Outcome, LabError> {
 pub(super) fn too_few_replicas_after_append() -> Result<Outcome, LabError> {
     const TIMES: usize = 10;
     const NOT_ENOUGH_REPLICAS_AFTER_APPEND: u8 = 20;
-    let mut trial = Trial::start(WorldOptions { partitions: 1, ..two_edges() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { partitions: 1, ..two_edges() }, PLENTY)?;
     trial.load()?;
     let links = trial.links();
     // In a produce response: the topic's id, one partition, its number, and the lower byte of error code 0.
-    let topic_id = TopicReader::new(&trial.world.sources().kafka, trial.world.topic()).topic_id()?;
+    let topic_id = TopicReader::new(&trial.deployment.sources().kafka, trial.deployment.topic()).topic_id()?;
     let acknowledged = [&topic_id.0[..], &[2, 0, 0, 0, 0, 0, 0]].concat();
     for _ in 0..TIMES {
         links.edge_kafka[0].trap(Way::ToClient, &acknowledged, Then::Damage(NOT_ENOUGH_REPLICAS_AFTER_APPEND));
@@ -101,17 +101,18 @@ pub(super) fn followers_stand() -> Result<Outcome, LabError> {
         ..KafkaOptions::default()
     };
     let replicas = vec![variable("FLUX_TOPIC_REPLICAS", "3")];
-    let mut trial = Trial::start(own(kafka, WorldOptions { worker_environment: replicas, ..two_edges() }), PLENTY)?;
+    let mut trial =
+        Trial::start(own(kafka, DeploymentOptions { worker_environment: replicas, ..two_edges() }), PLENTY)?;
     trial.load()?;
     for _ in 0..2 {
         for follower in [1, 2] {
-            trial.world.kafka().broker(follower).pause()?;
+            trial.deployment.kafka().broker(follower).pause()?;
         }
         let pending = trial.progress().pending;
         trial.wait_for("orders are answered 202", |trial| Ok(trial.progress().pending > pending + 50))?;
         std::thread::sleep(Duration::from_secs(3));
         for follower in [1, 2] {
-            trial.world.kafka().broker(follower).resume();
+            trial.deployment.kafka().broker(follower).resume();
         }
         trial.mended()?;
     }
@@ -147,7 +148,7 @@ pub(super) fn duplicates_and_unknown_producer() -> Result<Outcome, LabError> {
 /// CORRUPT_MESSAGE to one and OUT_OF_ORDER_SEQUENCE to the others.
 pub(super) fn batch_damaged() -> Result<Outcome, LabError> {
     const TIMES: usize = 10;
-    let mut trial = Trial::start(WorldOptions { partitions: 1, ..two_edges() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { partitions: 1, ..two_edges() }, PLENTY)?;
     let links = trial.links();
     trial.load()?;
     // Slow answers, so that several batches are in flight.
@@ -168,14 +169,14 @@ pub(super) fn record_too_large() -> Result<Outcome, LabError> {
     const BATCH_BESIDE: usize = 61 + 12;
     const LARGE: usize = 10;
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    let (topic, sources) = (trial.world.topic().to_owned(), trial.world.sources().clone());
+    let (topic, sources) = (trial.deployment.topic().to_owned(), trial.deployment.sources().clone());
     let values = TopicReader::new(&sources.kafka, &topic).read()?;
     // Of orders alone: the event that opens a sale is longer.
     let orders = values.iter().filter(|record| record.value.starts_with(b"{\"orderId\":"));
     let usual = orders.map(|record| record.value.len()).max().unwrap_or(0);
     // The crowd's names are a little longer than those seen so far.
     let limit = usual + BATCH_BESIDE + 24;
-    trial.world.kafka().set_topic(&topic, "max.message.bytes", &limit.to_string())?;
+    trial.deployment.kafka().set_topic(&topic, "max.message.bytes", &limit.to_string())?;
     trial.load()?;
     let mut promised = 0;
     for index in 0..LARGE {
@@ -190,7 +191,7 @@ pub(super) fn record_too_large() -> Result<Outcome, LabError> {
     }
     trial.expect(Invariant::I2, promised > 0, "none of the large orders was reserved");
     trial.more_accepted(500)?;
-    trial.world.kafka().set_topic(&topic, "max.message.bytes", "1048588")?;
+    trial.deployment.kafka().set_topic(&topic, "max.message.bytes", "1048588")?;
     trial.note = format!("{promised} large records promised, delivered when the limit was raised");
     trial.mended()?;
     trial.conclude()
@@ -201,9 +202,9 @@ pub(super) fn all_brokers_down() -> Result<Outcome, LabError> {
     const DOWN: Duration = Duration::from_secs(60);
     let mut trial = Trial::start(three_brokers(), PLENTY)?;
     trial.load()?;
-    trial.world.kafka().kill();
+    trial.deployment.kafka().kill();
     std::thread::sleep(DOWN);
-    trial.world.kafka().up()?;
+    trial.deployment.kafka().up()?;
     trial.mended()?;
     trial.conclude()
 }
@@ -211,17 +212,17 @@ pub(super) fn all_brokers_down() -> Result<Outcome, LabError> {
 /// Row 30.
 pub(super) fn partitions_added() -> Result<Outcome, LabError> {
     const PARTITIONS: i32 = 8;
-    let mut trial = Trial::start(WorldOptions { workers: 2, ..two_edges() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { workers: 2, ..two_edges() }, PLENTY)?;
     trial.load()?;
-    let (topic, kafka) = (trial.world.topic().to_owned(), trial.world.sources().kafka.clone());
-    trial.world.kafka().add_partitions(&topic, PARTITIONS)?;
+    let (topic, kafka) = (trial.deployment.topic().to_owned(), trial.deployment.sources().kafka.clone());
+    trial.deployment.kafka().add_partitions(&topic, PARTITIONS)?;
     // Records that are written to a new partition by somebody else are found there too.
     let value = br#"{"not":"an order"}"#;
     for partition in 4..PARTITIONS {
         TopicReader::new(&kafka, &topic).append(partition, &[value])?;
     }
     trial.wait_for("the workers read the new partitions", |trial| {
-        let rows = trial.world.ledger()?.query("SELECT DISTINCT partition FROM dead_letters", &[]);
+        let rows = trial.deployment.ledger()?.query("SELECT DISTINCT partition FROM dead_letters", &[]);
         Ok(rows.doing(|| "reading dead letters".to_owned())?.len() == 4)
     })?;
     trial.mended()?;
@@ -237,11 +238,11 @@ pub(super) fn committed_offsets_gone() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(proxied(), PLENTY)?;
     trial.load()?;
     trial.more_accepted(200)?;
-    trial.world.workers[0].program.terminate(Duration::from_secs(30))?;
-    let group = trial.world.group();
-    trial.world.kafka().delete_group(&group)?;
+    trial.deployment.workers[0].program.terminate(Duration::from_secs(30))?;
+    let group = trial.deployment.group();
+    trial.deployment.kafka().delete_group(&group)?;
     trial.more_accepted(200)?;
-    trial.world.workers[0].program.start()?;
+    trial.deployment.workers[0].program.start()?;
     trial.mended()?;
     trial.conclude()
 }
@@ -252,21 +253,22 @@ pub(super) fn log_truncated() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(proxied(), PLENTY)?;
     trial.load()?;
     trial.more_accepted(200)?;
-    trial.world.workers[0].program.kill();
+    trial.deployment.workers[0].program.kill();
     trial.more_accepted(200)?;
     trial.calm()?;
     let places = |trial: &Trial| -> Result<Vec<(i32, i64)>, LabError> {
-        let rows = trial.world.ledger()?.query("SELECT partition, next_offset FROM offsets ORDER BY partition", &[]);
+        let rows =
+            trial.deployment.ledger()?.query("SELECT partition, next_offset FROM offsets ORDER BY partition", &[]);
         Ok(rows.doing(|| "reading offsets".to_owned())?.iter().map(|row| (row.get(0), row.get(1))).collect())
     };
     let before = places(&trial)?;
-    let topic = trial.world.topic().to_owned();
+    let topic = trial.deployment.topic().to_owned();
     for partition in 0..4 {
-        trial.world.kafka().delete_records(&topic, partition)?;
+        trial.deployment.kafka().delete_records(&topic, partition)?;
     }
-    trial.world.workers[0].program.launch()?;
+    trial.deployment.workers[0].program.launch()?;
     trial.wait_for("the worker says that its place is gone", |trial| {
-        Ok(trial.world.workers[0].program.output().contains("is not in the log"))
+        Ok(trial.deployment.workers[0].program.output().contains("is not in the log"))
     })?;
     // It tries again every ten seconds, so that a mended log needs no restart: it must not move then either.
     std::thread::sleep(Duration::from_secs(11));

@@ -16,7 +16,7 @@ pub(super) fn a_thousand_times_in_parallel() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
     trial.load()?;
     for key in 0..3 {
-        let mut same = crowd::CrowdOptions::buyers(trial.world.targets(), PRODUCT, REPEATS, 500);
+        let mut same = crowd::CrowdOptions::buyers(trial.deployment.targets(), PRODUCT, REPEATS, 500);
         same.orders = Orders::Same(Order::new(PRODUCT, "one-user", &format!("one-key-{key}"), 1));
         let report = crowd::run(same)?;
         trial.keep(&report.history);
@@ -31,7 +31,7 @@ pub(super) fn a_thousand_times_in_parallel() -> Result<Outcome, LabError> {
 pub(super) fn for_another_order() -> Result<Outcome, LabError> {
     const KEYS: usize = 30;
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    trial.world.init("other", PLENTY)?;
+    trial.deployment.init("other", PLENTY)?;
     trial.load()?;
     for index in 0..KEYS {
         let key = format!("shared-{index}");
@@ -57,7 +57,7 @@ pub(super) fn after_its_record_expired() -> Result<Outcome, LabError> {
     const ORDERS: usize = 50;
     let mut trial = Trial::start(two_edges(), PLENTY)?;
     trial.load()?;
-    let mut redis = trial.world.redis.connection()?;
+    let mut redis = trial.deployment.redis.connection()?;
     let sale = format!("product:{{{PRODUCT}}}:sale");
     let id: String = redis::cmd("HGET").arg(&sale).arg("id").query(&mut redis).doing(|| format!("reading {sale}"))?;
     let records = format!("idempotency:{{{PRODUCT}}}:{id}");
@@ -83,7 +83,7 @@ pub(super) fn after_its_record_expired() -> Result<Outcome, LabError> {
 pub(super) fn scripts_flushed() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
     trial.load()?;
-    let mut redis = trial.world.redis.connection()?;
+    let mut redis = trial.deployment.redis.connection()?;
     for _ in 0..40 {
         redis::cmd("SCRIPT").arg("FLUSH").exec(&mut redis).doing(|| "flushing scripts".to_owned())?;
         trial.more_accepted(5)?;
@@ -101,9 +101,9 @@ pub(super) fn opened_while_it_is_live() -> Result<Outcome, LabError> {
     trial.load_with(options)?;
     for sale in 1..=5 {
         trial.more_accepted(50)?;
-        let plain = trial.world.admin("/init", &json!({"productId": PRODUCT, "quantity": 10_000}))?;
+        let plain = trial.deployment.admin("/init", &json!({"productId": PRODUCT, "quantity": 10_000}))?;
         trial.expect(Invariant::I1, plain.status == 409, format!("/init of a live sale: {}", plain.status));
-        trial.world.init_with(json!({"productId": PRODUCT, "quantity": 100 * sale, "rate": 0, "force": true}))?;
+        trial.deployment.init_with(json!({"productId": PRODUCT, "quantity": 100 * sale, "rate": 0, "force": true}))?;
     }
     trial.wait_for("it is sold out", |trial| Ok(trial.progress().sold_out > 50))?;
     trial.conclude()

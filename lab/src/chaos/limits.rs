@@ -10,11 +10,11 @@ use super::outcome::Outcome;
 use super::partition::Partition;
 use super::trial::{PLENTY, PRODUCT, Trial, proxied, two_edges};
 use crate::crowd::Arrival;
+use crate::deployment::DeploymentOptions;
 use crate::error::{Doing, LabError};
 use crate::proxy::{Proxy, Wire};
 use crate::run_dir::RunDir;
 use crate::servers::RedisOptions;
-use crate::world::WorldOptions;
 
 /// How long nothing passes: beyond every deadline by which a silent peer is given up.
 const SILENCE: Duration = Duration::from_secs(12);
@@ -24,17 +24,17 @@ const HOUR_S: i64 = 3_600;
 
 fn limited_sale(trial: &mut Trial) -> Result<(), LabError> {
     let sale = json!({"productId": PRODUCT, "quantity": PLENTY, "rate": RATE, "burst": RATE, "force": true});
-    trial.world.init_with(sale)
+    trial.deployment.init_with(sale)
 }
 
 /// Row 33: one edge an hour ahead, the other an hour behind.
 pub(super) fn clocks_of_edges() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    let run = trial.world.run().clone();
+    let run = trial.deployment.run().clone();
     for (edge, seconds) in [(0, HOUR_S), (1, -HOUR_S)] {
         let clock = FalseClock::new(&run, &format!("clock-{edge}"))?;
         clock.set(seconds)?;
-        let program = &mut trial.world.edges[edge].program;
+        let program = &mut trial.deployment.edges[edge].program;
         clock.environment().iter().for_each(|(name, value)| program.set(name, value));
         program.kill();
         program.start()?;
@@ -44,7 +44,7 @@ pub(super) fn clocks_of_edges() -> Result<Outcome, LabError> {
     trial.more_accepted(1_000)?;
     trial.mended()?;
     let date = |edge: usize| -> Result<String, LabError> {
-        let address = trial.world.edges[edge].public();
+        let address = trial.deployment.edges[edge].public();
         let path = format!("/stock/{PRODUCT}");
         let answer = crate::http_client::request(address, "GET", &path, &[], b"", Duration::from_secs(5))?;
         Ok(answer.header("date").unwrap_or_default().to_owned())
@@ -63,12 +63,13 @@ pub(super) fn clock_of_redis() -> Result<Outcome, LabError> {
     let run = RunDir::new()?;
     let false_clock = FalseClock::new(&run, "clock")?;
     let redis = RedisOptions { environment: false_clock.environment(), ..RedisOptions::default() };
-    let mut trial = Trial::start(WorldOptions { redis, ..two_edges() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { redis, ..two_edges() }, PLENTY)?;
     limited_sale(&mut trial)?;
     trial.load()?;
     let clock = |trial: &Trial| -> Result<i64, LabError> {
-        let (seconds, _): (i64, i64) =
-            redis::cmd("TIME").query(&mut trial.world.redis.connection()?).doing(|| "asking Redis' time".to_owned())?;
+        let (seconds, _): (i64, i64) = redis::cmd("TIME")
+            .query(&mut trial.deployment.redis.connection()?)
+            .doing(|| "asking Redis' time".to_owned())?;
         Ok(seconds)
     };
     let mut seen = Vec::new();
@@ -89,8 +90,8 @@ pub(super) fn few_descriptors() -> Result<Outcome, LabError> {
     const WRAPPER: [&str; 2] = ["prlimit", "--nofile=64"];
     const CROWD: usize = 300;
     let mut trial = Trial::start(two_edges(), PLENTY)?;
-    let edges = trial.world.edges.iter_mut().map(|edge| &mut edge.program);
-    for program in edges.chain(trial.world.workers.iter_mut().map(|worker| &mut worker.program)) {
+    let edges = trial.deployment.edges.iter_mut().map(|edge| &mut edge.program);
+    for program in edges.chain(trial.deployment.workers.iter_mut().map(|worker| &mut worker.program)) {
         program.kill();
         program.run_under(&WRAPPER);
         program.start()?;

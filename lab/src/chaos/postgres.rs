@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::trial::{PLENTY, PRODUCT, Trial, WAIT_MAX, proxied};
+use crate::deployment::{DeploymentOptions, Servers};
 use crate::error::{Doing, LabError};
 use crate::run_dir::RunDir;
 use crate::servers::{KafkaOptions, PostgresOptions};
-use crate::world::{Servers, WorldOptions};
 
 /// A file system of a fixed size in memory; unmounted when dropped.
 struct SmallDisk(PathBuf);
@@ -65,15 +65,15 @@ pub(super) fn disk_full() -> Result<Outcome, LabError> {
         ..PostgresOptions::default()
     };
     let kafka = KafkaOptions { proxied: true, ..KafkaOptions::default() };
-    let mut trial = Trial::start(WorldOptions { servers: Servers::Own { kafka, postgres }, ..proxied() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { servers: Servers::Own { kafka, postgres }, ..proxied() }, PLENTY)?;
     trial.load()?;
     let filler = disk.fill()?;
     trial.wait_for("the worker says that it cannot store", says_no_space)?;
     trial.more_accepted(1_000)?;
     remove(&filler)?;
     // Out of room for its log PostgreSQL ends itself; whoever runs it starts it again.
-    if !trial.world.postgres().is_running() {
-        trial.world.postgres().up()?;
+    if !trial.deployment.postgres().is_running() {
+        trial.deployment.postgres().up()?;
     }
     trial.mended()?;
     let outcome = trial.conclude();
@@ -83,10 +83,10 @@ pub(super) fn disk_full() -> Result<Outcome, LabError> {
 
 /// Or PostgreSQL has ended, which it does where its log finds no room.
 fn says_no_space(trial: &mut Trial) -> Result<bool, LabError> {
-    if !trial.world.postgres().is_running() {
+    if !trial.deployment.postgres().is_running() {
         return Ok(true);
     }
-    Ok(trial.world.workers[0].program.output().contains("No space left on device"))
+    Ok(trial.deployment.workers[0].program.output().contains("No space left on device"))
 }
 
 fn remove(path: &Path) -> Result<(), LabError> {
@@ -99,12 +99,12 @@ pub(super) fn restarted() -> Result<Outcome, LabError> {
     trial.load()?;
     for kill in [false, true, false, true] {
         if kill {
-            trial.world.postgres().kill();
+            trial.deployment.postgres().kill();
         } else {
-            trial.world.postgres().stop()?;
+            trial.deployment.postgres().stop()?;
         }
         trial.more_accepted(100)?;
-        trial.world.postgres().up()?;
+        trial.deployment.postgres().up()?;
         let stored = trial.stored()?;
         trial.wait_for("orders are stored again", |trial| Ok(trial.stored()? > stored))?;
     }
@@ -116,16 +116,16 @@ pub(super) fn restarted() -> Result<Outcome, LabError> {
 /// whose transaction is ended.
 pub(super) fn deadlocked() -> Result<Outcome, LabError> {
     const TIMES: usize = 3;
-    let mut trial = Trial::start(WorldOptions { partitions: 1, ..proxied() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { partitions: 1, ..proxied() }, PLENTY)?;
     trial.load()?;
     let deadlocks = |trial: &Trial| -> Result<i64, LabError> {
         let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-        let row = trial.world.ledger()?.query_one(sql, &[]);
+        let row = trial.deployment.ledger()?.query_one(sql, &[]);
         Ok(row.doing(|| "counting deadlocks".to_owned())?.get(0))
     };
     for _ in 0..TIMES {
         let before = deadlocks(&trial)?;
-        let mut session = trial.world.ledger()?;
+        let mut session = trial.deployment.ledger()?;
         let lock = |session: &mut postgres::Client, sql: &str| {
             session.batch_execute(sql).doing(|| format!("a foreign session: {sql}"))
         };
@@ -134,7 +134,7 @@ pub(super) fn deadlocked() -> Result<Outcome, LabError> {
         trial.wait_for("the worker waits for the sale's row", |trial| {
             let sql = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
                        WHERE NOT granted AND datname = current_database()";
-            let row = trial.world.ledger()?.query_one(sql, &[]);
+            let row = trial.deployment.ledger()?.query_one(sql, &[]);
             Ok(row.doing(|| "looking at locks".to_owned())?.get::<_, i64>(0) > 0)
         })?;
         lock(&mut session, "SELECT 1 FROM offsets FOR UPDATE")?;
@@ -155,7 +155,7 @@ pub(super) fn out_of_connections() -> Result<Outcome, LabError> {
     let mut held = Vec::new();
     let until = std::time::Instant::now() + WAIT_MAX;
     // Every place is taken, then the worker's connections are cut and their places taken as well.
-    while let Ok(client) = trial.world.ledger() {
+    while let Ok(client) = trial.deployment.ledger() {
         held.push(client);
         if std::time::Instant::now() > until {
             return Err(LabError::failed("PostgreSQL has no end of connections"));
@@ -165,12 +165,12 @@ pub(super) fn out_of_connections() -> Result<Outcome, LabError> {
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'flux%'";
     let cut = first.query(sql, &[]).doing(|| "cutting the worker's connections".to_owned())?.len();
-    while let Ok(client) = trial.world.ledger() {
+    while let Ok(client) = trial.deployment.ledger() {
         held.push(client);
     }
     trial.note = format!("{} connections taken, {cut} of the worker's cut", held.len());
     trial.wait_for("the worker is told that there are too many", |trial| {
-        let said = trial.world.workers[0].program.output().to_ascii_lowercase();
+        let said = trial.deployment.workers[0].program.output().to_ascii_lowercase();
         Ok(said.contains("too many") || said.contains("53300"))
     })?;
     std::thread::sleep(Duration::from_secs(2));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::trial::{PLENTY, Trial, WAIT_MAX, proxied, two_edges};
+use crate::deployment::DeploymentOptions;
 use crate::error::{Doing, LabError};
 use crate::proxy::{Proxy, Then, Way};
 use crate::servers::{Redis, RedisOptions};
-use crate::world::WorldOptions;
 
 /// Units of a sale that is to be sold out at the end, where overselling would show.
 const FEW: u64 = 3_000;
@@ -20,12 +20,12 @@ pub(super) fn stopped() -> Result<Outcome, LabError> {
     const STOPPED: Duration = Duration::from_secs(30);
     let mut trial = Trial::start(two_edges(), PLENTY)?;
     trial.load()?;
-    trial.world.redis.pause()?;
+    trial.deployment.redis.pause()?;
     trial.distrust();
     trial.more_refused(20)?;
     std::thread::sleep(STOPPED);
     trial.trust();
-    trial.world.redis.resume();
+    trial.deployment.redis.resume();
     trial.mended()?;
     trial.conclude()
 }
@@ -54,11 +54,11 @@ pub(super) fn restarted_empty() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), FEW)?;
     trial.allow.redis_lost_data = true;
     trial.load()?;
-    trial.world.redis.kill();
+    trial.deployment.redis.kill();
     trial.distrust();
     trial.more_refused(20)?;
-    trial.world.redis.wipe()?;
-    trial.world.redis.up()?;
+    trial.deployment.redis.wipe()?;
+    trial.deployment.redis.up()?;
     trial.more_refused(100)?;
     rebuilt_and_sold_out(trial, &[])
 }
@@ -74,33 +74,33 @@ fn rebuilt_and_sold_out(mut trial: Trial, arguments: &[&str]) -> Result<Outcome,
 /// Row 13.
 pub(super) fn last_second_lost() -> Result<Outcome, LabError> {
     let redis = RedisOptions { append_only: true, ..RedisOptions::default() };
-    let mut trial = Trial::start(WorldOptions { redis, ..two_edges() }, FEW)?;
+    let mut trial = Trial::start(DeploymentOptions { redis, ..two_edges() }, FEW)?;
     trial.allow.redis_lost_data = true;
-    let front = Proxy::before(trial.world.edges[0].public())?;
+    let front = Proxy::before(trial.deployment.edges[0].public())?;
     trial.load_through(&front)?;
     // The edge is stopped with records that are reserved and that Kafka has not seen.
     let links = trial.links();
     links.edge_kafka[0].trap(Way::ToServer, &trial.mark(), Then::Hold(Way::ToServer));
     links.edge_kafka[0].wait_seen(WAIT_MAX)?;
-    trial.world.edges[0].program.pause()?;
+    trial.deployment.edges[0].program.pause()?;
     links.edge_kafka[0].reset();
     links.pass();
-    front.aim(trial.world.edges[1].public());
+    front.aim(trial.deployment.edges[1].public());
     front.reset();
     trial.more_accepted(200)?;
-    let file = newest_append_only_file(trial.world.redis.directory())?;
+    let file = newest_append_only_file(trial.deployment.redis.directory())?;
     let kept = file_length(&file)?;
     std::thread::sleep(Duration::from_secs(1));
-    trial.world.redis.kill();
+    trial.deployment.redis.kill();
     trial.distrust();
     let lost = file_length(&file)?.saturating_sub(kept);
     let truncated = std::fs::OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(kept));
     truncated.doing(|| format!("truncating {}", file.display()))?;
     trial.note = format!("{lost} bytes of the log lost");
-    trial.world.redis.up()?;
+    trial.deployment.redis.up()?;
     trial.more_refused(20)?;
     trial.rebuild_trusted(&[])?;
-    trial.world.edges[0].program.resume();
+    trial.deployment.edges[0].program.resume();
     trial.mended()?;
     trial.sell_out()?;
     trial.conclude()
@@ -127,11 +127,11 @@ pub(super) fn failed_over() -> Result<Outcome, LabError> {
     let mut replica = replica_of(&mut trial)?;
     replica.pause()?;
     trial.more_accepted(200)?;
-    trial.world.redis.kill();
+    trial.deployment.redis.kill();
     trial.distrust();
     replica.resume();
     command(&replica, &["REPLICAOF", "NO", "ONE"])?;
-    trial.world.replace_redis(replica);
+    trial.deployment.replace_redis(replica);
     let links = trial.links();
     links.edge_redis.reset();
     links.worker_redis.reset();
@@ -149,12 +149,12 @@ pub(super) fn there_and_back() -> Result<Outcome, LabError> {
     trial.more_accepted(200)?;
     let address = stale.address();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
-    command(&trial.world.redis, &["REPLICAOF", &host, &port])?;
+    command(&trial.deployment.redis, &["REPLICAOF", &host, &port])?;
     trial.distrust();
     trial.wait_for("the stale data has arrived", |trial| {
-        Ok(replication(&trial.world.redis)?.contains("master_link_status:up"))
+        Ok(replication(&trial.deployment.redis)?.contains("master_link_status:up"))
     })?;
-    command(&trial.world.redis, &["REPLICAOF", "NO", "ONE"])?;
+    command(&trial.deployment.redis, &["REPLICAOF", "NO", "ONE"])?;
     trial.more_refused(100)?;
     rebuilt_and_sold_out(trial, &["--old-master-is-dead"])
 }
@@ -164,7 +164,7 @@ pub(super) fn flushed() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), FEW)?;
     trial.allow.redis_lost_data = true;
     trial.load()?;
-    command(&trial.world.redis, &["FLUSHALL"])?;
+    command(&trial.deployment.redis, &["FLUSHALL"])?;
     trial.distrust();
     trial.more_refused(100)?;
     rebuilt_and_sold_out(trial, &[])
@@ -172,8 +172,8 @@ pub(super) fn flushed() -> Result<Outcome, LabError> {
 
 /// A replica that has caught up.
 fn replica_of(trial: &mut Trial) -> Result<Redis, LabError> {
-    let replica = Redis::start(trial.world.run(), RedisOptions::default())?;
-    let address = trial.world.redis.address();
+    let replica = Redis::start(trial.deployment.run(), RedisOptions::default())?;
+    let address = trial.deployment.redis.address();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     command(&replica, &["REPLICAOF", &host, &port])?;
     trial.wait_for("the replica has caught up", |_| Ok(replication(&replica)?.contains("master_link_status:up")))?;
@@ -270,12 +270,12 @@ fn refusing(
 ) -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), PLENTY)?;
     trial.load()?;
-    refuse(&trial.world.redis)?;
+    refuse(&trial.deployment.redis)?;
     trial.distrust();
     trial.more_refused(50)?;
     std::thread::sleep(REFUSING);
     trial.trust();
-    mend(&trial.world.redis)?;
+    mend(&trial.deployment.redis)?;
     trial.mended()?;
     trial.conclude()
 }
@@ -286,10 +286,10 @@ pub(super) fn read_only() -> Result<Outcome, LabError> {
     trial.allow.redis_lost_data = true;
     trial.load()?;
     // Nobody listens on port 1: its data stays what it is.
-    command(&trial.world.redis, &["REPLICAOF", "127.0.0.1", "1"])?;
+    command(&trial.deployment.redis, &["REPLICAOF", "127.0.0.1", "1"])?;
     trial.distrust();
     trial.more_refused(100)?;
-    command(&trial.world.redis, &["REPLICAOF", "NO", "ONE"])?;
+    command(&trial.deployment.redis, &["REPLICAOF", "NO", "ONE"])?;
     trial.more_refused(100)?;
     rebuilt_and_sold_out(trial, &["--old-master-is-dead"])
 }
@@ -300,13 +300,13 @@ pub(super) fn loading() -> Result<Outcome, LabError> {
     let slow = ["--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024"];
     let arguments = slow.map(str::to_owned).to_vec();
     let redis = RedisOptions { append_only: true, arguments, ..RedisOptions::default() };
-    let mut trial = Trial::start(WorldOptions { redis, ..proxied() }, FEW)?;
+    let mut trial = Trial::start(DeploymentOptions { redis, ..proxied() }, FEW)?;
     trial.allow.redis_lost_data = true;
     trial.load()?;
     trial.more_accepted(400)?;
-    trial.world.redis.kill();
+    trial.deployment.redis.kill();
     trial.distrust();
-    trial.world.redis.up()?;
+    trial.deployment.redis.up()?;
     trial.more_refused(100)?;
     rebuilt_and_sold_out(trial, &[])
 }

@@ -1,4 +1,4 @@
-//! One scenario's stage: a world under load, what is noted while it is ill-treated, and the verdict at its end.
+//! One scenario's stage: a deployment under load, what is noted while it is ill-treated, and the verdict at its end.
 //!
 //! Never decides by itself what is excused: the scenario says so ([`Trial::allow`]).
 
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::vitals::Vitals;
 use crate::checker::{Allow, Invariant, Untrusted, Violation};
 use crate::crowd::{self, Arrival, CrowdOptions, History, Order, Orders, Repeat, Running, Snapshot};
+use crate::deployment::{Deployment, DeploymentOptions};
 use crate::error::LabError;
 use crate::links::Links;
 use crate::programs::Program;
 use crate::proxy::Proxy;
-use crate::world::{World, WorldOptions};
 
 /// What is for sale.
 pub const PRODUCT: &str = "phone";
@@ -37,8 +37,8 @@ const RUNNING_ORDERS: u64 = 100;
 /// A scenario under way.
 #[derive(Debug)]
 pub struct Trial {
-    /// The world.
-    pub world: World,
+    /// The deployment.
+    pub deployment: Deployment,
     /// What its checker excuses.
     pub allow: Allow,
     /// Said in the table's last column.
@@ -61,14 +61,14 @@ fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
 
-/// A world whose programs reach their servers through proxies.
-pub fn proxied() -> WorldOptions {
-    WorldOptions { proxied: true, ..WorldOptions::default() }
+/// A deployment whose programs reach their servers through proxies.
+pub fn proxied() -> DeploymentOptions {
+    DeploymentOptions { proxied: true, ..DeploymentOptions::default() }
 }
 
 /// The same with a second edge.
-pub fn two_edges() -> WorldOptions {
-    WorldOptions { edges: 2, ..proxied() }
+pub fn two_edges() -> DeploymentOptions {
+    DeploymentOptions { edges: 2, ..proxied() }
 }
 
 /// One more of an edge's or worker's environment.
@@ -77,15 +77,15 @@ pub fn variable(name: &str, value: &str) -> (String, String) {
 }
 
 impl Trial {
-    /// A world with a sale of `units` open, and its resources at rest noted.
+    /// A deployment with a sale of `units` open, and its resources at rest noted.
     ///
     /// # Errors
     /// Where it does not come up.
-    pub fn start(options: WorldOptions, units: u64) -> Result<Trial, LabError> {
-        let mut world = World::start(options)?;
-        world.init(PRODUCT, units)?;
+    pub fn start(options: DeploymentOptions, units: u64) -> Result<Trial, LabError> {
+        let mut deployment = Deployment::start(options)?;
+        deployment.init(PRODUCT, units)?;
         let mut trial = Trial {
-            world,
+            deployment,
             allow: Allow::default(),
             note: String::new(),
             crowd: None,
@@ -98,7 +98,7 @@ impl Trial {
             broken: Vec::new(),
         };
         // Every edge has met the sale, Redis and a broker: what is opened once stays open.
-        for edge in 0..trial.world.edges.len() {
+        for edge in 0..trial.deployment.edges.len() {
             let order = Order::new(PRODUCT, &format!("first-u{edge}"), "first", 1);
             trial.wait_for("a first order is accepted", |trial| {
                 Ok(matches!(trial.ask(edge, &order)?, crowd::Outcome::Accepted { .. }))
@@ -110,19 +110,19 @@ impl Trial {
     }
 
     pub(super) fn programs(&self) -> impl Iterator<Item = &Program> {
-        let edges = self.world.edges.iter().map(|edge| &edge.program);
-        edges.chain(self.world.workers.iter().map(|worker| &worker.program))
+        let edges = self.deployment.edges.iter().map(|edge| &edge.program);
+        edges.chain(self.deployment.workers.iter().map(|worker| &worker.program))
     }
 
     /// The proxies between programs and servers.
     pub fn links(&self) -> Links {
-        self.world.links().clone()
+        self.deployment.links().clone()
     }
 
     /// A crowd for all edges that comes at a constant rate until [`Trial::calm`]; every buyer repeats until it is settled.
     pub fn crowd_options(&mut self) -> CrowdOptions {
         self.waves += 1;
-        let mut options = self.world.buyers(PRODUCT, 0, CONNECTIONS);
+        let mut options = self.deployment.buyers(PRODUCT, 0, CONNECTIONS);
         options.orders = Orders::unique(PRODUCT, &format!("wave{}", self.waves));
         options.arrival = Arrival::Rate { buyers: PLENTY, per_second: BUYERS_PER_SECOND };
         options.repeat = Repeat { replay_share: 0.05, ..Repeat::UNTIL_SETTLED };
@@ -191,7 +191,7 @@ impl Trial {
     /// # Errors
     /// Where the edge does not answer; then it is kept as unknown.
     pub fn ask(&mut self, edge: usize, order: &Order) -> Result<crowd::Outcome, LabError> {
-        let mut options = CrowdOptions::buyers(vec![self.world.edges[edge].public()], PRODUCT, 1, 1);
+        let mut options = CrowdOptions::buyers(vec![self.deployment.edges[edge].public()], PRODUCT, 1, 1);
         options.orders = Orders::Same(order.clone());
         options.timeout = ANSWER_MAX;
         let history = crowd::run(options)?.history;
@@ -281,7 +281,7 @@ impl Trial {
     /// Where `flux-worker rebuild` does not end with 0.
     pub fn rebuild(&mut self, more: &[&str]) -> Result<(), LabError> {
         let fence = format!("{}s", FENCE.as_secs());
-        let ran = self.world.rebuild(PRODUCT, &[&["--fence", &fence], more].concat())?;
+        let ran = self.deployment.rebuild(PRODUCT, &[&["--fence", &fence], more].concat())?;
         if ran.code == Some(0) { Ok(()) } else { Err(LabError::failed(format!("the rebuild failed: {ran:?}"))) }
     }
 
@@ -309,7 +309,7 @@ impl Trial {
     /// # Errors
     /// Where it cannot be asked.
     pub fn stored(&self) -> Result<i64, LabError> {
-        let row = self.world.ledger()?.query_one("SELECT count(*) FROM orders", &[]);
+        let row = self.deployment.ledger()?.query_one("SELECT count(*) FROM orders", &[]);
         row.map(|row| row.get(0)).map_err(|error| LabError::failed(format!("counting orders: {error}")))
     }
 }

@@ -21,14 +21,14 @@ impl Trial {
     pub fn conclude(mut self) -> Result<Outcome, LabError> {
         self.calm()?;
         self.trust();
-        let settled = self.world.settle(&self.history, WAIT_MAX);
+        let settled = self.deployment.settle(&self.history, WAIT_MAX);
         if let Err(error) = &settled {
             let what = format!("{error}; {}", self.said());
             self.expect(Invariant::I6, false, what);
         }
-        let verdict = self.world.check_allowing(&self.history, self.allow)?;
+        let verdict = self.deployment.check_allowing(&self.history, self.allow)?;
         if !self.allow.no_account {
-            let audit = self.world.audit(Some(PRODUCT))?;
+            let audit = self.deployment.audit(Some(PRODUCT))?;
             self.expect(Invariant::I4, audit.code == Some(0), format!("flux-worker audit: {audit:?}"));
         }
         let mut outcome = self.outcome(settled.ok());
@@ -125,8 +125,8 @@ impl Trial {
         let panics: Vec<String> =
             self.programs().filter(|program| panicked(program)).map(|program| program.output()).collect();
         let ended: Vec<String> = {
-            let edges = self.world.edges.iter_mut().map(|edge| &mut edge.program);
-            let programs = edges.chain(self.world.workers.iter_mut().map(|worker| &mut worker.program));
+            let edges = self.deployment.edges.iter_mut().map(|edge| &mut edge.program);
+            let programs = edges.chain(self.deployment.workers.iter_mut().map(|worker| &mut worker.program));
             programs.filter_map(|program| (!program.is_running()).then(|| program.name().to_owned())).collect()
         };
         left.into_iter().for_each(|what| self.expect(Invariant::I6, false, what));

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::outcome::Outcome;
 use super::trial::{PLENTY, PRODUCT, Trial, WAIT_MAX, proxied};
 use crate::checker::Invariant;
+use crate::deployment::DeploymentOptions;
 use crate::error::{Doing, LabError};
 use crate::http_client;
 use crate::proxy::{Then, Way};
 use crate::topic::TopicReader;
-use crate::world::WorldOptions;
 
 /// The server's word for a transaction that is committed: a CommandComplete.
 const COMMITTED: &[u8] = b"COMMIT\0";
@@ -32,12 +32,12 @@ pub(super) fn killed_in_mid_copy() -> Result<Outcome, LabError> {
 }
 
 fn kill_and_start(trial: &mut Trial) -> Result<(), LabError> {
-    trial.world.workers[0].program.kill();
+    trial.deployment.workers[0].program.kill();
     let links = trial.links();
     links.worker_postgres.reset();
     links.worker_kafka.iter().for_each(|proxy| proxy.reset());
     links.pass();
-    trial.world.workers[0].program.start()
+    trial.deployment.workers[0].program.start()
 }
 
 /// Row 24.
@@ -78,36 +78,36 @@ pub(super) fn reply_to_commit_lost() -> Result<Outcome, LabError> {
 /// Row 26: a worker joins while batches are under way; one is stopped in the middle of a COPY for longer than its session
 /// lasts, and wakes when another has its partitions.
 pub(super) fn rebalanced_and_zombie() -> Result<Outcome, LabError> {
-    let mut trial = Trial::start(WorldOptions { workers: 2, ..proxied() }, PLENTY)?;
+    let mut trial = Trial::start(DeploymentOptions { workers: 2, ..proxied() }, PLENTY)?;
     trial.wait_for("each worker has half of the partitions", |trial| Ok(partitions(trial, 0) == 2.0))?;
     trial.load()?;
-    let third = trial.world.add_worker()?;
+    let third = trial.deployment.add_worker()?;
     trial.wait_for("the third worker has its share", |trial| Ok(partitions(trial, third) > 0.0))?;
     trial.more_accepted(100)?;
     end_third(&mut trial, third)?;
     let links = trial.links();
     links.worker_postgres.trap(Way::ToServer, &trial.mark(), Then::Hold(Way::ToServer));
     links.worker_postgres.wait_seen(WAIT_MAX)?;
-    trial.world.workers[0].program.pause()?;
+    trial.deployment.workers[0].program.pause()?;
     links.worker_postgres.pass();
     trial.wait_for("the other worker has all partitions", |trial| Ok(partitions(trial, 1) == 4.0))?;
     trial.more_accepted(100)?;
-    trial.world.workers[0].program.resume();
+    trial.deployment.workers[0].program.resume();
     trial.wait_for("the zombie has found its place again", |trial| Ok(partitions(trial, 0) == 2.0))?;
     trial.mended()?;
     trial.conclude()
 }
 
 fn end_third(trial: &mut Trial, third: usize) -> Result<(), LabError> {
-    let status = trial.world.workers[third].program.terminate(Duration::from_secs(30))?;
+    let status = trial.deployment.workers[third].program.terminate(Duration::from_secs(30))?;
     trial.expect(Invariant::I2, status.code() == Some(0), format!("a worker ended with {status} after SIGTERM"));
-    trial.world.workers.remove(third);
+    trial.deployment.workers.remove(third);
     trial.wait_for("two workers share again", |trial| Ok(partitions(trial, 0) == 2.0 && partitions(trial, 1) == 2.0))
 }
 
 /// How many partitions a worker says that it holds; 0 where it says nothing.
 fn partitions(trial: &Trial, worker: usize) -> f64 {
-    let admin = trial.world.workers[worker].admin();
+    let admin = trial.deployment.workers[worker].admin();
     let answer = http_client::request(admin, "GET", "/metrics", &[], b"", Duration::from_secs(2));
     let text = answer.map(|answer| answer.text()).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("flux_worker_partitions "));
@@ -119,7 +119,7 @@ pub(super) fn poison() -> Result<Outcome, LabError> {
     const ROUNDS: usize = 5;
     let mut trial = Trial::start(proxied(), PLENTY)?;
     trial.load()?;
-    let topic = TopicReader::new(&trial.world.sources().kafka, trial.world.topic());
+    let topic = TopicReader::new(&trial.deployment.sources().kafka, trial.deployment.topic());
     let id = "0190163d-8694-8f4e-9f4a-1c2d3e4f5a6b";
     let nul = format!(
         r#"{{"orderId":"{id}","reservationId":"{id}","productId":"{PRODUCT}","userId":"nul\u0000","quantity":1,"saleId":1,"saleTotal":1,"generation":1,"timestamp":1}}"#
@@ -133,7 +133,7 @@ pub(super) fn poison() -> Result<Outcome, LabError> {
     }
     let expected = (ROUNDS * 4 * garbage.len()) as i64;
     trial.wait_for("every poisoned record is a dead letter", |trial| {
-        let row = trial.world.ledger()?.query_one("SELECT count(*) FROM dead_letters", &[]);
+        let row = trial.deployment.ledger()?.query_one("SELECT count(*) FROM dead_letters", &[]);
         Ok(row.doing(|| "counting dead letters".to_owned())?.get::<_, i64>(0) == expected)
     })?;
     trial.note = format!("{expected} dead letters");

@@ -14,7 +14,7 @@ fn key(browser: &Browser, product: &str) -> String {
 #[test]
 fn an_order_is_bought_accepted_and_stored() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 100).unwrap();
+    visit.deployment.init("phone", 100).unwrap();
     visit.open_shop("phone");
     visit.sees("#headline", "The sale is open");
     visit.sees("#stock", "100 left");
@@ -36,7 +36,7 @@ fn an_order_is_bought_accepted_and_stored() {
 #[test]
 fn the_keyboard_alone_buys() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 100).unwrap();
+    visit.deployment.init("phone", 100).unwrap();
     visit.open_shop("phone");
     visit.sees("#stock", "100 left");
     let focused = || visit.browser.run("return document.activeElement.id").unwrap();
@@ -58,7 +58,7 @@ fn over_the_limit_an_order_waits_and_is_bought_under_its_key() {
     visit.sees("#headline", "The sale is open");
     visit.browser.click("#buy").unwrap();
     visit.sees("#headline", "You are waiting");
-    let room = format!("http://{}/", visit.world.edges[0].waiting_room());
+    let room = format!("http://{}/", visit.deployment.edges[0].waiting_room());
     let url = visit.browser.url().unwrap();
     assert!(url.starts_with(&room) && url.contains("#product=phone"), "{url}");
     let first = key(&visit.browser, "phone");

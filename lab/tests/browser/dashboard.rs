@@ -22,7 +22,7 @@ impl Visit {
 
     /// What `/metrics` says of the same, and how many were called.
     fn measured(&self) -> [Option<u64>; 3] {
-        let edge = self.world.edges[0].admin();
+        let edge = self.deployment.edges[0].admin();
         let text = http_client::request(edge, "GET", "/metrics", &[], b"", REQUEST_MAX).unwrap().text();
         ["accepted_orders_total", "line_waiting_visitors", "line_called_visitors_total"].map(|name| {
             let series = format!("flux_edge_{name}{{product=\"phone\"}} ");
@@ -52,8 +52,8 @@ impl Visit {
 fn the_dashboard_follows_a_line_from_the_first_place_to_the_last_call() {
     let mut visit = Visit::start();
     visit.open_fair_sale(20, Duration::from_secs(15));
-    visit.browser.open(&format!("http://{}/", visit.world.edges[0].admin())).unwrap();
-    let edge = visit.world.edges[0].public();
+    visit.browser.open(&format!("http://{}/", visit.deployment.edges[0].admin())).unwrap();
+    let edge = visit.deployment.edges[0].public();
     let mut visitors: Vec<Visitor> =
         (0..VISITORS).map(|number| Visitor::new(format!("user-{number}"), Patience::Waits)).collect();
     for visitor in &mut visitors {
@@ -77,11 +77,11 @@ fn the_dashboard_follows_a_line_from_the_first_place_to_the_last_call() {
 #[test]
 fn the_dashboard_shows_no_line_where_there_is_none() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 5).unwrap();
-    visit.browser.open(&format!("http://{}/", visit.world.edges[0].admin())).unwrap();
+    visit.deployment.init("phone", 5).unwrap();
+    visit.browser.open(&format!("http://{}/", visit.deployment.edges[0].admin())).unwrap();
     visit.sees("#products", "phone");
     let mut visitor = Visitor::new("user-1".to_owned(), Patience::Waits);
-    assert_eq!(visitor.order(visit.world.edges[0].public(), "phone").unwrap(), Answer::Accepted);
+    assert_eq!(visitor.order(visit.deployment.edges[0].public(), "phone").unwrap(), Answer::Accepted);
     let end = Instant::now() + REQUEST_MAX;
     while visit.told() != ["1", "–"] {
         assert!(Instant::now() < end, "{:?}", visit.told());

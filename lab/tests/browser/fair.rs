@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use flux_lab::deployment::DeploymentOptions;
 use flux_lab::http_client;
 use flux_lab::visitors::{Answer, Patience, Visitor};
-use flux_lab::world::WorldOptions;
 use serde_json::{Value, json};
 
 use crate::{REQUEST_MAX, Visit};
@@ -98,12 +98,12 @@ fn queue(state: &str, opens_at: u64, rank: u64) -> Value {
 fn a_real_line_leads_from_the_countdown_to_the_order() {
     let mut visit = Visit::start();
     visit.open_fair_sale(5, Duration::from_secs(10));
-    let edge = visit.world.edges[0].public();
+    let edge = visit.deployment.edges[0].public();
     for number in 0..40 {
         let mut other = Visitor::new(format!("other-{number}"), Patience::Leaves);
         assert_eq!(other.order(edge, "phone").unwrap(), Answer::InLine);
     }
-    let room = format!("http://{}/?product=phone", visit.world.edges[0].waiting_room());
+    let room = format!("http://{}/?product=phone", visit.deployment.edges[0].waiting_room());
     visit.browser.open(&format!("{room}#product=phone&user=user-1&quantity=1&key=k")).unwrap();
     visit.sees("#headline", "You are in line");
     visit.sees("#headline", "You are in!");
@@ -128,7 +128,7 @@ fn the_shop_counts_down_and_leads_to_the_line() {
     visit.is_sound("shop-countdown");
     visit.browser.click("#buy").unwrap();
     visit.sees("#headline", "You are in line");
-    assert!(visit.browser.url().unwrap().contains(&visit.world.edges[0].waiting_room().to_string()));
+    assert!(visit.browser.url().unwrap().contains(&visit.deployment.edges[0].waiting_room().to_string()));
 }
 
 #[test]
@@ -136,10 +136,10 @@ fn a_place_is_kept_and_shown_until_it_is_called() {
     let opens_at = now_ms() + 3_600_000;
     let line = Arc::new(Mutex::new(Line { queue: queue("waiting", opens_at, 0), sent: Vec::new() }));
     let public = stand_in(&line);
-    let mut options = WorldOptions::default();
+    let mut options = DeploymentOptions::default();
     options.edge_environment.push(("FLUX_PUBLIC_URL".to_owned(), format!("http://{public}")));
     let visit = Visit::with(options);
-    let room = format!("http://{}/?product=phone", visit.world.edges[0].waiting_room());
+    let room = format!("http://{}/?product=phone", visit.deployment.edges[0].waiting_room());
     let tell = |queue: Value| line.lock().unwrap().queue = queue;
 
     visit.browser.open(&format!("{room}#product=phone&user=u&quantity=1&key=k")).unwrap();
@@ -170,10 +170,10 @@ fn a_place_is_kept_and_shown_until_it_is_called() {
 fn a_line_that_sells_out_ends_without_another_order() {
     let line = Arc::new(Mutex::new(Line { queue: queue("open", 1, 0), sent: Vec::new() }));
     let public = stand_in(&line);
-    let mut options = WorldOptions::default();
+    let mut options = DeploymentOptions::default();
     options.edge_environment.push(("FLUX_PUBLIC_URL".to_owned(), format!("http://{public}")));
     let visit = Visit::with(options);
-    let room = format!("http://{}/", visit.world.edges[0].waiting_room());
+    let room = format!("http://{}/", visit.deployment.edges[0].waiting_room());
     visit.browser.open(&format!("{room}#product=phone&user=u&quantity=1&key=k&ticket={TICKET}")).unwrap();
     visit.sees("#position", "50,001");
     line.lock().unwrap().queue = queue("sold_out", 1, 1 << 30);

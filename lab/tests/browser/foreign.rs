@@ -18,8 +18,8 @@ impl Visit {
 #[test]
 fn a_sold_order_that_a_gateway_answers_504_and_then_403_is_bought_once() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 100).unwrap();
-    let gateway = Gateway::start(visit.world.edges[0].public());
+    visit.deployment.init("phone", 100).unwrap();
+    let gateway = Gateway::start(visit.deployment.edges[0].public());
     visit.open_through(&gateway, "phone");
     visit.sees("#stock", "100 left");
     gateway.does(&[Deed::Sold(504), Deed::Kept(403)]);
@@ -44,8 +44,8 @@ fn a_sold_order_that_a_gateway_answers_504_and_then_403_is_bought_once() {
 #[test]
 fn a_page_with_a_200_sells_nothing() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 100).unwrap();
-    let gateway = Gateway::start(visit.world.edges[0].public());
+    visit.deployment.init("phone", 100).unwrap();
+    let gateway = Gateway::start(visit.deployment.edges[0].public());
     visit.open_through(&gateway, "phone");
     visit.sees("#stock", "100 left");
     gateway.does(&[Deed::Kept(200)]);
@@ -72,7 +72,7 @@ fn the_shop_asks_for_an_order_that_the_waiting_room_has_bought_though_the_sale_i
     let id = visit.browser.text("#order-id").unwrap();
     let body = json!({"productId": "phone"}).to_string();
     let fields = [("content-type", "application/json")];
-    let admin = visit.world.edges[0].admin();
+    let admin = visit.deployment.edges[0].admin();
     let closed = http_client::request(admin, "POST", "/close", &fields, body.as_bytes(), REQUEST_MAX).unwrap();
     assert_eq!(closed.status, 200, "{}", closed.text());
     visit.open_shop("phone");

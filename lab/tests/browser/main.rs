@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::http_client;
-use flux_lab::world::{World, WorldOptions};
 use serde_json::json;
 
 use browser::{Browser, Look};
@@ -93,28 +93,28 @@ fn is_sound(browser: &Browser, name: &str) {
     assert!(said.is_empty(), "{name}: {said:#?}");
 }
 
-/// A world and somebody who looks at it.
+/// A deployment and somebody who looks at it.
 struct Visit {
     browser: Browser,
-    world: World,
+    deployment: Deployment,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Visit {
     fn start() -> Visit {
-        Visit::with(WorldOptions::default())
+        Visit::with(DeploymentOptions::default())
     }
 
-    fn with(options: WorldOptions) -> Visit {
+    fn with(options: DeploymentOptions) -> Visit {
         let alone = alone();
         let browser = Browser::start().expect("Chromium, its driver and axe-core: see lab/setup.sh");
-        let world = World::start(options).expect("servers, an edge and a worker");
+        let deployment = Deployment::start(options).expect("servers, an edge and a worker");
         browser.look(Look::PHONE).unwrap();
-        Visit { browser, world, _alone: alone }
+        Visit { browser, deployment, _alone: alone }
     }
 
     fn open_shop(&self, product: &str) {
-        self.browser.open(&format!("http://{}/?product={product}", self.world.edges[0].public())).unwrap();
+        self.browser.open(&format!("http://{}/?product={product}", self.deployment.edges[0].public())).unwrap();
     }
 
     #[track_caller]
@@ -125,8 +125,8 @@ impl Visit {
     /// Opens a sale of one order a second, and lets others take every token until the crowd that is returned is dropped: who
     /// comes meanwhile is sent to the waiting room.
     fn open_crowded(&mut self, product: &str, units: u64) -> Crowd {
-        self.world.init_with(json!({"productId": product, "quantity": units, "rate": 1, "burst": 2})).unwrap();
-        Crowd::start(self.world.edges[0].public(), product)
+        self.deployment.init_with(json!({"productId": product, "quantity": units, "rate": 1, "burst": 2})).unwrap();
+        Crowd::start(self.deployment.edges[0].public(), product)
     }
 
     /// Opens a sale of 50 units with a fair queue.
@@ -134,7 +134,7 @@ impl Visit {
         let opens_at = humantime::format_rfc3339_millis(SystemTime::now() + opens_in).to_string();
         let sale = json!({"productId": "phone", "quantity": 50, "rate": rate, "burst": rate, "queue": "fair",
             "opensAt": opens_at});
-        self.world.init_with(sale).unwrap();
+        self.deployment.init_with(sale).unwrap();
     }
 
     #[track_caller]
@@ -146,6 +146,6 @@ impl Visit {
     fn units_stored(&self, product: &str) -> i64 {
         let sql =
             "SELECT coalesce(sum(quantity), 0)::bigint FROM orders WHERE product_id = $1 AND user_id LIKE 'user-%'";
-        self.world.ledger().unwrap().query_one(sql, &[&product]).unwrap().get(0)
+        self.deployment.ledger().unwrap().query_one(sql, &[&product]).unwrap().get(0)
     }
 }

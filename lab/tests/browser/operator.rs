@@ -11,7 +11,7 @@ use crate::{REQUEST_MAX, Visit, is_sound};
 #[test]
 fn the_form_opens_a_sale_with_all_its_options() {
     let visit = Visit::start();
-    let edge = &visit.world.edges[0];
+    let edge = &visit.deployment.edges[0];
     visit.browser.open(&format!("http://{}/", edge.admin())).unwrap();
     visit.sees("#operate-title", "Open a sale");
     let fill = "const set = (id, value) => { document.getElementById(`open-${id}`).value = value; };
@@ -29,7 +29,7 @@ fn the_form_opens_a_sale_with_all_its_options() {
     let told = http_client::request(edge.public(), "GET", "/queue/phone", &[], b"", REQUEST_MAX).unwrap().json();
     assert_eq!((&told["state"], &told["opensAt"], &told["rate"]), (&"waiting".into(), &opens_at, &50.into()), "{told}");
     assert!(told["watermark"].is_object(), "it has a line");
-    let mut ledger = visit.world.ledger().unwrap();
+    let mut ledger = visit.deployment.ledger().unwrap();
     let end = Instant::now() + REQUEST_MAX;
     let row = loop {
         assert!(Instant::now() < end, "the ledger is told");
@@ -45,14 +45,14 @@ fn the_form_opens_a_sale_with_all_its_options() {
 #[test]
 fn a_sale_is_seen_from_the_countdown_to_the_last_unit() {
     let mut visit = Visit::start();
-    let (public, admin) = (visit.world.edges[0].public(), visit.world.edges[0].admin());
+    let (public, admin) = (visit.deployment.edges[0].public(), visit.deployment.edges[0].admin());
     visit.browser.open(&format!("http://{admin}/")).unwrap();
     visit.sees("#feed", "Live");
     let sale =
         FairSale { units: 800, opens_in: Duration::from_secs(5), early: 1_000, late_per_second: 10, ..FairSale::DEMO };
     std::thread::scope(|scope| {
-        let (world, browser) = (&mut visit.world, &visit.browser);
-        let sold = scope.spawn(move || fair_sale::run(world, &sale, &AtomicBool::new(false)));
+        let (deployment, browser) = (&mut visit.deployment, &visit.browser);
+        let sold = scope.spawn(move || fair_sale::run(deployment, &sale, &AtomicBool::new(false)));
         browser.wait_for("#products", "scheduled").unwrap();
         browser.wait_for("#products", "open").unwrap();
         let left = || {

@@ -7,15 +7,15 @@ use crate::{REQUEST_MAX, Visit};
 #[test]
 fn redis_stops_and_comes_back_and_the_order_is_bought_once() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 100).unwrap();
+    visit.deployment.init("phone", 100).unwrap();
     visit.open_shop("phone");
     visit.sees("#stock", "100 left");
-    visit.world.redis.pause().unwrap();
+    visit.deployment.redis.pause().unwrap();
     visit.browser.click("#buy").unwrap();
     // The call may have arrived before Redis stopped, or lie in its socket: nobody knows.
     visit.sees("#next-try-row", "Next try");
     visit.is_sound("no-answer");
-    visit.world.redis.resume();
+    visit.deployment.redis.resume();
     visit.sees("#headline", "You are in!");
     visit.sees("#way li[aria-current]", "Confirmed by the shop");
     assert_eq!(visit.units_stored("phone"), 1);
@@ -24,7 +24,7 @@ fn redis_stops_and_comes_back_and_the_order_is_bought_once() {
 #[test]
 fn without_a_network_the_order_is_kept_and_goes_on() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 100).unwrap();
+    visit.deployment.init("phone", 100).unwrap();
     visit.open_shop("phone");
     visit.sees("#stock", "100 left");
     visit.browser.set_offline(true).unwrap();
@@ -40,8 +40,8 @@ fn without_a_network_the_order_is_kept_and_goes_on() {
 #[test]
 fn the_waiting_room_without_an_order_says_how_the_sale_stands() {
     let mut visit = Visit::start();
-    visit.world.init("phone", 7).unwrap();
-    let room = format!("http://{}/", visit.world.edges[0].waiting_room());
+    visit.deployment.init("phone", 7).unwrap();
+    let room = format!("http://{}/", visit.deployment.edges[0].waiting_room());
     visit.browser.open(&format!("{room}?product=phone")).unwrap();
     visit.sees("#headline", "The sale is open");
     visit.is_sound("room-without-order");

@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use flux_lab::deployment::Deployment;
 use flux_lab::http_client::{self, HttpAnswer};
-use flux_lab::world::World;
 use serde_json::{Value, json};
 
-use crate::{buyers, run, settle_and_check, wait_until, world};
+use crate::{buyers, deployment, run, settle_and_check, wait_until};
 
 fn get(admin: SocketAddr, path: &str) -> HttpAnswer {
     http_client::request(admin, "GET", path, &[], b"", Duration::from_secs(5)).expect("an answer")
 }
 
-fn figures(world: &World) -> Value {
-    get(world.edges[0].admin(), "/dashboard.json").json()
+fn figures(deployment: &Deployment) -> Value {
+    get(deployment.edges[0].admin(), "/dashboard.json").json()
 }
 
 /// The value of one series.
@@ -25,15 +25,17 @@ fn metric(text: &str, series: &str) -> Value {
 
 #[test]
 fn the_dashboard_agrees_with_the_metrics() {
-    let mut world = world();
-    world.init("phone", 50).unwrap();
-    let report = run(buyers(&mut world, "phone", 200, 50));
-    settle_and_check(&world, &report.history);
+    let mut deployment = deployment();
+    deployment.init("phone", 50).unwrap();
+    let report = run(buyers(&mut deployment, "phone", 200, 50));
+    settle_and_check(&deployment, &report.history);
     // Gauges are handed over once a second; at rest both tell the same before long.
     wait_until("both tell the same of a settled sale", || {
-        let (edge, worker) =
-            (get(world.edges[0].admin(), "/metrics").text(), get(world.workers[0].admin(), "/metrics").text());
-        let figures = figures(&world);
+        let (edge, worker) = (
+            get(deployment.edges[0].admin(), "/metrics").text(),
+            get(deployment.workers[0].admin(), "/metrics").text(),
+        );
+        let figures = figures(&deployment);
         let phone = &figures["products"][0];
         let counted = ["accepted", "pending", "redirected", "sold_out", "replayed"].iter().all(|outcome| {
             figures["orders"][outcome] == metric(&edge, &format!("flux_edge_orders_total{{outcome=\"{outcome}\"}}"))
@@ -60,17 +62,17 @@ fn the_dashboard_agrees_with_the_metrics() {
             && figures["workers"][0]["ready"] == true
             && figures["workers"][0]["lagRecords"] == 0
     });
-    assert_eq!(figures(&world)["orders"]["accepted"], 50, "{}", report.table());
+    assert_eq!(figures(&deployment)["orders"]["accepted"], 50, "{}", report.table());
 }
 
 #[test]
 fn without_the_worker_lag_and_account_are_unknown() {
-    let mut world = world();
-    world.init("phone", 50).unwrap();
-    wait_until("the account holds", || figures(&world)["products"][0]["account"]["conservation"] == "holds");
-    world.workers[0].program.kill();
-    wait_until("the worker is missed", || figures(&world)["workers"][0]["ready"].is_null());
-    let figures = figures(&world);
+    let mut deployment = deployment();
+    deployment.init("phone", 50).unwrap();
+    wait_until("the account holds", || figures(&deployment)["products"][0]["account"]["conservation"] == "holds");
+    deployment.workers[0].program.kill();
+    wait_until("the worker is missed", || figures(&deployment)["workers"][0]["ready"].is_null());
+    let figures = figures(&deployment);
     assert_eq!(figures["workers"][0]["lagRecords"], Value::Null);
     assert_eq!(figures["products"][0]["account"], json!({"conservation": "unknown", "units": null}));
     assert_eq!(figures["products"][0]["stock"], 50, "the edge knows that by itself");
@@ -78,8 +80,8 @@ fn without_the_worker_lag_and_account_are_unknown() {
 
 #[test]
 fn the_page_is_served_and_opens_a_sale_from_its_own_origin_only() {
-    let world = world();
-    let admin = world.edges[0].admin();
+    let deployment = deployment();
+    let admin = deployment.edges[0].admin();
     let page = get(admin, "/");
     assert_eq!((page.status, page.header("x-content-type-options")), (200, Some("nosniff")));
     let body = json!({"productId": "phone", "quantity": 5}).to_string();

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::fair_crowd::{FairCrowd, Standing};
 use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::http_client;
 use flux_lab::visitors::{Answer, LineReader, Patience, Visitor};
-use flux_lab::world::{World, WorldOptions};
 use serde_json::{Value, json};
 
 use crate::redis::FENCE;
-use crate::{units_stored, wait_until, world};
+use crate::{deployment, units_stored, wait_until};
 
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const RATE: u64 = 50;
@@ -48,24 +48,24 @@ fn settle(crowd: &mut FairCrowd) {
 
 #[test]
 fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
-    let mut world = World::start(WorldOptions {
+    let mut deployment = Deployment::start(DeploymentOptions {
         edges: 2,
         edge_environment: vec![("FLUX_CORES".to_owned(), "2".to_owned())],
-        ..WorldOptions::default()
+        ..DeploymentOptions::default()
     })
     .expect("two edges and a worker");
-    let clock: (u64, u64) = redis::cmd("TIME").query(&mut world.redis.connection().unwrap()).unwrap();
+    let clock: (u64, u64) = redis::cmd("TIME").query(&mut deployment.redis.connection().unwrap()).unwrap();
     let opens_at = Duration::new(clock.0 + 5, 0);
     let text = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + opens_at).to_string();
     let sale = json!({"productId": "phone", "quantity": UNITS, "rate": RATE, "burst": BURST, "queue": "fair", "opensAt": text});
-    world.init_with(sale).unwrap();
-    let edges: [SocketAddr; 2] = world.targets().try_into().expect("two");
+    deployment.init_with(sale).unwrap();
+    let edges: [SocketAddr; 2] = deployment.targets().try_into().expect("two");
     for edge in edges {
         wait_until("the edge knows the sale", || {
             http_client::request(edge, "GET", "/stock/phone", &[], b"", REQUEST_MAX).unwrap().status == 200
         });
     }
-    let mut crowd = FairCrowd::new(&edges, &world.redis, "phone").unwrap();
+    let mut crowd = FairCrowd::new(&edges, &deployment.redis, "phone").unwrap();
     crowd.come(visitors("early", EARLY));
     settle(&mut crowd);
     let told = document(edges[0]);
@@ -109,7 +109,7 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
             assert!(within <= RATE as f64 * span + BURST as f64, "{within} orders in {span} s");
         }
     }
-    wait_until("all orders are stored", || units_stored(&world, "phone") == UNITS as i64);
+    wait_until("all orders are stored", || units_stored(&deployment, "phone") == UNITS as i64);
     for member in crowd.members().iter().filter(|member| member.visitor.bought.is_none()).take(20) {
         let answer = member.visitor.clone().order(edges[0], "phone").unwrap();
         assert_eq!(answer, Answer::SoldOut, "nobody waits for nothing");
@@ -117,7 +117,7 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
 
     // The sale ends, its seed is told, and everybody can see that their lot was the true one.
     let hash = document(edges[0])["seedHash"].clone();
-    world.close("phone").unwrap();
+    deployment.close("phone").unwrap();
     let reader = LineReader::new(edges[1], "phone");
     wait_until("the seed is told", || reader.seed().unwrap().is_some());
     let seed = reader.seed().unwrap().expect("looked at just now");
@@ -134,9 +134,16 @@ const HANDS: usize = 4;
 type Told = Vec<(u16, u32)>;
 
 /// Orders by the first place that its user was given and by the last in turn, until `has_ended`.
-fn cheat(world: &World, edge: SocketAddr, product: &str, user: &Visitor, hand: usize, has_ended: &AtomicBool) -> Told {
+fn cheat(
+    deployment: &Deployment,
+    edge: SocketAddr,
+    product: &str,
+    user: &Visitor,
+    hand: usize,
+    has_ended: &AtomicBool,
+) -> Told {
     let first = user.ticket.as_deref().expect("a ticket");
-    let mut redis = world.redis.connection().unwrap();
+    let mut redis = deployment.redis.connection().unwrap();
     let (mut told, mut last) = (Vec::new(), first.to_owned());
     for number in 0.. {
         if has_ended.load(Ordering::Relaxed) {
@@ -168,22 +175,22 @@ fn cheat(world: &World, edge: SocketAddr, product: &str, user: &Visitor, hand: u
 /// Without a limit by user nobody buys by a place but once; with one, nobody is told of it at others' cost.
 #[test]
 fn one_place_under_many_keys_is_one_turn() {
-    let mut world = World::start(WorldOptions {
+    let mut deployment = Deployment::start(DeploymentOptions {
         edges: 2,
         edge_environment: vec![("FLUX_CORES".to_owned(), "2".to_owned())],
-        ..WorldOptions::default()
+        ..DeploymentOptions::default()
     })
     .expect("two edges and a worker");
     for (product, per_user) in [("many-units", 0), ("one-unit", 1)] {
-        let clock: (u64, u64) = redis::cmd("TIME").query(&mut world.redis.connection().unwrap()).unwrap();
+        let clock: (u64, u64) = redis::cmd("TIME").query(&mut deployment.redis.connection().unwrap()).unwrap();
         let opens_at = SystemTime::UNIX_EPOCH + Duration::new(clock.0 + 5, 0);
         let sale = json!({"productId": product, "quantity": 10 * UNITS, "rate": RATE, "burst": BURST, "queue": "fair",
             "opensAt": humantime::format_rfc3339_millis(opens_at).to_string()});
         let limit = if per_user > 0 { json!({"perUser": per_user}) } else { json!({}) };
         let sale: serde_json::Map<String, Value> =
             [sale, limit].into_iter().flat_map(|part| part.as_object().expect("an object").clone()).collect();
-        world.init_with(Value::Object(sale)).unwrap();
-        let edges: [SocketAddr; 2] = world.targets().try_into().expect("two");
+        deployment.init_with(Value::Object(sale)).unwrap();
+        let edges: [SocketAddr; 2] = deployment.targets().try_into().expect("two");
         // The luckiest of a few: whoever is called last has nobody behind them to harm.
         let draw = |number: usize| {
             let mut user = Visitor::new(format!("cheat-{number}"), Patience::Waits);
@@ -191,13 +198,13 @@ fn one_place_under_many_keys_is_one_turn() {
             user
         };
         let user = (0..10).map(draw).min_by_key(Visitor::place).expect("ten");
-        let mut crowd = FairCrowd::new(&edges, &world.redis, product).unwrap();
+        let mut crowd = FairCrowd::new(&edges, &deployment.redis, product).unwrap();
         crowd.come((0..EARLY).map(|number| Visitor::new(format!("honest-{number}"), Patience::Waits)));
         let has_ended = AtomicBool::new(false);
         let told = std::thread::scope(|scope| {
-            let (world, user, has_ended) = (&world, &user, &has_ended);
+            let (deployment, user, has_ended) = (&deployment, &user, &has_ended);
             let hands: Vec<_> = (0..HANDS)
-                .map(|hand| scope.spawn(move || cheat(world, edges[hand % 2], product, user, hand, has_ended)))
+                .map(|hand| scope.spawn(move || cheat(deployment, edges[hand % 2], product, user, hand, has_ended)))
                 .collect();
             let mut reader = LineReader::new(edges[1], product);
             wait_until("all who waited have bought", || {
@@ -231,24 +238,24 @@ const SMALL: FairSale = FairSale {
 /// What `flux-lab demo --keep` does, in small.
 #[test]
 fn the_sale_of_the_demo_is_sold_by_place_to_the_last_unit() {
-    let mut world = world();
-    let findings = fair_sale::run(&mut world, &SMALL, &AtomicBool::new(false)).unwrap();
+    let mut deployment = deployment();
+    let findings = fair_sale::run(&mut deployment, &SMALL, &AtomicBool::new(false)).unwrap();
     assert_eq!(findings.promises.len(), 4, "{findings:?}");
     assert!(findings.hold(), "{findings:?}");
-    assert_eq!(units_stored(&world, SMALL.product), SMALL.units as i64);
-    let stock = world.get("/stock/small").unwrap().json();
+    assert_eq!(units_stored(&deployment, SMALL.product), SMALL.units as i64);
+    let stock = deployment.get("/stock/small").unwrap().json();
     assert_eq!(stock["state"], "closed", "{stock}");
 }
 
 #[test]
 fn the_sale_of_the_demo_ends_when_it_is_stopped() {
-    let mut world = world();
-    let edge = world.edges[0].public();
+    let mut deployment = deployment();
+    let edge = deployment.edges[0].public();
     let is_stopped = AtomicBool::new(false);
     let findings = std::thread::scope(|scope| {
         let never = FairSale { opens_in: Duration::from_secs(3_600), ..SMALL };
         let is_stopped = &is_stopped;
-        let sale = scope.spawn(move || fair_sale::run(&mut world, &never, is_stopped));
+        let sale = scope.spawn(move || fair_sale::run(&mut deployment, &never, is_stopped));
         wait_until("the crowd waits", || {
             let answer = http_client::request(edge, "GET", "/queue/small", &[], b"", REQUEST_MAX).unwrap();
             answer.json()["issued"][0].as_u64().is_some_and(|issued| issued > 0) || sale.is_finished()
@@ -261,21 +268,22 @@ fn the_sale_of_the_demo_ends_when_it_is_stopped() {
 
 #[test]
 fn a_redis_that_lost_everything_takes_the_old_tickets_once_it_was_rebuilt() {
-    let mut world = world();
+    let mut deployment = deployment();
     let sale =
         json!({"productId": "phone", "quantity": 10, "rate": RATE, "queue": "fair", "opensAt": "2100-01-01T00:00:00Z"});
-    world.init_with(sale).unwrap();
-    let edge = world.edges[0].public();
+    deployment.init_with(sale).unwrap();
+    let edge = deployment.edges[0].public();
     let mut ann = Visitor::new("ann".to_owned(), Patience::Waits);
     assert_eq!(ann.order(edge, "phone").unwrap(), Answer::InLine);
     let ticket = ann.ticket.clone();
     let hash = document(edge)["seedHash"].clone();
     wait_until("the ledger knows the sale", || {
-        let row = world.ledger().unwrap().query_opt("SELECT queue FROM sales WHERE seed IS NOT NULL", &[]).unwrap();
+        let row =
+            deployment.ledger().unwrap().query_opt("SELECT queue FROM sales WHERE seed IS NOT NULL", &[]).unwrap();
         row.is_some_and(|row| row.get::<_, &str>(0) == "fair")
     });
-    redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
-    let rebuilt = world.rebuild("phone", FENCE).unwrap();
+    redis::cmd("FLUSHALL").exec(&mut deployment.redis.connection().unwrap()).unwrap();
+    let rebuilt = deployment.rebuild("phone", FENCE).unwrap();
     assert!(rebuilt.code == Some(0), "{rebuilt:?}");
     wait_until("the edge has a line again", || {
         ann.order(edge, "phone").unwrap() == Answer::InLine && ann.ticket == ticket

@@ -2,70 +2,70 @@
 
 use std::time::Duration;
 
+use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client;
-use flux_lab::world::{Servers, World, WorldOptions};
 
-use crate::{buyers, endless, settle_and_check, stop, wait_until, world};
+use crate::{buyers, deployment, endless, settle_and_check, stop, wait_until};
 
 /// What `/readyz` of the first edge answers.
-fn ready(world: &World) -> (u16, String) {
+fn ready(deployment: &Deployment) -> (u16, String) {
     let answer =
-        http_client::request(world.edges[0].admin(), "GET", "/readyz", &[], b"", Duration::from_secs(15)).unwrap();
+        http_client::request(deployment.edges[0].admin(), "GET", "/readyz", &[], b"", Duration::from_secs(15)).unwrap();
     (answer.status, answer.text())
 }
 
-fn wait_until_ready(world: &World) {
-    wait_until("the edge is ready", || ready(world).0 == 200);
+fn wait_until_ready(deployment: &Deployment) {
+    wait_until("the edge is ready", || ready(deployment).0 == 200);
 }
 
 /// Until it is not, for the reason given.
-fn wait_until_unready(world: &World, why: &str) {
+fn wait_until_unready(deployment: &Deployment, why: &str) {
     wait_until(why, || {
-        let (status, body) = ready(world);
+        let (status, body) = ready(deployment);
         status == 503 && body.contains(why)
     });
 }
 
 /// Nothing is sold; the log says why, and an order in Redis' own words is a 503.
-fn assert_refused(world: &mut World, why: &str) {
-    let log = world.edges[0].program.output();
+fn assert_refused(deployment: &mut Deployment, why: &str) {
+    let log = deployment.edges[0].program.output();
     assert!(log.contains("lets no order through") && log.contains(why), "{log}");
-    assert_eq!(world.order("phone", "a", why, 1).unwrap().status, 503);
+    assert_eq!(deployment.order("phone", "a", why, 1).unwrap().status, 503);
 }
 
 #[test]
 fn a_redis_that_is_stopped_or_refuses_is_told_while_nobody_buys() {
-    let mut world = world();
-    world.init("phone", 10).unwrap();
-    wait_until_ready(&world);
-    world.redis.pause().unwrap();
-    wait_until_unready(&world, "Redis out of reach");
-    world.redis.resume();
-    wait_until_ready(&world);
+    let mut deployment = deployment();
+    deployment.init("phone", 10).unwrap();
+    wait_until_ready(&deployment);
+    deployment.redis.pause().unwrap();
+    wait_until_unready(&deployment, "Redis out of reach");
+    deployment.redis.resume();
+    wait_until_ready(&deployment);
 
-    let mut redis = world.redis.connection().unwrap();
+    let mut redis = deployment.redis.connection().unwrap();
     let mut set =
         |name: &str, value: &str| redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut redis).unwrap();
     for (name, refusing, usual, why) in
         [("maxmemory", "1", "0", "OOM"), ("min-replicas-to-write", "1", "0", "NOREPLICAS")]
     {
         set(name, refusing);
-        wait_until_unready(&world, why);
-        assert_refused(&mut world, why);
+        wait_until_unready(&deployment, why);
+        assert_refused(&mut deployment, why);
         set(name, usual);
-        wait_until_ready(&world);
+        wait_until_ready(&deployment);
     }
-    assert_eq!(world.order("phone", "a", "a", 1).unwrap().status, 200);
+    assert_eq!(deployment.order("phone", "a", "a", 1).unwrap().status, 200);
 }
 
 #[test]
 fn a_redis_that_cannot_save_its_snapshot_is_told_while_nobody_buys() {
-    let mut world = world();
-    world.init("phone", 10).unwrap();
-    wait_until_ready(&world);
-    let mut redis = world.redis.connection().unwrap();
+    let mut deployment = deployment();
+    deployment.init("phone", 10).unwrap();
+    wait_until_ready(&deployment);
+    let mut redis = deployment.redis.connection().unwrap();
     // Where the snapshot should go stands a directory that is not empty: whoever runs the test, no file takes its place.
-    let in_the_way = world.redis.directory().join("dump.rdb");
+    let in_the_way = deployment.redis.directory().join("dump.rdb");
     std::fs::create_dir_all(in_the_way.join("full")).unwrap();
     redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1000000").exec(&mut redis).unwrap();
     let save = |redis: &mut redis::Connection, ends: &str| {
@@ -76,23 +76,23 @@ fn a_redis_that_cannot_save_its_snapshot_is_told_while_nobody_buys() {
         });
     };
     save(&mut redis, "err");
-    wait_until_unready(&world, "MISCONF");
-    assert_refused(&mut world, "MISCONF");
+    wait_until_unready(&deployment, "MISCONF");
+    assert_refused(&mut deployment, "MISCONF");
     std::fs::remove_dir_all(&in_the_way).unwrap();
     save(&mut redis, "ok");
-    wait_until_ready(&world);
-    assert_eq!(world.order("phone", "a", "a", 1).unwrap().status, 200);
+    wait_until_ready(&deployment);
+    assert_eq!(deployment.order("phone", "a", "a", 1).unwrap().status, 200);
 }
 
 #[test]
 fn a_user_of_redis_who_lacks_a_permission_is_told_which() {
-    let mut world = world();
-    world.init("phone", 10).unwrap();
-    let mut redis = world.redis.connection().unwrap();
+    let mut deployment = deployment();
+    deployment.init("phone", 10).unwrap();
+    let mut redis = deployment.redis.connection().unwrap();
     let mut allow = |rules: &[&str]| {
         redis::cmd("ACL").arg("SETUSER").arg("default").arg(rules).exec(&mut redis).unwrap();
     };
-    wait_until_ready(&world);
+    wait_until_ready(&deployment);
     for (taken, given, why) in [
         (&["-info"][..], &["+info"][..], "its user may not INFO"),
         (&["-time"], &["+time"], "its user may not TIME"),
@@ -100,35 +100,36 @@ fn a_user_of_redis_who_lacks_a_permission_is_told_which() {
         (&["resetkeys", "~product:*", "~idempotency:*"], &["allkeys"], "EXISTS flux:products"),
     ] {
         allow(taken);
-        wait_until_unready(&world, why);
-        let log = world.edges[0].program.output();
+        wait_until_unready(&deployment, why);
+        let log = deployment.edges[0].program.output();
         assert!(log.contains("lets no order through") && log.contains(why), "{log}");
         allow(given);
-        wait_until_ready(&world);
+        wait_until_ready(&deployment);
     }
-    assert_eq!(world.order("phone", "a", "a", 1).unwrap().status, 200);
+    assert_eq!(deployment.order("phone", "a", "a", 1).unwrap().status, 200);
 }
 
 #[test]
 fn a_kafka_that_is_stopped_is_told_whether_anybody_buys_or_not() {
-    let mut world = World::start(WorldOptions { servers: Servers::own(), ..WorldOptions::default() }).unwrap();
-    wait_until_ready(&world);
-    world.kafka().pause().unwrap();
-    wait_until_unready(&world, "Kafka out of reach");
-    world.kafka().resume();
-    wait_until_ready(&world);
+    let mut deployment =
+        Deployment::start(DeploymentOptions { servers: Servers::own(), ..DeploymentOptions::default() }).unwrap();
+    wait_until_ready(&deployment);
+    deployment.kafka().pause().unwrap();
+    wait_until_unready(&deployment, "Kafka out of reach");
+    deployment.kafka().resume();
+    wait_until_ready(&deployment);
 
-    world.init("phone", 1_000_000).unwrap();
-    let mut crowd = endless(&mut world, "phone", 16);
+    deployment.init("phone", 1_000_000).unwrap();
+    let mut crowd = endless(&mut deployment, "phone", 16);
     crowd.timeout = Duration::from_secs(20);
     let crowd = flux_lab::crowd::start(crowd).unwrap();
-    wait_until("they buy", || world.edges[0].program.is_ready() && crate::units_stored(&world, "phone") > 0);
-    world.kafka().pause().unwrap();
-    wait_until_unready(&world, "Kafka out of reach");
-    world.kafka().resume();
-    wait_until_ready(&world);
+    wait_until("they buy", || deployment.edges[0].program.is_ready() && crate::units_stored(&deployment, "phone") > 0);
+    deployment.kafka().pause().unwrap();
+    wait_until_unready(&deployment, "Kafka out of reach");
+    deployment.kafka().resume();
+    wait_until_ready(&deployment);
     let report = stop(crowd);
-    settle_and_check(&world, &report.history);
-    let late = buyers(&mut world, "phone", 5, 5);
+    settle_and_check(&deployment, &report.history);
+    let late = buyers(&mut deployment, "phone", 5, 5);
     assert_eq!(crate::accepted(&crate::run(late).history), 5);
 }

@@ -16,14 +16,14 @@ mod workers;
 use std::time::{Duration, Instant};
 
 use flux_lab::crowd::{Arrival, CrowdOptions, History, Outcome, Refusal, Repeat, Report, Running};
-use flux_lab::world::{World, WorldOptions};
+use flux_lab::deployment::{Deployment, DeploymentOptions};
 
 /// Long enough for the relay's horizon (7 s) and a claim (15 s) on a busy machine.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
 
-/// A world of one edge and one worker, on servers that other tests use too.
-fn world() -> World {
-    World::start(WorldOptions::default()).expect("servers, an edge and a worker")
+/// A deployment of one edge and one worker, on servers that other tests use too.
+fn deployment() -> Deployment {
+    Deployment::start(DeploymentOptions::default()).expect("servers, an edge and a worker")
 }
 
 fn run(crowd: CrowdOptions) -> Report {
@@ -32,22 +32,22 @@ fn run(crowd: CrowdOptions) -> Report {
 
 /// Waits until all that was promised is stored.
 #[track_caller]
-fn settle(world: &World, history: &History) {
-    if let Err(error) = world.settle(history, SETTLE_MAX) {
-        panic!("{error}\n{}", logs(world));
+fn settle(deployment: &Deployment, history: &History) {
+    if let Err(error) = deployment.settle(history, SETTLE_MAX) {
+        panic!("{error}\n{}", logs(deployment));
     }
 }
 
 /// Waits until all that was promised is stored, then checks I1 to I4.
 #[track_caller]
-fn settle_and_check(world: &World, history: &History) {
-    settle(world, history);
-    world.check(history).expect("the servers can be read").assert_holds();
+fn settle_and_check(deployment: &Deployment, history: &History) {
+    settle(deployment, history);
+    deployment.check(history).expect("the servers can be read").assert_holds();
 }
 
-fn logs(world: &World) -> String {
-    let edges = world.edges.iter().map(|edge| edge.program.output());
-    let workers = world.workers.iter().map(|worker| worker.program.output());
+fn logs(deployment: &Deployment) -> String {
+    let edges = deployment.edges.iter().map(|edge| edge.program.output());
+    let workers = deployment.workers.iter().map(|worker| worker.program.output());
     edges.chain(workers).map(|text| text.lines().rev().take(30).collect::<Vec<_>>().join("\n")).collect()
 }
 
@@ -61,8 +61,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn units_stored(world: &World, product: &str) -> i64 {
-    let mut ledger = world.ledger().expect("PostgreSQL is there");
+fn units_stored(deployment: &Deployment, product: &str) -> i64 {
+    let mut ledger = deployment.ledger().expect("PostgreSQL is there");
     let row =
         ledger.query_one("SELECT coalesce(sum(quantity), 0)::bigint FROM orders WHERE product_id = $1", &[&product]);
     row.expect("the ledger answers").get(0)
@@ -70,13 +70,13 @@ fn units_stored(world: &World, product: &str) -> i64 {
 
 /// Buyers of one unit each who repeat until they are settled: how they end is what a test counts. On a busy machine the first
 /// answer may be a 202 or a 503, and neither is a fault.
-fn buyers(world: &mut World, product: &str, buyers: u64, connections: usize) -> CrowdOptions {
-    CrowdOptions { repeat: Repeat::UNTIL_SETTLED, ..world.buyers(product, buyers, connections) }
+fn buyers(deployment: &mut Deployment, product: &str, buyers: u64, connections: usize) -> CrowdOptions {
+    CrowdOptions { repeat: Repeat::UNTIL_SETTLED, ..deployment.buyers(product, buyers, connections) }
 }
 
 /// A crowd that comes, over so many connections, until the test stops it: on a slow machine what is waited for takes longer.
-fn endless(world: &mut World, product: &str, connections: usize) -> CrowdOptions {
-    let mut crowd = world.buyers(product, 0, connections);
+fn endless(deployment: &mut Deployment, product: &str, connections: usize) -> CrowdOptions {
+    let mut crowd = deployment.buyers(product, 0, connections);
     crowd.arrival = Arrival::Closed(2 * SETTLE_MAX);
     crowd.length_max = 4 * SETTLE_MAX;
     crowd

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::http_client::{self, HttpAnswer};
-use flux_lab::world::{World, WorldOptions};
 use serde_json::json;
 
 use crate::redis::FENCE;
-use crate::{units_stored, wait_until, world};
+use crate::{deployment, units_stored, wait_until};
 
 /// How far edges may be apart when a sale opens (SPEC).
 const APART_MS_MAX: u64 = 100;
@@ -26,12 +26,13 @@ fn redis_ms(connection: &mut redis::Connection) -> u64 {
 
 #[test]
 fn every_edge_opens_a_sale_on_redis_clock() {
-    let mut world = World::start(WorldOptions { edges: 2, ..WorldOptions::default() }).expect("two edges and a worker");
-    let mut clock = world.redis.connection().unwrap();
+    let mut deployment = Deployment::start(DeploymentOptions { edges: 2, ..DeploymentOptions::default() })
+        .expect("two edges and a worker");
+    let mut clock = deployment.redis.connection().unwrap();
     let opens_at = redis_ms(&mut clock) + 3_000;
     let text = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(opens_at)).to_string();
-    world.init_with(json!({"productId": "phone", "quantity": 1_000_000, "rate": 0, "opensAt": text})).unwrap();
-    let edges = world.targets();
+    deployment.init_with(json!({"productId": "phone", "quantity": 1_000_000, "rate": 0, "opensAt": text})).unwrap();
+    let edges = deployment.targets();
     for edge in &edges {
         wait_until("the edge knows the sale", || {
             let stock = http_client::request(*edge, "GET", "/stock/phone", &[], b"", Duration::from_secs(5)).unwrap();
@@ -43,7 +44,7 @@ fn every_edge_opens_a_sale_on_redis_clock() {
         .into_iter()
         .enumerate()
         .map(|(place, edge)| {
-            let mut clock = world.redis.connection().unwrap();
+            let mut clock = deployment.redis.connection().unwrap();
             std::thread::spawn(move || {
                 let (mut refused, mut number) = ([0; 2], 0);
                 loop {
@@ -76,8 +77,8 @@ fn every_edge_opens_a_sale_on_redis_clock() {
         let refused = thread.join().expect("no early sale and no late one");
         assert!(refused.iter().all(|count| *count > 0), "both ways to be sent to the countdown: {refused:?}");
     }
-    wait_until("both orders are stored", || units_stored(&world, "phone") == 2);
-    let row = world
+    wait_until("both orders are stored", || units_stored(&deployment, "phone") == 2);
+    let row = deployment
         .ledger()
         .unwrap()
         .query_one("SELECT per_user, (extract(epoch FROM opens_at) * 1000)::bigint FROM sales", &[]);
@@ -87,32 +88,32 @@ fn every_edge_opens_a_sale_on_redis_clock() {
 
 #[test]
 fn a_user_takes_no_more_than_the_limit_and_a_rebuild_knows_what_he_has() {
-    let mut world = world();
-    world.init_with(json!({"productId": "phone", "quantity": 100, "rate": 0, "perUser": 2})).unwrap();
-    let first = world.order("phone", "ann", "k1", 1).unwrap();
+    let mut deployment = deployment();
+    deployment.init_with(json!({"productId": "phone", "quantity": 100, "rate": 0, "perUser": 2})).unwrap();
+    let first = deployment.order("phone", "ann", "k1", 1).unwrap();
     assert_eq!(first.status, 200, "{}", first.text());
-    assert_eq!(world.order("phone", "bob", "k1", 2).unwrap().status, 200, "others have a limit of their own");
+    assert_eq!(deployment.order("phone", "bob", "k1", 2).unwrap().status, 200, "others have a limit of their own");
     let limit = json!({"status": "limit_reached", "msg": "Limit per customer reached"});
-    let over = world.order("phone", "ann", "k2", 2).unwrap();
+    let over = deployment.order("phone", "ann", "k2", 2).unwrap();
     assert_eq!((over.status, over.json()), (409, limit.clone()), "two more are one too many");
-    assert_eq!(world.order("phone", "ann", "k3", 1).unwrap().status, 200, "a refusal takes nothing");
-    let over = world.order("phone", "ann", "k4", 1).unwrap();
+    assert_eq!(deployment.order("phone", "ann", "k3", 1).unwrap().status, 200, "a refusal takes nothing");
+    let over = deployment.order("phone", "ann", "k4", 1).unwrap();
     assert_eq!((over.status, over.json()), (409, limit.clone()));
-    let again = world.order("phone", "ann", "k1", 1).unwrap();
+    let again = deployment.order("phone", "ann", "k1", 1).unwrap();
     assert_eq!((again.status, again.text()), (200, first.text()), "and yet the first answer");
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
-    wait_until("all is stored", || units_stored(&world, "phone") == 4);
+    wait_until("all is stored", || units_stored(&deployment, "phone") == 4);
 
-    redis::cmd("FLUSHALL").exec(&mut world.redis.connection().unwrap()).unwrap();
-    let rebuilt = world.rebuild("phone", FENCE).unwrap();
+    redis::cmd("FLUSHALL").exec(&mut deployment.redis.connection().unwrap()).unwrap();
+    let rebuilt = deployment.rebuild("phone", FENCE).unwrap();
     assert!(rebuilt.code == Some(0), "{rebuilt:?}");
     wait_until("the edge sells again", || {
-        world.order("phone", "cid", "k1", 1).is_ok_and(|answer| answer.status == 200)
+        deployment.order("phone", "cid", "k1", 1).is_ok_and(|answer| answer.status == 200)
     });
-    let over = world.order("phone", "ann", "k5", 1).unwrap();
+    let over = deployment.order("phone", "ann", "k5", 1).unwrap();
     assert_eq!((over.status, over.json()), (409, limit), "the ledger knows limit and units");
-    let again = world.order("phone", "ann", "k1", 1).unwrap();
+    let again = deployment.order("phone", "ann", "k1", 1).unwrap();
     assert_eq!((again.status, again.text()), (200, first.text()));
-    assert_eq!(world.order("phone", "cid", "k2", 1).unwrap().status, 200);
-    assert_eq!(world.order("phone", "cid", "k3", 1).unwrap().status, 409);
+    assert_eq!(deployment.order("phone", "cid", "k2", 1).unwrap().status, 200);
+    assert_eq!(deployment.order("phone", "cid", "k3", 1).unwrap().status, 409);
 }

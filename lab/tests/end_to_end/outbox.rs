@@ -6,15 +6,15 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use flux_lab::crowd::{Arrival, CrowdOptions, Order, Orders, Outcome, Repeat, Running};
+use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::http_client;
-use flux_lab::world::{World, WorldOptions};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, RequestHeader, ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, encode_request_header_into_buffer};
 
-use crate::{settle_and_check, units_stored, wait_until, world};
+use crate::{deployment, settle_and_check, units_stored, wait_until};
 
 const CALLS: &str = "flux_edge_reserve_calls_total";
 const REQUESTS: &str = "flux_edge_http_requests_total";
@@ -25,41 +25,41 @@ const BATCH_BYTES: u32 = 336;
 #[test]
 fn a_record_that_kafka_refuses_parts_from_its_neighbours_and_is_delivered_once_kafka_takes_it() {
     let environment = [("FLUX_CORES", "1"), ("FLUX_REDIS_DEADLINE", "2500ms")];
-    let mut world = World::start(WorldOptions {
+    let mut deployment = Deployment::start(DeploymentOptions {
         edge_environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        ..WorldOptions::default()
+        ..DeploymentOptions::default()
     })
     .unwrap();
-    world.init_with(serde_json::json!({"productId": "phone", "quantity": 100, "rate": 0})).unwrap();
-    limit_batches(&world, BATCH_BYTES);
+    deployment.init_with(serde_json::json!({"productId": "phone", "quantity": 100, "rate": 0})).unwrap();
+    limit_batches(&deployment, BATCH_BYTES);
     // While two calls are out all others gather for one: the refused record and its neighbours share an entry.
-    world.redis.pause().unwrap();
+    deployment.redis.pause().unwrap();
     let openers = ["opener-1", "opener-2"].map(|name| {
-        let calls = metric(&world, CALLS);
-        let opener = send(&mut world, vec![order(name)]);
-        wait_until("its call is out", || metric(&world, CALLS) > calls);
+        let calls = metric(&deployment, CALLS);
+        let opener = send(&mut deployment, vec![order(name)]);
+        wait_until("its call is out", || metric(&deployment, CALLS) > calls);
         opener
     });
     let large = "l".repeat(64);
     let mut orders: Vec<Order> = (1..8).map(|n| order(&format!("small-{n}"))).collect();
     orders.insert(3, order(&large));
-    let (before, mut asked) = (metric(&world, REQUESTS), 0.0);
-    let crowd = send(&mut world, orders);
+    let (before, mut asked) = (metric(&deployment, REQUESTS), 0.0);
+    let crowd = send(&mut deployment, orders);
     wait_until("the edge has read them all", || {
         // Asking counts too.
         asked += 1.0;
-        metric(&world, REQUESTS) >= before + asked + 8.0
+        metric(&deployment, REQUESTS) >= before + asked + 8.0
     });
-    world.redis.resume();
+    deployment.redis.resume();
     let mut history = crowd.join().unwrap().history;
     for opener in openers {
         history.extend(&opener.join().unwrap().history);
     }
     let pending = history.count(|outcome| matches!(outcome, Outcome::Pending { .. }));
     let accepted = history.count(|outcome| matches!(outcome, Outcome::Accepted { .. }));
-    assert_eq!((accepted, pending), (9, 1), "{}", world.edges[0].program.output());
+    assert_eq!((accepted, pending), (9, 1), "{}", deployment.edges[0].program.output());
 
-    let mut redis = world.redis.connection().unwrap();
+    let mut redis = deployment.redis.connection().unwrap();
     let mut entries = || -> Vec<(String, Vec<String>)> {
         redis::cmd("XRANGE").arg("product:{phone}:outbox").arg("-").arg("+").query(&mut redis).unwrap()
     };
@@ -67,23 +67,23 @@ fn a_record_that_kafka_refuses_parts_from_its_neighbours_and_is_delivered_once_k
         let entries = entries();
         entries.len() == 1 && entries[0].1[3].lines().count() == 1 && entries[0].1[3].contains(&large)
     });
-    assert_eq!(metric(&world, "flux_edge_entries_parted_total"), 1.0);
-    assert_eq!(metric(&world, "flux_edge_records_refused_total"), 1.0);
-    wait_until("the relay has tried it again", || metric(&world, "flux_edge_records_refused_total") == 2.0);
+    assert_eq!(metric(&deployment, "flux_edge_entries_parted_total"), 1.0);
+    assert_eq!(metric(&deployment, "flux_edge_records_refused_total"), 1.0);
+    wait_until("the relay has tried it again", || metric(&deployment, "flux_edge_records_refused_total") == 2.0);
     assert_eq!(entries().len(), 1, "it stays");
-    let replayed = world.order("phone", "small-1", "small-1", 1).unwrap();
+    let replayed = deployment.order("phone", "small-1", "small-1", 1).unwrap();
     assert_eq!((replayed.status, replayed.header("idempotency-replayed")), (200, Some("true")));
-    let waiting = world.order("phone", &large, &large, 1).unwrap();
+    let waiting = deployment.order("phone", &large, &large, 1).unwrap();
     assert_eq!((waiting.status, waiting.header("idempotency-replayed")), (202, Some("true")));
-    limit_batches(&world, 1 << 20);
-    settle_and_check(&world, &history);
-    assert_eq!(units_stored(&world, "phone"), 10);
+    limit_batches(&deployment, 1 << 20);
+    settle_and_check(&deployment, &history);
+    assert_eq!(units_stored(&deployment, "phone"), 10);
 }
 
 #[test]
 fn settings_that_put_orders_at_risk_are_said_and_shown() {
-    let world = world();
-    let warned = |setting: &str| metric(&world, &format!("flux_setting_warning{{setting=\"{setting}\"}}")) == 1.0;
+    let deployment = deployment();
+    let warned = |setting: &str| metric(&deployment, &format!("flux_setting_warning{{setting=\"{setting}\"}}")) == 1.0;
     // The topic has one copy, and Redis no file: what the lab is made of, and no sale should be.
     wait_until("both were looked at", || warned("replication.factor") && warned("appendonly"));
     for good in [
@@ -96,7 +96,7 @@ fn settings_that_put_orders_at_risk_are_said_and_shown() {
     ] {
         assert!(!warned(good), "{good}");
     }
-    let log = world.edges[0].program.output();
+    let log = deployment.edges[0].program.output();
     for setting in ["replication.factor", "appendonly"] {
         assert_eq!(log.lines().filter(|line| line.contains(&format!("{setting} is "))).count(), 1, "once: {log}");
     }
@@ -107,9 +107,9 @@ fn order(name: &str) -> Order {
 }
 
 /// These orders at once, each once.
-fn send(world: &mut World, orders: Vec<Order>) -> Running {
+fn send(deployment: &mut Deployment, orders: Vec<Order>) -> Running {
     let count = orders.len();
-    let mut crowd: CrowdOptions = world.buyers("phone", count as u64, count);
+    let mut crowd: CrowdOptions = deployment.buyers("phone", count as u64, count);
     crowd.arrival = Arrival::Buyers(count as u64);
     crowd.orders = Orders::List(orders);
     crowd.repeat = Repeat::NEVER;
@@ -118,15 +118,16 @@ fn send(world: &mut World, orders: Vec<Order>) -> Running {
 }
 
 /// A value of the first edge's `/metrics`; zero where it is not shown.
-fn metric(world: &World, name: &str) -> f64 {
+fn metric(deployment: &Deployment, name: &str) -> f64 {
     let answer =
-        http_client::request(world.edges[0].admin(), "GET", "/metrics", &[], b"", Duration::from_secs(15)).unwrap();
+        http_client::request(deployment.edges[0].admin(), "GET", "/metrics", &[], b"", Duration::from_secs(15))
+            .unwrap();
     let line = answer.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
     line.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
-/// Sets `max.message.bytes` of the world's topic.
-fn limit_batches(world: &World, bytes: u32) {
+/// Sets `max.message.bytes` of the deployment's topic.
+fn limit_batches(deployment: &Deployment, bytes: u32) {
     const VERSION: i16 = 1;
     const TOPIC: i8 = 2;
     const KEY: i16 = 44;
@@ -136,7 +137,7 @@ fn limit_batches(world: &World, bytes: u32) {
         .with_value(Some(text(bytes.to_string())));
     let resource = AlterConfigsResource::default()
         .with_resource_type(TOPIC)
-        .with_resource_name(text(world.topic().to_owned()))
+        .with_resource_name(text(deployment.topic().to_owned()))
         .with_configs(vec![setting]);
     let header = RequestHeader::default()
         .with_request_api_key(KEY)
@@ -145,7 +146,7 @@ fn limit_batches(world: &World, bytes: u32) {
     let mut request = bytes::BytesMut::new();
     encode_request_header_into_buffer(&mut request, &header).unwrap();
     IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).encode(&mut request, VERSION).unwrap();
-    let mut stream = TcpStream::connect(world.kafka().bootstrap()).unwrap();
+    let mut stream = TcpStream::connect(deployment.kafka().bootstrap()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
     stream.write_all(&(request.len() as u32).to_be_bytes()).unwrap();
     stream.write_all(&request).unwrap();

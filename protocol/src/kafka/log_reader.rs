@@ -163,7 +163,8 @@ impl KafkaClient for LogReader {
     }
 
     fn next_deadline(&self) -> Instant {
-        let retry = if self.wanted.is_some() && self.not_before > self.now { self.not_before } else { Instant::FAR_FUTURE };
+        let retry =
+            if self.wanted.is_some() && self.not_before > self.now { self.not_before } else { Instant::FAR_FUTURE };
         self.cluster.next_deadline().min(self.fetcher.next_deadline(self.now)).min(retry)
     }
 

@@ -138,7 +138,8 @@ async fn products(ledger: &mut Ledger, redis: &mut Redis, product: Option<&str>)
 async fn registered(redis: &mut Redis) -> Result<BTreeSet<String>, Ended> {
     let (mut names, mut cursor) = (BTreeSet::new(), "0".to_owned());
     loop {
-        let page = redis.ask(&[b"SSCAN", redis_keys::REGISTRY.as_bytes(), cursor.as_bytes(), b"COUNT", b"1000"]).await?;
+        let page =
+            redis.ask(&[b"SSCAN", redis_keys::REGISTRY.as_bytes(), cursor.as_bytes(), b"COUNT", b"1000"]).await?;
         let mut page = array(page)?.into_iter();
         let (Some(next), Some(listed)) = (page.next(), page.next()) else {
             return Err(RedisError::Unexpected("a page without a cursor").into());

@@ -3,14 +3,14 @@
 //! ```no_run
 //! # fn main() -> Result<(), flux_lab::error::LabError> {
 //! use flux_lab::crowd;
-//! use flux_lab::world::{World, WorldOptions};
+//! use flux_lab::deployment::{Deployment, DeploymentOptions};
 //! use std::time::Duration;
 //!
-//! let mut world = World::start(WorldOptions { edges: 2, workers: 1, ..WorldOptions::default() })?;
-//! world.init("p", 100)?;
-//! let report = crowd::run(world.buyers("p", 5_000, 500))?;
-//! world.settle(&report.history, Duration::from_secs(30))?;
-//! world.check(&report.history)?.assert_holds();
+//! let mut deployment = Deployment::start(DeploymentOptions { edges: 2, workers: 1, ..DeploymentOptions::default() })?;
+//! deployment.init("p", 100)?;
+//! let report = crowd::run(deployment.buyers("p", 5_000, 500))?;
+//! deployment.settle(&report.history, Duration::from_secs(30))?;
+//! deployment.check(&report.history)?.assert_holds();
 //! # Ok(())
 //! # }
 //! ```
@@ -38,16 +38,16 @@ use crate::truth::{self, Sources, Truth};
 const REQUEST_MAX: Duration = Duration::from_secs(15);
 /// Open files each program should be allowed: many shells allow 1,024.
 const FILES_WANTED: u64 = 20_000;
-/// How long a world that is checked may take to come to rest, where nobody has waited for it: the worker's batches, and an
+/// How long a deployment that is checked may take to come to rest, where nobody has waited for it: the worker's batches, and an
 /// outbox that its edge has left to the relay.
 const REST_MAX: Duration = Duration::from_secs(60);
-/// How often [`World::settle`] looks.
+/// How often [`Deployment::settle`] looks.
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
-/// Whose Kafka and PostgreSQL a world uses. Redis is always its own, topic and database too.
+/// Whose Kafka and PostgreSQL a deployment uses. Redis is always its own, topic and database too.
 #[derive(Clone, Debug, Default)]
 pub enum Servers {
-    /// Those of this process, started by the first world that asks: for tests that leave them running.
+    /// Those of this process, started by the first deployment that asks: for tests that leave them running.
     #[default]
     Shared,
     /// Its own: for tests that stop, kill or pause them.
@@ -66,9 +66,9 @@ impl Servers {
     }
 }
 
-/// What a world consists of.
+/// What a deployment consists of.
 #[derive(Clone, Debug)]
-pub struct WorldOptions {
+pub struct DeploymentOptions {
     /// Edges, each on ports of its own.
     pub edges: usize,
     /// Workers of one group.
@@ -81,7 +81,7 @@ pub struct WorldOptions {
     pub redis: RedisOptions,
     /// Edge and worker reach Redis over its Unix socket.
     pub redis_by_socket: bool,
-    /// Edge and worker reach every server through proxies: [`World::links`]. A Kafka of one's own needs
+    /// Edge and worker reach every server through proxies: [`Deployment::links`]. A Kafka of one's own needs
     /// [`KafkaOptions::proxied`] for it.
     pub proxied: bool,
     /// More of each edge's environment, such as `("FLUX_RATE", "0")`; wins over what is set here.
@@ -90,9 +90,9 @@ pub struct WorldOptions {
     pub worker_environment: Environment,
 }
 
-impl Default for WorldOptions {
-    fn default() -> WorldOptions {
-        WorldOptions {
+impl Default for DeploymentOptions {
+    fn default() -> DeploymentOptions {
+        DeploymentOptions {
             edges: 1,
             workers: 1,
             partitions: 4,
@@ -106,9 +106,9 @@ impl Default for WorldOptions {
     }
 }
 
-impl Drop for World {
+impl Drop for Deployment {
     fn drop(&mut self) {
-        // Other worlds may use the same Kafka, and its proxies with it.
+        // Other deployments may use the same Kafka, and its proxies with it.
         if let Some(links) = &self.links {
             links.pass();
         }
@@ -117,7 +117,7 @@ impl Drop for World {
 
 /// A running Flux-Gate. Dropping it ends all of it.
 #[derive(Debug)]
-pub struct World {
+pub struct Deployment {
     // Programs before servers: they are ended first.
     /// The edges.
     pub edges: Vec<Edge>,
@@ -128,7 +128,7 @@ pub struct World {
     kafka: Arc<Mutex<Kafka>>,
     postgres: Arc<Mutex<Postgres>>,
     links: Option<Links>,
-    options: WorldOptions,
+    options: DeploymentOptions,
     topic: String,
     database: String,
     sources: Sources,
@@ -139,12 +139,12 @@ pub struct World {
 
 type Shared = (Arc<Mutex<Kafka>>, Arc<Mutex<Postgres>>);
 
-impl World {
+impl Deployment {
     /// Starts servers, workers and edges and waits until every edge and worker is ready.
     ///
     /// # Errors
     /// Where something is missing or does not come up; the text says what, with the end of its log.
-    pub fn start(options: WorldOptions) -> Result<World, LabError> {
+    pub fn start(options: DeploymentOptions) -> Result<Deployment, LabError> {
         // Found first: nobody wants to wait for Kafka to hear that a binary is missing.
         programs::edge_binary()?;
         programs::worker_binary()?;
@@ -158,7 +158,7 @@ impl World {
             Servers::Own { kafka, postgres } => start_servers(&run, kafka.clone(), postgres.clone())?,
         };
         let redis = Redis::start(&run, options.redis.clone())?;
-        // One process may have many worlds on the same servers.
+        // One process may have many deployments on the same servers.
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let (topic, database) = (format!("orders-{number}"), format!("flux_{number}"));
@@ -170,7 +170,7 @@ impl World {
         };
         let links = if options.proxied { Some(Links::new(&redis, &lock(&kafka), &lock(&postgres))?) } else { None };
         let (edges, workers) = (options.edges, options.workers);
-        let mut world = World {
+        let mut deployment = Deployment {
             edges: Vec::new(),
             workers: Vec::new(),
             redis,
@@ -185,13 +185,13 @@ impl World {
             run,
         };
         for _ in 0..workers {
-            world.launch_worker()?;
+            deployment.launch_worker()?;
         }
         for _ in 0..edges {
-            world.launch_edge()?;
+            deployment.launch_edge()?;
         }
-        world.wait_ready()?;
-        Ok(world)
+        deployment.wait_ready()?;
+        Ok(deployment)
     }
 
     /// Waits until every edge and worker is ready.
@@ -289,9 +289,9 @@ impl World {
     /// The proxies between programs and servers.
     ///
     /// # Panics
-    /// Where the world was not started with [`WorldOptions::proxied`].
+    /// Where the deployment was not started with [`DeploymentOptions::proxied`].
     pub fn links(&self) -> &Links {
-        self.links.as_ref().expect("the world was started with proxies")
+        self.links.as_ref().expect("the deployment was started with proxies")
     }
 
     /// `other` takes the place of Redis, as a replica that was promoted does: proxies lead there, and it is what is
@@ -365,7 +365,7 @@ impl World {
     /// Opens a sale with `/init`'s options (`rate`, `burst`, `perUser`, `force`, …).
     ///
     /// # Errors
-    /// As [`World::init`].
+    /// As [`Deployment::init`].
     pub fn init_with(&mut self, body: Value) -> Result<(), LabError> {
         let answer = self.admin("/init", &body)?;
         expect_200("POST /init", &body, &answer)
@@ -374,7 +374,7 @@ impl World {
     /// Closes a sale.
     ///
     /// # Errors
-    /// As [`World::init`].
+    /// As [`Deployment::init`].
     pub fn close(&mut self, product: &str) -> Result<(), LabError> {
         let body = json!({"productId": product});
         let answer = self.admin("/close", &body)?;
@@ -480,7 +480,7 @@ impl World {
         Truth::read(&self.sources, REST_MAX)
     }
 
-    /// Checks I1 to I4 of a world that has come to rest, nothing excused.
+    /// Checks I1 to I4 of a deployment that has come to rest, nothing excused.
     ///
     /// # Errors
     /// Where a server cannot be read, or they change all the time. A broken promise is not an error here: it is in the
@@ -492,7 +492,7 @@ impl World {
     /// The same, with what is excused.
     ///
     /// # Errors
-    /// As [`World::check`].
+    /// As [`Deployment::check`].
     pub fn check_allowing(&self, history: &History, allow: Allow) -> Result<Verdict, LabError> {
         Ok(checker::check(&Truth::at_rest(&self.sources, REST_MAX)?, history, allow))
     }

@@ -1,4 +1,4 @@
-//! A world whose edge and worker are played by this very binary, on real servers: what the tests of the real ones build
+//! A deployment whose edge and worker are played by this very binary, on real servers: what the tests of the real ones build
 //! on (starting, asking, settling, reading the truth, checking) is tried without them.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use flux_lab::checker::{self, Allow, Invariant};
 use flux_lab::crowd::{self, Exchange, History, Outcome};
+use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::topic::TopicReader;
-use flux_lab::world::{World, WorldOptions};
 use flux_protocol::order::{Record, Uuid, order_id};
 
 const SALE: u64 = 1_705_234_700_000;
@@ -31,7 +31,7 @@ fn main() {
         }
         return serve(&address);
     }
-    if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && !"world".contains(&argument)) {
+    if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && !"deployment".contains(&argument)) {
         return;
     }
     let binary = std::env::current_exe().unwrap();
@@ -105,26 +105,26 @@ fn reservation(index: usize) -> Uuid {
 
 fn a_history_is_settled_and_checked_against_real_servers() {
     let role = ("LAB_TEST_ROLE".to_owned(), "program".to_owned());
-    let mut world = World::start(WorldOptions {
+    let mut deployment = Deployment::start(DeploymentOptions {
         edges: 2,
         edge_environment: vec![role.clone()],
         worker_environment: vec![role],
-        ..WorldOptions::default()
+        ..DeploymentOptions::default()
     })
     .unwrap();
-    assert_eq!(world.targets().len(), 2);
-    world.init(PRODUCT, UNITS).unwrap();
-    assert_eq!(world.get("/stock/p").unwrap().status, 200);
-    let ran = world.audit(None).unwrap();
+    assert_eq!(deployment.targets().len(), 2);
+    deployment.init(PRODUCT, UNITS).unwrap();
+    assert_eq!(deployment.get("/stock/p").unwrap().status, 200);
+    let ran = deployment.audit(None).unwrap();
     assert_eq!((ran.code, ran.output.as_str()), (Some(0), "held\n"));
-    let history = crowd::run(world.buyers(PRODUCT, BUYERS, 4)).unwrap().history;
+    let history = crowd::run(deployment.buyers(PRODUCT, BUYERS, 4)).unwrap().history;
     assert_eq!(history.accepted().len() as u64, BUYERS);
 
     // What the real ones would have written: all but the last two stored, one of these in the topic, one in the outbox.
-    world.kafka().create_topic(world.topic(), 2, 1).unwrap();
-    let topic = TopicReader::new(&world.sources().kafka, world.topic());
-    let mut redis = world.redis.connection().unwrap();
-    let mut ledger = world.ledger().unwrap();
+    deployment.kafka().create_topic(deployment.topic(), 2, 1).unwrap();
+    let topic = TopicReader::new(&deployment.sources().kafka, deployment.topic());
+    let mut redis = deployment.redis.connection().unwrap();
+    let mut ledger = deployment.ledger().unwrap();
     ledger.batch_execute(LEDGER).unwrap();
     let mut values = Vec::new();
     let stored = BUYERS as usize - 2;
@@ -163,7 +163,7 @@ fn a_history_is_settled_and_checked_against_real_servers() {
     redis::cmd("SADD").arg("flux:products").arg("p").exec(&mut redis).unwrap();
 
     // It stands still, and not at rest: as it is it can be judged.
-    let truth = world.truth().unwrap();
+    let truth = deployment.truth().unwrap();
     assert!(truth.moves().is_some_and(|what| what.contains("outbox")), "{:?}", truth.moves());
     let verdict = checker::check(&truth, &history, Allow::default());
     assert_eq!(verdict.violations.len(), 2, "two are promised and not stored: {verdict}");
@@ -171,7 +171,7 @@ fn a_history_is_settled_and_checked_against_real_servers() {
     let account = verdict.accounts.values().next().unwrap();
     assert_eq!((account.stored, account.reserved, account.available), (sold, 2, UNITS - BUYERS));
     assert_eq!(truth.poison, 1);
-    let error = world.settle(&history, Duration::ZERO).unwrap_err().to_string();
+    let error = deployment.settle(&history, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("2 promised orders are not stored"), "{error}");
 
     // Now they are delivered and stored.
@@ -185,37 +185,37 @@ fn a_history_is_settled_and_checked_against_real_servers() {
         ledger.batch_execute(&format!("INSERT INTO orders VALUES ({row})")).unwrap();
     }
     ledger.batch_execute("UPDATE sales SET sold = sold + 2; UPDATE products SET stock = stock - 2").unwrap();
-    let error = world.settle(&history, Duration::ZERO).unwrap_err().to_string();
+    let error = deployment.settle(&history, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("outbox"), "{error}");
     redis::cmd("XTRIM").arg("product:{p}:outbox").arg("MAXLEN").arg(0).exec(&mut redis).unwrap();
     // All that was promised is stored; of what else stands in the topic nobody knows yet.
-    let error = world.settle(&history, Duration::ZERO).unwrap_err().to_string();
+    let error = deployment.settle(&history, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("the ledger stands at 0 of partition 0, which ends at 1"), "{error}");
     let topic_id = topic.topic_id().unwrap();
     let rows = topic.ends().unwrap().into_iter().map(|(partition, end)| format!("('{topic_id}', {partition}, {end})"));
     let rows = rows.collect::<Vec<_>>().join(", ");
     ledger.batch_execute(&format!("INSERT INTO offsets VALUES {rows}")).unwrap();
-    world.settle(&history, Duration::from_secs(30)).unwrap();
-    world.check(&history).unwrap().assert_holds();
+    deployment.settle(&history, Duration::from_secs(30)).unwrap();
+    deployment.check(&history).unwrap().assert_holds();
 
-    orders_on_their_way_are_nowhere_twice_and_nowhere_missing(&world, &topic);
+    orders_on_their_way_are_nowhere_twice_and_nowhere_missing(&deployment, &topic);
 
     // And a unit is given back that was sold.
     redis::cmd("INCR").arg("product:{p}:stock").exec(&mut redis).unwrap();
-    let verdict = world.check_allowing(&history, Allow { other_buyers: true, ..Allow::default() }).unwrap();
+    let verdict = deployment.check_allowing(&history, Allow { other_buyers: true, ..Allow::default() }).unwrap();
     assert!(verdict.breaks(Invariant::I4) && verdict.violations.len() == 1, "{verdict}");
 }
 
 /// Orders go their way from Redis to the ledger, some at a time, while everything is read: whatever two servers say of one
 /// order is said of one moment.
-fn orders_on_their_way_are_nowhere_twice_and_nowhere_missing(world: &World, topic: &TopicReader) {
+fn orders_on_their_way_are_nowhere_twice_and_nowhere_missing(deployment: &Deployment, topic: &TopicReader) {
     const READINGS: usize = 5;
     const AT_A_TIME: usize = 5;
     let sold = AtomicUsize::new(0);
     let (is_over, others) = (AtomicBool::new(false), Allow { other_buyers: true, ..Allow::default() });
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (mut redis, mut ledger) = (world.redis.connection().unwrap(), world.ledger().unwrap());
+            let (mut redis, mut ledger) = (deployment.redis.connection().unwrap(), deployment.ledger().unwrap());
             // Now and then everything stands still, else nobody could read it from outside; for longer each time, so that a
             // busy machine has its moment, too.
             let mut pause = Duration::ZERO;
@@ -230,7 +230,7 @@ fn orders_on_their_way_are_nowhere_twice_and_nowhere_missing(world: &World, topi
         let verdicts: Vec<_> = (0..READINGS)
             .map(|_| {
                 let before = sold.load(Ordering::Relaxed);
-                let verdict = world.truth().map(|truth| checker::check(&truth, &History::default(), others));
+                let verdict = deployment.truth().map(|truth| checker::check(&truth, &History::default(), others));
                 // The next reading meets other orders.
                 while sold.load(Ordering::Relaxed) == before {
                     std::thread::sleep(Duration::from_millis(5));
@@ -241,7 +241,7 @@ fn orders_on_their_way_are_nowhere_twice_and_nowhere_missing(world: &World, topi
         is_over.store(true, Ordering::Relaxed);
         verdicts.into_iter().for_each(|verdict| verdict.unwrap().assert_holds());
     });
-    world.check_allowing(&History::default(), others).unwrap().assert_holds();
+    deployment.check_allowing(&History::default(), others).unwrap().assert_holds();
 }
 
 /// What becomes of an order of one unit, at each server in turn.
