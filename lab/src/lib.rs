@@ -5,9 +5,7 @@
 //! - [`crowd`]: the load client and its history; [`truth`]: what the servers hold; [`checker`]: whether the two agree.
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
 //! - [`chromedriver`]: a headless Chromium's driver, for what people see.
-//! - [`visitors`]: who stands in a fair line, as the pages do it; [`fair_crowd`]: thousands of them.
-//! - [`deployment`]: all of it together, as the end-to-end tests use it; [`demo`]: two sales, told to a person;
-//!   [`fair_sale`]: a third one, to take part in.
+//! - [`deployment`]: all of it together, as the end-to-end tests use it; [`demo`]: sales to look at, fair ones among them.
 //!
 //! Edge and worker know nothing of this crate, and nothing of it is ever part of them. It never touches a process it
 //! did not start, nor a server on a default port.
@@ -19,8 +17,6 @@ pub mod crowd;
 pub mod demo;
 pub mod deployment;
 pub mod error;
-pub mod fair_crowd;
-pub mod fair_sale;
 pub mod http_client;
 pub mod interrupt;
 mod kafka_client;
@@ -33,4 +29,3 @@ pub mod run_dir;
 pub mod servers;
 pub mod topic;
 pub mod truth;
-pub mod visitors;

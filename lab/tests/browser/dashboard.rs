@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use flux_lab::demo::visitors::{Answer, Patience, Visitor};
 use flux_lab::http_client;
-use flux_lab::visitors::{Answer, Patience, Visitor};
 
 use crate::{REQUEST_MAX, Visit};
 

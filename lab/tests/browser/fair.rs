@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use flux_lab::demo::visitors::{Answer, Patience, Visitor};
 use flux_lab::deployment::DeploymentOptions;
 use flux_lab::http_client;
-use flux_lab::visitors::{Answer, Patience, Visitor};
 use serde_json::{Value, json};
 
 use crate::{REQUEST_MAX, Visit};

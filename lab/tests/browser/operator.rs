@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use flux_lab::fair_sale::{self, FairSale};
+use flux_lab::demo::fair_sale::{self, FairSale};
 use flux_lab::http_client;
 
 use crate::{REQUEST_MAX, Visit, is_sound};

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use flux_lab::demo::fair_crowd::{FairCrowd, Standing};
+use flux_lab::demo::fair_sale::{self, FairSale};
+use flux_lab::demo::visitors::{Answer, LineReader, Patience, Visitor};
 use flux_lab::deployment::{Deployment, DeploymentOptions};
-use flux_lab::fair_crowd::{FairCrowd, Standing};
-use flux_lab::fair_sale::{self, FairSale};
 use flux_lab::http_client;
-use flux_lab::visitors::{Answer, LineReader, Patience, Visitor};
 use serde_json::{Value, json};
 
 use crate::redis::FENCE;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flux_lab::crowd::Order;
-use flux_lab::visitors::Line;
+use flux_lab::demo::visitors::Line;
 use flux_net::{Clock, Stream, sleep, within};
 use flux_protocol::queue::limits::SLOT_US;
 use flux_protocol::queue::{Place, Ticket, Watermark, position};

@@ -1,6 +1,6 @@
 //! Visitors of a fair sale, who do what the pages do: come, keep the ticket, read the line, order again when called.
 //!
-//! One reader of the line is enough for all of them, so whoever waits costs nothing; [`crate::fair_crowd`] moves thousands.
+//! One reader of the line is enough for all of them, so whoever waits costs nothing; [`crate::demo::fair_crowd`] moves thousands.
 //! Never looks behind the public listener.
 
 use std::net::SocketAddr;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use flux_protocol::queue::Seed;
 use serde_json::json;
 
-use crate::demo::{Findings, rows, say};
+use super::telling::{Findings, rows, say};
+use crate::demo::fair_crowd::{FairCrowd, Member, Standing};
+use crate::demo::visitors::{Line, LineReader, Patience, Visitor};
 use crate::deployment::Deployment;
 use crate::error::LabError;
-use crate::fair_crowd::{FairCrowd, Member, Standing};
-use crate::visitors::{Line, LineReader, Patience, Visitor};
 
 /// Every so manieth of the crowd never comes back for their turn.
 const LEAVES_EVERY: usize = 5;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use flux_protocol::queue::{Place, Watermark};
 
+use crate::demo::visitors::{Answer, Line, Patience, Visitor};
 use crate::error::{Doing, LabError};
 use crate::servers::Redis;
-use crate::visitors::{Answer, Line, Patience, Visitor};
 
 /// Orders that are sent at the same time: as many as are called at once where some tens a second are served.
 const SENDERS: usize = 64;
