@@ -24,7 +24,7 @@ fn on_each_driver<F: Future<Output = ()>>(test: impl Fn() -> F) {
         let mut runtime = match Runtime::build(RuntimeOptions { driver: choice, monoio_timers: false }) {
             Ok(runtime) => runtime,
             Err(error) if choice == DriverChoice::Uring => {
-                eprintln!("skipped on a ring: {error}");
+                flux_test_support::skip(&format!("the tests on a ring: {error}"));
                 continue;
             }
             Err(error) => panic!("{error}"),

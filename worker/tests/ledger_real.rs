@@ -2,7 +2,6 @@
 //! its own where it kills it.
 
 mod cutter;
-mod server;
 
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use cutter::{Cut, Cutter};
 use flux_net::{DriverChoice, Runtime, RuntimeOptions, sleep, within};
 use flux_protocol::order::{Record, SaleEvent, Uuid};
 use flux_protocol::postgres::{Param, PostgresConfig, SessionOptions, StatementLimit};
+use flux_test_support::postgres::Server;
 use flux_worker::batch::{Batch, Origin, Stored};
 use flux_worker::config::Config;
 use flux_worker::dead_letters::{self, Replayed};
 use flux_worker::ledger::{Ledger, LedgerError, ReturnState, StoreError};
-use server::Server;
 
 const SALE: u64 = 1_705_234_700_000;
 const TOPIC: Uuid = Uuid([7; 16]);

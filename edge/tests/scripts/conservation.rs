@@ -86,7 +86,7 @@ fn whatever_is_asked_units_are_neither_made_nor_lost() {
                 })
                 .collect();
             let (codes, accepted) = model.reserve(&batch);
-            let reply = sale.codes_and_entry(&mut client, &batch);
+            let reply = codes_and_entry(&sale, &mut client, &batch);
             if accepted.len() == batch.len() {
                 assert_eq!(reply.0, ["A"]);
             } else {
@@ -119,16 +119,14 @@ fn whatever_is_asked_units_are_neither_made_nor_lost() {
     assert_eq!(strings(client.run("KEYS *:claims")).len(), 12);
 }
 
-impl Sale {
-    /// [`Sale::codes`] and the entry id that the head named.
-    fn codes_and_entry(&self, client: &mut Client, batch: &[Order]) -> (Vec<String>, String) {
-        let mut reply = self.reserve(client, batch);
-        let entry = reply[0].split_off(1);
-        for code in &mut reply[1..] {
-            if code.starts_with('R') {
-                code.truncate(code.rfind(' ').expect("an entry id"));
-            }
+/// [`Sale::codes`] and the entry id that the head named.
+fn codes_and_entry(sale: &Sale, client: &mut Client, batch: &[Order]) -> (Vec<String>, String) {
+    let mut reply = sale.reserve(client, batch);
+    let entry = reply[0].split_off(1);
+    for code in &mut reply[1..] {
+        if code.starts_with('R') {
+            code.truncate(code.rfind(' ').expect("an entry id"));
         }
-        (reply, entry)
     }
+    (reply, entry)
 }

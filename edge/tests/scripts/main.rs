@@ -10,9 +10,9 @@ mod registry;
 mod relay;
 mod reserve;
 mod retire;
-mod sale;
 mod sales;
-mod server;
 mod topics;
 mod trust;
 mod turns;
+
+use flux_test_support::{redis as server, sale};

@@ -2,13 +2,6 @@
 //!
 //! The edge's part is played by its scripts: they reserve, and the test publishes what an edge would have published.
 
-#[allow(dead_code)]
-#[path = "../../../edge/tests/scripts/sale.rs"]
-mod sale;
-#[allow(dead_code)]
-#[path = "../../../edge/tests/scripts/server.rs"]
-mod server;
-
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,8 +12,8 @@ use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions};
 use flux_lab::topic::TopicReader;
 use flux_protocol::order::{Record, Uuid, order_id};
-use sale::{Options, Order, PLAIN, Sale};
-use server::Client;
+use flux_test_support::redis::{self as server, Client};
+use flux_test_support::sale::{Options, Order, PLAIN, Sale};
 
 const PRODUCT: &str = "iphone-15";
 /// How long anything may take before the test gives up: never what it measures.

@@ -1,17 +1,9 @@
 //! The contract of the worker's Lua scripts, held against a real Redis that each test starts for itself.
 
-// The same server and the same sales as the edge's contract tests have; not every test needs all of it.
-#[allow(dead_code)]
-#[path = "../../../edge/tests/scripts/sale.rs"]
-mod sale;
-#[allow(dead_code)]
-#[path = "../../../edge/tests/scripts/server.rs"]
-mod server;
-
 use flux_protocol::resp::OwnedFrame;
+use flux_test_support::redis::{Client, Server, strings};
+use flux_test_support::sale::{self, Options, PLAIN, Sale, keys, order};
 use flux_worker::scripts::Scripts;
-use sale::{Options, PLAIN, Sale, keys, order};
-use server::{Client, Server, strings};
 
 /// A fair sale without other options.
 const FAIR: [&str; 3] = ["0", "0", "fair"];

@@ -9,6 +9,4 @@ mod random_statements;
 mod real;
 mod words;
 
-#[allow(dead_code)]
-#[path = "../../../../worker/tests/server/mod.rs"]
-mod server;
+use flux_test_support::postgres as server;

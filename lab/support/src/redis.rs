@@ -15,26 +15,26 @@ use flux_protocol::resp::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `redis-server` on loopback in a directory of its own; ended when dropped.
-pub(crate) struct Server {
+pub struct Server {
     process: Process,
     directory: tempfile::TempDir,
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
 impl Server {
-    pub(crate) fn start() -> Server {
+    pub fn start() -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (process, port) = spawn(directory.path());
         Server { process, directory, port }
     }
 
     /// Ends the process and starts it again over the same data and on another port.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.process.end();
         (self.process, self.port) = spawn(self.directory.path());
     }
 
-    pub(crate) fn connect(&self) -> Client {
+    pub fn connect(&self) -> Client {
         Client::connect(self.port).expect("it has answered before")
     }
 }
@@ -117,15 +117,15 @@ fn answers(port: u16, pid: u32) -> bool {
 }
 
 /// One connection.
-pub(crate) struct Client {
+pub struct Client {
     stream: TcpStream,
     decoder: Decoder,
     buffer: BytesMut,
-    pub(crate) scripts: Scripts,
+    pub scripts: Scripts,
 }
 
 impl Client {
-    pub(crate) fn connect(port: u16) -> Option<Client> {
+    pub fn connect(port: u16) -> Option<Client> {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_nodelay(true).expect("a connected socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
@@ -151,25 +151,25 @@ impl Client {
     }
 
     /// One command of text arguments.
-    pub(crate) fn command(&mut self, arguments: &[&str]) -> OwnedFrame {
+    pub fn command(&mut self, arguments: &[&str]) -> OwnedFrame {
         let mut wire = Vec::new();
         command(&mut wire, &arguments.iter().map(|argument| argument.as_bytes()).collect::<Vec<_>>());
         self.exchange(&wire)
     }
 
     /// One command whose arguments stand in `line`, blanks between.
-    pub(crate) fn run(&mut self, line: &str) -> OwnedFrame {
+    pub fn run(&mut self, line: &str) -> OwnedFrame {
         self.command(&line.split(' ').collect::<Vec<_>>())
     }
 
     /// A script, loaded where Redis does not know it yet.
-    pub(crate) fn call(&mut self, pick: fn(&Scripts) -> &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
+    pub fn call(&mut self, pick: fn(&Scripts) -> &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
         let script = pick(&self.scripts).clone();
         self.call_script(&script, keys, arguments)
     }
 
     /// Any other script, likewise.
-    pub(crate) fn call_script(&mut self, script: &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
+    pub fn call_script(&mut self, script: &Script, keys: &[String], arguments: &[String]) -> OwnedFrame {
         let collect = |texts: &[String]| {
             let mut collected = Arguments::default();
             texts.iter().for_each(|text| collected.push(text.as_bytes()));
@@ -188,20 +188,20 @@ impl Client {
     }
 
     /// Everything in the data base, key by key, as `DUMP` gives it: equal where nothing was changed.
-    pub(crate) fn snapshot(&mut self) -> Vec<(String, OwnedFrame)> {
+    pub fn snapshot(&mut self) -> Vec<(String, OwnedFrame)> {
         let mut keys = strings(self.run("KEYS *"));
         keys.sort();
         keys.into_iter().map(|key| (key.clone(), self.command(&["DUMP", &key]))).collect()
     }
 
     /// The clock that the scripts see, in µs.
-    pub(crate) fn time_us(&mut self) -> u64 {
+    pub fn time_us(&mut self) -> u64 {
         let parts = strings(self.run("TIME"));
         parts[0].parse::<u64>().expect("seconds") * 1_000_000 + parts[1].parse::<u64>().expect("microseconds")
     }
 
     /// A field of `INFO`.
-    pub(crate) fn info(&mut self, section: &str, field: &str) -> String {
+    pub fn info(&mut self, section: &str, field: &str) -> String {
         let text = text(self.command(&["INFO", section]));
         let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.expect("INFO names the field").to_owned()
@@ -220,7 +220,7 @@ fn frame(value: Value<'_>) -> OwnedFrame {
 }
 
 /// Which error an answer is and what to believe, `None` where it is none.
-pub(crate) fn refusal(answer: &OwnedFrame) -> Option<(ErrorKind, Belief)> {
+pub fn refusal(answer: &OwnedFrame) -> Option<(ErrorKind, Belief)> {
     match answer {
         OwnedFrame::Error(message) => {
             let mut wire = format!("-{message}\r\n").into_bytes();
@@ -236,7 +236,7 @@ pub(crate) fn refusal(answer: &OwnedFrame) -> Option<(ErrorKind, Belief)> {
 }
 
 /// A string, number or status as text; empty for null.
-pub(crate) fn text(answer: OwnedFrame) -> String {
+pub fn text(answer: OwnedFrame) -> String {
     match answer {
         OwnedFrame::BulkString(bytes) | OwnedFrame::SimpleString(bytes) => String::from_utf8(bytes).expect("text"),
         OwnedFrame::Integer(number) => number.to_string(),
@@ -246,7 +246,7 @@ pub(crate) fn text(answer: OwnedFrame) -> String {
 }
 
 /// An array of what [`text`] takes.
-pub(crate) fn strings(answer: OwnedFrame) -> Vec<String> {
+pub fn strings(answer: OwnedFrame) -> Vec<String> {
     match answer {
         OwnedFrame::Array(items) => items.into_iter().map(text).collect(),
         other => panic!("no array: {other:?}"),

@@ -18,7 +18,7 @@ const BINARIES: &[&str] = &[
     "/usr/lib/postgresql/14/bin",
 ];
 
-pub(crate) struct Server {
+pub struct Server {
     directory: PathBuf,
     port: u16,
     durable: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// One server for all tests of this process that leave it alone. It ends with the last of them.
-    pub(crate) fn shared() -> Arc<Server> {
+    pub fn shared() -> Arc<Server> {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         shared.upgrade().unwrap_or_else(|| {
@@ -39,13 +39,13 @@ impl Server {
     }
 
     /// A server of its own, quick rather than safe against a crash of the machine.
-    pub(crate) fn start() -> Server {
+    pub fn start() -> Server {
         Server::start_as(false)
     }
 
     /// A server that syncs its files, for measurements.
     #[allow(dead_code)]
-    pub(crate) fn durable() -> Server {
+    pub fn durable() -> Server {
         Server::start_as(true)
     }
 
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Starts the process on the same data, and waits until it lets us in.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         assert!(self.process.is_none(), "it runs");
         // After a SIGKILL its children may hold the shared memory for a moment: then it does not start, and is started again.
         for _ in 0..100 {
@@ -107,7 +107,7 @@ impl Server {
 
     /// SIGKILL, as a machine that loses power: its backends with it, which would serve on for a moment.
     #[allow(dead_code)]
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let id = process.id();
             let backends = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// A new empty database, reached over the Unix socket without a password.
-    pub(crate) fn database(&self) -> PostgresConfig {
+    pub fn database(&self) -> PostgresConfig {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql(&format!("create database {name}"));
         let url = format!("postgres://postgres@/{name}?host={}&port={}", self.directory.display(), self.port);
@@ -143,7 +143,7 @@ impl Server {
 
     /// The server over TCP, where it asks for passwords.
     #[allow(dead_code)]
-    pub(crate) fn tcp(&self, user: &str, password: Option<&str>) -> PostgresConfig {
+    pub fn tcp(&self, user: &str, password: Option<&str>) -> PostgresConfig {
         let mut config = PostgresConfig::parse(&format!("postgres://127.0.0.1:{}/postgres", self.port)).expect("a URL");
         config.user = user.to_owned();
         config.password = password.map(str::to_owned);

@@ -2,64 +2,64 @@
 
 use flux_protocol::resp::OwnedFrame;
 
-use crate::server::{Client, strings, text};
+use crate::redis::{Client, strings, text};
 
 /// The product's keys in the order that `init`, `close` and `look` take them.
-pub(crate) const KEYS: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"];
+pub const KEYS: [&str; 9] = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales", "queue"];
 
-pub(crate) fn key(product: &str, name: &str) -> String {
+pub fn key(product: &str, name: &str) -> String {
     format!("product:{{{product}}}:{name}")
 }
 
-pub(crate) fn keys(product: &str) -> Vec<String> {
+pub fn keys(product: &str) -> Vec<String> {
     KEYS.iter().map(|name| key(product, name)).collect()
 }
 
 /// One order of a reserve call.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
-    pub(crate) reservation: String,
-    pub(crate) quantity: u64,
-    pub(crate) id: String,
-    pub(crate) user: String,
+pub struct Order {
+    pub reservation: String,
+    pub quantity: u64,
+    pub id: String,
+    pub user: String,
     /// The slot of the place by which it was called.
-    pub(crate) slot: Option<u32>,
+    pub slot: Option<u32>,
 }
 
-pub(crate) fn order(reservation: &str, quantity: u64, id: &str, user: &str) -> Order {
+pub fn order(reservation: &str, quantity: u64, id: &str, user: &str) -> Order {
     Order { reservation: reservation.into(), quantity, id: id.into(), user: user.into(), slot: None }
 }
 
 /// Options of a sale; the default is what most tests want.
-pub(crate) struct Options {
-    pub(crate) total: u64,
-    pub(crate) rate: u64,
-    pub(crate) burst: u64,
-    pub(crate) force: bool,
-    pub(crate) per_user: u64,
-    pub(crate) opens_at: u64,
+pub struct Options {
+    pub total: u64,
+    pub rate: u64,
+    pub burst: u64,
+    pub force: bool,
+    pub per_user: u64,
+    pub opens_at: u64,
     /// With a fair queue.
-    pub(crate) fair: bool,
+    pub fair: bool,
     /// Of its orders; empty: as sales were opened before they noted it.
-    pub(crate) topic: &'static str,
+    pub topic: &'static str,
 }
 
-pub(crate) const PLAIN: Options =
+pub const PLAIN: Options =
     Options { total: 10, rate: 0, burst: 100, force: false, per_user: 0, opens_at: 0, fair: false, topic: "" };
 
 /// Id, head and lines of an outbox entry.
-pub(crate) type Entry = (String, String, String);
+pub type Entry = (String, String, String);
 
 /// A sale as an edge knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sale {
-    pub(crate) product: String,
-    pub(crate) id: String,
-    pub(crate) generation: u32,
-    pub(crate) orders_max: u64,
+pub struct Sale {
+    pub product: String,
+    pub id: String,
+    pub generation: u32,
+    pub orders_max: u64,
 }
 
-pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) -> OwnedFrame {
+pub fn init_reply(client: &mut Client, product: &str, options: &Options) -> OwnedFrame {
     let run_id = client.info("server", "run_id");
     let arguments = [
         options.total.to_string(),
@@ -78,37 +78,37 @@ pub(crate) fn init_reply(client: &mut Client, product: &str, options: &Options) 
 
 impl Sale {
     /// Opens one and fails the test where that is refused.
-    pub(crate) fn open(client: &mut Client, product: &str, options: &Options) -> Sale {
+    pub fn open(client: &mut Client, product: &str, options: &Options) -> Sale {
         let reply = strings(init_reply(client, product, options));
         assert_eq!(reply[0], "OK", "{reply:?}");
         Sale { product: product.into(), id: reply[1].clone(), generation: 1, orders_max: 100_000 }
     }
 
-    pub(crate) fn key(&self, name: &str) -> String {
+    pub fn key(&self, name: &str) -> String {
         key(&self.product, name)
     }
 
     /// The key of its records: the one whose name tells the sale.
-    pub(crate) fn records_key(&self) -> String {
+    pub fn records_key(&self) -> String {
         format!("idempotency:{{{}}}:{}", self.product, self.id)
     }
 
     /// The record of an order; empty where there is none.
-    pub(crate) fn record(&self, client: &mut Client, order: &str) -> String {
+    pub fn record(&self, client: &mut Client, order: &str) -> String {
         strings(client.command(&["HMGET", &self.records_key(), order])).remove(0)
     }
 
-    pub(crate) fn reserve_reply(&self, client: &mut Client, orders: &[Order]) -> OwnedFrame {
+    pub fn reserve_reply(&self, client: &mut Client, orders: &[Order]) -> OwnedFrame {
         reserve_reply(client, &[(self, orders)])
     }
 
     /// A reserve call of one group.
-    pub(crate) fn reserve(&self, client: &mut Client, orders: &[Order]) -> Vec<String> {
+    pub fn reserve(&self, client: &mut Client, orders: &[Order]) -> Vec<String> {
         strings(self.reserve_reply(client, orders))
     }
 
     /// Heads and codes without the entry id of the head, and without that of an R code.
-    pub(crate) fn codes(&self, client: &mut Client, orders: &[Order]) -> Vec<String> {
+    pub fn codes(&self, client: &mut Client, orders: &[Order]) -> Vec<String> {
         let mut reply = self.reserve(client, orders);
         if reply[0].starts_with(['A', 'M']) {
             reply[0].truncate(1);
@@ -121,17 +121,17 @@ impl Sale {
         reply
     }
 
-    pub(crate) fn stock(&self, client: &mut Client) -> u64 {
+    pub fn stock(&self, client: &mut Client) -> u64 {
         text(client.command(&["GET", &self.key("stock")])).parse().expect("a number")
     }
 
     /// `look` at this product alone; `fresh`: by a caller who has seen the history that it is bound to until just now.
-    pub(crate) fn look(&self, client: &mut Client, fresh: bool) -> Look {
+    pub fn look(&self, client: &mut Client, fresh: bool) -> Look {
         self.look_of(client, fresh, "")
     }
 
     /// The same by an edge of `topic`.
-    pub(crate) fn look_of(&self, client: &mut Client, fresh: bool, topic: &str) -> Look {
+    pub fn look_of(&self, client: &mut Client, fresh: bool, topic: &str) -> Look {
         let bound = client.command(&["HGET", &self.key("sale"), "replid"]);
         let vouched = if let (true, OwnedFrame::BulkString(_)) = (fresh, &bound) { text(bound) } else { String::new() };
         let arguments = [vouched, topic.to_owned()];
@@ -141,23 +141,23 @@ impl Sale {
         Look(fields)
     }
 
-    pub(crate) fn close(&self, client: &mut Client) -> Vec<String> {
+    pub fn close(&self, client: &mut Client) -> Vec<String> {
         self.close_of(client, "")
     }
 
     /// The same by an edge of `topic`.
-    pub(crate) fn close_of(&self, client: &mut Client, topic: &str) -> Vec<String> {
+    pub fn close_of(&self, client: &mut Client, topic: &str) -> Vec<String> {
         strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[topic.to_owned()]))
     }
 
     /// `close` by a caller who says which sale and generation it has seen.
-    pub(crate) fn close_as_seen(&self, client: &mut Client) -> Vec<String> {
+    pub fn close_as_seen(&self, client: &mut Client) -> Vec<String> {
         let [id, generation] = self.seen();
         strings(client.call(|scripts| &scripts.close, &keys(&self.product), &[String::new(), id, generation]))
     }
 
     /// `init` with force by such a caller.
-    pub(crate) fn open_as_seen(&self, client: &mut Client) -> Vec<String> {
+    pub fn open_as_seen(&self, client: &mut Client) -> Vec<String> {
         let mut arguments =
             ["10", "0", "100", "1", "", &"5e".repeat(32), "0", "0", "retry", ""].map(str::to_owned).to_vec();
         arguments.extend(self.seen());
@@ -165,22 +165,22 @@ impl Sale {
     }
 
     /// What a caller says that has seen this one.
-    pub(crate) fn seen(&self) -> [String; 2] {
+    pub fn seen(&self) -> [String; 2] {
         [self.id.clone(), self.generation.to_string()]
     }
 
     /// `status` of one order: its letter, or S.
-    pub(crate) fn status(&self, client: &mut Client, order: &str) -> String {
+    pub fn status(&self, client: &mut Client, order: &str) -> String {
         statuses(client, &[(self, &[order])]).remove(0)
     }
 
     /// `lookup` of orders of this sale: the units for sale and the places of those that have a record, or a letter.
-    pub(crate) fn lookup(&self, client: &mut Client, orders: &[&str]) -> String {
+    pub fn lookup(&self, client: &mut Client, orders: &[&str]) -> String {
         lookups(client, &[(self, orders)]).remove(0)
     }
 
     /// `lease`: granted, life in µs, next due in µs, state.
-    pub(crate) fn lease(&self, client: &mut Client, wanted: u64, life_us: u64) -> (i64, u64, u64, String) {
+    pub fn lease(&self, client: &mut Client, wanted: u64, life_us: u64) -> (i64, u64, u64, String) {
         let keys = [self.key("rate"), self.key("sale"), self.key("stock")];
         let mut arguments = vec![wanted.to_string(), life_us.to_string()];
         arguments.extend(self.seen());
@@ -191,12 +191,12 @@ impl Sale {
     }
 
     /// `relay` as edge `edge`: entries as (id, head, lines).
-    pub(crate) fn relay(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> Vec<Entry> {
+    pub fn relay(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> Vec<Entry> {
         self.relay_on(client, edge, arguments).0
     }
 
     /// The same, and behind which entry the walk goes on; "" where it has come to the end.
-    pub(crate) fn relay_on(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> (Vec<Entry>, String) {
+    pub fn relay_on(&self, client: &mut Client, edge: &str, arguments: &[&str]) -> (Vec<Entry>, String) {
         let keys = [self.key("outbox"), self.key("claims"), self.key("sale")];
         let arguments: Vec<String> = std::iter::once(&edge).chain(arguments).map(|text| text.to_string()).collect();
         let flat = strings(client.call(|scripts| &scripts.relay, &keys, &arguments));
@@ -205,13 +205,13 @@ impl Sale {
         (entries.map(|entry| (entry[0].clone(), entry[1].clone(), entry[2].clone())).collect(), behind)
     }
 
-    pub(crate) fn settle(&self, client: &mut Client, entries: &[String]) -> String {
+    pub fn settle(&self, client: &mut Client, entries: &[String]) -> String {
         text(client.call(|scripts| &scripts.settle, &[self.key("outbox"), self.key("claims")], entries))
     }
 }
 
 /// One `status` call for several products: for each its letters.
-pub(crate) fn statuses(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
+pub fn statuses(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
     let call_keys: Vec<String> = groups.iter().flat_map(|(sale, _)| [sale.key("outbox"), sale.key("sale")]).collect();
     let mut arguments = vec![groups.len().to_string()];
     for (sale, orders) in groups {
@@ -223,13 +223,13 @@ pub(crate) fn statuses(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<
 }
 
 /// One `lookup` call for several sales, by a caller that has seen nothing later.
-pub(crate) fn lookups(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
+pub fn lookups(client: &mut Client, groups: &[(&Sale, &[&str])]) -> Vec<String> {
     let groups: Vec<(&Sale, &Sale, &[&str])> = groups.iter().map(|(sale, orders)| (*sale, *sale, *orders)).collect();
     lookups_as_seen(client, &groups)
 }
 
 /// The same for orders of the first sale of each, by a caller that has seen the second.
-pub(crate) fn lookups_as_seen(client: &mut Client, groups: &[(&Sale, &Sale, &[&str])]) -> Vec<String> {
+pub fn lookups_as_seen(client: &mut Client, groups: &[(&Sale, &Sale, &[&str])]) -> Vec<String> {
     let keys_of = |sale: &Sale| [sale.key("stock"), sale.key("sale"), sale.records_key()];
     let call_keys: Vec<String> = groups.iter().flat_map(|(sale, ..)| keys_of(sale)).collect();
     let mut arguments = vec![groups.len().to_string()];
@@ -242,7 +242,7 @@ pub(crate) fn lookups_as_seen(client: &mut Client, groups: &[(&Sale, &Sale, &[&s
 }
 
 /// One call for several sales.
-pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -> OwnedFrame {
+pub fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -> OwnedFrame {
     let (first, _) = groups[0];
     let (mut call_keys, mut arguments) = (Vec::new(), Vec::new());
     arguments.extend([groups.len().to_string(), first.orders_max.to_string()]);
@@ -269,10 +269,10 @@ pub(crate) fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -
 
 /// What `look` says of one product.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Look(pub(crate) Vec<String>);
+pub struct Look(pub Vec<String>);
 
 impl Look {
-    pub(crate) fn state(&self) -> (&str, &str) {
+    pub fn state(&self) -> (&str, &str) {
         (&self.0[0], &self.0[1])
     }
 }
