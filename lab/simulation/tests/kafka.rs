@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flux_net::{Address, Clock, Stream, Tail, sleep, spawn, within};
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey, KafkaClient};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
 use flux_protocol::kafka::fetch::Position;
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
@@ -19,14 +19,9 @@ use flux_simulation::world::{ProcessId, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whatever of ours speaks to brokers.
+/// A test's client of Kafka.
 trait Machine: 'static {
-    fn action(&mut self) -> Option<BrokerAction>;
-    fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>);
-    fn open(&mut self, now: Instant, broker: BrokerKey);
-    fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> bool;
-    fn closed(&mut self, now: Instant, broker: BrokerKey);
-    fn time(&mut self, now: Instant);
+    fn client(&mut self) -> &mut impl KafkaClient;
     /// What the test makes of it, after everything that happens.
     fn look(&mut self, now: Instant);
 }
@@ -47,9 +42,9 @@ async fn drive<M: Machine>(shared: Shared<M>) {
         let now = clock.instant();
         {
             let talk = &mut *shared.borrow_mut();
-            talk.machine.time(now);
+            talk.machine.client().handle_time(now);
             talk.machine.look(now);
-            while let Some(action) = talk.machine.action() {
+            while let Some(action) = talk.machine.client().poll_action() {
                 match action {
                     BrokerAction::Connect { broker, host, port } => {
                         spawn(converse(Rc::clone(&shared), broker, Address::Tcp { host, port }));
@@ -58,7 +53,7 @@ async fn drive<M: Machine>(shared: Shared<M>) {
                 }
             }
             for broker in talk.open.clone() {
-                talk.machine.write(now, broker, talk.out.entry(broker).or_default());
+                talk.machine.client().poll_broker_write(broker, talk.out.entry(broker).or_default());
             }
         }
         sleep(Duration::from_millis(1)).await.expect("a timer");
@@ -69,7 +64,7 @@ async fn converse<M: Machine>(shared: Shared<M>, broker: BrokerKey, address: Add
     let clock = Clock::start();
     if let Ok(mut stream) = Stream::connect(&address, SECOND).await {
         shared.borrow_mut().open.insert(broker);
-        shared.borrow_mut().machine.open(clock.instant(), broker);
+        shared.borrow_mut().machine.client().handle_broker_open(clock.instant(), broker);
         let mut buffer = BytesMut::new();
         while shared.borrow().open.contains(&broker) {
             let out = shared.borrow_mut().out.remove(&broker).unwrap_or_default();
@@ -81,13 +76,16 @@ async fn converse<M: Machine>(shared: Shared<M>, broker: BrokerKey, address: Add
             let read = within(Duration::from_millis(1), stream.read(Tail(std::mem::take(&mut room)))).await;
             let Some((read, tail)) = read.expect("a timer") else { continue };
             buffer.unsplit(tail.0);
-            if !matches!(read, Ok(1..)) || !shared.borrow_mut().machine.bytes(clock.instant(), broker, &mut buffer) {
+            let mut talk = shared.borrow_mut();
+            let read_on = matches!(read, Ok(1..))
+                && talk.machine.client().handle_broker_bytes(clock.instant(), broker, &mut buffer).is_ok();
+            if !read_on {
                 break;
             }
         }
         shared.borrow_mut().open.remove(&broker);
     }
-    shared.borrow_mut().machine.closed(clock.instant(), broker);
+    shared.borrow_mut().machine.client().handle_broker_closed(clock.instant(), broker);
 }
 
 /// Produces numbers to all partitions in turn, one a millisecond.
@@ -99,23 +97,8 @@ struct Numbers {
 }
 
 impl Machine for Numbers {
-    fn action(&mut self) -> Option<BrokerAction> {
-        self.producer.poll_action()
-    }
-    fn write(&mut self, now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
-        self.producer.poll_broker_write(now, broker, out);
-    }
-    fn open(&mut self, now: Instant, broker: BrokerKey) {
-        self.producer.handle_broker_open(now, broker);
-    }
-    fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> bool {
-        self.producer.handle_broker_bytes(now, broker, buffer).is_ok()
-    }
-    fn closed(&mut self, now: Instant, broker: BrokerKey) {
-        self.producer.handle_broker_closed(now, broker);
-    }
-    fn time(&mut self, now: Instant) {
-        self.producer.handle_time(now);
+    fn client(&mut self) -> &mut impl KafkaClient {
+        &mut self.producer
     }
     fn look(&mut self, now: Instant) {
         let mut tokens = Vec::new();
@@ -147,23 +130,8 @@ struct Member {
 }
 
 impl Machine for Member {
-    fn action(&mut self) -> Option<BrokerAction> {
-        self.consumer.poll_action()
-    }
-    fn write(&mut self, _now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
-        self.consumer.poll_broker_write(broker, out);
-    }
-    fn open(&mut self, now: Instant, broker: BrokerKey) {
-        self.consumer.handle_broker_open(now, broker);
-    }
-    fn bytes(&mut self, now: Instant, broker: BrokerKey, buffer: &mut BytesMut) -> bool {
-        self.consumer.handle_broker_bytes(now, broker, buffer).is_ok()
-    }
-    fn closed(&mut self, now: Instant, broker: BrokerKey) {
-        self.consumer.handle_broker_closed(now, broker);
-    }
-    fn time(&mut self, now: Instant) {
-        self.consumer.handle_time(now);
+    fn client(&mut self) -> &mut impl KafkaClient {
+        &mut self.consumer
     }
     fn look(&mut self, now: Instant) {
         while let Some(event) = self.consumer.poll_event() {
