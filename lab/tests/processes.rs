@@ -1,4 +1,4 @@
-//! Programs as the lab controls them, and that nothing outlives whoever started it. This binary plays the other parts
+//! Programs as the lab controls them, and that nothing outlives the process that started it. This binary plays the other parts
 //! itself: a program with `/readyz`, and an owner of servers that gets killed.
 
 use std::io::{BufRead, BufReader, Read, Write};

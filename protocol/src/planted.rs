@@ -64,12 +64,12 @@ pub enum Bug {
     DrainedToTheStable,
     /// A request that waits for an answer of Redis that cannot come any more is forgotten.
     WaiterForgotten,
-    /// Whoever has no record is told sold out, whether or not the records of the sale are there.
+    /// A buyer without a record is told sold out, whether or not the records of the sale are there.
     LostRecordsBelieved,
 
     /// Records of orders that move to another outbox entry go on naming the old one, which is gone.
     MovedRecordsForgotten,
-    /// Records are let go of though the outbox holds orders.
+    /// Records are removed though the outbox holds orders.
     RetiredUnderWay,
     /// A return is given back though a rebuild has counted it in.
     OldReturnTaken,

@@ -18,7 +18,7 @@ pub enum Rare {
     LoneToken,
     /// A page of the registry names one product.
     ShortPage,
-    /// The relay takes entries that have hardly stood: whoever wrote them is still at it.
+    /// The relay takes entries that have hardly stood: the edge that wrote them is still publishing them.
     HastyRelay,
     /// Records are asked to be let go each time somebody looks.
     HastyRetire,

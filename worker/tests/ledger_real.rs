@@ -474,7 +474,7 @@ fn sales_open_and_close_by_their_events() {
     });
 }
 
-/// Whoever gives a statement up leaves it running nowhere: the server is told to cancel it.
+/// A statement that its caller gives up runs on nowhere: the server is told to cancel it.
 #[test]
 fn a_statement_that_is_given_up_is_cancelled() {
     let server = Server::shared();
@@ -541,7 +541,7 @@ fn a_deadlock_costs_nothing_but_time() {
     let server = Server::shared();
     run(async {
         let (mut watcher, config) = ledger(&server).await;
-        // Whoever waits first looks for deadlocks after a second; the other one never does, and so is never the victim.
+        // The transaction that waits first looks for deadlocks after a second; the other never does, and so is never the victim.
         let mut other = Ledger::connect_pinned(&config, SessionOptions::default()).await.unwrap();
         other.query("set deadlock_timeout = '1h'", &[]).await.unwrap();
         let insert = "insert into orders (id, product_id, user_id, quantity, sale_id, generation, reservation_id, \

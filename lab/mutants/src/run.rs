@@ -111,7 +111,7 @@ fn signal(which: &str, pids: &[u32]) {
     if !pids.is_empty() {
         let mut command = Command::new("kill");
         command.arg(which).args(pids.iter().map(u32::to_string)).stderr(Stdio::null());
-        // Whoever has ended by itself is no longer there to be told.
+        // A program that has ended by itself is no longer there to be told.
         let _ = command.status();
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn disk_full() -> Result<Outcome, LabError> {
     trial.wait_for("the worker says that it cannot store", says_no_space)?;
     trial.more_accepted(1_000)?;
     remove(&filler)?;
-    // Out of room for its log PostgreSQL ends itself; whoever runs it starts it again.
+    // Out of room for its log PostgreSQL ends itself; its operator starts it again.
     if !trial.deployment.postgres().is_running() {
         trial.deployment.postgres().up()?;
     }

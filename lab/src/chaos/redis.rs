@@ -221,7 +221,7 @@ pub(super) fn snapshot_failing() -> Result<Outcome, LabError> {
     let in_the_way = |redis: &Redis| redis.directory().join("dump.rdb");
     refusing(
         |redis| {
-            // A directory of that name: the snapshot cannot be put in its place, whoever Redis runs as.
+            // A directory of that name: the snapshot cannot be put in its place, whichever user Redis runs as.
             let path = in_the_way(redis);
             std::fs::create_dir(&path).doing(|| format!("making {}", path.display()))?;
             command(redis, &["CONFIG", "SET", "save", "3600 1000000"])?;

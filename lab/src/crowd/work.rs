@@ -205,7 +205,7 @@ impl Work {
                 }
                 arrived
             }
-            // Whoever is free has asked already.
+            // Every connection that is free has asked already.
             Arrival::Closed(_) => 0,
         };
         (self.ready.len() + arrived).min(limit)

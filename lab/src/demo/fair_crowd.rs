@@ -1,7 +1,7 @@
 //! Thousands of [`Visitor`]s of one fair sale. Those who wait stand in a list; a few threads carry the orders of those whose
 //! turn it is, and ask Redis, behind the edges' backs, whether each who bought had been called.
 //!
-//! Never decides when to look at the line: whoever owns the crowd reads it and passes it on.
+//! Never decides when to look at the line: the crowd's owner reads it and passes it on.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

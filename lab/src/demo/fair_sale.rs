@@ -46,8 +46,8 @@ pub struct FairSale {
 }
 
 impl FairSale {
-    /// The line moves for two minutes and a half. Of those who come early 2,400 want their turn; 600 units are left for whoever
-    /// comes in the first two minutes after the opening, while at most five a second join the line.
+    /// The line moves for two minutes and a half. Of those who come early 2,400 want their turn; 600 units are left for those who
+    /// come in the first two minutes after the opening, while at most five a second join the line.
     pub const DEMO: FairSale = FairSale {
         product: "sneaker-1",
         units: 3_000,

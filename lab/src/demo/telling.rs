@@ -62,6 +62,6 @@ pub(crate) fn rows(deployment: &Deployment, product: &str) -> Result<(u64, u64),
 /// A line on standard output, at once.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    // Whoever closed the pipe does not want to hear more; the exit code still tells.
+    // A reader that closed the pipe does not want to hear more; the exit code still tells.
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

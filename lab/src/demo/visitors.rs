@@ -1,6 +1,6 @@
 //! Visitors of a fair sale, who do what the pages do: come, keep the ticket, read the line, order again when called.
 //!
-//! One reader of the line is enough for all of them, so whoever waits costs nothing; [`crate::demo::fair_crowd`] moves thousands.
+//! One reader of the line is enough for all of them, so visitors who wait cost nothing; [`crate::demo::fair_crowd`] moves thousands.
 //! Never looks behind the public listener.
 
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::error::LabError;
 use crate::http_client::{self, HttpAnswer};
 
-/// How long a request may take: a called visitor stands at the door for a second, and the machine may be busy.
+/// How long a request may take: a called visitor waits for a token for up to a second, and the machine may be busy.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 
 /// What a visitor does with a ticket.

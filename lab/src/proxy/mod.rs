@@ -236,7 +236,7 @@ impl State {
         for pair in self.pairs.drain(..) {
             for stream in [&pair.client, &pair.server] {
                 set_to_reset(stream);
-                // Wakes whoever reads, and says nothing to the peer. A socket that is gone already is as good.
+                // Wakes the reader, and says nothing to the peer. A socket that is gone already is as good.
                 let _ = stream.shutdown(Shutdown::Read);
             }
         }

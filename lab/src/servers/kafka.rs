@@ -1,6 +1,6 @@
 //! Apache Kafka of our own in KRaft mode: one broker (or several), the first of them controllers too, on free ports.
 //!
-//! A broker tells its clients where to find it, so whoever wants a proxy between must let the broker advertise that
+//! A broker tells its clients where to find it, so a test that wants a proxy between must let the broker advertise that
 //! proxy. With [`KafkaOptions::proxied`] each broker has two more listeners, one advertised to edges and one to workers.
 
 use std::fmt::Write as _;

@@ -43,7 +43,7 @@ impl Truth {
     }
 }
 
-/// The same from the counts alone, for whoever looks often.
+/// The same from the counts alone, for a caller that looks often.
 ///
 /// # Errors
 /// Where a server cannot be asked.

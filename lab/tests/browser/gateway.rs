@@ -110,7 +110,7 @@ fn pass_on(stream: TcpStream, edge: SocketAddr, book: &Mutex<Book>) {
     }
 }
 
-/// What a gateway shows to people, whoever asks.
+/// What a gateway shows to people, whatever page asks.
 fn page(status: u16) -> HttpAnswer {
     let headers = vec![("content-type".to_owned(), "text/html; charset=utf-8".to_owned())];
     HttpAnswer { status, headers, body: format!("<!doctype html><title>{status}</title>").into_bytes() }

@@ -101,7 +101,7 @@ fn a_crowd_at_two_edges_is_served_by_place_and_never_faster_than_the_rate() {
         .filter_map(|member| member.visitor.bought.map(|purchase| (purchase.sent, purchase.answered)))
         .collect();
     assert_eq!(bought.len(), UNITS);
-    // Whoever was both sent and answered within a span took a token in it.
+    // A buyer who was both sent and answered within a span took a token in it.
     for (from, _) in &bought {
         for (_, to) in &bought {
             let within = bought.iter().filter(|(sent, answered)| sent >= from && answered <= to).count() as f64;
@@ -191,7 +191,7 @@ fn one_place_under_many_keys_is_one_turn() {
             [sale, limit].into_iter().flat_map(|part| part.as_object().expect("an object").clone()).collect();
         deployment.init_with(Value::Object(sale)).unwrap();
         let edges: [SocketAddr; 2] = deployment.targets().try_into().expect("two");
-        // The luckiest of a few: whoever is called last has nobody behind them to harm.
+        // The luckiest of a few: the visitor who is called last has nobody behind them to harm.
         let draw = |number: usize| {
             let mut user = Visitor::new(format!("cheat-{number}"), Patience::Waits);
             wait_until("a place is given", || user.order(edges[0], product).unwrap() == Answer::InLine);

@@ -64,7 +64,7 @@ fn a_redis_that_cannot_save_its_snapshot_is_told_while_nobody_buys() {
     deployment.init("phone", 10).unwrap();
     wait_until_ready(&deployment);
     let mut redis = deployment.redis.connection().unwrap();
-    // Where the snapshot should go stands a directory that is not empty: whoever runs the test, no file takes its place.
+    // Where the snapshot should go stands a directory that is not empty: whichever user runs the test, no file takes its place.
     let in_the_way = deployment.redis.directory().join("dump.rdb");
     std::fs::create_dir_all(in_the_way.join("full")).unwrap();
     redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1000000").exec(&mut redis).unwrap();

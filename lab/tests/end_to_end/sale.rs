@@ -53,7 +53,7 @@ fn products_and_quantities_do_not_disturb_each_other() {
     let report = run(crowd);
     settle_and_check(&deployment, &report.history);
     for (product, units) in [("a", 300), ("b", 40), ("c", 7)] {
-        // Whoever comes last with a single unit's wish takes what is left.
+        // The last buyer with a single unit's wish takes what is left.
         let stored = units_stored(&deployment, product);
         assert!(stored <= units && stored > units - 5, "{product}: {stored} of {units}");
     }

@@ -1,4 +1,4 @@
-//! Two edges with a topic each on one Redis: what either of them sold is delivered into its own topic only, whoever is left to
+//! Two edges with a topic each on one Redis: what either of them sold is delivered into its own topic only, whichever edge is left to
 //! deliver it.
 
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn edges_of_two_topics_deliver_their_own_orders_and_leave_the_others_alone() {
     let (status, body) = order(&deployment.edges[0], "theirs", "k");
     assert!(status == 503 && body.contains("Sale of another topic"), "{status} {body}");
 
-    // What both sell now stands in the outbox, ours for longer; and whoever sold it is gone.
+    // What both sell now stands in the outbox, ours for longer; and the edge that sold it is gone.
     deployment.kafka().pause().unwrap();
     assert_eq!(order(&deployment.edges[0], "ours", "a").0, 202);
     assert_eq!(order(&other, "theirs", "a").0, 202);

@@ -121,7 +121,7 @@ impl Bench {
         }
     }
 
-    /// Orders that nobody counts, until the broker's JVM has compiled what it runs: else whoever is first pays for it.
+    /// Orders that nobody counts, until the broker's JVM has compiled what it runs: else the first contestant pays for it.
     fn warm_up(&mut self) {
         let takes_orders = |(contestant, _): &&(Contestant, Source)| contestant.plays(Scenario::Accepted);
         let measured = [Scenario::Accepted, Scenario::Zipf].iter().any(|one| self.settings.scenarios.contains(one));
@@ -159,7 +159,7 @@ impl Bench {
     }
 
     /// Every contestant once with every number of connections, then again. Another one begins each time: the broker is
-    /// slowest for whoever comes first.
+    /// slowest for the contestant that comes first.
     fn turns(&mut self, scenario: Scenario, load: Load, connections: &[u32], threads: u32) {
         let mut playing: Vec<Contestant> = self.contestants.iter().map(|(contestant, _)| *contestant).collect();
         for repetition in 1..=self.settings.repetitions {

@@ -142,7 +142,7 @@ pub fn assign(members: &[(String, Subscription)], partitions: &[i32]) -> Vec<(St
         let claims = takers.iter().filter(|at| members[order[**at]].1.owned.contains(&partition));
         claims.copied().max_by_key(|at| (members[order[*at]].1.generation, std::cmp::Reverse(*at)))
     };
-    // `larger` members may hold one more than `floor`; whoever owns enough already is the first to.
+    // `larger` members may hold one more than `floor`; members that own enough already are the first to.
     let floor = partitions.len() / takers.len();
     let mut larger = partitions.len() % takers.len();
     let mut free = Vec::new();

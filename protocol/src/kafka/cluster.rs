@@ -220,7 +220,7 @@ impl<P> Cluster<P> {
         self.nodes.get(&node)
     }
 
-    /// Goes up with each connection that becomes ready or ends and with each metadata answer. Whoever looked at leaders or
+    /// Goes up with each connection that becomes ready or ends and with each metadata answer. A client that looked at leaders or
     /// at readiness looks again when it has changed.
     pub fn changes(&self) -> u64 {
         self.changes

@@ -197,7 +197,7 @@ impl Fetcher {
         self.start_at(now, Position { partition, offset, leader_epoch: None });
     }
 
-    /// As [`Fetcher::start`], for whoever may know of which log the offset is.
+    /// As [`Fetcher::start`], for a caller that may know of which log the offset is.
     pub fn start_at(&mut self, now: Instant, position: Position) {
         let Position { partition, offset, leader_epoch } = position;
         // Started anew where it stands: what is known of the log before it still is.

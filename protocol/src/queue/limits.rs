@@ -16,7 +16,7 @@ pub const SLOTS_A_CALL_MAX: u32 = 64;
 /// this is the most by which a visitor who comes in time can be overtaken.
 pub const CALLED_SECONDS_MAX: u64 = 2;
 
-/// A visitor who stands at the door weighs as much as so many on the way: those at the door will certainly use a token,
+/// A called visitor who waits for a token weighs as much as so many on the way: the first will certainly use a token,
 /// and should be few, since a visitor who has come should be served soon. Half a second's worth stops all calling.
 pub const READY_WEIGHT: u64 = 4;
 
@@ -67,7 +67,7 @@ pub const REPORT_INTERVAL_US: u64 = 100_000;
 /// When a called visitor who has waited for [`HOLD_US`] in vain is to try again.
 pub const RETRY_US: u64 = 1_000_000;
 
-const _: () = assert!(IDLE_US > RETRY_US, "who is held has tried again before he counts as gone");
+const _: () = assert!(IDLE_US > RETRY_US, "a visitor who waits for a token has tried again before they count as gone");
 const _: () =
     assert!(PATIENCE_US > CALLED_SECONDS_MAX * 1_000_000, "who looks as late as a page may is still waited for");
 const _: () = assert!(REPORT_SLOTS_MAX as u64 * SLOT_US > 10 * REPORT_INTERVAL_US);

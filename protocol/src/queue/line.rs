@@ -243,7 +243,7 @@ mod tests {
         line.handle_report(&come(0, 150, 50), TERMS, moment(100));
         assert_eq!(line.called, 200);
         line.handle_report(&come(0, 0, 90), TERMS, moment(100));
-        assert_eq!(line.called, 310, "50 to come; 10 at the door weigh as 40");
+        assert_eq!(line.called, 310, "50 to come; 10 who wait for a token weigh as 40");
     }
 
     #[test]

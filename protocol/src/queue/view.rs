@@ -11,7 +11,7 @@ use super::place::{Place, SLOT_LAST, Slot, Watermark, slot_at};
 use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 
-/// What a visitor is told at the door.
+/// What a visitor who asks for a token is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Called: take a token. None at hand: try again in a second, with the same ticket marked as come.

@@ -87,7 +87,7 @@ impl SaleView {
         products.iter().for_each(|product| SaleView::question(&mut wire, product));
         match redis.ask_many(wire, products.len()).await {
             Ok(answers) => answers.into_iter().map(SaleView::read).collect(),
-            // One of them is of another type: which one tells whoever asks about each.
+            // One of them is of another type; asked about one by one, each tells for itself.
             Err(RedisError::Server { kind: ErrorKind::WrongType, .. }) => {
                 let mut all = Vec::with_capacity(products.len());
                 for product in products {

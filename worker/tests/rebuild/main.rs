@@ -379,7 +379,7 @@ fn what_redis_lost_and_others_bought_meanwhile_is_rejected_counted_and_named() {
     world.wait_for_metric("flux_units{product=\"iphone-15\",state=\"rejected\"} 1");
     world.wait_for_metric("flux_worker_rejected_total 1");
     world.wait_for_metric("flux_conservation_breach{product=\"iphone-15\"} 0");
-    // Said to whoever asks for it, and in the account.
+    // Said to the operator who asks for it, and in the account.
     let told = world.get(&format!("/order/{PRODUCT}/{}", lost[0].id));
     assert!(told.contains("\"status\":\"rejected\"") && told.contains("no_room"), "{told}");
     let (code, said) = world.audit();
@@ -554,7 +554,7 @@ fn what_nobody_knows_of_a_sale_is_refused_by_name() {
     assert!(code == Some(1) && said.contains("was opened with --rate 50; that does not change"), "{said}");
 }
 
-/// A stray record names a later sale than the one that Redis and an event know: it replaces nothing, whoever asks for it, and
+/// A stray record names a later sale than the one that Redis and an event know: it replaces nothing, whichever command asks for it, and
 /// is named by the audit without an alarm. Where nobody knows a sale of the product, an operator ends what the record opened.
 #[test]
 fn a_sale_that_only_an_order_opened_replaces_nothing_and_can_be_ended() {

@@ -30,7 +30,7 @@ fn absurd_lengths_are_refused_at_the_header() {
         (u32::MAX, asked),
         (i32::MAX as u32, asked),
         (16 << 20, asked),
-        // Whoever has not let us in yet gets less credit.
+        // A server that has not let us in yet gets less credit.
         (16 << 10, || opened("postgres://x")),
     ] {
         let mut bytes = vec![b'N'];
@@ -108,7 +108,7 @@ fn a_silent_server_is_given_up() {
     let mut session = asked();
     assert_eq!(session.handle_time(early), Ok(()));
     assert_eq!(session.handle_time(late), Err(SessionError::Timeout));
-    // Whoever owes nothing may be silent for ever.
+    // A server that owes nothing may be silent for ever.
     let mut session = up();
     assert_eq!(session.next_deadline(), Instant::FAR_FUTURE);
     assert_eq!(session.handle_time(late), Ok(()));
