@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, TIMESTAMP_MS, group, id, record, run};
-use flux_edge::limiter::{Admission, Lease};
-use flux_edge::pending::{Orders, Pending, Stage, Ticket, Turn};
-use flux_edge::product::ProductIndex;
+use flux_edge::core::state::orders::{Orders, Pending, Stage, Ticket, Turn};
+use flux_edge::core::state::product::ProductIndex;
+use flux_edge::core::state::token_lease::{Admission, Lease};
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
 use governor::clock::Clock;

@@ -3,7 +3,7 @@
 --
 -- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 the values of master_replid, a blank between, that this caller has seen to be one history, on this same connection
---         and until less than a second ago (edge/src/witness.rs); "" where it vouches for nothing
+--         and until less than a second ago (edge/src/core/servers/witness.rs); "" where it vouches for nothing
 --       2 the caller's topic (may be left out: then no sale is another's)
 --
 -- Reply: a flat array, for each product in turn 15 strings:

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use flux_protocol::http::{Connection, Date, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
-use crate::fair::TicketText;
-use crate::product::State;
+use crate::core::state::product::State;
+use crate::core::state::queue_state::TicketText;
 
 /// Why nothing was sold, told with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

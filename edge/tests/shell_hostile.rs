@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flux_edge::shell_counters::Ended;
-use flux_edge::shell_limits::TICK;
+use flux_edge::counters::shell::Ended;
+use flux_edge::limits::shell::TICK;
 use flux_net::DriverChoice;
 use shell_support::{Client, Response, STALL, drivers, edge, get, word};
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_edge::answer::Site;
-use flux_edge::connections::{ConnectionId, Connections, Place};
+use flux_edge::core::routes::Role;
 use flux_edge::core::{Core, CoreConfig, Outcome};
 use flux_edge::counters::Counters;
 use flux_edge::pages::{PageSettings, Pages};
-use flux_edge::redis::Login;
-use flux_edge::routes::Role;
+use flux_edge::redis::connection::Login;
+use flux_edge::shell::connection_table::{ConnectionId, Connections, Place};
 use flux_protocol::http::{Date, Limits, Read, Reader};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};

@@ -2,7 +2,7 @@
 //!
 //! It looks at little more than the first words of a command: what it costs is counted with the core that asks.
 
-use flux_edge::scripts::{SCRIPTS, Scripts};
+use flux_edge::redis::scripts::{SCRIPTS, Scripts};
 use flux_protocol::order::decimal;
 use flux_protocol::resp;
 

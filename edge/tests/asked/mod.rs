@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use flux_edge::config::Config;
+use flux_edge::core::routes::Role;
+use flux_edge::core::state::orders::Ticket;
 use flux_edge::core::{Core, Outcome};
 use flux_edge::counters::Counters;
-use flux_edge::pending::Ticket;
-use flux_edge::routes::Role;
 use flux_protocol::http::{Date, Limits, Read, Reader};
 use flux_protocol::time::{Instant, Now};
 

@@ -5,7 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use flux_edge::limiter::{Admission, Lease};
+use flux_edge::core::state::token_lease::{Admission, Lease};
 use flux_protocol::queue::limits::{ASK_INTERVAL_US, HOLD_US, REPORT_INTERVAL_US};
 use flux_protocol::queue::{Place, Report, Reporter, Seed, Slot, Standing, Ticket, TicketKey, Turns, View};
 use flux_protocol::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flux_edge::scripts::Scripts;
+use flux_edge::redis::scripts::Scripts;
 use flux_protocol::resp::ErrorKind;
 
 use crate::server::{Client, Server, refusal, strings};

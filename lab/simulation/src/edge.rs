@@ -6,14 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_edge::board::Board;
 use flux_edge::config::{Config, ConfigError};
 use flux_edge::core::Core;
-use flux_edge::core_start::{Control, CoreStart, listen};
-use flux_edge::history::History;
-use flux_edge::metrics::CoreCounters;
-use flux_edge::server::Plan;
-use flux_edge::workers::Workers;
+use flux_edge::core::state::board::Board;
+use flux_edge::monitoring::history::History;
+use flux_edge::monitoring::metrics::CoreCounters;
+use flux_edge::monitoring::workers::Workers;
+use flux_edge::shell::core_tasks::{Control, CoreStart, listen};
+use flux_edge::shell::server::Plan;
 use flux_net::simulated::Task;
 use flux_net::{Clock, random};
 

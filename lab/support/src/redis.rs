@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use flux_edge::scripts::Scripts;
+use flux_edge::redis::scripts::Scripts;
 use flux_protocol::resp::{
     Arguments, Belief, Decoder, ErrorKind, Limits, OwnedFrame, Script, ServerError, Value, command,
 };

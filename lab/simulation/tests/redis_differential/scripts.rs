@@ -6,7 +6,7 @@ use flux_protocol::resp::Script;
 
 use crate::{Step, ask};
 
-pub(crate) use flux_edge::scripts::SCRIPTS as EDGE;
+pub(crate) use flux_edge::redis::scripts::SCRIPTS as EDGE;
 
 pub(crate) static WORKER: LazyLock<flux_worker::scripts::Scripts> = LazyLock::new(flux_worker::scripts::Scripts::new);
 

@@ -1,0 +1,172 @@
+//! The command line: every flag with its environment variable, unit and default. A flag wins over the variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use flux_net::DriverChoice;
+
+use crate::config::cpu_list::CoresChoice;
+use crate::verify_ticket::Claim;
+
+/// Where the waiting room is served, if it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitingRoom {
+    /// By this edge.
+    Here(SocketAddr),
+    /// Elsewhere.
+    Off,
+}
+
+impl FromStr for WaitingRoom {
+    type Err = String;
+    fn from_str(text: &str) -> Result<WaitingRoom, String> {
+        match text {
+            "off" => Ok(WaitingRoom::Off),
+            address => address.parse().map(WaitingRoom::Here).map_err(|_| "must be an address and port, or off".into()),
+        }
+    }
+}
+
+/// Flux-Gate's edge: takes orders over HTTP, reserves units in Redis, publishes each order to Kafka, and answers.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "flux-edge", version, max_term_width = 100)]
+#[command(
+    after_help = "A secret is never a flag: FLUX_ADMIN_TOKEN (environment only) is the bearer token of /init and \
+    /close; without it they are not on the public listener. RUST_LOG sets what is logged (default: info). Logs go to \
+    standard error, as text on a terminal and as JSON otherwise. SIGTERM drains and ends with exit code 0; a mistake in \
+    the configuration is one line on standard error and exit code 2."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// Public listener: orders, stock, the storefront
+    #[arg(long, env = "FLUX_LISTEN", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:3000")]
+    pub(crate) listen: SocketAddr,
+
+    /// Admin listener: the dashboard, /init, /close, health, metrics. An address other than loopback needs FLUX_ADMIN_TOKEN
+    #[arg(long, env = "FLUX_ADMIN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3001")]
+    pub(crate) admin: SocketAddr,
+
+    /// Waiting room listener; `off` where the page is hosted elsewhere
+    #[arg(long, env = "FLUX_WAITING_ROOM", value_name = "ADDRESS:PORT|off", default_value = "0.0.0.0:4000")]
+    pub(crate) waiting_room: WaitingRoom,
+
+    /// The `location` of a 302: where callers over the rate limit are sent. `?product=…` is added
+    #[arg(long, env = "FLUX_WAITING_ROOM_URL", value_name = "URL", default_value = "http://localhost:4000/")]
+    pub(crate) waiting_room_url: String,
+
+    /// The one origin whose scripts may call the public listener [default: the waiting room's]
+    #[arg(long, env = "FLUX_CORS_ORIGIN", value_name = "ORIGIN")]
+    pub(crate) cors_origin: Option<String>,
+
+    // Kept as text: clap repeats a value that its parser refuses, and this one may hold a password.
+    /// Redis: redis://[user:password@]host:port[/db] or redis+unix:///path
+    #[arg(
+        long,
+        env = "FLUX_REDIS",
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub(crate) redis: String,
+
+    /// Kafka bootstrap brokers, a comma between them
+    #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
+    pub(crate) kafka: String,
+
+    /// Topic that orders are published to; flux-worker creates it
+    #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders")]
+    pub(crate) topic: String,
+
+    /// Orders per second that a sale admits, over all edges, where /init names no rate; 0 is no limit
+    #[arg(long, env = "FLUX_RATE", value_name = "ORDERS_PER_SECOND", default_value_t = 10_000)]
+    pub(crate) rate: u64,
+
+    /// Orders that a sale admits at once on top of the rate; at least 2 and a hundredth of the rate
+    #[arg(long, env = "FLUX_BURST", value_name = "ORDERS", default_value_t = 10_000)]
+    pub(crate) burst: u64,
+
+    /// How long after its sale's last order an accepted key is remembered and replayed (60s to 366days)
+    #[arg(long, env = "FLUX_IDEMPOTENCY_TTL", value_name = "SPAN", default_value = "24h", value_parser = span)]
+    pub(crate) idempotency_ttl: Duration,
+
+    /// Undelivered orders of one product; beyond them 503 is answered
+    #[arg(long, env = "FLUX_OUTBOX_ORDERS_MAX", value_name = "ORDERS", default_value_t = 100_000)]
+    pub(crate) outbox_orders_max: u64,
+
+    /// Redis must have answered within this, else 503 (1ms to 10s)
+    #[arg(long, env = "FLUX_REDIS_DEADLINE", value_name = "SPAN", default_value = "500ms", value_parser = span)]
+    pub(crate) redis_deadline: Duration,
+
+    /// Kafka must have acknowledged within this, else 202 and later delivery (1ms to 10s)
+    #[arg(long, env = "FLUX_PUBLISH_DEADLINE", value_name = "SPAN", default_value = "2s", value_parser = span)]
+    pub(crate) publish_deadline: Duration,
+
+    /// Longest drain after SIGTERM (up to 10min)
+    #[arg(long, env = "FLUX_DRAIN_DEADLINE", value_name = "SPAN", default_value = "10s", value_parser = span)]
+    pub(crate) drain_deadline: Duration,
+
+    /// Admin listeners of the workers that the dashboard shows, a comma between them [default: none]
+    #[arg(long, env = "FLUX_WORKERS", value_name = "HOST:PORT,…")]
+    pub(crate) workers: Option<String>,
+
+    /// How many cores, or a list such as 0-3,6 [default: all that the process may use]
+    #[arg(long, env = "FLUX_CORES", value_name = "COUNT|LIST")]
+    pub(crate) cores: Option<CoresChoice>,
+
+    /// I/O driver: auto (io_uring, else epoll), uring, epoll
+    #[arg(long, env = "FLUX_DRIVER", value_name = "DRIVER", default_value_t = DriverChoice::Auto)]
+    pub(crate) driver: DriverChoice,
+
+    #[command(flatten)]
+    pub(crate) pages: PageArguments,
+}
+
+/// What to do in place of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes the pages, in the folders shop and waiting-room, for a CDN to serve; beside them the header fields they want
+    Pages {
+        /// The folder to write to; made where it is missing
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+
+        #[command(flatten)]
+        pages: PageArguments,
+    },
+    /// Says whether a ticket's lot is the one that the published seed draws for its user; exit code 1 where it is not
+    VerifyTicket(Claim),
+}
+
+/// What the pages are told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PageArguments {
+    /// The name that the pages show
+    #[arg(long, env = "FLUX_BRAND_NAME", value_name = "NAME", default_value = "Flux-Gate")]
+    pub(crate) brand_name: String,
+
+    /// The pages' accent colour; made darker or lighter where it could not be read
+    #[arg(long, env = "FLUX_BRAND_COLOR", value_name = "#RRGGBB", default_value = "#0b57d0")]
+    pub(crate) brand_color: String,
+
+    /// The pages' logo: an SVG, PNG or WebP file of 64 KiB at most [default: a built-in one]
+    #[arg(long, env = "FLUX_BRAND_LOGO", value_name = "FILE")]
+    pub(crate) brand_logo: Option<PathBuf>,
+
+    /// The public listener as browsers reach it, which the waiting room is told [default: the port of --listen on the
+    /// waiting room's own host]
+    #[arg(long, env = "FLUX_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+
+    /// A worker's listener as browsers reach it: the pages then show when an order is stored [default: they do not]
+    #[arg(long, env = "FLUX_LEDGER_URL", value_name = "URL")]
+    pub(crate) ledger_url: Option<String>,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "must be a span such as 500ms, 2s or 24h".into())
+}

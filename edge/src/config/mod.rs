@@ -1,0 +1,354 @@
+//! The configuration, validated once. What runs is handed values that hold; nothing reads the environment later.
+
+pub(crate) mod arguments;
+pub(crate) mod cpu_list;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use flux_net::{Address, DriverChoice};
+
+use crate::answer::Site;
+use crate::config::arguments::{Arguments, Command, PageArguments, WaitingRoom};
+use crate::config::cpu_list::CoresChoice;
+use crate::core::{CoreConfig, Secret};
+use crate::limits::shell::{
+    ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
+    DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
+    URL_BYTES_MAX, WORKERS_MAX,
+};
+use crate::pages::brand::Brand;
+use crate::pages::{PageSettings, Pages};
+use crate::redis::connection::Login;
+use crate::verify_ticket::Claim;
+use flux_net::RedisTarget;
+
+/// Everything the process was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    /// Waiting room listener, where this edge serves it.
+    pub waiting_room: Option<SocketAddr>,
+    /// The driver asked for.
+    pub driver: DriverChoice,
+    /// Processors to run on, one thread each; never empty.
+    pub cores: Vec<usize>,
+    /// Longest drain.
+    pub drain_deadline: Duration,
+    /// Redis: where, and as whom.
+    pub redis: RedisTarget,
+    /// Kafka's bootstrap brokers, host and port; never empty.
+    pub kafka: Vec<(String, u16)>,
+    /// Admin listeners of the workers that the dashboard shows, host and port.
+    pub workers: Vec<(String, u16)>,
+    pub topic: String,
+    /// Orders per second where a sale names no rate; 0 is no limit.
+    pub rate: u64,
+    /// Orders at once on top of the rate.
+    pub burst: u64,
+    /// How long a key's record lives.
+    pub idempotency_ttl: Duration,
+    /// Undelivered orders by product.
+    pub outbox_orders_max: u64,
+    /// By when Redis must have answered.
+    pub redis_deadline: Duration,
+    /// By when Kafka must have acknowledged.
+    pub publish_deadline: Duration,
+    /// Absolute, http or https, visible ASCII, with neither query nor fragment.
+    pub waiting_room_url: String,
+    /// The origin let in, as it stands in an `origin` field.
+    pub cors_origin: String,
+    /// What the pages are told.
+    pub pages: PageSettings,
+    /// FLUX_ADMIN_TOKEN.
+    admin_token: Option<AdminToken>,
+    /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
+    pub edge_id: String,
+}
+
+/// The admin token on its way to the cores: never shown.
+#[derive(Clone)]
+struct AdminToken(String);
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not shown")
+    }
+}
+
+/// What the process was started for.
+#[derive(Debug)]
+pub enum Invocation {
+    Serve(Box<Config>),
+    /// To write the pages to a folder.
+    WritePages {
+        /// What they are told.
+        pages: PageSettings,
+        /// The folder.
+        out: PathBuf,
+    },
+    /// To say whether a ticket's lot is the true one.
+    VerifyTicket(Claim),
+}
+
+impl Invocation {
+    /// Reads the command line and the environment, and checks all of it.
+    ///
+    /// `admin_token` is FLUX_ADMIN_TOKEN, `allowed` the processors that the process may use.
+    ///
+    /// # Errors
+    /// Help that was asked for, or a mistake.
+    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Invocation, ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let arguments = Arguments::try_parse_from(arguments).map_err(|error| {
+            if error.use_stderr() {
+                ConfigError::Mistake(one_line(&error.render().to_string()))
+            } else {
+                ConfigError::Asked(error.render().to_string())
+            }
+        })?;
+        let invocation = match arguments.command {
+            Some(Command::Pages { out, pages }) => {
+                page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
+            }
+            Some(Command::VerifyTicket(claim)) => Ok(Invocation::VerifyTicket(claim)),
+            None => checked(arguments, admin_token, allowed).map(|config| Invocation::Serve(Box::new(config))),
+        };
+        invocation.map_err(ConfigError::Mistake)
+    }
+}
+
+/// Why nothing runs.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
+    Asked(String),
+    /// A mistake: one line for standard error, exit code 2.
+    Mistake(String),
+}
+
+impl Config {
+    /// Reads a command line that is there to serve; see [`Invocation::read`].
+    ///
+    /// # Errors
+    /// As there; another command is a mistake.
+    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        match Invocation::read(arguments, admin_token, allowed)? {
+            Invocation::Serve(config) => Ok(*config),
+            Invocation::WritePages { .. } => Err(ConfigError::Mistake("pages serves nothing".into())),
+            Invocation::VerifyTicket(_) => Err(ConfigError::Mistake("verify-ticket serves nothing".into())),
+        }
+    }
+
+    /// What each core is told; `public_port` is the port that the public listener got.
+    pub fn for_core(&self, public_port: u16) -> CoreConfig {
+        CoreConfig {
+            redis: Login {
+                user: self.redis.user.clone(),
+                password: self.redis.password.clone(),
+                database: self.redis.database,
+            },
+            kafka: self.kafka.clone(),
+            topic: self.topic.clone(),
+            rate: self.rate,
+            burst: self.burst,
+            idempotency_ttl: self.idempotency_ttl,
+            outbox_orders_max: self.outbox_orders_max,
+            redis_deadline: self.redis_deadline,
+            publish_deadline: self.publish_deadline,
+            site: Site::new(&self.waiting_room_url, &self.cors_origin),
+            cors_origin: self.cors_origin.clone(),
+            pages: Pages::new(self.pages.clone(), public_port),
+            admin_token: self.admin_token.as_ref().map(|token| Secret::new(&token.0)),
+            admin_needs_token: !self.admin.ip().is_loopback(),
+            edge_id: self.edge_id.clone(),
+        }
+    }
+}
+
+/// clap explains over several lines; the first paragraph says what is wrong.
+fn one_line(message: &str) -> String {
+    let first: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    first.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, String> {
+    let admin_token = checked_token(admin_token)?;
+    if !arguments.admin.ip().is_loopback() && admin_token.is_none() {
+        return Err(format!(
+            "--admin {} is not loopback: set FLUX_ADMIN_TOKEN, or bind it to 127.0.0.1",
+            arguments.admin
+        ));
+    }
+    check_rate(arguments.rate, arguments.burst)?;
+    check_span("--idempotency-ttl", arguments.idempotency_ttl, IDEMPOTENCY_TTL_MIN, IDEMPOTENCY_TTL_MAX)?;
+    check_span("--redis-deadline", arguments.redis_deadline, DEADLINE_MIN, DEADLINE_MAX)?;
+    check_span("--publish-deadline", arguments.publish_deadline, DEADLINE_MIN, DEADLINE_MAX)?;
+    check_span("--drain-deadline", arguments.drain_deadline, Duration::ZERO, DRAIN_DEADLINE_MAX)?;
+    if !(1..=OUTBOX_ORDERS_MAX).contains(&arguments.outbox_orders_max) {
+        return Err(format!("--outbox-orders-max must be from 1 to {OUTBOX_ORDERS_MAX}"));
+    }
+    check_topic(&arguments.topic)?;
+    let waiting_room_origin = origin_of(&arguments.waiting_room_url)
+        .ok_or("--waiting-room-url must be an http:// or https:// URL without ? and #, in visible ASCII")?;
+    let cors_origin = match arguments.cors_origin {
+        None => waiting_room_origin,
+        Some(origin) if origin_of(&origin).is_some_and(|parsed| parsed == origin) => origin,
+        Some(_) => return Err("--cors-origin must be one origin such as https://shop.example, without a path".into()),
+    };
+    let cores = CoresChoice::choose(arguments.cores.as_ref(), allowed).map_err(|why| format!("--cores: {why}"))?;
+    if cores.is_empty() {
+        return Err("--cores: the process may use no core".into());
+    }
+    let waiting_room = match arguments.waiting_room {
+        WaitingRoom::Here(address) => Some(address),
+        WaitingRoom::Off => None,
+    };
+    check_ports(arguments.listen, arguments.admin, waiting_room)?;
+    let pages = page_settings(arguments.pages)?;
+    Ok(Config {
+        listen: arguments.listen,
+        admin: arguments.admin,
+        waiting_room,
+        driver: arguments.driver,
+        cores,
+        drain_deadline: arguments.drain_deadline,
+        redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
+        kafka: brokers(&arguments.kafka)?,
+        workers: workers(arguments.workers.as_deref().unwrap_or_default())?,
+        topic: arguments.topic,
+        rate: arguments.rate,
+        burst: arguments.burst,
+        idempotency_ttl: arguments.idempotency_ttl,
+        outbox_orders_max: arguments.outbox_orders_max,
+        redis_deadline: arguments.redis_deadline,
+        publish_deadline: arguments.publish_deadline,
+        waiting_room_url: arguments.waiting_room_url,
+        cors_origin,
+        pages,
+        admin_token,
+        edge_id: format!("edge-{:016x}", u64::from_ne_bytes(flux_net::random::draw())),
+    })
+}
+
+fn page_settings(arguments: PageArguments) -> Result<PageSettings, String> {
+    let url = |flag: &str, url: Option<String>| match url {
+        // An empty variable counts as unset here too.
+        None => Ok(None),
+        Some(url) if url.is_empty() => Ok(None),
+        Some(url) if origin_of(&url).is_some() => Ok(Some(url)),
+        Some(_) => Err(format!("{flag} must be an http:// or https:// URL without ? and #, in visible ASCII")),
+    };
+    Ok(PageSettings {
+        brand: Brand::new(&arguments.brand_name, &arguments.brand_color, arguments.brand_logo.as_deref())?,
+        public_url: url("--public-url", arguments.public_url)?,
+        ledger_url: url("--ledger-url", arguments.ledger_url)?,
+    })
+}
+
+/// An empty variable counts as unset: compose files pass those.
+fn checked_token(token: Option<&str>) -> Result<Option<AdminToken>, String> {
+    match token {
+        None | Some("") => Ok(None),
+        Some(token) if token.len() <= ADMIN_TOKEN_BYTES_MAX && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(AdminToken(token.to_owned())))
+        }
+        Some(_) => {
+            Err(format!("FLUX_ADMIN_TOKEN must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"))
+        }
+    }
+}
+
+fn check_rate(rate: u64, burst: u64) -> Result<(), String> {
+    if rate > RATE_MAX {
+        return Err(format!("--rate must be at most {RATE_MAX}"));
+    }
+    let least = BURST_MIN.max(rate.div_ceil(BURST_PER_RATE));
+    if !(least..=BURST_MAX).contains(&burst) {
+        return Err(format!("--burst must be from {least} (2, or a hundredth of --rate) to {BURST_MAX}"));
+    }
+    Ok(())
+}
+
+fn check_span(flag: &str, span: Duration, least: Duration, most: Duration) -> Result<(), String> {
+    if span < least || span > most {
+        let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+        return Err(format!("{flag} must be from {least} to {most}"));
+    }
+    Ok(())
+}
+
+/// Kafka's own rule for names.
+fn check_topic(topic: &str) -> Result<(), String> {
+    let legal = topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if !legal || topic.is_empty() || topic.len() > TOPIC_BYTES_MAX || matches!(topic, "." | "..") {
+        return Err("--topic must be 1 to 249 of A-Z a-z 0-9 . _ -".into());
+    }
+    Ok(())
+}
+
+fn check_ports(listen: SocketAddr, admin: SocketAddr, waiting_room: Option<SocketAddr>) -> Result<(), String> {
+    let clash = |a: SocketAddr, b: SocketAddr| a.port() != 0 && a == b;
+    // The public listener shares its port among cores, so the kernel would not notice another one of ours on it.
+    if clash(listen, admin) {
+        return Err("--listen and --admin must differ".into());
+    }
+    if waiting_room.is_some_and(|room| clash(room, listen) || clash(room, admin)) {
+        return Err("--waiting-room must differ from --listen and --admin".into());
+    }
+    Ok(())
+}
+
+fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
+    let brokers = addresses("--kafka", list, 9092)?;
+    if brokers.is_empty() || brokers.len() > BOOTSTRAP_BROKERS_MAX {
+        return Err(format!("--kafka must name 1 to {BOOTSTRAP_BROKERS_MAX} brokers"));
+    }
+    Ok(brokers)
+}
+
+fn workers(list: &str) -> Result<Vec<(String, u16)>, String> {
+    let workers = addresses("--workers", list, 3002)?;
+    if workers.len() > WORKERS_MAX {
+        return Err(format!("--workers must name at most {WORKERS_MAX} workers"));
+    }
+    Ok(workers)
+}
+
+fn addresses(flag: &str, list: &str, default_port: u16) -> Result<Vec<(String, u16)>, String> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| match Address::parse_tcp(part, default_port) {
+            Ok(Address::Tcp { host, port }) => Ok((host, port)),
+            Ok(Address::Unix(_)) => Err(format!("{flag}: each is a host and a port")),
+            Err(error) => Err(format!("{flag}: {error}")),
+        })
+        .collect()
+}
+
+/// `scheme://host[:port]` of an http or https URL that is fit for a header; `None` where it is none.
+pub(crate) fn origin_of(url: &str) -> Option<String> {
+    let fit = url.len() <= URL_BYTES_MAX
+        && url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'?' | b'#'));
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    if !fit || authority.contains('@') || Address::parse_tcp(authority, 80).is_err() {
+        return None;
+    }
+    Some(url[..url.len() - rest.len() + authority.len()].to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn read(flags: &[&str]) -> Result<Config, ConfigError> {
+    read_with(flags, None)
+}
+
+fn read_with(flags: &[&str], token: Option<&str>) -> Result<Config, ConfigError> {
+    Config::read(std::iter::once("flux-edge").chain(flags.iter().copied()), token, &[0, 1])
+}
+
+fn mistake(flags: &[&str], token: Option<&str>) -> String {
+    match read_with(flags, token) {
+        Err(ConfigError::Mistake(line)) => line,
+        other => panic!("{flags:?} gave {other:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let config = read(&[]).expect("the defaults");
+    assert_eq!(config.listen.to_string(), "0.0.0.0:3000");
+    assert_eq!(config.admin.to_string(), "127.0.0.1:3001");
+    assert_eq!(config.waiting_room.map(|address| address.to_string()).as_deref(), Some("0.0.0.0:4000"));
+    assert_eq!(config.cores, [0, 1]);
+    assert_eq!(config.driver, DriverChoice::Auto);
+    assert_eq!(config.drain_deadline, Duration::from_secs(10));
+    assert_eq!(config.kafka, [("127.0.0.1".to_owned(), 9092)]);
+    assert_eq!((config.rate, config.burst, config.outbox_orders_max), (10_000, 10_000, 100_000));
+    assert_eq!(config.idempotency_ttl, Duration::from_secs(24 * 3600));
+    assert_eq!((config.redis_deadline, config.publish_deadline), (Duration::from_millis(500), Duration::from_secs(2)));
+    assert_eq!(config.waiting_room_url, "http://localhost:4000/");
+    assert_eq!(config.cors_origin, "http://localhost:4000");
+    assert_eq!(config.topic, "orders");
+    assert!(config.workers.is_empty());
+    let core = config.for_core(3000);
+    assert!(core.admin_token.is_none() && !core.admin_needs_token);
+    assert_eq!(config.pages.brand.name(), "Flux-Gate");
+    assert_eq!((&config.pages.public_url, &config.pages.ledger_url), (&None, &None));
+    assert_eq!(config.redis.address.to_string(), "127.0.0.1:6379");
+    assert_ne!(config.edge_id, read(&[]).expect("the defaults").edge_id, "each start is another edge");
+}
+
+#[test]
+fn every_mistake_is_one_line_that_names_the_flag() {
+    for (flags, word) in [
+        (&["--redis", "rediss://h"][..], "TLS"),
+        (&["--redis", "h"], "redis://"),
+        (&["--rate", "1000", "--burst", "9"], "--burst"),
+        (&["--rate", "50", "--burst", "1"], "--burst"),
+        (&["--rate", "2000000"], "--burst"),
+        (&["--rate=-1"], "--rate"),
+        (&["--admin", "0.0.0.0:3001"], "FLUX_ADMIN_TOKEN"),
+        (&["--listen", "nowhere"], "--listen"),
+        (&["--waiting-room", "on"], "--waiting-room"),
+        (&["--waiting-room", "0.0.0.0:3000"], "--waiting-room"),
+        (&["--admin", "127.0.0.1:1", "--listen", "127.0.0.1:1"], "--admin"),
+        (&["--waiting-room-url", "ftp://h/"], "--waiting-room-url"),
+        (&["--waiting-room-url", "http://h/?a=b"], "--waiting-room-url"),
+        (&["--waiting-room-url", "http://h/\r\nset-cookie: a"], "--waiting-room-url"),
+        (&["--waiting-room-url", "http:///"], "--waiting-room-url"),
+        (&["--cors-origin", "*"], "--cors-origin"),
+        (&["--cors-origin", "https://shop.example/"], "--cors-origin"),
+        (&["--kafka", ""], "--kafka"),
+        (&["--kafka", "h:0"], "--kafka"),
+        (&["--workers", "h:0"], "--workers"),
+        (&["--topic", "no topic"], "--topic"),
+        (&["--topic", ".."], "--topic"),
+        (&["--idempotency-ttl", "1s"], "--idempotency-ttl"),
+        (&["--redis-deadline", "0s"], "--redis-deadline"),
+        (&["--publish-deadline", "1h"], "--publish-deadline"),
+        (&["--drain-deadline", "soon"], "--drain-deadline"),
+        (&["--outbox-orders-max", "0"], "--outbox-orders-max"),
+        (&["--cores", "3"], "--cores"),
+        (&["--cores", "5-6"], "--cores"),
+        (&["--driver", "kqueue"], "--driver"),
+        (&["--admin-token", "secret"], "--admin-token"),
+        (&["--brand-name", " "], "--brand-name"),
+        (&["--brand-color", "red"], "--brand-color"),
+        (&["--brand-color", "#12345g"], "--brand-color"),
+        (&["--brand-logo", "/nonexistent/logo.svg"], "--brand-logo"),
+        (&["--brand-logo", "/etc/passwd"], "--brand-logo"),
+        (&["--public-url", "shop.example"], "--public-url"),
+        (&["--ledger-url", "javascript:alert(1)"], "--ledger-url"),
+        (&["pages"], "--out"),
+    ] {
+        let line = mistake(flags, None);
+        assert!(line.contains(word), "{flags:?} gave {line:?}");
+        assert!(!line.is_empty() && !line.contains('\n') && !line.starts_with("error"), "{line:?}");
+    }
+}
+
+#[test]
+fn a_password_in_a_mistaken_url_is_not_repeated() {
+    let line = mistake(&["--redis", "redis://user:hunter2@host/nodb"], None);
+    assert!(!line.contains("hunter2"), "{line}");
+}
+
+#[test]
+fn the_token_opens_other_addresses_and_is_never_shown() {
+    let config = read_with(&["--admin", "0.0.0.0:3001"], Some("s3cret")).expect("a token is there");
+    assert!(config.for_core(1).admin_needs_token);
+    assert!(config.for_core(1).admin_token.is_some_and(|token| token.matches_bearer(Some(b"Bearer s3cret"))));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    assert!(read_with(&["--admin", "0.0.0.0:3001"], Some("")).is_err(), "empty is unset");
+    assert!(!mistake(&[], Some("two words")).contains("two words"));
+}
+
+#[test]
+fn a_rate_of_zero_and_small_bursts_are_taken() {
+    let config = read(&["--rate", "0", "--burst", "2"]).expect("no limit");
+    assert_eq!((config.rate, config.burst), (0, 2));
+    let config = read(&["--rate", "50", "--cores", "1", "--waiting-room", "off"]).expect("the demo's");
+    assert_eq!((config.cores.len(), config.waiting_room), (1, None));
+}
+
+#[test]
+fn workers_have_a_port_of_their_own_by_default() {
+    let config = read(&["--workers", "worker-1, [::1]:4002"]).expect("two workers");
+    assert_eq!(config.workers, [("worker-1".to_owned(), 3002), ("::1".to_owned(), 4002)]);
+    let many = ["h"; WORKERS_MAX + 1].join(",");
+    assert!(mistake(&["--workers", &many], None).contains("--workers"));
+}
+
+#[test]
+fn help_explains_every_flag_and_its_variable() {
+    let Err(ConfigError::Asked(help)) = read(&["--help"]) else { panic!("help was asked for") };
+    for flag in [
+        "listen",
+        "admin",
+        "waiting-room",
+        "waiting-room-url",
+        "cors-origin",
+        "redis",
+        "kafka",
+        "topic",
+        "workers",
+        "rate",
+        "burst",
+        "idempotency-ttl",
+        "outbox-orders-max",
+        "redis-deadline",
+        "publish-deadline",
+        "drain-deadline",
+        "cores",
+        "driver",
+        "brand-name",
+        "brand-color",
+        "brand-logo",
+        "public-url",
+        "ledger-url",
+    ] {
+        assert!(help.contains(&format!("--{flag} ")), "{flag}");
+        assert!(help.contains(&format!("FLUX_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");
+    }
+    assert!(help.contains("FLUX_ADMIN_TOKEN"));
+}
+
+#[test]
+fn the_manual_tells_every_flag_its_variable_and_its_default() {
+    let manual = include_str!("../../../docs/SPEC.md");
+    let (_, table) =
+        manual.split_once("| edge | environment | default |\n|---|---|---|\n").expect("the table of flags");
+    let mut rows: Vec<[&str; 3]> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| `--")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").collect::<Vec<_>>().try_into().expect("three cells"))
+        .collect();
+    let command = Arguments::command();
+    let mut flags: Vec<&clap::Arg> = command.get_arguments().collect();
+    flags.extend(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    // Those of a command that no variable stands for are told in its own words.
+    flags.retain(|flag| flag.get_env().is_some());
+    flags.sort_by_key(|flag| flag.get_long());
+    flags.dedup_by_key(|flag| flag.get_long());
+    for flag in flags {
+        let name = flag.get_long().expect("a flag");
+        let place = rows.iter().position(|[cell, ..]| cell.split('`').next() == Some(name));
+        let [_, variable, default] = rows.remove(place.unwrap_or_else(|| panic!("--{name} is not told")));
+        let environment = flag.get_env().expect("kept above").to_string_lossy();
+        assert_eq!(variable, format!("`{environment}`"), "--{name}");
+        assert_eq!(environment, format!("FLUX_{}", name.to_uppercase().replace('-', "_")), "--{name}");
+        let own = flag.get_default_values().first().map(|value| value.to_string_lossy());
+        match own.filter(|_| flag.get_action().takes_values()) {
+            Some(own) => assert_eq!(default, format!("`{own}`"), "--{name}"),
+            None => assert!(!default.starts_with('`'), "--{name} has no default of its own"),
+        }
+    }
+    assert!(rows.is_empty(), "no such flags: {rows:?}");
+}

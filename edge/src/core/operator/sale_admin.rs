@@ -1,0 +1,397 @@
+//! Opening and closing sales: `POST /init` and `POST /close`.
+//!
+//! Each is one script, then (for a sale that opened) its name in the registry, then a record in the topic. The answer
+//! is 200 only when that record is acknowledged on acks=all, so that the ledger knows what only Redis would know
+//! otherwise. A caller that is told that the outcome is unknown retries: what then turns out to have been done already
+//! is published once more, and the ledger takes each record once. Never on the hot path.
+
+use std::rc::Rc;
+
+use flux_protocol::http::Request;
+use flux_protocol::order::{Identifier, SaleEvent};
+use flux_protocol::resp::{self, Belief, Reply};
+use flux_protocol::time::Now;
+use sha2::{Digest, Sha256};
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::operator::bodies::{Opening, closing};
+use crate::core::state::orders::Ticket;
+use crate::core::state::product::{Keys, Seen, State};
+use crate::core::{Call, Core, Outcome, Token};
+use crate::limits::OPERATIONS_MAX;
+use crate::redis::replies::number;
+use crate::redis::scripts::SCRIPTS;
+
+/// An operation's place among those under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationIndex(u64);
+
+#[derive(Debug)]
+struct Operation {
+    index: OperationIndex,
+    /// The request to answer. A caller that has waited for too long has been told that the outcome is unknown
+    /// (`waiting.rs`); the operation itself goes on, until Redis has answered or its connection is gone, and until
+    /// Kafka has taken or left what is published of it.
+    ticket: Ticket,
+    name: Identifier,
+    /// What is published once the script has done its part; the answer waits for as many acknowledgements.
+    events: Vec<SaleEvent>,
+    unacknowledged: usize,
+    /// What the caller is told in the end.
+    answer: Answer,
+    /// The sale that is being opened, as its event will say; what only Redis can give it is still missing.
+    opening: Option<SaleEvent>,
+}
+
+impl Operation {
+    /// What the caller is told where the topic does not know of it for certain: a refusal stands all the same.
+    fn unpublished(&self) -> Answer {
+        if self.answer.status() == 200 { Answer::Unknown } else { self.answer.clone() }
+    }
+}
+
+/// The operations under way.
+#[derive(Debug, Default)]
+pub struct Operations {
+    all: Vec<Operation>,
+    next: u64,
+}
+
+impl Operations {
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn get(&mut self, index: OperationIndex) -> Option<&mut Operation> {
+        self.all.iter_mut().find(|operation| operation.index == index)
+    }
+
+    fn remove(&mut self, index: OperationIndex) -> Option<Operation> {
+        let place = self.all.iter().position(|operation| operation.index == index)?;
+        Some(self.all.swap_remove(place))
+    }
+}
+
+impl Core {
+    /// `POST /init`.
+    pub(crate) fn handle_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        match self.begin_init(now, request, ticket) {
+            Ok(()) => Outcome::Later,
+            Err(answer) => Outcome::Now(answer),
+        }
+    }
+
+    fn begin_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
+        let Opening { name, total, rate, burst, per_user, opens_at, queue, force } =
+            Opening::read(request, &self.config)?;
+        self.may_begin(name)?;
+        let seed = self.draw_seed();
+        let keys = Keys::new(&name);
+        let numbers = [total, rate, burst, u64::from(force), u64::from(per_user), opens_at].map(|it| it.to_string());
+        let [total_text, rate_text, burst_text, force_text, per_user_text, opens_at_text] =
+            numbers.each_ref().map(String::as_bytes);
+        let (seed_text, queue_text) = (seed.as_bytes(), queue.name().as_bytes());
+        let config = Rc::clone(&self.config);
+        let topic_text = config.topic.as_bytes();
+        let [seen_id, seen_generation] = self.seen(name);
+        let arguments = [
+            total_text,
+            rate_text,
+            burst_text,
+            force_text,
+            b"",
+            seed_text,
+            per_user_text,
+            opens_at_text,
+            queue_text,
+            topic_text,
+            seen_id.as_bytes(),
+            seen_generation.as_bytes(),
+        ];
+        let index = self.begin_operation(ticket, name);
+        let operation = self.operations.get(index).expect("begun just now");
+        operation.answer = done(&format!("Stock initialized for {name} to {total}"));
+        self.redis.call_script(now.instant, Call::Init(index), |out| {
+            SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
+        });
+        operation.opening = Some(SaleEvent {
+            event: OPENED.into(),
+            product_id: name.as_str().into(),
+            sale_id: 0,
+            sale_total: total,
+            generation: 0,
+            withdrawn: 0,
+            rate,
+            burst,
+            per_user,
+            opens_at,
+            queue: queue.name().into(),
+            seed,
+            timestamp: 0,
+        });
+        Ok(())
+    }
+
+    /// `POST /close`.
+    pub(crate) fn handle_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+        match self.begin_close(now, request, ticket) {
+            Ok(()) => Outcome::Later,
+            Err(answer) => Outcome::Now(answer),
+        }
+    }
+
+    fn begin_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
+        let name = closing(request)?;
+        self.may_begin(name)?;
+        let index = self.begin_operation(ticket, name);
+        self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
+        let keys = Keys::new(&name);
+        let [seen_id, seen_generation] = self.seen(name);
+        let arguments = [self.config.topic.as_bytes(), seen_id.as_bytes(), seen_generation.as_bytes()];
+        self.redis.call_script(now.instant, Call::Close(index), |out| {
+            SCRIPTS.close.write_call_with(out, &keys.of_product(), &arguments);
+        });
+        Ok(())
+    }
+
+    /// The latest sale id and generation that this core has seen of a product, as the scripts take them.
+    fn seen(&self, name: Identifier) -> [String; 2] {
+        let sale = self.products.find(name.as_bytes()).and_then(|index| self.products[index].sale);
+        Seen::of(sale.as_ref()).texts()
+    }
+
+    fn may_begin(&self, name: Identifier) -> Result<(), Answer> {
+        // Redis may have lost even the name: then only memory knows that a sale has to be rebuilt first.
+        let known = self.products.find(name.as_bytes()).map(|index| &self.products[index]);
+        if known.is_some_and(|product| product.state == State::Suspended && product.sale.is_some()) {
+            return Err(Answer::error(409, SUSPENDED));
+        }
+        if self.draining {
+            return Err(Answer::Unavailable(Unavailable::Draining));
+        }
+        if !self.redis.is_ready() {
+            return Err(Answer::Unavailable(Unavailable::Redis));
+        }
+        if !self.producer.ready() {
+            return Err(Answer::Unavailable(Unavailable::Kafka));
+        }
+        if self.operations.all.len() >= OPERATIONS_MAX {
+            return Err(Answer::Unavailable(Unavailable::Full));
+        }
+        Ok(())
+    }
+
+    fn begin_operation(&mut self, ticket: Ticket, name: Identifier) -> OperationIndex {
+        let index = OperationIndex(self.operations.next);
+        self.operations.next += 1;
+        self.operations.all.push(Operation {
+            index,
+            ticket,
+            name,
+            events: Vec::new(),
+            unacknowledged: 0,
+            answer: Answer::Unknown,
+            opening: None,
+        });
+        index
+    }
+
+    /// 32 unpredictable bytes, in hexadecimal.
+    fn draw_seed(&mut self) -> String {
+        let drawn = self.draw_reservation_id();
+        let digest = Sha256::new().chain_update(self.secret).chain_update(drawn.0).finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// `init.lua`'s answer.
+    pub(crate) fn handle_init_reply(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
+        let words = match self.words(reply) {
+            Ok(words) => words,
+            Err(answer) => return self.end(index, answer),
+        };
+        let timestamp = self.redis_ms(now);
+        let Some(operation) = self.operations.get(index) else { return };
+        let name = operation.name;
+        match words.first().map(Vec::as_slice) {
+            Some(b"OK") => {}
+            Some(b"BUSY") => {
+                operation.answer = Answer::error(409, &format!("A sale of {name} is under way"));
+                // The edge that opened it may not have published that: where it is asked again, it is published again.
+                operation.events.extend(sale_under_way(name, &words[1..]));
+                return self.publish_events(now, index);
+            }
+            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
+            Some(b"T") => return self.end(index, Answer::error(409, OTHER_TOPIC)),
+            _ => return self.end(index, Answer::Unknown),
+        }
+        let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
+        let (sale_id, generation, before) = match numbers.as_deref() {
+            Some([id, generation, before @ ..]) if matches!(before.len(), 0 | 6) => (*id, *generation as u32, before),
+            _ => return self.end(index, Answer::Unknown),
+        };
+        operation.events.extend(sale_closed(name, before, timestamp));
+        let opening = operation.opening.take().expect("opening a sale began with it");
+        operation.events.push(SaleEvent { sale_id, generation, timestamp, ..opening });
+        // From now on no core of this process answers for the sale before.
+        if let Some(product) = self.products.insert(now.instant, name) {
+            self.products[product].sight.note_sale(sale_id);
+            self.look_soon(now, product);
+        } else if let Some(sight) = self.products.board().known(&name) {
+            sight.note_sale(sale_id);
+        }
+        self.redis.call(now.instant, Call::Register(index), |out| {
+            resp::command(out, &[b"SADD", b"flux:products", name.as_bytes()]);
+        });
+    }
+
+    /// The name is in the registry: the events go out.
+    pub(crate) fn handle_registered(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
+        let registered = match reply.map(|reply| reply.items()) {
+            Some(Ok(_)) => true,
+            Some(Err(error)) => {
+                self.note_error(error);
+                false
+            }
+            None => false,
+        };
+        if let Some(operation) = self.operations.get(index).filter(|_| !registered) {
+            // The sale is open all the same, and the ledger is to know. Looks put the name into the registry.
+            operation.answer = Answer::Unknown;
+        }
+        self.publish_events(now, index);
+    }
+
+    /// `close.lua`'s answer.
+    pub(crate) fn handle_close_reply(&mut self, now: Now, index: OperationIndex, reply: Option<Reply<'_>>) {
+        let words = match self.words(reply) {
+            Ok(words) => words,
+            Err(answer) => return self.end(index, answer),
+        };
+        let timestamp = self.redis_ms(now);
+        let Some(operation) = self.operations.get(index) else { return };
+        let name = operation.name;
+        match words.first().map(Vec::as_slice) {
+            Some(b"OK") => {}
+            Some(b"U") => return self.end(index, Answer::UnknownProduct),
+            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
+            Some(b"T") => return self.end(index, Answer::error(409, OTHER_TOPIC)),
+            _ => return self.end(index, Answer::Unknown),
+        }
+        let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
+        let event = numbers.and_then(|numbers| sale_closed(name, &numbers, timestamp));
+        let Some(event) = event else { return self.end(index, Answer::Unknown) };
+        let sale_id = event.sale_id;
+        operation.events.push(event);
+        if let Some(sight) = self.products.board().known(&name) {
+            sight.note_closed(now.instant, sale_id);
+        }
+        if let Some(product) = self.products.find(name.as_bytes()) {
+            self.look_soon(now, product);
+        }
+        self.publish_events(now, index);
+    }
+
+    fn words(&mut self, reply: Option<Reply<'_>>) -> Result<Vec<Vec<u8>>, Answer> {
+        match reply.map(|reply| reply.items()) {
+            Some(Ok(Some(mut items))) => {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_bulk() {
+                    words.push(word.to_vec());
+                }
+                Ok(words)
+            }
+            Some(Err(error)) => {
+                self.note_error(error);
+                Err(match error.belief() {
+                    Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
+                    Belief::Unknown => Answer::Unknown,
+                })
+            }
+            Some(Ok(None)) | None => Err(Answer::Unknown),
+        }
+    }
+
+    fn publish_events(&mut self, now: Now, index: OperationIndex) {
+        let Some(operation) = self.operations.get(index) else { return };
+        let events = std::mem::take(&mut operation.events);
+        if events.is_empty() {
+            let answer = operation.answer.clone();
+            return self.end(index, answer);
+        }
+        operation.unacknowledged = events.len();
+        let unpublished = operation.unpublished();
+        let Some(partition) = self.producer.current_partition() else { return self.end(index, unpublished) };
+        for event in events {
+            let json = serde_json::to_vec(&event).expect("strings and numbers only");
+            let (at, token) = (event.timestamp as i64, Token::Operation(index));
+            let appended =
+                self.producer.append(now.instant, partition, at, token, |value| value.extend_from_slice(&json));
+            if appended.is_err() {
+                return self.end(index, unpublished);
+            }
+        }
+    }
+
+    /// Kafka's word on one of an operation's events.
+    pub(crate) fn handle_event_settled(&mut self, _now: Now, index: OperationIndex, acknowledged: bool) {
+        let Some(operation) = self.operations.get(index) else { return };
+        if !acknowledged {
+            operation.answer = operation.unpublished();
+        }
+        operation.unacknowledged -= 1;
+        if operation.unacknowledged == 0 {
+            let answer = operation.answer.clone();
+            self.end(index, answer);
+        }
+    }
+
+    fn end(&mut self, index: OperationIndex, answer: Answer) {
+        if let Some(operation) = self.operations.remove(index) {
+            self.complete(operation.ticket, answer);
+        }
+    }
+}
+
+fn done(msg: &str) -> Answer {
+    Answer::json(200, &serde_json::json!({ "status": "ok", "msg": msg }))
+}
+
+/// The event of a sale that was opened before, from what `init.lua` says behind `BUSY`.
+fn sale_under_way(name: Identifier, words: &[Vec<u8>]) -> Option<SaleEvent> {
+    let [numbers @ .., seed, queue] = words else { return None };
+    let numbers: Vec<u64> = numbers.iter().map(|word| number(word)).collect::<Option<_>>()?;
+    let [of_sale @ .., per_user, opens_at, opened_at] = &numbers[..] else { return None };
+    Some(SaleEvent {
+        event: OPENED.into(),
+        per_user: u16::try_from(*per_user).ok()?,
+        opens_at: *opens_at,
+        queue: std::str::from_utf8(queue).ok()?.into(),
+        seed: std::str::from_utf8(seed).ok()?.into(),
+        ..sale_closed(name, of_sale, *opened_at)?
+    })
+}
+
+const OTHER_TOPIC: &str = "A sale of another topic stands under this name: close it by an edge of that topic";
+const SUSPENDED: &str = "Sale suspended, rebuild first";
+const OPENED: &str = "sale-opened";
+
+/// The event of a sale that closed, from what a script says of it: id, generation, total, withdrawn, rate, burst.
+fn sale_closed(name: Identifier, numbers: &[u64], timestamp: u64) -> Option<SaleEvent> {
+    let [sale_id, generation, sale_total, withdrawn, rate, burst] = *numbers else { return None };
+    Some(SaleEvent {
+        event: "sale-closed".into(),
+        product_id: name.as_str().into(),
+        sale_id,
+        sale_total,
+        generation: generation as u32,
+        withdrawn,
+        rate,
+        burst,
+        per_user: 0,
+        opens_at: 0,
+        queue: String::new(),
+        seed: String::new(),
+        timestamp,
+    })
+}

@@ -1,0 +1,8 @@
+//! The way of an order, from its request to its answer.
+
+pub(crate) mod deadlines;
+#[expect(clippy::module_inception, reason = "the story of one order, by its name")]
+pub(crate) mod order;
+pub(crate) mod replay_lookup;
+pub(crate) mod reserve;
+pub(crate) mod settle;

@@ -1,0 +1,175 @@
+//! The relay: delivers outbox entries that the edge which wrote them did not deliver.
+//!
+//! Runs on an edge's first core. A look that finds the same oldest entry as the one before puts the product in line; one
+//! call of `lua/relay.lua` is outstanding at a time, and hands out entries older than the horizon, each to one relay for a
+//! while. Their orders are published under the ids they have; the entry is deleted when Kafka has acknowledged all of
+//! them. A record that Kafka refuses is tried again when the claim on its entry has run out, not before. A second
+//! delivery of an order is harmless: the worker knows the reservation.
+//!
+//! The walk over an outbox goes on where the last call left off, and of what is in hand each partition has a share: entries
+//! that others hold, or whose partition cannot be written, keep none behind them waiting.
+//!
+//! Rests while Kafka is away and while the edge drains. Never gives a unit back, and never takes the places with the
+//! producer that were promised to orders on their way.
+
+use std::time::Duration;
+
+use flux_protocol::order::Record;
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::rare::{self, Rare};
+use flux_protocol::resp::Reply;
+use flux_protocol::time::Now;
+
+use crate::core::state::outbox::{EntryHead, EntryId, EntryOrder};
+use crate::core::state::product::ProductIndex;
+use crate::core::{Call, Core, Token};
+use crate::limits::{
+    CALL_ORDERS_MAX, REDIS_REPLY_OVERDUE, RELAY_CLAIM, RELAY_EMPTY_WALKS_MAX, RELAY_ENTRIES_IN_HAND_MAX,
+    RELAY_ENTRIES_MAX,
+};
+use crate::redis::scripts::SCRIPTS;
+
+/// How far the walk over a product's outbox has come, where it has not come to the end.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    behind: Option<EntryId>,
+    /// Calls in a row that have handed out nothing.
+    empty: u32,
+}
+
+impl Core {
+    /// After a look that found entries standing: their product stands in line for the relay.
+    pub(crate) fn relay_if_due(&mut self, now: Now, index: ProductIndex) {
+        if let Some(walk) = &mut self.products[index].relay_walk {
+            walk.empty = 0;
+        }
+        self.line_up_for_relay(now, index);
+    }
+
+    fn line_up_for_relay(&mut self, now: Now, index: ProductIndex) {
+        if !self.draining && !std::mem::replace(&mut self.products[index].relay_waits, true) {
+            self.relay_line.push(index);
+        }
+        self.relay_next(now);
+    }
+
+    /// Asks for entries of the product that is first in line, unless such a call is outstanding, or the producer has no
+    /// room for them.
+    pub(crate) fn relay_next(&mut self, now: Now) {
+        let entries = self.relay_entries_max();
+        let has_room = entries > 0 && self.producer.room() >= self.promised + RELAY_ENTRIES_MAX * CALL_ORDERS_MAX;
+        if !(self.redis.is_ready() && self.producer.ready() && has_room) || self.draining {
+            return;
+        }
+        if let Some(index) = self.relay_line.ask(now.instant) {
+            self.products[index].relay_waits = false;
+            self.write_relay(now, index, entries);
+        }
+    }
+
+    /// How many entries may be asked for now.
+    fn relay_entries_max(&self) -> usize {
+        RELAY_ENTRIES_MAX.min(RELAY_ENTRIES_IN_HAND_MAX.saturating_sub(self.entries.claimed()))
+    }
+
+    fn write_relay(&mut self, now: Now, index: ProductIndex, entries: usize) {
+        let product = &self.products[index];
+        // What was seen to stand for so long is due although its id may be of a clock that was set back.
+        let stood = product.outbox_stood.map_or_else(String::new, |id| id.to_string());
+        let behind = product.relay_walk.as_ref().and_then(|walk| walk.behind);
+        let share = (RELAY_ENTRIES_IN_HAND_MAX / self.producer.partition_count().unwrap_or(1).max(1)).max(1);
+        let mut arguments = vec![
+            self.config.edge_id.clone(),
+            rare::instead(self.config.relay_horizon(), Rare::HastyRelay, Duration::ZERO).as_millis().to_string(),
+            RELAY_CLAIM.as_millis().to_string(),
+            entries.to_string(),
+            stood,
+            self.config.topic.clone(),
+            behind.map_or_else(String::new, |id| id.to_string()),
+            share.to_string(),
+        ];
+        for (partition, in_hand) in self.entries.claimed_by_partition() {
+            arguments.extend([partition.to_string(), share.saturating_sub(in_hand).to_string()]);
+        }
+        let texts: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
+        let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
+        self.redis
+            .call_script(now.instant, Call::Relay(index), |out| SCRIPTS.relay.write_call_with(out, &keys, &texts));
+    }
+
+    /// The entries this relay has been handed. No reply: the connection is gone, and the claims will run out.
+    pub(crate) fn handle_relay(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
+        let asked = self.relay_line.answered();
+        let (mut handed_out, mut behind) = (0_usize, None);
+        match reply.map(|reply| reply.items()) {
+            // This process was stopped meanwhile: a rebuild may have looked since, and others may hold the entries.
+            Some(Ok(_)) if now.instant.since(asked) >= REDIS_REPLY_OVERDUE => {}
+            Some(Ok(Some(mut items))) => {
+                while let Some(id) = items.next_bulk() {
+                    let (Some(head), Some(orders)) = (items.next_bulk(), items.next_bulk()) else {
+                        behind = EntryId::parse(id);
+                        break;
+                    };
+                    handed_out += 1;
+                    if self.relay_entry(now, index, id, head, orders).is_none() {
+                        self.counters.relay_unreadable.add(1);
+                    }
+                }
+            }
+            Some(Err(error)) => self.note_error(error),
+            Some(Ok(None)) | None => {}
+        }
+        let Some(behind) = behind else {
+            // At the end of the outbox, or nothing was learnt: the next walk begins at the oldest.
+            self.products[index].relay_walk = None;
+            return self.relay_next(now);
+        };
+        let walk = self.products[index].relay_walk.get_or_insert_default();
+        walk.behind = Some(behind);
+        walk.empty = if handed_out > 0 { 0 } else { walk.empty + 1 };
+        if walk.empty < RELAY_EMPTY_WALKS_MAX {
+            // There may be more, a long outage leaves thousands; behind the other products in line.
+            self.line_up_for_relay(now, index);
+        } else {
+            self.relay_next(now);
+        }
+    }
+
+    /// Publishes one entry whole; `None` where it is not as `reserve.lua` writes them: it stays, counted.
+    fn relay_entry(&mut self, now: Now, index: ProductIndex, id: &[u8], head: &[u8], lines: &[u8]) -> Option<()> {
+        let id = EntryId::parse(id)?;
+        let head = EntryHead::parse(head)?;
+        let orders: Vec<EntryOrder> =
+            lines.split(|byte| *byte == b'\n').map(EntryOrder::parse).collect::<Option<_>>()?;
+        let whole = orders.len() == head.orders as usize && orders.len() <= CALL_ORDERS_MAX;
+        if !whole || !self.producer.has_partition(head.partition) {
+            return None;
+        }
+        let name = self.products[index].name;
+        let entry = self.entries.insert_claimed(index, id, head.orders, head.partition);
+        if is_planted(Bug::RelayWithoutClaim) {
+            self.remove_too_early(now, entry);
+        }
+        for (place, order) in orders.iter().enumerate() {
+            let record = Record {
+                order_id: order.order_id,
+                reservation_id: order.reservation_id,
+                product_id: name.as_str(),
+                user_id: order.user.as_str(),
+                quantity: order.quantity,
+                sale_id: head.sale_id,
+                sale_total: head.sale_total,
+                generation: head.generation,
+                timestamp: order.timestamp_ms,
+            };
+            let place = place as u8;
+            let token = Token::Relayed { entry, place };
+            // When it was reserved, by Redis' clock: what its edge believed of the time may be far from the broker's.
+            let at = id.ms.cast_signed();
+            if self.producer.append(now.instant, head.partition, at, token, |value| record.write_json(value)).is_err() {
+                self.settle_entry(now, entry, place, false);
+            }
+        }
+        Some(())
+    }
+}

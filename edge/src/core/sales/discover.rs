@@ -1,0 +1,267 @@
+//! Products that are not in memory: Redis is asked for them before a client is told 404.
+//!
+//! One such call is outstanding a core, for up to 64 names; a name that Redis does not know is remembered for 100 ms,
+//! so that a crowd with a wrong name costs ten calls a second. Without a registry at all the answer is 503: a Redis
+//! that lost everything must not say that a product never was. The registry is asked for once a name was not found, not
+//! before: a Redis that is emptied between the two has none either.
+
+use std::time::Duration;
+
+use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::resp::{self, Reply, Value};
+use flux_protocol::time::{Instant, Now};
+
+use crate::answer::{Answer, Unavailable};
+use crate::core::order::order::Wish;
+use crate::core::state::orders::{Pending, PendingIndex, Stage, Ticket, Turn};
+use crate::core::state::product::{Keys, ProductIndex};
+use crate::core::{Call, Core, Outcome};
+use crate::counters::OrderOutcome;
+use crate::limits::{FIND_NAMES_MAX, FIND_WAITERS_MAX, UNKNOWN_REMEMBERED};
+use crate::redis::replies::Look;
+use crate::redis::scripts::SCRIPTS;
+
+/// What waits for a name.
+#[derive(Clone, Copy, Debug)]
+enum Waiter {
+    Order(Wish, Ticket),
+    Stock(Ticket),
+    Queue(Ticket),
+    Status(Ticket, Uuid),
+}
+
+impl Waiter {
+    fn ticket(&self) -> Ticket {
+        match self {
+            Waiter::Order(_, ticket) | Waiter::Stock(ticket) | Waiter::Queue(ticket) | Waiter::Status(ticket, _) => {
+                *ticket
+            }
+        }
+    }
+}
+
+/// Names being asked for.
+#[derive(Debug, Default)]
+pub struct Finder {
+    /// In line for the next call.
+    waiting: Vec<(Identifier, Instant, Waiter)>,
+    /// The names of the call on its way, and the requests that wait for them.
+    asked: Vec<Identifier>,
+    asking: Vec<(Identifier, Instant, Waiter)>,
+    /// When the call on its way was asked for: what it finds is not believed to be younger.
+    asked_at: Instant,
+    /// What it found, until the registry was asked for too.
+    seen: Vec<Option<Look>>,
+}
+
+impl Finder {
+    /// Whether no request waits.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.asking.is_empty()
+    }
+}
+
+impl Core {
+    pub(crate) fn find_for_order(&mut self, now: Now, name: Identifier, wish: Wish, ticket: Ticket) -> Outcome {
+        match self.find(now, name, Waiter::Order(wish, ticket)) {
+            Outcome::Now(answer) => self.answered(answer),
+            Outcome::Later => Outcome::Later,
+        }
+    }
+
+    pub(crate) fn find_for_stock(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Stock(ticket))
+    }
+
+    pub(crate) fn find_for_queue(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Queue(ticket))
+    }
+
+    pub(crate) fn find_for_status(&mut self, now: Now, name: Identifier, id: Uuid, ticket: Ticket) -> Outcome {
+        self.find(now, name, Waiter::Status(ticket, id))
+    }
+
+    fn find(&mut self, now: Now, name: Identifier, waiter: Waiter) -> Outcome {
+        if self.products.is_unknown(now.instant, &name) {
+            return Outcome::Now(Answer::UnknownProduct);
+        }
+        if !self.redis.is_ready() {
+            return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
+        }
+        if self.finder.waiting.len() + self.finder.asking.len() >= FIND_WAITERS_MAX {
+            return Outcome::Now(Answer::Unavailable(Unavailable::Full));
+        }
+        self.finder.waiting.push((name, now.instant, waiter));
+        Outcome::Later
+    }
+
+    /// Asks for names; whether a request waits for one.
+    pub(crate) fn write_find(&mut self, now: Now) -> bool {
+        let finder = &mut self.finder;
+        if finder.waiting.is_empty() {
+            return false;
+        }
+        finder.asked.clear();
+        let asked = &mut finder.asked;
+        finder.asking = finder
+            .waiting
+            .extract_if(.., |(name, _, _)| {
+                let listed = asked.contains(name);
+                if !listed && asked.len() < FIND_NAMES_MAX {
+                    asked.push(*name);
+                    return true;
+                }
+                listed
+            })
+            .collect();
+        finder.asked_at = now.instant;
+        let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
+        let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
+        let (vouched, topic) = (self.witness.vouches(now.instant), self.config.topic.as_bytes());
+        let write = |out: &mut Vec<u8>| SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic]);
+        self.redis.call_script(now.instant, Call::Find, write);
+        true
+    }
+
+    /// What Redis knows of the names. No reply: the connection is gone.
+    pub(crate) fn handle_found(&mut self, now: Now, reply: Option<Reply<'_>>) {
+        let mut items = self.items_of(reply);
+        let finder = &mut self.finder;
+        finder.seen.clear();
+        finder.seen.extend(finder.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
+        if finder.seen.contains(&Some(Look::Unknown)) && self.redis.is_ready() {
+            let exists = |out: &mut Vec<u8>| resp::command(out, &[b"EXISTS", b"flux:products"]);
+            self.redis.call(now.instant, Call::RegistryExists, exists);
+        } else {
+            self.answer_finds(now, false);
+        }
+    }
+
+    /// Whether there is a registry. No reply: the connection is gone.
+    pub(crate) fn handle_registry_exists(&mut self, now: Now, reply: Option<Reply<'_>>) {
+        let registry_exists = match reply.map(|reply| reply.value()) {
+            Some(Value::Error(error)) => {
+                self.note_error(error);
+                false
+            }
+            Some(value) => value == Value::Integer(1),
+            None => {
+                self.finder.seen.fill(None);
+                false
+            }
+        };
+        self.answer_finds(now, registry_exists);
+    }
+
+    /// Answers all requests that wait for the names that were asked for.
+    fn answer_finds(&mut self, now: Now, registry_exists: bool) {
+        let names = std::mem::take(&mut self.finder.asked);
+        let asked_at = self.finder.asked_at;
+        let mut answers = Vec::with_capacity(names.len());
+        for (name, look) in names.iter().zip(std::mem::take(&mut self.finder.seen)) {
+            let answer = match look {
+                Some(Look::Unknown) if registry_exists => {
+                    self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
+                    Err(Answer::UnknownProduct)
+                }
+                Some(Look::Foreign(topic)) => {
+                    self.note_foreign(*name, topic);
+                    Err(Answer::Unavailable(Unavailable::OtherTopic))
+                }
+                Some(Look::Unknown) => Err(Answer::Unavailable(Unavailable::Suspended)),
+                None => Err(Answer::Unavailable(Unavailable::Redis)),
+                Some(look) => match self.products.insert(now.instant, *name) {
+                    Some(index) => {
+                        self.products[index].sight.publish(asked_at, &look);
+                        self.see(now, index, asked_at, look);
+                        Ok(index)
+                    }
+                    None => Err(Answer::Unavailable(Unavailable::Full)),
+                },
+            };
+            answers.push(answer);
+        }
+        for (name, since, waiter) in std::mem::take(&mut self.finder.asking) {
+            let place = names.iter().position(|asked| *asked == name).expect("asked for with the call");
+            match &answers[place] {
+                Ok(index) => self.found(now, *index, since, waiter),
+                Err(answer) => self.tell(now, since, waiter, answer.clone()),
+            }
+        }
+        self.finder.asked = names;
+    }
+
+    fn found(&mut self, now: Now, index: ProductIndex, since: Instant, waiter: Waiter) {
+        let outcome = match waiter {
+            Waiter::Order(wish, ticket) => {
+                if !self.has_place(index) {
+                    Outcome::Now(Answer::Unavailable(Unavailable::Full))
+                } else {
+                    let order = self.insert_nameless(now, index, since, wish, ticket);
+                    self.re_enter(now, order);
+                    Outcome::Later
+                }
+            }
+            Waiter::Stock(ticket) => self.handle_stock(now, index, ticket),
+            Waiter::Queue(ticket) => self.handle_queue(now, index, ticket),
+            Waiter::Status(ticket, id) => self.ask_status(now, index, id, ticket),
+        };
+        if let Outcome::Now(answer) = outcome {
+            self.tell(now, since, waiter, answer);
+        }
+    }
+
+    fn tell(&mut self, now: Now, since: Instant, waiter: Waiter, answer: Answer) {
+        if matches!(waiter, Waiter::Order(..)) {
+            self.counters.order_answered(OrderOutcome::of(&answer), now.instant.since(since));
+        }
+        self.complete(waiter.ticket(), answer);
+    }
+
+    /// An order whose id is not known yet, because its sale was not, or that waits for news of its line.
+    pub(crate) fn insert_nameless(
+        &mut self,
+        now: Now,
+        product: ProductIndex,
+        received: Instant,
+        wish: Wish,
+        ticket: Ticket,
+    ) -> PendingIndex {
+        let reservation_id = self.draw_reservation_id();
+        let order = Pending {
+            product,
+            sale: None,
+            stage: Stage::Product,
+            wants_json: wish.wants_json,
+            rederived: false,
+            quantity: wish.quantity,
+            order_id: reservation_id,
+            reservation_id,
+            user: wish.user,
+            key: wish.key,
+            shown: wish.shown,
+            turn: Turn::None,
+            received,
+            timestamp_ms: self.redis_ms(now),
+            waiters: smallvec::smallvec![ticket],
+        };
+        let index = self.orders.insert(order, false);
+        self.products[product].pending += 1;
+        self.by_received.push_back((received, index));
+        index
+    }
+
+    /// Requests that have waited past the deadline for a name.
+    pub(crate) fn expire_finds(&mut self, now: Now) {
+        let deadline: Duration = self.config.redis_deadline;
+        let expired: Vec<_> = self
+            .finder
+            .waiting
+            .extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline)
+            .chain(self.finder.asking.extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline))
+            .collect();
+        for (_, since, waiter) in expired {
+            self.tell(now, since, waiter, Answer::Unavailable(Unavailable::Redis));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! How a core learns of sales, and forgets them.
+
+pub mod discover;
+pub(crate) mod leaving;
+pub(crate) mod observe;
+pub(crate) mod refresh;
+pub(crate) mod registry;
+pub(crate) mod retire;

@@ -1,0 +1,173 @@
+//! What a core remembers of a sale once it was looked at, by this core or another: what changes by it, and what is said of it.
+//!
+//! Never asks Redis anything itself, but for the calls that a look makes due (relay, retirement, news of a line).
+
+use std::time::Duration;
+
+use flux_protocol::observed::Bucket;
+use flux_protocol::order::Identifier;
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::time::{Instant, Now};
+use tracing::{error, warn};
+
+use crate::core::Core;
+use crate::core::state::outbox::EntryId;
+use crate::core::state::product::{Product, ProductIndex, Sale, State};
+use crate::limits::FOREIGN_TOPICS_MAX;
+use crate::redis::replies::Look;
+
+impl Core {
+    /// Remembers what a look saw that was asked for at `asked`, by this core or another.
+    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, asked: Instant, look: Look) {
+        if self.products[index].seen.is_some_and(|seen| seen > asked) {
+            return; // Another core has looked since.
+        }
+        let before = self.products[index].sale;
+        let look = match (&look, before) {
+            (Look::Sale { sale, .. }, Some(known))
+                if known.is_later_than(sale) && !is_planted(Bug::OlderSaleBelieved) =>
+            {
+                self.note_older_sale(index, *sale);
+                Look::Suspended("behind".into())
+            }
+            _ => look,
+        };
+        let product = &mut self.products[index];
+        product.seen = Some(asked);
+        product.is_foreign = matches!(look, Look::Foreign(_));
+        match look {
+            Look::Foreign(topic) => {
+                (product.sale, product.state) = (None, State::Suspended);
+                (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
+                (product.outbox_entries, product.outbox_orders) = (0, 0);
+                self.see_line(now, index, 0, None);
+                let name = self.products[index].name;
+                self.note_foreign(name, topic);
+            }
+            Look::Unknown => self.suspend(index, "unknown"),
+            Look::Suspended(reason) => self.suspend(index, &reason),
+            Look::Sale {
+                sale,
+                state,
+                opens_in,
+                stock,
+                outbox_entries,
+                outbox_orders,
+                outbox_oldest,
+                outbox_newest,
+                line_seed,
+            } => {
+                if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
+                    product.lease.reset(Bucket::of(product.name.as_str(), sale.id));
+                    product.sold_out_until = Instant::default();
+                    if let Some(document) = &mut product.document {
+                        document.forget();
+                    }
+                }
+                if stock > product.stock {
+                    // Units came back: what was remembered is not true any more.
+                    product.sold_out_until = Instant::default();
+                }
+                product.sale = Some(sale);
+                product.state = state;
+                if state == State::Scheduled {
+                    product.schedule(asked, opens_in);
+                }
+                product.stock = stock;
+                product.is_good = true;
+                product.outbox_entries = outbox_entries;
+                product.outbox_orders = outbox_orders;
+                // What another core has seen names no entries: those this core knows of stand for now.
+                if outbox_oldest.is_some() || outbox_entries == 0 {
+                    product.outbox_oldest = outbox_oldest.map(|id| match product.outbox_oldest {
+                        Some((known, since)) if known == id => (known, since),
+                        _ => (id, now.instant),
+                    });
+                    product.mark_outbox(now, outbox_newest, self.config.relay_horizon());
+                }
+                let stands = product.outbox_oldest.is_some_and(|(_, since)| now.instant > since);
+                if self.is_first {
+                    if stands {
+                        self.relay_if_due(now, index);
+                    }
+                    self.retire_if_due(now, index);
+                }
+                self.see_line(now, index, sale.id, line_seed);
+            }
+        }
+        let product = &self.products[index];
+        let is_over = matches!(product.state, State::Closed | State::Suspended);
+        if is_over || product.sale != before {
+            self.redrive(now, index);
+        }
+    }
+
+    /// Says once for each topic that sales of it stand here: an edge or a Redis is not where it was meant to be.
+    pub(crate) fn note_foreign(&mut self, name: Identifier, topic: String) {
+        if self.foreign_topics.contains(&topic) || self.foreign_topics.len() >= FOREIGN_TOPICS_MAX {
+            return;
+        }
+        tracing::warn!(
+            product = name.as_str(),
+            topic,
+            own = self.config.topic,
+            "a sale on this Redis is of another topic: it and all others of that topic are left alone (503)"
+        );
+        self.foreign_topics.push(topic);
+    }
+
+    /// Redis cannot be trusted with the product: nothing is sold of it, and nothing that was seen of its outbox counts.
+    fn suspend(&mut self, index: ProductIndex, reason: &str) {
+        let product = &mut self.products[index];
+        // A script may have said so since the last good look.
+        if std::mem::take(&mut product.is_good) || product.state != State::Suspended {
+            product.state = State::Suspended;
+            self.counters.suspensions.add(1);
+            // Once and then ever more rarely: where Redis is another one, all of a hundred thousand are.
+            let suspensions = self.counters.suspensions.get();
+            if suspensions.is_power_of_two() {
+                warn!(product = product.name.as_str(), reason, suspensions, "a sale is suspended");
+            }
+        }
+        (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
+    }
+
+    /// Redis shows an earlier sale or generation than this core has seen. It is told until it ends, each time twice as
+    /// rarely as before.
+    fn note_older_sale(&self, index: ProductIndex, shown: Sale) {
+        self.counters.older_sales.add(1);
+        let seen = self.counters.older_sales.get();
+        if !seen.is_power_of_two() {
+            return;
+        }
+        let product = &self.products[index];
+        let Some(known) = product.sale else { return };
+        error!(
+            product = product.name.as_str(),
+            seen_sale = known.id,
+            seen_generation = known.generation,
+            shown_sale = shown.id,
+            shown_generation = shown.generation,
+            times = seen,
+            "Redis shows an earlier sale than it has shown before: an old master that woke, or a copy that was put back; \
+             nothing is sold from it"
+        );
+    }
+}
+
+impl Product {
+    /// Notes the newest entry, and after the horizon that all up to it have stood for so long, whatever time their ids
+    /// show.
+    fn mark_outbox(&mut self, now: Now, newest: Option<EntryId>, horizon: Duration) {
+        let Some(newest) = newest else {
+            (self.outbox_mark, self.outbox_stood) = (None, None);
+            return;
+        };
+        match self.outbox_mark {
+            Some((_, since)) if now.instant.since(since) < horizon => return,
+            Some((marked, _)) => self.outbox_stood = Some(marked),
+            None => {}
+        }
+        self.outbox_mark = Some((newest, now.instant));
+    }
+}

@@ -1,0 +1,328 @@
+//! Orders under way on one core: a slab of fixed records, and the requests that wait for each.
+//!
+//! Never allocates per order in steady state: freed places are used again, waiters beyond the first are rare and
+//! live in the record's own small vector. A place's generation tells a late reply that its order is gone.
+
+use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::queue::Slot;
+use flux_protocol::time::Instant;
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+use crate::core::state::product::{ProductIndex, Sale};
+use crate::core::state::queue_state::TicketText;
+use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
+
+/// Where an answer goes: a request's place in a connection's burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The connection's place in its core's slab.
+    pub conn: u32,
+    /// Which of the connections that had this place.
+    pub generation: u32,
+    /// Which request of the burst.
+    pub position: u32,
+}
+
+/// Where an order stands. Later stages know more about its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Redis is being asked for its product, its sale, or where its line stands; nothing was asked for the order
+    /// itself.
+    Product,
+    /// It waits for a lease of tokens.
+    Token,
+    /// It was called in its line, and waits at the door for a token.
+    Held,
+    /// Its record is being looked up: the sale is remembered as sold out, or its place in line is used up.
+    Lookup,
+    /// It waits for a place in a reserve call. Nothing was reserved.
+    Queued,
+    /// It is in a reserve call that was written: whether a unit was taken is unknown.
+    Reserving,
+    /// A unit is taken; its record is with the producer.
+    Publishing,
+}
+
+/// By which place of its sale's line an order comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// By none: its sale has no line, or nobody waits in it.
+    #[default]
+    None,
+    /// Its place was called. No other order of the user comes by a place on this core meanwhile.
+    Called {
+        /// The place's.
+        slot: Slot,
+        /// The user's, in their sale.
+        mark: u64,
+        /// When the token that it took dies.
+        token_expires: Instant,
+    },
+    /// Its place was called, and is used up: only an order that was accepted before is answered, and takes no token.
+    UsedUp {
+        /// The place's.
+        slot: Slot,
+        /// So are all of the user up to this slot.
+        until: Slot,
+    },
+}
+
+impl Turn {
+    /// The slot that `reserve.lua` is to judge by.
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Turn::None => None,
+            Turn::Called { slot, .. } | Turn::UsedUp { slot, .. } => Some(slot),
+        }
+    }
+}
+
+/// One order under way.
+#[derive(Debug)]
+pub struct Pending {
+    /// The product it asks for.
+    pub product: ProductIndex,
+    /// The sale its id was derived for; `None` while the sale is not known. A call names this one, never a newer one.
+    pub sale: Option<Sale>,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Its caller reads JSON: over the limit it is told 429 in place of 302.
+    pub wants_json: bool,
+    /// It was re-derived once for a newer sale: not again.
+    pub rederived: bool,
+    /// Units asked for.
+    pub quantity: u16,
+    /// The same for every repeat of the key within the sale.
+    pub order_id: Uuid,
+    /// This taking of units; sent again unchanged after a lost reply.
+    pub reservation_id: Uuid,
+    /// Who buys.
+    pub user: Identifier,
+    /// The buyer's idempotency key.
+    pub key: Identifier,
+    /// What may be their ticket in the sale's line, unverified.
+    pub shown: Option<TicketText>,
+    /// By which place it comes, once that is known.
+    pub turn: Turn,
+    /// When it was read, or let in at the door of its line; monotonic.
+    pub received: Instant,
+    /// When it was read, by Redis' clock: milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// Requests to answer: the first made the order, the others joined it.
+    pub waiters: SmallVec<[Ticket; 1]>,
+}
+
+/// A place in the slab, with the generation that makes it unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingIndex {
+    place: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    order: Option<Pending>,
+}
+
+/// All orders under way on this core.
+#[derive(Debug)]
+pub struct Orders {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    by_order_id: HashMap<Uuid, PendingIndex, RandomState>,
+}
+
+/// Orders under way that are found without the table growing: more than a busy core has. A table that is full to more
+/// than half grows now and then, as orders come and go.
+const FOUND_AT_ONCE: usize = 2048;
+
+impl Default for Orders {
+    fn default() -> Orders {
+        let by_order_id = HashMap::with_capacity_and_hasher(FOUND_AT_ONCE, RandomState::default());
+        Orders { places: Vec::new(), free: Vec::new(), by_order_id }
+    }
+}
+
+/// Why a request could not join an order under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// Same key, user and product, other quantity: 422.
+    OtherQuantity,
+    /// As many wait for this order as may.
+    Full,
+}
+
+impl Orders {
+    /// How many orders are under way.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether one more would be too many.
+    pub fn is_full(&self) -> bool {
+        self.len() >= ORDERS_PENDING_MAX
+    }
+
+    /// Takes the order in. Found by its id from now on where `findable` (an order of an unknown product has no id yet).
+    pub fn insert(&mut self, order: Pending, findable: bool) -> PendingIndex {
+        assert!(!self.is_full(), "the caller asks is_full first");
+        let order_id = order.order_id;
+        let index = match self.free.pop() {
+            Some(place) => {
+                let slot = &mut self.places[place as usize];
+                slot.order = Some(order);
+                PendingIndex { place, generation: slot.generation }
+            }
+            None => {
+                self.places.push(Place { generation: 0, order: Some(order) });
+                PendingIndex { place: self.places.len() as u32 - 1, generation: 0 }
+            }
+        };
+        if findable {
+            self.by_order_id.insert(order_id, index);
+        }
+        index
+    }
+
+    pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
+        self.places.iter().filter_map(|place| place.order.as_ref()).map(|order| order.product)
+    }
+
+    /// The order of that id, if it is under way.
+    pub fn find(&self, order_id: &Uuid) -> Option<PendingIndex> {
+        self.by_order_id.get(order_id).copied()
+    }
+
+    /// Lets `ticket` wait for an order under way.
+    ///
+    /// # Errors
+    /// [`JoinError`]: the request is to be answered at once instead.
+    pub fn join(&mut self, index: PendingIndex, quantity: u16, ticket: Ticket) -> Result<(), JoinError> {
+        let order = self.get_mut(index).expect("found by its id, so it is under way");
+        if order.quantity != quantity {
+            return Err(JoinError::OtherQuantity);
+        }
+        if order.waiters.len() >= WAITERS_PER_ORDER_MAX {
+            return Err(JoinError::Full);
+        }
+        order.waiters.push(ticket);
+        Ok(())
+    }
+
+    /// The order at `index`, unless it is gone.
+    pub fn get(&self, index: PendingIndex) -> Option<&Pending> {
+        let place = self.places.get(index.place as usize)?;
+        if place.generation == index.generation { place.order.as_ref() } else { None }
+    }
+
+    /// The order at `index`, unless it is gone.
+    pub fn get_mut(&mut self, index: PendingIndex) -> Option<&mut Pending> {
+        let place = self.places.get_mut(index.place as usize)?;
+        if place.generation == index.generation { place.order.as_mut() } else { None }
+    }
+
+    /// Gives an order the id that it has now that its sale is known, and makes it findable by it.
+    pub fn rename(&mut self, index: PendingIndex, sale: Sale, order_id: Uuid) {
+        let Some(order) = self.get_mut(index) else { return };
+        order.sale = Some(sale);
+        let old = std::mem::replace(&mut order.order_id, order_id);
+        if self.by_order_id.get(&old) == Some(&index) {
+            self.by_order_id.remove(&old);
+        }
+        self.by_order_id.insert(order_id, index);
+    }
+
+    /// An order is not found by its id any more, until it is given one anew.
+    pub fn unname(&mut self, index: PendingIndex) {
+        if let Some(order) = self.get(index) {
+            let id = order.order_id;
+            if self.by_order_id.get(&id) == Some(&index) {
+                self.by_order_id.remove(&id);
+            }
+        }
+    }
+
+    /// Takes the order out; its place may be another's at once.
+    pub fn remove(&mut self, index: PendingIndex) -> Option<Pending> {
+        self.get(index)?;
+        let place = &mut self.places[index.place as usize];
+        let order = place.order.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(index.place);
+        if self.by_order_id.get(&order.order_id) == Some(&index) {
+            self.by_order_id.remove(&order.order_id);
+        }
+        Some(order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(position: u32) -> Ticket {
+        Ticket { conn: 1, generation: 1, position }
+    }
+
+    fn order(id: u8) -> Pending {
+        let name = Identifier::new(b"someone").expect("an identifier");
+        Pending {
+            product: ProductIndex::of_slot(0),
+            sale: None,
+            stage: Stage::Queued,
+            wants_json: false,
+            rederived: false,
+            quantity: 2,
+            order_id: Uuid([id; 16]),
+            reservation_id: Uuid([0; 16]),
+            user: name,
+            key: name,
+            shown: None,
+            turn: Turn::None,
+            received: Instant::default(),
+            timestamp_ms: 0,
+            waiters: smallvec::smallvec![ticket(0)],
+        }
+    }
+
+    #[test]
+    fn a_place_used_again_is_not_mistaken_for_the_order_before() {
+        let mut orders = Orders::default();
+        let first = orders.insert(order(1), true);
+        assert_eq!(orders.find(&Uuid([1; 16])), Some(first));
+        assert!(orders.remove(first).is_some());
+        assert_eq!(orders.find(&Uuid([1; 16])), None);
+        let second = orders.insert(order(2), true);
+        assert!(orders.get(first).is_none() && orders.get(second).is_some());
+        assert!(orders.remove(first).is_none(), "gone once is gone");
+        assert_eq!(orders.len(), 1);
+    }
+
+    #[test]
+    fn joining_needs_the_same_quantity_and_is_bounded() {
+        let mut orders = Orders::default();
+        let index = orders.insert(order(1), true);
+        assert_eq!(orders.join(index, 1, ticket(1)), Err(JoinError::OtherQuantity));
+        for position in 1..WAITERS_PER_ORDER_MAX as u32 {
+            assert_eq!(orders.join(index, 2, ticket(position)), Ok(()));
+        }
+        assert_eq!(orders.join(index, 2, ticket(0)), Err(JoinError::Full));
+    }
+
+    #[test]
+    fn an_order_without_an_id_is_found_only_once_it_has_one() {
+        let mut orders = Orders::default();
+        let index = orders.insert(order(1), false);
+        assert_eq!(orders.find(&Uuid([1; 16])), None);
+        orders.rename(index, Sale { id: 7, generation: 1, total: 1, rate: 0, burst: 2 }, Uuid([2; 16]));
+        assert_eq!(orders.find(&Uuid([2; 16])), Some(index));
+    }
+}

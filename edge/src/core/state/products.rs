@@ -1,0 +1,194 @@
+//! The table of one core's products, and the names it knows to be unknown.
+//!
+//! A place in it is given back when its product leaves, and a [`ProductIndex`] names one product for good: never the
+//! next one in its place. A product that leaves loses its name at once, so that nothing new can refer to it, and its
+//! place only when nothing under way refers to it any more (`leaving.rs`). Never asks Redis.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use flux_protocol::order::Identifier;
+use flux_protocol::time::Instant;
+use foldhash::fast::RandomState;
+
+use crate::core::state::board::Board;
+use crate::core::state::product::{Product, ProductIndex};
+use crate::limits::{LEFT_PRODUCTS_MAX, PRODUCTS_MAX, PRODUCTS_SWEPT_MAX, UNKNOWN_NAMES_MAX};
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    product: Option<Product>,
+    /// Its name leads to it.
+    is_named: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Products {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_name: HashMap<Box<[u8]>, ProductIndex, RandomState>,
+    unknown: HashMap<Identifier, Instant, RandomState>,
+    /// Products without a name, and since when, the oldest first.
+    left: VecDeque<(Instant, ProductIndex)>,
+    /// The slot at which the search for one that may leave goes on.
+    swept: usize,
+    board: Arc<Board>,
+}
+
+impl Products {
+    /// An empty table, beside those of the process' other cores.
+    pub fn new(board: Arc<Board>) -> Products {
+        Products { board, ..Products::default() }
+    }
+
+    /// What the cores tell each other.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// The product of that name, if it is in memory.
+    pub fn find(&self, name: &[u8]) -> Option<ProductIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The product of that name, if a sale of it was ever seen. A name that only stands in the registry is asked for.
+    pub fn known(&self, name: &[u8]) -> Option<ProductIndex> {
+        self.find(name).filter(|index| self[*index].sale.is_some())
+    }
+
+    /// The product of that name, made if need be. Where the table is full, one leaves it that no request has asked for
+    /// in long; `None` where none may.
+    pub fn insert(&mut self, now: Instant, name: Identifier) -> Option<ProductIndex> {
+        if let Some(index) = self.find(name.as_bytes()) {
+            return Some(index);
+        }
+        if self.len() >= PRODUCTS_MAX && !self.make_room(now) {
+            return None;
+        }
+        self.insert_if_room(now, name)
+    }
+
+    /// The same, but no other product leaves for it.
+    pub fn insert_if_room(&mut self, now: Instant, name: Identifier) -> Option<ProductIndex> {
+        if let Some(index) = self.find(name.as_bytes()) {
+            return Some(index);
+        }
+        if self.len() >= PRODUCTS_MAX {
+            return None;
+        }
+        let mut product = Product::new(name, self.board.sight(name));
+        // Not the one to leave next.
+        product.asked = now;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let place = &mut self.slots[slot as usize];
+        (place.product, place.is_named) = (Some(product), true);
+        let index = ProductIndex::new(slot, place.generation);
+        self.by_name.insert(name.as_bytes().into(), index);
+        self.unknown.remove(&name);
+        Some(index)
+    }
+
+    fn make_room(&mut self, now: Instant) -> bool {
+        for _ in 0..PRODUCTS_SWEPT_MAX {
+            self.swept = (self.swept + 1) % self.slots.len();
+            if let Some(index) = self.named_at(self.swept)
+                && self[index].may_leave(now)
+            {
+                return self.leave(now, index);
+            }
+        }
+        false
+    }
+
+    /// Takes a product's name from it: from now on only what is under way finds it. Whether that could be done; the caller
+    /// asks [`Product::may_leave`] first.
+    pub fn leave(&mut self, now: Instant, index: ProductIndex) -> bool {
+        if self.left.len() >= LEFT_PRODUCTS_MAX {
+            return false;
+        }
+        let name = self[index].name;
+        self.by_name.remove(name.as_bytes());
+        self.slots[index.slot()].is_named = false;
+        self.left.push_back((now, index));
+        true
+    }
+
+    /// The product that left first, and when.
+    pub fn first_left(&self) -> Option<(Instant, ProductIndex)> {
+        self.left.front().copied()
+    }
+
+    /// The product that left first gives its place back, or where something still refers to it is kept on.
+    pub fn end_first_left(&mut self, now: Instant, is_referred_to: bool) {
+        let Some((_, index)) = self.left.pop_front() else { return };
+        if is_referred_to {
+            return self.left.push_back((now, index));
+        }
+        let slot = &mut self.slots[index.slot()];
+        slot.product = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index.slot() as u32);
+    }
+
+    /// How many products are known.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Places, of products and free ones.
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The product at a place, unless it is free or its product has left.
+    pub fn named_at(&self, place: usize) -> Option<ProductIndex> {
+        let slot = self.slots.get(place).filter(|slot| slot.is_named)?;
+        Some(ProductIndex::new(place as u32, slot.generation))
+    }
+
+    /// Every product, in the order of their places.
+    pub fn indices(&self) -> impl DoubleEndedIterator<Item = ProductIndex> {
+        (0..self.slots.len()).filter_map(|place| self.named_at(place))
+    }
+
+    /// Remembers until `until` that Redis does not know the name.
+    pub fn remember_unknown(&mut self, now: Instant, name: Identifier, until: Instant) {
+        if self.unknown.len() >= UNKNOWN_NAMES_MAX {
+            self.unknown.retain(|_, until| now < *until);
+        }
+        if self.unknown.len() < UNKNOWN_NAMES_MAX {
+            self.unknown.insert(name, until);
+        }
+    }
+
+    /// Whether Redis said a moment ago that it does not know the name.
+    pub fn is_unknown(&self, now: Instant, name: &Identifier) -> bool {
+        self.unknown.get(name).is_some_and(|until| now < *until)
+    }
+}
+
+impl std::ops::Index<ProductIndex> for Products {
+    type Output = Product;
+    fn index(&self, index: ProductIndex) -> &Product {
+        let slot = &self.slots[index.slot()];
+        assert!(slot.generation == index.generation(), "a product stays while something refers to it");
+        slot.product.as_ref().expect("a product stays while something refers to it")
+    }
+}
+
+impl std::ops::IndexMut<ProductIndex> for Products {
+    fn index_mut(&mut self, index: ProductIndex) -> &mut Product {
+        let slot = &mut self.slots[index.slot()];
+        assert!(slot.generation == index.generation(), "a product stays while something refers to it");
+        slot.product.as_mut().expect("a product stays while something refers to it")
+    }
+}

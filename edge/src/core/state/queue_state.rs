@@ -1,0 +1,289 @@
+//! The fair queue of one sale, as one core takes part in it: which orders may go on, which place a user gets, what
+//! Redis is told.
+//!
+//! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/line.lua`); what a
+//! visitor is told follows from Redis' last reply (`flux_protocol::queue::View`). Never makes a token, never asks Redis
+//! (`fair_queue.rs` does), never reads a clock.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::queue::limits::{ASK_INTERVAL_US, REPORT_INTERVAL_US};
+use flux_protocol::queue::{
+    Moved, Place, Rank, Report, Reporter, Seed, Slot, Standing, TICKET_TEXT_BYTES, Ticket, TicketKey, Turns, View,
+};
+use flux_protocol::time::Instant;
+use foldhash::fast::RandomState;
+
+use crate::core::state::orders::PendingIndex;
+use crate::core::state::token_lease::{Admission, Lease};
+use crate::counters::LineGauge;
+use crate::limits::LOOK_INTERVAL;
+
+/// A ticket as it travels.
+pub type TicketText = [u8; TICKET_TEXT_BYTES];
+
+/// What becomes of an order at the end of the line, or at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A token was taken; by which place, if by any.
+    Admitted(Option<Called>),
+    /// Called, and no token is at hand: the order waits for one, first come, first served.
+    Held(Called),
+    /// Its place was called and is used up.
+    UsedUp {
+        /// The place's.
+        slot: Slot,
+        /// All places of the user up to this one are used up.
+        until: Slot,
+    },
+    /// Nobody waits in line, and a token may be had: the order waits for the lease that is being asked for.
+    Wait,
+    /// To the line, with this ticket; or once more by it in a moment, where another order of the user is at the door.
+    Line(TicketText),
+    /// What was last heard is too old to tell: the order waits for news.
+    Unknown,
+}
+
+/// A place that was called, and whose user it is ([`Seed::mark`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The place's.
+    pub slot: Slot,
+    /// The user's.
+    pub mark: u64,
+}
+
+/// One core's part in one sale's line.
+#[derive(Debug)]
+pub struct Fair {
+    sale_id: u64,
+    seed: Seed,
+    key: TicketKey,
+    /// `None` until Redis has told where the line stands.
+    view: Option<View>,
+    /// At the last news nobody waited.
+    was_free: bool,
+    /// At the last news no unit was left.
+    was_sold_out: bool,
+    reporter: Reporter,
+    /// The reporter has something to tell.
+    has_news: bool,
+    /// When Redis was last asked.
+    asked: Instant,
+    /// What the call on its way has told; one is on its way at a time.
+    in_flight: Option<Report>,
+    /// The last grant left the bucket empty.
+    is_dry: bool,
+    /// Whose places are used up.
+    turns: Turns,
+    /// Users of whom an order that was called is under way on this core, from the door to the answer; by their marks. No more
+    /// than orders are.
+    at_door: HashSet<u64, RandomState>,
+    /// Orders that wait for news of the line; the caller that adds one keeps their bound.
+    pub(crate) waiters: Vec<PendingIndex>,
+}
+
+impl Fair {
+    /// Of a sale with a fair queue.
+    pub fn new(product: &[u8], sale_id: u64, seed: [u8; 32]) -> Fair {
+        let seed = Seed::new(seed);
+        Fair {
+            sale_id,
+            key: TicketKey::new(&seed, product, sale_id),
+            seed,
+            view: None,
+            was_free: false,
+            was_sold_out: false,
+            reporter: Reporter::default(),
+            has_news: false,
+            asked: Instant::default(),
+            in_flight: None,
+            is_dry: false,
+            turns: Turns::default(),
+            at_door: HashSet::default(),
+            waiters: Vec::new(),
+        }
+    }
+
+    pub fn sale_id(&self) -> u64 {
+        self.sale_id
+    }
+
+    /// An order has come, with the ticket that it showed, if any.
+    pub fn admit(&mut self, now: Instant, lease: &mut Lease, user: &[u8], shown: Option<&TicketText>) -> Verdict {
+        let Some(view) = self.view else { return Verdict::Unknown };
+        let ticket = self.verified(user, shown);
+        let mut used_up = None;
+        if let Some(ticket) = ticket
+            && view.standing(now, Some(ticket.place)) == Standing::Called
+        {
+            let called = Called { slot: ticket.place.slot, mark: self.seed.mark(user) };
+            if self.at_door.contains(&called.mark) {
+                return Verdict::Line(self.key.sign(Ticket { has_come: true, ..ticket }, user));
+            }
+            match self.turns.used_up(called.mark, called.slot) {
+                None => return self.admit_called(now, lease, &view, ticket, called),
+                Some(until) => used_up = Some(Verdict::UsedUp { slot: called.slot, until }),
+            }
+        }
+        // A user without a place, or whose turn has not come, or is over.
+        let place = ticket.filter(|_| used_up.is_none()).map(|ticket| ticket.place);
+        match (view.standing(now, place), used_up) {
+            (Standing::Called, _) => unreachable!("seen to above"),
+            (Standing::Free, _) => match (lease.admit(now), used_up) {
+                (Admission::Admitted, _) => Verdict::Admitted(None),
+                (Admission::Wait, _) => Verdict::Wait,
+                (Admission::Refused, Some(used_up)) => used_up,
+                (Admission::Refused, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
+            },
+            // No user waited when Redis was last asked, or nothing was left: too long ago to let this order pass or to
+            // refuse it, and no reason to send its user to a line that may not be there or leads nowhere.
+            (Standing::Waits, _) if self.was_free || self.was_sold_out => Verdict::Unknown,
+            (Standing::Waits, Some(used_up)) => used_up,
+            (Standing::Waits, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
+        }
+    }
+
+    fn admit_called(
+        &mut self,
+        now: Instant,
+        lease: &mut Lease,
+        view: &View,
+        ticket: Ticket,
+        called: Called,
+    ) -> Verdict {
+        if !ticket.has_come {
+            let tick = view.cohort(ticket.place);
+            self.reporter.handle_arrived(view.redis_us(now), tick, ticket.place.rank);
+            self.has_news = true;
+        }
+        if lease.admit(now) != Admission::Admitted {
+            return Verdict::Held(called);
+        }
+        self.serve(called.mark);
+        Verdict::Admitted(Some(called))
+    }
+
+    /// An order of a called user is under way from now on.
+    pub fn enter_door(&mut self, mark: u64) {
+        self.at_door.insert(mark);
+    }
+
+    /// It has been answered.
+    pub fn leave_door(&mut self, mark: u64) {
+        self.at_door.remove(&mark);
+    }
+
+    /// Redis has said that all places of a user up to that slot are used up.
+    pub fn handle_used_up(&mut self, mark: u64, until: Slot) {
+        self.turns.handle_used(mark, until);
+    }
+
+    /// A called user was given a token.
+    pub fn serve(&mut self, mark: u64) {
+        self.reporter.handle_served((mark >> 32) as Rank);
+        self.has_news = true;
+    }
+
+    /// What stands for a user in this sale.
+    pub fn mark(&self, user: &[u8]) -> u64 {
+        self.seed.mark(user)
+    }
+
+    /// The ticket for a user who is sent to the line: the one that was shown, or a new one. `None` while the line is
+    /// unknown.
+    pub fn send_to_line(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
+        let view = self.view?;
+        let ticket = self.verified(user, shown);
+        Some(self.ticket_for(now, &view, user, ticket))
+    }
+
+    /// The ticket for a user who was called and found no token: theirs, marked so that no core counts them again.
+    pub fn send_away(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
+        match self.verified(user, shown) {
+            Some(ticket) => Some(self.key.sign(Ticket { has_come: true, ..ticket }, user)),
+            None => self.send_to_line(now, user, shown),
+        }
+    }
+
+    /// The ticket for a user who was served and comes anew: behind all who stand in line. `until`: up to which slot
+    /// their places are used up. `None` while the line is unknown.
+    pub fn send_behind(&mut self, now: Instant, user: &[u8], until: Slot) -> Option<TicketText> {
+        let place = Place { slot: self.view?.issuing_behind(now, until), rank: self.seed.rank(user) };
+        self.reporter.handle_issued(place);
+        self.has_news = true;
+        Some(self.key.sign(Ticket { place, has_come: false }, user))
+    }
+
+    fn verified(&self, user: &[u8], shown: Option<&TicketText>) -> Option<Ticket> {
+        self.key.verify(shown?, user)
+    }
+
+    fn ticket_for(&mut self, now: Instant, view: &View, user: &[u8], ticket: Option<Ticket>) -> TicketText {
+        let ticket = ticket.filter(|_| !is_planted(Bug::PlaceNotKept)).unwrap_or_else(|| {
+            let place = Place { slot: view.issuing(now), rank: self.seed.rank(user) };
+            self.reporter.handle_issued(place);
+            self.has_news = true;
+            Ticket { place, has_come: false }
+        });
+        self.key.sign(ticket, user)
+    }
+
+    /// What `/metrics` shows of it; `None` until Redis has told where the line stands.
+    pub fn gauge(&self) -> Option<LineGauge> {
+        let view = self.view?;
+        Some(LineGauge { slot: view.watermark().0.slot, waiting: view.waiting(), called: view.called() })
+    }
+
+    /// Whether Redis is to be asked now. `is_urgent`: orders wait for tokens or for news. `may_move`: the sale is open
+    /// and has units, so that the line moves if users stand in it.
+    pub fn is_due(&self, now: Instant, is_urgent: bool, may_move: bool) -> bool {
+        let since = now.since(self.asked);
+        if self.in_flight.is_some() || (self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US)) {
+            return false;
+        }
+        let is_watched = self.view.is_none() || self.has_news || (may_move && !self.was_free);
+        // Users in line are called even where all cores that gave places are gone.
+        let interval = if is_watched { Duration::from_micros(REPORT_INTERVAL_US) } else { LOOK_INTERVAL };
+        is_urgent || since >= interval
+    }
+
+    /// A call goes out: what it tells.
+    pub fn handle_asked(&mut self, now: Instant) -> &Report {
+        assert!(self.in_flight.is_none(), "one call at a time");
+        self.asked = now;
+        self.has_news = false;
+        self.in_flight.insert(self.reporter.take())
+    }
+
+    /// The answer: how the line moved, whether no unit is left, Redis' clock and when the sale opens on it (both µs since
+    /// the Unix epoch). Returns what the call has told.
+    pub fn handle_reply(
+        &mut self,
+        now: Instant,
+        moved: &Moved,
+        is_sold_out: bool,
+        redis_us: u64,
+        opens_us: u64,
+    ) -> Report {
+        self.was_free = moved.is_free;
+        self.was_sold_out = is_sold_out;
+        self.view.get_or_insert_default().handle_reply(self.asked, now, moved, redis_us, opens_us);
+        self.in_flight.take().unwrap_or_default()
+    }
+
+    /// The call failed, or its reply was lost.
+    pub fn handle_failed(&mut self) {
+        if let Some(report) = self.in_flight.take() {
+            self.has_news |= !report.is_empty();
+            self.reporter.put_back(&report);
+        }
+    }
+
+    /// Tokens were asked for, and the bucket was left empty or not.
+    pub fn handle_granted(&mut self, is_dry: bool) {
+        self.is_dry = is_dry;
+    }
+}

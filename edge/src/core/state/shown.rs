@@ -1,0 +1,49 @@
+//! Which products' figures are handed over for `/metrics` and the dashboard: all where there is room, else those that an operator
+//! looks for, the latest sales that are not closed.
+//!
+//! There may be a hundred thousand: a bounded number of places is looked through each second, from where the last walk ended,
+//! and compared with those chosen before. So each is weighed within seconds, wherever it stands.
+
+use std::cmp::Reverse;
+
+use crate::core::Core;
+use crate::core::state::product::{ProductIndex, State};
+use crate::limits::{PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX};
+
+/// The products chosen, and where the walk goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// The latest sale first, those that are closed last.
+    pub(crate) chosen: Vec<ProductIndex>,
+    place: usize,
+}
+
+impl Core {
+    /// Once a second.
+    pub(crate) fn choose_shown(&mut self) {
+        let (products, Shown { chosen, place }) = (&self.products, &mut self.shown);
+        let places = products.places();
+        if products.len() <= PRODUCT_GAUGES_MAX {
+            chosen.clear();
+            chosen.extend(products.indices());
+        } else {
+            // Who has left since has no name any more.
+            chosen.retain(|index| products.named_at(index.slot()) == Some(*index));
+            for _ in 0..places.min(PRODUCT_GAUGE_LOOKS_MAX) {
+                *place = (*place + 1) % places;
+                chosen.extend(products.named_at(*place));
+            }
+            chosen.sort_unstable_by_key(|index| index.slot());
+            chosen.dedup();
+        }
+        let latest_first = |index: &ProductIndex| {
+            let product = &products[*index];
+            (product.state == State::Closed, Reverse(product.sale.map_or(0, |sale| sale.id)))
+        };
+        if chosen.len() > PRODUCT_GAUGES_MAX {
+            chosen.select_nth_unstable_by_key(PRODUCT_GAUGES_MAX, latest_first);
+            chosen.truncate(PRODUCT_GAUGES_MAX);
+        }
+        chosen.sort_unstable_by_key(latest_first);
+    }
+}

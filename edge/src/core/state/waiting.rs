@@ -1,0 +1,133 @@
+//! Requests that are answered later, every one with the moment at which it is answered at the latest, and with what.
+//!
+//! [`Core::handle_request`](crate::core::Core::handle_request) puts each here that it cannot answer at once, but for
+//! orders: those stand in the slab of orders (`orders.rs`), or with the finder until their product is known, and have
+//! the deadlines of their stage (`deadlines.rs`). So whatever a request waits for (a look, a document, a name, a
+//! status, an operation) need not think of a deadline, and no new thing to wait for can forget one. Never knows what a
+//! request waits for.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use flux_protocol::time::Instant;
+use foldhash::fast::RandomState;
+
+use crate::answer::Answer;
+use crate::core::state::orders::Ticket;
+
+/// The connection that numbered tickets name: none has this place, for a core has far fewer.
+const NUMBERED: u32 = u32::MAX;
+
+/// One request.
+#[derive(Debug)]
+struct Waiter {
+    /// Its place in its connection's burst.
+    ticket: Ticket,
+    /// What it is told when its time is up.
+    late: Answer,
+}
+
+/// The requests of one core that wait. Bounded by the places in its connections' bursts.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    by_number: HashMap<u64, Waiter, RandomState>,
+    /// By deadline; those answered meanwhile are still in it until theirs is over.
+    by_deadline: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// The one that is being decided on: most are answered at once, and never enter the map above.
+    deciding: Option<(u64, Ticket)>,
+    drawn: u64,
+}
+
+impl Waiting {
+    /// Takes a request in, before anything is asked for it. Returns the ticket by which it is to be answered in place of its
+    /// own: it is good for one answer, however late that comes and whatever its place in the burst has become by then.
+    pub(crate) fn begin(&mut self, ticket: Ticket) -> Ticket {
+        self.drawn += 1;
+        self.deciding = Some((self.drawn, ticket));
+        Ticket { conn: NUMBERED, generation: (self.drawn >> 32) as u32, position: self.drawn as u32 }
+    }
+
+    /// The request that came last was answered at once.
+    pub(crate) fn end(&mut self) {
+        self.deciding = None;
+    }
+
+    /// The request that came last was not: it is told `late` at `deadline`, unless it has been answered by then.
+    pub(crate) fn wait(&mut self, deadline: Instant, late: Answer) {
+        let Some((number, ticket)) = self.deciding.take() else { return };
+        self.by_number.insert(number, Waiter { ticket, late });
+        self.by_deadline.push(Reverse((deadline, number)));
+    }
+
+    /// The request that an answer is for: `None` where it was answered already, perhaps at its deadline. A ticket that
+    /// was not drawn here is an order's, and stays as it is.
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Ticket> {
+        if ticket.conn != NUMBERED {
+            return Some(ticket);
+        }
+        let number = number_of(ticket);
+        if let Some((_, own)) = self.deciding.take_if(|(deciding, _)| *deciding == number) {
+            return Some(own);
+        }
+        self.by_number.remove(&number).map(|waiter| waiter.ticket)
+    }
+
+    /// The next request whose time is up, and what it is told.
+    pub(crate) fn poll_late(&mut self, now: Instant) -> Option<(Ticket, Answer)> {
+        while let Some(&Reverse((deadline, number))) = self.by_deadline.peek()
+            && now >= deadline
+        {
+            self.by_deadline.pop();
+            if let Some(waiter) = self.by_number.remove(&number) {
+                return Some((waiter.ticket, waiter.late));
+            }
+        }
+        None
+    }
+
+    /// Whether no request waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_number.is_empty()
+    }
+}
+
+fn number_of(numbered: Ticket) -> u64 {
+    u64::from(numbered.generation) << 32 | u64::from(numbered.position)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn everybody_is_answered_once_in_time_or_at_the_deadline() {
+        let mut waiting = Waiting::default();
+        let place = Ticket { conn: 3, generation: 0, position: 0 };
+        let at = |ms| Instant::default() + Duration::from_millis(ms);
+        let wait = |waiting: &mut Waiting, ms: u64, late: Answer| {
+            let numbered = waiting.begin(place);
+            waiting.wait(at(ms), late);
+            numbered
+        };
+        let first = wait(&mut waiting, 500, Answer::Unknown);
+        assert_eq!(waiting.take(first), Some(place));
+        assert_eq!(waiting.take(first), None, "once");
+        // The same place of the same connection, in its next burst: an answer to the first is none to the second.
+        let second = wait(&mut waiting, 700, Answer::SoldOut);
+        assert_eq!(waiting.take(first), None);
+        assert_eq!(waiting.poll_late(at(699)), None);
+        assert_eq!(waiting.poll_late(at(700)), Some((place, Answer::SoldOut)));
+        assert!(waiting.is_empty() && waiting.take(second).is_none(), "too late");
+        // Answered while it is decided on, or at once: nothing of it stays.
+        let early = waiting.begin(place);
+        assert_eq!(waiting.take(early), Some(place));
+        waiting.wait(at(900), Answer::Unknown);
+        let at_once = waiting.begin(place);
+        waiting.end();
+        assert!(waiting.take(at_once).is_none() && waiting.poll_late(at(900)).is_none() && waiting.is_empty());
+        let order = Ticket { conn: 0, generation: 7, position: 1 };
+        assert_eq!(waiting.take(order), Some(order), "an order has its own deadlines");
+    }
+}

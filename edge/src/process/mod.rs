@@ -1,0 +1,6 @@
+//! The program around the edge: configuration read, logs, signals, descriptors, exit codes.
+
+pub mod descriptors;
+pub mod logging;
+pub mod run;
+pub mod signals;

@@ -1,0 +1,116 @@
+//! The program: configuration, logs, the edge, its end.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use flux_net::{affinity, random};
+use tracing::{error, info};
+
+use crate::config::{Config, ConfigError, Invocation};
+use crate::core::Core;
+use crate::core::state::board::Board;
+use crate::monitoring::workers::Workers;
+use crate::process::descriptors::{connections_per_core, raise_limit};
+use crate::process::{logging, signals};
+use crate::shell::server::{Plan, StartError, start};
+
+/// Exit code of a mistake in the configuration.
+const EXIT_MISTAKE: u8 = 2;
+
+/// Runs the edge until it has drained; its exit code.
+pub fn main() -> ExitCode {
+    let allowed = match affinity::allowed() {
+        Ok(allowed) => allowed,
+        Err(error) => return mistake(&format!("cannot tell which processors to use: {error}")),
+    };
+    let token = match std::env::var("FLUX_ADMIN_TOKEN") {
+        Ok(token) => Some(token),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => return mistake("FLUX_ADMIN_TOKEN must be visible ASCII"),
+    };
+    match Invocation::read(std::env::args_os(), token.as_deref(), &allowed) {
+        Ok(Invocation::Serve(config)) => serve(&config),
+        Ok(Invocation::WritePages { pages, out }) => match pages.write_to(&out) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => mistake(&format!("cannot write the pages to {}: {error}", out.display())),
+        },
+        Ok(Invocation::VerifyTicket(claim)) => {
+            let finding = claim.examine();
+            println!("{finding}");
+            if finding.is_true { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(ConfigError::Asked(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(ConfigError::Mistake(line)) => mistake(&line),
+    }
+}
+
+fn mistake(line: &str) -> ExitCode {
+    eprintln!("flux-edge: {line}");
+    ExitCode::from(EXIT_MISTAKE)
+}
+
+fn serve(config: &Config) -> ExitCode {
+    logging::start();
+    let descriptors = match raise_limit() {
+        Ok(descriptors) => descriptors,
+        Err(error) => return mistake(&format!("cannot tell how many descriptors there are: {error}")),
+    };
+    // Each worker that is watched has a socket at times.
+    let left = descriptors.saturating_sub(config.workers.len() as u64);
+    let workers = match Workers::watch(&config.workers) {
+        Ok(workers) => workers,
+        Err(error) => return mistake(&format!("cannot watch the workers: {error}")),
+    };
+    let plan = Plan {
+        listen: config.listen,
+        admin: config.admin,
+        waiting_room: config.waiting_room,
+        driver: config.driver,
+        cores: config.cores.clone(),
+        connections_per_core_max: connections_per_core(left, config.cores.len(), config.kafka.len()),
+        redis: config.redis.address.clone(),
+        drain_deadline: config.drain_deadline,
+        workers,
+    };
+    let connections_per_core = plan.connections_per_core_max;
+    let told = config.clone();
+    let board = Arc::<Board>::default();
+    let running = start(plan, move |index, listen, counters, now| {
+        let core = Rc::new(told.for_core(listen.port()));
+        Core::new(core, Arc::clone(&counters.decisions), index, random::draw(), now).beside(Arc::clone(&board))
+    });
+    let running = match running {
+        Ok(running) => running,
+        Err(error @ (StartError::Listen(_) | StartError::Core { .. } | StartError::System(_))) => {
+            return mistake(&error.to_string());
+        }
+    };
+    if let Err(error) = signals::watch(running.drain()) {
+        return mistake(&format!("cannot listen for signals: {error}"));
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        edge = config.edge_id,
+        driver = %running.driver,
+        cores = ?config.cores,
+        listen = %running.listen,
+        admin = %running.admin,
+        waiting_room = running.waiting_room.map(tracing::field::display),
+        redis = %config.redis.address,
+        kafka = ?config.kafka,
+        topic = config.topic,
+        connections_per_core,
+        "flux-edge serves"
+    );
+    if running.wait() {
+        info!("drained");
+        ExitCode::SUCCESS
+    } else {
+        error!("ended by a core that broke down");
+        ExitCode::FAILURE
+    }
+}

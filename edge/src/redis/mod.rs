@@ -1,0 +1,7 @@
+//! Redis as one core speaks to it: the connection, the scripts, what they answer. Never decides what an answer means for an
+//! order.
+
+pub mod connection;
+pub(crate) mod refusals;
+pub mod replies;
+pub mod scripts;

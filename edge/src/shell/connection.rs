@@ -1,0 +1,283 @@
+//! One client's connection: read, answer every whole request that has come, write, read on.
+//!
+//! A *burst* is all requests that one read brought. Their answers leave in one write and in order; while one of them
+//! is still being decided the connection reads nothing more, so a client can have no more under way than a burst. A
+//! client that hangs up is noticed when it is written to: what was reserved for it stands.
+
+use std::io::ErrorKind;
+use std::net::Shutdown;
+
+use flux_net::{Stream, Window};
+use flux_protocol::http::response::{CONTINUE, NO_STORE};
+use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, Stage};
+use flux_protocol::time::Instant;
+
+use crate::answer::{Answer, Framing, Site};
+use crate::core::Outcome;
+use crate::core::machine::Machine;
+use crate::core::routes::Role;
+use crate::counters::shell::Ended;
+use crate::limits::shell::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
+use crate::monitoring::admin::{self, EdgeView};
+use crate::shell::buffers::Inbound;
+use crate::shell::connection_slot::Seat;
+use crate::shell::connection_table::{Phase, Place};
+use crate::shell::shard::Shard;
+
+/// How a burst ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With an incomplete request, or none: more must be read.
+    Starved,
+    /// With its bound: more is there already.
+    Full,
+    /// The connection closes after the answers.
+    Close,
+    /// So does it, and the client may still be sending.
+    Refused,
+}
+
+/// What a burst came to.
+struct Burst {
+    requests: usize,
+    /// Answers that come later are among its places.
+    waits: bool,
+    /// Its places in the table: those from the first that comes later on.
+    places: usize,
+    /// Bytes of the documents in those places.
+    document_bytes: usize,
+    end: End,
+}
+
+/// Serves one client until one side ends.
+pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: Role) {
+    let shard = &*seat.shard;
+    let mut reader = Reader::new(Limits::DEFAULT);
+    let mut inbound = shard.buffers.borrow_mut().take_read();
+    let mut end = End::Starved;
+    loop {
+        if end == End::Starved {
+            let (read, filled) = stream.read(std::mem::take(&mut inbound.window)).await;
+            inbound.window = filled;
+            match read {
+                Ok(bytes) if bytes > 0 => {
+                    inbound.note_read(bytes);
+                    shard.counters.shell.bytes_read.add(bytes as u64);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                _ => {
+                    let late = reader.refuse_unfinished(inbound.window.unread(), Refusal::TIMEOUT);
+                    say_timeout(&seat, &stream, role, &late);
+                    break;
+                }
+            }
+        }
+        let mut out = shard.buffers.borrow_mut().take_write();
+        let burst = take_burst(&seat, role, &mut reader, &mut inbound.window, &mut out);
+        if burst.waits {
+            seat.set_phase(Phase::Answers, true);
+            seat.answered().await;
+            write_places(&seat, &mut out);
+        }
+        end = burst.end;
+        if end == End::Starved && reader.expects_continue() {
+            out.extend_from_slice(CONTINUE);
+            reader.continue_sent();
+        }
+        if out.is_empty() {
+            shard.buffers.borrow_mut().give_write(out);
+        } else {
+            seat.set_phase(Phase::Writing, true);
+            let (written, out) = stream.write_all(out).await;
+            shard.counters.shell.bytes_written.add(out.len() as u64);
+            shard.buffers.borrow_mut().give_write(out);
+            if written.is_err() {
+                break;
+            }
+        }
+        match end {
+            End::Full => {}
+            End::Starved => {
+                shard.buffers.borrow_mut().fit_read(&mut inbound);
+                seat.set_phase(phase_of(reader.stage()), burst.requests > 0);
+            }
+            End::Close if inbound.window.is_empty() && !shard.draining.get() => break,
+            End::Close | End::Refused => {
+                linger(&seat, &mut stream, inbound).await;
+                return;
+            }
+        }
+    }
+    shard.buffers.borrow_mut().give_read(inbound);
+}
+
+fn phase_of(stage: Stage) -> Phase {
+    match stage {
+        Stage::Idle => Phase::Idle,
+        Stage::Head => Phase::Head,
+        Stage::Body => Phase::Body,
+    }
+}
+
+/// Hands every whole request to the machine. Answers that are there at once go straight into `out`, as long as none
+/// before them is awaited.
+fn take_burst<M: Machine>(
+    seat: &Seat<M>,
+    role: Role,
+    reader: &mut Reader,
+    window: &mut Window,
+    out: &mut Vec<u8>,
+) -> Burst {
+    let shard = &*seat.shard;
+    let counters = &shard.counters.shell;
+    let now = shard.clock.now();
+    let mut machine = shard.machine.borrow_mut();
+    let closing = shard.draining.get() && role != Role::Admin;
+    let mut burst = Burst { requests: 0, waits: false, places: 0, document_bytes: 0, end: End::Starved };
+    while burst.end == End::Starved {
+        match reader.read(window.unread()) {
+            Read::Incomplete => {
+                if !window.make_room(READ_BUFFER_BYTES_MAX) {
+                    // The reader's own bounds come first; this one keeps a mistake in them from being a hang.
+                    let refusal = Refusal::closing(413, "Request too large");
+                    let place = refused(&reader.refuse_unfinished(window.unread(), refusal), role);
+                    put(seat, machine.site(), place, &mut burst, out);
+                    burst.end = End::Refused;
+                }
+                break;
+            }
+            Read::Request(request, consumed) => {
+                burst.requests += 1;
+                let mut framing = machine.framing(&request);
+                if closing {
+                    framing.connection = Connection::Close;
+                }
+                let monitored =
+                    if role == Role::Admin { monitoring(shard, &request, framing.connection) } else { None };
+                let place = monitored.unwrap_or_else(|| {
+                    match machine.handle_request(now, role, &request, seat.id.ticket(burst.places)) {
+                        Outcome::Now(answer) => Place::Answered(answer, framing),
+                        Outcome::Later => Place::Later(framing),
+                    }
+                });
+                put(seat, machine.site(), place, &mut burst, out);
+                window.consume(consumed);
+                if framing.connection == Connection::Close {
+                    burst.end = End::Close;
+                } else if burst.is_full(out) {
+                    burst.end = End::Full;
+                }
+            }
+            Read::Refused(refusal) => {
+                burst.requests += 1;
+                put(seat, machine.site(), refused(&refusal, role), &mut burst, out);
+                if refusal.close {
+                    counters.ended[Ended::Refused as usize].add(1);
+                    burst.end = End::Refused;
+                } else {
+                    window.consume(refusal.consumed);
+                    if burst.is_full(out) {
+                        burst.end = End::Full;
+                    }
+                }
+            }
+        }
+    }
+    counters.requests.add(burst.requests as u64);
+    if burst.requests > 0 {
+        shard.pump.notify();
+    }
+    burst
+}
+
+impl Burst {
+    fn is_full(&self, out: &[u8]) -> bool {
+        self.requests == BURST_REQUESTS_MAX || out.len() + self.document_bytes > BURST_ANSWER_BYTES_MAX
+    }
+}
+
+/// The answers that monitoring asks for; they look across cores, so they are the shell's.
+fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: Connection) -> Option<Place> {
+    let mut response = Vec::new();
+    let date = shard.date.borrow();
+    let running_ms = shard.clock.instant().since(Instant::default()).as_millis() as u64;
+    let edge = EdgeView { cores: &shard.all_counters, workers: &shard.workers, history: &shard.history, running_ms };
+    let status = admin::answer(&edge, request, connection, &date, &mut response)?;
+    Some(Place::Written(response, status))
+}
+
+/// The answer to a message that is not served. Its origin is not known where its head could not be read.
+fn refused(refusal: &Refusal, role: Role) -> Place {
+    let (name, value) = NO_STORE;
+    let framing =
+        Framing { connection: refusal.connection(), head_only: refusal.head_only, cors: role.is_open_to_scripts() };
+    Place::Answered(Answer::error(refusal.status, refusal.error).with_field(name, value), framing)
+}
+
+/// Puts an answer behind those before it.
+fn put<M: Machine>(seat: &Seat<M>, site: &Site, place: Place, burst: &mut Burst, out: &mut Vec<u8>) {
+    burst.waits |= matches!(place, Place::Later(_));
+    if burst.waits {
+        burst.places += 1;
+        burst.document_bytes += place.document_bytes();
+        seat.shard.connections.borrow_mut().push(seat.id, place);
+    } else {
+        write_place(&seat.shard, site, &place, out);
+    }
+}
+
+fn write_places<M: Machine>(seat: &Seat<M>, out: &mut Vec<u8>) {
+    let machine = seat.shard.machine.borrow();
+    for place in seat.shard.connections.borrow_mut().take_burst(seat.id) {
+        write_place(&seat.shard, machine.site(), &place, out);
+    }
+}
+
+fn write_place<M: Machine>(shard: &Shard<M>, site: &Site, place: &Place, out: &mut Vec<u8>) {
+    let status = match place {
+        Place::Answered(answer, framing) => {
+            answer.write(site, &shard.date.borrow(), *framing, out);
+            answer.status()
+        }
+        Place::Written(response, status) => {
+            out.extend_from_slice(response);
+            *status
+        }
+        Place::Later(_) => unreachable!("every answer is there"),
+    };
+    shard.counters.shell.response(status);
+}
+
+/// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits:
+/// one that takes no answers would not take this one either, and the time it had is over.
+fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role, late: &Refusal) {
+    let phase = seat.shard.connections.borrow_mut().timed_out(seat.id);
+    if !matches!(phase, Some(Phase::Head | Phase::Body)) {
+        return;
+    }
+    let mut out = seat.shard.buffers.borrow_mut().take_write();
+    let place = refused(late, role);
+    write_place(&seat.shard, seat.shard.machine.borrow().site(), &place, &mut out);
+    // The connection is closed either way.
+    let _ = stream.try_write(&out);
+    seat.shard.buffers.borrow_mut().give_write(out);
+}
+
+/// Closes so that the last answer arrives: says that nothing more comes, then listens until the client has ended too,
+/// for a bounded time and number of bytes. Bytes that are unread at a close would make it a reset, and a reset takes
+/// an answer with it that is still on its way (RFC 9112 section 9.6).
+async fn linger<M: Machine>(seat: &Seat<M>, stream: &mut Stream, mut inbound: Inbound) {
+    seat.set_phase(Phase::Lingering, true);
+    let mut left = if stream.shutdown(Shutdown::Write).is_ok() { LINGER_BYTES_MAX } else { 0 };
+    while left > 0 {
+        let mut window = std::mem::take(&mut inbound.window);
+        window.consume(window.len());
+        let (read, filled) = stream.read(window).await;
+        inbound.window = filled;
+        match read {
+            Ok(bytes) if bytes > 0 && bytes < left => left -= bytes,
+            _ => break,
+        }
+    }
+    seat.shard.buffers.borrow_mut().give_read(inbound);
+}

@@ -1,0 +1,403 @@
+//! The table of one core's connections: what each waits for, and the answers of its burst in order.
+//!
+//! A connection's task and the ticker meet here, and so do answers that come later: they find their place by a
+//! [`Ticket`], and one whose connection is gone is dropped. Never reads or writes a socket; it only tells which
+//! directions of which to end.
+
+use std::os::fd::RawFd;
+use std::task::Waker;
+
+use crate::answer::{Answer, Framing};
+use crate::core::routes::Role;
+use crate::core::state::orders::Ticket;
+use crate::limits::shell::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
+
+/// What a connection waits for, and so which bound on time runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body,
+    /// Answers that come later; the machine bounds that itself.
+    Answers,
+    /// The client takes its answers.
+    Writing,
+    /// The client ends, after it was told that it should.
+    Lingering,
+}
+
+/// One place in a burst.
+#[derive(Debug)]
+pub enum Place {
+    /// The machine answers later.
+    Later(Framing),
+    /// The machine has answered.
+    Answered(Answer, Framing),
+    /// The shell has answered: the whole response, and its status.
+    Written(Vec<u8>, u16),
+}
+
+impl Place {
+    /// How much a large answer takes, in bytes; 0 for the small ones, which are bounded by their number.
+    pub fn document_bytes(&self) -> usize {
+        match self {
+            Place::Answered(Answer::Document(document), _) => document.body.len(),
+            Place::Written(response, _) => response.len(),
+            Place::Answered(..) | Place::Later(_) => 0,
+        }
+    }
+}
+
+/// A connection that is over time, and what is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// The socket.
+    pub descriptor: RawFd,
+    /// What it waited for.
+    pub phase: Phase,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    descriptor: Option<RawFd>,
+    role: Role,
+    phase: Phase,
+    since_tick: u32,
+    timed_out: bool,
+    outstanding: u32,
+    burst: Vec<Place>,
+    waiter: Option<Waker>,
+}
+
+/// The connections of one core.
+#[derive(Debug, Default)]
+pub struct Connections {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Memory of long bursts: a connection has more than a short one's only while it is in one.
+    spare: Vec<Vec<Place>>,
+    /// The burst that is being written.
+    taken: Vec<Place>,
+    open: usize,
+    /// Connections of the public listener and the waiting room among them.
+    open_public: usize,
+}
+
+/// How many ticks each phase may last; `None`: no bound.
+pub type PhaseTicks = fn(Phase) -> Option<u32>;
+
+/// Names a connection in the table, and no other one that had or will have its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionId {
+    slot: u32,
+    generation: u32,
+}
+
+impl ConnectionId {
+    /// Whom to answer: the request at `position` of the burst.
+    pub fn ticket(self, position: usize) -> Ticket {
+        let position = u32::try_from(position).expect("a burst is short");
+        Ticket { conn: self.slot, generation: self.generation, position }
+    }
+}
+
+impl Connections {
+    /// Connections in the table.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Those of the public listener and of the waiting room.
+    pub fn open_public(&self) -> usize {
+        self.open_public
+    }
+
+    /// Whether some connection's answers are on their way to it, or awaited.
+    pub fn is_answering(&self) -> bool {
+        let answering = |slot: &Slot| matches!(slot.phase, Phase::Answers | Phase::Writing);
+        self.slots.iter().any(|slot| slot.descriptor.is_some() && answering(slot))
+    }
+
+    /// Takes a connection in. `descriptor` stays open until [`Connections::leave`].
+    pub fn enter(&mut self, descriptor: RawFd, role: Role, tick: u32) -> ConnectionId {
+        self.open += 1;
+        self.open_public += usize::from(role != Role::Admin);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                descriptor: None,
+                role,
+                phase: Phase::Idle,
+                since_tick: tick,
+                timed_out: false,
+                outstanding: 0,
+                burst: Vec::new(),
+                waiter: None,
+            });
+            u32::try_from(self.slots.len() - 1).expect("the bound on connections is far below")
+        });
+        let entry = &mut self.slots[slot as usize];
+        assert!(entry.descriptor.is_none() && entry.burst.is_empty(), "a free place is empty");
+        *entry = Slot {
+            generation: entry.generation,
+            descriptor: Some(descriptor),
+            role,
+            phase: Phase::Idle,
+            since_tick: tick,
+            timed_out: false,
+            outstanding: 0,
+            burst: std::mem::take(&mut entry.burst),
+            waiter: None,
+        };
+        ConnectionId { slot, generation: entry.generation }
+    }
+
+    /// Takes a connection out; answers on their way to it will be dropped.
+    pub fn leave(&mut self, id: ConnectionId) {
+        let slot = self.slot(id);
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.descriptor = None;
+        slot.waiter = None;
+        slot.outstanding = 0;
+        let mut burst = std::mem::take(&mut slot.burst);
+        let public = slot.role != Role::Admin;
+        burst.clear();
+        self.give_burst(burst);
+        self.open -= 1;
+        self.open_public -= usize::from(public);
+        self.free.push(id.slot);
+    }
+
+    fn slot(&mut self, id: ConnectionId) -> &mut Slot {
+        let slot = &mut self.slots[id.slot as usize];
+        assert!(slot.generation == id.generation && slot.descriptor.is_some(), "the connection is in the table");
+        slot
+    }
+
+    /// The connection waits for something else from `tick` on. Said again it changes nothing, unless `afresh`. Bytes
+    /// that had come before its reading was ended may still lead to a new phase, which has its own bound.
+    pub fn set_phase(&mut self, id: ConnectionId, phase: Phase, tick: u32, afresh: bool) {
+        let slot = self.slot(id);
+        if afresh || slot.phase != phase {
+            slot.phase = phase;
+            slot.since_tick = tick;
+            slot.timed_out = false;
+        }
+    }
+
+    /// The phase in which the ticker found it over time and ended its reading, if it did.
+    pub fn timed_out(&mut self, id: ConnectionId) -> Option<Phase> {
+        let slot = self.slot(id);
+        slot.timed_out.then_some(slot.phase)
+    }
+
+    /// Adds the next place of the burst.
+    pub fn push(&mut self, id: ConnectionId, place: Place) {
+        let slot = self.slot(id);
+        slot.outstanding += u32::from(matches!(place, Place::Later(_)));
+        if slot.burst.len() < slot.burst.capacity() {
+            slot.burst.push(place);
+        } else {
+            self.push_more(id, place);
+        }
+    }
+
+    /// A burst that grows goes on in memory that an earlier one left, if there is any.
+    #[cold]
+    fn push_more(&mut self, id: ConnectionId, place: Place) {
+        let burst = &mut self.slots[id.slot as usize].burst;
+        if !burst.is_empty()
+            && let Some(mut spare) = self.spare.pop()
+        {
+            spare.append(burst);
+            *burst = spare;
+        }
+        burst.push(place);
+    }
+
+    /// Keeps the memory of a burst for the next that grows, whosever that is; more than many need at once is freed.
+    fn give_burst(&mut self, burst: Vec<Place>) {
+        if burst.capacity() > BURST_KEPT_MAX && self.spare.len() < SPARE_BURSTS_MAX {
+            self.spare.push(burst);
+        }
+    }
+
+    /// A crowd has left: no more memory of bursts is kept than there are connections.
+    pub fn trim(&mut self) {
+        self.spare.truncate(self.open);
+        self.spare.shrink_to_fit();
+    }
+
+    /// Puts an answer in its place; wakes the connection where it was the last one awaited.
+    pub fn complete(&mut self, ticket: Ticket, answer: Answer) {
+        let Some(slot) = self.slots.get_mut(ticket.conn as usize) else { return };
+        if slot.generation != ticket.generation || slot.descriptor.is_none() {
+            return; // The client has gone. What was done for it stands.
+        }
+        let Some(place) = slot.burst.get_mut(ticket.position as usize) else {
+            unreachable!("an answer for a request that was not asked");
+        };
+        let Place::Later(framing) = *place else { unreachable!("a request is answered once") };
+        *place = Place::Answered(answer, framing);
+        slot.outstanding -= 1;
+        if slot.outstanding == 0
+            && let Some(waiter) = &slot.waiter
+        {
+            waiter.wake_by_ref();
+        }
+    }
+
+    /// Whether every answer of the burst is there; else `waker` is woken when it is.
+    pub fn poll_answered(&mut self, id: ConnectionId, waker: &Waker) -> bool {
+        let slot = self.slot(id);
+        if slot.outstanding == 0 {
+            return true;
+        }
+        if !slot.waiter.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            slot.waiter = Some(waker.clone());
+        }
+        false
+    }
+
+    /// Takes the answers of the burst, in the order of its requests; all of them are there.
+    pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = Place> {
+        let slot = self.slot(id);
+        assert!(slot.outstanding == 0, "an answer is still on its way");
+        if slot.burst.capacity() <= BURST_KEPT_MAX {
+            return self.slots[id.slot as usize].burst.drain(..);
+        }
+        let burst = std::mem::take(&mut slot.burst);
+        // Nothing is moved: the memory of the burst before goes to the spare in its place.
+        let mut before = std::mem::replace(&mut self.taken, burst);
+        before.clear();
+        self.give_burst(before);
+        self.taken.drain(..)
+    }
+
+    /// Connections whose phase has lasted too long, each told once a phase.
+    pub fn take_overdue(&mut self, tick: u32, ticks_max: PhaseTicks, mut found: impl FnMut(Overdue)) {
+        for slot in &mut self.slots {
+            let Some(descriptor) = slot.descriptor else { continue };
+            let Some(max) = ticks_max(slot.phase) else { continue };
+            if !slot.timed_out && tick.wrapping_sub(slot.since_tick) > max {
+                slot.timed_out = true;
+                found(Overdue { descriptor, phase: slot.phase });
+            }
+        }
+    }
+
+    /// Sockets of the public listeners that wait for the first byte of a request.
+    pub fn idle(&self) -> impl Iterator<Item = RawFd> {
+        self.slots
+            .iter()
+            .filter(|slot| slot.phase == Phase::Idle && slot.role != Role::Admin)
+            .filter_map(|slot| slot.descriptor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flux_protocol::http::Connection;
+
+    use super::*;
+
+    const FRAMING: Framing = Framing { connection: Connection::KeepAlive, head_only: false, cors: false };
+
+    #[test]
+    fn answers_find_their_place_and_only_theirs() {
+        let mut table = Connections::default();
+        let id = table.enter(7, Role::Public, 0);
+        for _ in 0..3 {
+            table.push(id, Place::Later(FRAMING));
+        }
+        table.complete(id.ticket(2), Answer::KeyReused);
+        table.complete(id.ticket(0), Answer::SoldOut);
+        assert!(!table.poll_answered(id, Waker::noop()));
+        table.complete(id.ticket(1), Answer::Unknown);
+        assert!(table.poll_answered(id, Waker::noop()));
+        let answers: Vec<_> = table
+            .take_burst(id)
+            .map(|place| match place {
+                Place::Answered(answer, _) => answer,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(answers, [Answer::SoldOut, Answer::Unknown, Answer::KeyReused]);
+    }
+
+    #[test]
+    fn a_connection_keeps_no_memory_of_its_largest_burst() {
+        const CLIENTS: usize = 4 * SPARE_BURSTS_MAX;
+        let mut table = Connections::default();
+        let ids: Vec<_> = (0..CLIENTS as i32).map(|descriptor| table.enter(descriptor, Role::Public, 0)).collect();
+        let bytes = |table: &Connections| {
+            let places = table.slots.iter().map(|slot| slot.burst.capacity()).sum::<usize>();
+            (places + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<Place>()
+        };
+        for id in &ids {
+            (0..64).for_each(|_| table.push(*id, Place::Later(FRAMING)));
+        }
+        let at_most = bytes(&table);
+        for id in &ids[..CLIENTS / 2] {
+            (0..64).for_each(|position| table.complete(id.ticket(position), Answer::SoldOut));
+            assert_eq!(table.take_burst(*id).count(), 64);
+        }
+        ids[CLIENTS / 2..].iter().for_each(|id| table.leave(*id));
+        assert!(4 * bytes(&table) <= at_most, "{} of {at_most} bytes are kept", bytes(&table));
+        let id = ids[0];
+        (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, Place::Later(FRAMING)));
+        assert!(table.slots[id.slot as usize].burst.capacity() >= 64, "what is kept is used again");
+        ids[..CLIENTS / 2].iter().for_each(|id| table.leave(*id));
+        table.trim();
+        assert!(table.spare.is_empty(), "nobody is left for whom it would be kept");
+    }
+
+    #[test]
+    fn an_answer_for_one_who_has_gone_reaches_nobody() {
+        let mut table = Connections::default();
+        let gone = table.enter(7, Role::Public, 0);
+        table.push(gone, Place::Later(FRAMING));
+        table.leave(gone);
+        let heir = table.enter(7, Role::Public, 0);
+        table.push(heir, Place::Later(FRAMING));
+        table.complete(gone.ticket(0), Answer::SoldOut);
+        assert!(!table.poll_answered(heir, Waker::noop()));
+        assert_eq!((table.open(), table.open_public()), (1, 1));
+    }
+
+    #[test]
+    fn each_phase_has_its_own_clock_and_is_told_once() {
+        let bound: PhaseTicks = |phase| (phase == Phase::Head).then_some(2);
+        let mut table = Connections::default();
+        let slow = table.enter(1, Role::Public, 0);
+        let idle = table.enter(2, Role::Public, 0);
+        table.set_phase(slow, Phase::Head, 1, false);
+        table.set_phase(slow, Phase::Head, 2, false); // more bytes of the same head: no new time
+        let mut found = Vec::new();
+        table.take_overdue(3, bound, |overdue| found.push(overdue));
+        assert!(found.is_empty());
+        table.take_overdue(4, bound, |overdue| found.push(overdue));
+        table.take_overdue(5, bound, |overdue| found.push(overdue));
+        assert_eq!(found, [Overdue { descriptor: 1, phase: Phase::Head }]);
+        assert_eq!((table.timed_out(slow), table.timed_out(idle)), (Some(Phase::Head), None));
+        assert_eq!(table.idle().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_phase_after_one_that_was_over_time_is_bounded_too() {
+        let bound: PhaseTicks = |phase| matches!(phase, Phase::Head | Phase::Writing).then_some(2);
+        let mut table = Connections::default();
+        let id = table.enter(1, Role::Public, 0);
+        table.set_phase(id, Phase::Head, 0, false);
+        let mut found = Vec::new();
+        table.take_overdue(3, bound, |overdue| found.push(overdue.phase));
+        // The rest of the request had come just before, and its answer is not taken.
+        table.set_phase(id, Phase::Writing, 3, true);
+        table.take_overdue(6, bound, |overdue| found.push(overdue.phase));
+        assert_eq!(found, [Phase::Head, Phase::Writing]);
+    }
+}

@@ -1,0 +1,194 @@
+//! One core inside a runtime: its listeners, its tasks, and the way to its end.
+//!
+//! [`crate::shell::server`] runs one of these on a thread of its own for each core; a simulation runs several in one. Nothing
+//! here knows which.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flux_net::listener::bind;
+use flux_net::{Bound, Clock, Doorbell, DoorbellListener, ListenOptions, Listener, Timer, random, spawn};
+use thiserror::Error;
+use tracing::error;
+
+use crate::core::machine::Machine;
+use crate::core::routes::Role;
+use crate::monitoring::history::History;
+use crate::monitoring::metrics::CoreCounters;
+use crate::shell::server::Plan;
+use crate::shell::shard::{DrainEnd, Shard};
+use crate::shell::{accept, redis_socket, ticker};
+
+/// An address that cannot be bound.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address} ({flag}): {error}")]
+pub struct ListenError {
+    pub address: SocketAddr,
+    /// The flag that names it.
+    pub flag: &'static str,
+    pub error: io::Error,
+}
+
+/// Listening sockets of one core, on their way to its runtime.
+#[derive(Debug)]
+pub struct Sockets {
+    public: Bound,
+    admin: Option<Bound>,
+    waiting_room: Option<Bound>,
+}
+
+/// All sockets of an edge, and where they are.
+#[derive(Debug)]
+pub struct Listening {
+    /// Where the public listeners are.
+    pub listen: SocketAddr,
+    /// Where the admin listener is.
+    pub admin: SocketAddr,
+    /// Where the waiting room is.
+    pub waiting_room: Option<SocketAddr>,
+    /// For each core; the first one holds what there is only one of.
+    pub sockets: Vec<Sockets>,
+}
+
+/// Binds all that a plan names.
+///
+/// # Errors
+/// The first address that cannot be bound.
+pub fn listen(plan: &Plan) -> Result<Listening, ListenError> {
+    let mut address = plan.listen;
+    let mut sockets = Vec::with_capacity(plan.cores.len());
+    for _ in &plan.cores {
+        let public = bind_one(address, "--listen", true)?;
+        // With port 0 the first one chooses for all.
+        address = public.0;
+        sockets.push(Sockets { public: public.1, admin: None, waiting_room: None });
+    }
+    let (admin, socket) = bind_one(plan.admin, "--admin", false)?;
+    sockets[0].admin = Some(socket);
+    let mut waiting_room = None;
+    if let Some(address) = plan.waiting_room {
+        let (address, socket) = bind_one(address, "--waiting-room", false)?;
+        sockets[0].waiting_room = Some(socket);
+        waiting_room = Some(address);
+    }
+    Ok(Listening { listen: address, admin, waiting_room, sockets })
+}
+
+fn bind_one(address: SocketAddr, flag: &'static str, shared_port: bool) -> Result<(SocketAddr, Bound), ListenError> {
+    let options = ListenOptions { shared_port, wait_for_data: true };
+    let bound = bind(address, options).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    bound.map_err(|error| ListenError { address, flag, error })
+}
+
+/// Tells all cores of an edge to drain, from any thread.
+#[derive(Debug)]
+pub struct Control {
+    draining: AtomicBool,
+    doorbells: Vec<Doorbell>,
+}
+
+impl Control {
+    /// For so many cores.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new(cores: usize) -> io::Result<Control> {
+        let doorbells = (0..cores).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
+        Ok(Control { draining: AtomicBool::new(false), doorbells })
+    }
+
+    /// Asks every core to drain; whether this was the first time.
+    pub fn drain(&self) -> bool {
+        let first = !self.draining.swap(true, Ordering::Release);
+        if first {
+            self.doorbells.iter().for_each(Doorbell::ring);
+        }
+        first
+    }
+}
+
+/// What a core is started with.
+#[derive(Clone, Debug)]
+pub struct CoreStart {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The edge's clock.
+    pub clock: Clock,
+    /// What is served.
+    pub plan: Plan,
+    /// By which it is told to drain.
+    pub control: Arc<Control>,
+    /// Of all cores.
+    pub counters: Arc<[CoreCounters]>,
+    /// For the dashboard.
+    pub history: History,
+}
+
+impl CoreStart {
+    /// Serves until the core is drained. `started` is called when it does. Only inside a runtime.
+    ///
+    /// # Errors
+    /// What keeps it from serving.
+    pub async fn run<M: Machine>(&self, sockets: Sockets, machine: M, started: impl FnOnce()) -> io::Result<DrainEnd> {
+        let _farewell = Farewell(&self.counters[self.index]);
+        let shard = self.furnish(sockets, machine)?;
+        started();
+        Ok(shard.run().await)
+    }
+
+    /// Starts the tasks of the core.
+    fn furnish<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
+        let max = self.plan.connections_per_core_max;
+        let (counters, workers) = (Arc::clone(&self.counters), self.plan.workers.clone());
+        let shard = Shard::new(self.index, machine, self.clock, max, counters, workers, self.history.clone())?;
+        let listen = |socket: Option<Bound>, role| -> io::Result<Option<Rc<Listener>>> {
+            let Some(socket) = socket else { return Ok(None) };
+            let listener = Rc::new(Listener::new(socket)?);
+            accept::start(&shard, &listener, role)?;
+            Ok(Some(listener))
+        };
+        let public = listen(Some(sockets.public), Role::Public)?;
+        listen(sockets.admin, Role::Admin)?;
+        let waiting_room = listen(sockets.waiting_room, Role::WaitingRoom)?;
+        let seed = u64::from_ne_bytes(random::draw());
+        spawn(Rc::clone(&shard).watch_timer());
+        spawn(ticker::run(Rc::clone(&shard), Timer::new()?));
+        spawn(redis_socket::keep_connected(Rc::clone(&shard), self.plan.redis.clone(), Timer::new()?, seed));
+        let listeners = [public, waiting_room].into_iter().flatten().collect();
+        let bell = self.control.doorbells[self.index].listen()?;
+        spawn(watch_control(Rc::clone(&shard), self.clone(), bell, listeners));
+        Ok(shard)
+    }
+}
+
+/// Notes that a core has ended, also where its thread unwinds: the core that holds the admin listener waits for the others.
+struct Farewell<'a>(&'a CoreCounters);
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        self.0.shell.ended_core.set(1);
+    }
+}
+
+/// Begins the drain of a core when it is asked for. The admin listener stays: it says why the edge is not ready.
+async fn watch_control<M: Machine>(
+    shard: Rc<Shard<M>>,
+    core: CoreStart,
+    bell: DoorbellListener,
+    listeners: Vec<Rc<Listener>>,
+) {
+    while !core.control.draining.load(Ordering::Acquire) {
+        if let Err(error) = bell.rung().await {
+            error!(core = shard.index, %error, "the doorbell failed: this core cannot be told to drain");
+            return;
+        }
+    }
+    for listener in &listeners {
+        listener.close();
+    }
+    shard.drain(core.plan.drain_deadline);
+    ticker::end_idle(&shard);
+}

@@ -1,0 +1,17 @@
+//! Sockets and tasks: what carries bytes and time between the operating system and the machine of each core. Decides nothing
+//! about an order.
+
+pub(crate) mod accept;
+pub(crate) mod backoff;
+pub(crate) mod buffers;
+pub(crate) mod connection;
+pub(crate) mod connection_slot;
+pub mod connection_table;
+pub mod core_tasks;
+pub(crate) mod kafka_sockets;
+pub(crate) mod memory;
+pub(crate) mod redis_socket;
+pub mod server;
+pub mod shard;
+pub(crate) mod socket_writer;
+pub(crate) mod ticker;

@@ -1,0 +1,89 @@
+//! The task that keeps one core connected to Redis: connect, read, and again after a rest.
+//!
+//! Never interprets a byte; the machine does. Calls that were on their way when a connection ended are the machine's
+//! to ask again: it is told of every end.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use flux_net::{Address, ReadHalf, Stream, Tail, Timer};
+use tracing::{info, warn};
+
+use crate::core::machine::Machine;
+use crate::limits::shell::{LINK_BACKOFF_MAX, LINK_CONNECT_TIME_MAX, LINK_READ_BYTES};
+use crate::shell::backoff::Backoff;
+use crate::shell::shard::Shard;
+use crate::shell::socket_writer::Link;
+
+/// Runs for as long as the core does.
+/// `timer` is its own: where no descriptor is left for one, the rest before the next attempt is what is needed most.
+pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, address: Address, timer: Timer, seed: u64) {
+    let mut backoff = Backoff::new(seed);
+    let (mut failures, mut short_lived) = (0_u32, 0_u32);
+    loop {
+        match Stream::connect(&address, LINK_CONNECT_TIME_MAX).await {
+            Ok(stream) => {
+                let since = shard.clock.instant();
+                shard.counters.shell.redis_connects.add(1);
+                info!(core = shard.index, redis = %address, "connected to Redis");
+                let why = converse(&shard, stream).await;
+                // Redis that hangs up at once, for want of a login for example, is not asked 20 times a second, and said ever
+                // more rarely: it may read its data for minutes.
+                if shard.clock.instant().since(since) > LINK_BACKOFF_MAX {
+                    backoff.reset();
+                    short_lived = 0;
+                }
+                short_lived += 1;
+                if short_lived.is_power_of_two() {
+                    warn!(core = shard.index, redis = %address, why, times = short_lived, "connection to Redis ended");
+                }
+                failures = 0;
+            }
+            Err(error) => {
+                // Once and then ever more rarely: an outage of hours must not fill a disk.
+                failures += 1;
+                if failures.is_power_of_two() {
+                    warn!(core = shard.index, redis = %address, failures, %error, "cannot connect to Redis");
+                }
+                shard.event(|machine, now| machine.redis_closed(now));
+            }
+        }
+        timer.set(backoff.rest());
+        if let Err(error) = timer.fired().await {
+            warn!(core = shard.index, %error, "the timer failed; Redis is given up");
+            return;
+        }
+    }
+}
+
+async fn converse<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream) -> String {
+    let (read, write) = stream.into_split();
+    let link = Link::new(write, Rc::clone(&shard.pump));
+    *shard.redis.borrow_mut() = Some(Rc::clone(&link));
+    shard.event(|machine, now| machine.redis_open(now));
+    let why = read_all(shard, read).await;
+    shard.redis.borrow_mut().take();
+    link.close();
+    shard.event(|machine, now| machine.redis_closed(now));
+    why
+}
+
+/// Hands over what comes until the connection ends; the reason.
+async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, mut read: ReadHalf) -> String {
+    let mut buffer = BytesMut::with_capacity(LINK_READ_BYTES);
+    loop {
+        buffer.reserve(LINK_READ_BYTES / 2);
+        let (result, tail) = read.read(Tail(buffer)).await;
+        buffer = tail.0;
+        match result {
+            Ok(0) => return "closed".into(),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return error.to_string(),
+        }
+        if let Err(fault) = shard.event(|machine, now| machine.redis_bytes(now, &mut buffer)) {
+            return fault.0;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One core: its machine, its connections, its links, and the order in which they are served.
+//!
+//! Everything happens as an event in a task of this thread: a request was read, Redis answered, a broker did, time
+//! came. An event enters the machine, hands the answers that it gave to the connections that wait for them, and asks
+//! for a *turn*. The turn is the runtime's main future, so it comes once, after every task that was ready: it sends what the
+//! machine wants to send (so that all requests of a turn travel together), opens and closes links, and sets the one
+//! timer. Nothing here waits while the machine is borrowed, and nothing is shared with another core but counters.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flux_net::{Clock, Notify, Timer};
+use flux_protocol::http::Date;
+use flux_protocol::time::{Instant, Now};
+use tracing::warn;
+
+use crate::core::machine::Machine;
+use crate::limits::shell::OVERDUE_STEP;
+use crate::monitoring::history::History;
+use crate::monitoring::metrics::CoreCounters;
+use crate::monitoring::workers::Workers;
+use crate::shell::buffers::Buffers;
+use crate::shell::connection_table::Connections;
+use crate::shell::kafka_sockets::{self, Brokers};
+use crate::shell::socket_writer::Link;
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainEnd {
+    /// Every client was answered and everything under way was completed.
+    Complete,
+    /// The time for it was up. What was reserved stands in the outbox and is delivered by another edge's relay.
+    OutOfTime,
+}
+
+/// One core. Its tasks hold it together, all on one thread.
+pub(crate) struct Shard<M> {
+    pub(crate) index: usize,
+    pub(crate) machine: RefCell<M>,
+    pub(crate) connections: RefCell<Connections>,
+    pub(crate) connections_max: usize,
+    pub(crate) buffers: RefCell<Buffers>,
+    pub(crate) clock: Clock,
+    pub(crate) date: RefCell<Date>,
+    /// Ticks of the ticker since the start: the clock of the connections' bounds on time.
+    pub(crate) tick: Cell<u32>,
+    pub(crate) draining: Cell<bool>,
+    drain_until: Cell<Instant>,
+    pub(crate) counters: CoreCounters,
+    /// Of all cores, this one among them.
+    pub(crate) all_counters: Arc<[CoreCounters]>,
+    pub(crate) workers: Workers,
+    pub(crate) history: History,
+    /// Asks for a turn.
+    pub(crate) pump: Rc<Notify>,
+    pub(crate) redis: RefCell<Option<Rc<Link>>>,
+    pub(crate) brokers: Brokers,
+    timer: Timer,
+    /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
+    armed: Cell<Instant>,
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl<M: Machine> Shard<M> {
+    /// A core without connections. Only inside a runtime.
+    pub(crate) fn new(
+        index: usize,
+        machine: M,
+        clock: Clock,
+        connections_max: usize,
+        all_counters: Arc<[CoreCounters]>,
+        workers: Workers,
+        history: History,
+    ) -> io::Result<Rc<Shard<M>>> {
+        Ok(Rc::new(Shard {
+            index,
+            machine: RefCell::new(machine),
+            connections: RefCell::default(),
+            connections_max,
+            buffers: RefCell::default(),
+            date: RefCell::new(Date::new(clock.now().wall_ms / 1000)),
+            clock,
+            tick: Cell::new(0),
+            draining: Cell::new(false),
+            drain_until: Cell::new(Instant::FAR_FUTURE),
+            counters: all_counters[index].clone(),
+            all_counters,
+            workers,
+            history,
+            pump: Rc::new(Notify::new()),
+            redis: RefCell::default(),
+            brokers: Brokers::default(),
+            timer: Timer::new()?,
+            armed: Cell::new(Instant::FAR_FUTURE),
+            scratch: RefCell::default(),
+        }))
+    }
+
+    /// Something happened: lets the machine know, hands out the answers that follow, and asks for a turn.
+    pub(crate) fn event<R>(&self, happen: impl FnOnce(&mut M, Now) -> R) -> R {
+        let now = self.clock.now();
+        let mut machine = self.machine.borrow_mut();
+        let result = happen(&mut machine, now);
+        self.hand_out(&mut machine);
+        self.pump.notify();
+        result
+    }
+
+    fn hand_out(&self, machine: &mut M) {
+        let mut connections = self.connections.borrow_mut();
+        while let Some((ticket, answer)) = machine.poll_completion() {
+            connections.complete(ticket, answer);
+        }
+    }
+
+    /// The main future: turns, whenever one is asked for, until the core is drained or has no more time for it.
+    pub(crate) async fn run(self: &Rc<Shard<M>>) -> DrainEnd {
+        loop {
+            self.turn();
+            if let Some(end) = self.end() {
+                return end;
+            }
+            self.pump.notified().await;
+        }
+    }
+
+    /// What is done once for everything that happened since the last time.
+    fn turn(self: &Rc<Shard<M>>) {
+        let now = self.clock.now();
+        let mut machine = self.machine.borrow_mut();
+        if machine.next_deadline() <= now.instant {
+            machine.handle_time(now);
+        }
+        self.hand_out(&mut machine);
+        while let Some(action) = machine.kafka_action() {
+            kafka_sockets::act(self, action);
+        }
+        let scratch = &mut *self.scratch.borrow_mut();
+        if let Some(link) = &*self.redis.borrow() {
+            link.flush(scratch, |out| machine.redis_poll_write(now, out));
+            if let Some(fault) = machine.redis_poll_failure() {
+                warn!(core = self.index, why = fault.0, "giving up a connection to Redis");
+                link.end();
+            }
+        }
+        self.brokers.flush(&mut *machine, now, scratch);
+        self.arm(machine.next_deadline(), now.instant);
+    }
+
+    /// Sets the timer where it would fire too late. One that fires too early does no harm: the turn it brings finds
+    /// nothing due and sets it anew.
+    fn arm(&self, next: Instant, now: Instant) {
+        // A machine whose deadline has passed and that can do nothing about it now is asked again soon, not at once.
+        let due = if next <= now { now + OVERDUE_STEP } else { next };
+        if due >= self.armed.get() {
+            return;
+        }
+        self.armed.set(due);
+        self.timer.set(due.since(now) + Duration::from_micros(1));
+    }
+
+    /// Turns when the timer fires; runs for as long as the core does.
+    pub(crate) async fn watch_timer(self: Rc<Shard<M>>) {
+        loop {
+            if let Err(error) = self.timer.fired().await {
+                warn!(core = self.index, %error, "the timer failed; the ticker takes its place");
+                return;
+            }
+            self.armed.set(Instant::FAR_FUTURE);
+            self.pump.notify();
+        }
+    }
+
+    /// No new work, and an end in `limit` at the latest. The machine is told, every later answer closes its connection,
+    /// and `/readyz` says 503.
+    pub(crate) fn drain(&self, limit: Duration) {
+        if !self.draining.replace(true) {
+            self.drain_until.set(self.clock.instant() + limit);
+            self.counters.shell.draining.set(1);
+            self.event(|machine, now| machine.drain(now));
+        }
+    }
+
+    /// Whether the last public client has gone, every answer is out, an operator's too, and the machine has nothing
+    /// under way. The first core, which holds the admin listener, is the last to end: until then it answers probes.
+    fn is_drained(&self) -> bool {
+        let others = &self.all_counters[1..];
+        if self.index == 0 && others.iter().any(|core| core.shell.ended_core.get() == 0) {
+            return false;
+        }
+        let connections = self.connections.borrow();
+        connections.open_public() == 0 && !connections.is_answering() && self.machine.borrow().is_drained()
+    }
+
+    /// How the core ends, where it does now.
+    fn end(&self) -> Option<DrainEnd> {
+        if !self.draining.get() {
+            None
+        } else if self.is_drained() {
+            Some(DrainEnd::Complete)
+        } else if self.clock.instant() >= self.drain_until.get() {
+            Some(DrainEnd::OutOfTime)
+        } else {
+            None
+        }
+    }
+}
