@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, TIMESTAMP_MS, group, id, record, run};
-use flux_edge::core::state::orders::{Orders, Pending, Stage, Ticket, Turn};
+use flux_edge::core::state::orders::{Order, Orders, ReplyTo, Stage, Turn};
 use flux_edge::core::state::product::ProductIndex;
-use flux_edge::core::state::token_lease::{Admission, Lease};
+use flux_edge::core::state::token_lease::{Admission, Tokens};
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
 use governor::clock::Clock;
@@ -113,7 +113,7 @@ impl Clock for Told {
 fn limiter(criterion: &mut Criterion) {
     let start = Instant::from_micros(1_000_000);
     let lease = |tokens, next_due| {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         lease.handle_asked(start);
         lease.handle_granted(start, tokens, Duration::MAX, next_due);
         lease
@@ -155,7 +155,7 @@ fn pending(criterion: &mut Criterion) {
         number.set(number.get() + 1);
         let mut order_id = [0; 16];
         order_id[..8].copy_from_slice(&number.get().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-        Pending {
+        Order {
             product: ProductIndex::new(0, 0),
             sale: None,
             stage: Stage::Queued,
@@ -170,7 +170,7 @@ fn pending(criterion: &mut Criterion) {
             turn: Turn::None,
             received: Instant::default(),
             timestamp_ms: TIMESTAMP_MS,
-            waiters: smallvec![Ticket { conn: 1, generation: 0, position: 0 }],
+            waiters: smallvec![ReplyTo { conn: 1, generation: 0, position: 0 }],
         }
     };
     let mut orders = Orders::default();
@@ -184,7 +184,7 @@ fn pending(criterion: &mut Criterion) {
     };
     assert_eq!(replace(), (Some(TIMESTAMP_MS), false));
 
-    let mut map: HashMap<Uuid, Pending> = HashMap::new();
+    let mut map: HashMap<Uuid, Order> = HashMap::new();
     let mut ids: VecDeque<Uuid> = (0..UNDER_WAY).map(|_| put(&mut map, order())).collect();
     let mut replace_in_map = || {
         let done = ids.pop_front().and_then(|id| map.remove(&id));
@@ -200,7 +200,7 @@ fn pending(criterion: &mut Criterion) {
     group.bench_function("std's HashMap", |bencher| bencher.iter(&mut replace_in_map));
 }
 
-fn put(map: &mut HashMap<Uuid, Pending>, order: Pending) -> Uuid {
+fn put(map: &mut HashMap<Uuid, Order>, order: Order) -> Uuid {
     let id = order.order_id;
     assert!(map.insert(id, order).is_none(), "ids differ");
     id

@@ -6,10 +6,10 @@ use std::ops::Range;
 use bytes::{Buf, BytesMut};
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, SALE_TOTAL, TIMESTAMP_MS, group, id, per_order, record, run, user};
-use flux_edge::core::state::orders::{Orders, Pending, PendingIndex, Stage, Ticket, Turn};
+use flux_edge::core::state::orders::{Order, OrderIndex, Orders, ReplyTo, Stage, Turn};
 use flux_edge::core::state::product::Sale;
 use flux_edge::core::state::products::Products;
-use flux_edge::core::state::reserve_calls::{CallTerms, Gate};
+use flux_edge::core::state::reserve_calls::{CallTerms, ReserveCalls};
 use flux_edge::redis::replies::{Code, Head};
 use flux_protocol::order::Identifier;
 use flux_protocol::resp::{Decoder, Limits, Value, command};
@@ -24,10 +24,10 @@ const ORDERS: usize = 35;
 
 /// What a core knows when it writes a reserve call.
 struct Core {
-    gate: Gate,
+    reserve_calls: ReserveCalls,
     products: Products,
     orders: Orders,
-    waiting: Vec<PendingIndex>,
+    waiting: Vec<OrderIndex>,
 }
 
 impl Core {
@@ -39,7 +39,7 @@ impl Core {
         products[product].sale = sale;
         let waiting = (0..ORDERS).map(|number| {
             let user = user(number);
-            let order = Pending {
+            let order = Order {
                 product,
                 sale,
                 stage: Stage::Queued,
@@ -54,25 +54,25 @@ impl Core {
                 turn: Turn::None,
                 received: Instant::default(),
                 timestamp_ms: TIMESTAMP_MS,
-                waiters: smallvec![Ticket { conn: number as u32, generation: 0, position: 0 }],
+                waiters: smallvec![ReplyTo { conn: number as u32, generation: 0, position: 0 }],
             };
             orders.insert(order, true)
         });
         let waiting = waiting.collect();
-        Core { gate: Gate::default(), products, orders, waiting }
+        Core { reserve_calls: ReserveCalls::default(), products, orders, waiting }
     }
 
     /// From orders in line to the call's bytes, and the call's memory back.
     fn write_call(&mut self, out: &mut Vec<u8>) {
         let terms = CallTerms { partition: 3, outbox_orders_max: 200_000 };
         for index in &self.waiting {
-            self.gate.push(*index, 1);
+            self.reserve_calls.push(*index, 1);
         }
         out.clear();
-        let index = self.gate.seal(Instant::default(), terms, &self.products, &mut self.orders, out);
+        let index = self.reserve_calls.seal(Instant::default(), terms, &self.products, &mut self.orders, out);
         let index = index.expect("orders wait");
-        let call = self.gate.take(index);
-        self.gate.recycle(index, call);
+        let call = self.reserve_calls.take(index);
+        self.reserve_calls.recycle(index, call);
     }
 }
 

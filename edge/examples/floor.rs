@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use flux_edge::answer::{Answer, Framing, Site};
 use flux_edge::core::Outcome;
-use flux_edge::core::machine::{LinkFault, Machine};
+use flux_edge::core::machine::{Machine, PeerFault};
 use flux_edge::core::routes::Role;
-use flux_edge::core::state::orders::Ticket;
+use flux_edge::core::state::orders::ReplyTo;
 use flux_edge::monitoring::workers::Workers;
 use flux_edge::shell::server::{Plan, start};
 use flux_edge::{descriptors, signals};
@@ -30,7 +30,7 @@ struct Constant {
 }
 
 impl Machine for Constant {
-    fn handle_request(&mut self, _: Now, _: Role, _: &Request<'_>, _: Ticket) -> Outcome {
+    fn handle_request(&mut self, _: Now, _: Role, _: &Request<'_>, _: ReplyTo) -> Outcome {
         Outcome::Now(Answer::SoldOut)
     }
     fn framing(&self, request: &Request<'_>) -> Framing {
@@ -39,16 +39,16 @@ impl Machine for Constant {
     fn site(&self) -> &Site {
         &self.site
     }
-    fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
+    fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)> {
         None
     }
     fn redis_open(&mut self, _: Now) {}
-    fn redis_bytes(&mut self, _: Now, _: &mut BytesMut) -> Result<(), LinkFault> {
+    fn redis_bytes(&mut self, _: Now, _: &mut BytesMut) -> Result<(), PeerFault> {
         Ok(())
     }
     fn redis_closed(&mut self, _: Now) {}
     fn redis_poll_write(&mut self, _: Now, _: &mut Vec<u8>) {}
-    fn redis_poll_failure(&mut self) -> Option<LinkFault> {
+    fn redis_poll_failure(&mut self) -> Option<PeerFault> {
         None
     }
     fn redis_down_for(&self, _: Now) -> Duration {
@@ -58,7 +58,7 @@ impl Machine for Constant {
         None
     }
     fn kafka_open(&mut self, _: Now, _: BrokerKey) {}
-    fn kafka_bytes(&mut self, _: Now, _: BrokerKey, _: &mut BytesMut) -> Result<(), LinkFault> {
+    fn kafka_bytes(&mut self, _: Now, _: BrokerKey, _: &mut BytesMut) -> Result<(), PeerFault> {
         Ok(())
     }
     fn kafka_closed(&mut self, _: Now, _: BrokerKey) {}

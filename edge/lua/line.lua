@@ -8,7 +8,7 @@
 -- slot from the watermark's on, 1024 of them at most.
 
 local SLOTS_MAX, SLOTS_A_CALL_MAX, CALLED_SECONDS_MAX, READY_WEIGHT = 1024, 64, 2, 4
-local TICKS, TICK_US, IDLE_US, SETTLING_US = 9, 250000, 1500000, 300000
+local TICKS, COHORT_US, IDLE_US, SETTLING_US = 9, 250000, 1500000, 300000
 local RANKS = 4294967296
 
 -- The line's fields, or nil where it is not this sale's or not what it should be: `slot` to `dry` as numbers, `cohorts` as a flat
@@ -46,7 +46,7 @@ local function move_line(key, line, rate, opens, now, tokens, stock, is_open, fi
     return 4 * (tick % TICKS)
   end
 
-  local tick = math.floor(now / TICK_US)
+  local tick = math.floor(now / COHORT_US)
   for back = 0, math.min(tick - last_tick, TICKS) - 1 do
     local at = place_of(tick - back)
     cohorts[at + 1], cohorts[at + 2], cohorts[at + 3], cohorts[at + 4] = slot, lot, 0, 0

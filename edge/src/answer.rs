@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flux_protocol::http::{Connection, Date, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
-use crate::core::state::product::State;
+use crate::core::state::product::SaleState;
 use crate::core::state::queue_state::TicketText;
 
 /// Why nothing was sold, told with 503.
@@ -104,7 +104,7 @@ pub enum Answer {
         /// Units left.
         available: u64,
         /// The sale's state.
-        state: State,
+        state: SaleState,
     },
     /// 200 of `GET /queue`: the document, JSON.
     Queue(Bytes),

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flux_edge::counters::shell::Ended;
-use flux_edge::limits::shell::TICK;
+use flux_edge::limits::shell::CONNECTION_TICK;
 use flux_net::DriverChoice;
 use shell_support::{Client, Response, STALL, drivers, edge, get, word};
 
@@ -42,7 +42,7 @@ fn a_client_that_takes_no_answer_is_ended_whatever_it_is_owed() {
             // What has gone on to the client meanwhile made room.
             slow_end.fill_send_queue();
             assert_eq!(monitor.get("/livez").status, 200);
-            thread::sleep(TICK);
+            thread::sleep(CONNECTION_TICK);
         }
         assert_eq!([Ended::Head, Ended::Write].map(|why| counters.ended[why as usize].get()), [1, 1], "on {driver}");
         drop(monitor);

@@ -137,7 +137,7 @@ impl Drive {
         self.buyers += 1;
         let Read::Request(request, _) = reader.read(&mut request.bytes) else { panic!("a whole request") };
         let framing = self.core.framing(&request);
-        let place = match self.core.handle_request(crate::drive::at(self.now), Role::Public, &request, id.ticket(0)) {
+        let place = match self.core.handle_request(crate::drive::at(self.now), Role::Public, &request, id.reply_to(0)) {
             Outcome::Now(answer) => Place::Answered(answer, framing),
             Outcome::Later => Place::Later(framing),
         };
@@ -181,8 +181,8 @@ impl Drive {
                 self.answered.clear();
             }
         }
-        while let Some((ticket, answer)) = self.core.poll_completion() {
-            self.connections.complete(ticket, answer);
+        while let Some((reply_to, answer)) = self.core.poll_completion() {
+            self.connections.complete(reply_to, answer);
         }
         moved
     }

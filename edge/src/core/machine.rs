@@ -12,34 +12,34 @@ use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Framing, Site};
 use crate::core::routes::Role;
-use crate::core::state::orders::Ticket;
+use crate::core::state::orders::ReplyTo;
 use crate::core::{Core, Outcome};
 
 /// The peer broke its protocol: its connection must be closed. The text is for the log.
 #[derive(Debug)]
-pub struct LinkFault(pub String);
+pub struct PeerFault(pub String);
 
 /// The decisions of one core.
 pub trait Machine: 'static {
     /// A whole request. Where the answer comes later, it comes through [`Machine::poll_completion`] exactly once.
-    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome;
+    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, reply_to: ReplyTo) -> Outcome;
     /// How the answer to `request` is framed.
     fn framing(&self, request: &Request<'_>) -> Framing;
     /// Prebuilt pieces of answers.
     fn site(&self) -> &Site;
     /// The next answer that was promised for later.
-    fn poll_completion(&mut self) -> Option<(Ticket, Answer)>;
+    fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)>;
 
     /// The connection to Redis is there.
     fn redis_open(&mut self, now: Now);
     /// Bytes came from Redis, behind those that were left in `buffer`.
-    fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), LinkFault>;
+    fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault>;
     /// The connection to Redis is gone, or could not be made.
     fn redis_closed(&mut self, now: Now);
     /// Appends what should go to Redis now.
     fn redis_poll_write(&mut self, now: Now, out: &mut Vec<u8>);
     /// Why the connection to Redis must be closed although nothing came by it.
-    fn redis_poll_failure(&mut self) -> Option<LinkFault>;
+    fn redis_poll_failure(&mut self) -> Option<PeerFault>;
     /// For how long Redis could not be asked, or has not answered; zero while it does.
     fn redis_down_for(&self, now: Now) -> Duration;
 
@@ -48,7 +48,7 @@ pub trait Machine: 'static {
     /// A broker's connection is there.
     fn kafka_open(&mut self, now: Now, broker: BrokerKey);
     /// Bytes came from a broker, behind those that were left in `buffer`.
-    fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), LinkFault>;
+    fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault>;
     /// A broker's connection is gone, or could not be made.
     fn kafka_closed(&mut self, now: Now, broker: BrokerKey);
     /// Appends what should go to a broker now.
@@ -67,8 +67,8 @@ pub trait Machine: 'static {
 }
 
 impl Machine for Core {
-    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {
-        Core::handle_request(self, now, role, request, ticket)
+    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
+        Core::handle_request(self, now, role, request, reply_to)
     }
     fn framing(&self, request: &Request<'_>) -> Framing {
         Core::framing(self, request)
@@ -76,14 +76,14 @@ impl Machine for Core {
     fn site(&self) -> &Site {
         Core::site(self)
     }
-    fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
+    fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)> {
         Core::poll_completion(self)
     }
     fn redis_open(&mut self, now: Now) {
         Core::redis_open(self, now);
     }
-    fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), LinkFault> {
-        Core::redis_bytes(self, now, buffer).map_err(|error| LinkFault(error.to_string()))
+    fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+        Core::redis_bytes(self, now, buffer).map_err(|error| PeerFault(error.to_string()))
     }
     fn redis_closed(&mut self, now: Now) {
         Core::redis_closed(self, now);
@@ -91,8 +91,8 @@ impl Machine for Core {
     fn redis_poll_write(&mut self, now: Now, out: &mut Vec<u8>) {
         Core::redis_poll_write(self, now, out);
     }
-    fn redis_poll_failure(&mut self) -> Option<LinkFault> {
-        Core::redis_poll_failure(self).map(|error| LinkFault(error.to_string()))
+    fn redis_poll_failure(&mut self) -> Option<PeerFault> {
+        Core::redis_poll_failure(self).map(|error| PeerFault(error.to_string()))
     }
     fn redis_down_for(&self, now: Now) -> Duration {
         Core::redis_down_for(self, now)
@@ -103,8 +103,8 @@ impl Machine for Core {
     fn kafka_open(&mut self, now: Now, broker: BrokerKey) {
         Core::kafka_open(self, now, broker);
     }
-    fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), LinkFault> {
-        Core::kafka_bytes(self, now, broker, buffer).map_err(|error| LinkFault(error.to_string()))
+    fn kafka_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+        Core::kafka_bytes(self, now, broker, buffer).map_err(|error| PeerFault(error.to_string()))
     }
     fn kafka_closed(&mut self, now: Now, broker: BrokerKey) {
         Core::kafka_closed(self, now, broker);

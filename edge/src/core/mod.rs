@@ -37,30 +37,30 @@ use crate::answer::{Answer, Site, Unavailable};
 use crate::core::admission::fair_queue::LineCall;
 use crate::core::operator::sale_admin::{OperationIndex, Operations};
 use crate::core::reads::order_status::Statuses;
-use crate::core::sales::discover::Finder;
-use crate::core::sales::refresh::Looks;
+use crate::core::sales::discover::Discovery;
+use crate::core::sales::refresh::Refreshes;
 use crate::core::sales::registry::Registry;
 use crate::core::schedule::{Scheduled, Turns, Work};
 use crate::core::servers::broker_clocks::BrokerClocks;
 use crate::core::servers::probe::Probe;
-use crate::core::servers::server_settings::{Question, Seen};
+use crate::core::servers::server_settings::{Question, ServerSettings};
 use crate::core::servers::witness::Witness;
 use crate::core::state::board::Board;
-use crate::core::state::orders::{Orders, PendingIndex, Ticket};
+use crate::core::state::orders::{OrderIndex, Orders, ReplyTo};
 use crate::core::state::outbox::{Entries, EntryIndex};
 use crate::core::state::product::ProductIndex;
 use crate::core::state::products::Products;
-use crate::core::state::reserve_calls::{CallIndex, Gate, LookupIndex};
+use crate::core::state::reserve_calls::{BatchIndex, LookupIndex, ReserveCalls};
 use crate::core::state::shown::Shown;
 use crate::core::state::waiting::Waiting;
-use crate::core::state::work_queue::Line;
+use crate::core::state::work_queue::WorkQueue;
 use crate::counters::Counters;
 use crate::limits::{
-    BATCH_BYTES_MAX, LINGER, LOOK_INTERVAL, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, RECORD_AGE_MAX, RECORDS_MAX,
-    RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX, TICK,
+    BATCH_BYTES_MAX, DEADLINE_TICK, LINGER, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, RECORD_AGE_MAX, RECORDS_MAX,
+    REFRESH_INTERVAL, RELAY_HORIZON_EXTRA, REMOVAL_DELAY_MAX, RESERVED_AGE_MAX,
 };
 use crate::pages::Pages;
-use crate::redis::connection::{LinkError, Login, RedisLink, Step};
+use crate::redis::connection::{ConnectionError, Login, RedisConnection, Step};
 use crate::redis::refusals::Refusals;
 
 /// What one core is built with. Validated by `config.rs`.
@@ -142,11 +142,11 @@ pub enum Outcome {
 
 /// What a record handed to the producer stands for.
 #[derive(Clone, Copy, Debug)]
-pub enum Token {
+pub enum RecordTag {
     /// An order of this core.
     Order {
         /// Gone where it was answered 202 meanwhile.
-        order: PendingIndex,
+        order: OrderIndex,
         /// Its outbox entry.
         entry: EntryIndex,
         /// Its place in the entry, from 0.
@@ -164,8 +164,8 @@ pub enum Token {
 
 /// What a call to Redis was for.
 #[derive(Debug)]
-pub enum Call {
-    Reserve(CallIndex),
+pub enum PendingCall {
+    Reserve(BatchIndex),
     /// Whether orders of sold-out sales have records.
     Lookup(LookupIndex),
     /// A lease of tokens.
@@ -175,9 +175,9 @@ pub enum Call {
     /// The document of `GET /queue`.
     Queue(ProductIndex),
     /// A look at products in memory.
-    Look(Vec<ProductIndex>),
+    Refresh(Vec<ProductIndex>),
     /// A look at unknown names.
-    Find,
+    Discover,
     /// Whether there is a registry, behind a look that did not find some of them.
     RegistryExists,
     /// A page of the registry.
@@ -205,32 +205,32 @@ pub enum Call {
     /// How Redis is set up.
     Settings(Question),
     /// Moving the undelivered orders of an entry to one of their own.
-    Part,
+    SplitEntry,
     /// A command whose reply tells nothing we act on: deletions of entries, names put back in the registry.
     Quiet,
 }
 
-impl Scheduled for Call {
+impl Scheduled for PendingCall {
     fn work(&self) -> Work {
         match self {
-            Call::Reserve(_) => Work::Reserve,
-            Call::Lookup(_) => Work::Lookup,
-            Call::Lease(_) | Call::Line(_) => Work::Tokens,
-            Call::Status => Work::Status,
-            Call::Find | Call::RegistryExists => Work::Find,
-            Call::Look(_) => Work::Look,
-            Call::Queue(_) => Work::Queue,
-            Call::Init(_) | Call::Register(_) | Call::Close(_) => Work::Operation,
-            Call::Registry
-            | Call::Survey
-            | Call::Forget
-            | Call::Identity(_)
-            | Call::Relay(_)
-            | Call::Retire(_)
-            | Call::Settings(_)
-            | Call::Part
-            | Call::Probe
-            | Call::Quiet => Work::Upkeep,
+            PendingCall::Reserve(_) => Work::Reserve,
+            PendingCall::Lookup(_) => Work::Lookup,
+            PendingCall::Lease(_) | PendingCall::Line(_) => Work::Tokens,
+            PendingCall::Status => Work::Status,
+            PendingCall::Discover | PendingCall::RegistryExists => Work::Discover,
+            PendingCall::Refresh(_) => Work::Refresh,
+            PendingCall::Queue(_) => Work::Queue,
+            PendingCall::Init(_) | PendingCall::Register(_) | PendingCall::Close(_) => Work::Operation,
+            PendingCall::Registry
+            | PendingCall::Survey
+            | PendingCall::Forget
+            | PendingCall::Identity(_)
+            | PendingCall::Relay(_)
+            | PendingCall::Retire(_)
+            | PendingCall::Settings(_)
+            | PendingCall::SplitEntry
+            | PendingCall::Probe
+            | PendingCall::Quiet => Work::Upkeep,
         }
     }
 }
@@ -244,43 +244,43 @@ pub struct Core {
     pub(crate) products: Products,
     pub(crate) orders: Orders,
     pub(crate) entries: Entries,
-    pub(crate) gate: Gate,
-    pub(crate) finder: Finder,
+    pub(crate) reserve_calls: ReserveCalls,
+    pub(crate) discovery: Discovery,
     pub(crate) statuses: Statuses,
     pub(crate) turns: Turns,
     pub(crate) operations: Operations,
-    pub(crate) redis: RedisLink<Call>,
-    redis_failed: Option<LinkError>,
+    pub(crate) redis: RedisConnection<PendingCall>,
+    redis_failed: Option<ConnectionError>,
     pub(crate) probe: Probe,
     pub(crate) broker_clocks: BrokerClocks,
     pub(crate) shown: Shown,
     pub(crate) refusals: Refusals,
-    pub(crate) producer: Producer<Token>,
-    settled: Vec<Token>,
+    pub(crate) producer: Producer<RecordTag>,
+    settled: Vec<RecordTag>,
     /// Places with the producer promised to orders on their way through Redis.
     pub(crate) promised: usize,
     /// Calls whose replies were lost; they are asked again.
-    pub(crate) lost_calls: Vec<CallIndex>,
+    pub(crate) lost_calls: Vec<BatchIndex>,
     /// Orders by when they were read, for the Redis deadline.
-    pub(crate) by_received: VecDeque<(Instant, PendingIndex)>,
+    pub(crate) by_received: VecDeque<(Instant, OrderIndex)>,
     /// Orders by when they were reserved, for the publish deadline.
-    pub(crate) by_reserved: VecDeque<(Instant, PendingIndex)>,
+    pub(crate) by_reserved: VecDeque<(Instant, OrderIndex)>,
     /// Called orders that wait for a token at the door, by when they came there.
-    pub(crate) by_held: VecDeque<(Instant, PendingIndex)>,
+    pub(crate) by_held: VecDeque<(Instant, OrderIndex)>,
     /// Products with a fair queue.
     pub(crate) fair_products: Vec<ProductIndex>,
     /// Products that have outbox entries to delete, and since when.
     pub(crate) removals: Vec<ProductIndex>,
     pub(crate) removals_since: Option<Instant>,
-    pub(crate) relay_line: Line,
-    pub(crate) retire_line: Line,
-    pub(crate) settings: Seen,
+    pub(crate) relay_line: WorkQueue,
+    pub(crate) retire_line: WorkQueue,
+    pub(crate) server_settings: ServerSettings,
     /// Requests, other than orders, that are answered later.
     pub(crate) waiting: Waiting,
-    completions: VecDeque<(Ticket, Answer)>,
+    completions: VecDeque<(ReplyTo, Answer)>,
     next_tick: Instant,
-    pub(crate) next_look: Instant,
-    pub(crate) looks: Looks,
+    pub(crate) next_refresh: Instant,
+    pub(crate) refreshes: Refreshes,
     /// Products that are looked at every second.
     pub(crate) active: Vec<ProductIndex>,
     pub(crate) registry: Registry,
@@ -320,15 +320,15 @@ impl Core {
         let mut producer = Producer::new(producer, now.instant);
         producer.watch_silence();
         Core {
-            redis: RedisLink::new(config.redis.clone(), now.instant),
+            redis: RedisConnection::new(config.redis.clone(), now.instant),
             config,
             counters,
             is_first: index == 0,
             products: Products::default(),
             orders: Orders::default(),
             entries: Entries::default(),
-            gate: Gate::default(),
-            finder: Finder::default(),
+            reserve_calls: ReserveCalls::default(),
+            discovery: Discovery::default(),
             statuses: Statuses::default(),
             turns: Turns::default(),
             operations: Operations::default(),
@@ -347,14 +347,14 @@ impl Core {
             fair_products: Vec::new(),
             removals: Vec::new(),
             removals_since: None,
-            relay_line: Line::default(),
-            retire_line: Line::default(),
-            settings: Seen::default(),
+            relay_line: WorkQueue::default(),
+            retire_line: WorkQueue::default(),
+            server_settings: ServerSettings::default(),
             waiting: Waiting::default(),
             completions: VecDeque::new(),
             next_tick: now.instant,
-            next_look: now.instant,
-            looks: Looks::default(),
+            next_refresh: now.instant,
+            refreshes: Refreshes::default(),
             active: Vec::new(),
             registry: Registry::default(),
             witness: Witness::default(),
@@ -376,15 +376,15 @@ impl Core {
     }
 
     /// The next answer to a request that was told [`Outcome::Later`].
-    pub fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
+    pub fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)> {
         self.completions.pop_front()
     }
 
     /// Answers the request that has this ticket, unless it was answered at its deadline.
-    pub(crate) fn complete(&mut self, ticket: Ticket, answer: Answer) {
+    pub(crate) fn complete(&mut self, reply_to: ReplyTo, answer: Answer) {
         let is_forgotten = is_planted(Bug::WaiterForgotten) && answer == Answer::Unavailable(Unavailable::Redis);
-        if let Some(ticket) = self.waiting.take(ticket).filter(|_| !is_forgotten) {
-            self.completions.push_back((ticket, answer));
+        if let Some(reply_to) = self.waiting.take(reply_to).filter(|_| !is_forgotten) {
+            self.completions.push_back((reply_to, answer));
         }
     }
 
@@ -451,7 +451,7 @@ impl Core {
     ///
     /// # Errors
     /// Close the connection, then say [`Core::redis_closed`].
-    pub fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), LinkError> {
+    pub fn redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), ConnectionError> {
         loop {
             match self.redis.next(now.instant, buffer)? {
                 Step::Nothing => return Ok(()),
@@ -462,30 +462,30 @@ impl Core {
         }
     }
 
-    fn redis_reply(&mut self, now: Now, call: Call, reply: Reply<'_>) {
+    fn redis_reply(&mut self, now: Now, call: PendingCall, reply: Reply<'_>) {
         match call {
-            Call::Reserve(index) => self.handle_reserved(now, index, reply),
-            Call::Lookup(index) => self.handle_looked_up(now, index, Some(reply)),
-            Call::Lease(product) => self.handle_lease(now, product, Some(reply)),
-            Call::Line(call) => self.handle_line(now, call, Some(reply)),
-            Call::Queue(product) => self.handle_queue_reply(product, Some(reply)),
-            Call::Look(products) => self.handle_look(now, &products, Some(reply)),
-            Call::RegistryExists => self.handle_registry_exists(now, Some(reply)),
-            Call::Find => self.handle_found(now, Some(reply)),
-            Call::Registry => self.handle_registry(now, Some(reply)),
-            Call::Survey => self.handle_surveyed(now, Some(reply)),
-            Call::Forget => self.handle_forgotten(now, Some(reply)),
-            Call::Identity(asked) => self.handle_identity(now, asked, reply),
-            Call::Relay(product) => self.handle_relay(now, product, Some(reply)),
-            Call::Retire(product) => self.handle_retired(now, product, Some(reply)),
-            Call::Part => self.handle_parted(reply),
-            Call::Probe => self.handle_probe(now, Some(reply)),
-            Call::Settings(question) => self.handle_redis_settings(question, reply),
-            Call::Status => self.handle_statuses(Some(reply)),
-            Call::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
-            Call::Register(operation) => self.handle_registered(now, operation, Some(reply)),
-            Call::Close(operation) => self.handle_close_reply(now, operation, Some(reply)),
-            Call::Quiet => {
+            PendingCall::Reserve(index) => self.handle_reserved(now, index, reply),
+            PendingCall::Lookup(index) => self.handle_looked_up(now, index, Some(reply)),
+            PendingCall::Lease(product) => self.handle_lease(now, product, Some(reply)),
+            PendingCall::Line(call) => self.handle_line(now, call, Some(reply)),
+            PendingCall::Queue(product) => self.handle_queue_reply(product, Some(reply)),
+            PendingCall::Refresh(products) => self.handle_refreshed(now, &products, Some(reply)),
+            PendingCall::RegistryExists => self.handle_registry_exists(now, Some(reply)),
+            PendingCall::Discover => self.handle_discovered(now, Some(reply)),
+            PendingCall::Registry => self.handle_registry(now, Some(reply)),
+            PendingCall::Survey => self.handle_surveyed(now, Some(reply)),
+            PendingCall::Forget => self.handle_forgotten(now, Some(reply)),
+            PendingCall::Identity(asked) => self.handle_identity(now, asked, reply),
+            PendingCall::Relay(product) => self.handle_relay(now, product, Some(reply)),
+            PendingCall::Retire(product) => self.handle_retired(now, product, Some(reply)),
+            PendingCall::SplitEntry => self.handle_split(reply),
+            PendingCall::Probe => self.handle_probe(now, Some(reply)),
+            PendingCall::Settings(question) => self.handle_redis_settings(question, reply),
+            PendingCall::Status => self.handle_statuses(Some(reply)),
+            PendingCall::Init(operation) => self.handle_init_reply(now, operation, Some(reply)),
+            PendingCall::Register(operation) => self.handle_registered(now, operation, Some(reply)),
+            PendingCall::Close(operation) => self.handle_close_reply(now, operation, Some(reply)),
+            PendingCall::Quiet => {
                 if let Err(error) = reply.items() {
                     self.note_error(error);
                 }
@@ -499,9 +499,9 @@ impl Core {
             self.repeat_reserve(now, index);
         }
         self.probe_now(now);
-        self.next_look = now.instant;
+        self.next_refresh = now.instant;
         self.suspect_all();
-        self.look_if_due(now);
+        self.refresh_if_due(now);
         self.ask_redis_settings(now);
     }
 
@@ -513,25 +513,25 @@ impl Core {
         self.witness.forget();
         for call in lost {
             match call {
-                Call::Reserve(index) => self.lost_calls.push(index),
-                Call::Lookup(index) => self.handle_looked_up(now, index, None),
-                Call::Lease(product) => self.handle_lease(now, product, None),
-                Call::Line(call) => self.handle_line(now, call, None),
-                Call::Queue(product) => self.handle_queue_reply(product, None),
-                Call::Look(products) => self.handle_look(now, &products, None),
-                Call::Find => self.handle_found(now, None),
-                Call::RegistryExists => self.handle_registry_exists(now, None),
-                Call::Relay(product) => self.handle_relay(now, product, None),
-                Call::Retire(product) => self.handle_retired(now, product, None),
-                Call::Status => self.handle_statuses(None),
-                Call::Init(operation) => self.handle_init_reply(now, operation, None),
-                Call::Register(operation) => self.handle_registered(now, operation, None),
-                Call::Close(operation) => self.handle_close_reply(now, operation, None),
-                Call::Probe => self.handle_probe(now, None),
-                Call::Registry => self.handle_registry(now, None),
-                Call::Survey => self.handle_surveyed(now, None),
-                Call::Forget => self.handle_forgotten(now, None),
-                Call::Identity(_) | Call::Part | Call::Settings(_) | Call::Quiet => {}
+                PendingCall::Reserve(index) => self.lost_calls.push(index),
+                PendingCall::Lookup(index) => self.handle_looked_up(now, index, None),
+                PendingCall::Lease(product) => self.handle_lease(now, product, None),
+                PendingCall::Line(call) => self.handle_line(now, call, None),
+                PendingCall::Queue(product) => self.handle_queue_reply(product, None),
+                PendingCall::Refresh(products) => self.handle_refreshed(now, &products, None),
+                PendingCall::Discover => self.handle_discovered(now, None),
+                PendingCall::RegistryExists => self.handle_registry_exists(now, None),
+                PendingCall::Relay(product) => self.handle_relay(now, product, None),
+                PendingCall::Retire(product) => self.handle_retired(now, product, None),
+                PendingCall::Status => self.handle_statuses(None),
+                PendingCall::Init(operation) => self.handle_init_reply(now, operation, None),
+                PendingCall::Register(operation) => self.handle_registered(now, operation, None),
+                PendingCall::Close(operation) => self.handle_close_reply(now, operation, None),
+                PendingCall::Probe => self.handle_probe(now, None),
+                PendingCall::Registry => self.handle_registry(now, None),
+                PendingCall::Survey => self.handle_surveyed(now, None),
+                PendingCall::Forget => self.handle_forgotten(now, None),
+                PendingCall::Identity(_) | PendingCall::SplitEntry | PendingCall::Settings(_) | PendingCall::Quiet => {}
             }
         }
         self.refuse_statuses();
@@ -612,9 +612,9 @@ impl Core {
             .removals_since
             .filter(|_| self.redis.is_ready())
             .map_or(Instant::FAR_FUTURE, |since| since + REMOVAL_DELAY_MAX);
-        let tick = if self.has_deadlines() { self.next_tick } else { self.next_look };
+        let tick = if self.has_deadlines() { self.next_tick } else { self.next_refresh };
         let probe = if self.redis.is_ready() { self.probe.next_deadline() } else { Instant::FAR_FUTURE };
-        self.producer.next_deadline().min(tick).min(self.next_look).min(removals).min(probe)
+        self.producer.next_deadline().min(tick).min(self.next_refresh).min(removals).min(probe)
     }
 
     fn has_deadlines(&self) -> bool {
@@ -623,7 +623,7 @@ impl Core {
             && self.by_held.is_empty()
             && self.fair_products.is_empty()
             && self.waiting.is_empty()
-            && self.finder.is_idle()
+            && self.discovery.is_idle()
             && self.statuses.is_idle())
     }
 
@@ -632,23 +632,23 @@ impl Core {
         self.producer.handle_time(now.instant);
         self.settle_published(now);
         if now.instant >= self.next_tick {
-            self.next_tick = now.instant + TICK;
+            self.next_tick = now.instant + DEADLINE_TICK;
             self.expire_orders(now);
             self.expire_waiting(now);
-            self.expire_finds(now);
+            self.expire_discoveries(now);
             self.expire_statuses(now);
-            self.tend_lines(now);
+            self.poll_queues(now);
             if let Err(error) = self.redis.handle_time(now.instant) {
                 self.redis_failed = Some(error);
             }
         }
         self.probe_if_due(now);
-        if now.instant >= self.next_look {
+        if now.instant >= self.next_refresh {
             self.refusals.tell();
             self.note_untimed();
             self.note_broker_times(now);
-            self.next_look = now.instant + LOOK_INTERVAL;
-            self.look_if_due(now);
+            self.next_refresh = now.instant + REFRESH_INTERVAL;
+            self.refresh_if_due(now);
             self.check_topic_settings(now);
             self.publish_gauges(now);
         }
@@ -670,7 +670,7 @@ impl Core {
     }
 
     /// Set where the connection to Redis is to be closed although its socket is quiet.
-    pub fn redis_poll_failure(&mut self) -> Option<LinkError> {
+    pub fn redis_poll_failure(&mut self) -> Option<ConnectionError> {
         self.redis_failed.take()
     }
 }

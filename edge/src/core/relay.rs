@@ -22,7 +22,7 @@ use flux_protocol::time::Now;
 
 use crate::core::state::outbox::{EntryHead, EntryId, EntryOrder};
 use crate::core::state::product::ProductIndex;
-use crate::core::{Call, Core, Token};
+use crate::core::{Core, PendingCall, RecordTag};
 use crate::limits::{
     CALL_ORDERS_MAX, REDIS_REPLY_OVERDUE, RELAY_CLAIM, RELAY_EMPTY_WALKS_MAX, RELAY_ENTRIES_IN_HAND_MAX,
     RELAY_ENTRIES_MAX,
@@ -93,8 +93,9 @@ impl Core {
         }
         let texts: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
         let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
-        self.redis
-            .call_script(now.instant, Call::Relay(index), |out| SCRIPTS.relay.write_call_with(out, &keys, &texts));
+        self.redis.call_script(now.instant, PendingCall::Relay(index), |out| {
+            SCRIPTS.relay.write_call_with(out, &keys, &texts)
+        });
     }
 
     /// The entries this relay has been handed. No reply: the connection is gone, and the claims will run out.
@@ -163,7 +164,7 @@ impl Core {
                 timestamp: order.timestamp_ms,
             };
             let place = place as u8;
-            let token = Token::Relayed { entry, place };
+            let token = RecordTag::Relayed { entry, place };
             // When it was reserved, by Redis' clock: what its edge believed of the time may be far from the broker's.
             let at = id.ms.cast_signed();
             if self.producer.append(now.instant, head.partition, at, token, |value| record.write_json(value)).is_err() {

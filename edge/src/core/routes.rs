@@ -10,7 +10,7 @@ use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Framing, Unavailable};
-use crate::core::state::orders::Ticket;
+use crate::core::state::orders::ReplyTo;
 use crate::core::{Core, Outcome};
 use crate::monitoring::dashboard;
 
@@ -37,11 +37,11 @@ impl Role {
 impl Core {
     /// Answers a request, now or later; later exactly once, and in bounded time (`waiting.rs`; an order by the deadlines of
     /// its stage).
-    pub fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {
+    pub fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         if role == Role::Public && request.method == Method::Post && request.path == "/order" {
-            return self.handle_order(now, request, ticket);
+            return self.handle_order(now, request, reply_to);
         }
-        let numbered = self.waiting.begin(ticket);
+        let numbered = self.waiting.begin(reply_to);
         let outcome = match role {
             Role::Public => self.route_public(now, request, numbered),
             Role::Admin => self.route_admin(now, request, numbered),
@@ -76,7 +76,7 @@ impl Core {
         }
     }
 
-    fn route_public(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+    fn route_public(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         if request.path == "/order" {
             return match request.method {
                 Method::Options => Outcome::Now(self.preflight(request)),
@@ -89,8 +89,8 @@ impl Core {
                 (false, _) => not_allowed("GET, HEAD"),
                 (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
                 (true, Some(name)) => match self.products.known(name.as_bytes()) {
-                    Some(index) => self.handle_stock(now, index, ticket),
-                    None => self.find_for_stock(now, name, ticket),
+                    Some(index) => self.handle_stock(now, index, reply_to),
+                    None => self.discover_for_stock(now, name, reply_to),
                 },
             };
         }
@@ -99,39 +99,39 @@ impl Core {
                 (false, _) => not_allowed("GET, HEAD"),
                 (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
                 (true, Some(name)) => match self.products.known(name.as_bytes()) {
-                    Some(index) => self.handle_queue(now, index, ticket),
-                    None => self.find_for_queue(now, name, ticket),
+                    Some(index) => self.handle_queue(now, index, reply_to),
+                    None => self.discover_for_queue(now, name, reply_to),
                 },
             };
         }
         if let Some(rest) = request.path.strip_prefix("/order/") {
-            return if read { self.route_status(now, rest, ticket) } else { not_allowed("GET, HEAD") };
+            return if read { self.route_status(now, rest, reply_to) } else { not_allowed("GET, HEAD") };
         }
         match request.path {
-            "/init" | "/close" => self.route_operation(now, request, ticket, true),
+            "/init" | "/close" => self.route_operation(now, request, reply_to, true),
             _ => Outcome::Now(self.config.pages.shop(request)),
         }
     }
 
-    fn route_status(&mut self, now: Now, rest: &str, ticket: Ticket) -> Outcome {
+    fn route_status(&mut self, now: Now, rest: &str, reply_to: ReplyTo) -> Outcome {
         let Some((name, id)) = rest.split_once('/') else { return Outcome::Now(Answer::error(404, "Not found")) };
         match (Identifier::new(name.as_bytes()), Uuid::parse(id.as_bytes())) {
             (Some(name), Some(id)) => match self.products.known(name.as_bytes()) {
-                Some(index) => self.ask_status(now, index, id, ticket),
-                None => self.find_for_status(now, name, id, ticket),
+                Some(index) => self.ask_status(now, index, id, reply_to),
+                None => self.discover_for_status(now, name, id, reply_to),
             },
             _ => Outcome::Now(Answer::error(404, "Unknown order")),
         }
     }
 
-    fn route_admin(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+    fn route_admin(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         match request.path {
-            "/init" | "/close" => self.route_operation(now, request, ticket, self.config.admin_needs_token),
+            "/init" | "/close" => self.route_operation(now, request, reply_to, self.config.admin_needs_token),
             _ => Outcome::Now(dashboard::file(request)),
         }
     }
 
-    fn route_operation(&mut self, now: Now, request: &Request<'_>, ticket: Ticket, needs_token: bool) -> Outcome {
+    fn route_operation(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo, needs_token: bool) -> Outcome {
         if needs_token {
             let Some(token) = &self.config.admin_token else { return Outcome::Now(Answer::error(404, "Not found")) };
             if !token.matches_bearer(request.fields.authorization) {
@@ -145,8 +145,8 @@ impl Core {
             return Outcome::Now(Answer::error(403, "Cross-origin request refused"));
         }
         match (request.method, request.path) {
-            (Method::Post, "/init") => self.handle_init(now, request, ticket),
-            (Method::Post, _) => self.handle_close(now, request, ticket),
+            (Method::Post, "/init") => self.handle_init(now, request, reply_to),
+            (Method::Post, _) => self.handle_close(now, request, reply_to),
             _ => not_allowed("POST"),
         }
     }

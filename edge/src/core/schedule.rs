@@ -21,7 +21,7 @@ use foldhash::fast::RandomState;
 use crate::core::Core;
 use crate::core::state::product::ProductIndex;
 use crate::limits::{
-    CALLS_OUTSTANDING_MAX, FIND_CALLS_MAX, LEASES_OUTSTANDING_MAX, LOOKUPS_OUTSTANDING_MAX, OPERATIONS_MAX,
+    CALLS_OUTSTANDING_MAX, DISCOVER_CALLS_MAX, LEASES_OUTSTANDING_MAX, LOOKUPS_OUTSTANDING_MAX, OPERATIONS_MAX,
     QUEUES_OUTSTANDING_MAX, REMOVAL_DELAY_MAX, STATUS_CALLS_MAX,
 };
 
@@ -37,9 +37,9 @@ pub enum Work {
     /// How far orders are: `GET /order`.
     Status,
     /// Products that are not in memory.
-    Find,
+    Discover,
     /// Looks at products in memory.
-    Look,
+    Refresh,
     /// Documents of `GET /queue`.
     Queue,
     /// `POST /init` and `POST /close`, which want the operator's token.
@@ -59,10 +59,10 @@ impl Work {
             Work::Lookup => Some(LOOKUPS_OUTSTANDING_MAX),
             Work::Tokens => Some(LEASES_OUTSTANDING_MAX),
             Work::Status => Some(STATUS_CALLS_MAX),
-            Work::Find => Some(FIND_CALLS_MAX),
+            Work::Discover => Some(DISCOVER_CALLS_MAX),
             Work::Queue => Some(QUEUES_OUTSTANDING_MAX),
             Work::Operation => Some(OPERATIONS_MAX),
-            Work::Look | Work::Upkeep => None,
+            Work::Refresh | Work::Upkeep => None,
         }
     }
 }
@@ -106,7 +106,7 @@ pub fn has_share(own: usize, used: usize, places: usize) -> bool {
 }
 
 /// What clients can cause beside reserve calls.
-const IN_TURN: [Work; 5] = [Work::Lookup, Work::Tokens, Work::Status, Work::Find, Work::Queue];
+const IN_TURN: [Work; 5] = [Work::Lookup, Work::Tokens, Work::Status, Work::Discover, Work::Queue];
 
 /// Whose turn it is, and the products that wait for theirs.
 #[derive(Debug, Default)]
@@ -145,10 +145,10 @@ impl Core {
     /// Writes what may be written now.
     pub(crate) fn write_in_turn(&mut self, now: Now) {
         let due = self.removals_since.is_some_and(|since| now.instant >= since + REMOVAL_DELAY_MAX);
-        if due || (!self.removals.is_empty() && self.gate.may_call()) {
+        if due || (!self.removals.is_empty() && self.reserve_calls.may_call()) {
             self.write_removals(now);
         }
-        while self.gate.may_call() && !self.redis.is_write_full() {
+        while self.reserve_calls.may_call() && !self.redis.is_write_full() {
             self.write_reserve(now);
         }
         let mut is_first = true;
@@ -174,17 +174,17 @@ impl Core {
             Work::Lookup => self.write_lookup(now),
             Work::Tokens => self.write_next_lease(now),
             Work::Status => self.write_statuses(now),
-            Work::Find => self.write_find(now),
+            Work::Discover => self.write_discovery(now),
             Work::Queue => self.write_next_queue(now),
-            Work::Reserve | Work::Look | Work::Operation | Work::Upkeep => false,
+            Work::Reserve | Work::Refresh | Work::Operation | Work::Upkeep => false,
         }
     }
 
     /// Asks for the product that has waited longest what may not be wanted any more; whether there was one.
     fn write_next_lease(&mut self, now: Now) -> bool {
         let Some(index) = self.turns.leases.pop() else { return false };
-        match &self.products[index].fair {
-            Some(fair) => self.ask_line(now, index, !fair.waiters.is_empty()),
+        match &self.products[index].queue {
+            Some(queue) => self.ask_line(now, index, !queue.waiters.is_empty()),
             None => self.ask_for_tokens(now, index),
         }
         true

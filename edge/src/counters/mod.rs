@@ -14,7 +14,7 @@ use flux_protocol::queue::{Report, Slot};
 use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::state::product::{Sale, State};
+use crate::core::state::product::{Sale, SaleState};
 use crate::limits::shell::GAUGE_AGE_MAX;
 
 /// A number that one thread raises and others read.
@@ -215,7 +215,7 @@ pub struct ProductGauge {
     /// Its sale, once one was seen.
     pub sale: Option<Sale>,
     /// Its sale's state.
-    pub state: State,
+    pub state: SaleState,
     /// Units left.
     pub stock: u64,
     pub outbox_entries: u64,
@@ -243,7 +243,7 @@ impl ProductGauge {
         ProductGauge {
             name: Identifier::new(name.as_bytes()).expect("an identifier"),
             sale: None,
-            state: State::Open,
+            state: SaleState::Open,
             stock: 41,
             outbox_entries: 1,
             outbox_orders: 2,

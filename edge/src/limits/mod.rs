@@ -66,11 +66,11 @@ pub const UNKNOWN_NAMES_MAX: usize = 4096;
 /// How long a name is remembered as unknown (SPEC: Data).
 pub const UNKNOWN_REMEMBERED: Duration = Duration::from_millis(100);
 /// Names asked for in one call; one such call is outstanding at a time.
-pub const FIND_NAMES_MAX: usize = 64;
+pub const DISCOVER_NAMES_MAX: usize = 64;
 /// Such questions on their way: the look, or whether there is a registry.
-pub const FIND_CALLS_MAX: usize = 1;
+pub const DISCOVER_CALLS_MAX: usize = 1;
 /// Requests that may wait until an unknown name was asked for; beyond: 503.
-pub const FIND_WAITERS_MAX: usize = 4096;
+pub const DISCOVER_WAITERS_MAX: usize = 4096;
 /// Topics of others that are named in the log, once each.
 pub const FOREIGN_TOPICS_MAX: usize = 16;
 /// Names put back into the registry at once; the rest a second later.
@@ -89,16 +89,16 @@ pub const REGISTRY_SURVEYS_MAX: usize = 256;
 /// Longest page of the registry that is taken, in names: a set of up to `set-max-listpack-entries` comes whole.
 pub const REGISTRY_PAGE_NAMES_MAX: usize = 16 << 10;
 /// Products in one look: some 0.5 ms of Redis, for which all other calls wait.
-pub const LOOK_PRODUCTS_MAX: usize = 16;
+pub const REFRESH_PRODUCTS_MAX: usize = 16;
 /// Looks on their way: while one is, the next gathers what is asked for.
-pub const LOOKS_OUTSTANDING_MAX: usize = 2;
+pub const REFRESHES_OUTSTANDING_MAX: usize = 2;
 /// Products that no request asks for and that are looked at in one round all the same; the others have their turn in
 /// the next. Some 15 ms of Redis a second.
-pub const LOOKS_IDLE_MAX: usize = 512;
+pub const REFRESHES_IDLE_MAX: usize = 512;
 /// Places of the table that are looked through in one round for products whose turn it is.
 pub const PLACES_WALKED_MAX: usize = 4096;
 /// How often a closed sale is looked at that no request asks for.
-pub const CLOSED_LOOK_INTERVAL: Duration = Duration::from_secs(30);
+pub const CLOSED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Harmless changes of Redis' history that one connection remembers.
 pub const WITNESSED_IDS_MAX: usize = 4;
 /// How long a sold-out is remembered without asking (SPEC: units may come back).
@@ -110,7 +110,7 @@ pub const STOCK_AGE_MAX: Duration = Duration::from_millis(100);
 pub const QUEUE_AGE_MAX: Duration = Duration::from_millis(250);
 /// How often a product that is asked for is looked at, the registry read, and Redis asked who it is: edges notice a distrusted
 /// Redis within a second.
-pub const LOOK_INTERVAL: Duration = Duration::from_millis(900);
+pub const REFRESH_INTERVAL: Duration = Duration::from_millis(900);
 /// How often each connection to Redis is asked for a sign of life: an outage shows about a second after it began, and 16 cores
 /// cost Redis some 0.02 % of a processor for it.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -122,7 +122,7 @@ pub const BROKER_CLOCKS_MAX: usize = 64;
 /// A clock that is further off than this from Redis' or a broker's is warned of.
 pub const CLOCK_SKEW_MAX_MS: u64 = 1000;
 /// A look older than this no longer vouches for the connection it came by (docs/decisions.md: harmless changes).
-pub const GOOD_LOOK_AGE_MAX: Duration = Duration::from_secs(1);
+pub const GOOD_REFRESH_AGE_MAX: Duration = Duration::from_secs(1);
 /// Longest life of a lease of tokens.
 pub const LEASE_LIFE_MAX: Duration = Duration::from_millis(200);
 /// A lease is sized to the orders expected within this span: a few round trips to Redis under load.
@@ -173,7 +173,7 @@ pub const RELAY_EMPTY_WALKS_MAX: u32 = 8;
 /// Operations of the admin listener under way.
 pub const OPERATIONS_MAX: usize = 64;
 /// The coarse ticker behind deadlines.
-pub const TICK: Duration = Duration::from_millis(10);
+pub const DEADLINE_TICK: Duration = Duration::from_millis(10);
 /// Records with the producer of one core: some 16 MiB.
 pub const RECORDS_MAX: usize = 64 << 10;
 /// How long records gather for one produce request.
@@ -185,7 +185,7 @@ pub const PRODUCE_IN_FLIGHT_MAX: usize = 5;
 
 const _: () = assert!(CALL_ORDERS_MAX * 312 < REDIS_WRITE_BYTES_MAX, "a record key of 122 bytes, arguments of 186");
 const _: () = assert!(LEFT_PRODUCT_KEPT.as_millis() > 2 * RESERVED_AGE_MAX.as_millis());
-const _: () = assert!(LOOKS_IDLE_MAX.is_multiple_of(LOOK_PRODUCTS_MAX));
+const _: () = assert!(REFRESHES_IDLE_MAX.is_multiple_of(REFRESH_PRODUCTS_MAX));
 const _: () = assert!(ORDERS_PENDING_MAX <= RECORDS_MAX, "an order under way always finds room with the producer");
 // A record's last request leaves before it is so old; then the request, or the kernel that finds no way for it, gives up.
 const _: () = assert!(RESERVED_AGE_MAX.as_millis() + PRODUCE_TIME_MAX.as_millis() <= PUBLISHED_AGE_MAX.as_millis());

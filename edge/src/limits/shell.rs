@@ -72,7 +72,7 @@ pub const WRITE_BUFFER_BYTES: usize = 1024;
 // Times. All are kept by one coarse ticker a core, so each may take one tick longer.
 
 /// The ticker's step.
-pub const TICK: Duration = Duration::from_millis(250);
+pub const CONNECTION_TICK: Duration = Duration::from_millis(250);
 /// Connections of one core that are a crowd: when half of one has left, the memory that it took is given back. Fewer take
 /// hardly 2 MiB, however much they ask for.
 pub const CROWD_CONNECTIONS_MIN: usize = 64;
@@ -184,7 +184,7 @@ const _: () = assert!(
     "one operation a connection and its close must fit a ring's completion queue"
 );
 const _: () = assert!(
-    WRITE_TIME_MAX.as_millis() + TICK.as_millis() < flux_net::limits::UNTAKEN_TIME_MAX.as_millis(),
+    WRITE_TIME_MAX.as_millis() + CONNECTION_TICK.as_millis() < flux_net::limits::UNTAKEN_TIME_MAX.as_millis(),
     "the edge ends a client that takes no answers, and counts it, before the kernel does"
 );
 const _: () = assert!(LINK_BACKOFF_MIN.as_millis() < LINK_BACKOFF_MAX.as_millis());

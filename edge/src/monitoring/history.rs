@@ -13,7 +13,7 @@ use flux_net::Clock;
 use flux_protocol::time::Instant;
 use serde_json::{Map, Value, json};
 
-use crate::core::state::product::State;
+use crate::core::state::product::SaleState;
 use crate::counters::{LATENCY_BOUNDS_US, ProductGauge};
 use crate::limits::shell::{HISTORY_INTERVAL, HISTORY_SAMPLES_MAX, PLOTTED_PRODUCTS_MAX};
 use crate::monitoring::dashboard;
@@ -112,7 +112,7 @@ fn sample(cores: &[CoreCounters], workers: &Workers, running_ms: u64) -> Value {
 fn plotted(products: &[ProductGauge]) -> Vec<&ProductGauge> {
     let mut by_name: Vec<&ProductGauge> = products.iter().filter(|product| product.is_fresh()).collect();
     by_name.sort_unstable_by_key(|product| product.name.as_str());
-    let is_open = |product: &&&ProductGauge| product.state != State::Closed;
+    let is_open = |product: &&&ProductGauge| product.state != SaleState::Closed;
     let has_line = |product: &&&ProductGauge| product.line.is_some();
     let mut chosen: Vec<&ProductGauge> = by_name.iter().filter(is_open).take(PLOTTED_PRODUCTS_MAX).copied().collect();
     if chosen.is_empty() {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::counters::{LineGauge, OrderOutcome};
 
-    fn gauge(name: &str, state: State, seen_ms: Option<u64>, line: Option<LineGauge>) -> ProductGauge {
+    fn gauge(name: &str, state: SaleState, seen_ms: Option<u64>, line: Option<LineGauge>) -> ProductGauge {
         ProductGauge { state, seen_ms, line, ..ProductGauge::example(name) }
     }
 
@@ -152,7 +152,7 @@ mod tests {
     fn five_minutes_of_samples_are_kept_and_no_more() {
         let cores = [CoreCounters::default(), CoreCounters::default()];
         let line = Some(LineGauge { slot: 3, waiting: 29, called: 41 });
-        cores[0].decisions.products.lock().expect("not poisoned").push(gauge("phone", State::Open, Some(3), line));
+        cores[0].decisions.products.lock().expect("not poisoned").push(gauge("phone", SaleState::Open, Some(3), line));
         let history = History::default();
         for second in 0..400 {
             cores[1].decisions.orders[OrderOutcome::Accepted as usize].add(1);
@@ -179,7 +179,7 @@ mod tests {
         let cores = [CoreCounters::default()];
         let line = |n| (n % 3 == 0).then_some(LineGauge { slot: u32::MAX >> 1, waiting: u64::MAX, called: u64::MAX });
         let name = |n| format!("{n:0>64}");
-        let products = (0..1000).rev().map(|n| gauge(&name(n), State::Open, Some(0), line(n)));
+        let products = (0..1000).rev().map(|n| gauge(&name(n), SaleState::Open, Some(0), line(n)));
         cores[0].decisions.products.lock().expect("not poisoned").extend(products);
         for counter in &cores[0].decisions.orders {
             counter.add(u64::MAX);
@@ -193,11 +193,11 @@ mod tests {
     fn what_was_not_seen_is_left_out_and_closed_sales_come_last() {
         let line = Some(LineGauge { slot: 3, waiting: 29, called: 41 });
         let all = [
-            gauge("c", State::Closed, Some(0), None),
-            gauge("b", State::Open, Some(0), None),
-            gauge("a", State::Open, None, None),
-            gauge("old", State::Open, Some(60_000), None),
-            gauge("d", State::Closed, Some(0), line),
+            gauge("c", SaleState::Closed, Some(0), None),
+            gauge("b", SaleState::Open, Some(0), None),
+            gauge("a", SaleState::Open, None, None),
+            gauge("old", SaleState::Open, Some(60_000), None),
+            gauge("d", SaleState::Closed, Some(0), line),
         ];
         let names =
             |all: &[ProductGauge]| plotted(all).iter().map(|it| it.name.as_str().to_owned()).collect::<Vec<_>>();

@@ -75,7 +75,7 @@ struct Entry<C> {
 
 /// Why a connection must be closed. Calls that were under way on it are lost: unknown.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub enum ConnectionError {
     /// What came is not RESP.
     #[error("malformed reply from Redis: {0}")]
     Malformed(#[from] Malformed),
@@ -111,7 +111,7 @@ pub enum Step<'b, C> {
 
 /// The machine. `C` names what a call was for.
 #[derive(Debug)]
-pub struct RedisLink<C> {
+pub struct RedisConnection<C> {
     login: Login,
     state: State,
     out: Vec<u8>,
@@ -126,10 +126,10 @@ pub struct RedisLink<C> {
     down_since: Instant,
 }
 
-impl<C: Scheduled> RedisLink<C> {
+impl<C: Scheduled> RedisConnection<C> {
     /// A link that is closed.
-    pub fn new(login: Login, now: Instant) -> RedisLink<C> {
-        RedisLink {
+    pub fn new(login: Login, now: Instant) -> RedisConnection<C> {
+        RedisConnection {
             login,
             state: State::Closed,
             out: Vec::new(),
@@ -208,7 +208,7 @@ impl<C: Scheduled> RedisLink<C> {
         self.push(Asked::Call(call), now, bytes);
     }
 
-    /// Writes one command: `write` appends exactly one. What is asked by a script goes by [`RedisLink::call_script`].
+    /// Writes one command: `write` appends exactly one. What is asked by a script goes by [`RedisConnection::call_script`].
     pub fn call(&mut self, now: Instant, call: C, write: impl FnOnce(&mut Vec<u8>)) {
         assert!(self.is_ready(), "calls are written on a ready connection only");
         write(&mut self.out);
@@ -225,7 +225,7 @@ impl<C: Scheduled> RedisLink<C> {
         self.begin(now, call, bytes);
     }
 
-    /// [`RedisLink::call_script`], if there is one to write: `write` appends exactly one and names it, or does neither.
+    /// [`RedisConnection::call_script`], if there is one to write: `write` appends exactly one and names it, or does neither.
     /// Whether there was one.
     pub fn call_script_if(&mut self, now: Instant, write: impl FnOnce(&mut Vec<u8>) -> Option<C>) -> bool {
         assert!(self.is_ready(), "calls are written on a ready connection only");
@@ -268,12 +268,12 @@ impl<C: Scheduled> RedisLink<C> {
     ///
     /// # Errors
     /// The connection must be closed.
-    pub fn next<'b>(&mut self, now: Instant, buffer: &'b mut BytesMut) -> Result<Step<'b, C>, LinkError> {
+    pub fn next<'b>(&mut self, now: Instant, buffer: &'b mut BytesMut) -> Result<Step<'b, C>, ConnectionError> {
         let Some(reply) = self.decoder.poll(buffer)? else { return Ok(Step::Nothing) };
         if is_planted(Bug::ReplyToTheWrongRequest) {
             self.mix_up();
         }
-        let mut entry = self.asked.pop_front().ok_or(LinkError::Unasked)?;
+        let mut entry = self.asked.pop_front().ok_or(ConnectionError::Unasked)?;
         let last = match entry.asked {
             Asked::Call(call) => {
                 if !entry.bytes.is_empty() && entry.tries < SCRIPT_CALL_TRIES_MAX && is_unknown_script(&reply) {
@@ -350,9 +350,9 @@ impl<C: Scheduled> RedisLink<C> {
     /// Looks at the time.
     ///
     /// # Errors
-    /// [`LinkError::Overdue`]: the connection must be closed; it may be half open.
-    pub fn handle_time(&mut self, now: Instant) -> Result<(), LinkError> {
-        if now >= self.next_deadline() { Err(LinkError::Overdue) } else { Ok(()) }
+    /// [`ConnectionError::Overdue`]: the connection must be closed; it may be half open.
+    pub fn handle_time(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        if now >= self.next_deadline() { Err(ConnectionError::Overdue) } else { Ok(()) }
     }
 }
 
@@ -361,13 +361,13 @@ fn is_unknown_script(reply: &Reply<'_>) -> bool {
 }
 
 /// Why the login came to nothing: a Redis that still reads its data is another matter than one that refuses us.
-fn refused(error: ServerError<'_>) -> LinkError {
+fn refused(error: ServerError<'_>) -> ConnectionError {
     let words = refusals::words(error);
     match error.kind() {
         ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::ClusterDown => {
-            LinkError::NotYet(words)
+            ConnectionError::NotYet(words)
         }
-        ErrorKind::Denied => LinkError::Denied(words),
-        _ => LinkError::Setup(words),
+        ErrorKind::Denied => ConnectionError::Denied(words),
+        _ => ConnectionError::Setup(words),
     }
 }

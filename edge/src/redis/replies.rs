@@ -9,7 +9,7 @@ use flux_protocol::queue::{Seed, Slot};
 use flux_protocol::resp::{Items, Value, printable};
 
 use crate::core::state::outbox::EntryId;
-use crate::core::state::product::{Sale, State};
+use crate::core::state::product::{Sale, SaleState};
 
 /// What `reserve.lua` says of one product's orders together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub enum Look {
     Sale {
         sale: Sale,
         /// Open (also where it is sold out), scheduled or closed.
-        state: State,
+        state: SaleState,
         /// It opens so long after Redis was asked, at the latest; zero where it has opened.
         opens_in: Duration,
         /// Units left.
@@ -163,9 +163,9 @@ impl Look {
             b"unknown" => return Some(Look::Unknown),
             b"suspended" => return Some(Look::Suspended(printable(reason))),
             b"foreign" => return Some(Look::Foreign(printable(reason))),
-            b"open" | b"sold_out" => State::Open,
-            b"scheduled" => State::Scheduled,
-            b"closed" => State::Closed,
+            b"open" | b"sold_out" => SaleState::Open,
+            b"scheduled" => SaleState::Scheduled,
+            b"closed" => SaleState::Closed,
             _ => return None,
         };
         Some(Look::Sale {

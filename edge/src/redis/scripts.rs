@@ -4,7 +4,7 @@ use flux_protocol::resp::Script;
 
 const TRUST: &str = include_str!("../../lua/trust.lua");
 const OUTBOX: &str = include_str!("../../lua/outbox.lua");
-const PHASE: &str = include_str!("../../lua/phase.lua");
+const SALE_PHASE: &str = include_str!("../../lua/sale_phase.lua");
 const LINE: &str = include_str!("../../lua/line.lua");
 
 /// Every script the edge calls, each with what it shares with the others put in front.
@@ -35,7 +35,7 @@ pub struct Scripts {
     /// Removes delivered entries and their claims.
     pub settle: Script,
     /// Moves the undelivered orders of an entry into a new one.
-    pub part: Script,
+    pub split_entry: Script,
     /// Says what became of orders.
     pub status: Script,
     /// Says which orders of sold-out sales have records.
@@ -46,11 +46,11 @@ impl Scripts {
     /// All of them. Their digests are counted here, once: keep the value.
     pub fn new() -> Scripts {
         Scripts {
-            reserve: Script::new(include_str!("../../lua/reserve.lua"), &[TRUST, PHASE, OUTBOX]),
-            lease: Script::new(include_str!("../../lua/lease.lua"), &[TRUST, PHASE, LINE]),
-            queue: Script::new(include_str!("../../lua/queue.lua"), &[TRUST, PHASE]),
+            reserve: Script::new(include_str!("../../lua/reserve.lua"), &[TRUST, SALE_PHASE, OUTBOX]),
+            lease: Script::new(include_str!("../../lua/lease.lua"), &[TRUST, SALE_PHASE, LINE]),
+            queue: Script::new(include_str!("../../lua/queue.lua"), &[TRUST, SALE_PHASE]),
             probe: Script::new(include_str!("../../lua/probe.lua"), &[]),
-            look: Script::new(include_str!("../../lua/look.lua"), &[TRUST, PHASE, OUTBOX]),
+            look: Script::new(include_str!("../../lua/look.lua"), &[TRUST, SALE_PHASE, OUTBOX]),
             init: Script::new(include_str!("../../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../../lua/close.lua"), &[TRUST]),
             relay: Script::new(include_str!("../../lua/relay.lua"), &[TRUST]),
@@ -58,7 +58,7 @@ impl Scripts {
             forget: Script::new(include_str!("../../lua/forget.lua"), &[TRUST]),
             retire: Script::new(include_str!("../../lua/retire.lua"), &[TRUST]),
             settle: Script::new(include_str!("../../lua/settle.lua"), &[]),
-            part: Script::new(include_str!("../../lua/part.lua"), &[TRUST]),
+            split_entry: Script::new(include_str!("../../lua/split_entry.lua"), &[TRUST]),
             status: Script::new(include_str!("../../lua/status.lua"), &[TRUST]),
             lookup: Script::new(include_str!("../../lua/lookup.lua"), &[TRUST]),
         }
@@ -79,7 +79,7 @@ impl Scripts {
             &self.page,
             &self.forget,
             &self.settle,
-            &self.part,
+            &self.split_entry,
             &self.status,
             &self.lookup,
         ]

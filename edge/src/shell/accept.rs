@@ -14,7 +14,7 @@ use crate::core::machine::Machine;
 use crate::core::routes::Role;
 use crate::limits::shell::{ACCEPT_HELPERS, ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
 use crate::shell::connection;
-use crate::shell::connection_slot::Seat;
+use crate::shell::connection_slot::ConnectionSlot;
 use crate::shell::shard::Shard;
 
 /// Starts accepting. Ends when the listener is closed.
@@ -65,10 +65,10 @@ async fn help<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Rol
 
 /// Gives it a place, or tells it that there is none.
 fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, role: Role) {
-    match Seat::take(shard, &stream, role) {
-        Some(seat) => {
+    match ConnectionSlot::take(shard, &stream, role) {
+        Some(slot) => {
             shard.counters.shell.connections_accepted.add(1);
-            spawn(connection::serve(stream, seat, role));
+            spawn(connection::serve(stream, slot, role));
         }
         None => refuse(shard, &stream, role),
     }

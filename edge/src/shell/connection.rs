@@ -20,7 +20,7 @@ use crate::counters::shell::Ended;
 use crate::limits::shell::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 use crate::monitoring::admin::{self, EdgeView};
 use crate::shell::buffers::Inbound;
-use crate::shell::connection_slot::Seat;
+use crate::shell::connection_slot::ConnectionSlot;
 use crate::shell::connection_table::{Phase, Place};
 use crate::shell::shard::Shard;
 
@@ -50,8 +50,8 @@ struct Burst {
 }
 
 /// Serves one client until one side ends.
-pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: Role) {
-    let shard = &*seat.shard;
+pub(crate) async fn serve<M: Machine>(mut stream: Stream, slot: ConnectionSlot<M>, role: Role) {
+    let shard = &*slot.shard;
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut inbound = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;
@@ -67,17 +67,17 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
                     let late = reader.refuse_unfinished(inbound.window.unread(), Refusal::TIMEOUT);
-                    say_timeout(&seat, &stream, role, &late);
+                    say_timeout(&slot, &stream, role, &late);
                     break;
                 }
             }
         }
         let mut out = shard.buffers.borrow_mut().take_write();
-        let burst = take_burst(&seat, role, &mut reader, &mut inbound.window, &mut out);
+        let burst = take_burst(&slot, role, &mut reader, &mut inbound.window, &mut out);
         if burst.waits {
-            seat.set_phase(Phase::Answers, true);
-            seat.answered().await;
-            write_places(&seat, &mut out);
+            slot.set_phase(Phase::Answers, true);
+            slot.answered().await;
+            write_places(&slot, &mut out);
         }
         end = burst.end;
         if end == End::Starved && reader.expects_continue() {
@@ -87,7 +87,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
         if out.is_empty() {
             shard.buffers.borrow_mut().give_write(out);
         } else {
-            seat.set_phase(Phase::Writing, true);
+            slot.set_phase(Phase::Writing, true);
             let (written, out) = stream.write_all(out).await;
             shard.counters.shell.bytes_written.add(out.len() as u64);
             shard.buffers.borrow_mut().give_write(out);
@@ -99,11 +99,11 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, seat: Seat<M>, role: R
             End::Full => {}
             End::Starved => {
                 shard.buffers.borrow_mut().fit_read(&mut inbound);
-                seat.set_phase(phase_of(reader.stage()), burst.requests > 0);
+                slot.set_phase(phase_of(reader.stage()), burst.requests > 0);
             }
             End::Close if inbound.window.is_empty() && !shard.draining.get() => break,
             End::Close | End::Refused => {
-                linger(&seat, &mut stream, inbound).await;
+                linger(&slot, &mut stream, inbound).await;
                 return;
             }
         }
@@ -122,13 +122,13 @@ fn phase_of(stage: Stage) -> Phase {
 /// Hands every whole request to the machine. Answers that are there at once go straight into `out`, as long as none
 /// before them is awaited.
 fn take_burst<M: Machine>(
-    seat: &Seat<M>,
+    slot: &ConnectionSlot<M>,
     role: Role,
     reader: &mut Reader,
     window: &mut Window,
     out: &mut Vec<u8>,
 ) -> Burst {
-    let shard = &*seat.shard;
+    let shard = &*slot.shard;
     let counters = &shard.counters.shell;
     let now = shard.clock.now();
     let mut machine = shard.machine.borrow_mut();
@@ -141,7 +141,7 @@ fn take_burst<M: Machine>(
                     // The reader's own bounds come first; this one keeps a mistake in them from being a hang.
                     let refusal = Refusal::closing(413, "Request too large");
                     let place = refused(&reader.refuse_unfinished(window.unread(), refusal), role);
-                    put(seat, machine.site(), place, &mut burst, out);
+                    put(slot, machine.site(), place, &mut burst, out);
                     burst.end = End::Refused;
                 }
                 break;
@@ -155,12 +155,12 @@ fn take_burst<M: Machine>(
                 let monitored =
                     if role == Role::Admin { monitoring(shard, &request, framing.connection) } else { None };
                 let place = monitored.unwrap_or_else(|| {
-                    match machine.handle_request(now, role, &request, seat.id.ticket(burst.places)) {
+                    match machine.handle_request(now, role, &request, slot.id.reply_to(burst.places)) {
                         Outcome::Now(answer) => Place::Answered(answer, framing),
                         Outcome::Later => Place::Later(framing),
                     }
                 });
-                put(seat, machine.site(), place, &mut burst, out);
+                put(slot, machine.site(), place, &mut burst, out);
                 window.consume(consumed);
                 if framing.connection == Connection::Close {
                     burst.end = End::Close;
@@ -170,7 +170,7 @@ fn take_burst<M: Machine>(
             }
             Read::Refused(refusal) => {
                 burst.requests += 1;
-                put(seat, machine.site(), refused(&refusal, role), &mut burst, out);
+                put(slot, machine.site(), refused(&refusal, role), &mut burst, out);
                 if refusal.close {
                     counters.ended[Ended::Refused as usize].add(1);
                     burst.end = End::Refused;
@@ -215,21 +215,21 @@ fn refused(refusal: &Refusal, role: Role) -> Place {
 }
 
 /// Puts an answer behind those before it.
-fn put<M: Machine>(seat: &Seat<M>, site: &Site, place: Place, burst: &mut Burst, out: &mut Vec<u8>) {
+fn put<M: Machine>(slot: &ConnectionSlot<M>, site: &Site, place: Place, burst: &mut Burst, out: &mut Vec<u8>) {
     burst.waits |= matches!(place, Place::Later(_));
     if burst.waits {
         burst.places += 1;
         burst.document_bytes += place.document_bytes();
-        seat.shard.connections.borrow_mut().push(seat.id, place);
+        slot.shard.connections.borrow_mut().push(slot.id, place);
     } else {
-        write_place(&seat.shard, site, &place, out);
+        write_place(&slot.shard, site, &place, out);
     }
 }
 
-fn write_places<M: Machine>(seat: &Seat<M>, out: &mut Vec<u8>) {
-    let machine = seat.shard.machine.borrow();
-    for place in seat.shard.connections.borrow_mut().take_burst(seat.id) {
-        write_place(&seat.shard, machine.site(), &place, out);
+fn write_places<M: Machine>(slot: &ConnectionSlot<M>, out: &mut Vec<u8>) {
+    let machine = slot.shard.machine.borrow();
+    for place in slot.shard.connections.borrow_mut().take_burst(slot.id) {
+        write_place(&slot.shard, machine.site(), &place, out);
     }
 }
 
@@ -250,24 +250,24 @@ fn write_place<M: Machine>(shard: &Shard<M>, site: &Site, place: &Place, out: &m
 
 /// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits:
 /// one that takes no answers would not take this one either, and the time it had is over.
-fn say_timeout<M: Machine>(seat: &Seat<M>, stream: &Stream, role: Role, late: &Refusal) {
-    let phase = seat.shard.connections.borrow_mut().timed_out(seat.id);
+fn say_timeout<M: Machine>(slot: &ConnectionSlot<M>, stream: &Stream, role: Role, late: &Refusal) {
+    let phase = slot.shard.connections.borrow_mut().timed_out(slot.id);
     if !matches!(phase, Some(Phase::Head | Phase::Body)) {
         return;
     }
-    let mut out = seat.shard.buffers.borrow_mut().take_write();
+    let mut out = slot.shard.buffers.borrow_mut().take_write();
     let place = refused(late, role);
-    write_place(&seat.shard, seat.shard.machine.borrow().site(), &place, &mut out);
+    write_place(&slot.shard, slot.shard.machine.borrow().site(), &place, &mut out);
     // The connection is closed either way.
     let _ = stream.try_write(&out);
-    seat.shard.buffers.borrow_mut().give_write(out);
+    slot.shard.buffers.borrow_mut().give_write(out);
 }
 
 /// Closes so that the last answer arrives: says that nothing more comes, then listens until the client has ended too,
 /// for a bounded time and number of bytes. Bytes that are unread at a close would make it a reset, and a reset takes
 /// an answer with it that is still on its way (RFC 9112 section 9.6).
-async fn linger<M: Machine>(seat: &Seat<M>, stream: &mut Stream, mut inbound: Inbound) {
-    seat.set_phase(Phase::Lingering, true);
+async fn linger<M: Machine>(slot: &ConnectionSlot<M>, stream: &mut Stream, mut inbound: Inbound) {
+    slot.set_phase(Phase::Lingering, true);
     let mut left = if stream.shutdown(Shutdown::Write).is_ok() { LINGER_BYTES_MAX } else { 0 };
     while left > 0 {
         let mut window = std::mem::take(&mut inbound.window);
@@ -279,5 +279,5 @@ async fn linger<M: Machine>(seat: &Seat<M>, stream: &mut Stream, mut inbound: In
             _ => break,
         }
     }
-    seat.shard.buffers.borrow_mut().give_read(inbound);
+    slot.shard.buffers.borrow_mut().give_read(inbound);
 }

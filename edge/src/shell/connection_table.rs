@@ -1,7 +1,7 @@
 //! The table of one core's connections: what each waits for, and the answers of its burst in order.
 //!
 //! A connection's task and the ticker meet here, and so do answers that come later: they find their place by a
-//! [`Ticket`], and one whose connection is gone is dropped. Never reads or writes a socket; it only tells which
+//! [`ReplyTo`], and one whose connection is gone is dropped. Never reads or writes a socket; it only tells which
 //! directions of which to end.
 
 use std::os::fd::RawFd;
@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use crate::answer::{Answer, Framing};
 use crate::core::routes::Role;
-use crate::core::state::orders::Ticket;
+use crate::core::state::orders::ReplyTo;
 use crate::limits::shell::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
 
 /// What a connection waits for, and so which bound on time runs.
@@ -99,9 +99,9 @@ pub struct ConnectionId {
 
 impl ConnectionId {
     /// Whom to answer: the request at `position` of the burst.
-    pub fn ticket(self, position: usize) -> Ticket {
+    pub fn reply_to(self, position: usize) -> ReplyTo {
         let position = u32::try_from(position).expect("a burst is short");
-        Ticket { conn: self.slot, generation: self.generation, position }
+        ReplyTo { conn: self.slot, generation: self.generation, position }
     }
 }
 
@@ -233,12 +233,12 @@ impl Connections {
     }
 
     /// Puts an answer in its place; wakes the connection where it was the last one awaited.
-    pub fn complete(&mut self, ticket: Ticket, answer: Answer) {
-        let Some(slot) = self.slots.get_mut(ticket.conn as usize) else { return };
-        if slot.generation != ticket.generation || slot.descriptor.is_none() {
+    pub fn complete(&mut self, reply_to: ReplyTo, answer: Answer) {
+        let Some(slot) = self.slots.get_mut(reply_to.conn as usize) else { return };
+        if slot.generation != reply_to.generation || slot.descriptor.is_none() {
             return; // The client has gone. What was done for it stands.
         }
-        let Some(place) = slot.burst.get_mut(ticket.position as usize) else {
+        let Some(place) = slot.burst.get_mut(reply_to.position as usize) else {
             unreachable!("an answer for a request that was not asked");
         };
         let Place::Later(framing) = *place else { unreachable!("a request is answered once") };
@@ -314,10 +314,10 @@ mod tests {
         for _ in 0..3 {
             table.push(id, Place::Later(FRAMING));
         }
-        table.complete(id.ticket(2), Answer::KeyReused);
-        table.complete(id.ticket(0), Answer::SoldOut);
+        table.complete(id.reply_to(2), Answer::KeyReused);
+        table.complete(id.reply_to(0), Answer::SoldOut);
         assert!(!table.poll_answered(id, Waker::noop()));
-        table.complete(id.ticket(1), Answer::Unknown);
+        table.complete(id.reply_to(1), Answer::Unknown);
         assert!(table.poll_answered(id, Waker::noop()));
         let answers: Vec<_> = table
             .take_burst(id)
@@ -343,7 +343,7 @@ mod tests {
         }
         let at_most = bytes(&table);
         for id in &ids[..CLIENTS / 2] {
-            (0..64).for_each(|position| table.complete(id.ticket(position), Answer::SoldOut));
+            (0..64).for_each(|position| table.complete(id.reply_to(position), Answer::SoldOut));
             assert_eq!(table.take_burst(*id).count(), 64);
         }
         ids[CLIENTS / 2..].iter().for_each(|id| table.leave(*id));
@@ -364,7 +364,7 @@ mod tests {
         table.leave(gone);
         let heir = table.enter(7, Role::Public, 0);
         table.push(heir, Place::Later(FRAMING));
-        table.complete(gone.ticket(0), Answer::SoldOut);
+        table.complete(gone.reply_to(0), Answer::SoldOut);
         assert!(!table.poll_answered(heir, Waker::noop()));
         assert_eq!((table.open(), table.open_public()), (1, 1));
     }

@@ -112,7 +112,7 @@ impl Control {
 
 /// What a core is started with.
 #[derive(Clone, Debug)]
-pub struct CoreStart {
+pub struct CoreTasks {
     /// Its number, from 0.
     pub index: usize,
     /// The edge's clock.
@@ -127,20 +127,20 @@ pub struct CoreStart {
     pub history: History,
 }
 
-impl CoreStart {
+impl CoreTasks {
     /// Serves until the core is drained. `started` is called when it does. Only inside a runtime.
     ///
     /// # Errors
     /// What keeps it from serving.
     pub async fn run<M: Machine>(&self, sockets: Sockets, machine: M, started: impl FnOnce()) -> io::Result<DrainEnd> {
-        let _farewell = Farewell(&self.counters[self.index]);
-        let shard = self.furnish(sockets, machine)?;
+        let _notice = ExitNotice(&self.counters[self.index]);
+        let shard = self.start_tasks(sockets, machine)?;
         started();
         Ok(shard.run().await)
     }
 
     /// Starts the tasks of the core.
-    fn furnish<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
+    fn start_tasks<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
         let max = self.plan.connections_per_core_max;
         let (counters, workers) = (Arc::clone(&self.counters), self.plan.workers.clone());
         let shard = Shard::new(self.index, machine, self.clock, max, counters, workers, self.history.clone())?;
@@ -165,9 +165,9 @@ impl CoreStart {
 }
 
 /// Notes that a core has ended, also where its thread unwinds: the core that holds the admin listener waits for the others.
-struct Farewell<'a>(&'a CoreCounters);
+struct ExitNotice<'a>(&'a CoreCounters);
 
-impl Drop for Farewell<'_> {
+impl Drop for ExitNotice<'_> {
     fn drop(&mut self) {
         self.0.shell.ended_core.set(1);
     }
@@ -176,7 +176,7 @@ impl Drop for Farewell<'_> {
 /// Begins the drain of a core when it is asked for. The admin listener stays: it says why the edge is not ready.
 async fn watch_control<M: Machine>(
     shard: Rc<Shard<M>>,
-    core: CoreStart,
+    core: CoreTasks,
     bell: DoorbellListener,
     listeners: Vec<Rc<Listener>>,
 ) {

@@ -16,13 +16,13 @@ use crate::core::machine::Machine;
 use crate::limits::KAFKA_SILENCE_MAX;
 use crate::limits::shell::{LINK_CONNECT_TIME_MAX, LINK_READ_BYTES};
 use crate::shell::shard::Shard;
-use crate::shell::socket_writer::Link;
+use crate::shell::socket_writer::SocketWriter;
 
 /// A broker's connection, from the machine's wish for it to its end.
 struct Broker {
     key: BrokerKey,
     /// Absent while it is being opened.
-    link: RefCell<Option<Rc<Link>>>,
+    writer: RefCell<Option<Rc<SocketWriter>>>,
     /// The machine has given it up.
     abandoned: Cell<bool>,
 }
@@ -37,8 +37,8 @@ impl Brokers {
     /// Sends what the machine wants to send to each open connection.
     pub(crate) fn flush<M: Machine>(&self, machine: &mut M, now: Now, scratch: &mut Vec<u8>) {
         for broker in &*self.list.borrow() {
-            if let Some(link) = &*broker.link.borrow() {
-                link.flush(scratch, |out| machine.kafka_poll_write(now, broker.key, out));
+            if let Some(writer) = &*broker.writer.borrow() {
+                writer.flush(scratch, |out| machine.kafka_poll_write(now, broker.key, out));
             }
         }
     }
@@ -48,15 +48,15 @@ impl Brokers {
 pub(crate) fn act<M: Machine>(shard: &Rc<Shard<M>>, action: BrokerAction) {
     match action {
         BrokerAction::Connect { broker, host, port } => {
-            let broker = Rc::new(Broker { key: broker, link: RefCell::default(), abandoned: Cell::new(false) });
+            let broker = Rc::new(Broker { key: broker, writer: RefCell::default(), abandoned: Cell::new(false) });
             shard.brokers.list.borrow_mut().push(Rc::clone(&broker));
             spawn(connect(Rc::clone(shard), broker, Address::Tcp { host, port }));
         }
         BrokerAction::Close { broker } => {
             if let Some(broker) = shard.brokers.list.borrow().iter().find(|open| open.key == broker) {
                 broker.abandoned.set(true);
-                if let Some(link) = &*broker.link.borrow() {
-                    link.end();
+                if let Some(writer) = &*broker.writer.borrow() {
+                    writer.end();
                 }
             }
         }
@@ -86,12 +86,12 @@ async fn connect<M: Machine>(shard: Rc<Shard<M>>, broker: Rc<Broker>, address: A
 
 async fn converse<M: Machine>(shard: &Rc<Shard<M>>, broker: &Broker, stream: Stream) -> String {
     let (read, write) = stream.into_split();
-    let link = Link::new(write, Rc::clone(&shard.pump));
-    *broker.link.borrow_mut() = Some(Rc::clone(&link));
+    let writer = SocketWriter::new(write, Rc::clone(&shard.pump));
+    *broker.writer.borrow_mut() = Some(Rc::clone(&writer));
     shard.event(|machine, now| machine.kafka_open(now, broker.key));
     let why = read_all(shard, broker.key, read).await;
-    broker.link.borrow_mut().take();
-    link.close();
+    broker.writer.borrow_mut().take();
+    writer.close();
     why
 }
 

@@ -14,7 +14,7 @@ use crate::core::machine::Machine;
 use crate::limits::shell::{LINK_BACKOFF_MAX, LINK_CONNECT_TIME_MAX, LINK_READ_BYTES};
 use crate::shell::backoff::Backoff;
 use crate::shell::shard::Shard;
-use crate::shell::socket_writer::Link;
+use crate::shell::socket_writer::SocketWriter;
 
 /// Runs for as long as the core does.
 /// `timer` is its own: where no descriptor is left for one, the rest before the next attempt is what is needed most.
@@ -59,12 +59,12 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, address: Add
 
 async fn converse<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream) -> String {
     let (read, write) = stream.into_split();
-    let link = Link::new(write, Rc::clone(&shard.pump));
-    *shard.redis.borrow_mut() = Some(Rc::clone(&link));
+    let writer = SocketWriter::new(write, Rc::clone(&shard.pump));
+    *shard.redis.borrow_mut() = Some(Rc::clone(&writer));
     shard.event(|machine, now| machine.redis_open(now));
     let why = read_all(shard, read).await;
     shard.redis.borrow_mut().take();
-    link.close();
+    writer.close();
     shard.event(|machine, now| machine.redis_closed(now));
     why
 }

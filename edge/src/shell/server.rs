@@ -19,7 +19,7 @@ use crate::core::machine::Machine;
 use crate::monitoring::history::History;
 use crate::monitoring::metrics::CoreCounters;
 use crate::monitoring::workers::Workers;
-use crate::shell::core_tasks::{self, Control, CoreStart, ListenError, Listening, Sockets};
+use crate::shell::core_tasks::{self, Control, CoreTasks, ListenError, Listening, Sockets};
 use crate::shell::shard::DrainEnd;
 
 /// What to serve, and where.
@@ -61,7 +61,7 @@ pub enum StartError {
 }
 
 /// What a core tells the thread that started it.
-enum Word {
+enum CoreEvent {
     Started { index: usize, driver: Driver, refused: Vec<String> },
     Failed { index: usize, why: String },
     Ended { index: usize, end: Option<DrainEnd> },
@@ -79,21 +79,21 @@ pub struct Running {
     counters: Arc<[CoreCounters]>,
     control: Arc<Control>,
     threads: Vec<JoinHandle<()>>,
-    words: mpsc::Receiver<Word>,
+    events: mpsc::Receiver<CoreEvent>,
     drain: Drain,
 }
 
 /// Asks a running edge to drain, from any thread.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    words: mpsc::Sender<Word>,
+    events: mpsc::Sender<CoreEvent>,
 }
 
 impl Drain {
     /// Asks. Asking again changes nothing.
     pub fn request(&self) {
         // Sending fails only where the edge has ended.
-        let _ = self.words.send(Word::Drain);
+        let _ = self.events.send(CoreEvent::Drain);
     }
 }
 
@@ -111,11 +111,11 @@ where
     let clock = Clock::start();
     let history = History::default();
     history.keep(Arc::clone(&counters), plan.workers.clone(), clock)?;
-    let (sender, words) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
     let make = Arc::new(make);
     let mut threads = Vec::with_capacity(count);
     for (index, sockets) in sockets.into_iter().enumerate() {
-        let core = CoreStart {
+        let core = CoreTasks {
             index,
             clock,
             plan: plan.clone(),
@@ -123,27 +123,27 @@ where
             counters: Arc::clone(&counters),
             history: history.clone(),
         };
-        let thread = CoreThread { core, words: sender.clone() };
+        let thread = CoreThread { core, events: sender.clone() };
         let make = Arc::clone(&make);
         let body = move || thread.run(sockets, |counters, now| make(index, listen, counters, now));
         threads.push(thread::Builder::new().name(format!("core-{index}")).spawn(body)?);
     }
     let mut driver = Driver::Epoll;
     for _ in 0..count {
-        match words.recv().map_err(io::Error::other)? {
-            Word::Started { index, driver: built, refused } => {
+        match events.recv().map_err(io::Error::other)? {
+            CoreEvent::Started { index, driver: built, refused } => {
                 driver = built;
                 for refused in refused {
                     warn!(core = index, refused, "a better driver was refused");
                 }
             }
-            Word::Failed { index, why } => return Err(StartError::Core { index, why }),
-            Word::Ended { index, .. } => return Err(StartError::Core { index, why: "ended at once".into() }),
-            Word::Drain => unreachable!("nobody can ask before it runs"),
+            CoreEvent::Failed { index, why } => return Err(StartError::Core { index, why }),
+            CoreEvent::Ended { index, .. } => return Err(StartError::Core { index, why: "ended at once".into() }),
+            CoreEvent::Drain => unreachable!("nobody can ask before it runs"),
         }
     }
-    let drain = Drain { words: sender };
-    Ok(Running { listen, admin, waiting_room, driver, counters, control, threads, words, drain })
+    let drain = Drain { events: sender };
+    Ok(Running { listen, admin, waiting_room, driver, counters, control, threads, events, drain })
 }
 
 impl Running {
@@ -162,13 +162,13 @@ impl Running {
         let mut left = self.threads.len();
         let mut well = true;
         while left > 0 {
-            match self.words.recv().expect("a sender is kept beside the receiver") {
-                Word::Drain => {
+            match self.events.recv().expect("a sender is kept beside the receiver") {
+                CoreEvent::Drain => {
                     if self.control.drain() {
                         info!("draining");
                     }
                 }
-                Word::Ended { index, end } => {
+                CoreEvent::Ended { index, end } => {
                     left -= 1;
                     match end {
                         Some(DrainEnd::Complete) => {}
@@ -182,7 +182,7 @@ impl Running {
                         }
                     }
                 }
-                Word::Started { .. } | Word::Failed { .. } => unreachable!("every core has started"),
+                CoreEvent::Started { .. } | CoreEvent::Failed { .. } => unreachable!("every core has started"),
             }
         }
         for thread in self.threads {
@@ -194,18 +194,18 @@ impl Running {
 
 /// A core on its way to a thread.
 struct CoreThread {
-    core: CoreStart,
-    words: mpsc::Sender<Word>,
+    core: CoreTasks,
+    events: mpsc::Sender<CoreEvent>,
 }
 
 impl CoreThread {
     fn run<M: Machine>(self, sockets: Sockets, make: impl FnOnce(&CoreCounters, Now) -> M) {
-        let CoreStart { index, clock, plan, counters, .. } = &self.core;
+        let CoreTasks { index, clock, plan, counters, .. } = &self.core;
         let index = *index;
         // Sent even where the thread unwinds: the thread that waits must not wait for ever.
-        let mut farewell = Farewell { words: self.words.clone(), index, end: None };
+        let mut notice = ExitNotice { events: self.events.clone(), index, end: None };
         let failed = |why: String| {
-            let _ = self.words.send(Word::Failed { index, why });
+            let _ = self.events.send(CoreEvent::Failed { index, why });
         };
         let cpu = plan.cores[index];
         if let Err(error) = affinity::pin(cpu) {
@@ -219,27 +219,27 @@ impl CoreThread {
         let refused = runtime.refused().iter().map(|one| format!("{}: {}", one.driver, one.error)).collect();
         let driver = runtime.driver();
         let started = || {
-            let _ = self.words.send(Word::Started { index, driver, refused });
+            let _ = self.events.send(CoreEvent::Started { index, driver, refused });
         };
         let served = runtime.block_on(async {
             let machine = make(&counters[index], clock.now());
             self.core.run(sockets, machine, started).await
         });
         match served {
-            Ok(end) => farewell.end = Some(end),
+            Ok(end) => notice.end = Some(end),
             Err(error) => failed(error.to_string()),
         }
     }
 }
 
-struct Farewell {
-    words: mpsc::Sender<Word>,
+struct ExitNotice {
+    events: mpsc::Sender<CoreEvent>,
     index: usize,
     end: Option<DrainEnd>,
 }
 
-impl Drop for Farewell {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
-        let _ = self.words.send(Word::Ended { index: self.index, end: self.end });
+        let _ = self.events.send(CoreEvent::Ended { index: self.index, end: self.end });
     }
 }

@@ -25,7 +25,7 @@ use crate::monitoring::workers::Workers;
 use crate::shell::buffers::Buffers;
 use crate::shell::connection_table::Connections;
 use crate::shell::kafka_sockets::{self, Brokers};
-use crate::shell::socket_writer::Link;
+use crate::shell::socket_writer::SocketWriter;
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) struct Shard<M> {
     pub(crate) history: History,
     /// Asks for a turn.
     pub(crate) pump: Rc<Notify>,
-    pub(crate) redis: RefCell<Option<Rc<Link>>>,
+    pub(crate) redis: RefCell<Option<Rc<SocketWriter>>>,
     pub(crate) brokers: Brokers,
     timer: Timer,
     /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
@@ -111,8 +111,8 @@ impl<M: Machine> Shard<M> {
 
     fn hand_out(&self, machine: &mut M) {
         let mut connections = self.connections.borrow_mut();
-        while let Some((ticket, answer)) = machine.poll_completion() {
-            connections.complete(ticket, answer);
+        while let Some((reply_to, answer)) = machine.poll_completion() {
+            connections.complete(reply_to, answer);
         }
     }
 
@@ -139,11 +139,11 @@ impl<M: Machine> Shard<M> {
             kafka_sockets::act(self, action);
         }
         let scratch = &mut *self.scratch.borrow_mut();
-        if let Some(link) = &*self.redis.borrow() {
-            link.flush(scratch, |out| machine.redis_poll_write(now, out));
+        if let Some(writer) = &*self.redis.borrow() {
+            writer.flush(scratch, |out| machine.redis_poll_write(now, out));
             if let Some(fault) = machine.redis_poll_failure() {
                 warn!(core = self.index, why = fault.0, "giving up a connection to Redis");
-                link.end();
+                writer.end();
             }
         }
         self.brokers.flush(&mut *machine, now, scratch);

@@ -15,7 +15,7 @@ use flux_net::{Notify, WriteHalf, spawn};
 use crate::limits::shell::LINK_WRITE_BYTES;
 
 /// The writing side of one connection.
-pub(crate) struct Link {
+pub(crate) struct SocketWriter {
     /// Absent while a task writes the rest of something, and after an error.
     writer: RefCell<Option<WriteHalf>>,
     descriptor: RawFd,
@@ -24,15 +24,15 @@ pub(crate) struct Link {
     writable: Rc<Notify>,
 }
 
-impl Link {
+impl SocketWriter {
     /// Of a connection just opened.
-    pub(crate) fn new(writer: WriteHalf, writable: Rc<Notify>) -> Rc<Link> {
+    pub(crate) fn new(writer: WriteHalf, writable: Rc<Notify>) -> Rc<SocketWriter> {
         let descriptor = writer.as_raw_fd();
-        Rc::new(Link { writer: RefCell::new(Some(writer)), descriptor, closed: Cell::new(false), writable })
+        Rc::new(SocketWriter { writer: RefCell::new(Some(writer)), descriptor, closed: Cell::new(false), writable })
     }
 
     /// Sends what `fill` appends, until it appends nothing or the socket is full.
-    pub(crate) fn flush(self: &Rc<Link>, scratch: &mut Vec<u8>, mut fill: impl FnMut(&mut Vec<u8>)) {
+    pub(crate) fn flush(self: &Rc<SocketWriter>, scratch: &mut Vec<u8>, mut fill: impl FnMut(&mut Vec<u8>)) {
         let mut slot = self.writer.borrow_mut();
         while let Some(writer) = &*slot {
             scratch.clear();
@@ -61,7 +61,7 @@ impl Link {
         }
     }
 
-    async fn write_rest(self: Rc<Link>, mut writer: WriteHalf, rest: Vec<u8>) {
+    async fn write_rest(self: Rc<SocketWriter>, mut writer: WriteHalf, rest: Vec<u8>) {
         let (result, _) = writer.write_all(rest).await;
         match result {
             Ok(_) if !self.closed.get() => {

@@ -17,7 +17,9 @@ use tracing::error;
 
 use crate::core::machine::Machine;
 use crate::counters::shell::Ended;
-use crate::limits::shell::{BODY_TIME_MAX, HEAD_TIME_MAX, KEEP_ALIVE_TIME_MAX, LINGER_TIME_MAX, TICK, WRITE_TIME_MAX};
+use crate::limits::shell::{
+    BODY_TIME_MAX, CONNECTION_TICK, HEAD_TIME_MAX, KEEP_ALIVE_TIME_MAX, LINGER_TIME_MAX, WRITE_TIME_MAX,
+};
 use crate::shell::connection_table::Phase;
 use crate::shell::memory::{self, Crowd};
 use crate::shell::shard::Shard;
@@ -32,14 +34,14 @@ fn ticks_max(phase: Phase) -> Option<u32> {
         Phase::Writing => WRITE_TIME_MAX,
         Phase::Lingering => LINGER_TIME_MAX,
     };
-    Some(u32::try_from(span.as_millis().div_ceil(TICK.as_millis())).expect("a bound of seconds"))
+    Some(u32::try_from(span.as_millis().div_ceil(CONNECTION_TICK.as_millis())).expect("a bound of seconds"))
 }
 
 /// Ticks for as long as the core runs.
 pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
     let mut crowd = Crowd::default();
     loop {
-        timer.set(TICK);
+        timer.set(CONNECTION_TICK);
         if let Err(error) = timer.fired().await {
             error!(core = shard.index, %error, "the ticker failed: time is no longer bounded on this core");
             return;

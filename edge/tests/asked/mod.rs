@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flux_edge::config::Config;
 use flux_edge::core::routes::Role;
-use flux_edge::core::state::orders::Ticket;
+use flux_edge::core::state::orders::ReplyTo;
 use flux_edge::core::{Core, Outcome};
 use flux_edge::counters::Counters;
 use flux_protocol::http::{Date, Limits, Read, Reader};
@@ -21,8 +21,8 @@ pub(crate) fn ask(flags: &[&str], role: Role, request: &str) -> Vec<u8> {
     let mut core = Core::new(Rc::new(config.for_core(PUBLIC_PORT)), Arc::new(Counters::default()), 0, [0; 32], now);
     let mut bytes = request.as_bytes().to_vec();
     let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a whole request") };
-    let ticket = Ticket { conn: 0, generation: 0, position: 0 };
-    let Outcome::Now(answer) = core.handle_request(now, role, &request, ticket) else { panic!("nobody to ask") };
+    let reply_to = ReplyTo { conn: 0, generation: 0, position: 0 };
+    let Outcome::Now(answer) = core.handle_request(now, role, &request, reply_to) else { panic!("nobody to ask") };
     let mut out = Vec::new();
     answer.write(core.site(), &Date::new(0), core.framing(&request), &mut out);
     out

@@ -5,7 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use flux_edge::core::state::token_lease::{Admission, Lease};
+use flux_edge::core::state::token_lease::{Admission, Tokens};
 use flux_protocol::queue::limits::{ASK_INTERVAL_US, HOLD_US, REPORT_INTERVAL_US};
 use flux_protocol::queue::{Place, Report, Reporter, Seed, Slot, Standing, Ticket, TicketKey, Turns, View};
 use flux_protocol::time::Instant;
@@ -45,7 +45,7 @@ struct Waiter {
 }
 
 pub(crate) struct Core {
-    lease: Lease,
+    tokens: Tokens,
     view: Option<View>,
     reporter: Reporter,
     waiters: VecDeque<Waiter>,
@@ -62,7 +62,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(origin_us: u64) -> Core {
         Core {
-            lease: Lease::default(),
+            tokens: Tokens::default(),
             view: None,
             reporter: Reporter::default(),
             waiters: VecDeque::new(),
@@ -108,7 +108,7 @@ impl Core {
         let called = standing == Standing::Called;
         match standing {
             Standing::Waits => self.send_to_line(now, seed.rank(user), ticket),
-            Standing::Called | Standing::Free => match self.lease.admit(now) {
+            Standing::Called | Standing::Free => match self.tokens.admit(now) {
                 Admission::Admitted => self.served(ticket, called),
                 // Whoever was called waits here for a token, whether or not one is known to come: first come, first served.
                 Admission::Refused if !called => self.send_to_line(now, seed.rank(user), ticket),
@@ -128,14 +128,14 @@ impl Core {
         if let Some(place) = called {
             self.reporter.handle_served(place.rank);
         }
-        Said::Token { called: called.map(|place| place.slot), expires: self.lease.last_expires() }
+        Said::Token { called: called.map(|place| place.slot), expires: self.tokens.last_expires() }
     }
 
     /// Redis says that all places of a user up to that slot are used up, and whether the token was good for nothing.
     pub(crate) fn handle_used_up(&mut self, true_us: u64, mark: u64, until: Slot, token: Option<Instant>) {
         self.turns.handle_used(mark, until);
         if let Some(expires) = token {
-            self.lease.give_back(self.instant(true_us), expires);
+            self.tokens.give_back(self.instant(true_us), expires);
         }
     }
 
@@ -160,7 +160,7 @@ impl Core {
     pub(crate) fn poll_call(&mut self, true_us: u64) -> Option<Call> {
         let now = self.instant(true_us);
         let since = now.since(self.reported);
-        let wanted = self.lease.wants(now, self.waiters.len());
+        let wanted = self.tokens.wants(now, self.waiters.len());
         if self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US) {
             return None;
         }
@@ -169,7 +169,7 @@ impl Core {
             return None;
         }
         if wanted.is_some() {
-            self.lease.handle_asked(now);
+            self.tokens.handle_asked(now);
         }
         self.reported = now;
         Some(Call { asked: now, wanted, report: self.reporter.take() })
@@ -193,9 +193,9 @@ impl Core {
         }
         let micros = Duration::from_micros;
         self.is_dry = leased.due_us > 0;
-        self.lease.handle_granted(now, leased.granted, micros(leased.life_us), micros(leased.due_us));
+        self.tokens.handle_granted(now, leased.granted, micros(leased.life_us), micros(leased.due_us));
         while let Some(waiter) = self.waiters.front().copied() {
-            if !self.lease.take(now) {
+            if !self.tokens.take(now) {
                 break;
             }
             self.waiters.pop_front();
@@ -233,7 +233,7 @@ impl Core {
         if call.wanted.is_none() {
             return Vec::new();
         }
-        self.lease.handle_failed();
+        self.tokens.handle_failed();
         self.at_door.clear();
         self.waiters.drain(..).map(|waiter| (waiter.visitor, Said::Unavailable)).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flux_protocol::queue::limits::{SLOTS_MAX, TICK_US, TICKS};
+use flux_protocol::queue::limits::{COHORT_US, SLOTS_MAX, TICKS};
 use flux_protocol::queue::{Cohort, Line, Moment, Moved, Place, Report, Terms, Watermark};
 
 use crate::sale::{Options, PLAIN, Sale, order};
@@ -67,9 +67,9 @@ fn held(sale: &Sale, client: &mut Client) -> Line {
 fn age(sale: &Sale, client: &mut Client, model: &mut Line, ticks: u64) {
     let past = |moment: u64, span: u64| moment.saturating_sub(span);
     model.tick = past(model.tick, ticks);
-    model.dry_us = past(model.dry_us, ticks * TICK_US);
+    model.dry_us = past(model.dry_us, ticks * COHORT_US);
     let opens: u64 = text(client.command(&["HGET", &sale.key("sale"), "opens_at"])).parse().expect("milliseconds");
-    let opens = (opens - ticks * TICK_US / 1000).to_string();
+    let opens = (opens - ticks * COHORT_US / 1000).to_string();
     client.command(&["HSET", &sale.key("sale"), "opens_at", &opens]);
     let (tick, dry) = (model.tick.to_string(), model.dry_us.to_string());
     client.command(&["HSET", &sale.key("queue"), "tick", &tick, "dry", &dry]);
@@ -221,7 +221,7 @@ fn what_the_line_keeps_in_redis_is_bounded() {
     for hours in 0..3 {
         let report =
             Report { issued: (0..9000).map(|slot| (hours * 3600 + slot, 1_000_000)).collect(), ..Report::default() };
-        age(&sale, &mut client, &mut model, 3600 * 1_000_000 / TICK_US);
+        age(&sale, &mut client, &mut model, 3600 * 1_000_000 / COHORT_US);
         assert_eq!(lease(&sale, &mut client, 0, &report).1, "O");
         let fields: usize = text(client.command(&["HLEN", &sale.key("queue")])).parse().expect("a number");
         assert!(fields <= 11 + SLOTS_MAX as usize, "{fields}");

@@ -10,7 +10,7 @@ fn part(client: &mut Client, sale: &Sale, entry: &str, orders: usize, acknowledg
     let keys = [sale.key("outbox"), sale.key("claims"), sale.key("sale")];
     let mut arguments = vec![entry.to_owned(), orders.to_string()];
     arguments.extend(acknowledged.iter().map(usize::to_string));
-    text(client.call(|scripts| &scripts.part, &keys, &arguments))
+    text(client.call(|scripts| &scripts.split_entry, &keys, &arguments))
 }
 
 fn ids(entries: &[(String, String, String)]) -> Vec<&str> {

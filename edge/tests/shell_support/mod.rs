@@ -19,9 +19,9 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use flux_edge::answer::{Answer, Framing, Site};
 use flux_edge::core::Outcome;
-use flux_edge::core::machine::{LinkFault, Machine};
+use flux_edge::core::machine::{Machine, PeerFault};
 use flux_edge::core::routes::Role;
-use flux_edge::core::state::orders::Ticket;
+use flux_edge::core::state::orders::ReplyTo;
 use flux_edge::monitoring::metrics::CoreCounters;
 use flux_edge::monitoring::workers::Workers;
 use flux_edge::shell::server::{Plan, Running, start};
@@ -39,14 +39,14 @@ pub static STALL: Mutex<()> = Mutex::new(());
 struct Echo {
     open: bool,
     out: Vec<u8>,
-    asked: VecDeque<(Ticket, String)>,
+    asked: VecDeque<(ReplyTo, String)>,
 }
 
 impl Echo {
-    fn ask(&mut self, ticket: Ticket, word: &str) {
+    fn ask(&mut self, reply_to: ReplyTo, word: &str) {
         self.out.extend_from_slice(word.as_bytes());
         self.out.push(b'\n');
-        self.asked.push_back((ticket, word.to_owned()));
+        self.asked.push_back((reply_to, word.to_owned()));
     }
 
     fn write(&mut self, out: &mut Vec<u8>) {
@@ -55,12 +55,12 @@ impl Echo {
         }
     }
 
-    fn read(&mut self, buffer: &mut BytesMut, completions: &mut VecDeque<(Ticket, Answer)>) -> Result<(), LinkFault> {
+    fn read(&mut self, buffer: &mut BytesMut, completions: &mut VecDeque<(ReplyTo, Answer)>) -> Result<(), PeerFault> {
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let (ticket, word) = self.asked.pop_front().ok_or_else(|| LinkFault("unasked".into()))?;
+            let (reply_to, word) = self.asked.pop_front().ok_or_else(|| PeerFault("unasked".into()))?;
             assert_eq!(&buffer[..end], word.as_bytes(), "an echo is what was said");
             buffer.advance(end + 1);
-            completions.push_back((ticket, answer(&word)));
+            completions.push_back((reply_to, answer(&word)));
         }
         Ok(())
     }
@@ -82,9 +82,9 @@ pub struct Script {
     redis: Echo,
     kafka: Echo,
     broker: Option<SocketAddr>,
-    timed: VecDeque<(Instant, Ticket, String)>,
-    held: Vec<Ticket>,
-    completions: VecDeque<(Ticket, Answer)>,
+    timed: VecDeque<(Instant, ReplyTo, String)>,
+    held: Vec<ReplyTo>,
+    completions: VecDeque<(ReplyTo, Answer)>,
     draining: bool,
 }
 
@@ -108,7 +108,7 @@ fn answer(word: &str) -> Answer {
 }
 
 impl Machine for Script {
-    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, ticket: Ticket) -> Outcome {
+    fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         let word = request.path.rsplit('/').next().unwrap_or_default();
         match request.path.split('/').nth(1) {
             Some("now") => return Outcome::Now(answer(word)),
@@ -121,11 +121,11 @@ impl Machine for Script {
                 return Outcome::Now(answer(word));
             }
             Some("later") => {
-                self.timed.push_back((now.instant + Duration::from_micros(500), ticket, word.to_owned()));
+                self.timed.push_back((now.instant + Duration::from_micros(500), reply_to, word.to_owned()));
             }
-            Some("redis") => self.redis.ask(ticket, word),
-            Some("kafka") => self.kafka.ask(ticket, word),
-            Some("hold") => self.held.push(ticket),
+            Some("redis") => self.redis.ask(reply_to, word),
+            Some("kafka") => self.kafka.ask(reply_to, word),
+            Some("hold") => self.held.push(reply_to),
             _ => return Outcome::Now(Answer::error(404, "Not found")),
         }
         Outcome::Later
@@ -136,13 +136,13 @@ impl Machine for Script {
     fn site(&self) -> &Site {
         &self.site
     }
-    fn poll_completion(&mut self) -> Option<(Ticket, Answer)> {
+    fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)> {
         self.completions.pop_front()
     }
     fn redis_open(&mut self, _now: Now) {
         self.redis.open = true;
     }
-    fn redis_bytes(&mut self, _now: Now, buffer: &mut BytesMut) -> Result<(), LinkFault> {
+    fn redis_bytes(&mut self, _now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         self.redis.read(buffer, &mut self.completions)
     }
     fn redis_closed(&mut self, _now: Now) {
@@ -151,7 +151,7 @@ impl Machine for Script {
     fn redis_poll_write(&mut self, _now: Now, out: &mut Vec<u8>) {
         self.redis.write(out);
     }
-    fn redis_poll_failure(&mut self) -> Option<LinkFault> {
+    fn redis_poll_failure(&mut self) -> Option<PeerFault> {
         None
     }
     fn redis_down_for(&self, now: Now) -> Duration {
@@ -165,7 +165,7 @@ impl Machine for Script {
         assert_eq!(broker, BROKER);
         self.kafka.open = true;
     }
-    fn kafka_bytes(&mut self, _now: Now, _broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), LinkFault> {
+    fn kafka_bytes(&mut self, _now: Now, _broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         self.kafka.read(buffer, &mut self.completions)
     }
     fn kafka_closed(&mut self, _now: Now, _broker: BrokerKey) {
@@ -181,17 +181,17 @@ impl Machine for Script {
         self.timed.front().map_or(Instant::FAR_FUTURE, |(due, ..)| *due)
     }
     fn handle_time(&mut self, now: Now) {
-        while let Some((due, ticket, word)) = self.timed.front() {
+        while let Some((due, reply_to, word)) = self.timed.front() {
             if *due > now.instant {
                 break;
             }
-            self.completions.push_back((*ticket, answer(word)));
+            self.completions.push_back((*reply_to, answer(word)));
             self.timed.pop_front();
         }
     }
     fn drain(&mut self, _now: Now) {
         self.draining = true;
-        self.completions.extend(self.held.drain(..).map(|ticket| (ticket, answer("held"))));
+        self.completions.extend(self.held.drain(..).map(|reply_to| (reply_to, answer("held"))));
     }
     fn is_drained(&self) -> bool {
         self.timed.is_empty() && self.redis.asked.is_empty() && self.kafka.asked.is_empty() && self.held.is_empty()

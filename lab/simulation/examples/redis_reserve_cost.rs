@@ -9,7 +9,7 @@ use flux_simulation::random::Random;
 use flux_simulation::redis::Redis;
 
 const TRUST: &str = include_str!("../../../edge/lua/trust.lua");
-const PHASE: &str = include_str!("../../../edge/lua/phase.lua");
+const PHASE: &str = include_str!("../../../edge/lua/sale_phase.lua");
 const OUTBOX: &str = include_str!("../../../edge/lua/outbox.lua");
 /// As many as a run makes; beyond that the data outgrows the processor's caches.
 const CALLS: u64 = 2_000;

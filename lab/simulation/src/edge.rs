@@ -12,7 +12,7 @@ use flux_edge::core::state::board::Board;
 use flux_edge::monitoring::history::History;
 use flux_edge::monitoring::metrics::CoreCounters;
 use flux_edge::monitoring::workers::Workers;
-use flux_edge::shell::core_tasks::{Control, CoreStart, listen};
+use flux_edge::shell::core_tasks::{Control, CoreTasks, listen};
 use flux_edge::shell::server::Plan;
 use flux_net::simulated::Task;
 use flux_net::{Clock, random};
@@ -89,7 +89,7 @@ fn mains(
     let clock = Clock::start();
     let board = Arc::<Board>::default();
     let cores = listening.sockets.into_iter().enumerate().map(|(index, sockets)| {
-        let core = CoreStart {
+        let core = CoreTasks {
             index,
             clock,
             plan: plan.clone(),

@@ -25,7 +25,7 @@ pub const READY_WEIGHT: u64 = 4;
 pub const ASK_INTERVAL_US: u64 = 50_000;
 
 /// Those who are called within one tick are a cohort: Redis counts for each how many were called and how many have come.
-pub const TICK_US: u64 = 250_000;
+pub const COHORT_US: u64 = 250_000;
 
 /// Cohorts that are waited for.
 pub const TICKS: usize = 9;
@@ -33,7 +33,7 @@ pub const TICKS: usize = 9;
 /// Called visitors who have not come within this are not waited for (they are still welcome): the document's second, the
 /// page's second and the way. Less, and others would be called in place of those who are on the way; more, and the line
 /// waits longer for those who have left. See docs/QUEUE.md for what ten seconds would cost.
-pub const PATIENCE_US: u64 = TICK_US * TICKS as u64;
+pub const PATIENCE_US: u64 = COHORT_US * TICKS as u64;
 
 /// How long a called visitor waits at the edge for a token, first come first served, before they are sent to try again:
 /// those who try again are served by chance, so few should have to.

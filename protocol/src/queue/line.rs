@@ -81,7 +81,7 @@ pub struct Line {
     pub arrived: u64,
     /// Those of them who were given a token, ever.
     pub served: u64,
-    /// The tick of the last call, [`TICK_US`] each since the Unix epoch.
+    /// The tick of the last call, [`COHORT_US`] each since the Unix epoch.
     pub tick: u64,
     /// Those called in each of the last ticks; the place is the tick modulo [`TICKS`].
     pub cohorts: [Cohort; TICKS],
@@ -101,7 +101,7 @@ const SETTLING_US: u64 = 3 * REPORT_INTERVAL_US;
 impl Line {
     /// Takes a core's report into account and calls whom the moment allows.
     pub fn handle_report(&mut self, report: &Report, terms: Terms, moment: Moment) -> Moved {
-        self.turn(moment.now_us / TICK_US);
+        self.turn(moment.now_us / COHORT_US);
         let second = slot_at(moment.now_us, terms.opens_us);
         self.count(report, second);
         self.forget_the_idle(moment, terms.rate == 0);
@@ -224,7 +224,7 @@ mod tests {
 
     /// Of the cohort called at that time.
     fn come(ms: u64, arrived: u64, served: u64) -> Report {
-        let tick = (OPENS_US + ms * 1000) / TICK_US;
+        let tick = (OPENS_US + ms * 1000) / COHORT_US;
         Report { arrived: [(tick, arrived)].into_iter().collect(), served, ..Report::default() }
     }
 

@@ -9,14 +9,14 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::schedule::Work;
 use crate::core::state::orders::Stage;
-use crate::core::state::product::{ProductIndex, State};
+use crate::core::state::product::{ProductIndex, SaleState};
 use crate::core::state::token_lease::lease_life;
-use crate::core::{Call, Core};
+use crate::core::{Core, PendingCall};
 use crate::redis::scripts::SCRIPTS;
 
 /// Tokens that the bucket has granted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grant {
+pub(crate) struct LeaseReply {
     count: u64,
     life: Duration,
     /// How long the bucket holds no token from now on.
@@ -25,14 +25,14 @@ pub(crate) struct Grant {
     pub(crate) is_sold_out: bool,
 }
 
-impl Grant {
+impl LeaseReply {
     /// The first four words of a reply of `lease.lua`; `None` where it does not believe the sale.
-    pub(crate) fn read(items: &mut Items<'_>) -> Option<Grant> {
+    pub(crate) fn read(items: &mut Items<'_>) -> Option<LeaseReply> {
         let count = items.next_number()?;
         let (life, next_due) =
             (Duration::from_micros(items.next_number()?), Duration::from_micros(items.next_number()?));
         let is_sold_out = items.next_bulk()? == b"0";
-        Some(Grant { count, life, next_due, is_sold_out })
+        Some(LeaseReply { count, life, next_due, is_sold_out })
     }
 }
 
@@ -53,14 +53,14 @@ impl Core {
         if sale.rate == 0 || !self.redis.is_ready() {
             return;
         }
-        if product.fair.is_some() {
+        if product.queue.is_some() {
             return self.ask_line(now, index, false);
         }
-        let Some(wanted) = product.lease.wants(now.instant, product.token_waiters.len()) else { return };
+        let Some(wanted) = product.tokens.wants(now.instant, product.token_waiters.len()) else { return };
         if !self.redis.may(Work::Tokens) {
             return self.turns.leases.push(index);
         }
-        product.lease.handle_asked(now.instant);
+        product.tokens.handle_asked(now.instant);
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
         let (mut wanted_digits, mut life_digits) = ([0; 20], [0; 20]);
@@ -71,17 +71,17 @@ impl Core {
             decimal(sale.id, &mut id_digits),
             decimal(sale.generation.into(), &mut generation_digits),
         ];
-        self.redis.call_script(now.instant, Call::Lease(index), |out| {
+        self.redis.call_script(now.instant, PendingCall::Lease(index), |out| {
             SCRIPTS.lease.write_call_with(out, &keys, &arguments);
         });
     }
 
     /// The bucket's answer: `granted`, `life_us`, `next_due_us`, state. No reply: the connection is gone.
     pub(crate) fn handle_lease(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
-        match self.read_lease(now, index, reply, Grant::read) {
+        match self.read_lease(now, index, reply, LeaseReply::read) {
             Ok(grant) => self.grant(now, index, grant),
             Err(why) => {
-                self.products[index].lease.handle_failed();
+                self.products[index].tokens.handle_failed();
                 match why {
                     Ungranted::NotLoaded => self.ask_for_tokens(now, index),
                     Ungranted::Refused(refusal) => self.refuse_token_waiters(now, index, refusal),
@@ -100,8 +100,8 @@ impl Core {
     ) -> Result<T, Ungranted> {
         match reply.map(|reply| reply.items()) {
             Some(Ok(Some(mut items))) => read(&mut items).ok_or_else(|| {
-                self.products[index].state = State::Suspended;
-                self.look_soon(now, index);
+                self.products[index].state = SaleState::Suspended;
+                self.refresh_soon(now, index);
                 Ungranted::Refused(Unavailable::Suspended)
             }),
             Some(Err(error)) => {
@@ -124,9 +124,9 @@ impl Core {
 
     /// Tokens have come: the orders that wait are served in the order in which they came. Where none is left, the
     /// others are sent to the waiting room, but for those at the door of a fair queue.
-    pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: Grant) {
+    pub(crate) fn grant(&mut self, now: Now, index: ProductIndex, grant: LeaseReply) {
         self.counters.lease(grant.count);
-        self.products[index].lease.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
+        self.products[index].tokens.handle_granted(now.instant, grant.count, grant.life, grant.next_due);
         if grant.is_sold_out {
             self.products[index].note_sold_out(now.instant);
         }
@@ -153,7 +153,7 @@ impl Core {
     pub(crate) fn hand_out_tokens(&mut self, now: Now, index: ProductIndex) {
         while let Some(&order) = self.products[index].token_waiters.front() {
             let gone = self.orders.get(order).is_none();
-            if !gone && !self.products[index].lease.take(now.instant) {
+            if !gone && !self.products[index].tokens.take(now.instant) {
                 break;
             }
             self.products[index].token_waiters.pop_front();

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::operator::bodies::{Opening, closing};
-use crate::core::state::orders::Ticket;
-use crate::core::state::product::{Keys, Seen, State};
-use crate::core::{Call, Core, Outcome, Token};
+use crate::core::state::orders::ReplyTo;
+use crate::core::state::product::{Keys, SaleState, Seen};
+use crate::core::{Core, Outcome, PendingCall, RecordTag};
 use crate::limits::OPERATIONS_MAX;
 use crate::redis::replies::number;
 use crate::redis::scripts::SCRIPTS;
@@ -32,7 +32,7 @@ struct Operation {
     /// The request to answer. A caller that has waited for too long has been told that the outcome is unknown
     /// (`waiting.rs`); the operation itself goes on, until Redis has answered or its connection is gone, and until
     /// Kafka has taken or left what is published of it.
-    ticket: Ticket,
+    reply_to: ReplyTo,
     name: Identifier,
     /// What is published once the script has done its part; the answer waits for as many acknowledgements.
     events: Vec<SaleEvent>,
@@ -75,14 +75,14 @@ impl Operations {
 
 impl Core {
     /// `POST /init`.
-    pub(crate) fn handle_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
-        match self.begin_init(now, request, ticket) {
+    pub(crate) fn handle_init(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
+        match self.begin_init(now, request, reply_to) {
             Ok(()) => Outcome::Later,
             Err(answer) => Outcome::Now(answer),
         }
     }
 
-    fn begin_init(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
+    fn begin_init(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Answer> {
         let Opening { name, total, rate, burst, per_user, opens_at, queue, force } =
             Opening::read(request, &self.config)?;
         self.may_begin(name)?;
@@ -109,10 +109,10 @@ impl Core {
             seen_id.as_bytes(),
             seen_generation.as_bytes(),
         ];
-        let index = self.begin_operation(ticket, name);
+        let index = self.begin_operation(reply_to, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
-        self.redis.call_script(now.instant, Call::Init(index), |out| {
+        self.redis.call_script(now.instant, PendingCall::Init(index), |out| {
             SCRIPTS.init.write_call_with(out, &keys.of_product(), &arguments)
         });
         operation.opening = Some(SaleEvent {
@@ -134,22 +134,22 @@ impl Core {
     }
 
     /// `POST /close`.
-    pub(crate) fn handle_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
-        match self.begin_close(now, request, ticket) {
+    pub(crate) fn handle_close(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
+        match self.begin_close(now, request, reply_to) {
             Ok(()) => Outcome::Later,
             Err(answer) => Outcome::Now(answer),
         }
     }
 
-    fn begin_close(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Result<(), Answer> {
+    fn begin_close(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Answer> {
         let name = closing(request)?;
         self.may_begin(name)?;
-        let index = self.begin_operation(ticket, name);
+        let index = self.begin_operation(reply_to, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
         let [seen_id, seen_generation] = self.seen(name);
         let arguments = [self.config.topic.as_bytes(), seen_id.as_bytes(), seen_generation.as_bytes()];
-        self.redis.call_script(now.instant, Call::Close(index), |out| {
+        self.redis.call_script(now.instant, PendingCall::Close(index), |out| {
             SCRIPTS.close.write_call_with(out, &keys.of_product(), &arguments);
         });
         Ok(())
@@ -164,7 +164,7 @@ impl Core {
     fn may_begin(&self, name: Identifier) -> Result<(), Answer> {
         // Redis may have lost even the name: then only memory knows that a sale has to be rebuilt first.
         let known = self.products.find(name.as_bytes()).map(|index| &self.products[index]);
-        if known.is_some_and(|product| product.state == State::Suspended && product.sale.is_some()) {
+        if known.is_some_and(|product| product.state == SaleState::Suspended && product.sale.is_some()) {
             return Err(Answer::error(409, SUSPENDED));
         }
         if self.draining {
@@ -182,12 +182,12 @@ impl Core {
         Ok(())
     }
 
-    fn begin_operation(&mut self, ticket: Ticket, name: Identifier) -> OperationIndex {
+    fn begin_operation(&mut self, reply_to: ReplyTo, name: Identifier) -> OperationIndex {
         let index = OperationIndex(self.operations.next);
         self.operations.next += 1;
         self.operations.all.push(Operation {
             index,
-            ticket,
+            reply_to,
             name,
             events: Vec::new(),
             unacknowledged: 0,
@@ -236,11 +236,11 @@ impl Core {
         // From now on no core of this process answers for the sale before.
         if let Some(product) = self.products.insert(now.instant, name) {
             self.products[product].sight.note_sale(sale_id);
-            self.look_soon(now, product);
+            self.refresh_soon(now, product);
         } else if let Some(sight) = self.products.board().known(&name) {
             sight.note_sale(sale_id);
         }
-        self.redis.call(now.instant, Call::Register(index), |out| {
+        self.redis.call(now.instant, PendingCall::Register(index), |out| {
             resp::command(out, &[b"SADD", b"flux:products", name.as_bytes()]);
         });
     }
@@ -287,7 +287,7 @@ impl Core {
             sight.note_closed(now.instant, sale_id);
         }
         if let Some(product) = self.products.find(name.as_bytes()) {
-            self.look_soon(now, product);
+            self.refresh_soon(now, product);
         }
         self.publish_events(now, index);
     }
@@ -324,7 +324,7 @@ impl Core {
         let Some(partition) = self.producer.current_partition() else { return self.end(index, unpublished) };
         for event in events {
             let json = serde_json::to_vec(&event).expect("strings and numbers only");
-            let (at, token) = (event.timestamp as i64, Token::Operation(index));
+            let (at, token) = (event.timestamp as i64, RecordTag::Operation(index));
             let appended =
                 self.producer.append(now.instant, partition, at, token, |value| value.extend_from_slice(&json));
             if appended.is_err() {
@@ -348,7 +348,7 @@ impl Core {
 
     fn end(&mut self, index: OperationIndex, answer: Answer) {
         if let Some(operation) = self.operations.remove(index) {
-            self.complete(operation.ticket, answer);
+            self.complete(operation.reply_to, answer);
         }
     }
 }

@@ -6,7 +6,7 @@ use flux_protocol::time::Now;
 use crate::answer::{Answer, Unavailable};
 use crate::core::Core;
 use crate::core::order::order::replayed;
-use crate::core::state::orders::{PendingIndex, Stage};
+use crate::core::state::orders::{OrderIndex, Stage};
 use crate::counters::OrderOutcome;
 
 impl Core {
@@ -53,20 +53,20 @@ impl Core {
     }
 
     /// Answers the callers of an order whose unit may be taken; the order itself stays until Redis has answered.
-    fn answer_and_keep(&mut self, now: Now, index: PendingIndex, answer: Answer) {
+    fn answer_and_keep(&mut self, now: Now, index: OrderIndex, answer: Answer) {
         let Some(order) = self.orders.get_mut(index) else { return };
         let span = now.instant.since(order.received);
         let waiters = std::mem::take(&mut order.waiters);
-        for (position, ticket) in waiters.iter().enumerate() {
+        for (position, reply_to) in waiters.iter().enumerate() {
             let answer = if position == 0 { answer.clone() } else { replayed(&answer) };
             self.counters.order_answered(OrderOutcome::of(&answer), span);
-            self.complete(*ticket, answer);
+            self.complete(*reply_to, answer);
         }
     }
 
     /// No partition is known any more: what waits for a call is refused, nothing was reserved.
     pub(crate) fn refuse_queued(&mut self, now: Now) {
-        while let Some(index) = self.gate.pop() {
+        while let Some(index) = self.reserve_calls.pop() {
             if self.orders.get(index).is_some() {
                 self.promised -= 1;
                 self.respond(now, index, Answer::Unavailable(Unavailable::Kafka));

@@ -14,13 +14,13 @@ use flux_protocol::time::Now;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::schedule::has_share;
-use crate::core::state::orders::{JoinError, Pending, PendingIndex, Stage, Ticket, Turn};
+use crate::core::state::orders::{JoinError, Order, OrderIndex, ReplyTo, Stage, Turn};
 use crate::core::state::outbox::EntryIndex;
-use crate::core::state::product::{ProductIndex, State};
+use crate::core::state::product::{ProductIndex, SaleState};
 use crate::core::state::queue_state::TicketText;
-use crate::core::state::reserve_calls::{Call, Group};
+use crate::core::state::reserve_calls::{Group, ReserveBatch};
 use crate::core::state::token_lease::Admission;
-use crate::core::{Core, Outcome, Token};
+use crate::core::{Core, Outcome, RecordTag};
 use crate::counters::OrderOutcome;
 use crate::limits::{LOOKUPS_WAITING_MAX, ORDERS_PENDING_MAX, TOKEN_WAITERS_MAX};
 
@@ -40,7 +40,7 @@ pub(crate) struct Wish {
 pub(crate) enum Way {
     Answer(Answer),
     /// The same order is under way.
-    Join(PendingIndex),
+    Join(OrderIndex),
     /// Sold out or closed, as far as is remembered, or its place is used up: its record is looked up, so that a repeat gets its
     /// first answer.
     LookUp(Turn),
@@ -57,7 +57,7 @@ impl Core {
     // Parse, validate.
 
     /// `POST /order`.
-    pub(crate) fn handle_order(&mut self, now: Now, request: &Request<'_>, ticket: Ticket) -> Outcome {
+    pub(crate) fn handle_order(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         let (name, wish) = match parse(request) {
             Ok(order) => order,
             Err(answer) => return self.answered(answer),
@@ -66,8 +66,8 @@ impl Core {
             return self.answered(Answer::Unavailable(Unavailable::Draining));
         }
         match self.products.known(name.as_bytes()) {
-            Some(product) => self.enter(now, product, wish, ticket),
-            None => self.find_for_order(now, name, wish, ticket),
+            Some(product) => self.enter(now, product, wish, reply_to),
+            None => self.discover_for_order(now, name, wish, reply_to),
         }
     }
 
@@ -76,10 +76,10 @@ impl Core {
         Outcome::Now(answer)
     }
 
-    fn enter(&mut self, now: Now, product: ProductIndex, wish: Wish, ticket: Ticket) -> Outcome {
+    fn enter(&mut self, now: Now, product: ProductIndex, wish: Wish, reply_to: ReplyTo) -> Outcome {
         self.note_asked(now, product);
         if !self.is_up_to_date(now, product) {
-            return self.await_look(now, product, wish, ticket);
+            return self.await_refresh(now, product, wish, reply_to);
         }
         let Some(sale) = self.products[product].sale else {
             return self.answered(Answer::Unavailable(self.products[product].refusal()));
@@ -88,19 +88,19 @@ impl Core {
         let id = id_of(name, sale.id, &wish);
         let (stage, turn) = match self.way(now, product, &wish, id) {
             Way::Answer(answer) => return self.answered(answer),
-            Way::Join(index) => return self.join(index, wish.quantity, wish.shown, ticket),
+            Way::Join(index) => return self.join(index, wish.quantity, wish.shown, reply_to),
             Way::LookUp(turn) => (Stage::Lookup, turn),
             Way::AwaitToken => (Stage::Token, Turn::None),
             Way::Hold(turn) => (Stage::Held, turn),
             Way::AwaitLine => {
-                let order = self.insert_nameless(now, product, now.instant, wish, ticket);
+                let order = self.insert_nameless(now, product, now.instant, wish, reply_to);
                 self.await_line(now, order, product);
                 return Outcome::Later;
             }
             Way::Reserve(turn) => (Stage::Queued, turn),
         };
         let reservation_id = self.draw_reservation_id();
-        let order = Pending {
+        let order = Order {
             product,
             sale: Some(sale),
             stage,
@@ -115,7 +115,7 @@ impl Core {
             turn: Turn::None,
             received: now.instant,
             timestamp_ms: self.redis_ms(now),
-            waiters: smallvec::smallvec![ticket],
+            waiters: smallvec::smallvec![reply_to],
         };
         let index = self.orders.insert(order, true);
         self.products[product].pending += 1;
@@ -126,29 +126,29 @@ impl Core {
     }
 
     /// Another core knows of a newer sale: whatever is remembered of the one before is nothing to answer by.
-    fn await_look(&mut self, now: Now, product: ProductIndex, wish: Wish, ticket: Ticket) -> Outcome {
+    fn await_refresh(&mut self, now: Now, product: ProductIndex, wish: Wish, reply_to: ReplyTo) -> Outcome {
         if !self.redis.is_ready() {
             return self.answered(Answer::Unavailable(Unavailable::Redis));
         }
         if self.orders.is_full() {
             return self.answered(Answer::Unavailable(Unavailable::Full));
         }
-        let order = self.insert_nameless(now, product, now.instant, wish, ticket);
+        let order = self.insert_nameless(now, product, now.instant, wish, reply_to);
         self.look_for(now, order, product);
         Outcome::Later
     }
 
     /// An order waits for a look at its product's sale.
-    pub(crate) fn look_for(&mut self, now: Now, index: PendingIndex, product: ProductIndex) {
-        self.products[product].look_waiters.push(index);
-        self.look_soon(now, product);
+    pub(crate) fn look_for(&mut self, now: Now, index: OrderIndex, product: ProductIndex) {
+        self.products[product].refresh_waiters.push(index);
+        self.refresh_soon(now, product);
     }
 
     /// Sends an order that had to wait for its product or its sale on its way.
-    pub(crate) fn re_enter(&mut self, now: Now, index: PendingIndex) {
+    pub(crate) fn re_enter(&mut self, now: Now, index: OrderIndex) {
         let Some(order) = self.orders.get(index) else { return };
         let product = order.product;
-        if !self.is_up_to_date(now, product) && self.products[product].state != State::Suspended {
+        if !self.is_up_to_date(now, product) && self.products[product].state != SaleState::Suspended {
             // The look had been written before the newer sale was opened.
             return self.look_for(now, index, product);
         }
@@ -186,7 +186,7 @@ impl Core {
 
     /// An order goes back to its beginning: no longer found by an id that may be another's by now, and away from the
     /// door, where its deadline stood still: it begins anew.
-    pub(crate) fn set_out(&mut self, now: Now, index: PendingIndex) {
+    pub(crate) fn set_out(&mut self, now: Now, index: OrderIndex) {
         self.orders.unname(index);
         self.take_turn(index, Turn::None);
         let Some(order) = self.orders.get_mut(index) else { return };
@@ -200,9 +200,9 @@ impl Core {
     /// look set out anew, by what is known now.
     pub(crate) fn redrive(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
-        let mut orders: Vec<PendingIndex> = product.token_waiters.drain(..).collect();
-        orders.extend(product.fair.iter_mut().flat_map(|fair| fair.waiters.drain(..)));
-        orders.append(&mut product.look_waiters);
+        let mut orders: Vec<OrderIndex> = product.token_waiters.drain(..).collect();
+        orders.extend(product.queue.iter_mut().flat_map(|queue| queue.waiters.drain(..)));
+        orders.append(&mut product.refresh_waiters);
         for order in orders {
             self.re_enter(now, order);
         }
@@ -214,7 +214,7 @@ impl Core {
     /// out (its record is looked up), Kafka's topic unknown, no place with the producer, no token. Where there is a
     /// line it decides in place of the last, and of the opening.
     fn way(&mut self, now: Now, index: ProductIndex, wish: &Wish, id: Uuid) -> Way {
-        if self.products[index].state == State::Suspended {
+        if self.products[index].state == SaleState::Suspended {
             return Way::Answer(Answer::Unavailable(Unavailable::Suspended));
         }
         if let Some(order) = self.orders.find(&id) {
@@ -227,21 +227,22 @@ impl Core {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
         }
         let state = self.products[index].state_at(now.instant);
-        if matches!(state, State::Closed | State::Scheduled) {
+        if matches!(state, SaleState::Closed | SaleState::Scheduled) {
             // Another edge may have opened it meanwhile: remembered no longer than a sold-out is.
-            self.look_if_stale(now, index);
+            self.refresh_if_stale(now, index);
         }
         let has_room = self.has_room();
         let has_partition = self.producer.current_partition().is_some();
         let product = &mut self.products[index];
-        let may_look_up = has_share(product.pending as usize, self.gate.lookups_waiting(), LOOKUPS_WAITING_MAX);
-        if state == State::Scheduled {
-            if product.fair.is_some() {
+        let may_look_up =
+            has_share(product.pending as usize, self.reserve_calls.lookups_waiting(), LOOKUPS_WAITING_MAX);
+        if state == SaleState::Scheduled {
+            if product.queue.is_some() {
                 return self.way_in_line(now, index, wish);
             }
             return Way::Answer(waiting_room(product.name, wish.wants_json));
         }
-        if state == State::Closed || now.instant < product.sold_out_until {
+        if state == SaleState::Closed || now.instant < product.sold_out_until {
             if is_planted(Bug::ReplayLostWhenSoldOut) {
                 return Way::Answer(Answer::SoldOut);
             }
@@ -256,17 +257,17 @@ impl Core {
         if !has_room {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
         }
-        if product.fair.is_some() {
+        if product.queue.is_some() {
             return self.way_in_line(now, index, wish);
         }
         if product.sale.is_some_and(|sale| sale.rate == 0) {
             return Way::Reserve(Turn::None);
         }
-        match product.lease.admit(now.instant) {
+        match product.tokens.admit(now.instant) {
             Admission::Admitted => Way::Reserve(Turn::None),
             Admission::Wait if product.token_waiters.len() < TOKEN_WAITERS_MAX => Way::AwaitToken,
             // Redis is too slow to answer: that does not say that the bucket is empty.
-            Admission::Wait if product.lease.is_overdue(now.instant) => {
+            Admission::Wait if product.tokens.is_overdue(now.instant) => {
                 Way::Answer(Answer::Unavailable(Unavailable::Redis))
             }
             // Nothing was left when it was last looked at: there is nothing to wait for, unless units came back.
@@ -286,12 +287,12 @@ impl Core {
         self.promised < self.producer.room()
     }
 
-    fn go(&mut self, now: Now, index: PendingIndex, stage: Stage) {
+    fn go(&mut self, now: Now, index: OrderIndex, stage: Stage) {
         let order = self.orders.get_mut(index).expect("inserted just now");
         order.stage = stage;
         let product = order.product;
         match stage {
-            Stage::Lookup => self.gate.push_lookup(index),
+            Stage::Lookup => self.reserve_calls.push_lookup(index),
             Stage::Token => self.products[product].token_waiters.push_back(index),
             Stage::Held => {
                 self.products[product].token_waiters.push_back(index);
@@ -299,7 +300,7 @@ impl Core {
             }
             Stage::Queued => {
                 self.promised += 1;
-                self.gate.push(index, self.products[product].pending);
+                self.reserve_calls.push(index, self.products[product].pending);
             }
             Stage::Product | Stage::Reserving | Stage::Publishing => unreachable!("not a way in"),
         }
@@ -308,7 +309,7 @@ impl Core {
         }
     }
 
-    fn join(&mut self, index: PendingIndex, quantity: u16, shown: Option<TicketText>, ticket: Ticket) -> Outcome {
+    fn join(&mut self, index: OrderIndex, quantity: u16, shown: Option<TicketText>, reply_to: ReplyTo) -> Outcome {
         let order = self.orders.get_mut(index).expect("found by its id");
         // A place that only one of two tabs shows is the place of both.
         order.shown = order.shown.or(shown);
@@ -322,7 +323,7 @@ impl Core {
             };
             return self.answered(answer);
         }
-        match self.orders.join(index, quantity, ticket) {
+        match self.orders.join(index, quantity, reply_to) {
             Ok(()) => Outcome::Later,
             Err(JoinError::OtherQuantity) => self.answered(if stage == Stage::Publishing {
                 Answer::KeyReused
@@ -335,20 +336,20 @@ impl Core {
     }
 
     /// Two requests of one order that met only now: the callers of `index` wait for `other`.
-    fn merge(&mut self, index: PendingIndex, other: PendingIndex) {
+    fn merge(&mut self, index: OrderIndex, other: OrderIndex) {
         let Some(order) = self.orders.remove(index) else { return };
         self.products[order.product].pending -= 1;
         self.leave_door(order.product, order.turn);
-        for ticket in order.waiters {
-            if let Outcome::Now(answer) = self.join(other, order.quantity, order.shown, ticket) {
-                self.complete(ticket, answer);
+        for reply_to in order.waiters {
+            if let Outcome::Now(answer) = self.join(other, order.quantity, order.shown, reply_to) {
+                self.complete(reply_to, answer);
             }
         }
     }
 
     /// An order that waited has its token, or needs none: it is queued for a reserve call, where the producer has a
     /// place.
-    pub(crate) fn reserve_after_token(&mut self, now: Now, index: PendingIndex) {
+    pub(crate) fn reserve_after_token(&mut self, now: Now, index: OrderIndex) {
         if self.orders.get(index).is_none() {
             return;
         }
@@ -365,9 +366,9 @@ impl Core {
     pub(crate) fn publish(
         &mut self,
         now: Now,
-        index: PendingIndex,
+        index: OrderIndex,
         (entry, place): (EntryIndex, u8),
-        call: &Call,
+        call: &ReserveBatch,
         group: &Group,
     ) {
         let too_old = self.is_too_old(now, call.first_sent);
@@ -386,7 +387,7 @@ impl Core {
             generation: group.generation,
             timestamp: timestamp_ms,
         };
-        let token = Token::Order { order: index, entry, place };
+        let token = RecordTag::Order { order: index, entry, place };
         let taken = !too_old
             && self
                 .producer
@@ -405,14 +406,7 @@ impl Core {
     }
 
     /// Kafka has acknowledged an order, or will not acknowledge it to this core.
-    pub(crate) fn published(
-        &mut self,
-        now: Now,
-        index: PendingIndex,
-        entry: EntryIndex,
-        place: u8,
-        acknowledged: bool,
-    ) {
+    pub(crate) fn published(&mut self, now: Now, index: OrderIndex, entry: EntryIndex, place: u8, acknowledged: bool) {
         // The entry's deletion is queued before the answer is.
         self.settle_entry(now, entry, place, acknowledged);
         let Some(order) = self.orders.get(index) else { return };
@@ -428,17 +422,17 @@ impl Core {
     // Respond.
 
     /// Answers every caller that waits for an order, and removes it.
-    pub(crate) fn respond(&mut self, now: Now, index: PendingIndex, answer: Answer) {
+    pub(crate) fn respond(&mut self, now: Now, index: OrderIndex, answer: Answer) {
         let Some(order) = self.orders.remove(index) else { return };
         self.products[order.product].pending -= 1;
         self.leave_door(order.product, order.turn);
         let span = now.instant.since(order.received);
-        for (position, ticket) in order.waiters.iter().enumerate() {
+        for (position, reply_to) in order.waiters.iter().enumerate() {
             let answer = if position == 0 { answer.clone() } else { replayed(&answer) };
             let outcome = OrderOutcome::of(&answer);
             self.counters.order_answered(outcome, span);
             self.products[order.product].accepted += u64::from(outcome == OrderOutcome::Accepted);
-            self.complete(*ticket, answer);
+            self.complete(*reply_to, answer);
         }
     }
 }

@@ -10,25 +10,27 @@ use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::schedule::Work;
-use crate::core::state::orders::{PendingIndex, Turn};
-use crate::core::state::product::{ProductIndex, State};
+use crate::core::state::orders::{OrderIndex, Turn};
+use crate::core::state::product::{ProductIndex, SaleState};
 use crate::core::state::reserve_calls::LookupIndex;
-use crate::core::{Call, Core};
+use crate::core::{Core, PendingCall};
 
 impl Core {
     /// Asks for the records of the orders that wait; whether there were any.
     pub(crate) fn write_lookup(&mut self, now: Now) -> bool {
-        if !self.gate.wants_lookup(self.redis.outstanding(Work::Lookup)) {
+        if !self.reserve_calls.wants_lookup(self.redis.outstanding(Work::Lookup)) {
             return false;
         }
-        let (products, orders, gate) = (&self.products, &self.orders, &mut self.gate);
-        self.redis.call_script_if(now.instant, |out| gate.seal_lookup(products, orders, out).map(Call::Lookup))
+        let (products, orders, reserve_calls) = (&self.products, &self.orders, &mut self.reserve_calls);
+        self.redis.call_script_if(now.instant, |out| {
+            reserve_calls.seal_lookup(products, orders, out).map(PendingCall::Lookup)
+        })
     }
 
     /// Which orders have records. No reply: the connection is gone, and nothing was reserved.
     pub(crate) fn handle_looked_up(&mut self, now: Now, index: LookupIndex, reply: Option<Reply<'_>>) {
         let mut items = self.items_of(reply);
-        let lookup = self.gate.take_lookup(index);
+        let lookup = self.reserve_calls.take_lookup(index);
         let mut orders = &lookup.orders[..];
         for (product, count) in &lookup.groups {
             let (of_sale, others) = orders.split_at(*count);
@@ -36,15 +38,15 @@ impl Core {
             let found = items.as_mut().and_then(|items| items.next_bulk());
             self.handle_records(now, *product, of_sale, found);
         }
-        self.gate.recycle_lookup(index, lookup);
+        self.reserve_calls.recycle_lookup(index, lookup);
     }
 
     /// What was found for orders of one sale; `None`: nothing that can be read.
-    fn handle_records(&mut self, now: Now, product: ProductIndex, orders: &[PendingIndex], found: Option<&[u8]>) {
+    fn handle_records(&mut self, now: Now, product: ProductIndex, orders: &[OrderIndex], found: Option<&[u8]>) {
         let refusal = match found {
             Some(b"S" | b"U") => {
-                self.products[product].state = State::Suspended;
-                self.look_soon(now, product);
+                self.products[product].state = SaleState::Suspended;
+                self.refresh_soon(now, product);
                 Some(Unavailable::Suspended)
             }
             // Of another sale by now: the script tells each what to do.
@@ -76,11 +78,11 @@ impl Core {
     }
 
     /// An order that is none of those that were accepted: its place in line is used up, or so many units are left for it.
-    fn answer_unrecorded(&mut self, now: Now, index: PendingIndex, units: u64) {
+    fn answer_unrecorded(&mut self, now: Now, index: OrderIndex, units: u64) {
         let Some((product, turn)) = self.orders.get(index).map(|order| (order.product, order.turn)) else { return };
         let answer = match turn {
             Turn::UsedUp { until, .. } => self.send_behind(now, index, product, until),
-            _ if units > 0 && self.products[product].state != State::Closed => return self.re_enter(now, index),
+            _ if units > 0 && self.products[product].state != SaleState::Closed => return self.re_enter(now, index),
             // Closed when it was last looked at, and open now: a look tells which.
             _ if units > 0 => {
                 self.set_out(now, index);

@@ -10,11 +10,11 @@ use flux_protocol::time::Now;
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::state::orders::{PendingIndex, Stage};
+use crate::core::state::orders::{OrderIndex, Stage};
 use crate::core::state::outbox::{EntryId, EntryIndex, Origin};
-use crate::core::state::product::{ProductIndex, State};
-use crate::core::state::reserve_calls::{Call as GateCall, CallIndex, CallTerms, Group};
-use crate::core::{Call, Core};
+use crate::core::state::product::{ProductIndex, SaleState};
+use crate::core::state::reserve_calls::{BatchIndex, CallTerms, Group, ReserveBatch};
+use crate::core::{Core, PendingCall};
 use crate::redis::replies::{Code, Head};
 
 /// An entry that a reply made this core's business, while the reply is read.
@@ -36,19 +36,19 @@ impl Core {
     pub(crate) fn write_reserve(&mut self, now: Now) {
         let Some(partition) = self.producer.current_partition() else { return self.refuse_queued(now) };
         let terms = CallTerms { partition, outbox_orders_max: self.config.outbox_orders_max };
-        let (gate, products, orders) = (&mut self.gate, &self.products, &mut self.orders);
+        let (reserve_calls, products, orders) = (&mut self.reserve_calls, &self.products, &mut self.orders);
         let mut sealed = None;
         self.redis.call_if(now.instant, |out| {
-            sealed = gate.seal(now.instant, terms, products, orders, out);
-            sealed.map(Call::Reserve)
+            sealed = reserve_calls.seal(now.instant, terms, products, orders, out);
+            sealed.map(PendingCall::Reserve)
         });
         if let Some(index) = sealed {
-            self.counters.reserve_call(self.gate.call(index).orders.len());
+            self.counters.reserve_call(self.reserve_calls.call(index).orders.len());
         }
     }
 
     /// The script's answer for a whole call.
-    pub(crate) fn handle_reserved(&mut self, now: Now, index: CallIndex, reply: Reply<'_>) {
+    pub(crate) fn handle_reserved(&mut self, now: Now, index: BatchIndex, reply: Reply<'_>) {
         let mut items = match reply.items() {
             Ok(Some(items)) => Some(items),
             Ok(None) => None,
@@ -59,7 +59,7 @@ impl Core {
             }
             Err(error) => return self.handle_reserve_error(now, index, error),
         };
-        let call = self.gate.take(index);
+        let call = self.reserve_calls.take(index);
         let mut at = 0;
         for group in &call.groups {
             let orders = &call.orders[at..at + group.orders];
@@ -67,15 +67,15 @@ impl Core {
             self.handle_group(now, &call, group, orders, head, &mut items);
             at += group.orders;
         }
-        self.gate.recycle(index, call);
+        self.reserve_calls.recycle(index, call);
     }
 
     fn handle_group(
         &mut self,
         now: Now,
-        call: &GateCall,
+        call: &ReserveBatch,
         group: &Group,
-        orders: &[PendingIndex],
+        orders: &[OrderIndex],
         head: Option<Head>,
         items: &mut Option<Items<'_>>,
     ) {
@@ -117,7 +117,7 @@ impl Core {
     }
 
     /// The entry that an order is this core's to deliver from: the call's own, or that of an earlier writing of it.
-    fn entry_of(&self, index: PendingIndex, code: Option<&Code>, own: Option<EntryId>) -> Option<EntryId> {
+    fn entry_of(&self, index: OrderIndex, code: Option<&Code>, own: Option<EntryId>) -> Option<EntryId> {
         match code {
             Some(Code::Accepted) => own,
             Some(Code::Recorded(record)) if !record.delivered && self.is_own(index, record.reservation_id) => {
@@ -132,7 +132,7 @@ impl Core {
         &mut self,
         product: ProductIndex,
         own: Option<EntryId>,
-        orders: &[PendingIndex],
+        orders: &[OrderIndex],
         codes: &[Option<Code>],
     ) -> SmallVec<[Opened; 2]> {
         let mut counted: SmallVec<[(EntryId, u32); 2]> = SmallVec::new();
@@ -151,7 +151,7 @@ impl Core {
         counted.iter().map(&mut open).collect()
     }
 
-    fn is_own(&self, index: PendingIndex, reservation_id: Uuid) -> bool {
+    fn is_own(&self, index: OrderIndex, reservation_id: Uuid) -> bool {
         self.orders.get(index).is_some_and(|order| order.reservation_id == reservation_id)
     }
 
@@ -159,10 +159,10 @@ impl Core {
     fn handle_code(
         &mut self,
         now: Now,
-        index: PendingIndex,
+        index: OrderIndex,
         code: Option<Code>,
         product: ProductIndex,
-        call: &GateCall,
+        call: &ReserveBatch,
     ) {
         let repeated = call.repeated;
         let Some(order) = self.orders.get(index) else { return };
@@ -177,7 +177,7 @@ impl Core {
                 Answer::SoldOut
             }
             Some(Code::Closed) => {
-                self.products[product].state = State::Closed;
+                self.products[product].state = SaleState::Closed;
                 Answer::SoldOut
             }
             Some(Code::NotOpen(left)) => {
@@ -208,7 +208,7 @@ impl Core {
     /// Tells an order that it has no unit. `repeated`: an earlier writing of the call, whose reply was lost, may still
     /// lie in the socket of a Redis that was stopped, or have taken effect in one that is gone: then its outcome is
     /// unknown.
-    fn refuse(&mut self, now: Now, index: PendingIndex, answer: Answer, repeated: bool) {
+    fn refuse(&mut self, now: Now, index: OrderIndex, answer: Answer, repeated: bool) {
         self.unreserved(now, index, if repeated { Answer::Unknown } else { answer });
     }
 
@@ -216,18 +216,18 @@ impl Core {
     fn refusal(&mut self, now: Now, product: ProductIndex, head: Option<Head>) -> Answer {
         match head {
             Some(Head::Suspended) => {
-                self.products[product].state = State::Suspended;
+                self.products[product].state = SaleState::Suspended;
                 // The change may be a harmless one: a look that vouches for this connection takes it over.
-                self.look_soon(now, product);
+                self.refresh_soon(now, product);
                 Answer::Unavailable(Unavailable::Suspended)
             }
             Some(Head::OtherGeneration) => {
-                self.look_soon(now, product);
+                self.refresh_soon(now, product);
                 Answer::Unavailable(Unavailable::Changed)
             }
             Some(Head::UnknownProduct) => {
-                self.products[product].state = State::Suspended;
-                self.look_soon(now, product);
+                self.products[product].state = SaleState::Suspended;
+                self.refresh_soon(now, product);
                 Answer::Unavailable(Unavailable::Suspended)
             }
             Some(Head::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
@@ -236,7 +236,7 @@ impl Core {
     }
 
     /// The sale is another than the id was derived for, and the old id has no record: once more, with the new one.
-    fn derive_again(&mut self, now: Now, index: PendingIndex, product: ProductIndex) {
+    fn derive_again(&mut self, now: Now, index: OrderIndex, product: ProductIndex) {
         self.promised -= 1;
         let Some(order) = self.orders.get_mut(index) else { return };
         if std::mem::replace(&mut order.rederived, true) {
@@ -246,42 +246,42 @@ impl Core {
         self.look_for(now, index, product);
     }
 
-    fn handle_reserve_error(&mut self, now: Now, index: CallIndex, error: ServerError<'_>) {
+    fn handle_reserve_error(&mut self, now: Now, index: BatchIndex, error: ServerError<'_>) {
         let answer = match error.belief() {
             Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
             Belief::Unknown => Answer::Unknown,
         };
         self.note_error(error);
-        let call = self.gate.take(index);
+        let call = self.reserve_calls.take(index);
         for order in &call.orders {
             self.refuse(now, *order, answer.clone(), call.repeated);
         }
-        self.gate.recycle(index, call);
+        self.reserve_calls.recycle(index, call);
     }
 
     /// Asks a call again that got no reply.
-    pub(crate) fn repeat_reserve(&mut self, now: Now, index: CallIndex) {
+    pub(crate) fn repeat_reserve(&mut self, now: Now, index: BatchIndex) {
         self.ask_reserve_again(now, index, true);
     }
 
     /// Writes a call once more, word for word; drops it where no caller waits for any of its orders: what it may have
     /// reserved is the relay's to deliver. `unknown`: whether the writing before had effects.
-    fn ask_reserve_again(&mut self, now: Now, index: CallIndex, unknown: bool) {
-        let waited_for = |order: &PendingIndex| self.orders.get(*order).is_some_and(|order| !order.waiters.is_empty());
-        if self.redis.is_ready() && self.gate.call(index).orders.iter().any(waited_for) {
-            let gate = &mut self.gate;
-            self.redis.call(now.instant, Call::Reserve(index), |out| gate.repeat(index, unknown, out));
+    fn ask_reserve_again(&mut self, now: Now, index: BatchIndex, unknown: bool) {
+        let waited_for = |order: &OrderIndex| self.orders.get(*order).is_some_and(|order| !order.waiters.is_empty());
+        if self.redis.is_ready() && self.reserve_calls.call(index).orders.iter().any(waited_for) {
+            let reserve_calls = &mut self.reserve_calls;
+            self.redis.call(now.instant, PendingCall::Reserve(index), |out| reserve_calls.repeat(index, unknown, out));
             return;
         }
-        let call = self.gate.take(index);
+        let call = self.reserve_calls.take(index);
         for order in &call.orders {
             self.unreserved(now, *order, Answer::Unknown);
         }
-        self.gate.recycle(index, call);
+        self.reserve_calls.recycle(index, call);
     }
 
     /// The order took no unit here, or none that this core will deliver: its promised place is free again.
-    fn unreserved(&mut self, now: Now, index: PendingIndex, answer: Answer) {
+    fn unreserved(&mut self, now: Now, index: OrderIndex, answer: Answer) {
         if self.orders.get(index).is_some() {
             self.promised -= 1;
             self.respond(now, index, answer);

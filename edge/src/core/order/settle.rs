@@ -1,7 +1,7 @@
 //! What follows Kafka's word on a record: the order's answer, and what becomes of its outbox entry.
 //!
 //! An entry is deleted only when every order in it was acknowledged. Where its orders parted ways, those that were not
-//! move to an entry of their own (`lua/part.lua`), which the relay delivers; where none was, it is left as it is. All
+//! move to an entry of their own (`lua/split_entry.lua`), which the relay delivers; where none was, it is left as it is. All
 //! this travels ahead of the next reserve call, in the same write, or by itself after a few milliseconds. No order
 //! waits for its effect: an entry that stays after all is delivered once more, which does no harm.
 
@@ -10,15 +10,15 @@ use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::Now;
 
-use crate::core::state::outbox::{EntryId, EntryIndex, Removal, Settled};
+use crate::core::state::outbox::{EntryId, EntryIndex, EntryOutcome, Removal};
 use crate::core::state::product::{Product, ProductIndex};
-use crate::core::{Call, Core, Token};
+use crate::core::{Core, PendingCall, RecordTag};
 use crate::limits::REMOVAL_ENTRIES_MAX;
-use crate::redis::connection::RedisLink;
+use crate::redis::connection::RedisConnection;
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
-    pub(crate) fn handle_settled(&mut self, now: Now, token: Token, published: Published) {
+    pub(crate) fn handle_settled(&mut self, now: Now, tag: RecordTag, published: Published) {
         let acknowledged = match published {
             Published::Acknowledged => true,
             Published::Refused(code) => {
@@ -36,12 +36,12 @@ impl Core {
             }
         };
         match token {
-            Token::Order { order, entry, place } => self.published(now, order, entry, place, acknowledged),
-            Token::Relayed { entry, place } => {
+            RecordTag::Order { order, entry, place } => self.published(now, order, entry, place, acknowledged),
+            RecordTag::Relayed { entry, place } => {
                 self.counters.relayed.add(u64::from(acknowledged));
                 self.settle_entry(now, entry, place, acknowledged);
             }
-            Token::Operation(operation) => self.handle_event_settled(now, operation, acknowledged),
+            RecordTag::Operation(operation) => self.handle_event_settled(now, operation, acknowledged),
         }
     }
 
@@ -49,7 +49,7 @@ impl Core {
         if acknowledged && is_planted(Bug::EntryGoneWithFirstOrder) {
             self.remove_too_early(now, entry);
         }
-        if let Settled::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) {
+        if let EntryOutcome::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) {
             self.queue_removal(now, product, removal);
         }
     }
@@ -77,8 +77,8 @@ impl Core {
         self.removals = dirty;
     }
 
-    /// `part.lua`'s answer: where the orders that were not acknowledged stand now.
-    pub(crate) fn handle_parted(&mut self, reply: Reply<'_>) {
+    /// `split_entry.lua`'s answer: where the orders that were not acknowledged stand now.
+    pub(crate) fn handle_split(&mut self, reply: Reply<'_>) {
         match reply.value() {
             Value::Bulk(id) if EntryId::parse(id).is_some() => self.counters.entries_parted.add(1),
             Value::Error(error) => self.note_error(error),
@@ -89,7 +89,7 @@ impl Core {
 }
 
 /// Plain `XDEL`s, which a full memory still allows and which cost least; claimed entries go with their claims.
-fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: &[Removal]) {
+fn write_chunk(redis: &mut RedisConnection<PendingCall>, now: Now, product: &Product, chunk: &[Removal]) {
     let whole = |wanted: bool| {
         chunk.iter().filter_map(move |removal| match removal {
             Removal::Whole { id, claimed } if *claimed == wanted => Some(*id),
@@ -98,7 +98,7 @@ fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: 
     };
     let plain = whole(false).count();
     if plain > 0 {
-        redis.call(now.instant, Call::Quiet, |out| {
+        redis.call(now.instant, PendingCall::Quiet, |out| {
             resp::array_header(out, 2 + plain);
             resp::bulk(out, b"XDEL");
             resp::bulk(out, &product.keys.outbox);
@@ -108,22 +108,31 @@ fn write_chunk(redis: &mut RedisLink<Call>, now: Now, product: &Product, chunk: 
     let claimed: Vec<String> = whole(true).map(|id| id.to_string()).collect();
     if !claimed.is_empty() {
         let ids: Vec<&[u8]> = claimed.iter().map(String::as_bytes).collect();
-        redis.call_script(now.instant, Call::Quiet, |out| {
+        redis.call_script(now.instant, PendingCall::Quiet, |out| {
             SCRIPTS.settle.write_call_with(out, &[&product.keys.outbox, &product.keys.claims], &ids);
         });
     }
     for removal in chunk {
         if let Removal::Part { id, orders, acknowledged } = removal {
-            write_part(redis, now, product, *id, *orders, *acknowledged);
+            write_split(redis, now, product, *id, *orders, *acknowledged);
         }
     }
 }
 
-fn write_part(redis: &mut RedisLink<Call>, now: Now, product: &Product, id: EntryId, orders: u32, acknowledged: u64) {
+fn write_split(
+    redis: &mut RedisConnection<PendingCall>,
+    now: Now,
+    product: &Product,
+    id: EntryId,
+    orders: u32,
+    acknowledged: u64,
+) {
     // The script counts places from 1.
     let places = (0..orders).filter(|place| acknowledged >> place & 1 == 1).map(|place| (place + 1).to_string());
     let numbers: Vec<String> = [id.to_string(), orders.to_string()].into_iter().chain(places).collect();
     let arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
     let keys: [&[u8]; 3] = [&product.keys.outbox, &product.keys.claims, &product.keys.sale];
-    redis.call_script(now.instant, Call::Part, |out| SCRIPTS.part.write_call_with(out, &keys, &arguments));
+    redis.call_script(now.instant, PendingCall::SplitEntry, |out| {
+        SCRIPTS.split_entry.write_call_with(out, &keys, &arguments)
+    });
 }

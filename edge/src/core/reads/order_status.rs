@@ -13,17 +13,17 @@ use foldhash::fast::RandomState;
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::schedule::has_share;
-use crate::core::state::orders::Ticket;
-use crate::core::state::product::{ProductIndex, Seen, State};
+use crate::core::state::orders::ReplyTo;
+use crate::core::state::product::{ProductIndex, SaleState, Seen};
 use crate::core::state::products::Products;
-use crate::core::{Call, Core, Outcome};
+use crate::core::{Core, Outcome, PendingCall};
 use crate::limits::{GATHERED_SALES_MAX, STATUS_IDS_MAX, STATUSES_WAITING_MAX};
 use crate::redis::scripts::SCRIPTS;
 
 /// A request that waits for an order's status.
 #[derive(Clone, Copy, Debug)]
 struct Asker {
-    ticket: Ticket,
+    reply_to: ReplyTo,
     id: Uuid,
     since: Instant,
 }
@@ -133,18 +133,18 @@ impl Statuses {
     }
 
     /// Takes out the requests that are late: `is_late` judges by when they came.
-    fn expire(&mut self, is_late: impl Fn(Instant) -> bool, mut expired: impl FnMut(Ticket)) {
+    fn expire(&mut self, is_late: impl Fn(Instant) -> bool, mut expired: impl FnMut(ReplyTo)) {
         for group in &mut self.groups {
             for asked in &mut group.asked {
                 if let Some(asker) = asked.asker.take_if(|asker| is_late(asker.since)) {
-                    expired(asker.ticket);
+                    expired(asker.reply_to);
                 }
             }
         }
         self.waiting.retain(|_, waiting| {
             while let Some(asker) = waiting.pop_front_if(|asker| is_late(asker.since)) {
                 self.count -= 1;
-                expired(asker.ticket);
+                expired(asker.reply_to);
             }
             !waiting.is_empty()
         });
@@ -154,14 +154,14 @@ impl Statuses {
 
 impl Core {
     /// Asks, together with all other requests that do; 429 where too many wait.
-    pub(crate) fn ask_status(&mut self, now: Now, index: ProductIndex, id: Uuid, ticket: Ticket) -> Outcome {
-        if self.products[index].state == State::Suspended {
+    pub(crate) fn ask_status(&mut self, now: Now, index: ProductIndex, id: Uuid, reply_to: ReplyTo) -> Outcome {
+        if self.products[index].state == SaleState::Suspended {
             return Outcome::Now(Answer::Unavailable(Unavailable::Suspended));
         }
         if !self.redis.is_ready() {
             return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
         }
-        if self.statuses.push(index, Asker { ticket, id, since: now.instant }) {
+        if self.statuses.push(index, Asker { reply_to, id, since: now.instant }) {
             Outcome::Later
         } else {
             Outcome::Now(Answer::StatusWaiting)
@@ -174,7 +174,7 @@ impl Core {
             return false;
         }
         let (statuses, products) = (&mut self.statuses, &self.products);
-        self.redis.call_script_if(now.instant, |out| statuses.seal(products, out).then_some(Call::Status))
+        self.redis.call_script_if(now.instant, |out| statuses.seal(products, out).then_some(PendingCall::Status))
     }
 
     /// `status.lua`'s answer. No reply: the connection is gone.
@@ -183,7 +183,7 @@ impl Core {
         for Group { ids, asked } in std::mem::take(&mut self.statuses.groups) {
             let letters = items.as_mut().and_then(|items| items.next_bulk());
             for Asked { place, asker } in asked {
-                let Some(Asker { ticket, id, .. }) = asker else { continue };
+                let Some(Asker { reply_to, id, .. }) = asker else { continue };
                 let answer = match letters {
                     Some(letters) if letters.len() == ids && letters != b"S" => match letters[place] {
                         b'P' => Answer::Status { id, accepted: false },
@@ -194,7 +194,7 @@ impl Core {
                     Some(b"S") => Answer::Unavailable(Unavailable::Suspended),
                     Some(_) | None => Answer::Unavailable(Unavailable::Redis),
                 };
-                self.complete(ticket, answer);
+                self.complete(reply_to, answer);
             }
         }
     }
@@ -204,20 +204,20 @@ impl Core {
         if self.statuses.is_idle() {
             return;
         }
-        let mut tickets = Vec::new();
+        let mut replies = Vec::new();
         let deadline = self.config.redis_deadline;
-        self.statuses.expire(|since| now.instant.since(since) >= deadline, |ticket| tickets.push(ticket));
-        for ticket in tickets {
-            self.complete(ticket, Answer::Unavailable(Unavailable::Redis));
+        self.statuses.expire(|since| now.instant.since(since) >= deadline, |reply_to| replies.push(reply_to));
+        for reply_to in replies {
+            self.complete(reply_to, Answer::Unavailable(Unavailable::Redis));
         }
     }
 
     /// The connection to Redis is gone: the requests that wait for a status are told so.
     pub(crate) fn refuse_statuses(&mut self) {
-        let mut tickets = Vec::new();
-        self.statuses.expire(|_| true, |ticket| tickets.push(ticket));
-        for ticket in tickets {
-            self.complete(ticket, Answer::Unavailable(Unavailable::Redis));
+        let mut replies = Vec::new();
+        self.statuses.expire(|_| true, |reply_to| replies.push(reply_to));
+        for reply_to in replies {
+            self.complete(reply_to, Answer::Unavailable(Unavailable::Redis));
         }
     }
 }

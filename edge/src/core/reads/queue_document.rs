@@ -8,9 +8,9 @@ use flux_protocol::resp::{Items, Reply};
 use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::state::orders::Ticket;
-use crate::core::state::product::{ProductIndex, State};
-use crate::core::{Call, Core, Outcome};
+use crate::core::state::orders::ReplyTo;
+use crate::core::state::product::{ProductIndex, SaleState};
+use crate::core::{Core, Outcome, PendingCall};
 use crate::limits::{QUEUE_AGE_MAX, STOCK_WAITERS_MAX};
 use crate::redis::scripts::SCRIPTS;
 
@@ -21,7 +21,7 @@ pub struct QueueDocument {
     told: Option<(Instant, Bytes)>,
     /// The question on its way was asked then.
     asked: Option<Instant>,
-    waiters: Vec<Ticket>,
+    waiters: Vec<ReplyTo>,
 }
 
 impl QueueDocument {
@@ -38,7 +38,7 @@ impl QueueDocument {
 
 impl Core {
     /// `GET /queue/{product}` of a product in memory.
-    pub(crate) fn handle_queue(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
+    pub(crate) fn handle_queue(&mut self, now: Now, index: ProductIndex, reply_to: ReplyTo) -> Outcome {
         self.note_asked(now, index);
         if !self.is_up_to_date(now, index)
             && let Some(document) = &mut self.products[index].document
@@ -46,7 +46,7 @@ impl Core {
             document.forget();
         }
         let product = &mut self.products[index];
-        if product.state == State::Suspended {
+        if product.state == SaleState::Suspended {
             return Outcome::Now(Answer::Unavailable(Unavailable::Suspended));
         }
         let document = product.document.get_or_insert_default();
@@ -61,7 +61,7 @@ impl Core {
         if document.waiters.len() >= STOCK_WAITERS_MAX {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
-        document.waiters.push(ticket);
+        document.waiters.push(reply_to);
         if document.asked.is_none() {
             self.turns.queues.push(index);
         }
@@ -76,16 +76,17 @@ impl Core {
         let keys: [&[u8]; 3] = [&product.keys.queue, &product.keys.sale, &product.keys.stock];
         let seen = product.seen().texts();
         let arguments = seen.each_ref().map(String::as_bytes);
-        self.redis
-            .call_script(now.instant, Call::Queue(index), |out| SCRIPTS.queue.write_call_with(out, &keys, &arguments));
+        self.redis.call_script(now.instant, PendingCall::Queue(index), |out| {
+            SCRIPTS.queue.write_call_with(out, &keys, &arguments)
+        });
     }
 
     /// The connection to Redis is gone: the requests that wait for a document that was not asked for yet are told so.
     pub(crate) fn refuse_queues(&mut self) {
         while let Some(index) = self.turns.queues.pop() {
             let Some(document) = &mut self.products[index].document else { continue };
-            for ticket in std::mem::take(&mut document.waiters) {
-                self.complete(ticket, Answer::Unavailable(Unavailable::Redis));
+            for reply_to in std::mem::take(&mut document.waiters) {
+                self.complete(reply_to, Answer::Unavailable(Unavailable::Redis));
             }
         }
     }
@@ -109,8 +110,8 @@ impl Core {
         if let Answer::Queue(told) = &answer {
             held.told = Some((asked, told.clone()));
         }
-        for ticket in std::mem::take(&mut held.waiters) {
-            self.complete(ticket, answer.clone());
+        for reply_to in std::mem::take(&mut held.waiters) {
+            self.complete(reply_to, answer.clone());
         }
     }
 }

@@ -13,36 +13,37 @@ use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
 use crate::core::order::order::Wish;
-use crate::core::state::orders::{Pending, PendingIndex, Stage, Ticket, Turn};
+use crate::core::state::orders::{Order, OrderIndex, ReplyTo, Stage, Turn};
 use crate::core::state::product::{Keys, ProductIndex};
-use crate::core::{Call, Core, Outcome};
+use crate::core::{Core, Outcome, PendingCall};
 use crate::counters::OrderOutcome;
-use crate::limits::{FIND_NAMES_MAX, FIND_WAITERS_MAX, UNKNOWN_REMEMBERED};
+use crate::limits::{DISCOVER_NAMES_MAX, DISCOVER_WAITERS_MAX, UNKNOWN_REMEMBERED};
 use crate::redis::replies::Look;
 use crate::redis::scripts::SCRIPTS;
 
 /// What waits for a name.
 #[derive(Clone, Copy, Debug)]
 enum Waiter {
-    Order(Wish, Ticket),
-    Stock(Ticket),
-    Queue(Ticket),
-    Status(Ticket, Uuid),
+    Order(Wish, ReplyTo),
+    Stock(ReplyTo),
+    Queue(ReplyTo),
+    Status(ReplyTo, Uuid),
 }
 
 impl Waiter {
-    fn ticket(&self) -> Ticket {
+    fn reply_to(&self) -> ReplyTo {
         match self {
-            Waiter::Order(_, ticket) | Waiter::Stock(ticket) | Waiter::Queue(ticket) | Waiter::Status(ticket, _) => {
-                *ticket
-            }
+            Waiter::Order(_, reply_to)
+            | Waiter::Stock(reply_to)
+            | Waiter::Queue(reply_to)
+            | Waiter::Status(reply_to, _) => *reply_to,
         }
     }
 }
 
 /// Names being asked for.
 #[derive(Debug, Default)]
-pub struct Finder {
+pub struct Discovery {
     /// In line for the next call.
     waiting: Vec<(Identifier, Instant, Waiter)>,
     /// The names of the call on its way, and the requests that wait for them.
@@ -54,7 +55,7 @@ pub struct Finder {
     seen: Vec<Option<Look>>,
 }
 
-impl Finder {
+impl Discovery {
     /// Whether no request waits.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.asking.is_empty()
@@ -62,78 +63,78 @@ impl Finder {
 }
 
 impl Core {
-    pub(crate) fn find_for_order(&mut self, now: Now, name: Identifier, wish: Wish, ticket: Ticket) -> Outcome {
-        match self.find(now, name, Waiter::Order(wish, ticket)) {
+    pub(crate) fn discover_for_order(&mut self, now: Now, name: Identifier, wish: Wish, reply_to: ReplyTo) -> Outcome {
+        match self.discover(now, name, Waiter::Order(wish, reply_to)) {
             Outcome::Now(answer) => self.answered(answer),
             Outcome::Later => Outcome::Later,
         }
     }
 
-    pub(crate) fn find_for_stock(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
-        self.find(now, name, Waiter::Stock(ticket))
+    pub(crate) fn discover_for_stock(&mut self, now: Now, name: Identifier, reply_to: ReplyTo) -> Outcome {
+        self.discover(now, name, Waiter::Stock(reply_to))
     }
 
-    pub(crate) fn find_for_queue(&mut self, now: Now, name: Identifier, ticket: Ticket) -> Outcome {
-        self.find(now, name, Waiter::Queue(ticket))
+    pub(crate) fn discover_for_queue(&mut self, now: Now, name: Identifier, reply_to: ReplyTo) -> Outcome {
+        self.discover(now, name, Waiter::Queue(reply_to))
     }
 
-    pub(crate) fn find_for_status(&mut self, now: Now, name: Identifier, id: Uuid, ticket: Ticket) -> Outcome {
-        self.find(now, name, Waiter::Status(ticket, id))
+    pub(crate) fn discover_for_status(&mut self, now: Now, name: Identifier, id: Uuid, reply_to: ReplyTo) -> Outcome {
+        self.discover(now, name, Waiter::Status(reply_to, id))
     }
 
-    fn find(&mut self, now: Now, name: Identifier, waiter: Waiter) -> Outcome {
+    fn discover(&mut self, now: Now, name: Identifier, waiter: Waiter) -> Outcome {
         if self.products.is_unknown(now.instant, &name) {
             return Outcome::Now(Answer::UnknownProduct);
         }
         if !self.redis.is_ready() {
             return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
         }
-        if self.finder.waiting.len() + self.finder.asking.len() >= FIND_WAITERS_MAX {
+        if self.discovery.waiting.len() + self.discovery.asking.len() >= DISCOVER_WAITERS_MAX {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
-        self.finder.waiting.push((name, now.instant, waiter));
+        self.discovery.waiting.push((name, now.instant, waiter));
         Outcome::Later
     }
 
     /// Asks for names; whether a request waits for one.
-    pub(crate) fn write_find(&mut self, now: Now) -> bool {
-        let finder = &mut self.finder;
-        if finder.waiting.is_empty() {
+    pub(crate) fn write_discovery(&mut self, now: Now) -> bool {
+        let discovery = &mut self.discovery;
+        if discovery.waiting.is_empty() {
             return false;
         }
-        finder.asked.clear();
-        let asked = &mut finder.asked;
-        finder.asking = finder
+        discovery.asked.clear();
+        let asked = &mut discovery.asked;
+        discovery.asking = discovery
             .waiting
             .extract_if(.., |(name, _, _)| {
                 let listed = asked.contains(name);
-                if !listed && asked.len() < FIND_NAMES_MAX {
+                if !listed && asked.len() < DISCOVER_NAMES_MAX {
                     asked.push(*name);
                     return true;
                 }
                 listed
             })
             .collect();
-        finder.asked_at = now.instant;
-        let keys: Vec<Keys> = finder.asked.iter().map(Keys::new).collect();
+        discovery.asked_at = now.instant;
+        let keys: Vec<Keys> = discovery.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
         let (vouched, topic) = (self.witness.vouches(now.instant), self.config.topic.as_bytes());
         let write = |out: &mut Vec<u8>| SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic]);
-        self.redis.call_script(now.instant, Call::Find, write);
+        self.redis.call_script(now.instant, PendingCall::Discover, write);
         true
     }
 
     /// What Redis knows of the names. No reply: the connection is gone.
-    pub(crate) fn handle_found(&mut self, now: Now, reply: Option<Reply<'_>>) {
+    pub(crate) fn handle_discovered(&mut self, now: Now, reply: Option<Reply<'_>>) {
         let mut items = self.items_of(reply);
-        let finder = &mut self.finder;
-        finder.seen.clear();
-        finder.seen.extend(finder.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
-        if finder.seen.contains(&Some(Look::Unknown)) && self.redis.is_ready() {
+        let discovery = &mut self.discovery;
+        discovery.seen.clear();
+        discovery.seen.extend(discovery.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
+        if discovery.seen.contains(&Some(Look::Unknown)) && self.redis.is_ready() {
             let exists = |out: &mut Vec<u8>| resp::command(out, &[b"EXISTS", b"flux:products"]);
-            self.redis.call(now.instant, Call::RegistryExists, exists);
+            self.redis.call(now.instant, PendingCall::RegistryExists, exists);
         } else {
-            self.answer_finds(now, false);
+            self.answer_discoveries(now, false);
         }
     }
 
@@ -146,19 +147,19 @@ impl Core {
             }
             Some(value) => value == Value::Integer(1),
             None => {
-                self.finder.seen.fill(None);
+                self.discovery.seen.fill(None);
                 false
             }
         };
-        self.answer_finds(now, registry_exists);
+        self.answer_discoveries(now, registry_exists);
     }
 
     /// Answers all requests that wait for the names that were asked for.
-    fn answer_finds(&mut self, now: Now, registry_exists: bool) {
-        let names = std::mem::take(&mut self.finder.asked);
-        let asked_at = self.finder.asked_at;
+    fn answer_discoveries(&mut self, now: Now, registry_exists: bool) {
+        let names = std::mem::take(&mut self.discovery.asked);
+        let asked_at = self.discovery.asked_at;
         let mut answers = Vec::with_capacity(names.len());
-        for (name, look) in names.iter().zip(std::mem::take(&mut self.finder.seen)) {
+        for (name, look) in names.iter().zip(std::mem::take(&mut self.discovery.seen)) {
             let answer = match look {
                 Some(Look::Unknown) if registry_exists => {
                     self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
@@ -181,30 +182,30 @@ impl Core {
             };
             answers.push(answer);
         }
-        for (name, since, waiter) in std::mem::take(&mut self.finder.asking) {
+        for (name, since, waiter) in std::mem::take(&mut self.discovery.asking) {
             let place = names.iter().position(|asked| *asked == name).expect("asked for with the call");
             match &answers[place] {
                 Ok(index) => self.found(now, *index, since, waiter),
                 Err(answer) => self.tell(now, since, waiter, answer.clone()),
             }
         }
-        self.finder.asked = names;
+        self.discovery.asked = names;
     }
 
     fn found(&mut self, now: Now, index: ProductIndex, since: Instant, waiter: Waiter) {
         let outcome = match waiter {
-            Waiter::Order(wish, ticket) => {
+            Waiter::Order(wish, reply_to) => {
                 if !self.has_place(index) {
                     Outcome::Now(Answer::Unavailable(Unavailable::Full))
                 } else {
-                    let order = self.insert_nameless(now, index, since, wish, ticket);
+                    let order = self.insert_nameless(now, index, since, wish, reply_to);
                     self.re_enter(now, order);
                     Outcome::Later
                 }
             }
-            Waiter::Stock(ticket) => self.handle_stock(now, index, ticket),
-            Waiter::Queue(ticket) => self.handle_queue(now, index, ticket),
-            Waiter::Status(ticket, id) => self.ask_status(now, index, id, ticket),
+            Waiter::Stock(reply_to) => self.handle_stock(now, index, reply_to),
+            Waiter::Queue(reply_to) => self.handle_queue(now, index, reply_to),
+            Waiter::Status(reply_to, id) => self.ask_status(now, index, id, reply_to),
         };
         if let Outcome::Now(answer) = outcome {
             self.tell(now, since, waiter, answer);
@@ -215,7 +216,7 @@ impl Core {
         if matches!(waiter, Waiter::Order(..)) {
             self.counters.order_answered(OrderOutcome::of(&answer), now.instant.since(since));
         }
-        self.complete(waiter.ticket(), answer);
+        self.complete(waiter.reply_to(), answer);
     }
 
     /// An order whose id is not known yet, because its sale was not, or that waits for news of its line.
@@ -225,10 +226,10 @@ impl Core {
         product: ProductIndex,
         received: Instant,
         wish: Wish,
-        ticket: Ticket,
-    ) -> PendingIndex {
+        reply_to: ReplyTo,
+    ) -> OrderIndex {
         let reservation_id = self.draw_reservation_id();
-        let order = Pending {
+        let order = Order {
             product,
             sale: None,
             stage: Stage::Product,
@@ -243,7 +244,7 @@ impl Core {
             turn: Turn::None,
             received,
             timestamp_ms: self.redis_ms(now),
-            waiters: smallvec::smallvec![ticket],
+            waiters: smallvec::smallvec![reply_to],
         };
         let index = self.orders.insert(order, false);
         self.products[product].pending += 1;
@@ -252,13 +253,13 @@ impl Core {
     }
 
     /// Requests that have waited past the deadline for a name.
-    pub(crate) fn expire_finds(&mut self, now: Now) {
+    pub(crate) fn expire_discoveries(&mut self, now: Now) {
         let deadline: Duration = self.config.redis_deadline;
         let expired: Vec<_> = self
-            .finder
+            .discovery
             .waiting
             .extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline)
-            .chain(self.finder.asking.extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline))
+            .chain(self.discovery.asking.extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline))
             .collect();
         for (_, since, waiter) in expired {
             self.tell(now, since, waiter, Answer::Unavailable(Unavailable::Redis));

@@ -9,7 +9,7 @@ use flux_protocol::time::Now;
 
 use crate::core::Core;
 use crate::core::state::product::ProductIndex;
-use crate::limits::{LEFT_PRODUCT_KEPT, LOOKS_IDLE_MAX, PRODUCTS_MAX};
+use crate::limits::{LEFT_PRODUCT_KEPT, PRODUCTS_MAX, REFRESHES_IDLE_MAX};
 
 impl Core {
     /// Lets a product go that this core has no more use for; whether it went.
@@ -29,7 +29,7 @@ impl Core {
             return;
         }
         let named: HashSet<ProductIndex> = self.orders.products().chain(self.entries.products()).collect();
-        for _ in 0..LOOKS_IDLE_MAX {
+        for _ in 0..REFRESHES_IDLE_MAX {
             let Some((since, index)) = self.products.first_left().filter(|left| is_due(Some(*left))) else { return };
             debug_assert!(now.instant >= since);
             let is_referred_to = named.contains(&index)

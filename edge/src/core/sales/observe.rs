@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use crate::core::Core;
 use crate::core::state::outbox::EntryId;
-use crate::core::state::product::{Product, ProductIndex, Sale, State};
+use crate::core::state::product::{Product, ProductIndex, Sale, SaleState};
 use crate::limits::FOREIGN_TOPICS_MAX;
 use crate::redis::replies::Look;
 
@@ -37,7 +37,7 @@ impl Core {
         product.is_foreign = matches!(look, Look::Foreign(_));
         match look {
             Look::Foreign(topic) => {
-                (product.sale, product.state) = (None, State::Suspended);
+                (product.sale, product.state) = (None, SaleState::Suspended);
                 (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
                 (product.outbox_entries, product.outbox_orders) = (0, 0);
                 self.see_line(now, index, 0, None);
@@ -58,7 +58,7 @@ impl Core {
                 line_seed,
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
-                    product.lease.reset(Bucket::of(product.name.as_str(), sale.id));
+                    product.tokens.reset(Bucket::of(product.name.as_str(), sale.id));
                     product.sold_out_until = Instant::default();
                     if let Some(document) = &mut product.document {
                         document.forget();
@@ -70,7 +70,7 @@ impl Core {
                 }
                 product.sale = Some(sale);
                 product.state = state;
-                if state == State::Scheduled {
+                if state == SaleState::Scheduled {
                     product.schedule(asked, opens_in);
                 }
                 product.stock = stock;
@@ -96,7 +96,7 @@ impl Core {
             }
         }
         let product = &self.products[index];
-        let is_over = matches!(product.state, State::Closed | State::Suspended);
+        let is_over = matches!(product.state, SaleState::Closed | SaleState::Suspended);
         if is_over || product.sale != before {
             self.redrive(now, index);
         }
@@ -120,8 +120,8 @@ impl Core {
     fn suspend(&mut self, index: ProductIndex, reason: &str) {
         let product = &mut self.products[index];
         // A script may have said so since the last good look.
-        if std::mem::take(&mut product.is_good) || product.state != State::Suspended {
-            product.state = State::Suspended;
+        if std::mem::take(&mut product.is_good) || product.state != SaleState::Suspended {
+            product.state = SaleState::Suspended;
             self.counters.suspensions.add(1);
             // Once and then ever more rarely: where Redis is another one, all of a hundred thousand are.
             let suspensions = self.counters.suspensions.get();

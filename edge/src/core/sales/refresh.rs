@@ -12,22 +12,22 @@ use flux_protocol::resp::{self, Items, Reply, ServerError, Value};
 use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::state::orders::Ticket;
-use crate::core::state::product::{Product, ProductIndex, State};
-use crate::core::{Call, Core, Outcome};
+use crate::core::state::orders::ReplyTo;
+use crate::core::state::product::{Product, ProductIndex, SaleState};
+use crate::core::{Core, Outcome, PendingCall};
 use crate::limits::{
-    ACTIVE_SPAN, CLOSED_LOOK_INTERVAL, LOOK_INTERVAL, LOOK_PRODUCTS_MAX, LOOKS_IDLE_MAX, LOOKS_OUTSTANDING_MAX,
-    PLACES_WALKED_MAX, STOCK_WAITERS_MAX,
+    ACTIVE_SPAN, CLOSED_REFRESH_INTERVAL, PLACES_WALKED_MAX, REFRESH_INTERVAL, REFRESH_PRODUCTS_MAX,
+    REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX, STOCK_WAITERS_MAX,
 };
 use crate::redis::replies::Look;
 use crate::redis::scripts::SCRIPTS;
 
 /// What a look younger than this has seen need not be looked at in the next round: a round may come a little early.
-const LOOKED_JUST_NOW: Duration = LOOK_INTERVAL.saturating_sub(Duration::from_millis(100));
+const LOOKED_JUST_NOW: Duration = REFRESH_INTERVAL.saturating_sub(Duration::from_millis(100));
 
 /// Looks to be taken, and how far the walk has come.
 #[derive(Debug, Default)]
-pub(crate) struct Looks {
+pub(crate) struct Refreshes {
     outstanding: usize,
     /// Requests wait for these.
     wanted: VecDeque<ProductIndex>,
@@ -41,7 +41,7 @@ pub(crate) struct Looks {
 
 impl Core {
     /// The look of every second.
-    pub(crate) fn look_if_due(&mut self, now: Now) {
+    pub(crate) fn refresh_if_due(&mut self, now: Now) {
         self.free_places(now);
         if !self.redis.is_ready() {
             return;
@@ -49,17 +49,17 @@ impl Core {
         self.ask_identity(now);
         self.read_registry(now);
         self.begin_round(now);
-        self.look_on(now);
+        self.refresh_on(now);
     }
 
     /// Redis is another, or may be: all that this core looks at is looked at as soon as may be.
     pub(crate) fn suspect_all(&mut self) {
-        self.looks.suspect = self.products.places();
+        self.refreshes.suspect = self.products.places();
     }
 
     /// Asks Redis who it is: one answer a second vouches for all products (`witness.rs`).
     fn ask_identity(&mut self, now: Now) {
-        self.redis.call(now.instant, Call::Identity(now.instant), |out| {
+        self.redis.call(now.instant, PendingCall::Identity(now.instant), |out| {
             resp::command(out, &[b"INFO", b"server", b"replication"]);
         });
     }
@@ -76,7 +76,7 @@ impl Core {
         if is_another {
             self.suspect_all();
             self.begin_round(now);
-            self.look_on(now);
+            self.refresh_on(now);
         }
     }
 
@@ -102,19 +102,19 @@ impl Core {
     /// A step through the table, as far as the round's share goes.
     fn walk(&mut self, now: Now) {
         let places = self.products.places();
-        let mut left = LOOKS_IDLE_MAX.saturating_sub(self.looks.due.len());
+        let mut left = REFRESHES_IDLE_MAX.saturating_sub(self.refreshes.due.len());
         for _ in 0..places.min(PLACES_WALKED_MAX) {
-            if left == 0 && self.looks.suspect == 0 {
+            if left == 0 && self.refreshes.suspect == 0 {
                 return;
             }
-            let place = self.looks.walked;
-            self.looks.walked = if place + 1 < places { place + 1 } else { 0 };
+            let place = self.refreshes.walked;
+            self.refreshes.walked = if place + 1 < places { place + 1 } else { 0 };
             if let Some(index) = self.products.named_at(place)
                 && self.walk_past(now, index)
             {
                 left = left.saturating_sub(1);
             }
-            self.looks.suspect = self.looks.suspect.saturating_sub(1);
+            self.refreshes.suspect = self.refreshes.suspect.saturating_sub(1);
         }
     }
 
@@ -133,19 +133,19 @@ impl Core {
 
     /// Puts a product into this round, unless it was looked at just now; whether it was put.
     fn make_due(&mut self, now: Now, index: ProductIndex) -> bool {
-        let is_suspect = self.looks.suspect > 0;
+        let is_suspect = self.refreshes.suspect > 0;
         if !self.is_first && !is_suspect {
             self.catch_up(now, index);
         }
         let product = &mut self.products[index];
         let is_asked_for = product.is_active && now.instant.since(product.asked) < ACTIVE_SPAN;
-        let is_over = product.state == State::Closed && product.outbox_entries == 0;
-        let interval = if is_over && !is_asked_for { CLOSED_LOOK_INTERVAL } else { LOOKED_JUST_NOW };
+        let is_over = product.state == SaleState::Closed && product.outbox_entries == 0;
+        let interval = if is_over && !is_asked_for { CLOSED_REFRESH_INTERVAL } else { LOOKED_JUST_NOW };
         let is_fresh = product.seen.is_some_and(|seen| now.instant.since(seen) < interval) && !is_suspect;
-        if is_fresh || product.looking || std::mem::replace(&mut product.look_waits, true) {
+        if is_fresh || product.is_refreshing || std::mem::replace(&mut product.refresh_waits, true) {
             return false;
         }
-        self.looks.due.push_back(index);
+        self.refreshes.due.push_back(index);
         true
     }
 
@@ -164,8 +164,8 @@ impl Core {
             self.make_active(index);
             self.catch_up(now, index);
             let seen = self.products[index].seen;
-            if seen.is_none_or(|seen| now.instant.since(seen) >= LOOK_INTERVAL) {
-                self.look_soon(now, index);
+            if seen.is_none_or(|seen| now.instant.since(seen) >= REFRESH_INTERVAL) {
+                self.refresh_soon(now, index);
             }
         }
     }
@@ -188,26 +188,28 @@ impl Core {
             let product = &self.products[index];
             return product.sale.is_none_or(|sale| !product.sight.is_replaced(sale.id));
         }
-        if product.sight.is_closed_since(sale.id, product.seen) && product.state != State::Suspended {
-            product.state = State::Closed;
+        if product.sight.is_closed_since(sale.id, product.seen) && product.state != SaleState::Suspended {
+            product.state = SaleState::Closed;
         }
         true
     }
 
     /// Writes looks, as many as may be outstanding: first those that requests wait for.
-    fn look_on(&mut self, now: Now) {
-        while self.looks.outstanding < LOOKS_OUTSTANDING_MAX && self.redis.is_ready() {
+    fn refresh_on(&mut self, now: Now) {
+        while self.refreshes.outstanding < REFRESHES_OUTSTANDING_MAX && self.redis.is_ready() {
             let mut indices = Vec::new();
-            while indices.len() < LOOK_PRODUCTS_MAX {
-                let Some(index) = self.looks.wanted.pop_front().or_else(|| self.looks.due.pop_front()) else { break };
+            while indices.len() < REFRESH_PRODUCTS_MAX {
+                let Some(index) = self.refreshes.wanted.pop_front().or_else(|| self.refreshes.due.pop_front()) else {
+                    break;
+                };
                 let product = &mut self.products[index];
-                if std::mem::replace(&mut product.look_waits, false) && !product.looking {
+                if std::mem::replace(&mut product.refresh_waits, false) && !product.is_refreshing {
                     indices.push(index);
                 }
             }
             if !indices.is_empty() {
-                self.write_look(now, indices);
-            } else if self.looks.suspect > 0 {
+                self.write_refresh(now, indices);
+            } else if self.refreshes.suspect > 0 {
                 self.walk(now);
             } else {
                 return;
@@ -216,23 +218,23 @@ impl Core {
     }
 
     /// Looks at one product as soon as may be, unless it is being looked at.
-    pub(crate) fn look_soon(&mut self, now: Now, index: ProductIndex) {
+    pub(crate) fn refresh_soon(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
-        if !product.looking && self.redis.is_ready() {
-            product.look_waits = true;
-            self.looks.wanted.push_back(index);
-            self.look_on(now);
+        if !product.is_refreshing && self.redis.is_ready() {
+            product.refresh_waits = true;
+            self.refreshes.wanted.push_back(index);
+            self.refresh_on(now);
         }
     }
 
     /// Looks at one product now if what is remembered of it is as old as a sold-out may be.
-    pub(crate) fn look_if_stale(&mut self, now: Now, index: ProductIndex) {
+    pub(crate) fn refresh_if_stale(&mut self, now: Now, index: ProductIndex) {
         if !self.products[index].is_fresh(now) {
-            self.look_soon(now, index);
+            self.refresh_soon(now, index);
         }
     }
 
-    fn write_look(&mut self, now: Now, indices: Vec<ProductIndex>) {
+    fn write_refresh(&mut self, now: Now, indices: Vec<ProductIndex>) {
         let mut keys: Vec<&[u8]> = Vec::with_capacity(9 * indices.len());
         for index in &indices {
             keys.extend(self.products[*index].keys.of_product());
@@ -242,22 +244,22 @@ impl Core {
         SCRIPTS.look.write_call_with(&mut out, &keys, &[&vouched, self.config.topic.as_bytes()]);
         for index in &indices {
             let product = &mut self.products[*index];
-            product.looking = true;
-            product.look_asked = now.instant;
+            product.is_refreshing = true;
+            product.refresh_asked = now.instant;
         }
-        self.looks.outstanding += 1;
-        self.redis.call_script(now.instant, Call::Look(indices), |to| to.extend_from_slice(&out));
+        self.refreshes.outstanding += 1;
+        self.redis.call_script(now.instant, PendingCall::Refresh(indices), |to| to.extend_from_slice(&out));
     }
 
     /// What a look saw. No reply: the connection is gone.
-    pub(crate) fn handle_look(&mut self, now: Now, indices: &[ProductIndex], reply: Option<Reply<'_>>) {
+    pub(crate) fn handle_refreshed(&mut self, now: Now, indices: &[ProductIndex], reply: Option<Reply<'_>>) {
         let mut items = self.items_of(reply);
         for index in indices {
             let look = items.as_mut().and_then(Look::read);
             let learnt = look.is_some();
             let product = &mut self.products[*index];
-            product.looking = false;
-            let asked = product.look_asked;
+            product.is_refreshing = false;
+            let asked = product.refresh_asked;
             if let Some(look) = look {
                 product.sight.publish(asked, &look);
                 self.see(now, *index, asked, look);
@@ -267,32 +269,32 @@ impl Core {
                     self.products[*index].has_left_registry = false;
                 }
             }
-            self.after_look(now, *index, learnt);
+            self.after_refresh(now, *index, learnt);
         }
-        self.looks.outstanding -= 1;
-        self.look_on(now);
+        self.refreshes.outstanding -= 1;
+        self.refresh_on(now);
     }
 
     /// The requests that waited for the look go on.
-    fn after_look(&mut self, now: Now, index: ProductIndex, learnt: bool) {
-        for order in std::mem::take(&mut self.products[index].look_waiters) {
+    fn after_refresh(&mut self, now: Now, index: ProductIndex, learnt: bool) {
+        for order in std::mem::take(&mut self.products[index].refresh_waiters) {
             self.re_enter(now, order);
         }
         let mut waiters = std::mem::take(&mut self.products[index].stock_waiters);
-        for ticket in waiters.drain(..) {
+        for reply_to in waiters.drain(..) {
             let product = &self.products[index];
             let answer = match learnt {
                 true if product.is_foreign => Answer::Unavailable(Unavailable::OtherTopic),
                 true => stock_of(now, product),
                 false => Answer::Unavailable(Unavailable::Redis),
             };
-            self.complete(ticket, answer);
+            self.complete(reply_to, answer);
         }
         self.products[index].stock_waiters = waiters;
     }
 
     /// `GET /stock/{product}` of a product in memory.
-    pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, ticket: Ticket) -> Outcome {
+    pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, reply_to: ReplyTo) -> Outcome {
         self.note_asked(now, index);
         if self.is_up_to_date(now, index) {
             if let Some(stock) = self.products[index].fresh_stock(now) {
@@ -310,8 +312,8 @@ impl Core {
         if product.stock_waiters.len() >= STOCK_WAITERS_MAX {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
-        product.stock_waiters.push(ticket);
-        self.look_soon(now, index);
+        product.stock_waiters.push(reply_to);
+        self.refresh_soon(now, index);
         Outcome::Later
     }
 

@@ -15,11 +15,11 @@ use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{self, Reply};
 use flux_protocol::time::{Instant, Now};
 
-use crate::core::state::product::{Keys, ProductIndex, State};
-use crate::core::{Call, Core};
+use crate::core::state::product::{Keys, ProductIndex, SaleState};
+use crate::core::{Core, PendingCall};
 use crate::limits::{
-    FIND_NAMES_MAX, LOOK_PRODUCTS_MAX, REGISTRY_DOUBTS_MAX, REGISTRY_INTERVAL, REGISTRY_NAMES_MAX, REGISTRY_PAGE_NAMES,
-    REGISTRY_PAGE_NAMES_MAX, REGISTRY_PAGES_MAX, REGISTRY_SURVEYS_MAX,
+    DISCOVER_NAMES_MAX, REFRESH_PRODUCTS_MAX, REGISTRY_DOUBTS_MAX, REGISTRY_INTERVAL, REGISTRY_NAMES_MAX,
+    REGISTRY_PAGE_NAMES, REGISTRY_PAGE_NAMES_MAX, REGISTRY_PAGES_MAX, REGISTRY_SURVEYS_MAX,
 };
 use crate::redis::replies::{Look, number};
 use crate::redis::scripts::SCRIPTS;
@@ -115,7 +115,7 @@ impl Core {
         ];
         let texts = arguments.each_ref().map(String::as_bytes);
         let write = |out: &mut Vec<u8>| SCRIPTS.page.write_call_with(out, &[REGISTRY], &texts);
-        self.redis.call_script(now.instant, Call::Registry, write);
+        self.redis.call_script(now.instant, PendingCall::Registry, write);
     }
 
     /// One page. No reply: the connection is gone, and the same page is asked for again.
@@ -147,7 +147,7 @@ impl Core {
 
     /// Looks at names that are not in memory.
     fn survey(&mut self, now: Now) {
-        let count = self.registry.strangers.len().min(LOOK_PRODUCTS_MAX).min(self.registry.surveys_left);
+        let count = self.registry.strangers.len().min(REFRESH_PRODUCTS_MAX).min(self.registry.surveys_left);
         if !self.registry.surveyed.is_empty() || count == 0 {
             return;
         }
@@ -158,8 +158,9 @@ impl Core {
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
         let vouched = self.witness.vouches(now.instant);
         let topic = self.config.topic.as_bytes();
-        self.redis
-            .call_script(now.instant, Call::Survey, |out| SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic]));
+        self.redis.call_script(now.instant, PendingCall::Survey, |out| {
+            SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic])
+        });
     }
 
     /// What stands behind the names. No reply: the connection is gone, the next scan looks again.
@@ -171,7 +172,7 @@ impl Core {
                 Some(Look::Foreign(topic)) => self.note_foreign(name, topic),
                 // It came to its end just now: the next scan tells.
                 Some(Look::Unknown) => {}
-                Some(Look::Sale { state: State::Closed, outbox_entries: 0, .. }) => {}
+                Some(Look::Sale { state: SaleState::Closed, outbox_entries: 0, .. }) => {}
                 Some(look) => {
                     // Another leaves for one that has orders to be delivered. Else it is looked at again in the next scan.
                     let has_orders = matches!(look, Look::Sale { outbox_entries: 1.., .. });
@@ -205,7 +206,7 @@ impl Core {
 
     /// Asks whether names are needed.
     fn judge_names(&mut self, now: Now) {
-        let count = self.registry.doubted.len().min(FIND_NAMES_MAX).min(self.registry.doubts_left);
+        let count = self.registry.doubted.len().min(DISCOVER_NAMES_MAX).min(self.registry.doubts_left);
         if !self.registry.judged.is_empty() || count == 0 {
             return;
         }
@@ -217,7 +218,9 @@ impl Core {
         let span = self.config.idempotency_ttl.as_millis().to_string();
         let mut arguments = vec![span.as_bytes(), self.config.topic.as_bytes()];
         arguments.extend(names.iter().map(Identifier::as_bytes));
-        self.redis.call_script(now.instant, Call::Forget, |out| SCRIPTS.forget.write_call_with(out, &keys, &arguments));
+        self.redis.call_script(now.instant, PendingCall::Forget, |out| {
+            SCRIPTS.forget.write_call_with(out, &keys, &arguments)
+        });
     }
 
     /// Which names have left. No reply: the connection is gone, and they are asked for again when they are next seen.
@@ -258,7 +261,7 @@ impl Core {
     fn put_back(&mut self, now: Now) {
         let lacking = std::mem::take(&mut self.registry.lacking);
         if !lacking.is_empty() && self.redis.is_ready() {
-            self.redis.call(now.instant, Call::Quiet, |out| {
+            self.redis.call(now.instant, PendingCall::Quiet, |out| {
                 resp::array_header(out, 3 + lacking.len());
                 resp::bulk(out, b"SADD");
                 resp::bulk(out, REGISTRY);

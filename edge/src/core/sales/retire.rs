@@ -11,7 +11,7 @@ use flux_protocol::resp::{Reply, Value};
 use flux_protocol::time::Now;
 
 use crate::core::state::product::ProductIndex;
-use crate::core::{Call, Core};
+use crate::core::{Core, PendingCall};
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
@@ -35,7 +35,7 @@ impl Core {
             product.retire_from = now.instant + rare::instead(ttl / 4, Rare::HastyRetire, Duration::ZERO);
             let keys: [&[u8]; 2] = [&product.keys.outbox, &product.keys.sale];
             let ttl = ttl.as_millis().to_string();
-            self.redis.call_script(now.instant, Call::Retire(index), |out| {
+            self.redis.call_script(now.instant, PendingCall::Retire(index), |out| {
                 SCRIPTS.retire.write_call_with(out, &keys, &[ttl.as_bytes()]);
             });
         }

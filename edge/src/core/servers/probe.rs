@@ -12,7 +12,7 @@ use flux_protocol::resp::{Reply, printable};
 use flux_protocol::time::{Instant, Now};
 use tracing::{error, info, warn};
 
-use crate::core::{Call, Core};
+use crate::core::{Core, PendingCall};
 use crate::limits::{CLOCK_SKEW_MAX_MS, PROBE_INTERVAL};
 use crate::redis::refusals::words;
 use crate::redis::replies::number;
@@ -63,8 +63,9 @@ impl Core {
         self.probe.next = now.instant + PROBE_INTERVAL;
         // What one user may do is the same on all connections of the process.
         let looks_closely: &[u8] = if self.is_first { b"1" } else { b"0" };
-        self.redis
-            .call_script(now.instant, Call::Probe, |out| SCRIPTS.probe.write_call_with(out, &[], &[looks_closely]));
+        self.redis.call_script(now.instant, PendingCall::Probe, |out| {
+            SCRIPTS.probe.write_call_with(out, &[], &[looks_closely])
+        });
     }
 
     /// What Redis answers. No reply: the connection is gone, which says enough.

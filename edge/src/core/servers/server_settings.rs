@@ -12,7 +12,7 @@ use flux_protocol::kafka::settings::TopicSettings;
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::Now;
 
-use crate::core::{Call, Core};
+use crate::core::{Core, PendingCall};
 
 /// The settings of Redis that are asked for by name.
 const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
@@ -49,7 +49,7 @@ pub enum Question {
 
 /// Whose settings were looked at last.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct ServerSettings {
     info: String,
     run_id: String,
     topic: Option<TopicId>,
@@ -61,24 +61,24 @@ impl Core {
         if !self.is_first {
             return;
         }
-        self.redis.call(now.instant, Call::Settings(Question::Info), |out| resp::command(out, &[b"INFO"]));
+        self.redis.call(now.instant, PendingCall::Settings(Question::Info), |out| resp::command(out, &[b"INFO"]));
         let words: Vec<&[u8]> = [&b"CONFIG"[..], b"GET"].into_iter().chain(REDIS_SETTINGS.map(str::as_bytes)).collect();
-        self.redis.call(now.instant, Call::Settings(Question::Settings), |out| resp::command(out, &words));
+        self.redis.call(now.instant, PendingCall::Settings(Question::Settings), |out| resp::command(out, &words));
     }
 
     pub(crate) fn handle_redis_settings(&mut self, question: Question, reply: Reply<'_>) {
         match question {
             Question::Info => {
                 let Value::Bulk(info) = reply.value() else { return };
-                self.settings.info = String::from_utf8_lossy(info).into_owned();
+                self.server_settings.info = String::from_utf8_lossy(info).into_owned();
             }
             Question::Settings => {
-                let info = std::mem::take(&mut self.settings.info);
+                let info = std::mem::take(&mut self.server_settings.info);
                 let run_id = info_field(&info, "run_id").unwrap_or_default();
-                if run_id.is_empty() || run_id == self.settings.run_id {
+                if run_id.is_empty() || run_id == self.server_settings.run_id {
                     return;
                 }
-                self.settings.run_id = run_id.to_owned();
+                self.server_settings.run_id = run_id.to_owned();
                 let findings = judge_redis(&info, &pairs(reply));
                 report("Redis", &findings);
                 *self.counters.redis_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
@@ -88,12 +88,12 @@ impl Core {
 
     /// Looks at the topic once it is there, and again where it is another one under the same name.
     pub(crate) fn check_topic_settings(&mut self, now: Now) {
-        if !self.is_first || self.settings.topic == self.producer.topic_id() {
+        if !self.is_first || self.server_settings.topic == self.producer.topic_id() {
             return;
         }
         match self.producer.poll_topic_settings() {
             Some(told) => {
-                self.settings.topic = self.producer.topic_id();
+                self.server_settings.topic = self.producer.topic_id();
                 let findings = judge_topic(&told);
                 report("Kafka", &findings);
                 *self.counters.topic_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);

@@ -12,7 +12,7 @@
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Instant;
 
-use crate::limits::{GOOD_LOOK_AGE_MAX, WITNESSED_IDS_MAX};
+use crate::limits::{GOOD_REFRESH_AGE_MAX, WITNESSED_IDS_MAX};
 
 /// Characters of a `run_id` or `master_replid`.
 const ID_BYTES: usize = 40;
@@ -71,7 +71,7 @@ impl Witness {
 
 /// Whether what was seen then still vouches for anything.
 fn is_young(now: Instant, seen: Instant) -> bool {
-    now.since(seen) < GOOD_LOOK_AGE_MAX || is_planted(Bug::AgelessWitness)
+    now.since(seen) < GOOD_REFRESH_AGE_MAX || is_planted(Bug::AgelessWitness)
 }
 
 #[cfg(test)]

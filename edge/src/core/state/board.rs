@@ -17,7 +17,7 @@ use flux_protocol::order::Identifier;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
-use crate::core::state::product::{Sale, State};
+use crate::core::state::product::{Sale, SaleState};
 use crate::limits::ASKED_NOTED_EVERY;
 use crate::redis::replies::Look;
 
@@ -114,7 +114,8 @@ impl Sight {
     }
 }
 
-const STATES: [State; 5] = [State::Open, State::Scheduled, State::SoldOut, State::Suspended, State::Closed];
+const STATES: [SaleState; 5] =
+    [SaleState::Open, SaleState::Scheduled, SaleState::SoldOut, SaleState::Suspended, SaleState::Closed];
 const UNKNOWN: u64 = 16;
 const SUSPENDED: u64 = 17;
 const FOREIGN: u64 = 18;
@@ -224,7 +225,7 @@ mod tests {
     fn look(n: u64) -> Look {
         Look::Sale {
             sale: Sale { id: n, generation: n as u32, total: n, rate: n, burst: n },
-            state: State::Scheduled,
+            state: SaleState::Scheduled,
             opens_in: Duration::from_micros(n),
             stock: n,
             outbox_entries: n,

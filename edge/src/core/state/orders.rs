@@ -16,7 +16,7 @@ use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
 
 /// Where an answer goes: a request's place in a connection's burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct ReplyTo {
     /// The connection's place in its core's slab.
     pub conn: u32,
     /// Which of the connections that had this place.
@@ -81,7 +81,7 @@ impl Turn {
 
 /// One order under way.
 #[derive(Debug)]
-pub struct Pending {
+pub struct Order {
     /// The product it asks for.
     pub product: ProductIndex,
     /// The sale its id was derived for; `None` while the sale is not known. A call names this one, never a newer one.
@@ -111,12 +111,12 @@ pub struct Pending {
     /// When it was read, by Redis' clock: milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
     /// Requests to answer: the first made the order, the others joined it.
-    pub waiters: SmallVec<[Ticket; 1]>,
+    pub waiters: SmallVec<[ReplyTo; 1]>,
 }
 
 /// A place in the slab, with the generation that makes it unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PendingIndex {
+pub struct OrderIndex {
     place: u32,
     generation: u32,
 }
@@ -124,7 +124,7 @@ pub struct PendingIndex {
 #[derive(Debug)]
 struct Place {
     generation: u32,
-    order: Option<Pending>,
+    order: Option<Order>,
 }
 
 /// All orders under way on this core.
@@ -132,7 +132,7 @@ struct Place {
 pub struct Orders {
     places: Vec<Place>,
     free: Vec<u32>,
-    by_order_id: HashMap<Uuid, PendingIndex, RandomState>,
+    by_order_id: HashMap<Uuid, OrderIndex, RandomState>,
 }
 
 /// Orders under way that are found without the table growing: more than a busy core has. A table that is full to more
@@ -172,18 +172,18 @@ impl Orders {
     }
 
     /// Takes the order in. Found by its id from now on where `findable` (an order of an unknown product has no id yet).
-    pub fn insert(&mut self, order: Pending, findable: bool) -> PendingIndex {
+    pub fn insert(&mut self, order: Order, findable: bool) -> OrderIndex {
         assert!(!self.is_full(), "the caller asks is_full first");
         let order_id = order.order_id;
         let index = match self.free.pop() {
             Some(place) => {
                 let slot = &mut self.places[place as usize];
                 slot.order = Some(order);
-                PendingIndex { place, generation: slot.generation }
+                OrderIndex { place, generation: slot.generation }
             }
             None => {
                 self.places.push(Place { generation: 0, order: Some(order) });
-                PendingIndex { place: self.places.len() as u32 - 1, generation: 0 }
+                OrderIndex { place: self.places.len() as u32 - 1, generation: 0 }
             }
         };
         if findable {
@@ -197,15 +197,15 @@ impl Orders {
     }
 
     /// The order of that id, if it is under way.
-    pub fn find(&self, order_id: &Uuid) -> Option<PendingIndex> {
+    pub fn find(&self, order_id: &Uuid) -> Option<OrderIndex> {
         self.by_order_id.get(order_id).copied()
     }
 
-    /// Lets `ticket` wait for an order under way.
+    /// Lets `reply_to` wait for an order under way.
     ///
     /// # Errors
     /// [`JoinError`]: the request is to be answered at once instead.
-    pub fn join(&mut self, index: PendingIndex, quantity: u16, ticket: Ticket) -> Result<(), JoinError> {
+    pub fn join(&mut self, index: OrderIndex, quantity: u16, reply_to: ReplyTo) -> Result<(), JoinError> {
         let order = self.get_mut(index).expect("found by its id, so it is under way");
         if order.quantity != quantity {
             return Err(JoinError::OtherQuantity);
@@ -213,24 +213,24 @@ impl Orders {
         if order.waiters.len() >= WAITERS_PER_ORDER_MAX {
             return Err(JoinError::Full);
         }
-        order.waiters.push(ticket);
+        order.waiters.push(reply_to);
         Ok(())
     }
 
     /// The order at `index`, unless it is gone.
-    pub fn get(&self, index: PendingIndex) -> Option<&Pending> {
+    pub fn get(&self, index: OrderIndex) -> Option<&Order> {
         let place = self.places.get(index.place as usize)?;
         if place.generation == index.generation { place.order.as_ref() } else { None }
     }
 
     /// The order at `index`, unless it is gone.
-    pub fn get_mut(&mut self, index: PendingIndex) -> Option<&mut Pending> {
+    pub fn get_mut(&mut self, index: OrderIndex) -> Option<&mut Order> {
         let place = self.places.get_mut(index.place as usize)?;
         if place.generation == index.generation { place.order.as_mut() } else { None }
     }
 
     /// Gives an order the id that it has now that its sale is known, and makes it findable by it.
-    pub fn rename(&mut self, index: PendingIndex, sale: Sale, order_id: Uuid) {
+    pub fn rename(&mut self, index: OrderIndex, sale: Sale, order_id: Uuid) {
         let Some(order) = self.get_mut(index) else { return };
         order.sale = Some(sale);
         let old = std::mem::replace(&mut order.order_id, order_id);
@@ -241,7 +241,7 @@ impl Orders {
     }
 
     /// An order is not found by its id any more, until it is given one anew.
-    pub fn unname(&mut self, index: PendingIndex) {
+    pub fn unname(&mut self, index: OrderIndex) {
         if let Some(order) = self.get(index) {
             let id = order.order_id;
             if self.by_order_id.get(&id) == Some(&index) {
@@ -251,7 +251,7 @@ impl Orders {
     }
 
     /// Takes the order out; its place may be another's at once.
-    pub fn remove(&mut self, index: PendingIndex) -> Option<Pending> {
+    pub fn remove(&mut self, index: OrderIndex) -> Option<Order> {
         self.get(index)?;
         let place = &mut self.places[index.place as usize];
         let order = place.order.take()?;
@@ -268,13 +268,13 @@ impl Orders {
 mod tests {
     use super::*;
 
-    fn ticket(position: u32) -> Ticket {
-        Ticket { conn: 1, generation: 1, position }
+    fn reply_to(position: u32) -> ReplyTo {
+        ReplyTo { conn: 1, generation: 1, position }
     }
 
-    fn order(id: u8) -> Pending {
+    fn order(id: u8) -> Order {
         let name = Identifier::new(b"someone").expect("an identifier");
-        Pending {
+        Order {
             product: ProductIndex::of_slot(0),
             sale: None,
             stage: Stage::Queued,
@@ -289,7 +289,7 @@ mod tests {
             turn: Turn::None,
             received: Instant::default(),
             timestamp_ms: 0,
-            waiters: smallvec::smallvec![ticket(0)],
+            waiters: smallvec::smallvec![reply_to(0)],
         }
     }
 
@@ -310,11 +310,11 @@ mod tests {
     fn joining_needs_the_same_quantity_and_is_bounded() {
         let mut orders = Orders::default();
         let index = orders.insert(order(1), true);
-        assert_eq!(orders.join(index, 1, ticket(1)), Err(JoinError::OtherQuantity));
+        assert_eq!(orders.join(index, 1, reply_to(1)), Err(JoinError::OtherQuantity));
         for position in 1..WAITERS_PER_ORDER_MAX as u32 {
-            assert_eq!(orders.join(index, 2, ticket(position)), Ok(()));
+            assert_eq!(orders.join(index, 2, reply_to(position)), Ok(()));
         }
-        assert_eq!(orders.join(index, 2, ticket(0)), Err(JoinError::Full));
+        assert_eq!(orders.join(index, 2, reply_to(0)), Err(JoinError::Full));
     }
 
     #[test]

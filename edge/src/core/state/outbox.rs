@@ -98,7 +98,7 @@ pub enum Removal {
 
 /// What is to be done with an entry once its last order is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum EntryOutcome {
     /// Others of its orders are still under way.
     NotYet,
     /// Change this outbox so.
@@ -149,13 +149,13 @@ impl Entries {
     }
 
     /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
-    pub fn settle(&mut self, index: EntryIndex, place: u8, acknowledged: bool) -> Settled {
+    pub fn settle(&mut self, index: EntryIndex, place: u8, acknowledged: bool) -> EntryOutcome {
         let entry = &mut self.places[index.0 as usize];
         assert!(entry.unsettled > 0 && u32::from(place) < entry.orders, "an order of the entry is settled once");
         entry.unsettled -= 1;
         entry.acknowledged |= u64::from(acknowledged) << place;
         if entry.unsettled > 0 {
-            return Settled::NotYet;
+            return EntryOutcome::NotYet;
         }
         let Entry { product, id, origin, partition, orders, acknowledged, .. } = *entry;
         if let Some(entries) = self.claimed_by_partition.get_mut(&partition) {
@@ -167,12 +167,12 @@ impl Entries {
         self.free.push(index.0);
         self.claimed -= usize::from(origin == Origin::Claimed);
         match acknowledged.count_ones() {
-            0 => Settled::Leave,
+            0 => EntryOutcome::Leave,
             // The script makes sure that no other order is in it.
             all if all == orders && origin != Origin::Recorded => {
-                Settled::Remove(product, Removal::Whole { id, claimed: origin == Origin::Claimed })
+                EntryOutcome::Remove(product, Removal::Whole { id, claimed: origin == Origin::Claimed })
             }
-            _ => Settled::Remove(product, Removal::Part { id, orders, acknowledged }),
+            _ => EntryOutcome::Remove(product, Removal::Part { id, orders, acknowledged }),
         }
     }
 
@@ -265,32 +265,32 @@ mod tests {
 
     const ID: EntryId = EntryId { ms: 5, sequence: 0 };
 
-    fn settled(origin: Origin, acknowledged: &[bool]) -> Settled {
+    fn settled(origin: Origin, acknowledged: &[bool]) -> EntryOutcome {
         let mut entries = Entries::default();
         let entry = entries.insert(ProductIndex::of_slot(7), ID, acknowledged.len() as u32, origin);
         assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
-        let mut last = Settled::NotYet;
+        let mut last = EntryOutcome::NotYet;
         // Kafka's word may come in any order.
         for (place, acknowledged) in acknowledged.iter().enumerate().rev() {
-            assert_eq!(last, Settled::NotYet);
+            assert_eq!(last, EntryOutcome::NotYet);
             last = entries.settle(entry, place as u8, *acknowledged);
         }
         assert!(entries.is_empty() && entries.claimed() == 0);
         last
     }
 
-    fn part(orders: u32, acknowledged: u64) -> Settled {
-        Settled::Remove(ProductIndex::of_slot(7), Removal::Part { id: ID, orders, acknowledged })
+    fn part(orders: u32, acknowledged: u64) -> EntryOutcome {
+        EntryOutcome::Remove(ProductIndex::of_slot(7), Removal::Part { id: ID, orders, acknowledged })
     }
 
     #[test]
     fn an_entry_goes_when_every_order_is_acknowledged_and_stays_where_none_is() {
         for claimed in [false, true] {
             let origin = if claimed { Origin::Claimed } else { Origin::Reserved };
-            let whole = Settled::Remove(ProductIndex::of_slot(7), Removal::Whole { id: ID, claimed });
+            let whole = EntryOutcome::Remove(ProductIndex::of_slot(7), Removal::Whole { id: ID, claimed });
             assert_eq!(settled(origin, &[true]), whole);
             assert_eq!(settled(origin, &[true; 64]), whole);
-            assert_eq!(settled(origin, &[false; 64]), Settled::Leave);
+            assert_eq!(settled(origin, &[false; 64]), EntryOutcome::Leave);
         }
     }
 
@@ -306,7 +306,7 @@ mod tests {
     fn an_entry_known_by_its_records_is_never_removed_unseen() {
         assert_eq!(settled(Origin::Recorded, &[true, true]), part(2, 0b11));
         assert_eq!(settled(Origin::Recorded, &[false, true]), part(2, 0b10));
-        assert_eq!(settled(Origin::Recorded, &[false]), Settled::Leave);
+        assert_eq!(settled(Origin::Recorded, &[false]), EntryOutcome::Leave);
     }
 
     #[test]

@@ -16,10 +16,10 @@ use crate::answer::Unavailable;
 use crate::core::reads::queue_document::QueueDocument;
 use crate::core::relay::Walk;
 use crate::core::state::board::Sight;
-use crate::core::state::orders::{PendingIndex, Ticket};
+use crate::core::state::orders::{OrderIndex, ReplyTo};
 use crate::core::state::outbox::{EntryId, Removal};
-use crate::core::state::queue_state::Fair;
-use crate::core::state::token_lease::Lease;
+use crate::core::state::queue_state::QueueState;
+use crate::core::state::token_lease::Tokens;
 use crate::counters::ProductGauge;
 use crate::limits::{ASKED_NOTED_EVERY, PRODUCT_IDLE_MIN, SOLD_OUT_REMEMBERED, STOCK_AGE_MAX};
 
@@ -55,7 +55,7 @@ impl ProductIndex {
 
 /// The state of a sale, as `GET /stock` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum SaleState {
     /// Units may be sold.
     Open,
     /// Opens later.
@@ -68,15 +68,15 @@ pub enum State {
     Closed,
 }
 
-impl State {
+impl SaleState {
     /// As the API writes it.
     pub fn name(self) -> &'static str {
         match self {
-            State::Open => "open",
-            State::Scheduled => "scheduled",
-            State::SoldOut => "sold_out",
-            State::Suspended => "suspended",
-            State::Closed => "closed",
+            SaleState::Open => "open",
+            SaleState::Scheduled => "scheduled",
+            SaleState::SoldOut => "sold_out",
+            SaleState::Suspended => "suspended",
+            SaleState::Closed => "closed",
         }
     }
 }
@@ -205,22 +205,22 @@ pub struct Product {
     pub sale: Option<Sale>,
     /// Its orders belong into another topic, as the last look said: then there is no `sale`.
     pub is_foreign: bool,
-    /// The sale's state as last seen; [`State::SoldOut`] is kept in `sold_out_until` instead.
-    pub state: State,
+    /// The sale's state as last seen; [`SaleState::SoldOut`] is kept in `sold_out_until` instead.
+    pub state: SaleState,
     /// When what is scheduled opens, by this core's clock: never later than it does by Redis' clock.
     pub opens: Instant,
     /// Sold out is remembered before this instant.
     pub sold_out_until: Instant,
     /// Tokens of this core.
-    pub lease: Lease,
+    pub tokens: Tokens,
     /// What this core knows of its line, where it has a fair queue.
-    pub fair: Option<Box<Fair>>,
+    pub queue: Option<Box<QueueState>>,
     /// `GET /queue` as last answered, and the requests that wait for the next; made by the first that asks.
     pub document: Option<Box<QueueDocument>>,
     /// Its orders under way.
     pub pending: u32,
     /// Orders that wait for tokens.
-    pub token_waiters: VecDeque<PendingIndex>,
+    pub token_waiters: VecDeque<OrderIndex>,
     /// Orders that this core has answered with a first 200.
     pub accepted: u64,
     /// Units left, as last seen.
@@ -240,15 +240,15 @@ pub struct Product {
     /// Its name has left the registry: its sale is over, or there never was one.
     pub has_left_registry: bool,
     /// A look is on its way.
-    pub looking: bool,
+    pub is_refreshing: bool,
     /// It stands in a line for a look.
-    pub look_waits: bool,
+    pub refresh_waits: bool,
     /// When the look on its way was asked for.
-    pub look_asked: Instant,
+    pub refresh_asked: Instant,
     /// Requests of `GET /stock` that wait for the look.
-    pub stock_waiters: Vec<Ticket>,
+    pub stock_waiters: Vec<ReplyTo>,
     /// Orders that wait for a look because the sale changed under them.
-    pub look_waiters: Vec<PendingIndex>,
+    pub refresh_waiters: Vec<OrderIndex>,
     /// Changes to its outbox that wait for the next write to Redis. No more than entries were under way.
     pub removals: Vec<Removal>,
     /// Outbox entries as the last look counted them.
@@ -283,11 +283,11 @@ impl Product {
             keys: Keys::new(&name),
             sale: None,
             is_foreign: false,
-            state: State::Suspended,
+            state: SaleState::Suspended,
             opens: Instant::default(),
             sold_out_until: Instant::default(),
-            lease: Lease::default(),
-            fair: None,
+            tokens: Tokens::default(),
+            queue: None,
             document: None,
             pending: 0,
             token_waiters: VecDeque::new(),
@@ -300,11 +300,11 @@ impl Product {
             is_active: false,
             listed_in: 0,
             has_left_registry: false,
-            looking: false,
-            look_waits: false,
-            look_asked: Instant::default(),
+            is_refreshing: false,
+            refresh_waits: false,
+            refresh_asked: Instant::default(),
             stock_waiters: Vec::new(),
-            look_waiters: Vec::new(),
+            refresh_waiters: Vec::new(),
             removals: Vec::new(),
             outbox_entries: 0,
             outbox_orders: 0,
@@ -331,7 +331,7 @@ impl Product {
             outbox_oldest_ms: oldest,
             seen_ms: self.seen.map(|seen| now.instant.since(seen).as_millis() as u64),
             accepted: self.accepted,
-            line: self.fair.as_ref().and_then(|fair| fair.gauge()),
+            line: self.queue.as_ref().and_then(|queue| queue.gauge()),
         }
     }
 
@@ -341,7 +341,7 @@ impl Product {
     /// in that time is answered by the script, which goes by Redis' clock. So all cores open in one moment, however
     /// long their answers travel.
     pub fn schedule(&mut self, asked: Instant, left: Duration) {
-        self.state = State::Scheduled;
+        self.state = SaleState::Scheduled;
         self.opens = asked + left;
     }
 
@@ -367,7 +367,7 @@ impl Product {
     /// Whether nothing of its sale is to be delivered or sold any more: closed, with an empty outbox, as last seen; or there
     /// is no sale that this core has ever seen.
     pub fn is_over(&self) -> bool {
-        self.is_foreign || self.sale.is_none() || (self.state == State::Closed && self.outbox_entries == 0)
+        self.is_foreign || self.sale.is_none() || (self.state == SaleState::Closed && self.outbox_entries == 0)
     }
 
     /// Whether it may leave memory: no request has asked for it for long, nothing waits in it, nothing of it is under
@@ -376,14 +376,14 @@ impl Product {
         now.since(self.asked) >= PRODUCT_IDLE_MIN
             && self.seen.is_some()
             && self.outbox_entries == 0
-            && (self.state != State::Suspended || self.sale.is_none())
-            && !(self.looking || self.look_waits || self.is_active)
+            && (self.state != SaleState::Suspended || self.sale.is_none())
+            && !(self.is_refreshing || self.refresh_waits || self.is_active)
             && !self.relay_waits
             && !self.retire_waits
-            && self.fair.is_none()
+            && self.queue.is_none()
             && self.token_waiters.is_empty()
             && self.stock_waiters.is_empty()
-            && self.look_waiters.is_empty()
+            && self.refresh_waiters.is_empty()
             && self.removals.is_empty()
             && self.document.as_ref().is_none_or(|document| document.is_idle())
     }
@@ -394,13 +394,13 @@ impl Product {
     }
 
     /// The state as of now: what was scheduled is open once its time has come.
-    pub fn state_at(&self, now: Instant) -> State {
-        if self.state == State::Scheduled && now >= self.opens { State::Open } else { self.state }
+    pub fn state_at(&self, now: Instant) -> SaleState {
+        if self.state == SaleState::Scheduled && now >= self.opens { SaleState::Open } else { self.state }
     }
 
     /// The state as a client is told.
-    pub fn visible_state(&self, now: Instant) -> State {
+    pub fn visible_state(&self, now: Instant) -> SaleState {
         let state = self.state_at(now);
-        if state == State::Open && self.stock == 0 { State::SoldOut } else { state }
+        if state == SaleState::Open && self.stock == 0 { SaleState::SoldOut } else { state }
     }
 }

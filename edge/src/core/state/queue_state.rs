@@ -16,10 +16,10 @@ use flux_protocol::queue::{
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
-use crate::core::state::orders::PendingIndex;
-use crate::core::state::token_lease::{Admission, Lease};
+use crate::core::state::orders::OrderIndex;
+use crate::core::state::token_lease::{Admission, Tokens};
 use crate::counters::LineGauge;
-use crate::limits::LOOK_INTERVAL;
+use crate::limits::REFRESH_INTERVAL;
 
 /// A ticket as it travels.
 pub type TicketText = [u8; TICKET_TEXT_BYTES];
@@ -57,7 +57,7 @@ pub struct Called {
 
 /// One core's part in one sale's line.
 #[derive(Debug)]
-pub struct Fair {
+pub struct QueueState {
     sale_id: u64,
     seed: Seed,
     key: TicketKey,
@@ -82,14 +82,14 @@ pub struct Fair {
     /// than orders are.
     at_door: HashSet<u64, RandomState>,
     /// Orders that wait for news of the line; the caller that adds one keeps their bound.
-    pub(crate) waiters: Vec<PendingIndex>,
+    pub(crate) waiters: Vec<OrderIndex>,
 }
 
-impl Fair {
+impl QueueState {
     /// Of a sale with a fair queue.
-    pub fn new(product: &[u8], sale_id: u64, seed: [u8; 32]) -> Fair {
+    pub fn new(product: &[u8], sale_id: u64, seed: [u8; 32]) -> QueueState {
         let seed = Seed::new(seed);
-        Fair {
+        QueueState {
             sale_id,
             key: TicketKey::new(&seed, product, sale_id),
             seed,
@@ -112,7 +112,7 @@ impl Fair {
     }
 
     /// An order has come, with the ticket that it showed, if any.
-    pub fn admit(&mut self, now: Instant, lease: &mut Lease, user: &[u8], shown: Option<&TicketText>) -> Verdict {
+    pub fn admit(&mut self, now: Instant, tokens: &mut Tokens, user: &[u8], shown: Option<&TicketText>) -> Verdict {
         let Some(view) = self.view else { return Verdict::Unknown };
         let ticket = self.verified(user, shown);
         let mut used_up = None;
@@ -124,7 +124,7 @@ impl Fair {
                 return Verdict::Line(self.key.sign(Ticket { has_come: true, ..ticket }, user));
             }
             match self.turns.used_up(called.mark, called.slot) {
-                None => return self.admit_called(now, lease, &view, ticket, called),
+                None => return self.admit_called(now, tokens, &view, ticket, called),
                 Some(until) => used_up = Some(Verdict::UsedUp { slot: called.slot, until }),
             }
         }
@@ -132,7 +132,7 @@ impl Fair {
         let place = ticket.filter(|_| used_up.is_none()).map(|ticket| ticket.place);
         match (view.standing(now, place), used_up) {
             (Standing::Called, _) => unreachable!("seen to above"),
-            (Standing::Free, _) => match (lease.admit(now), used_up) {
+            (Standing::Free, _) => match (tokens.admit(now), used_up) {
                 (Admission::Admitted, _) => Verdict::Admitted(None),
                 (Admission::Wait, _) => Verdict::Wait,
                 (Admission::Refused, Some(used_up)) => used_up,
@@ -149,7 +149,7 @@ impl Fair {
     fn admit_called(
         &mut self,
         now: Instant,
-        lease: &mut Lease,
+        tokens: &mut Tokens,
         view: &View,
         ticket: Ticket,
         called: Called,
@@ -159,7 +159,7 @@ impl Fair {
             self.reporter.handle_arrived(view.redis_us(now), tick, ticket.place.rank);
             self.has_news = true;
         }
-        if lease.admit(now) != Admission::Admitted {
+        if tokens.admit(now) != Admission::Admitted {
             return Verdict::Held(called);
         }
         self.serve(called.mark);
@@ -246,7 +246,7 @@ impl Fair {
         }
         let is_watched = self.view.is_none() || self.has_news || (may_move && !self.was_free);
         // Users in line are called even where all cores that gave places are gone.
-        let interval = if is_watched { Duration::from_micros(REPORT_INTERVAL_US) } else { LOOK_INTERVAL };
+        let interval = if is_watched { Duration::from_micros(REPORT_INTERVAL_US) } else { REFRESH_INTERVAL };
         is_urgent || since >= interval
     }
 

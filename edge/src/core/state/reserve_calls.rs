@@ -16,7 +16,7 @@ use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
-use crate::core::state::orders::{Orders, Pending, PendingIndex, Stage};
+use crate::core::state::orders::{Order, OrderIndex, Orders, Stage};
 use crate::core::state::product::ProductIndex;
 use crate::core::state::products::Products;
 use crate::limits::{
@@ -27,7 +27,7 @@ use crate::redis::scripts::SCRIPTS;
 
 /// A reserve call's place among those outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallIndex(usize);
+pub struct BatchIndex(usize);
 
 /// Orders of one product whose ids were derived for the same sale and generation travel in one group: a look may have
 /// learnt of a newer sale while they waited.
@@ -41,7 +41,7 @@ pub struct LookupIndex(usize);
 #[derive(Debug, Default)]
 pub struct Lookup {
     /// Orders in the order of the call, sale by sale.
-    pub orders: Vec<PendingIndex>,
+    pub orders: Vec<OrderIndex>,
     /// Their products, and how many of the orders are of each one's sale.
     pub groups: Vec<(ProductIndex, usize)>,
     busy: bool,
@@ -65,9 +65,9 @@ pub struct Group {
 
 /// One reserve call on its way.
 #[derive(Debug, Default)]
-pub struct Call {
+pub struct ReserveBatch {
     /// Orders in the order of the reply's codes, group by group.
-    pub orders: Vec<PendingIndex>,
+    pub orders: Vec<OrderIndex>,
     pub groups: Vec<Group>,
     /// The partition that the outbox entries name.
     pub partition: i32,
@@ -90,31 +90,31 @@ pub struct CallTerms {
 
 /// The gate of one core.
 #[derive(Debug, Default)]
-pub struct Gate {
-    queue: VecDeque<PendingIndex>,
+pub struct ReserveCalls {
+    queue: VecDeque<OrderIndex>,
     /// Orders of products that have many under way.
-    crowd: VecDeque<PendingIndex>,
-    calls: Vec<Call>,
+    crowd: VecDeque<OrderIndex>,
+    calls: Vec<ReserveBatch>,
     outstanding: usize,
-    lookups: VecDeque<PendingIndex>,
+    lookups: VecDeque<OrderIndex>,
     lookups_asked: Vec<Lookup>,
-    batch: Vec<(GroupKey, PendingIndex)>,
+    batch: Vec<(GroupKey, OrderIndex)>,
 }
 
-impl Gate {
+impl ReserveCalls {
     /// Puts an order in line for the next call. `under_way`: how many of its product are.
-    pub fn push(&mut self, order: PendingIndex, under_way: u32) {
+    pub fn push(&mut self, order: OrderIndex, under_way: u32) {
         let is_one_of_many = under_way as usize > ORDERS_IN_LINE_TOGETHER_MAX;
         if is_one_of_many { &mut self.crowd } else { &mut self.queue }.push_back(order);
     }
 
     /// Takes an order out of the line.
-    pub fn pop(&mut self) -> Option<PendingIndex> {
+    pub fn pop(&mut self) -> Option<OrderIndex> {
         self.queue.pop_front().or_else(|| self.crowd.pop_front())
     }
 
     /// The next order of a call that has `held` orders: the last places are for the crowd, if there is one.
-    fn next(&mut self, held: usize) -> Option<PendingIndex> {
+    fn next(&mut self, held: usize) -> Option<OrderIndex> {
         if held >= CALL_ORDERS_MAX - CROWD_PLACES_MIN
             && let Some(order) = self.crowd.pop_front()
         {
@@ -124,7 +124,7 @@ impl Gate {
     }
 
     /// Puts an order in line for the next look-up of records.
-    pub fn push_lookup(&mut self, order: PendingIndex) {
+    pub fn push_lookup(&mut self, order: OrderIndex) {
         self.lookups.push_back(order);
     }
 
@@ -156,7 +156,7 @@ impl Gate {
         products: &Products,
         orders: &mut Orders,
         out: &mut Vec<u8>,
-    ) -> Option<CallIndex> {
+    ) -> Option<BatchIndex> {
         assert!(self.outstanding < CALLS_OUTSTANDING_MAX, "the caller asks may_call first");
         self.batch.clear();
         let most = rare::instead(CALL_ORDERS_MAX, Rare::LoneOrder, 1);
@@ -174,7 +174,7 @@ impl Gate {
         // Stable: orders of one product keep their order of arrival.
         self.batch.sort_by_key(|(key, _)| *key);
         let place = self.calls.iter().position(|call| !call.busy).unwrap_or_else(|| {
-            self.calls.push(Call::default());
+            self.calls.push(ReserveBatch::default());
             self.calls.len() - 1
         });
         let call = &mut self.calls[place];
@@ -184,31 +184,31 @@ impl Gate {
         call.repeated = false;
         out.extend_from_slice(&call.bytes);
         self.outstanding += 1;
-        Some(CallIndex(place))
+        Some(BatchIndex(place))
     }
 
     /// The call at `index`; its reply has come or is to come.
-    pub fn call(&self, index: CallIndex) -> &Call {
+    pub fn call(&self, index: BatchIndex) -> &ReserveBatch {
         &self.calls[index.0]
     }
 
     /// Writes a call once more, word for word. `unknown`: whether the writing before had effects.
-    pub fn repeat(&mut self, index: CallIndex, unknown: bool, out: &mut Vec<u8>) {
+    pub fn repeat(&mut self, index: BatchIndex, unknown: bool, out: &mut Vec<u8>) {
         let call = &mut self.calls[index.0];
         assert!(call.busy, "only a call without a reply is repeated");
         call.repeated |= unknown;
         out.extend_from_slice(&call.bytes);
     }
 
-    /// Takes a call whose reply is being read; give it back with [`Gate::recycle`].
-    pub fn take(&mut self, index: CallIndex) -> Call {
+    /// Takes a call whose reply is being read; give it back with [`ReserveCalls::recycle`].
+    pub fn take(&mut self, index: BatchIndex) -> ReserveBatch {
         assert!(self.calls[index.0].busy, "a call is answered once");
         self.outstanding -= 1;
         std::mem::take(&mut self.calls[index.0])
     }
 
     /// Gives a finished call's buffers back.
-    pub fn recycle(&mut self, index: CallIndex, mut call: Call) {
+    pub fn recycle(&mut self, index: BatchIndex, mut call: ReserveBatch) {
         call.busy = false;
         self.calls[index.0] = call;
     }
@@ -245,7 +245,7 @@ impl Gate {
         Some(LookupIndex(place))
     }
 
-    /// Takes a look-up whose reply is being read; give it back with [`Gate::recycle_lookup`].
+    /// Takes a look-up whose reply is being read; give it back with [`ReserveCalls::recycle_lookup`].
     pub fn take_lookup(&mut self, index: LookupIndex) -> Lookup {
         std::mem::take(&mut self.lookups_asked[index.0])
     }
@@ -259,7 +259,7 @@ impl Gate {
 
 impl Lookup {
     /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/lookup.lua`).
-    fn fill(&mut self, batch: &[(GroupKey, PendingIndex)], products: &Products, orders: &Orders, out: &mut Vec<u8>) {
+    fn fill(&mut self, batch: &[(GroupKey, OrderIndex)], products: &Products, orders: &Orders, out: &mut Vec<u8>) {
         self.busy = true;
         self.orders.clear();
         self.groups.clear();
@@ -291,9 +291,9 @@ impl Lookup {
     }
 }
 
-impl Call {
+impl ReserveBatch {
     /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/reserve.lua`).
-    fn fill(&mut self, batch: &[(GroupKey, PendingIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
+    fn fill(&mut self, batch: &[(GroupKey, OrderIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
         self.orders.clear();
         self.groups.clear();
         self.bytes.clear();
@@ -373,6 +373,6 @@ impl Call {
 }
 
 /// The slot that `reserve.lua` is to judge the order by.
-fn slot_of(order: &Pending) -> Option<Slot> {
+fn slot_of(order: &Order) -> Option<Slot> {
     order.turn.slot().filter(|_| !is_planted(Bug::PlaceNeverUsedUp))
 }

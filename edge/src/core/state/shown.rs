@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 
 use crate::core::Core;
-use crate::core::state::product::{ProductIndex, State};
+use crate::core::state::product::{ProductIndex, SaleState};
 use crate::limits::{PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX};
 
 /// The products chosen, and where the walk goes on.
@@ -38,7 +38,7 @@ impl Core {
         }
         let latest_first = |index: &ProductIndex| {
             let product = &products[*index];
-            (product.state == State::Closed, Reverse(product.sale.map_or(0, |sale| sale.id)))
+            (product.state == SaleState::Closed, Reverse(product.sale.map_or(0, |sale| sale.id)))
         };
         if chosen.len() > PRODUCT_GAUGES_MAX {
             chosen.select_nth_unstable_by_key(PRODUCT_GAUGES_MAX, latest_first);

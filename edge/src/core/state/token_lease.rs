@@ -25,13 +25,13 @@ pub enum Admission {
 
 /// Tokens of one grant.
 #[derive(Clone, Copy, Debug, Default)]
-struct Grant {
+struct TokenLease {
     tokens: u64,
     /// They count only before this instant.
     expires: Instant,
 }
 
-impl Grant {
+impl TokenLease {
     fn left(&self, now: Instant) -> u64 {
         if now < self.expires || is_planted(Bug::LeaseNotExpired) { self.tokens } else { 0 }
     }
@@ -39,13 +39,13 @@ impl Grant {
 
 /// One core's share of one sale's bucket.
 #[derive(Debug, Default)]
-pub struct Lease {
+pub struct Tokens {
     /// What is being spent; each grant keeps its own end.
-    current: Grant,
+    current: TokenLease,
     /// What was asked for ahead of need.
-    next: Grant,
+    next: TokenLease,
     /// Tokens whose orders were told that there was nothing to spend them on. They die with the first of them.
-    back: Grant,
+    back: TokenLease,
     /// When the token that was taken last dies.
     last_expires: Instant,
     /// The bucket is known to be empty before this instant.
@@ -70,7 +70,7 @@ pub fn lease_life(rate: u64, burst: u64) -> Duration {
     LEASE_LIFE_MAX.min(Duration::from_micros(micros))
 }
 
-impl Lease {
+impl Tokens {
     /// Takes a token for an order that has just come.
     pub fn admit(&mut self, now: Instant) -> Admission {
         self.count(now);
@@ -116,7 +116,7 @@ impl Lease {
         self.bucket.given_back(now);
         let held = self.back.left(now);
         let expires = if held > 0 { expires.min(self.back.expires) } else { expires };
-        self.back = Grant { tokens: held + 1, expires };
+        self.back = TokenLease { tokens: held + 1, expires };
     }
 
     /// How many tokens to ask for now, given orders waiting for one; `None`: nothing is to be asked.
@@ -148,7 +148,7 @@ impl Lease {
     pub fn handle_granted(&mut self, now: Instant, granted: u64, life: Duration, next_due: Duration) {
         let Some(asked_at) = self.asked_at.take() else { return };
         let lives_from = if is_planted(Bug::LeaseFromTheReply) { now } else { asked_at };
-        let grant = Grant { tokens: granted, expires: lives_from + life };
+        let grant = TokenLease { tokens: granted, expires: lives_from + life };
         if self.current.left(now) == 0 {
             self.current = std::mem::take(&mut self.next);
         }
@@ -173,7 +173,7 @@ impl Lease {
 
     /// Another sale: its bucket is another one.
     pub fn reset(&mut self, bucket: Bucket) {
-        *self = Lease { asked_at: self.asked_at, bucket, ..Lease::default() };
+        *self = Tokens { asked_at: self.asked_at, bucket, ..Tokens::default() };
     }
 
     fn count(&mut self, now: Instant) {
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn orders_wait_for_the_first_lease_and_are_refused_when_the_bucket_is_empty() {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         assert_eq!(lease.wants(at(0), 1), Some(1));
         lease.handle_asked(at(0));
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_ahead_for_a_stream_that_has_ended() {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         lease.handle_asked(at(0));
         lease.handle_granted(at(1), 1, LIFE, Duration::ZERO);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn tokens_die_with_their_own_lease() {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         lease.handle_asked(at(0));
         lease.handle_granted(at(50), 10, LIFE, Duration::ZERO);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_lease_taken_ahead_of_need_outlives_the_one_before() {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         lease.handle_asked(at(0));
         lease.handle_granted(at(1), 4, LIFE, Duration::ZERO);
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_token_that_was_given_back_is_spent_once_and_dies_when_it_would_have() {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         lease.handle_asked(at(0));
         lease.handle_granted(at(1), 2, LIFE, Duration::from_secs(1));
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_lost_request_grants_nothing() {
-        let mut lease = Lease::default();
+        let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         lease.handle_asked(at(0));
         lease.handle_failed();

@@ -13,7 +13,7 @@ use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::answer::Answer;
-use crate::core::state::orders::Ticket;
+use crate::core::state::orders::ReplyTo;
 
 /// The connection that numbered tickets name: none has this place, for a core has far fewer.
 const NUMBERED: u32 = u32::MAX;
@@ -22,7 +22,7 @@ const NUMBERED: u32 = u32::MAX;
 #[derive(Debug)]
 struct Waiter {
     /// Its place in its connection's burst.
-    ticket: Ticket,
+    reply_to: ReplyTo,
     /// What it is told when its time is up.
     late: Answer,
 }
@@ -34,17 +34,17 @@ pub(crate) struct Waiting {
     /// By deadline; those answered meanwhile are still in it until theirs is over.
     by_deadline: BinaryHeap<Reverse<(Instant, u64)>>,
     /// The one that is being decided on: most are answered at once, and never enter the map above.
-    deciding: Option<(u64, Ticket)>,
+    deciding: Option<(u64, ReplyTo)>,
     drawn: u64,
 }
 
 impl Waiting {
     /// Takes a request in, before anything is asked for it. Returns the ticket by which it is to be answered in place of its
     /// own: it is good for one answer, however late that comes and whatever its place in the burst has become by then.
-    pub(crate) fn begin(&mut self, ticket: Ticket) -> Ticket {
+    pub(crate) fn begin(&mut self, reply_to: ReplyTo) -> ReplyTo {
         self.drawn += 1;
-        self.deciding = Some((self.drawn, ticket));
-        Ticket { conn: NUMBERED, generation: (self.drawn >> 32) as u32, position: self.drawn as u32 }
+        self.deciding = Some((self.drawn, reply_to));
+        ReplyTo { conn: NUMBERED, generation: (self.drawn >> 32) as u32, position: self.drawn as u32 }
     }
 
     /// The request that came last was answered at once.
@@ -54,32 +54,32 @@ impl Waiting {
 
     /// The request that came last was not: it is told `late` at `deadline`, unless it has been answered by then.
     pub(crate) fn wait(&mut self, deadline: Instant, late: Answer) {
-        let Some((number, ticket)) = self.deciding.take() else { return };
-        self.by_number.insert(number, Waiter { ticket, late });
+        let Some((number, reply_to)) = self.deciding.take() else { return };
+        self.by_number.insert(number, Waiter { reply_to, late });
         self.by_deadline.push(Reverse((deadline, number)));
     }
 
     /// The request that an answer is for: `None` where it was answered already, perhaps at its deadline. A ticket that
     /// was not drawn here is an order's, and stays as it is.
-    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Ticket> {
-        if ticket.conn != NUMBERED {
-            return Some(ticket);
+    pub(crate) fn take(&mut self, reply_to: ReplyTo) -> Option<ReplyTo> {
+        if reply_to.conn != NUMBERED {
+            return Some(reply_to);
         }
-        let number = number_of(ticket);
+        let number = number_of(reply_to);
         if let Some((_, own)) = self.deciding.take_if(|(deciding, _)| *deciding == number) {
             return Some(own);
         }
-        self.by_number.remove(&number).map(|waiter| waiter.ticket)
+        self.by_number.remove(&number).map(|waiter| waiter.reply_to)
     }
 
     /// The next request whose time is up, and what it is told.
-    pub(crate) fn poll_late(&mut self, now: Instant) -> Option<(Ticket, Answer)> {
+    pub(crate) fn poll_late(&mut self, now: Instant) -> Option<(ReplyTo, Answer)> {
         while let Some(&Reverse((deadline, number))) = self.by_deadline.peek()
             && now >= deadline
         {
             self.by_deadline.pop();
             if let Some(waiter) = self.by_number.remove(&number) {
-                return Some((waiter.ticket, waiter.late));
+                return Some((waiter.reply_to, waiter.late));
             }
         }
         None
@@ -91,7 +91,7 @@ impl Waiting {
     }
 }
 
-fn number_of(numbered: Ticket) -> u64 {
+fn number_of(numbered: ReplyTo) -> u64 {
     u64::from(numbered.generation) << 32 | u64::from(numbered.position)
 }
 
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn everybody_is_answered_once_in_time_or_at_the_deadline() {
         let mut waiting = Waiting::default();
-        let place = Ticket { conn: 3, generation: 0, position: 0 };
+        let place = ReplyTo { conn: 3, generation: 0, position: 0 };
         let at = |ms| Instant::default() + Duration::from_millis(ms);
         let wait = |waiting: &mut Waiting, ms: u64, late: Answer| {
             let numbered = waiting.begin(place);
@@ -127,7 +127,7 @@ mod tests {
         let at_once = waiting.begin(place);
         waiting.end();
         assert!(waiting.take(at_once).is_none() && waiting.poll_late(at(900)).is_none() && waiting.is_empty());
-        let order = Ticket { conn: 0, generation: 7, position: 1 };
+        let order = ReplyTo { conn: 0, generation: 7, position: 1 };
         assert_eq!(waiting.take(order), Some(order), "an order has its own deadlines");
     }
 }

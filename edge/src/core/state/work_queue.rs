@@ -10,13 +10,13 @@ use flux_protocol::time::Instant;
 use crate::core::state::product::ProductIndex;
 
 #[derive(Debug, Default)]
-pub(crate) struct Line {
+pub(crate) struct WorkQueue {
     waiting: VecDeque<ProductIndex>,
     /// When the call that is outstanding was asked for.
     asked: Option<Instant>,
 }
 
-impl Line {
+impl WorkQueue {
     /// Puts a product at the end.
     pub(crate) fn push(&mut self, product: ProductIndex) {
         self.waiting.push_back(product);

@@ -7,15 +7,15 @@ use super::{Bench, FIELDS, ORIGIN, at};
 use crate::answer::Answer;
 use crate::core::Outcome;
 use crate::core::routes::Role;
-use crate::core::state::orders::Ticket;
-use crate::core::state::product::State;
+use crate::core::state::orders::ReplyTo;
+use crate::core::state::product::SaleState;
 
 /// A preflight's answer as it is written, for a page of this origin.
 fn preflight(bench: &mut Bench, origin: &'static [u8], path: &str) -> String {
     let fields = Fields { origin: Some(origin), access_control_request_method: Some(b"POST"), ..FIELDS };
     let method = Method::Options;
     let request = Request { method, version_minor: 1, path, query: None, fields, body: b"", keep_alive: true };
-    let ticket = Ticket { conn: 0, generation: 0, position: u32::MAX };
+    let ticket = ReplyTo { conn: 0, generation: 0, position: u32::MAX };
     let Outcome::Now(answer) = bench.core.handle_request(at(bench.now), Role::Public, &request, ticket) else {
         panic!("it is answered from memory")
     };
@@ -77,7 +77,7 @@ fn what_caches_keep_may_be_read_whoever_asked_for_it() {
     };
     let told = written_for_nobody(&mut bench, Answer::Queue("{}".into()));
     assert!(told.contains("\r\naccess-control-allow-origin: http://localhost:4000\r\n"), "{told}");
-    let stock = Answer::Stock { product: Identifier::new(b"p").expect("a name"), available: 1, state: State::Open };
+    let stock = Answer::Stock { product: Identifier::new(b"p").expect("a name"), available: 1, state: SaleState::Open };
     let told = written_for_nobody(&mut bench, stock);
     assert!(!told.contains("access-control-"), "kept by nobody: {told}");
 }

@@ -10,10 +10,10 @@ use super::redis::{SALE_ID, array};
 use super::{Bench, config};
 use crate::answer::Answer;
 use crate::core::state::board::Board;
-use crate::core::state::product::{Product, ProductIndex, Sale, State};
+use crate::core::state::product::{Product, ProductIndex, Sale, SaleState};
 use crate::limits::{
-    LEFT_PRODUCT_KEPT, LOOK_PRODUCTS_MAX, LOOKS_IDLE_MAX, LOOKS_OUTSTANDING_MAX, PRODUCT_GAUGE_LOOKS_MAX,
-    PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN, PRODUCTS_MAX,
+    LEFT_PRODUCT_KEPT, PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN, PRODUCTS_MAX,
+    REFRESH_PRODUCTS_MAX, REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX,
 };
 
 /// Products that looks named since the start, or since what was asked was cleared; each time that it was named.
@@ -29,7 +29,7 @@ fn open_many(bench: &mut Bench, products: usize) {
 
 #[test]
 fn products_that_nobody_asks_for_are_looked_at_in_turn_a_bounded_number_a_second() {
-    const PRODUCTS: usize = 4 * LOOKS_IDLE_MAX;
+    const PRODUCTS: usize = 4 * REFRESHES_IDLE_MAX;
     let mut bench = Bench::new();
     open_many(&mut bench, PRODUCTS);
     bench.pass(30_000);
@@ -40,21 +40,21 @@ fn products_that_nobody_asks_for_are_looked_at_in_turn_a_bounded_number_a_second
     let looked = looked_at(&bench);
     let of = |product: &str| looked.iter().filter(|key| key.contains(product)).count();
     assert!((9..=11).contains(&of("{p}")), "what is asked for is looked at every time: {}", of("{p}"));
-    assert!(looked.len() <= 11 * (LOOKS_IDLE_MAX + 1), "{} looks in ten rounds", looked.len());
+    assert!(looked.len() <= 11 * (REFRESHES_IDLE_MAX + 1), "{} looks in ten rounds", looked.len());
     let distinct: HashSet<&String> = looked.iter().collect();
     assert_eq!(distinct.len(), PRODUCTS + 1, "each of the others has its turn");
 }
 
 #[test]
 fn looks_are_few_at_a_time_and_go_on_where_they_were_cut_off() {
-    const PRODUCTS: usize = 3 * LOOKS_OUTSTANDING_MAX * LOOK_PRODUCTS_MAX;
+    const PRODUCTS: usize = 3 * REFRESHES_OUTSTANDING_MAX * REFRESH_PRODUCTS_MAX;
     let mut bench = Bench::new();
     open_many(&mut bench, PRODUCTS);
     bench.pass(5_000);
     bench.redis.holds = vec!["look"];
     let asked = bench.redis.calls("look").len();
     bench.pass(2_500);
-    assert_eq!(bench.redis.calls("look").len() - asked, LOOKS_OUTSTANDING_MAX);
+    assert_eq!(bench.redis.calls("look").len() - asked, REFRESHES_OUTSTANDING_MAX);
     bench.lose_redis();
     bench.redis.holds.clear();
     bench.connect();
@@ -72,12 +72,12 @@ fn requests_for_the_stock_of_a_thousand_products_are_gathered() {
     bench.redis.asked.clear();
     bench.redis.holds = vec!["look"];
     let asked: Vec<u32> = (0..1_000).map(|n| bench.get(&format!("/stock/product-{n}"))).collect();
-    assert!(bench.redis.calls("look").len() <= LOOKS_OUTSTANDING_MAX, "an order waits behind no more than these");
+    assert!(bench.redis.calls("look").len() <= REFRESHES_OUTSTANDING_MAX, "an order waits behind no more than these");
     bench.redis.holds.clear();
     bench.run();
     assert!(bench.statuses(&asked).iter().all(|status| *status == Some(200)));
     let calls = bench.redis.calls("look").len();
-    assert!(calls <= 1_000 / LOOK_PRODUCTS_MAX + LOOKS_OUTSTANDING_MAX + 1, "{calls} calls");
+    assert!(calls <= 1_000 / REFRESH_PRODUCTS_MAX + REFRESHES_OUTSTANDING_MAX + 1, "{calls} calls");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn sales_that_are_over_leave_once_they_have_been_for_long_and_no_others() {
     bench.redis.open_sale("old", 10);
     bench.pass(10_000);
     let index = bench.core.products.find(b"old").expect("known again");
-    assert_eq!(bench.core.products[index].state, State::Open);
+    assert_eq!(bench.core.products[index].state, SaleState::Open);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_full_table_lets_those_go_that_nobody_asks_for() {
         let name = Identifier::new(name.as_bytes()).expect("an identifier");
         if let Some(index) = bench.core.products.insert(bench.now, name) {
             let product = &mut bench.core.products[index];
-            (product.sale, product.state, product.seen) = (sale, State::Open, Some(bench.now));
+            (product.sale, product.state, product.seen) = (sale, SaleState::Open, Some(bench.now));
         }
     }
     assert_eq!(bench.core.products.len(), PRODUCTS_MAX, "and no more: each was asked for just now");
@@ -162,7 +162,7 @@ fn the_latest_sales_are_shown_wherever_they_stand_in_the_table() {
         let index = bench.core.products.insert(bench.now, name).expect("there is room");
         let product = &mut bench.core.products[index];
         // The first half are closed; of all others the later ones were opened earlier.
-        product.state = if n < products / 2 { State::Closed } else { State::Open };
+        product.state = if n < products / 2 { SaleState::Closed } else { SaleState::Open };
         (product.sale, product.seen) =
             (Some(Sale { id: sale.id + 1 + (products - n) as u64, ..sale }), Some(bench.now));
     }
@@ -181,9 +181,9 @@ fn the_latest_sales_are_shown_wherever_they_stand_in_the_table() {
     let at =
         |bench: &Bench, n: usize| bench.core.products.find(format!("product-{n}").as_bytes()).expect("it is known");
     let (ended, anew) = (at(&bench, latest[0]), at(&bench, 3));
-    bench.core.products[ended].state = State::Closed;
+    bench.core.products[ended].state = SaleState::Closed;
     let product = &mut bench.core.products[anew];
-    (product.state, product.sale) = (State::Open, Some(Sale { id: sale.id + 1_000_000, ..sale }));
+    (product.state, product.sale) = (SaleState::Open, Some(Sale { id: sale.id + 1_000_000, ..sale }));
     for _ in 0..2 {
         bench.core.choose_shown();
     }

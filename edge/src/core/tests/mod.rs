@@ -36,7 +36,7 @@ use self::redis::Redis;
 use crate::answer::{Answer, Framing, Site};
 use crate::core::routes::Role;
 use crate::core::state::board::Board;
-use crate::core::state::orders::Ticket;
+use crate::core::state::orders::ReplyTo;
 use crate::core::{Core, CoreConfig, Outcome};
 use crate::counters::Counters;
 use crate::pages::{PageSettings, Pages};
@@ -175,7 +175,7 @@ impl Bench {
         let fields = Fields { origin: self.origin, ..FIELDS };
         let request =
             Request { method: Method::Get, version_minor: 1, path, query: None, fields, body: b"", keep_alive: true };
-        let ticket = Ticket { conn: 0, generation: 0, position };
+        let ticket = ReplyTo { conn: 0, generation: 0, position };
         if let Outcome::Now(answer) = self.core.handle_request(at(self.now), Role::Public, &request, ticket) {
             self.answers.insert(position, answer);
         }
@@ -203,7 +203,7 @@ impl Bench {
         };
         let request =
             Request { method: Method::Post, version_minor: 1, path, query: None, fields, body, keep_alive: true };
-        self.core.handle_request(at(self.now), role, &request, Ticket { conn: 0, generation: 0, position })
+        self.core.handle_request(at(self.now), role, &request, ReplyTo { conn: 0, generation: 0, position })
     }
 
     /// An answer as it goes over the wire to whoever asked for it.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::BytesMut;
-use flux_protocol::queue::limits::{TICK_US, TICKS};
+use flux_protocol::queue::limits::{COHORT_US, TICKS};
 use flux_protocol::resp::{Decoder, Limits, Value};
 use flux_protocol::time::Instant;
 
@@ -200,10 +200,10 @@ impl Redis {
         let opens_us = EPOCH_US + self.opens.as_micros();
         let (slot, rank) = line.mark;
         let mut numbers = vec![now_us, opens_us, slot.into(), rank.into(), line.is_free.into()];
-        numbers.extend([ISSUED, CALLED, now_us / TICK_US]);
+        numbers.extend([ISSUED, CALLED, now_us / COHORT_US]);
         // All who were called were called in this tick.
         for place in 0..TICKS as u64 {
-            let is_this = place == now_us / TICK_US % TICKS as u64;
+            let is_this = place == now_us / COHORT_US % TICKS as u64;
             numbers.extend(if is_this { [0, 0] } else { [u64::from(slot), u64::from(rank)] });
         }
         let numbers: String = numbers.iter().map(|number| format!(":{number}\r\n")).collect();
@@ -268,7 +268,7 @@ fn read(mut words: Vec<String>) -> Asked {
         ("forget", &s.forget),
         ("page", &s.page),
         ("settle", &s.settle),
-        ("part", &s.part),
+        ("split_entry", &s.split_entry),
         ("status", &s.status),
         ("queue", &s.queue),
         ("lookup", &s.lookup),

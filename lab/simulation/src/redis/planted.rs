@@ -47,7 +47,7 @@ mod tests {
             include_str!("../../../../edge/lua/reserve.lua"),
             include_str!("../../../../edge/lua/lookup.lua"),
             include_str!("../../../../edge/lua/line.lua"),
-            include_str!("../../../../edge/lua/part.lua"),
+            include_str!("../../../../edge/lua/split_entry.lua"),
             include_str!("../../../../edge/lua/retire.lua"),
             include_str!("../../../../worker/lua/returns.lua"),
         ];

@@ -270,7 +270,7 @@ impl Generator<'_> {
             }
         }
         self.entries += 1;
-        self.steps.push(call(&EDGE.part, &call_keys, &arguments));
+        self.steps.push(call(&EDGE.split_entry, &call_keys, &arguments));
     }
 
     fn settle(&mut self) {
