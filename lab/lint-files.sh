@@ -23,6 +23,7 @@ if has python3; then
   while read -r file; do
     python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$file" || fault "$file: not valid Python"
   done < <(files '*.py')
+  python3 lab/floors.py || fault 'circles: see above'
   python3 lab/docs_check.py || fault "documents: see above"
   while read -r file; do
     python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$file" || fault "$file: not valid JSON"

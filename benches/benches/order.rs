@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, TIMESTAMP_MS, group, id, record, run};
-use flux_edge::core::state::orders::{Order, Orders, ReplyTo, Stage, Turn};
-use flux_edge::core::state::product::ProductIndex;
+use flux_edge::answer::ReplyTo;
+use flux_edge::core::state::orders::{Order, Orders, Stage, Turn, Wish};
+use flux_edge::core::state::product_index::ProductIndex;
 use flux_edge::core::state::token_lease::{Admission, Tokens};
+use flux_edge::sale::Sale;
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
 use governor::clock::Clock;
@@ -151,39 +153,49 @@ fn pending(criterion: &mut Criterion) {
     let identifier = |text: &str| Identifier::new(text.as_bytes()).expect("an identifier");
     let (user, key) = (identifier(USER), identifier("checkout-7f3a9c21"));
     let number = Cell::new(0u64);
-    let order = || {
+    let wish = Wish { user, key, quantity: 1, wants_json: false, shown: None };
+    let sale = Sale { id: SALE_ID, generation: 1, total: 1, rate: 0, burst: 0 };
+    let (product, reply_to) = (ProductIndex::new(0, 0), ReplyTo { conn: 1, generation: 0, position: 0 });
+    let id = || {
         number.set(number.get() + 1);
         let mut order_id = [0; 16];
         order_id[..8].copy_from_slice(&number.get().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-        Order {
-            product: ProductIndex::new(0, 0),
-            sale: None,
-            stage: Stage::Queued,
-            wants_json: false,
-            rederived: false,
-            quantity: 1,
-            order_id: Uuid(order_id),
-            reservation_id: Uuid(order_id),
-            user,
-            key,
-            shown: None,
-            turn: Turn::None,
-            received: Instant::default(),
-            timestamp_ms: TIMESTAMP_MS,
-            waiters: smallvec![ReplyTo { conn: 1, generation: 0, position: 0 }],
-        }
+        Uuid(order_id)
     };
     let mut orders = Orders::default();
-    let mut under_way: VecDeque<_> = (0..UNDER_WAY).map(|_| orders.insert(order(), true)).collect();
+    let put_in = |orders: &mut Orders, id: Uuid| {
+        let index = orders.insert(product, wish, reply_to, Instant::default(), TIMESTAMP_MS, id);
+        // As its deadline would take it out.
+        orders.by_received.pop_front();
+        orders.name(index, sale, id);
+        index
+    };
+    let mut under_way: VecDeque<_> = (0..UNDER_WAY).map(|_| put_in(&mut orders, id())).collect();
     let mut replace = || {
         let done = under_way.pop_front().and_then(|index| orders.remove(index));
-        let next = order();
-        let is_repeat = orders.find(&next.order_id).is_some();
-        under_way.push_back(orders.insert(next, true));
+        let next = id();
+        let is_repeat = orders.find(&next).is_some();
+        under_way.push_back(put_in(&mut orders, next));
         (done.map(|order| order.timestamp_ms), is_repeat)
     };
     assert_eq!(replace(), (Some(TIMESTAMP_MS), false));
 
+    let order = || {
+        let order_id = id();
+        Order {
+            product,
+            sale: Some(sale),
+            stage: Stage::Queued,
+            rederived: false,
+            wish,
+            order_id,
+            reservation_id: order_id,
+            turn: Turn::None,
+            received: Instant::default(),
+            timestamp_ms: TIMESTAMP_MS,
+            waiters: smallvec![reply_to],
+        }
+    };
     let mut map: HashMap<Uuid, Order> = HashMap::new();
     let mut ids: VecDeque<Uuid> = (0..UNDER_WAY).map(|_| put(&mut map, order())).collect();
     let mut replace_in_map = || {

@@ -6,18 +6,18 @@ use std::ops::Range;
 use bytes::{Buf, BytesMut};
 use criterion::Criterion;
 use flux_benches::{PRODUCT, SALE_ID, SALE_TOTAL, TIMESTAMP_MS, group, id, per_order, record, run, user};
-use flux_edge::core::state::orders::{Order, OrderIndex, Orders, ReplyTo, Stage, Turn};
-use flux_edge::core::state::product::Sale;
+use flux_edge::answer::ReplyTo;
+use flux_edge::core::state::orders::{OrderIndex, Orders, Wish};
 use flux_edge::core::state::products::Products;
 use flux_edge::core::state::reserve_calls::{CallTerms, ReserveCalls};
 use flux_edge::redis::replies::{Code, Head};
+use flux_edge::sale::Sale;
 use flux_protocol::order::Identifier;
 use flux_protocol::resp::{Decoder, Limits, Value, command};
 use flux_protocol::time::Instant;
 use redis_protocol::resp2::decode::decode_range;
 use redis_protocol::resp2::encode::extend_encode_borrowed;
 use redis_protocol::resp2::types::{BorrowedFrame, RangeFrame};
-use smallvec::smallvec;
 
 /// What a call carries under load.
 const ORDERS: usize = 35;
@@ -35,28 +35,22 @@ impl Core {
         let identifier = |text: &str| Identifier::new(text.as_bytes()).expect("an identifier");
         let (mut products, mut orders) = (Products::default(), Orders::default());
         let product = products.insert(Instant::default(), identifier(PRODUCT)).expect("room");
-        let sale = Some(Sale { id: SALE_ID, generation: 1, total: SALE_TOTAL, rate: 0, burst: 0 });
-        products[product].sale = sale;
+        let sale = Sale { id: SALE_ID, generation: 1, total: SALE_TOTAL, rate: 0, burst: 0 };
+        products[product].sale = Some(sale);
         let waiting = (0..ORDERS).map(|number| {
             let user = user(number);
-            let order = Order {
-                product,
-                sale,
-                stage: Stage::Queued,
-                wants_json: true,
-                rederived: false,
-                quantity: 1,
-                order_id: id(&user),
-                reservation_id: record(&user).reservation_id,
+            let wish = Wish {
                 user: identifier(&user),
                 key: identifier("checkout-7f3a9c21"),
+                quantity: 1,
+                wants_json: true,
                 shown: None,
-                turn: Turn::None,
-                received: Instant::default(),
-                timestamp_ms: TIMESTAMP_MS,
-                waiters: smallvec![ReplyTo { conn: number as u32, generation: 0, position: 0 }],
             };
-            orders.insert(order, true)
+            let reply_to = ReplyTo { conn: number as u32, generation: 0, position: 0 };
+            let reservation_id = record(&user).reservation_id;
+            let index = orders.insert(product, wish, reply_to, Instant::default(), TIMESTAMP_MS, reservation_id);
+            orders.name(index, sale, id(&user));
+            index
         });
         let waiting = waiting.collect();
         Core { reserve_calls: ReserveCalls::default(), products, orders, waiting }

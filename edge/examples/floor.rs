@@ -9,14 +9,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flux_edge::answer::{Answer, Framing, Site};
-use flux_edge::core::Outcome;
+use flux_edge::answer::{Answer, Framing, ReplyTo, Site};
 use flux_edge::core::machine::{Machine, PeerFault};
-use flux_edge::core::routes::Role;
-use flux_edge::core::state::orders::ReplyTo;
+use flux_edge::core::request::{Outcome, Role};
 use flux_edge::monitoring::workers::Workers;
-use flux_edge::shell::server::{Plan, start};
-use flux_edge::{descriptors, signals};
+use flux_edge::process::{descriptors, signals};
+use flux_edge::shell::plan::Plan;
+use flux_edge::shell::server::start;
 use flux_net::{Address, affinity};
 use flux_protocol::http::Request;
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
@@ -42,27 +41,27 @@ impl Machine for Constant {
     fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)> {
         None
     }
-    fn redis_open(&mut self, _: Now) {}
-    fn redis_bytes(&mut self, _: Now, _: &mut BytesMut) -> Result<(), PeerFault> {
+    fn handle_redis_open(&mut self, _: Now) {}
+    fn handle_redis_bytes(&mut self, _: Now, _: &mut BytesMut) -> Result<(), PeerFault> {
         Ok(())
     }
-    fn redis_closed(&mut self, _: Now) {}
-    fn redis_poll_write(&mut self, _: Now, _: &mut Vec<u8>) {}
-    fn redis_poll_failure(&mut self) -> Option<PeerFault> {
+    fn handle_redis_closed(&mut self, _: Now) {}
+    fn poll_redis_write(&mut self, _: Now, _: &mut Vec<u8>) {}
+    fn poll_redis_failure(&mut self) -> Option<PeerFault> {
         None
     }
     fn redis_down_for(&self, _: Now) -> Duration {
         Duration::ZERO
     }
-    fn kafka_action(&mut self) -> Option<BrokerAction> {
+    fn poll_broker_action(&mut self) -> Option<BrokerAction> {
         None
     }
-    fn kafka_open(&mut self, _: Now, _: BrokerKey) {}
-    fn kafka_bytes(&mut self, _: Now, _: BrokerKey, _: &mut BytesMut) -> Result<(), PeerFault> {
+    fn handle_broker_open(&mut self, _: Now, _: BrokerKey) {}
+    fn handle_broker_bytes(&mut self, _: Now, _: BrokerKey, _: &mut BytesMut) -> Result<(), PeerFault> {
         Ok(())
     }
-    fn kafka_closed(&mut self, _: Now, _: BrokerKey) {}
-    fn kafka_poll_write(&mut self, _: Now, _: BrokerKey, _: &mut Vec<u8>) {}
+    fn handle_broker_closed(&mut self, _: Now, _: BrokerKey) {}
+    fn poll_broker_write(&mut self, _: Now, _: BrokerKey, _: &mut Vec<u8>) {}
     fn kafka_down_for(&self, _: Now) -> Duration {
         Duration::ZERO
     }
@@ -70,7 +69,7 @@ impl Machine for Constant {
         Instant::FAR_FUTURE
     }
     fn handle_time(&mut self, _: Now) {}
-    fn drain(&mut self, _: Now) {}
+    fn handle_drain(&mut self, _: Now) {}
     fn is_drained(&self) -> bool {
         true
     }

@@ -1,14 +1,24 @@
 //! What a caller is told, and how it is written: status line, fields and body of every answer of the edge.
 //!
 //! The answers of the hot path are copied together from prebuilt pieces; nothing is allocated or formatted. Never
-//! decides what is true; that is `order.rs`' work.
+//! decides what is true; that is the core's work.
 
 use bytes::Bytes;
 use flux_protocol::http::{Connection, Date, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
-use crate::core::state::product::SaleState;
-use crate::core::state::queue_state::TicketText;
+use crate::sale::{SaleState, TicketText};
+
+/// Where an answer goes: a request's place in a connection's burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The connection's place in its core's slab.
+    pub conn: u32,
+    /// Which of the connections that had this place.
+    pub generation: u32,
+    /// Which request of the burst.
+    pub position: u32,
+}
 
 /// Why nothing was sold, told with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +142,29 @@ pub struct Document {
 }
 
 impl Answer {
+    /// Over the limit: where to go.
+    pub fn waiting_room(product: Identifier, wants_json: bool) -> Answer {
+        if wants_json { Answer::Waiting(product) } else { Answer::Redirect(product) }
+    }
+
+    /// To the queue, with a place in it; where the queue's status is not known, there is none to give.
+    pub fn in_line(product: Identifier, ticket: Option<TicketText>, wants_json: bool) -> Answer {
+        match ticket {
+            Some(ticket) => Answer::InLine { product, ticket, wants_json },
+            None => Answer::Unavailable(Unavailable::Redis),
+        }
+    }
+
+    /// What a request that joined an order is told: the same, marked as a replay.
+    #[must_use]
+    pub fn replayed(&self) -> Answer {
+        match self {
+            Answer::Accepted { id, .. } => Answer::Accepted { id: *id, replayed: true },
+            Answer::Pending { id, .. } => Answer::Pending { id: *id, replayed: true },
+            other => other.clone(),
+        }
+    }
+
     /// A JSON document.
     pub fn json(status: u16, body: &serde_json::Value) -> Answer {
         let body = Bytes::from(body.to_string());

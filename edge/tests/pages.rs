@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use flux_edge::config::Invocation;
-use flux_edge::core::routes::Role;
+use flux_edge::core::request::Role;
 
 struct Response {
     head: String,

@@ -2,7 +2,7 @@
 
 mod asked;
 
-use flux_edge::core::routes::Role;
+use flux_edge::core::request::Role;
 
 /// The answer that a core gives at once.
 fn answer(role: Role, request: &str) -> String {

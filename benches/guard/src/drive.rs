@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_edge::answer::Site;
-use flux_edge::core::routes::Role;
-use flux_edge::core::{Core, CoreConfig, Outcome};
+use flux_edge::core::Core;
+use flux_edge::core::config::CoreConfig;
+use flux_edge::core::machine::Machine;
+use flux_edge::core::request::{Outcome, Role};
 use flux_edge::counters::Counters;
 use flux_edge::pages::{PageSettings, Pages};
 use flux_edge::redis::connection::Login;
@@ -108,7 +110,7 @@ impl Drive {
             now,
             buyers: 0,
         };
-        drive.core.redis_open(at(now));
+        drive.core.handle_redis_open(at(now));
         while drive.turn() {}
         assert!(drive.core.redis_is_ready() && drive.core.kafka_is_ready(), "both servers are reached");
         drive
@@ -151,32 +153,32 @@ impl Drive {
         if self.core.next_deadline() <= self.now {
             self.core.handle_time(now);
         }
-        while let Some(action) = self.core.kafka_action() {
+        while let Some(action) = self.core.poll_broker_action() {
             moved = true;
             match action {
                 BrokerAction::Connect { broker, .. } => {
                     self.broker = Some(broker);
-                    self.core.kafka_open(now, broker);
+                    self.core.handle_broker_open(now, broker);
                 }
                 BrokerAction::Close { .. } => panic!("the broker does nothing for which one would leave it"),
             }
         }
-        self.core.redis_poll_write(now, &mut self.written);
+        self.core.poll_redis_write(now, &mut self.written);
         if !self.written.is_empty() {
             moved = true;
             self.redis.answer(&self.written, &mut self.answered);
             self.redis_inbound.extend_from_slice(&self.answered);
-            self.core.redis_bytes(now, &mut self.redis_inbound).expect("replies are well-formed");
+            self.core.handle_redis_bytes(now, &mut self.redis_inbound).expect("replies are well-formed");
             self.written.clear();
             self.answered.clear();
         }
         if let Some(broker) = self.broker {
-            self.core.kafka_poll_write(now, broker, &mut self.written);
+            self.core.poll_broker_write(now, broker, &mut self.written);
             if !self.written.is_empty() {
                 moved = true;
                 self.kafka.answer(&self.written, &mut self.answered);
                 self.kafka_inbound.extend_from_slice(&self.answered);
-                self.core.kafka_bytes(now, broker, &mut self.kafka_inbound).expect("answers are well-formed");
+                self.core.handle_broker_bytes(now, broker, &mut self.kafka_inbound).expect("answers are well-formed");
                 self.written.clear();
                 self.answered.clear();
             }

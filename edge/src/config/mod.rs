@@ -15,13 +15,14 @@ use flux_net::{Address, DriverChoice};
 use crate::answer::Site;
 use crate::config::arguments::{Arguments, Command, PageArguments, WaitingRoom};
 use crate::config::cpu_list::CoresChoice;
-use crate::core::{CoreConfig, Secret};
+use crate::core::config::{CoreConfig, Secret};
 use crate::limits::shell::{
     ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
     DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
-    URL_BYTES_MAX, WORKERS_MAX,
+    WORKERS_MAX,
 };
 use crate::pages::brand::Brand;
+use crate::pages::origin::origin_of;
 use crate::pages::{PageSettings, Pages};
 use crate::redis::connection::Login;
 use crate::verify_ticket::Claim;
@@ -336,18 +337,6 @@ fn addresses(flag: &str, list: &str, default_port: u16) -> Result<Vec<(String, u
             Err(error) => Err(format!("{flag}: {error}")),
         })
         .collect()
-}
-
-/// `scheme://host[:port]` of an http or https URL that is fit for a header; `None` where it is none.
-pub(crate) fn origin_of(url: &str) -> Option<String> {
-    let fit = url.len() <= URL_BYTES_MAX
-        && url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'?' | b'#'));
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
-    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
-    if !fit || authority.contains('@') || Address::parse_tcp(authority, 80).is_err() {
-        return None;
-    }
-    Some(url[..url.len() - rest.len() + authority.len()].to_owned())
 }
 
 #[cfg(test)]

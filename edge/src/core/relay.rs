@@ -20,35 +20,29 @@ use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::Reply;
 use flux_protocol::time::Now;
 
-use crate::core::state::outbox::{EntryHead, EntryId, EntryOrder};
-use crate::core::state::product::ProductIndex;
-use crate::core::{Core, PendingCall, RecordTag};
+use crate::core::Core;
+use crate::core::calls::{PendingCall, RecordTag};
+use crate::core::state::entries::EntryIndex;
+use crate::core::state::product_index::ProductIndex;
 use crate::limits::{
     CALL_ORDERS_MAX, REDIS_REPLY_OVERDUE, RELAY_CLAIM, RELAY_EMPTY_WALKS_MAX, RELAY_ENTRIES_IN_HAND_MAX,
     RELAY_ENTRIES_MAX,
 };
+use crate::redis::outbox_entry::{EntryHead, EntryId, EntryOrder};
 use crate::redis::scripts::SCRIPTS;
-
-/// How far the walk over a product's outbox has come, where it has not come to the end.
-#[derive(Debug, Default)]
-pub(crate) struct Walk {
-    behind: Option<EntryId>,
-    /// Calls in a row that have handed out nothing.
-    empty: u32,
-}
 
 impl Core {
     /// After a look that found entries standing: their product stands in line for the relay.
     pub(crate) fn relay_if_due(&mut self, now: Now, index: ProductIndex) {
-        if let Some(walk) = &mut self.products[index].relay_walk {
+        if let Some(walk) = &mut self.products[index].relay.walk {
             walk.empty = 0;
         }
         self.line_up_for_relay(now, index);
     }
 
     fn line_up_for_relay(&mut self, now: Now, index: ProductIndex) {
-        if !self.draining && !std::mem::replace(&mut self.products[index].relay_waits, true) {
-            self.relay_line.push(index);
+        if !self.is_draining && !std::mem::replace(&mut self.products[index].relay.waits, true) {
+            self.relay_queue.push(index);
         }
         self.relay_next(now);
     }
@@ -57,26 +51,27 @@ impl Core {
     /// room for them.
     pub(crate) fn relay_next(&mut self, now: Now) {
         let entries = self.relay_entries_max();
-        let has_room = entries > 0 && self.producer.room() >= self.promised + RELAY_ENTRIES_MAX * CALL_ORDERS_MAX;
-        if !(self.redis.is_ready() && self.producer.ready() && has_room) || self.draining {
+        let has_room =
+            entries > 0 && self.producer.room() >= self.orders.promised + RELAY_ENTRIES_MAX * CALL_ORDERS_MAX;
+        if !(self.redis.is_ready() && self.producer.ready() && has_room) || self.is_draining {
             return;
         }
-        if let Some(index) = self.relay_line.ask(now.instant) {
-            self.products[index].relay_waits = false;
+        if let Some(index) = self.relay_queue.ask(now.instant) {
+            self.products[index].relay.waits = false;
             self.write_relay(now, index, entries);
         }
     }
 
     /// How many entries may be asked for now.
     fn relay_entries_max(&self) -> usize {
-        RELAY_ENTRIES_MAX.min(RELAY_ENTRIES_IN_HAND_MAX.saturating_sub(self.entries.claimed()))
+        RELAY_ENTRIES_MAX.min(RELAY_ENTRIES_IN_HAND_MAX.saturating_sub(self.outbox.entries.claimed()))
     }
 
     fn write_relay(&mut self, now: Now, index: ProductIndex, entries: usize) {
         let product = &self.products[index];
         // What was seen to stand for so long is due although its id may be of a clock that was set back.
-        let stood = product.outbox_stood.map_or_else(String::new, |id| id.to_string());
-        let behind = product.relay_walk.as_ref().and_then(|walk| walk.behind);
+        let stood = product.outbox.stood.map_or_else(String::new, |id| id.to_string());
+        let behind = product.relay.walk.as_ref().and_then(|walk| walk.behind);
         let share = (RELAY_ENTRIES_IN_HAND_MAX / self.producer.partition_count().unwrap_or(1).max(1)).max(1);
         let mut arguments = vec![
             self.config.edge_id.clone(),
@@ -88,7 +83,7 @@ impl Core {
             behind.map_or_else(String::new, |id| id.to_string()),
             share.to_string(),
         ];
-        for (partition, in_hand) in self.entries.claimed_by_partition() {
+        for (partition, in_hand) in self.outbox.entries.claimed_by_partition() {
             arguments.extend([partition.to_string(), share.saturating_sub(in_hand).to_string()]);
         }
         let texts: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
@@ -100,7 +95,7 @@ impl Core {
 
     /// The entries this relay has been handed. No reply: the connection is gone, and the claims will run out.
     pub(crate) fn handle_relay(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
-        let asked = self.relay_line.answered();
+        let asked = self.relay_queue.answered();
         let (mut handed_out, mut behind) = (0_usize, None);
         match reply.map(|reply| reply.items()) {
             // This process was stopped meanwhile: a rebuild may have looked since, and others may hold the entries.
@@ -117,15 +112,15 @@ impl Core {
                     }
                 }
             }
-            Some(Err(error)) => self.note_error(error),
+            Some(Err(error)) => self.refusals.note(&self.counters, error),
             Some(Ok(None)) | None => {}
         }
         let Some(behind) = behind else {
             // At the end of the outbox, or nothing was learnt: the next walk begins at the oldest.
-            self.products[index].relay_walk = None;
+            self.products[index].relay.walk = None;
             return self.relay_next(now);
         };
-        let walk = self.products[index].relay_walk.get_or_insert_default();
+        let walk = self.products[index].relay.walk.get_or_insert_default();
         walk.behind = Some(behind);
         walk.empty = if handed_out > 0 { 0 } else { walk.empty + 1 };
         if walk.empty < RELAY_EMPTY_WALKS_MAX {
@@ -147,9 +142,9 @@ impl Core {
             return None;
         }
         let name = self.products[index].name;
-        let entry = self.entries.insert_claimed(index, id, head.orders, head.partition);
+        let entry = self.outbox.entries.insert_claimed(index, id, head.orders, head.partition);
         if is_planted(Bug::RelayWithoutClaim) {
-            self.remove_too_early(now, entry);
+            self.outbox.remove_too_early(now.instant, &mut self.products, entry);
         }
         for (place, order) in orders.iter().enumerate() {
             let record = Record {
@@ -164,13 +159,19 @@ impl Core {
                 timestamp: order.timestamp_ms,
             };
             let place = place as u8;
-            let token = RecordTag::Relayed { entry, place };
+            let tag = RecordTag::Relayed { entry, place };
             // When it was reserved, by Redis' clock: what its edge believed of the time may be far from the broker's.
             let at = id.ms.cast_signed();
-            if self.producer.append(now.instant, head.partition, at, token, |value| record.write_json(value)).is_err() {
-                self.settle_entry(now, entry, place, false);
+            if self.producer.append(now.instant, head.partition, at, tag, |value| record.write_json(value)).is_err() {
+                self.outbox.settle(now.instant, &mut self.products, entry, place, false);
             }
         }
         Some(())
+    }
+
+    /// Kafka's word on an order of an entry that was handed to this relay.
+    pub(crate) fn handle_relayed(&mut self, now: Now, entry: EntryIndex, place: u8, acknowledged: bool) {
+        self.counters.relayed.add(u64::from(acknowledged));
+        self.outbox.settle(now.instant, &mut self.products, entry, place, acknowledged);
     }
 }

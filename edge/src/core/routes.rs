@@ -9,49 +9,29 @@ use flux_protocol::http::{Method, Request};
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Now;
 
-use crate::answer::{Answer, Framing, Unavailable};
-use crate::core::state::orders::ReplyTo;
-use crate::core::{Core, Outcome};
+use crate::answer::{Answer, Framing, ReplyTo, Unavailable};
+use crate::core::Core;
+use crate::core::request::{Outcome, Role};
 use crate::monitoring::dashboard;
 
-/// Which listener a connection came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Buyers.
-    Public,
-    /// The operator.
-    Admin,
-    /// The waiting room's page.
-    WaitingRoom,
-}
-
-impl Role {
-    /// Whether pages of the configured origin may read what this listener says of itself, before or without a request
-    /// that names an origin. Such an answer holds nothing of any buyer's; a browser compares the one origin it names
-    /// with the page's.
-    pub(crate) fn is_open_to_scripts(self) -> bool {
-        self == Role::Public
-    }
-}
-
 impl Core {
-    /// Answers a request, now or later; later exactly once, and in bounded time (`waiting.rs`; an order by the deadlines of
+    /// Answers a request, now or later; later exactly once, and in bounded time (`replies.rs`; an order by the deadlines of
     /// its stage).
-    pub fn handle_request(&mut self, now: Now, role: Role, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
+    pub(crate) fn route(&mut self, now: Now, role: Role, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         if role == Role::Public && request.method == Method::Post && request.path == "/order" {
             return self.handle_order(now, request, reply_to);
         }
-        let numbered = self.waiting.begin(reply_to);
+        let numbered = self.replies.begin(reply_to);
         let outcome = match role {
             Role::Public => self.route_public(now, request, numbered),
             Role::Admin => self.route_admin(now, request, numbered),
             Role::WaitingRoom => Outcome::Now(self.config.pages.waiting_room(request)),
         };
         match outcome {
-            Outcome::Now(_) => self.waiting.end(),
+            Outcome::Now(_) => self.replies.end(),
             Outcome::Later => {
                 let (patience, late) = self.patience(request);
-                self.waiting.wait(now.instant + patience, late);
+                self.replies.wait(now.instant + patience, late);
             }
         }
         outcome
@@ -67,7 +47,7 @@ impl Core {
     }
 
     /// How the answer to `request` is framed.
-    pub fn framing(&self, request: &Request<'_>) -> Framing {
+    pub(crate) fn framing_of(&self, request: &Request<'_>) -> Framing {
         let origin = request.fields.origin;
         Framing {
             connection: request.connection(),
@@ -117,7 +97,7 @@ impl Core {
         let Some((name, id)) = rest.split_once('/') else { return Outcome::Now(Answer::error(404, "Not found")) };
         match (Identifier::new(name.as_bytes()), Uuid::parse(id.as_bytes())) {
             (Some(name), Some(id)) => match self.products.known(name.as_bytes()) {
-                Some(index) => self.ask_status(now, index, id, reply_to),
+                Some(index) => self.handle_order_status(now, index, id, reply_to),
                 None => self.discover_for_status(now, name, id, reply_to),
             },
             _ => Outcome::Now(Answer::error(404, "Unknown order")),
@@ -154,7 +134,7 @@ impl Core {
     /// The answer to a preflight (Fetch standard, CORS protocol): the waiting room's origin may order.
     fn preflight(&self, request: &Request<'_>) -> Answer {
         let answer = Answer::empty(204);
-        if !self.framing(request).cors || request.fields.access_control_request_method.is_none() {
+        if !self.framing_of(request).cors || request.fields.access_control_request_method.is_none() {
             return answer.with_field("allow", "POST, OPTIONS");
         }
         answer

@@ -3,10 +3,12 @@
 //! Every counter is a plain number behind a relaxed atomic: the owner loads, adds and stores, and no other thread
 //! writes, so there is no bus lock and no wait. Gauges by product are handed over once a second.
 
+mod counter;
 pub mod shell;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+pub use counter::Counter;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flux_protocol::order::Identifier;
@@ -14,29 +16,9 @@ use flux_protocol::queue::{Report, Slot};
 use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::state::product::{Sale, SaleState};
+use crate::counters::shell::ShellCounters;
 use crate::limits::shell::GAUGE_AGE_MAX;
-
-/// A number that one thread raises and others read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Raises it; by its owner only.
-    pub fn add(&self, by: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-    }
-
-    /// Sets it, where it is a gauge; by its owner only.
-    pub fn set(&self, to: u64) {
-        self.0.store(to, Ordering::Relaxed);
-    }
-
-    /// What it stands at.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::sale::{Sale, SaleState};
 
 /// How an order was answered: the label of `flux_edge_orders_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,9 +164,9 @@ pub struct LineCounters {
     pub calls: Counter,
     /// Those that were answered with an error, or whose reply was lost.
     pub calls_failed: Counter,
-    /// Called orders that wait at the door for a token. A gauge, as the next.
+    /// Called orders that wait for a token. A gauge, as the next.
     pub at_door: Counter,
-    /// Orders that wait for news of their line.
+    /// Orders that wait for their queue's status.
     pub awaiting_news: Counter,
 }
 
@@ -336,4 +318,11 @@ impl Counters {
     pub(crate) fn redis_error(&self, kind: ErrorKind) {
         self.redis_errors[kind as usize].add(1);
     }
+}
+
+/// Both halves of what one core counts.
+#[derive(Clone, Debug, Default)]
+pub struct CoreCounters {
+    pub decisions: Arc<Counters>,
+    pub shell: Arc<ShellCounters>,
 }

@@ -1,7 +1,7 @@
 //! What the shell of one core counts: connections, responses, links. Written by the core alone, read by the core that
 //! serves `/metrics` and `/readyz`.
 
-use crate::counters::Counter;
+use crate::counters::counter::Counter;
 
 /// Statuses that are counted one by one, ascending; any other is counted as 0, the last.
 pub const STATUSES: [u16; 25] = [

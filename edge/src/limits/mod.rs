@@ -34,7 +34,7 @@ pub const STATUS_IDS_MAX: usize = 512;
 pub const STATUS_CALLS_MAX: usize = 1;
 /// Requests for statuses in line on one core; beyond: 429. Some thirty calls' worth, about 10 ms of Redis.
 pub const STATUSES_WAITING_MAX: usize = 16 << 10;
-/// Calls for tokens and for news of lines on their way, each of another product: some 0.1 ms of Redis.
+/// Calls for tokens and for the status of queues on their way, each of another product: some 0.1 ms of Redis.
 pub const LEASES_OUTSTANDING_MAX: usize = 16;
 /// Questions for documents of `GET /queue` on their way, each of another product.
 pub const QUEUES_OUTSTANDING_MAX: usize = 4;
@@ -132,7 +132,7 @@ pub const LEASE_HORIZON: Duration = Duration::from_millis(10);
 pub const STREAM_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Tokens of one lease.
 pub const LEASE_TOKENS_MAX: u64 = 100_000;
-/// Orders of one product that may wait for tokens, and that may wait for news of its line; beyond: 302, as if none had been
+/// Orders of one product that may wait for tokens, and that may wait for its queue's status; beyond: 302, as if none had been
 /// granted, and 503.
 pub const TOKEN_WAITERS_MAX: usize = 8192;
 /// One write to Redis: a call of the longest identifiers, about what Redis reads in one event. Nothing more is begun

@@ -7,10 +7,11 @@ use std::sync::PoisonError;
 use flux_protocol::exposition::Exposition;
 use flux_protocol::http::{Connection, Date, Method, Request, response};
 
+use crate::counters::CoreCounters;
 use crate::limits::shell::READY_OUTAGE_MAX;
 use crate::monitoring::dashboard;
 use crate::monitoring::history::History;
-use crate::monitoring::metrics::{self, CoreCounters};
+use crate::monitoring::metrics;
 use crate::monitoring::workers::Workers;
 
 const JSON: &str = "application/json";

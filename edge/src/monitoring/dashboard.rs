@@ -11,8 +11,8 @@ use flux_protocol::http::{Method, Request};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Document};
-use crate::counters::{LATENCY_BOUNDS_US, ORDER_OUTCOMES, ProductGauge};
-use crate::monitoring::metrics::{self, CoreCounters};
+use crate::counters::{CoreCounters, LATENCY_BOUNDS_US, ORDER_OUTCOMES, ProductGauge};
+use crate::monitoring::metrics;
 use crate::monitoring::product_metrics;
 use crate::monitoring::workers::Workers;
 

@@ -13,13 +13,12 @@ use flux_net::Clock;
 use flux_protocol::time::Instant;
 use serde_json::{Map, Value, json};
 
-use crate::core::state::product::SaleState;
-use crate::counters::{LATENCY_BOUNDS_US, ProductGauge};
+use crate::counters::{CoreCounters, LATENCY_BOUNDS_US, ProductGauge};
 use crate::limits::shell::{HISTORY_INTERVAL, HISTORY_SAMPLES_MAX, PLOTTED_PRODUCTS_MAX};
-use crate::monitoring::dashboard;
-use crate::monitoring::metrics::{self, CoreCounters};
-use crate::monitoring::product_metrics;
+use crate::monitoring::metrics;
 use crate::monitoring::workers::Workers;
+use crate::monitoring::{dashboard, product_metrics};
+use crate::sale::SaleState;
 
 /// The samples of one edge, oldest first; clones share them.
 #[derive(Clone, Debug, Default)]

@@ -14,15 +14,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::counters::shell::{ENDED, STATUSES, ShellCounters};
-use crate::counters::{Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
+use crate::counters::shell::{ENDED, STATUSES};
+use crate::counters::{CoreCounters, Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
+use crate::monitoring::labels::{Labels, gauge};
 use crate::monitoring::product_metrics;
-
-#[derive(Clone, Debug, Default)]
-pub struct CoreCounters {
-    pub decisions: Arc<Counters>,
-    pub shell: Arc<ShellCounters>,
-}
 
 /// The text of a scrape: counters of all cores added up, gauges with a label `core`.
 pub fn render(cores: &[CoreCounters]) -> String {
@@ -71,8 +66,6 @@ impl Collector for Warnings {
         Ok(())
     }
 }
-
-pub(crate) type Labels<'a> = [(&'a str, String); 1];
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -222,10 +215,6 @@ impl Scrape {
     fn sum(&self, of: impl Fn(&CoreCounters) -> u64) -> u64 {
         self.cores.iter().map(of).sum()
     }
-}
-
-pub(crate) fn gauge(value: u64) -> ConstGauge<i64> {
-    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod dashboard;
 pub mod history;
+pub(crate) mod labels;
 pub mod metrics;
 pub(crate) mod product_metrics;
 pub mod workers;

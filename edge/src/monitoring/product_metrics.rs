@@ -12,8 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::counters::{LineGauge, ProductGauge};
-use crate::monitoring::metrics::{CoreCounters, Labels, gauge};
+use crate::counters::{CoreCounters, LineGauge, ProductGauge};
+use crate::monitoring::labels::{Labels, gauge};
 
 /// What the first core saw when it last looked at each product; `accepted` of all cores.
 pub(crate) fn products(cores: &[CoreCounters]) -> Vec<ProductGauge> {

@@ -4,6 +4,7 @@
 
 pub(crate) mod brand;
 pub(crate) mod files;
+pub(crate) mod origin;
 
 use std::io;
 use std::path::Path;
@@ -12,9 +13,9 @@ use std::sync::{Arc, OnceLock};
 use flux_protocol::http::{Method, Request, media};
 
 use crate::answer::{Answer, Document};
-use crate::config::origin_of;
 use crate::pages::brand::Brand;
-use crate::pages::files::{self, Filling, PageFile};
+use crate::pages::files::{self as page_files, Filling, PageFile};
+use crate::pages::origin::origin_of;
 
 /// Short enough that a corrected page is seen soon, long enough that a crowd behind a CDN costs nothing; and while the
 /// edge is away, what a cache has is better than nothing.
@@ -77,7 +78,7 @@ impl PageSettings {
 
     fn shop(&self, edge: &str) -> Page {
         let ledger = self.ledger_url.as_deref().unwrap_or_default();
-        Page::new(files::shop(&Filling { brand: &self.brand, edge, ledger }), &[edge, ledger])
+        Page::new(page_files::shop(&Filling { brand: &self.brand, edge, ledger }), &[edge, ledger])
     }
 
     /// By port alone where no address was given, so that nothing of a request stands in a page that a cache may give to
@@ -85,7 +86,7 @@ impl PageSettings {
     fn waiting_room(&self, public_port: u16) -> Page {
         let edge = self.public_url.clone().unwrap_or_else(|| format!(":{public_port}"));
         let ledger = self.ledger_url.as_deref().unwrap_or_default();
-        let files = files::waiting_room(&Filling { brand: &self.brand, edge: &edge, ledger });
+        let files = page_files::waiting_room(&Filling { brand: &self.brand, edge: &edge, ledger });
         Page::new(files, &[&edge, ledger])
     }
 }

@@ -13,7 +13,8 @@ use crate::core::state::board::Board;
 use crate::monitoring::workers::Workers;
 use crate::process::descriptors::{connections_per_core, raise_limit};
 use crate::process::{logging, signals};
-use crate::shell::server::{Plan, StartError, start};
+use crate::shell::plan::Plan;
+use crate::shell::server::{StartError, start};
 
 /// Exit code of a mistake in the configuration.
 const EXIT_MISTAKE: u8 = 2;

@@ -6,7 +6,7 @@
 //! `NOSCRIPT`, for then nothing ran: it loads the scripts and asks the same bytes again.
 //!
 //! It counts what is outstanding of each kind of work, where calls are pushed and popped, so that no kind can pass its
-//! bound ([`crate::core::schedule`]).
+//! bound ([`crate::redis::work`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Decoder, ErrorKind, Limits, Malformed, Reply, ServerError, Value};
 use flux_protocol::time::Instant;
 
-use crate::core::schedule::{Outstanding, Scheduled, Work};
 use crate::limits::{
     REDIS_REPLY_OVERDUE, REDIS_SILENCE_MAX, REDIS_WRITE_BYTES_MAX, SCRIPT_CALL_TRIES_MAX, SPARE_CALLS_MAX,
 };
+use crate::redis::work::{Outstanding, Scheduled, Work};
 use crate::redis::{refusals, scripts};
 
 /// Whom to log in as, and where.
@@ -124,6 +124,8 @@ pub struct RedisConnection<C> {
     decoder: Decoder,
     /// When the connection was last lost, to be told for how long.
     down_since: Instant,
+    /// Why the connection is to be closed although its socket is quiet.
+    failed: Option<ConnectionError>,
 }
 
 impl<C: Scheduled> RedisConnection<C> {
@@ -139,6 +141,7 @@ impl<C: Scheduled> RedisConnection<C> {
             spare: Vec::new(),
             decoder: Decoder::new(LIMITS),
             down_since: now,
+            failed: None,
         }
     }
 
@@ -332,6 +335,7 @@ impl<C: Scheduled> RedisConnection<C> {
             self.down_since = self.asked.front().map_or(now, |entry| entry.at);
         }
         self.state = State::Closed;
+        self.failed = None;
         self.out.clear();
         self.decoder = Decoder::new(LIMITS);
         self.outstanding = Outstanding::default();
@@ -347,12 +351,16 @@ impl<C: Scheduled> RedisConnection<C> {
         self.asked.front().map_or(Instant::FAR_FUTURE, |entry| entry.at + REDIS_REPLY_OVERDUE)
     }
 
-    /// Looks at the time.
-    ///
-    /// # Errors
-    /// [`ConnectionError::Overdue`]: the connection must be closed; it may be half open.
-    pub fn handle_time(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        if now >= self.next_deadline() { Err(ConnectionError::Overdue) } else { Ok(()) }
+    /// Looks at the time: where the oldest call is overdue the connection may be half open.
+    pub fn handle_time(&mut self, now: Instant) {
+        if now >= self.next_deadline() {
+            self.failed = Some(ConnectionError::Overdue);
+        }
+    }
+
+    /// Why the connection must be closed although nothing came by it.
+    pub fn poll_failure(&mut self) -> Option<ConnectionError> {
+        self.failed.take()
     }
 }
 

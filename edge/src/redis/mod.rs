@@ -2,6 +2,10 @@
 //! order.
 
 pub mod connection;
+pub mod keys;
+pub mod lease_reply;
+pub mod outbox_entry;
 pub(crate) mod refusals;
 pub mod replies;
 pub mod scripts;
+pub mod work;

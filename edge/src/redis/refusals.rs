@@ -4,8 +4,10 @@
 //! every second logs them. So each kind is said when it begins, and an outage of hours fills no disk. Never decides
 //! what an error means for the request.
 
-use flux_protocol::resp::{ErrorKind, ServerError, printable};
+use flux_protocol::resp::{ErrorKind, Items, Reply, ServerError, printable};
 use tracing::{info, warn};
+
+use crate::counters::Counters;
 
 /// Bytes kept of what Redis says: its own messages are shorter, and from outside.
 const WORDS_BYTES_MAX: usize = 240;
@@ -27,14 +29,23 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Redis has answered with an error.
-    pub(crate) fn note(&mut self, error: ServerError<'_>) {
+    /// Redis has answered with an error: counted by its kind.
+    pub(crate) fn note(&mut self, counters: &Counters, error: ServerError<'_>) {
+        counters.redis_error(error.kind());
         let refusal = &mut self.by_kind[error.kind() as usize];
         refusal.times += 1;
         if refusal.times >= refusal.told_at && refusal.words.is_empty() {
             let words = error.message();
             refusal.words.extend_from_slice(&words[..words.len().min(WORDS_BYTES_MAX)]);
         }
+    }
+
+    /// What an array holds; nothing where Redis refused, which is noted, or where no reply came.
+    pub(crate) fn items_of<'b>(&mut self, counters: &Counters, reply: Option<Reply<'b>>) -> Option<Items<'b>> {
+        reply?.items().unwrap_or_else(|error| {
+            self.note(counters, error);
+            None
+        })
     }
 
     /// What is to be told now: the kind, how often it was met, Redis' words (escaped). Each kind comes when it is new, and again
@@ -80,7 +91,7 @@ mod tests {
         let mut decoder = Decoder::new(Limits::DEFAULT);
         let reply = decoder.poll(&mut buffer).expect("well-formed").expect("whole");
         let Value::Error(error) = reply.value() else { panic!("an error") };
-        refusals.note(error);
+        refusals.note(&Counters::default(), error);
     }
 
     #[test]

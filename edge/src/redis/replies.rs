@@ -8,8 +8,8 @@ use flux_protocol::order::Uuid;
 use flux_protocol::queue::{Seed, Slot};
 use flux_protocol::resp::{Items, Value, printable};
 
-use crate::core::state::outbox::EntryId;
-use crate::core::state::product::{Sale, SaleState};
+use crate::redis::outbox_entry::EntryId;
+use crate::sale::{Sale, SaleState};
 
 /// What `reserve.lua` says of one product's orders together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::answer::{Answer, Framing, Unavailable};
 use crate::core::machine::Machine;
-use crate::core::routes::Role;
+use crate::core::request::Role;
 use crate::limits::shell::{ACCEPT_HELPERS, ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
 use crate::shell::connection;
 use crate::shell::connection_slot::ConnectionSlot;

@@ -13,9 +13,8 @@ use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, St
 use flux_protocol::time::Instant;
 
 use crate::answer::{Answer, Framing, Site};
-use crate::core::Outcome;
 use crate::core::machine::Machine;
-use crate::core::routes::Role;
+use crate::core::request::{Outcome, Role};
 use crate::counters::shell::Ended;
 use crate::limits::shell::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 use crate::monitoring::admin::{self, EdgeView};

@@ -11,7 +11,7 @@ use std::task::Poll;
 use flux_net::Stream;
 
 use crate::core::machine::Machine;
-use crate::core::routes::Role;
+use crate::core::request::Role;
 use crate::limits::shell::{ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_RESERVED};
 use crate::shell::connection_table::{ConnectionId, Phase};
 use crate::shell::shard::Shard;

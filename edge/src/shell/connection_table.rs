@@ -7,9 +7,8 @@
 use std::os::fd::RawFd;
 use std::task::Waker;
 
-use crate::answer::{Answer, Framing};
-use crate::core::routes::Role;
-use crate::core::state::orders::ReplyTo;
+use crate::answer::{Answer, Framing, ReplyTo};
+use crate::core::request::Role;
 use crate::limits::shell::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
 
 /// What a connection waits for, and so which bound on time runs.

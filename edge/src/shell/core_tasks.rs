@@ -15,12 +15,12 @@ use thiserror::Error;
 use tracing::error;
 
 use crate::core::machine::Machine;
-use crate::core::routes::Role;
+use crate::core::request::Role;
+use crate::counters::CoreCounters;
 use crate::monitoring::history::History;
-use crate::monitoring::metrics::CoreCounters;
-use crate::shell::server::Plan;
+use crate::shell::plan::Plan;
 use crate::shell::shard::{DrainEnd, Shard};
-use crate::shell::{accept, redis_socket, ticker};
+use crate::shell::{accept, redis_socket, ticker, turn};
 
 /// An address that cannot be bound.
 #[derive(Debug, Error)]
@@ -136,7 +136,7 @@ impl CoreTasks {
         let _notice = ExitNotice(&self.counters[self.index]);
         let shard = self.start_tasks(sockets, machine)?;
         started();
-        Ok(shard.run().await)
+        Ok(turn::run(&shard).await)
     }
 
     /// Starts the tasks of the core.

@@ -9,40 +9,14 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use flux_net::{Address, ReadHalf, Stream, Tail, spawn};
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
-use flux_protocol::time::Now;
 use tracing::{debug, warn};
 
 use crate::core::machine::Machine;
 use crate::limits::KAFKA_SILENCE_MAX;
 use crate::limits::shell::{LINK_CONNECT_TIME_MAX, LINK_READ_BYTES};
+use crate::shell::broker_writers::Broker;
 use crate::shell::shard::Shard;
 use crate::shell::socket_writer::SocketWriter;
-
-/// A broker's connection, from the machine's wish for it to its end.
-struct Broker {
-    key: BrokerKey,
-    /// Absent while it is being opened.
-    writer: RefCell<Option<Rc<SocketWriter>>>,
-    /// The machine has given it up.
-    abandoned: Cell<bool>,
-}
-
-/// The connections of one core to brokers. There are few, so a list is searched.
-#[derive(Default)]
-pub(crate) struct Brokers {
-    list: RefCell<Vec<Rc<Broker>>>,
-}
-
-impl Brokers {
-    /// Sends what the machine wants to send to each open connection.
-    pub(crate) fn flush<M: Machine>(&self, machine: &mut M, now: Now, scratch: &mut Vec<u8>) {
-        for broker in &*self.list.borrow() {
-            if let Some(writer) = &*broker.writer.borrow() {
-                writer.flush(scratch, |out| machine.kafka_poll_write(now, broker.key, out));
-            }
-        }
-    }
-}
 
 /// Does what the machine wants done.
 pub(crate) fn act<M: Machine>(shard: &Rc<Shard<M>>, action: BrokerAction) {
@@ -81,14 +55,14 @@ async fn connect<M: Machine>(shard: Rc<Shard<M>>, broker: Rc<Broker>, address: A
         Err(error) => debug!(core = shard.index, broker = %address, %error, "cannot connect to a broker"),
     }
     shard.brokers.list.borrow_mut().retain(|other| !Rc::ptr_eq(other, &broker));
-    shard.event(|machine, now| machine.kafka_closed(now, broker.key));
+    shard.event(|machine, now| machine.handle_broker_closed(now, broker.key));
 }
 
 async fn converse<M: Machine>(shard: &Rc<Shard<M>>, broker: &Broker, stream: Stream) -> String {
     let (read, write) = stream.into_split();
     let writer = SocketWriter::new(write, Rc::clone(&shard.pump));
     *broker.writer.borrow_mut() = Some(Rc::clone(&writer));
-    shard.event(|machine, now| machine.kafka_open(now, broker.key));
+    shard.event(|machine, now| machine.handle_broker_open(now, broker.key));
     let why = read_all(shard, broker.key, read).await;
     broker.writer.borrow_mut().take();
     writer.close();
@@ -107,7 +81,7 @@ async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, key: BrokerKey, mut read: Re
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return error.to_string(),
         }
-        if let Err(fault) = shard.event(|machine, now| machine.kafka_bytes(now, key, &mut buffer)) {
+        if let Err(fault) = shard.event(|machine, now| machine.handle_broker_bytes(now, key, &mut buffer)) {
             return fault.0;
         }
     }

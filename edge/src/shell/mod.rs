@@ -3,6 +3,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod backoff;
+pub(crate) mod broker_writers;
 pub(crate) mod buffers;
 pub(crate) mod connection;
 pub(crate) mod connection_slot;
@@ -10,8 +11,10 @@ pub mod connection_table;
 pub mod core_tasks;
 pub(crate) mod kafka_sockets;
 pub(crate) mod memory;
+pub mod plan;
 pub(crate) mod redis_socket;
 pub mod server;
 pub mod shard;
 pub(crate) mod socket_writer;
 pub(crate) mod ticker;
+pub(crate) mod turn;

@@ -46,7 +46,7 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, address: Add
                 if failures.is_power_of_two() {
                     warn!(core = shard.index, redis = %address, failures, %error, "cannot connect to Redis");
                 }
-                shard.event(|machine, now| machine.redis_closed(now));
+                shard.event(|machine, now| machine.handle_redis_closed(now));
             }
         }
         timer.set(backoff.rest());
@@ -61,11 +61,11 @@ async fn converse<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream) -> String {
     let (read, write) = stream.into_split();
     let writer = SocketWriter::new(write, Rc::clone(&shard.pump));
     *shard.redis.borrow_mut() = Some(Rc::clone(&writer));
-    shard.event(|machine, now| machine.redis_open(now));
+    shard.event(|machine, now| machine.handle_redis_open(now));
     let why = read_all(shard, read).await;
     shard.redis.borrow_mut().take();
     writer.close();
-    shard.event(|machine, now| machine.redis_closed(now));
+    shard.event(|machine, now| machine.handle_redis_closed(now));
     why
 }
 
@@ -82,7 +82,7 @@ async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, mut read: ReadHalf) -> Strin
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return error.to_string(),
         }
-        if let Err(fault) = shard.event(|machine, now| machine.redis_bytes(now, &mut buffer)) {
+        if let Err(fault) = shard.event(|machine, now| machine.handle_redis_bytes(now, &mut buffer)) {
             return fault.0;
         }
     }

@@ -8,39 +8,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use flux_net::{Address, Clock, Driver, DriverChoice, Runtime, RuntimeOptions, affinity};
+use flux_net::{Clock, Driver, Runtime, RuntimeOptions, affinity};
 use flux_protocol::time::Now;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
 use crate::core::machine::Machine;
+use crate::counters::CoreCounters;
 use crate::monitoring::history::History;
-use crate::monitoring::metrics::CoreCounters;
-use crate::monitoring::workers::Workers;
 use crate::shell::core_tasks::{self, Control, CoreTasks, ListenError, Listening, Sockets};
+use crate::shell::plan::Plan;
 use crate::shell::shard::DrainEnd;
-
-/// What to serve, and where.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Public listener; port 0 takes a free one.
-    pub listen: SocketAddr,
-    pub admin: SocketAddr,
-    pub waiting_room: Option<SocketAddr>,
-    /// The driver asked for.
-    pub driver: DriverChoice,
-    /// A thread for each of these processors, tied to it.
-    pub cores: Vec<usize>,
-    /// Connections that each core serves at once.
-    pub connections_per_core_max: usize,
-    pub redis: Address,
-    /// Longest drain.
-    pub drain_deadline: Duration,
-    /// Workers that the dashboard shows.
-    pub workers: Workers,
-}
 
 /// Why nothing is served.
 #[derive(Debug, Error)]

@@ -18,13 +18,13 @@ use flux_protocol::time::{Instant, Now};
 use tracing::warn;
 
 use crate::core::machine::Machine;
+use crate::counters::CoreCounters;
 use crate::limits::shell::OVERDUE_STEP;
 use crate::monitoring::history::History;
-use crate::monitoring::metrics::CoreCounters;
 use crate::monitoring::workers::Workers;
+use crate::shell::broker_writers::BrokerWriters;
 use crate::shell::buffers::Buffers;
 use crate::shell::connection_table::Connections;
-use crate::shell::kafka_sockets::{self, Brokers};
 use crate::shell::socket_writer::SocketWriter;
 
 /// How a drain ended.
@@ -57,11 +57,11 @@ pub(crate) struct Shard<M> {
     /// Asks for a turn.
     pub(crate) pump: Rc<Notify>,
     pub(crate) redis: RefCell<Option<Rc<SocketWriter>>>,
-    pub(crate) brokers: Brokers,
+    pub(crate) brokers: BrokerWriters,
     timer: Timer,
     /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
     armed: Cell<Instant>,
-    scratch: RefCell<Vec<u8>>,
+    pub(crate) scratch: RefCell<Vec<u8>>,
 }
 
 impl<M: Machine> Shard<M> {
@@ -92,7 +92,7 @@ impl<M: Machine> Shard<M> {
             history,
             pump: Rc::new(Notify::new()),
             redis: RefCell::default(),
-            brokers: Brokers::default(),
+            brokers: BrokerWriters::default(),
             timer: Timer::new()?,
             armed: Cell::new(Instant::FAR_FUTURE),
             scratch: RefCell::default(),
@@ -109,50 +109,16 @@ impl<M: Machine> Shard<M> {
         result
     }
 
-    fn hand_out(&self, machine: &mut M) {
+    pub(crate) fn hand_out(&self, machine: &mut M) {
         let mut connections = self.connections.borrow_mut();
         while let Some((reply_to, answer)) = machine.poll_completion() {
             connections.complete(reply_to, answer);
         }
     }
 
-    /// The main future: turns, whenever one is asked for, until the core is drained or has no more time for it.
-    pub(crate) async fn run(self: &Rc<Shard<M>>) -> DrainEnd {
-        loop {
-            self.turn();
-            if let Some(end) = self.end() {
-                return end;
-            }
-            self.pump.notified().await;
-        }
-    }
-
-    /// What is done once for everything that happened since the last time.
-    fn turn(self: &Rc<Shard<M>>) {
-        let now = self.clock.now();
-        let mut machine = self.machine.borrow_mut();
-        if machine.next_deadline() <= now.instant {
-            machine.handle_time(now);
-        }
-        self.hand_out(&mut machine);
-        while let Some(action) = machine.kafka_action() {
-            kafka_sockets::act(self, action);
-        }
-        let scratch = &mut *self.scratch.borrow_mut();
-        if let Some(writer) = &*self.redis.borrow() {
-            writer.flush(scratch, |out| machine.redis_poll_write(now, out));
-            if let Some(fault) = machine.redis_poll_failure() {
-                warn!(core = self.index, why = fault.0, "giving up a connection to Redis");
-                writer.end();
-            }
-        }
-        self.brokers.flush(&mut *machine, now, scratch);
-        self.arm(machine.next_deadline(), now.instant);
-    }
-
     /// Sets the timer where it would fire too late. One that fires too early does no harm: the turn it brings finds
     /// nothing due and sets it anew.
-    fn arm(&self, next: Instant, now: Instant) {
+    pub(crate) fn arm(&self, next: Instant, now: Instant) {
         // A machine whose deadline has passed and that can do nothing about it now is asked again soon, not at once.
         let due = if next <= now { now + OVERDUE_STEP } else { next };
         if due >= self.armed.get() {
@@ -180,7 +146,7 @@ impl<M: Machine> Shard<M> {
         if !self.draining.replace(true) {
             self.drain_until.set(self.clock.instant() + limit);
             self.counters.shell.draining.set(1);
-            self.event(|machine, now| machine.drain(now));
+            self.event(|machine, now| machine.handle_drain(now));
         }
     }
 
@@ -196,7 +162,7 @@ impl<M: Machine> Shard<M> {
     }
 
     /// How the core ends, where it does now.
-    fn end(&self) -> Option<DrainEnd> {
+    pub(crate) fn end(&self) -> Option<DrainEnd> {
         if !self.draining.get() {
             None
         } else if self.is_drained() {

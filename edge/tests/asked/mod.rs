@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use flux_edge::answer::ReplyTo;
 use flux_edge::config::Config;
-use flux_edge::core::routes::Role;
-use flux_edge::core::state::orders::ReplyTo;
-use flux_edge::core::{Core, Outcome};
+use flux_edge::core::Core;
+use flux_edge::core::machine::Machine;
+use flux_edge::core::request::{Outcome, Role};
 use flux_edge::counters::Counters;
 use flux_protocol::http::{Date, Limits, Read, Reader};
 use flux_protocol::time::{Instant, Now};

@@ -33,7 +33,7 @@ const EDGE: [(&str, Belief); 15] = [
     ("retire", Proved { by: "mark == sale[1] .. ' ' .. sale[2]" }),
     ("forget", Proved { by: "broken(sale, unpack(KEYS, k + 3, k + 9))" }),
     ("page", NoFate("the registry, an index: a name that it lacks is asked for by a look")),
-    ("part", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),
+    ("split_entry", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),
     ("settle", NoFate("takes out entries that Kafka acknowledged: whatever stays is delivered once more")),
 ];
 const WORKER: [(&str, Belief); 4] = [

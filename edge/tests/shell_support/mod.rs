@@ -17,14 +17,13 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use flux_edge::answer::{Answer, Framing, Site};
-use flux_edge::core::Outcome;
+use flux_edge::answer::{Answer, Framing, ReplyTo, Site};
 use flux_edge::core::machine::{Machine, PeerFault};
-use flux_edge::core::routes::Role;
-use flux_edge::core::state::orders::ReplyTo;
-use flux_edge::monitoring::metrics::CoreCounters;
+use flux_edge::core::request::{Outcome, Role};
+use flux_edge::counters::CoreCounters;
 use flux_edge::monitoring::workers::Workers;
-use flux_edge::shell::server::{Plan, Running, start};
+use flux_edge::shell::plan::Plan;
+use flux_edge::shell::server::{Running, start};
 use flux_net::{Address, DriverChoice};
 use flux_protocol::http::Request;
 use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
@@ -139,39 +138,39 @@ impl Machine for Script {
     fn poll_completion(&mut self) -> Option<(ReplyTo, Answer)> {
         self.completions.pop_front()
     }
-    fn redis_open(&mut self, _now: Now) {
+    fn handle_redis_open(&mut self, _now: Now) {
         self.redis.open = true;
     }
-    fn redis_bytes(&mut self, _now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+    fn handle_redis_bytes(&mut self, _now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         self.redis.read(buffer, &mut self.completions)
     }
-    fn redis_closed(&mut self, _now: Now) {
+    fn handle_redis_closed(&mut self, _now: Now) {
         self.redis.close();
     }
-    fn redis_poll_write(&mut self, _now: Now, out: &mut Vec<u8>) {
+    fn poll_redis_write(&mut self, _now: Now, out: &mut Vec<u8>) {
         self.redis.write(out);
     }
-    fn redis_poll_failure(&mut self) -> Option<PeerFault> {
+    fn poll_redis_failure(&mut self) -> Option<PeerFault> {
         None
     }
     fn redis_down_for(&self, now: Now) -> Duration {
         if self.redis.open { Duration::ZERO } else { now.instant.since(Instant::default()) }
     }
-    fn kafka_action(&mut self) -> Option<BrokerAction> {
+    fn poll_broker_action(&mut self) -> Option<BrokerAction> {
         let address = self.broker.take()?;
         Some(BrokerAction::Connect { broker: BROKER, host: address.ip().to_string(), port: address.port() })
     }
-    fn kafka_open(&mut self, _now: Now, broker: BrokerKey) {
+    fn handle_broker_open(&mut self, _now: Now, broker: BrokerKey) {
         assert_eq!(broker, BROKER);
         self.kafka.open = true;
     }
-    fn kafka_bytes(&mut self, _now: Now, _broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+    fn handle_broker_bytes(&mut self, _now: Now, _broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         self.kafka.read(buffer, &mut self.completions)
     }
-    fn kafka_closed(&mut self, _now: Now, _broker: BrokerKey) {
+    fn handle_broker_closed(&mut self, _now: Now, _broker: BrokerKey) {
         self.kafka.close();
     }
-    fn kafka_poll_write(&mut self, _now: Now, _broker: BrokerKey, out: &mut Vec<u8>) {
+    fn poll_broker_write(&mut self, _now: Now, _broker: BrokerKey, out: &mut Vec<u8>) {
         self.kafka.write(out);
     }
     fn kafka_down_for(&self, now: Now) -> Duration {
@@ -189,7 +188,7 @@ impl Machine for Script {
             self.timed.pop_front();
         }
     }
-    fn drain(&mut self, _now: Now) {
+    fn handle_drain(&mut self, _now: Now) {
         self.draining = true;
         self.completions.extend(self.held.drain(..).map(|reply_to| (reply_to, answer("held"))));
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use flux_edge::config::{Config, ConfigError};
 use flux_edge::core::Core;
 use flux_edge::core::state::board::Board;
+use flux_edge::counters::CoreCounters;
 use flux_edge::monitoring::history::History;
-use flux_edge::monitoring::metrics::CoreCounters;
 use flux_edge::monitoring::workers::Workers;
 use flux_edge::shell::core_tasks::{Control, CoreTasks, listen};
-use flux_edge::shell::server::Plan;
+use flux_edge::shell::plan::Plan;
 use flux_net::simulated::Task;
 use flux_net::{Clock, random};
 

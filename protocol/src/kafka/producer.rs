@@ -31,6 +31,7 @@ use bytes::BytesMut;
 use kafka_protocol::messages::InitProducerIdRequest;
 
 use self::partition::{Finished, Next, Pace, Partition};
+pub use self::verdict::Settled;
 use self::verdict::code::INVALID_TIMESTAMP;
 use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
@@ -68,17 +69,6 @@ pub struct ProducerConfig {
     pub record_age_max: Duration,
     /// For jitter, and for which partition is the first.
     pub seed: u64,
-}
-
-/// What became of the records of one batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// In the log, on every replica in sync: it will not be lost.
-    Acknowledged,
-    /// Not in the log for certain, and the broker will never take it; its error code.
-    Refused(i16),
-    /// Unknown, or too old to be sent: it may be in the log, once, or not. The relay is responsible for it now.
-    Abandoned,
 }
 
 /// Why a record was not taken. It left no trace.

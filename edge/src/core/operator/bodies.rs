@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::answer::Answer;
-use crate::core::CoreConfig;
-use crate::core::order::order::check_content;
+use crate::core::config::CoreConfig;
+use crate::core::request::check_content;
 
 /// Largest rate and burst: the bucket is kept in millionths of a token, which must stay whole numbers in Lua.
 const BUCKET_MAX: u64 = 1_000_000_000;

@@ -11,67 +11,17 @@ use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::resp::{self, Belief, Reply};
 use flux_protocol::time::Now;
-use sha2::{Digest, Sha256};
 
-use crate::answer::{Answer, Unavailable};
+use crate::answer::{Answer, ReplyTo, Unavailable};
+use crate::core::Core;
+use crate::core::calls::{PendingCall, RecordTag};
 use crate::core::operator::bodies::{Opening, closing};
-use crate::core::state::orders::ReplyTo;
-use crate::core::state::product::{Keys, SaleState, Seen};
-use crate::core::{Core, Outcome, PendingCall, RecordTag};
-use crate::limits::OPERATIONS_MAX;
+use crate::core::request::Outcome;
+use crate::core::state::operations::OperationIndex;
+use crate::redis::keys::Keys;
 use crate::redis::replies::number;
 use crate::redis::scripts::SCRIPTS;
-
-/// An operation's place among those under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperationIndex(u64);
-
-#[derive(Debug)]
-struct Operation {
-    index: OperationIndex,
-    /// The request to answer. A caller that has waited for too long has been told that the outcome is unknown
-    /// (`waiting.rs`); the operation itself goes on, until Redis has answered or its connection is gone, and until
-    /// Kafka has taken or left what is published of it.
-    reply_to: ReplyTo,
-    name: Identifier,
-    /// What is published once the script has done its part; the answer waits for as many acknowledgements.
-    events: Vec<SaleEvent>,
-    unacknowledged: usize,
-    /// What the caller is told in the end.
-    answer: Answer,
-    /// The sale that is being opened, as its event will say; what only Redis can give it is still missing.
-    opening: Option<SaleEvent>,
-}
-
-impl Operation {
-    /// What the caller is told where the topic does not know of it for certain: a refusal stands all the same.
-    fn unpublished(&self) -> Answer {
-        if self.answer.status() == 200 { Answer::Unknown } else { self.answer.clone() }
-    }
-}
-
-/// The operations under way.
-#[derive(Debug, Default)]
-pub struct Operations {
-    all: Vec<Operation>,
-    next: u64,
-}
-
-impl Operations {
-    /// Whether none is under way.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
-    fn get(&mut self, index: OperationIndex) -> Option<&mut Operation> {
-        self.all.iter_mut().find(|operation| operation.index == index)
-    }
-
-    fn remove(&mut self, index: OperationIndex) -> Option<Operation> {
-        let place = self.all.iter().position(|operation| operation.index == index)?;
-        Some(self.all.swap_remove(place))
-    }
-}
+use crate::sale::{SaleState, Seen};
 
 impl Core {
     /// `POST /init`.
@@ -86,7 +36,7 @@ impl Core {
         let Opening { name, total, rate, burst, per_user, opens_at, queue, force } =
             Opening::read(request, &self.config)?;
         self.may_begin(name)?;
-        let seed = self.draw_seed();
+        let seed = self.ids.draw_seed();
         let keys = Keys::new(&name);
         let numbers = [total, rate, burst, u64::from(force), u64::from(per_user), opens_at].map(|it| it.to_string());
         let [total_text, rate_text, burst_text, force_text, per_user_text, opens_at_text] =
@@ -94,7 +44,7 @@ impl Core {
         let (seed_text, queue_text) = (seed.as_bytes(), queue.name().as_bytes());
         let config = Rc::clone(&self.config);
         let topic_text = config.topic.as_bytes();
-        let [seen_id, seen_generation] = self.seen(name);
+        let [seen_id, seen_generation] = self.seen_of(name);
         let arguments = [
             total_text,
             rate_text,
@@ -109,7 +59,7 @@ impl Core {
             seen_id.as_bytes(),
             seen_generation.as_bytes(),
         ];
-        let index = self.begin_operation(reply_to, name);
+        let index = self.operations.insert(reply_to, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
         self.redis.call_script(now.instant, PendingCall::Init(index), |out| {
@@ -144,10 +94,10 @@ impl Core {
     fn begin_close(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Answer> {
         let name = closing(request)?;
         self.may_begin(name)?;
-        let index = self.begin_operation(reply_to, name);
+        let index = self.operations.insert(reply_to, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
-        let [seen_id, seen_generation] = self.seen(name);
+        let [seen_id, seen_generation] = self.seen_of(name);
         let arguments = [self.config.topic.as_bytes(), seen_id.as_bytes(), seen_generation.as_bytes()];
         self.redis.call_script(now.instant, PendingCall::Close(index), |out| {
             SCRIPTS.close.write_call_with(out, &keys.of_product(), &arguments);
@@ -156,7 +106,7 @@ impl Core {
     }
 
     /// The latest sale id and generation that this core has seen of a product, as the scripts take them.
-    fn seen(&self, name: Identifier) -> [String; 2] {
+    fn seen_of(&self, name: Identifier) -> [String; 2] {
         let sale = self.products.find(name.as_bytes()).and_then(|index| self.products[index].sale);
         Seen::of(sale.as_ref()).texts()
     }
@@ -167,7 +117,7 @@ impl Core {
         if known.is_some_and(|product| product.state == SaleState::Suspended && product.sale.is_some()) {
             return Err(Answer::error(409, SUSPENDED));
         }
-        if self.draining {
+        if self.is_draining {
             return Err(Answer::Unavailable(Unavailable::Draining));
         }
         if !self.redis.is_ready() {
@@ -176,32 +126,10 @@ impl Core {
         if !self.producer.ready() {
             return Err(Answer::Unavailable(Unavailable::Kafka));
         }
-        if self.operations.all.len() >= OPERATIONS_MAX {
+        if self.operations.is_full() {
             return Err(Answer::Unavailable(Unavailable::Full));
         }
         Ok(())
-    }
-
-    fn begin_operation(&mut self, reply_to: ReplyTo, name: Identifier) -> OperationIndex {
-        let index = OperationIndex(self.operations.next);
-        self.operations.next += 1;
-        self.operations.all.push(Operation {
-            index,
-            reply_to,
-            name,
-            events: Vec::new(),
-            unacknowledged: 0,
-            answer: Answer::Unknown,
-            opening: None,
-        });
-        index
-    }
-
-    /// 32 unpredictable bytes, in hexadecimal.
-    fn draw_seed(&mut self) -> String {
-        let drawn = self.draw_reservation_id();
-        let digest = Sha256::new().chain_update(self.secret).chain_update(drawn.0).finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// `init.lua`'s answer.
@@ -210,7 +138,7 @@ impl Core {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
-        let timestamp = self.redis_ms(now);
+        let timestamp = self.probe.redis_ms(now);
         let Some(operation) = self.operations.get(index) else { return };
         let name = operation.name;
         match words.first().map(Vec::as_slice) {
@@ -236,7 +164,7 @@ impl Core {
         // From now on no core of this process answers for the sale before.
         if let Some(product) = self.products.insert(now.instant, name) {
             self.products[product].sight.note_sale(sale_id);
-            self.refresh_soon(now, product);
+            self.refreshes.want(&mut self.products, product);
         } else if let Some(sight) = self.products.board().known(&name) {
             sight.note_sale(sale_id);
         }
@@ -250,7 +178,7 @@ impl Core {
         let registered = match reply.map(|reply| reply.items()) {
             Some(Ok(_)) => true,
             Some(Err(error)) => {
-                self.note_error(error);
+                self.refusals.note(&self.counters, error);
                 false
             }
             None => false,
@@ -268,7 +196,7 @@ impl Core {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
-        let timestamp = self.redis_ms(now);
+        let timestamp = self.probe.redis_ms(now);
         let Some(operation) = self.operations.get(index) else { return };
         let name = operation.name;
         match words.first().map(Vec::as_slice) {
@@ -287,7 +215,7 @@ impl Core {
             sight.note_closed(now.instant, sale_id);
         }
         if let Some(product) = self.products.find(name.as_bytes()) {
-            self.refresh_soon(now, product);
+            self.refreshes.want(&mut self.products, product);
         }
         self.publish_events(now, index);
     }
@@ -302,7 +230,7 @@ impl Core {
                 Ok(words)
             }
             Some(Err(error)) => {
-                self.note_error(error);
+                self.refusals.note(&self.counters, error);
                 Err(match error.belief() {
                     Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
                     Belief::Unknown => Answer::Unknown,
@@ -324,9 +252,9 @@ impl Core {
         let Some(partition) = self.producer.current_partition() else { return self.end(index, unpublished) };
         for event in events {
             let json = serde_json::to_vec(&event).expect("strings and numbers only");
-            let (at, token) = (event.timestamp as i64, RecordTag::Operation(index));
+            let (at, tag) = (event.timestamp as i64, RecordTag::Operation(index));
             let appended =
-                self.producer.append(now.instant, partition, at, token, |value| value.extend_from_slice(&json));
+                self.producer.append(now.instant, partition, at, tag, |value| value.extend_from_slice(&json));
             if appended.is_err() {
                 return self.end(index, unpublished);
             }
@@ -334,7 +262,7 @@ impl Core {
     }
 
     /// Kafka's word on one of an operation's events.
-    pub(crate) fn handle_event_settled(&mut self, _now: Now, index: OperationIndex, acknowledged: bool) {
+    pub(crate) fn handle_event_settled(&mut self, index: OperationIndex, acknowledged: bool) {
         let Some(operation) = self.operations.get(index) else { return };
         if !acknowledged {
             operation.answer = operation.unpublished();
@@ -348,7 +276,7 @@ impl Core {
 
     fn end(&mut self, index: OperationIndex, answer: Answer) {
         if let Some(operation) = self.operations.remove(index) {
-            self.complete(operation.reply_to, answer);
+            self.replies.complete(operation.reply_to, answer);
         }
     }
 }

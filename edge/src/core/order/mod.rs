@@ -5,4 +5,5 @@ pub(crate) mod deadlines;
 pub(crate) mod order;
 pub(crate) mod replay_lookup;
 pub(crate) mod reserve;
+pub(crate) mod respond;
 pub(crate) mod settle;

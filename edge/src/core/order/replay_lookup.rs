@@ -9,11 +9,14 @@ use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::schedule::Work;
+use crate::core::Core;
+use crate::core::calls::PendingCall;
 use crate::core::state::orders::{OrderIndex, Turn};
-use crate::core::state::product::{ProductIndex, SaleState};
+use crate::core::state::product_index::ProductIndex;
 use crate::core::state::reserve_calls::LookupIndex;
-use crate::core::{Core, PendingCall};
+use crate::core::state::wakes::Wake;
+use crate::redis::work::Work;
+use crate::sale::SaleState;
 
 impl Core {
     /// Asks for the records of the orders that wait; whether there were any.
@@ -29,7 +32,7 @@ impl Core {
 
     /// Which orders have records. No reply: the connection is gone, and nothing was reserved.
     pub(crate) fn handle_looked_up(&mut self, now: Now, index: LookupIndex, reply: Option<Reply<'_>>) {
-        let mut items = self.items_of(reply);
+        let mut items = self.refusals.items_of(&self.counters, reply);
         let lookup = self.reserve_calls.take_lookup(index);
         let mut orders = &lookup.orders[..];
         for (product, count) in &lookup.groups {
@@ -46,7 +49,7 @@ impl Core {
         let refusal = match found {
             Some(b"S" | b"U") => {
                 self.products[product].state = SaleState::Suspended;
-                self.refresh_soon(now, product);
+                self.refreshes.want(&mut self.products, product);
                 Some(Unavailable::Suspended)
             }
             // Of another sale by now: the script tells each what to do.
@@ -82,11 +85,13 @@ impl Core {
         let Some((product, turn)) = self.orders.get(index).map(|order| (order.product, order.turn)) else { return };
         let answer = match turn {
             Turn::UsedUp { until, .. } => self.send_behind(now, index, product, until),
-            _ if units > 0 && self.products[product].state != SaleState::Closed => return self.re_enter(now, index),
+            _ if units > 0 && self.products[product].state != SaleState::Closed => {
+                return self.wakes.push(index, Wake::Again);
+            }
             // Closed when it was last looked at, and open now: a look tells which.
             _ if units > 0 => {
                 self.set_out(now, index);
-                return self.look_for(now, index, product);
+                return self.refreshes.hold(&mut self.products, product, index);
             }
             _ => Answer::SoldOut,
         };

@@ -10,12 +10,15 @@ use flux_protocol::time::Now;
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Unavailable};
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::state::entries::{EntryIndex, Origin};
 use crate::core::state::orders::{OrderIndex, Stage};
-use crate::core::state::outbox::{EntryId, EntryIndex, Origin};
-use crate::core::state::product::{ProductIndex, SaleState};
+use crate::core::state::product_index::ProductIndex;
 use crate::core::state::reserve_calls::{BatchIndex, CallTerms, Group, ReserveBatch};
-use crate::core::{Core, PendingCall};
+use crate::redis::outbox_entry::EntryId;
 use crate::redis::replies::{Code, Head};
+use crate::sale::SaleState;
 
 /// An entry that a reply made this core's business, while the reply is read.
 struct Opened {
@@ -47,8 +50,19 @@ impl Core {
         }
     }
 
-    /// The script's answer for a whole call.
-    pub(crate) fn handle_reserved(&mut self, now: Now, index: BatchIndex, reply: Reply<'_>) {
+    /// No partition is known any more: what waits for a call is refused, nothing was reserved.
+    fn refuse_queued(&mut self, now: Now) {
+        while let Some(index) = self.reserve_calls.pop() {
+            if self.orders.get(index).is_some() {
+                self.orders.promised -= 1;
+                self.respond(now, index, Answer::Unavailable(Unavailable::Kafka));
+            }
+        }
+    }
+
+    /// The script's answer for a whole call. No reply: the connection is gone, and it is asked again by the next.
+    pub(crate) fn handle_reserved(&mut self, now: Now, index: BatchIndex, reply: Option<Reply<'_>>) {
+        let Some(reply) = reply else { return self.reserve_calls.lost.push(index) };
         let mut items = match reply.items() {
             Ok(Some(items)) => Some(items),
             Ok(None) => None,
@@ -81,7 +95,7 @@ impl Core {
     ) {
         let entry = match head {
             Some(Head::AllAccepted(id)) => {
-                let entry = self.entries.insert(group.product, id, orders.len() as u32, Origin::Reserved);
+                let entry = self.outbox.entries.insert(group.product, id, orders.len() as u32, Origin::Reserved);
                 for (place, index) in orders.iter().enumerate() {
                     self.use_turn_up(*index, None);
                     self.publish(now, *index, (entry, place as u8), call, group);
@@ -90,7 +104,7 @@ impl Core {
             }
             Some(Head::Mixed(id)) => id,
             refused => {
-                let answer = self.refusal(now, group.product, refused);
+                let answer = self.refusal(group.product, refused);
                 for index in orders {
                     self.refuse(now, *index, answer.clone(), call.repeated);
                 }
@@ -146,7 +160,7 @@ impl Core {
         let own_is_whole = codes.iter().all(Option::is_some);
         let mut open = |(id, orders): &(EntryId, u32)| {
             let origin = if own == Some(*id) && own_is_whole { Origin::Reserved } else { Origin::Recorded };
-            Opened { id: *id, index: self.entries.insert(product, *id, *orders, origin), placed: 0 }
+            Opened { id: *id, index: self.outbox.entries.insert(product, *id, *orders, origin), placed: 0 }
         };
         counted.iter().map(&mut open).collect()
     }
@@ -166,7 +180,7 @@ impl Core {
     ) {
         let repeated = call.repeated;
         let Some(order) = self.orders.get(index) else { return };
-        let (id, quantity, own) = (order.order_id, order.quantity, order.reservation_id);
+        let (id, quantity, own) = (order.order_id, order.wish.quantity, order.reservation_id);
         let answer = match code {
             Some(Code::Recorded(record)) if record.reservation_id == own => Answer::Accepted { id, replayed: false },
             Some(Code::Recorded(record)) if record.quantity != quantity => Answer::KeyReused,
@@ -213,21 +227,21 @@ impl Core {
     }
 
     /// What a head that accepts no order tells its orders, and this core's memory.
-    fn refusal(&mut self, now: Now, product: ProductIndex, head: Option<Head>) -> Answer {
+    fn refusal(&mut self, product: ProductIndex, head: Option<Head>) -> Answer {
         match head {
             Some(Head::Suspended) => {
                 self.products[product].state = SaleState::Suspended;
                 // The change may be a harmless one: a look that vouches for this connection takes it over.
-                self.refresh_soon(now, product);
+                self.refreshes.want(&mut self.products, product);
                 Answer::Unavailable(Unavailable::Suspended)
             }
             Some(Head::OtherGeneration) => {
-                self.refresh_soon(now, product);
+                self.refreshes.want(&mut self.products, product);
                 Answer::Unavailable(Unavailable::Changed)
             }
             Some(Head::UnknownProduct) => {
                 self.products[product].state = SaleState::Suspended;
-                self.refresh_soon(now, product);
+                self.refreshes.want(&mut self.products, product);
                 Answer::Unavailable(Unavailable::Suspended)
             }
             Some(Head::OutboxFull) => Answer::Unavailable(Unavailable::OutboxFull),
@@ -237,13 +251,13 @@ impl Core {
 
     /// The sale is another than the id was derived for, and the old id has no record: once more, with the new one.
     fn derive_again(&mut self, now: Now, index: OrderIndex, product: ProductIndex) {
-        self.promised -= 1;
+        self.orders.promised -= 1;
         let Some(order) = self.orders.get_mut(index) else { return };
         if std::mem::replace(&mut order.rederived, true) {
             return self.respond(now, index, Answer::Unavailable(Unavailable::Changed));
         }
         order.stage = Stage::Product;
-        self.look_for(now, index, product);
+        self.refreshes.hold(&mut self.products, product, index);
     }
 
     fn handle_reserve_error(&mut self, now: Now, index: BatchIndex, error: ServerError<'_>) {
@@ -251,7 +265,7 @@ impl Core {
             Belief::Refused | Belief::Failed => Answer::Unavailable(Unavailable::Redis),
             Belief::Unknown => Answer::Unknown,
         };
-        self.note_error(error);
+        self.refusals.note(&self.counters, error);
         let call = self.reserve_calls.take(index);
         for order in &call.orders {
             self.refuse(now, *order, answer.clone(), call.repeated);
@@ -259,9 +273,11 @@ impl Core {
         self.reserve_calls.recycle(index, call);
     }
 
-    /// Asks a call again that got no reply.
-    pub(crate) fn repeat_reserve(&mut self, now: Now, index: BatchIndex) {
-        self.ask_reserve_again(now, index, true);
+    /// The connection to Redis is a new one: the calls that got no reply are asked again.
+    pub(crate) fn repeat_lost(&mut self, now: Now) {
+        for index in std::mem::take(&mut self.reserve_calls.lost) {
+            self.ask_reserve_again(now, index, true);
+        }
     }
 
     /// Writes a call once more, word for word; drops it where no caller waits for any of its orders: what it may have
@@ -283,7 +299,7 @@ impl Core {
     /// The order took no unit here, or none that this core will deliver: its promised place is free again.
     fn unreserved(&mut self, now: Now, index: OrderIndex, answer: Answer) {
         if self.orders.get(index).is_some() {
-            self.promised -= 1;
+            self.orders.promised -= 1;
             self.respond(now, index, answer);
         }
     }

@@ -6,20 +6,24 @@
 //! waits for its effect: an entry that stays after all is delivered once more, which does no harm.
 
 use flux_protocol::kafka::producer::Settled as Published;
-use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::Now;
 
-use crate::core::state::outbox::{EntryId, EntryIndex, EntryOutcome, Removal};
-use crate::core::state::product::{Product, ProductIndex};
-use crate::core::{Core, PendingCall, RecordTag};
+use crate::answer::Answer;
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::state::entries::{EntryIndex, Removal};
+use crate::core::state::orders::OrderIndex;
+use crate::core::state::product::Product;
 use crate::limits::REMOVAL_ENTRIES_MAX;
 use crate::redis::connection::RedisConnection;
+use crate::redis::outbox_entry::EntryId;
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
-    pub(crate) fn handle_settled(&mut self, now: Now, tag: RecordTag, published: Published) {
-        let acknowledged = match published {
+    /// Kafka's word on records: whether they were acknowledged; counted where they were not.
+    pub(crate) fn is_acknowledged(&self, published: Published) -> bool {
+        match published {
             Published::Acknowledged => true,
             Published::Refused(code) => {
                 self.counters.records_refused.add(1);
@@ -34,54 +38,41 @@ impl Core {
                 self.counters.records_left.add(1);
                 false
             }
+        }
+    }
+
+    /// Kafka has acknowledged an order, or will not acknowledge it to this core.
+    pub(crate) fn published(&mut self, now: Now, index: OrderIndex, entry: EntryIndex, place: u8, acknowledged: bool) {
+        // The entry's deletion is queued before the answer is.
+        self.outbox.settle(now.instant, &mut self.products, entry, place, acknowledged);
+        let Some(order) = self.orders.get(index) else { return };
+        let id = order.order_id;
+        let answer = if acknowledged {
+            Answer::Accepted { id, replayed: false }
+        } else {
+            Answer::Pending { id, replayed: false }
         };
-        match token {
-            RecordTag::Order { order, entry, place } => self.published(now, order, entry, place, acknowledged),
-            RecordTag::Relayed { entry, place } => {
-                self.counters.relayed.add(u64::from(acknowledged));
-                self.settle_entry(now, entry, place, acknowledged);
-            }
-            RecordTag::Operation(operation) => self.handle_event_settled(now, operation, acknowledged),
-        }
-    }
-
-    pub(crate) fn settle_entry(&mut self, now: Now, entry: EntryIndex, place: u8, acknowledged: bool) {
-        if acknowledged && is_planted(Bug::EntryGoneWithFirstOrder) {
-            self.remove_too_early(now, entry);
-        }
-        if let EntryOutcome::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) {
-            self.queue_removal(now, product, removal);
-        }
-    }
-
-    pub(crate) fn queue_removal(&mut self, now: Now, product: ProductIndex, removal: Removal) {
-        let removals = &mut self.products[product].removals;
-        if removals.is_empty() {
-            self.removals.push(product);
-        }
-        removals.push(removal);
-        self.removals_since.get_or_insert(now.instant);
+        self.respond(now, index, answer);
     }
 
     /// Writes what is to be done with settled entries.
     pub(crate) fn write_removals(&mut self, now: Now) {
-        self.removals_since = None;
-        let mut dirty = std::mem::take(&mut self.removals);
-        for index in dirty.drain(..) {
-            let product = &mut self.products[index];
-            for chunk in product.removals.chunks(REMOVAL_ENTRIES_MAX) {
+        let dirty = self.outbox.take_dirty();
+        for index in &dirty {
+            let product = &mut self.products[*index];
+            for chunk in product.outbox.removals.chunks(REMOVAL_ENTRIES_MAX) {
                 write_chunk(&mut self.redis, now, product, chunk);
             }
-            product.removals.clear();
+            product.outbox.removals.clear();
         }
-        self.removals = dirty;
+        self.outbox.recycle(dirty);
     }
 
-    /// `split_entry.lua`'s answer: where the orders that were not acknowledged stand now.
-    pub(crate) fn handle_split(&mut self, reply: Reply<'_>) {
-        match reply.value() {
-            Value::Bulk(id) if EntryId::parse(id).is_some() => self.counters.entries_parted.add(1),
-            Value::Error(error) => self.note_error(error),
+    /// `split_entry.lua`'s answer: where the orders that were not acknowledged stand now. No reply: the connection is gone.
+    pub(crate) fn handle_split(&mut self, reply: Option<Reply<'_>>) {
+        match reply.map(|reply| reply.value()) {
+            Some(Value::Bulk(id)) if EntryId::parse(id).is_some() => self.counters.entries_parted.add(1),
+            Some(Value::Error(error)) => self.refusals.note(&self.counters, error),
             // Gone, suspended, or another than was believed: the relay, or a rebuild, delivers what stands.
             _ => {}
         }

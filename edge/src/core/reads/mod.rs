@@ -1,4 +1,5 @@
-//! What clients read: documents of the queue, statuses of orders.
+//! What clients read: the stock, documents of the queue, statuses of orders.
 
-pub mod order_status;
+pub(crate) mod order_status;
 pub(crate) mod queue_document;
+pub(crate) mod stock;

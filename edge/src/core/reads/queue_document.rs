@@ -5,36 +5,16 @@
 use bytes::Bytes;
 use flux_protocol::queue::{Document, DocumentState, Place, Seed, Watermark};
 use flux_protocol::resp::{Items, Reply};
-use flux_protocol::time::{Instant, Now};
+use flux_protocol::time::Now;
 
-use crate::answer::{Answer, Unavailable};
-use crate::core::state::orders::ReplyTo;
-use crate::core::state::product::{ProductIndex, SaleState};
-use crate::core::{Core, Outcome, PendingCall};
+use crate::answer::{Answer, ReplyTo, Unavailable};
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::request::Outcome;
+use crate::core::state::product_index::ProductIndex;
 use crate::limits::{QUEUE_AGE_MAX, STOCK_WAITERS_MAX};
 use crate::redis::scripts::SCRIPTS;
-
-/// The document of one product, as one core last learnt it.
-#[derive(Debug, Default)]
-pub struct QueueDocument {
-    /// And when it was asked for.
-    told: Option<(Instant, Bytes)>,
-    /// The question on its way was asked then.
-    asked: Option<Instant>,
-    waiters: Vec<ReplyTo>,
-}
-
-impl QueueDocument {
-    /// Whether no request waits for it.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.asked.is_none() && self.waiters.is_empty()
-    }
-
-    /// The sale is another: what was told of the one before is not given away any more.
-    pub(crate) fn forget(&mut self) {
-        self.told = None;
-    }
-}
+use crate::sale::SaleState;
 
 impl Core {
     /// `GET /queue/{product}` of a product in memory.
@@ -63,36 +43,36 @@ impl Core {
         }
         document.waiters.push(reply_to);
         if document.asked.is_none() {
-            self.turns.queues.push(index);
+            self.document_line.push(index);
         }
         Outcome::Later
     }
 
     /// Asks for the document of a product for which requests wait.
-    pub(crate) fn write_queue(&mut self, now: Now, index: ProductIndex) {
+    pub(crate) fn write_document(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         let Some(document) = product.document.as_mut().filter(|document| document.asked.is_none()) else { return };
         document.asked = Some(now.instant);
         let keys: [&[u8]; 3] = [&product.keys.queue, &product.keys.sale, &product.keys.stock];
         let seen = product.seen().texts();
         let arguments = seen.each_ref().map(String::as_bytes);
-        self.redis.call_script(now.instant, PendingCall::Queue(index), |out| {
+        self.redis.call_script(now.instant, PendingCall::Document(index), |out| {
             SCRIPTS.queue.write_call_with(out, &keys, &arguments)
         });
     }
 
     /// The connection to Redis is gone: the requests that wait for a document that was not asked for yet are told so.
-    pub(crate) fn refuse_queues(&mut self) {
-        while let Some(index) = self.turns.queues.pop() {
+    pub(crate) fn refuse_documents(&mut self) {
+        while let Some(index) = self.document_line.pop() {
             let Some(document) = &mut self.products[index].document else { continue };
             for reply_to in std::mem::take(&mut document.waiters) {
-                self.complete(reply_to, Answer::Unavailable(Unavailable::Redis));
+                self.replies.complete(reply_to, Answer::Unavailable(Unavailable::Redis));
             }
         }
     }
 
     /// The answer of `queue.lua`. No reply: the connection is gone.
-    pub(crate) fn handle_queue_reply(&mut self, index: ProductIndex, reply: Option<Reply<'_>>) {
+    pub(crate) fn handle_document(&mut self, index: ProductIndex, reply: Option<Reply<'_>>) {
         let answer = match reply.map(|reply| reply.items()) {
             Some(Ok(Some(mut items))) => match items.next_bulk() {
                 Some(b"S" | b"U") => Answer::Unavailable(Unavailable::Suspended),
@@ -100,7 +80,7 @@ impl Core {
                 None => Answer::Unavailable(Unavailable::Redis),
             },
             Some(Err(error)) => {
-                self.note_error(error);
+                self.refusals.note(&self.counters, error);
                 Answer::Unavailable(Unavailable::Redis)
             }
             Some(Ok(None)) | None => Answer::Unavailable(Unavailable::Redis),
@@ -111,7 +91,7 @@ impl Core {
             held.told = Some((asked, told.clone()));
         }
         for reply_to in std::mem::take(&mut held.waiters) {
-            self.complete(reply_to, answer.clone());
+            self.replies.complete(reply_to, answer.clone());
         }
     }
 }

@@ -5,69 +5,27 @@
 //! that lost everything must not say that a product never was. The registry is asked for once a name was not found, not
 //! before: a Redis that is emptied between the two has none either.
 
-use std::time::Duration;
-
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::{Instant, Now};
 
-use crate::answer::{Answer, Unavailable};
-use crate::core::order::order::Wish;
-use crate::core::state::orders::{Order, OrderIndex, ReplyTo, Stage, Turn};
-use crate::core::state::product::{Keys, ProductIndex};
-use crate::core::{Core, Outcome, PendingCall};
+use crate::answer::{Answer, ReplyTo, Unavailable};
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::request::Outcome;
+use crate::core::state::discovery::Waiter;
+use crate::core::state::orders::Wish;
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::wakes::Wake;
 use crate::counters::OrderOutcome;
-use crate::limits::{DISCOVER_NAMES_MAX, DISCOVER_WAITERS_MAX, UNKNOWN_REMEMBERED};
+use crate::limits::UNKNOWN_REMEMBERED;
+use crate::redis::keys::Keys;
 use crate::redis::replies::Look;
 use crate::redis::scripts::SCRIPTS;
 
-/// What waits for a name.
-#[derive(Clone, Copy, Debug)]
-enum Waiter {
-    Order(Wish, ReplyTo),
-    Stock(ReplyTo),
-    Queue(ReplyTo),
-    Status(ReplyTo, Uuid),
-}
-
-impl Waiter {
-    fn reply_to(&self) -> ReplyTo {
-        match self {
-            Waiter::Order(_, reply_to)
-            | Waiter::Stock(reply_to)
-            | Waiter::Queue(reply_to)
-            | Waiter::Status(reply_to, _) => *reply_to,
-        }
-    }
-}
-
-/// Names being asked for.
-#[derive(Debug, Default)]
-pub struct Discovery {
-    /// In line for the next call.
-    waiting: Vec<(Identifier, Instant, Waiter)>,
-    /// The names of the call on its way, and the requests that wait for them.
-    asked: Vec<Identifier>,
-    asking: Vec<(Identifier, Instant, Waiter)>,
-    /// When the call on its way was asked for: what it finds is not believed to be younger.
-    asked_at: Instant,
-    /// What it found, until the registry was asked for too.
-    seen: Vec<Option<Look>>,
-}
-
-impl Discovery {
-    /// Whether no request waits.
-    pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.asking.is_empty()
-    }
-}
-
 impl Core {
     pub(crate) fn discover_for_order(&mut self, now: Now, name: Identifier, wish: Wish, reply_to: ReplyTo) -> Outcome {
-        match self.discover(now, name, Waiter::Order(wish, reply_to)) {
-            Outcome::Now(answer) => self.answered(answer),
-            Outcome::Later => Outcome::Later,
-        }
+        self.discover(now, name, Waiter::Order(wish, reply_to))
     }
 
     pub(crate) fn discover_for_stock(&mut self, now: Now, name: Identifier, reply_to: ReplyTo) -> Outcome {
@@ -89,34 +47,18 @@ impl Core {
         if !self.redis.is_ready() {
             return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
         }
-        if self.discovery.waiting.len() + self.discovery.asking.len() >= DISCOVER_WAITERS_MAX {
+        if !self.discovery.push(now.instant, name, waiter) {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
-        self.discovery.waiting.push((name, now.instant, waiter));
         Outcome::Later
     }
 
     /// Asks for names; whether a request waits for one.
     pub(crate) fn write_discovery(&mut self, now: Now) -> bool {
-        let discovery = &mut self.discovery;
-        if discovery.waiting.is_empty() {
+        if !self.discovery.take_names(now.instant) {
             return false;
         }
-        discovery.asked.clear();
-        let asked = &mut discovery.asked;
-        discovery.asking = discovery
-            .waiting
-            .extract_if(.., |(name, _, _)| {
-                let listed = asked.contains(name);
-                if !listed && asked.len() < DISCOVER_NAMES_MAX {
-                    asked.push(*name);
-                    return true;
-                }
-                listed
-            })
-            .collect();
-        discovery.asked_at = now.instant;
-        let keys: Vec<Keys> = discovery.asked.iter().map(Keys::new).collect();
+        let keys: Vec<Keys> = self.discovery.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
         let (vouched, topic) = (self.witness.vouches(now.instant), self.config.topic.as_bytes());
         let write = |out: &mut Vec<u8>| SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic]);
@@ -126,7 +68,7 @@ impl Core {
 
     /// What Redis knows of the names. No reply: the connection is gone.
     pub(crate) fn handle_discovered(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = self.items_of(reply);
+        let mut items = self.refusals.items_of(&self.counters, reply);
         let discovery = &mut self.discovery;
         discovery.seen.clear();
         discovery.seen.extend(discovery.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
@@ -142,7 +84,7 @@ impl Core {
     pub(crate) fn handle_registry_exists(&mut self, now: Now, reply: Option<Reply<'_>>) {
         let registry_exists = match reply.map(|reply| reply.value()) {
             Some(Value::Error(error)) => {
-                self.note_error(error);
+                self.refusals.note(&self.counters, error);
                 false
             }
             Some(value) => value == Value::Integer(1),
@@ -195,17 +137,19 @@ impl Core {
     fn found(&mut self, now: Now, index: ProductIndex, since: Instant, waiter: Waiter) {
         let outcome = match waiter {
             Waiter::Order(wish, reply_to) => {
-                if !self.has_place(index) {
-                    Outcome::Now(Answer::Unavailable(Unavailable::Full))
-                } else {
-                    let order = self.insert_nameless(now, index, since, wish, reply_to);
-                    self.re_enter(now, order);
+                if self.orders.has_place(self.products[index].under_way) {
+                    self.products[index].under_way += 1;
+                    let (id, timestamp_ms) = (self.ids.draw(), self.probe.redis_ms(now));
+                    let order = self.orders.insert(index, wish, reply_to, since, timestamp_ms, id);
+                    self.wakes.push(order, Wake::Again);
                     Outcome::Later
+                } else {
+                    Outcome::Now(Answer::Unavailable(Unavailable::Full))
                 }
             }
             Waiter::Stock(reply_to) => self.handle_stock(now, index, reply_to),
             Waiter::Queue(reply_to) => self.handle_queue(now, index, reply_to),
-            Waiter::Status(reply_to, id) => self.ask_status(now, index, id, reply_to),
+            Waiter::Status(reply_to, id) => self.handle_order_status(now, index, id, reply_to),
         };
         if let Outcome::Now(answer) = outcome {
             self.tell(now, since, waiter, answer);
@@ -216,52 +160,12 @@ impl Core {
         if matches!(waiter, Waiter::Order(..)) {
             self.counters.order_answered(OrderOutcome::of(&answer), now.instant.since(since));
         }
-        self.complete(waiter.reply_to(), answer);
-    }
-
-    /// An order whose id is not known yet, because its sale was not, or that waits for news of its line.
-    pub(crate) fn insert_nameless(
-        &mut self,
-        now: Now,
-        product: ProductIndex,
-        received: Instant,
-        wish: Wish,
-        reply_to: ReplyTo,
-    ) -> OrderIndex {
-        let reservation_id = self.draw_reservation_id();
-        let order = Order {
-            product,
-            sale: None,
-            stage: Stage::Product,
-            wants_json: wish.wants_json,
-            rederived: false,
-            quantity: wish.quantity,
-            order_id: reservation_id,
-            reservation_id,
-            user: wish.user,
-            key: wish.key,
-            shown: wish.shown,
-            turn: Turn::None,
-            received,
-            timestamp_ms: self.redis_ms(now),
-            waiters: smallvec::smallvec![reply_to],
-        };
-        let index = self.orders.insert(order, false);
-        self.products[product].pending += 1;
-        self.by_received.push_back((received, index));
-        index
+        self.replies.complete(waiter.reply_to(), answer);
     }
 
     /// Requests that have waited past the deadline for a name.
     pub(crate) fn expire_discoveries(&mut self, now: Now) {
-        let deadline: Duration = self.config.redis_deadline;
-        let expired: Vec<_> = self
-            .discovery
-            .waiting
-            .extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline)
-            .chain(self.discovery.asking.extract_if(.., |(_, since, _)| now.instant.since(*since) >= deadline))
-            .collect();
-        for (_, since, waiter) in expired {
+        for (since, waiter) in self.discovery.expire(now.instant, self.config.redis_deadline) {
             self.tell(now, since, waiter, Answer::Unavailable(Unavailable::Redis));
         }
     }

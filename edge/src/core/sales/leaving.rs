@@ -8,16 +8,16 @@ use std::collections::HashSet;
 use flux_protocol::time::Now;
 
 use crate::core::Core;
-use crate::core::state::product::ProductIndex;
+use crate::core::state::product_index::ProductIndex;
 use crate::limits::{LEFT_PRODUCT_KEPT, PRODUCTS_MAX, REFRESHES_IDLE_MAX};
 
 impl Core {
-    /// Lets a product go that this core has no more use for; whether it went.
+    /// Removes a product that this core has no more use for; whether it was removed.
     pub(crate) fn leave_if_over(&mut self, now: Now, index: ProductIndex) -> bool {
         let product = &self.products[index];
         // The first core keeps what stands in the registry for as long as there is room: it would only learn of it again.
         let has_room = self.products.len() < PRODUCTS_MAX / 4 * 3;
-        let is_kept = self.is_first && !product.has_left_registry && !product.is_foreign && has_room;
+        let is_kept = self.is_first && !product.listing.has_left && !product.is_foreign && has_room;
         product.is_over() && !is_kept && product.may_leave(now.instant) && self.products.leave(now.instant, index)
     }
 
@@ -28,13 +28,13 @@ impl Core {
         if !is_due(self.products.first_left()) {
             return;
         }
-        let named: HashSet<ProductIndex> = self.orders.products().chain(self.entries.products()).collect();
+        let named: HashSet<ProductIndex> = self.orders.products().chain(self.outbox.entries.products()).collect();
         for _ in 0..REFRESHES_IDLE_MAX {
             let Some((since, index)) = self.products.first_left().filter(|left| is_due(Some(*left))) else { return };
             debug_assert!(now.instant >= since);
             let is_referred_to = named.contains(&index)
                 || !self.products[index].may_leave(now.instant)
-                || self.fair_products.contains(&index);
+                || self.queues.products.contains(&index);
             self.products.end_first_left(now.instant, is_referred_to);
         }
     }

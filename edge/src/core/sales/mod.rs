@@ -1,6 +1,6 @@
 //! How a core learns of sales, and forgets them.
 
-pub mod discover;
+pub(crate) mod discover;
 pub(crate) mod leaving;
 pub(crate) mod observe;
 pub(crate) mod refresh;

@@ -1,8 +1,6 @@
 //! What a core remembers of a sale once it was looked at, by this core or another: what changes by it, and what is said of it.
 //!
-//! Never asks Redis anything itself, but for the calls that a look makes due (relay, retirement, news of a line).
-
-use std::time::Duration;
+//! Never asks Redis anything itself, but for the calls that a look makes due (relay, retirement, the status of a queue).
 
 use flux_protocol::observed::Bucket;
 use flux_protocol::order::Identifier;
@@ -11,10 +9,11 @@ use flux_protocol::time::{Instant, Now};
 use tracing::{error, warn};
 
 use crate::core::Core;
-use crate::core::state::outbox::EntryId;
-use crate::core::state::product::{Product, ProductIndex, Sale, SaleState};
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::wakes::Wake;
 use crate::limits::FOREIGN_TOPICS_MAX;
 use crate::redis::replies::Look;
+use crate::sale::{Sale, SaleState};
 
 impl Core {
     /// Remembers what a look saw that was asked for at `asked`, by this core or another.
@@ -38,9 +37,9 @@ impl Core {
         match look {
             Look::Foreign(topic) => {
                 (product.sale, product.state) = (None, SaleState::Suspended);
-                (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
-                (product.outbox_entries, product.outbox_orders) = (0, 0);
-                self.see_line(now, index, 0, None);
+                product.outbox.distrust();
+                (product.outbox.entries, product.outbox.orders) = (0, 0);
+                self.see_queue(now, index, 0, None);
                 let name = self.products[index].name;
                 self.note_foreign(name, topic);
             }
@@ -58,7 +57,7 @@ impl Core {
                 line_seed,
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
-                    product.tokens.reset(Bucket::of(product.name.as_str(), sale.id));
+                    product.admission.tokens.reset(Bucket::of(product.name.as_str(), sale.id));
                     product.sold_out_until = Instant::default();
                     if let Some(document) = &mut product.document {
                         document.forget();
@@ -75,36 +74,46 @@ impl Core {
                 }
                 product.stock = stock;
                 product.is_good = true;
-                product.outbox_entries = outbox_entries;
-                product.outbox_orders = outbox_orders;
+                let outbox = &mut product.outbox;
+                (outbox.entries, outbox.orders) = (outbox_entries, outbox_orders);
                 // What another core has seen names no entries: those this core knows of stand for now.
                 if outbox_oldest.is_some() || outbox_entries == 0 {
-                    product.outbox_oldest = outbox_oldest.map(|id| match product.outbox_oldest {
+                    outbox.oldest = outbox_oldest.map(|id| match outbox.oldest {
                         Some((known, since)) if known == id => (known, since),
                         _ => (id, now.instant),
                     });
-                    product.mark_outbox(now, outbox_newest, self.config.relay_horizon());
+                    outbox.mark_newest(now.instant, outbox_newest, self.config.relay_horizon());
                 }
-                let stands = product.outbox_oldest.is_some_and(|(_, since)| now.instant > since);
+                let stands = outbox.oldest.is_some_and(|(_, since)| now.instant > since);
                 if self.is_first {
                     if stands {
                         self.relay_if_due(now, index);
                     }
                     self.retire_if_due(now, index);
                 }
-                self.see_line(now, index, sale.id, line_seed);
+                self.see_queue(now, index, sale.id, line_seed);
             }
         }
         let product = &self.products[index];
         let is_over = matches!(product.state, SaleState::Closed | SaleState::Suspended);
         if is_over || product.sale != before {
-            self.redrive(now, index);
+            self.wake_all(index);
         }
+    }
+
+    /// The sale of a product is another, or over: the orders that wait for its tokens, for its queue's status or for a look set
+    /// out anew, by what is known now.
+    fn wake_all(&mut self, index: ProductIndex) {
+        let product = &mut self.products[index];
+        self.wakes.extend(product.admission.waiters.drain(..), Wake::Again);
+        let queue = product.admission.queue.iter_mut();
+        self.wakes.extend(queue.flat_map(|queue| queue.waiters.drain(..)), Wake::Again);
+        self.wakes.extend(product.refresh.order_waiters.drain(..), Wake::Again);
     }
 
     /// Says once for each topic that sales of it stand here: an edge or a Redis is not where it was meant to be.
     pub(crate) fn note_foreign(&mut self, name: Identifier, topic: String) {
-        if self.foreign_topics.contains(&topic) || self.foreign_topics.len() >= FOREIGN_TOPICS_MAX {
+        if self.refreshes.foreign_topics.contains(&topic) || self.refreshes.foreign_topics.len() >= FOREIGN_TOPICS_MAX {
             return;
         }
         tracing::warn!(
@@ -113,7 +122,7 @@ impl Core {
             own = self.config.topic,
             "a sale on this Redis is of another topic: it and all others of that topic are left alone (503)"
         );
-        self.foreign_topics.push(topic);
+        self.refreshes.foreign_topics.push(topic);
     }
 
     /// Redis cannot be trusted with the product: nothing is sold of it, and nothing that was seen of its outbox counts.
@@ -129,7 +138,7 @@ impl Core {
                 warn!(product = product.name.as_str(), reason, suspensions, "a sale is suspended");
             }
         }
-        (product.outbox_oldest, product.outbox_mark, product.outbox_stood) = (None, None, None);
+        product.outbox.distrust();
     }
 
     /// Redis shows an earlier sale or generation than this core has seen. It is told until it ends, each time twice as
@@ -152,22 +161,5 @@ impl Core {
             "Redis shows an earlier sale than it has shown before: an old master that woke, or a copy that was put back; \
              nothing is sold from it"
         );
-    }
-}
-
-impl Product {
-    /// Notes the newest entry, and after the horizon that all up to it have stood for so long, whatever time their ids
-    /// show.
-    fn mark_outbox(&mut self, now: Now, newest: Option<EntryId>, horizon: Duration) {
-        let Some(newest) = newest else {
-            (self.outbox_mark, self.outbox_stood) = (None, None);
-            return;
-        };
-        match self.outbox_mark {
-            Some((_, since)) if now.instant.since(since) < horizon => return,
-            Some((marked, _)) => self.outbox_stood = Some(marked),
-            None => {}
-        }
-        self.outbox_mark = Some((newest, now.instant));
     }
 }

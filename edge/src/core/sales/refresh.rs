@@ -5,43 +5,30 @@
 //! all products, a bounded number a round, and so finds what no request asks for. The others look only at what they are
 //! asked for and the board does not show. An order needs none of this to be right: its script trusts no edge's memory.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use flux_protocol::resp::{self, Items, Reply, ServerError, Value};
+use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Unavailable};
-use crate::core::state::orders::ReplyTo;
-use crate::core::state::product::{Product, ProductIndex, SaleState};
-use crate::core::{Core, Outcome, PendingCall};
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::wakes::Wake;
 use crate::limits::{
     ACTIVE_SPAN, CLOSED_REFRESH_INTERVAL, PLACES_WALKED_MAX, REFRESH_INTERVAL, REFRESH_PRODUCTS_MAX,
-    REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX, STOCK_WAITERS_MAX,
+    REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX,
 };
 use crate::redis::replies::Look;
 use crate::redis::scripts::SCRIPTS;
+use crate::sale::SaleState;
 
 /// What a look younger than this has seen need not be looked at in the next round: a round may come a little early.
 const LOOKED_JUST_NOW: Duration = REFRESH_INTERVAL.saturating_sub(Duration::from_millis(100));
 
-/// Looks to be taken, and how far the walk has come.
-#[derive(Debug, Default)]
-pub(crate) struct Refreshes {
-    outstanding: usize,
-    /// Requests wait for these.
-    wanted: VecDeque<ProductIndex>,
-    /// This round's.
-    due: VecDeque<ProductIndex>,
-    /// The place of the table at which the walk goes on.
-    walked: usize,
-    /// Places still to be walked past that are all looked at: Redis is another than it was.
-    suspect: usize,
-}
-
 impl Core {
-    /// The look of every second.
-    pub(crate) fn refresh_if_due(&mut self, now: Now) {
+    /// The round of every second.
+    pub(crate) fn begin_refresh(&mut self, now: Now) {
         self.free_places(now);
         if !self.redis.is_ready() {
             return;
@@ -49,12 +36,7 @@ impl Core {
         self.ask_identity(now);
         self.read_registry(now);
         self.begin_round(now);
-        self.refresh_on(now);
-    }
-
-    /// Redis is another, or may be: all that this core looks at is looked at as soon as may be.
-    pub(crate) fn suspect_all(&mut self) {
-        self.refreshes.suspect = self.products.places();
+        self.write_refreshes(now);
     }
 
     /// Asks Redis who it is: one answer a second vouches for all products (`witness.rs`).
@@ -64,38 +46,37 @@ impl Core {
         });
     }
 
-    pub(crate) fn handle_identity(&mut self, now: Now, asked: Instant, reply: Reply<'_>) {
-        let is_another = match reply.value() {
-            Value::Bulk(info) => self.witness.see(asked, &String::from_utf8_lossy(info)),
-            Value::Error(error) => {
-                self.note_error(error);
+    pub(crate) fn handle_identity(&mut self, now: Now, asked: Instant, reply: Option<Reply<'_>>) {
+        let is_another = match reply.map(|reply| reply.value()) {
+            Some(Value::Bulk(info)) => self.witness.see(asked, &String::from_utf8_lossy(info)),
+            Some(Value::Error(error)) => {
+                self.refusals.note(&self.counters, error);
                 false
             }
             _ => false,
         };
         if is_another {
-            self.suspect_all();
+            self.refreshes.suspect_all(&self.products);
             self.begin_round(now);
-            self.refresh_on(now);
         }
     }
 
     /// What is to be looked at in this round: what is asked for, then whose turn it is of all others.
     fn begin_round(&mut self, now: Now) {
-        let mut active = std::mem::take(&mut self.active);
+        let mut active = std::mem::take(&mut self.refreshes.active);
         active.retain(|index| {
             let product = &self.products[*index];
-            let is_active = now.instant.since(product.asked) < ACTIVE_SPAN
+            let is_active = now.instant.since(product.refresh.last_asked) < ACTIVE_SPAN
                 || (self.is_first
-                    && (product.sight.is_asked_for(now.instant, ACTIVE_SPAN) || product.outbox_entries > 0));
+                    && (product.sight.is_asked_for(now.instant, ACTIVE_SPAN) || product.outbox.entries > 0));
             if is_active {
                 self.make_due(now, *index);
             } else {
-                self.products[*index].is_active = false;
+                self.products[*index].refresh.is_active = false;
             }
             is_active
         });
-        self.active = active;
+        self.refreshes.active = active;
         self.walk(now);
     }
 
@@ -121,12 +102,12 @@ impl Core {
     /// One product of the walk; whether it is to be looked at.
     fn walk_past(&mut self, now: Now, index: ProductIndex) -> bool {
         self.note_lacking(index);
-        if self.leave_if_over(now, index) || !self.is_first || self.products[index].is_active {
+        if self.leave_if_over(now, index) || !self.is_first || self.products[index].refresh.is_active {
             return false;
         }
         let product = &self.products[index];
-        if product.sight.is_asked_for(now.instant, ACTIVE_SPAN) || product.outbox_entries > 0 {
-            self.make_active(index);
+        if product.sight.is_asked_for(now.instant, ACTIVE_SPAN) || product.outbox.entries > 0 {
+            self.refreshes.make_active(&mut self.products, index);
         }
         self.make_due(now, index)
     }
@@ -137,35 +118,24 @@ impl Core {
         if !self.is_first && !is_suspect {
             self.catch_up(now, index);
         }
-        let product = &mut self.products[index];
-        let is_asked_for = product.is_active && now.instant.since(product.asked) < ACTIVE_SPAN;
-        let is_over = product.state == SaleState::Closed && product.outbox_entries == 0;
+        let product = &self.products[index];
+        let is_asked_for = product.refresh.is_active && now.instant.since(product.refresh.last_asked) < ACTIVE_SPAN;
+        let is_over = product.state == SaleState::Closed && product.outbox.entries == 0;
         let interval = if is_over && !is_asked_for { CLOSED_REFRESH_INTERVAL } else { LOOKED_JUST_NOW };
         let is_fresh = product.seen.is_some_and(|seen| now.instant.since(seen) < interval) && !is_suspect;
-        if is_fresh || product.is_refreshing || std::mem::replace(&mut product.refresh_waits, true) {
-            return false;
-        }
-        self.refreshes.due.push_back(index);
-        true
-    }
-
-    /// It is looked at every second from now on, for as long as it is asked for.
-    fn make_active(&mut self, index: ProductIndex) {
-        if !std::mem::replace(&mut self.products[index].is_active, true) {
-            self.active.push(index);
-        }
+        !is_fresh && !product.refresh.is_under_way && self.refreshes.make_due(&mut self.products, index)
     }
 
     /// A request asks for the product. One that no request had asked for in a while is looked at.
     pub(crate) fn note_asked(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         product.note_asked(now.instant);
-        if !product.is_active {
-            self.make_active(index);
+        if !product.refresh.is_active {
+            self.refreshes.make_active(&mut self.products, index);
             self.catch_up(now, index);
             let seen = self.products[index].seen;
             if seen.is_none_or(|seen| now.instant.since(seen) >= REFRESH_INTERVAL) {
-                self.refresh_soon(now, index);
+                self.refreshes.want(&mut self.products, index);
             }
         }
     }
@@ -195,17 +165,13 @@ impl Core {
     }
 
     /// Writes looks, as many as may be outstanding: first those that requests wait for.
-    fn refresh_on(&mut self, now: Now) {
-        while self.refreshes.outstanding < REFRESHES_OUTSTANDING_MAX && self.redis.is_ready() {
+    pub(crate) fn write_refreshes(&mut self, now: Now) {
+        while self.refreshes.outstanding < REFRESHES_OUTSTANDING_MAX && self.refreshes.has_work() {
             let mut indices = Vec::new();
-            while indices.len() < REFRESH_PRODUCTS_MAX {
-                let Some(index) = self.refreshes.wanted.pop_front().or_else(|| self.refreshes.due.pop_front()) else {
-                    break;
-                };
-                let product = &mut self.products[index];
-                if std::mem::replace(&mut product.refresh_waits, false) && !product.is_refreshing {
-                    indices.push(index);
-                }
+            while indices.len() < REFRESH_PRODUCTS_MAX
+                && let Some(index) = self.refreshes.pop(&mut self.products)
+            {
+                indices.push(index);
             }
             if !indices.is_empty() {
                 self.write_refresh(now, indices);
@@ -214,23 +180,6 @@ impl Core {
             } else {
                 return;
             }
-        }
-    }
-
-    /// Looks at one product as soon as may be, unless it is being looked at.
-    pub(crate) fn refresh_soon(&mut self, now: Now, index: ProductIndex) {
-        let product = &mut self.products[index];
-        if !product.is_refreshing && self.redis.is_ready() {
-            product.refresh_waits = true;
-            self.refreshes.wanted.push_back(index);
-            self.refresh_on(now);
-        }
-    }
-
-    /// Looks at one product now if what is remembered of it is as old as a sold-out may be.
-    pub(crate) fn refresh_if_stale(&mut self, now: Now, index: ProductIndex) {
-        if !self.products[index].is_fresh(now) {
-            self.refresh_soon(now, index);
         }
     }
 
@@ -244,8 +193,8 @@ impl Core {
         SCRIPTS.look.write_call_with(&mut out, &keys, &[&vouched, self.config.topic.as_bytes()]);
         for index in &indices {
             let product = &mut self.products[*index];
-            product.is_refreshing = true;
-            product.refresh_asked = now.instant;
+            product.refresh.is_under_way = true;
+            product.refresh.asked = now.instant;
         }
         self.refreshes.outstanding += 1;
         self.redis.call_script(now.instant, PendingCall::Refresh(indices), |to| to.extend_from_slice(&out));
@@ -253,92 +202,41 @@ impl Core {
 
     /// What a look saw. No reply: the connection is gone.
     pub(crate) fn handle_refreshed(&mut self, now: Now, indices: &[ProductIndex], reply: Option<Reply<'_>>) {
-        let mut items = self.items_of(reply);
+        let mut items = self.refusals.items_of(&self.counters, reply);
         for index in indices {
             let look = items.as_mut().and_then(Look::read);
             let learnt = look.is_some();
             let product = &mut self.products[*index];
-            product.is_refreshing = false;
-            let asked = product.refresh_asked;
+            product.refresh.is_under_way = false;
+            let asked = product.refresh.asked;
             if let Some(look) = look {
                 product.sight.publish(asked, &look);
                 self.see(now, *index, asked, look);
                 if self.products[*index].is_over() {
                     self.note_over(now, *index);
                 } else {
-                    self.products[*index].has_left_registry = false;
+                    self.products[*index].listing.has_left = false;
                 }
             }
             self.after_refresh(now, *index, learnt);
         }
         self.refreshes.outstanding -= 1;
-        self.refresh_on(now);
     }
 
     /// The requests that waited for the look go on.
     fn after_refresh(&mut self, now: Now, index: ProductIndex, learnt: bool) {
-        for order in std::mem::take(&mut self.products[index].refresh_waiters) {
-            self.re_enter(now, order);
-        }
-        let mut waiters = std::mem::take(&mut self.products[index].stock_waiters);
+        let refresh = &mut self.products[index].refresh;
+        self.wakes.extend(refresh.order_waiters.drain(..), Wake::Again);
+        let mut waiters = std::mem::take(&mut refresh.stock_waiters);
         for reply_to in waiters.drain(..) {
             let product = &self.products[index];
             let answer = match learnt {
                 true if product.is_foreign => Answer::Unavailable(Unavailable::OtherTopic),
-                true => stock_of(now, product),
+                true => product.stock_answer(now),
                 false => Answer::Unavailable(Unavailable::Redis),
             };
-            self.complete(reply_to, answer);
+            self.replies.complete(reply_to, answer);
         }
-        self.products[index].stock_waiters = waiters;
+        self.products[index].refresh.stock_waiters = waiters;
     }
-
-    /// `GET /stock/{product}` of a product in memory.
-    pub(crate) fn handle_stock(&mut self, now: Now, index: ProductIndex, reply_to: ReplyTo) -> Outcome {
-        self.note_asked(now, index);
-        if self.is_up_to_date(now, index) {
-            if let Some(stock) = self.products[index].fresh_stock(now) {
-                return Outcome::Now(stock);
-            }
-            self.catch_up(now, index);
-            if let Some(stock) = self.products[index].fresh_stock(now) {
-                return Outcome::Now(stock);
-            }
-        }
-        let product = &mut self.products[index];
-        if !self.redis.is_ready() {
-            return Outcome::Now(Answer::Unavailable(Unavailable::Redis));
-        }
-        if product.stock_waiters.len() >= STOCK_WAITERS_MAX {
-            return Outcome::Now(Answer::Unavailable(Unavailable::Full));
-        }
-        product.stock_waiters.push(reply_to);
-        self.refresh_soon(now, index);
-        Outcome::Later
-    }
-
-    /// What an array holds; nothing where Redis refused, which is noted, or where no reply came.
-    pub(crate) fn items_of<'b>(&mut self, reply: Option<Reply<'b>>) -> Option<Items<'b>> {
-        reply?.items().unwrap_or_else(|error| {
-            self.note_error(error);
-            None
-        })
-    }
-
-    /// An error reply: counted by its kind.
-    pub(crate) fn note_error(&mut self, error: ServerError<'_>) {
-        self.counters.redis_error(error.kind());
-        self.refusals.note(error);
-    }
-}
-
-impl Product {
-    /// The answer of `GET /stock` where what is remembered is young enough for one.
-    fn fresh_stock(&self, now: Now) -> Option<Answer> {
-        (self.is_fresh(now) && !self.is_foreign).then(|| stock_of(now, self))
-    }
-}
-
-fn stock_of(now: Now, product: &Product) -> Answer {
-    Answer::Stock { product: product.name, available: product.stock, state: product.visible_state(now.instant) }
 }

@@ -15,64 +15,21 @@ use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{self, Reply};
 use flux_protocol::time::{Instant, Now};
 
-use crate::core::state::product::{Keys, ProductIndex, SaleState};
-use crate::core::{Core, PendingCall};
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::state::product_index::ProductIndex;
 use crate::limits::{
     DISCOVER_NAMES_MAX, REFRESH_PRODUCTS_MAX, REGISTRY_DOUBTS_MAX, REGISTRY_INTERVAL, REGISTRY_NAMES_MAX,
     REGISTRY_PAGE_NAMES, REGISTRY_PAGE_NAMES_MAX, REGISTRY_PAGES_MAX, REGISTRY_SURVEYS_MAX,
 };
+use crate::redis::keys::Keys;
 use crate::redis::replies::{Look, number};
 use crate::redis::scripts::SCRIPTS;
+use crate::sale::SaleState;
 
 /// The key, and its member that is no product: with it the registry is there even where no product is.
 const REGISTRY: &[u8] = b"flux:products";
 const ALWAYS: &[u8] = b".";
-
-#[derive(Debug)]
-pub(crate) struct Registry {
-    /// Where the next page begins, as Redis has it.
-    cursor: u64,
-    /// Whole scans begun, this one among them.
-    scan: u64,
-    /// When the next scan may begin.
-    next_scan: Instant,
-    /// Pages still to be read in this second.
-    pages_left: usize,
-    is_reading: bool,
-    /// Names that may be needless: those of the page read last that are not in memory, and of sales seen to be over.
-    doubted: VecDeque<Identifier>,
-    doubts_left: usize,
-    /// Those of which the script is being asked.
-    judged: Vec<Identifier>,
-    /// Names that are needed and not in memory.
-    strangers: VecDeque<Identifier>,
-    surveys_left: usize,
-    /// Those being looked at, and since when.
-    surveyed: Vec<Identifier>,
-    surveyed_at: Instant,
-    /// Names that it lacks.
-    lacking: Vec<Identifier>,
-}
-
-impl Default for Registry {
-    fn default() -> Registry {
-        Registry {
-            cursor: 0,
-            scan: 1,
-            next_scan: Instant::default(),
-            pages_left: 0,
-            is_reading: false,
-            doubted: VecDeque::new(),
-            doubts_left: 0,
-            judged: Vec::new(),
-            strangers: VecDeque::new(),
-            surveys_left: 0,
-            surveyed: Vec::new(),
-            surveyed_at: Instant::default(),
-            lacking: Vec::new(),
-        }
-    }
-}
 
 impl Core {
     /// Once a second: the next pages.
@@ -124,7 +81,7 @@ impl Core {
         let mut names = match reply.map(|reply| reply.items()) {
             Some(Ok(Some(names))) => names,
             Some(Err(error)) => {
-                self.note_error(error);
+                self.refusals.note(&self.counters, error);
                 return;
             }
             Some(Ok(None)) | None => return,
@@ -133,7 +90,7 @@ impl Core {
         while let Some(name) = names.next_bulk() {
             let Some(name) = Identifier::new(name) else { continue };
             match self.products.find(name.as_bytes()) {
-                Some(index) => self.products[index].listed_in = self.registry.scan,
+                Some(index) => self.products[index].listing.scan = self.registry.scan,
                 None => self.registry.doubted.push_back(name),
             }
         }
@@ -165,7 +122,7 @@ impl Core {
 
     /// What stands behind the names. No reply: the connection is gone, the next scan looks again.
     pub(crate) fn handle_surveyed(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = self.items_of(reply);
+        let mut items = self.refusals.items_of(&self.counters, reply);
         let asked = self.registry.surveyed_at;
         for name in std::mem::take(&mut self.registry.surveyed) {
             match items.as_mut().and_then(Look::read) {
@@ -182,9 +139,9 @@ impl Core {
                         self.products.insert_if_room(now.instant, name)
                     };
                     if let Some(index) = index {
-                        self.products[index].listed_in = self.registry.scan;
+                        self.products[index].listing.scan = self.registry.scan;
                         // It was named here, not asked for.
-                        self.products[index].asked = Instant::default();
+                        self.products[index].refresh.last_asked = Instant::default();
                         self.products[index].sight.publish(asked, &look);
                         self.see(now, index, asked, look);
                     }
@@ -197,8 +154,7 @@ impl Core {
 
     /// A product in memory is seen to be over: it may need no name any more.
     pub(crate) fn note_over(&mut self, now: Now, index: ProductIndex) {
-        if self.is_first && !self.products[index].has_left_registry && self.registry.doubted.len() < REGISTRY_NAMES_MAX
-        {
+        if self.is_first && !self.products[index].listing.has_left && self.registry.doubted.len() < REGISTRY_NAMES_MAX {
             self.registry.doubted.push_back(self.products[index].name);
             self.registry_on(now);
         }
@@ -225,7 +181,7 @@ impl Core {
 
     /// Which names have left. No reply: the connection is gone, and they are asked for again when they are next seen.
     pub(crate) fn handle_forgotten(&mut self, now: Now, reply: Option<Reply<'_>>) {
-        let mut items = self.items_of(reply);
+        let mut items = self.refusals.items_of(&self.counters, reply);
         for name in std::mem::take(&mut self.registry.judged) {
             let verdict = items.as_mut().and_then(|items| items.next_bulk());
             let known = self.products.find(name.as_bytes());
@@ -233,7 +189,7 @@ impl Core {
                 (Some(b"G"), known) => {
                     self.counters.names_forgotten.add(1);
                     if let Some(index) = known {
-                        self.products[index].has_left_registry = true;
+                        self.products[index].listing.has_left = true;
                         self.leave_if_over(now, index);
                     }
                 }
@@ -248,12 +204,12 @@ impl Core {
     pub(crate) fn note_lacking(&mut self, index: ProductIndex) {
         let scan = self.registry.scan;
         let product = &mut self.products[index];
-        if product.listed_in == 0 {
-            product.listed_in = scan;
+        if product.listing.scan == 0 {
+            product.listing.scan = scan;
         }
-        let is_lacking = !product.is_over() && scan.saturating_sub(product.listed_in) >= 2;
+        let is_lacking = !product.is_over() && scan.saturating_sub(product.listing.scan) >= 2;
         if self.is_first && is_lacking && self.registry.lacking.len() < REGISTRY_NAMES_MAX {
-            product.listed_in = scan;
+            product.listing.scan = scan;
             self.registry.lacking.push(product.name);
         }
     }

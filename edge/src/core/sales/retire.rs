@@ -10,16 +10,17 @@ use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Reply, Value};
 use flux_protocol::time::Now;
 
-use crate::core::state::product::ProductIndex;
-use crate::core::{Core, PendingCall};
+use crate::core::Core;
+use crate::core::calls::PendingCall;
+use crate::core::state::product_index::ProductIndex;
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
     /// After a look that found the product's sale.
     pub(crate) fn retire_if_due(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
-        if now.instant >= product.retire_from && !std::mem::replace(&mut product.retire_waits, true) {
-            self.retire_line.push(index);
+        if now.instant >= product.retirement.from && !std::mem::replace(&mut product.retirement.waits, true) {
+            self.retire_queue.push(index);
         }
         self.retire_next(now);
     }
@@ -28,11 +29,11 @@ impl Core {
         if !self.redis.is_ready() {
             return;
         }
-        if let Some(index) = self.retire_line.ask(now.instant) {
+        if let Some(index) = self.retire_queue.ask(now.instant) {
             let ttl = self.config.idempotency_ttl;
             let product = &mut self.products[index];
-            product.retire_waits = false;
-            product.retire_from = now.instant + rare::instead(ttl / 4, Rare::HastyRetire, Duration::ZERO);
+            product.retirement.waits = false;
+            product.retirement.from = now.instant + rare::instead(ttl / 4, Rare::HastyRetire, Duration::ZERO);
             let keys: [&[u8]; 2] = [&product.keys.outbox, &product.keys.sale];
             let ttl = ttl.as_millis().to_string();
             self.redis.call_script(now.instant, PendingCall::Retire(index), |out| {
@@ -46,12 +47,12 @@ impl Core {
         match reply.map(|reply| reply.value()) {
             Some(Value::Integer(retired)) => self.counters.records_retired.add(retired.max(0).cast_unsigned()),
             Some(Value::Error(error)) => {
-                self.note_error(error);
-                self.products[index].retire_from = now.instant;
+                self.refusals.note(&self.counters, error);
+                self.products[index].retirement.from = now.instant;
             }
-            Some(_) | None => self.products[index].retire_from = now.instant,
+            Some(_) | None => self.products[index].retirement.from = now.instant,
         }
-        self.retire_line.answered();
+        self.retire_queue.answered();
         self.retire_next(now);
     }
 }

@@ -1,6 +1,4 @@
-//! What a core learns of Redis and Kafka beyond their answers: clocks, settings, permissions, identity.
+//! What a core asks of Redis and Kafka for its own sake: whether they answer and let orders through, and how they are set.
 
-pub(crate) mod broker_clocks;
 pub(crate) mod probe;
-pub mod server_settings;
-pub(crate) mod witness;
+pub(crate) mod settings;

@@ -17,9 +17,9 @@ use flux_protocol::order::Identifier;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
-use crate::core::state::product::{Sale, SaleState};
 use crate::limits::ASKED_NOTED_EVERY;
 use crate::redis::replies::Look;
+use crate::sale::{Sale, SaleState};
 
 /// Words of what was seen.
 const WORDS: usize = 14;

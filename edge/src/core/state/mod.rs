@@ -1,13 +1,29 @@
-//! What one core remembers, part by part. No part knows the whole (`Core`): each is handed what it needs.
+//! What one core remembers, part by part. No part knows the whole: each is handed what it needs.
 
 pub mod board;
+pub(crate) mod broker_clocks;
+pub(crate) mod discovery;
+pub mod entries;
+pub(crate) mod gauges;
+pub(crate) mod ids;
+pub(crate) mod operations;
 pub mod orders;
-pub mod outbox;
+pub(crate) mod outbox;
+pub(crate) mod probe;
 pub mod product;
+pub mod product_index;
+pub mod product_line;
 pub mod products;
+pub(crate) mod queue_document;
 pub mod queue_state;
+pub(crate) mod queues;
+pub(crate) mod refreshes;
+pub(crate) mod registry;
+pub(crate) mod replies;
 pub mod reserve_calls;
-pub(crate) mod shown;
+pub(crate) mod server_settings;
+pub(crate) mod statuses;
 pub mod token_lease;
-pub(crate) mod waiting;
+pub(crate) mod wakes;
+pub(crate) mod witness;
 pub(crate) mod work_queue;

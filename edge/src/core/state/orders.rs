@@ -3,37 +3,43 @@
 //! Never allocates per order in steady state: freed places are used again, waiters beyond the first are rare and
 //! live in the record's own small vector. A place's generation tells a late reply that its order is gone.
 
+use std::collections::{HashMap, VecDeque};
+
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::queue::Slot;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
-use crate::core::state::product::{ProductIndex, Sale};
-use crate::core::state::queue_state::TicketText;
+use crate::answer::ReplyTo;
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::product_line::has_share;
 use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
+use crate::sale::{Sale, TicketText};
 
-/// Where an answer goes: a request's place in a connection's burst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplyTo {
-    /// The connection's place in its core's slab.
-    pub conn: u32,
-    /// Which of the connections that had this place.
-    pub generation: u32,
-    /// Which request of the burst.
-    pub position: u32,
+/// What a client wants, validated.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Who buys.
+    pub user: Identifier,
+    /// The buyer's idempotency key.
+    pub key: Identifier,
+    /// Units asked for.
+    pub quantity: u16,
+    /// The client reads JSON: over the limit it is told 429 in place of 302.
+    pub wants_json: bool,
+    /// What may be the user's ticket in the sale's queue, unverified.
+    pub shown: Option<TicketText>,
 }
 
 /// Where an order stands. Later stages know more about its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Redis is being asked for its product, its sale, or where its line stands; nothing was asked for the order
-    /// itself.
+    /// Redis is being asked for its product, its sale, or its queue's status; nothing was asked for the order itself.
     Product,
     /// It waits for a lease of tokens.
     Token,
-    /// It was called in its line, and waits at the door for a token.
+    /// It was called in its queue, and waits for a token.
     Held,
     /// Its record is being looked up: the sale is remembered as sold out, or its place in line is used up.
     Lookup,
@@ -88,25 +94,16 @@ pub struct Order {
     pub sale: Option<Sale>,
     /// Where it stands.
     pub stage: Stage,
-    /// Its caller reads JSON: over the limit it is told 429 in place of 302.
-    pub wants_json: bool,
     /// It was re-derived once for a newer sale: not again.
     pub rederived: bool,
-    /// Units asked for.
-    pub quantity: u16,
+    pub wish: Wish,
     /// The same for every repeat of the key within the sale.
     pub order_id: Uuid,
     /// This taking of units; sent again unchanged after a lost reply.
     pub reservation_id: Uuid,
-    /// Who buys.
-    pub user: Identifier,
-    /// The buyer's idempotency key.
-    pub key: Identifier,
-    /// What may be their ticket in the sale's line, unverified.
-    pub shown: Option<TicketText>,
     /// By which place it comes, once that is known.
     pub turn: Turn,
-    /// When it was read, or let in at the door of its line; monotonic.
+    /// When it was read, or was given its token after it was called; monotonic.
     pub received: Instant,
     /// When it was read, by Redis' clock: milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
@@ -133,6 +130,12 @@ pub struct Orders {
     places: Vec<Place>,
     free: Vec<u32>,
     by_order_id: HashMap<Uuid, OrderIndex, RandomState>,
+    /// By when they were read, for the Redis deadline.
+    pub by_received: VecDeque<(Instant, OrderIndex)>,
+    /// By when they were reserved, for the publish deadline.
+    pub by_reserved: VecDeque<(Instant, OrderIndex)>,
+    /// Places with the producer promised to orders on their way through Redis.
+    pub promised: usize,
 }
 
 /// Orders under way that are found without the table growing: more than a busy core has. A table that is full to more
@@ -142,7 +145,14 @@ const FOUND_AT_ONCE: usize = 2048;
 impl Default for Orders {
     fn default() -> Orders {
         let by_order_id = HashMap::with_capacity_and_hasher(FOUND_AT_ONCE, RandomState::default());
-        Orders { places: Vec::new(), free: Vec::new(), by_order_id }
+        Orders {
+            places: Vec::new(),
+            free: Vec::new(),
+            by_order_id,
+            by_received: VecDeque::new(),
+            by_reserved: VecDeque::new(),
+            promised: 0,
+        }
     }
 }
 
@@ -171,10 +181,38 @@ impl Orders {
         self.len() >= ORDERS_PENDING_MAX
     }
 
-    /// Takes the order in. Found by its id from now on where `findable` (an order of an unknown product has no id yet).
-    pub fn insert(&mut self, order: Order, findable: bool) -> OrderIndex {
+    /// Whether one more order of a product that has `own` under way finds a place.
+    pub fn has_place(&self, own: u32) -> bool {
+        !self.is_full() && has_share(own as usize, self.len(), ORDERS_PENDING_MAX)
+    }
+
+    /// Makes an order of a wish. It has no id yet, so no repeat finds it: [`Orders::name`] gives it one.
+    ///
+    /// `received`: when its request was read. `timestamp_ms`: the same by Redis' clock. `reservation_id`: one that was never
+    /// drawn before.
+    pub fn insert(
+        &mut self,
+        product: ProductIndex,
+        wish: Wish,
+        reply_to: ReplyTo,
+        received: Instant,
+        timestamp_ms: u64,
+        reservation_id: Uuid,
+    ) -> OrderIndex {
         assert!(!self.is_full(), "the caller asks is_full first");
-        let order_id = order.order_id;
+        let order = Order {
+            product,
+            sale: None,
+            stage: Stage::Product,
+            rederived: false,
+            wish,
+            order_id: reservation_id,
+            reservation_id,
+            turn: Turn::None,
+            received,
+            timestamp_ms,
+            waiters: smallvec::smallvec![reply_to],
+        };
         let index = match self.free.pop() {
             Some(place) => {
                 let slot = &mut self.places[place as usize];
@@ -186,10 +224,24 @@ impl Orders {
                 OrderIndex { place: self.places.len() as u32 - 1, generation: 0 }
             }
         };
-        if findable {
-            self.by_order_id.insert(order_id, index);
-        }
+        self.by_received.push_back((received, index));
         index
+    }
+
+    /// Gives an order without an id the one that it has now that its sale is known, and makes it findable by it.
+    pub fn name(&mut self, index: OrderIndex, sale: Sale, order_id: Uuid) {
+        let Some(order) = self.get_mut(index) else { return };
+        order.sale = Some(sale);
+        order.order_id = order_id;
+        self.by_order_id.insert(order_id, index);
+    }
+
+    /// An order that waited for its turn is under way from now on: its time begins anew.
+    pub fn restart(&mut self, now: Instant, index: OrderIndex) {
+        if let Some(order) = self.get_mut(index) {
+            order.received = now;
+            self.by_received.push_back((now, index));
+        }
     }
 
     pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
@@ -207,7 +259,7 @@ impl Orders {
     /// [`JoinError`]: the request is to be answered at once instead.
     pub fn join(&mut self, index: OrderIndex, quantity: u16, reply_to: ReplyTo) -> Result<(), JoinError> {
         let order = self.get_mut(index).expect("found by its id, so it is under way");
-        if order.quantity != quantity {
+        if order.wish.quantity != quantity {
             return Err(JoinError::OtherQuantity);
         }
         if order.waiters.len() >= WAITERS_PER_ORDER_MAX {
@@ -227,17 +279,6 @@ impl Orders {
     pub fn get_mut(&mut self, index: OrderIndex) -> Option<&mut Order> {
         let place = self.places.get_mut(index.place as usize)?;
         if place.generation == index.generation { place.order.as_mut() } else { None }
-    }
-
-    /// Gives an order the id that it has now that its sale is known, and makes it findable by it.
-    pub fn rename(&mut self, index: OrderIndex, sale: Sale, order_id: Uuid) {
-        let Some(order) = self.get_mut(index) else { return };
-        order.sale = Some(sale);
-        let old = std::mem::replace(&mut order.order_id, order_id);
-        if self.by_order_id.get(&old) == Some(&index) {
-            self.by_order_id.remove(&old);
-        }
-        self.by_order_id.insert(order_id, index);
     }
 
     /// An order is not found by its id any more, until it is given one anew.
@@ -272,35 +313,29 @@ mod tests {
         ReplyTo { conn: 1, generation: 1, position }
     }
 
-    fn order(id: u8) -> Order {
+    const SALE: Sale = Sale { id: 7, generation: 1, total: 1, rate: 0, burst: 2 };
+
+    /// An order that has no id yet.
+    fn insert(orders: &mut Orders) -> OrderIndex {
         let name = Identifier::new(b"someone").expect("an identifier");
-        Order {
-            product: ProductIndex::of_slot(0),
-            sale: None,
-            stage: Stage::Queued,
-            wants_json: false,
-            rederived: false,
-            quantity: 2,
-            order_id: Uuid([id; 16]),
-            reservation_id: Uuid([0; 16]),
-            user: name,
-            key: name,
-            shown: None,
-            turn: Turn::None,
-            received: Instant::default(),
-            timestamp_ms: 0,
-            waiters: smallvec::smallvec![reply_to(0)],
-        }
+        let wish = Wish { user: name, key: name, quantity: 2, wants_json: false, shown: None };
+        orders.insert(ProductIndex::of_slot(0), wish, reply_to(0), Instant::default(), 0, Uuid([9; 16]))
+    }
+
+    fn named(orders: &mut Orders, id: u8) -> OrderIndex {
+        let index = insert(orders);
+        orders.name(index, SALE, Uuid([id; 16]));
+        index
     }
 
     #[test]
     fn a_place_used_again_is_not_mistaken_for_the_order_before() {
         let mut orders = Orders::default();
-        let first = orders.insert(order(1), true);
+        let first = named(&mut orders, 1);
         assert_eq!(orders.find(&Uuid([1; 16])), Some(first));
         assert!(orders.remove(first).is_some());
         assert_eq!(orders.find(&Uuid([1; 16])), None);
-        let second = orders.insert(order(2), true);
+        let second = named(&mut orders, 2);
         assert!(orders.get(first).is_none() && orders.get(second).is_some());
         assert!(orders.remove(first).is_none(), "gone once is gone");
         assert_eq!(orders.len(), 1);
@@ -309,7 +344,7 @@ mod tests {
     #[test]
     fn joining_needs_the_same_quantity_and_is_bounded() {
         let mut orders = Orders::default();
-        let index = orders.insert(order(1), true);
+        let index = named(&mut orders, 1);
         assert_eq!(orders.join(index, 1, reply_to(1)), Err(JoinError::OtherQuantity));
         for position in 1..WAITERS_PER_ORDER_MAX as u32 {
             assert_eq!(orders.join(index, 2, reply_to(position)), Ok(()));
@@ -320,9 +355,11 @@ mod tests {
     #[test]
     fn an_order_without_an_id_is_found_only_once_it_has_one() {
         let mut orders = Orders::default();
-        let index = orders.insert(order(1), false);
-        assert_eq!(orders.find(&Uuid([1; 16])), None);
-        orders.rename(index, Sale { id: 7, generation: 1, total: 1, rate: 0, burst: 2 }, Uuid([2; 16]));
+        let index = insert(&mut orders);
+        assert_eq!(orders.find(&Uuid([9; 16])), None);
+        orders.name(index, SALE, Uuid([2; 16]));
         assert_eq!(orders.find(&Uuid([2; 16])), Some(index));
+        orders.unname(index);
+        assert_eq!(orders.find(&Uuid([2; 16])), None, "it may be another's by now");
     }
 }

@@ -1,325 +1,77 @@
-//! Outbox entries this core still has to deliver: which of their orders Kafka has acknowledged.
+//! What becomes of outbox entries once Kafka has spoken of their orders: the changes that are to be written to Redis.
 //!
-//! The entry itself lives in Redis, written by the reserve script. This file knows when it may be deleted, whole or in
-//! part, and reads entries that the relay took over. Never deletes anything itself.
+//! Never writes them itself (`settle.rs` does), and never waits for their effect.
 
-use std::collections::BTreeMap;
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::time::Instant;
 
-use flux_protocol::order::{Identifier, Uuid, decimal};
-use flux_protocol::resp;
+use crate::core::state::entries::{Entries, EntryIndex, EntryOutcome, Removal};
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::products::Products;
+use crate::limits::REMOVAL_DELAY_MAX;
 
-use crate::core::state::product::ProductIndex;
-use crate::limits::CALL_ORDERS_MAX;
-
-/// Orders of one entry: one reserve call writes it.
-const ENTRY_ORDERS_MAX: u32 = CALL_ORDERS_MAX as u32;
-
-const _: () = assert!(ENTRY_ORDERS_MAX <= u64::BITS, "a bit for each order of an entry");
-
-/// A stream entry id: milliseconds of Redis' clock and a sequence number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EntryId {
-    /// Milliseconds since the Unix epoch, on Redis' clock.
-    pub ms: u64,
-    /// Tells entries of one millisecond apart.
-    pub sequence: u64,
-}
-
-impl EntryId {
-    /// Reads `<ms>-<sequence>`.
-    pub fn parse(text: &[u8]) -> Option<EntryId> {
-        let (ms, sequence) = std::str::from_utf8(text).ok()?.split_once('-')?;
-        Some(EntryId { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
-    }
-
-    /// Appends `<ms>-<sequence>` as one argument of a command.
-    pub fn write_bulk(&self, out: &mut Vec<u8>) {
-        resp::bulk_parts(out, &[decimal(self.ms, &mut [0; 20]), b"-", decimal(self.sequence, &mut [0; 20])]);
-    }
-}
-
-impl std::fmt::Display for EntryId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.ms, self.sequence)
-    }
-}
-
-/// An entry's place in [`Entries`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryIndex(u32);
-
-/// How this core came to an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A reserve call wrote it, and its reply told which orders are in it.
-    Reserved,
-    /// The records of some orders of a repeated call name it. What else it holds can only be guessed.
-    Recorded,
-    /// The relay was handed it: its claim goes with it.
-    Claimed,
-}
-
-/// Not asked for.
-const NO_PARTITION: i32 = -1;
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    product: ProductIndex,
-    id: EntryId,
-    origin: Origin,
-    /// The partition that its orders go to, where the relay was handed it; else [`NO_PARTITION`].
-    partition: i32,
-    /// How many orders it holds.
-    orders: u32,
-    /// Orders that are neither acknowledged nor left to the relay.
-    unsettled: u32,
-    /// A bit for each order that Kafka has acknowledged, by its place in the entry.
-    acknowledged: u64,
-}
-
-/// A change to an outbox that follows from what Kafka said of an entry's orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// All were acknowledged: the entry goes, and its claim where it has one.
-    Whole {
-        id: EntryId,
-        /// Whether `:claims` names it.
-        claimed: bool,
-    },
-    /// Those that were acknowledged go; the others, if any, move to an entry of their own.
-    Part {
-        id: EntryId,
-        /// How many orders it is known to hold.
-        orders: u32,
-        /// A bit for each that was acknowledged, by its place in the entry.
-        acknowledged: u64,
-    },
-}
-
-/// What is to be done with an entry once its last order is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryOutcome {
-    /// Others of its orders are still under way.
-    NotYet,
-    /// Change this outbox so.
-    Remove(ProductIndex, Removal),
-    /// None was acknowledged: it stays as it is, and the relay delivers it.
-    Leave,
-}
-
-/// The entries under way on this core.
+/// The entries that one core has to deliver, and the products whose outboxes are to be changed.
 #[derive(Debug, Default)]
-pub struct Entries {
-    places: Vec<Entry>,
-    free: Vec<u32>,
-    claimed: usize,
-    /// Of those, how many go to each partition; no more of these than of them.
-    claimed_by_partition: BTreeMap<i32, usize>,
+pub(crate) struct Outbox {
+    pub(crate) entries: Entries,
+    /// Products that have removals. Each once.
+    dirty: Vec<ProductIndex>,
+    /// Since when.
+    since: Option<Instant>,
 }
 
-impl Entries {
-    /// An entry of `orders` orders is this core's to deliver.
-    pub fn insert(&mut self, product: ProductIndex, id: EntryId, orders: u32, origin: Origin) -> EntryIndex {
-        assert!((1..=ENTRY_ORDERS_MAX).contains(&orders), "an entry holds as many orders as a call at most");
-        self.claimed += usize::from(origin == Origin::Claimed);
-        let entry = Entry { product, id, origin, partition: NO_PARTITION, orders, unsettled: orders, acknowledged: 0 };
-        match self.free.pop() {
-            Some(place) => {
-                self.places[place as usize] = entry;
-                EntryIndex(place)
-            }
-            None => {
-                self.places.push(entry);
-                EntryIndex(self.places.len() as u32 - 1)
-            }
+impl Outbox {
+    /// The order at `place` of an entry is settled: acknowledged by Kafka, or left to the relay.
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        products: &mut Products,
+        entry: EntryIndex,
+        place: u8,
+        acknowledged: bool,
+    ) {
+        if acknowledged && is_planted(Bug::EntryGoneWithFirstOrder) {
+            self.remove_too_early(now, products, entry);
+        }
+        if let EntryOutcome::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) {
+            self.queue_removal(now, products, product, removal);
         }
     }
 
-    /// The same of one that the relay was handed, whose orders go to `partition`.
-    pub fn insert_claimed(&mut self, product: ProductIndex, id: EntryId, orders: u32, partition: i32) -> EntryIndex {
-        let index = self.insert(product, id, orders, Origin::Claimed);
-        self.places[index.0 as usize].partition = partition;
-        *self.claimed_by_partition.entry(partition).or_default() += 1;
-        index
-    }
-
-    /// How many of those that the relay was handed go to each partition; those to which none goes are left out.
-    pub fn claimed_by_partition(&self) -> impl Iterator<Item = (i32, usize)> {
-        self.claimed_by_partition.iter().map(|(partition, entries)| (*partition, *entries))
-    }
-
-    /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
-    pub fn settle(&mut self, index: EntryIndex, place: u8, acknowledged: bool) -> EntryOutcome {
-        let entry = &mut self.places[index.0 as usize];
-        assert!(entry.unsettled > 0 && u32::from(place) < entry.orders, "an order of the entry is settled once");
-        entry.unsettled -= 1;
-        entry.acknowledged |= u64::from(acknowledged) << place;
-        if entry.unsettled > 0 {
-            return EntryOutcome::NotYet;
+    fn queue_removal(&mut self, now: Instant, products: &mut Products, product: ProductIndex, removal: Removal) {
+        let removals = &mut products[product].outbox.removals;
+        if removals.is_empty() {
+            self.dirty.push(product);
         }
-        let Entry { product, id, origin, partition, orders, acknowledged, .. } = *entry;
-        if let Some(entries) = self.claimed_by_partition.get_mut(&partition) {
-            *entries -= 1;
-            if *entries == 0 {
-                self.claimed_by_partition.remove(&partition);
-            }
-        }
-        self.free.push(index.0);
-        self.claimed -= usize::from(origin == Origin::Claimed);
-        match acknowledged.count_ones() {
-            0 => EntryOutcome::Leave,
-            // The script makes sure that no other order is in it.
-            all if all == orders && origin != Origin::Recorded => {
-                EntryOutcome::Remove(product, Removal::Whole { id, claimed: origin == Origin::Claimed })
-            }
-            _ => EntryOutcome::Remove(product, Removal::Part { id, orders, acknowledged }),
-        }
+        removals.push(removal);
+        self.since.get_or_insert(now);
     }
 
-    pub(crate) fn place_of(&self, index: EntryIndex) -> (ProductIndex, EntryId) {
-        let entry = &self.places[index.0 as usize];
-        (entry.product, entry.id)
+    /// A planted bug: deletes an entry whatever has become of its orders.
+    pub(crate) fn remove_too_early(&mut self, now: Instant, products: &mut Products, entry: EntryIndex) {
+        let (product, id) = self.entries.place_of(entry);
+        self.queue_removal(now, products, product, Removal::Whole { id, claimed: true });
     }
 
-    pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
-        self.places.iter().filter(|entry| entry.unsettled > 0).map(|entry| entry.product)
+    /// Whether nothing is to be written.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
     }
 
-    /// How many of those under way the relay was handed.
-    pub fn claimed(&self) -> usize {
-        self.claimed
+    /// When the changes go out by themselves.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.since.map_or(Instant::FAR_FUTURE, |since| since + REMOVAL_DELAY_MAX)
     }
 
-    /// How many entries are under way.
-    pub fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+    /// The products whose removals are to be written now; give the list back with [`Outbox::recycle`].
+    pub(crate) fn take_dirty(&mut self) -> Vec<ProductIndex> {
+        self.since = None;
+        std::mem::take(&mut self.dirty)
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Field `h` of an entry: what its orders have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryHead {
-    /// The partition all of its orders go to.
-    pub partition: i32,
-    pub sale_id: u64,
-    /// Its units in all.
-    pub sale_total: u64,
-    /// The generation they were reserved under.
-    pub generation: u32,
-    /// How many orders.
-    pub orders: u32,
-}
-
-impl EntryHead {
-    /// Reads `<partition> <sale id> <sale total> <generation> <orders>`.
-    pub fn parse(text: &[u8]) -> Option<EntryHead> {
-        let mut words = std::str::from_utf8(text).ok()?.split(' ');
-        let head = EntryHead {
-            partition: words.next()?.parse().ok()?,
-            sale_id: words.next()?.parse().ok()?,
-            sale_total: words.next()?.parse().ok()?,
-            generation: words.next()?.parse().ok()?,
-            orders: words.next()?.parse().ok()?,
-        };
-        words.next().is_none().then_some(head)
-    }
-}
-
-/// One line of field `o`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryOrder {
-    /// As the edge that reserved chose it.
-    pub reservation_id: Uuid,
-    /// Units.
-    pub quantity: u16,
-    pub order_id: Uuid,
-    /// The buyer.
-    pub user: Identifier,
-    /// Milliseconds since the Unix epoch.
-    pub timestamp_ms: u64,
-}
-
-impl EntryOrder {
-    /// Reads `<reservation id> <quantity> <order id> <user> <timestamp>`.
-    pub fn parse(line: &[u8]) -> Option<EntryOrder> {
-        let mut words = line.split(|&byte| byte == b' ');
-        let order = EntryOrder {
-            reservation_id: Uuid::parse(words.next()?)?,
-            quantity: std::str::from_utf8(words.next()?).ok()?.parse().ok()?,
-            order_id: Uuid::parse(words.next()?)?,
-            user: Identifier::new(words.next()?)?,
-            timestamp_ms: std::str::from_utf8(words.next()?).ok()?.parse().ok()?,
-        };
-        words.next().is_none().then_some(order)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: EntryId = EntryId { ms: 5, sequence: 0 };
-
-    fn settled(origin: Origin, acknowledged: &[bool]) -> EntryOutcome {
-        let mut entries = Entries::default();
-        let entry = entries.insert(ProductIndex::of_slot(7), ID, acknowledged.len() as u32, origin);
-        assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
-        let mut last = EntryOutcome::NotYet;
-        // Kafka's word may come in any order.
-        for (place, acknowledged) in acknowledged.iter().enumerate().rev() {
-            assert_eq!(last, EntryOutcome::NotYet);
-            last = entries.settle(entry, place as u8, *acknowledged);
-        }
-        assert!(entries.is_empty() && entries.claimed() == 0);
-        last
-    }
-
-    fn part(orders: u32, acknowledged: u64) -> EntryOutcome {
-        EntryOutcome::Remove(ProductIndex::of_slot(7), Removal::Part { id: ID, orders, acknowledged })
-    }
-
-    #[test]
-    fn an_entry_goes_when_every_order_is_acknowledged_and_stays_where_none_is() {
-        for claimed in [false, true] {
-            let origin = if claimed { Origin::Claimed } else { Origin::Reserved };
-            let whole = EntryOutcome::Remove(ProductIndex::of_slot(7), Removal::Whole { id: ID, claimed });
-            assert_eq!(settled(origin, &[true]), whole);
-            assert_eq!(settled(origin, &[true; 64]), whole);
-            assert_eq!(settled(origin, &[false; 64]), EntryOutcome::Leave);
-        }
-    }
-
-    #[test]
-    fn orders_that_part_ways_are_told_apart_by_their_places() {
-        assert_eq!(settled(Origin::Reserved, &[true, false, true]), part(3, 0b101));
-        let mut all_but_last = [true; 64];
-        all_but_last[63] = false;
-        assert_eq!(settled(Origin::Claimed, &all_but_last), part(64, u64::MAX >> 1));
-    }
-
-    #[test]
-    fn an_entry_known_by_its_records_is_never_removed_unseen() {
-        assert_eq!(settled(Origin::Recorded, &[true, true]), part(2, 0b11));
-        assert_eq!(settled(Origin::Recorded, &[false, true]), part(2, 0b10));
-        assert_eq!(settled(Origin::Recorded, &[false]), EntryOutcome::Leave);
-    }
-
-    #[test]
-    fn an_entry_written_by_the_script_is_read_back() {
-        let head = EntryHead::parse(b"3 1705234700000 100 1 2").expect("five numbers");
-        assert_eq!(head, EntryHead { partition: 3, sale_id: 1705234700000, sale_total: 100, generation: 1, orders: 2 });
-        assert_eq!(EntryHead::parse(b"3 1705234700000 100 1"), None);
-        assert_eq!(EntryHead::parse(b"3 1705234700000 100 1 2 9"), None);
-        let line = b"00000000-0000-8000-8000-000000000001 2 00000000-0000-8000-8000-000000000002 user-42 1705234800123";
-        let order = EntryOrder::parse(line).expect("five words");
-        assert_eq!((order.quantity, order.user.as_str(), order.timestamp_ms), (2, "user-42", 1705234800123));
-        for cut in 0..line.len() - 13 {
-            assert_eq!(EntryOrder::parse(&line[..cut]), None, "cut at {cut}");
-        }
+    /// Gives the list back, for its memory.
+    pub(crate) fn recycle(&mut self, mut dirty: Vec<ProductIndex>) {
+        dirty.clear();
+        self.dirty = dirty;
     }
 }

@@ -12,7 +12,8 @@ use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::core::state::board::Board;
-use crate::core::state::product::{Product, ProductIndex};
+use crate::core::state::product::Product;
+use crate::core::state::product_index::ProductIndex;
 use crate::limits::{LEFT_PRODUCTS_MAX, PRODUCTS_MAX, PRODUCTS_SWEPT_MAX, UNKNOWN_NAMES_MAX};
 
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ impl Products {
         }
         let mut product = Product::new(name, self.board.sight(name));
         // Not the one to leave next.
-        product.asked = now;
+        product.refresh.last_asked = now;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1

@@ -3,7 +3,7 @@
 //!
 //! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/line.lua`); what a
 //! visitor is told follows from Redis' last reply (`flux_protocol::queue::View`). Never makes a token, never asks Redis
-//! (`fair_queue.rs` does), never reads a clock.
+//! (`admission/` does), never reads a clock.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::limits::{ASK_INTERVAL_US, REPORT_INTERVAL_US};
 use flux_protocol::queue::{
-    Moved, Place, Rank, Report, Reporter, Seed, Slot, Standing, TICKET_TEXT_BYTES, Ticket, TicketKey, Turns, View,
+    Moved, Place, Rank, Report, Reporter, Seed, Slot, Standing, Ticket, TicketKey, Turns, View,
 };
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
@@ -20,11 +20,9 @@ use crate::core::state::orders::OrderIndex;
 use crate::core::state::token_lease::{Admission, Tokens};
 use crate::counters::LineGauge;
 use crate::limits::REFRESH_INTERVAL;
+use crate::sale::TicketText;
 
-/// A ticket as it travels.
-pub type TicketText = [u8; TICKET_TEXT_BYTES];
-
-/// What becomes of an order at the end of the line, or at the door.
+/// What becomes of an order of a sale with a fair queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A token was taken; by which place, if by any.
@@ -40,7 +38,8 @@ pub enum Verdict {
     },
     /// Nobody waits in line, and a token may be had: the order waits for the lease that is being asked for.
     Wait,
-    /// To the line, with this ticket; or once more by it in a moment, where another order of the user is at the door.
+    /// To the queue, with this ticket; or once more by it in a moment, where another order of the user was called and is
+    /// under way.
     Line(TicketText),
     /// What was last heard is too old to tell: the order waits for news.
     Unknown,
@@ -81,7 +80,7 @@ pub struct QueueState {
     /// Users of whom an order that was called is under way on this core, from the door to the answer; by their marks. No more
     /// than orders are.
     at_door: HashSet<u64, RandomState>,
-    /// Orders that wait for news of the line; the caller that adds one keeps their bound.
+    /// Orders that wait for the queue's status; the caller that adds one keeps their bound.
     pub(crate) waiters: Vec<OrderIndex>,
 }
 

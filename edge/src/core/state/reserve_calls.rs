@@ -4,7 +4,8 @@
 //! many orders under way its further ones stand in a line of their own, so that those of other products do not stand
 //! behind them. A call's bytes are kept until its reply, so that it can be asked again word for word after a lost
 //! connection: the reservation ids in it make the repeat harmless. Look-ups of records, while their sales are
-//! remembered as sold out, are gathered here too. Never reads a reply (`reserve.rs` and `replay_lookup.rs` do), and never
+//! remembered as sold out, are gathered here too. Never reads a reply (`order/reserve.rs` and
+//! `order/replay_lookup.rs` do), and never
 //! touches a socket.
 
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ use flux_protocol::resp;
 use flux_protocol::time::Instant;
 
 use crate::core::state::orders::{Order, OrderIndex, Orders, Stage};
-use crate::core::state::product::ProductIndex;
+use crate::core::state::product_index::ProductIndex;
 use crate::core::state::products::Products;
 use crate::limits::{
     CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX,
@@ -99,6 +100,8 @@ pub struct ReserveCalls {
     lookups: VecDeque<OrderIndex>,
     lookups_asked: Vec<Lookup>,
     batch: Vec<(GroupKey, OrderIndex)>,
+    /// Calls whose replies were lost; they are asked again. No more than may be outstanding.
+    pub(crate) lost: Vec<BatchIndex>,
 }
 
 impl ReserveCalls {
@@ -300,7 +303,7 @@ impl ReserveBatch {
         self.partition = terms.partition;
         for (key, index) in batch {
             let order = orders.get(*index).expect("sealed just now");
-            let quantity = slot_of(order).is_none().then_some(order.quantity);
+            let quantity = slot_of(order).is_none().then_some(order.wish.quantity);
             match self.groups.last_mut() {
                 Some(group) if (group.product, group.sale_id, group.generation) == *key => {
                     group.orders += 1;
@@ -352,16 +355,16 @@ impl ReserveBatch {
             let of_group = || of_group.iter().map(|index| orders.get(*index).expect("sealed just now"));
             for (place, order) in of_group().enumerate() {
                 let (quantity, timestamp) = (&mut [0; 20], &mut [0; 20]);
-                let quantity = decimal(u64::from(order.quantity), quantity);
+                let quantity = decimal(u64::from(order.wish.quantity), quantity);
                 resp::bulk_parts(out, &[&order.reservation_id.text(), b" ", quantity, b" "]);
                 resp::bulk(out, &order.order_id.text());
                 let end: &[u8] = if place + 1 < group.orders { b"\n" } else { b"" };
                 let timestamp = decimal(order.timestamp_ms, timestamp);
-                resp::bulk_parts(out, &[b" ", order.user.as_bytes(), b" ", timestamp, end]);
+                resp::bulk_parts(out, &[b" ", order.wish.user.as_bytes(), b" ", timestamp, end]);
             }
             for order in of_group().filter(|_| group.quantity.is_none()) {
                 let (quantity, place) = (&mut [0; 20], &mut [0; 20]);
-                let quantity = decimal(u64::from(order.quantity), quantity);
+                let quantity = decimal(u64::from(order.wish.quantity), quantity);
                 match slot_of(order) {
                     None => resp::bulk(out, quantity),
                     Some(slot) => resp::bulk_parts(out, &[quantity, b" ", decimal(slot.into(), place)]),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use flux_protocol::time::Instant;
 
-use crate::core::state::product::ProductIndex;
+use crate::core::state::product_index::ProductIndex;
 
 #[derive(Debug, Default)]
 pub(crate) struct WorkQueue {

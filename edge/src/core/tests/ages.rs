@@ -7,7 +7,8 @@ use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use super::redis::array;
 use super::{Bench, at, config, entry};
 use crate::answer::Answer;
-use crate::core::CoreConfig;
+use crate::core::config::CoreConfig;
+use crate::core::machine::Machine;
 use crate::limits::{PRODUCE_TIME_MAX, RECORD_AGE_MAX, REDIS_REPLY_OVERDUE, RESERVED_AGE_MAX};
 
 /// A core with a reserve call on its way, and the reply there to be read.
@@ -35,7 +36,7 @@ fn an_edge_that_wakes_leaves_what_it_reserved_to_the_relay() {
     bench.redis.answer();
     bench.sleep(60_000);
     let now = at(bench.now);
-    bench.core.redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
+    bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
     bench.pass(5_000);
     assert_eq!(bench.broker.arrived, [] as [String; 0]);
     assert_eq!(bench.redis.calls("XDEL"), [] as [Vec<String>; 0], "the entry stays");
@@ -65,10 +66,10 @@ fn a_record_that_lingers_in_the_producer_is_not_sent_after_a_sleep() {
     let now = at(bench.now);
     // Reserved, and in the open batch; stopped before the batch has left.
     let mut out = Vec::new();
-    bench.core.redis_poll_write(now, &mut out);
+    bench.core.poll_redis_write(now, &mut out);
     bench.redis.take(&out);
     assert!(bench.redis.answer());
-    bench.core.redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
+    bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
     bench.sleep(60_000);
     bench.pass(5_000);
     assert_eq!(bench.broker.arrived, [] as [String; 0]);
@@ -88,7 +89,7 @@ fn a_record_that_was_not_acknowledged_is_not_sent_again_after_its_age() {
     bench.pass(30_000);
     assert_eq!(bench.broker.arrived.len(), sent, "given up, not tried for ever");
     assert_eq!(bench.statuses(&orders), [Some(202)]);
-    assert!(bench.core.entries.is_empty());
+    assert!(bench.core.outbox.entries.is_empty());
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn what_a_relay_was_handed_before_a_sleep_it_does_not_publish_after_it() {
     bench.redis.answer();
     bench.sleep(60_000);
     let now = at(bench.now);
-    bench.core.redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
+    bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
     bench.run();
     assert_eq!(bench.broker.arrived, [] as [String; 0], "a rebuild may have looked, and others may hold the entry");
     bench.redis.script("relay", array(&entry("5-0", 1)));
@@ -121,8 +122,8 @@ fn the_spans_of_a_records_stay_add_up_to_less_than_a_rebuilds_fence() {
         let young = RESERVED_AGE_MAX - held;
         let asked = bench.now;
         let age = |ms| super::at(asked + ms);
-        assert!(bench.core.is_too_old(age(young), asked));
-        assert!(!bench.core.is_too_old(age(young - Duration::from_millis(1)), asked));
+        assert!(bench.core.config.is_too_old(age(young).instant, asked));
+        assert!(!bench.core.config.is_too_old(age(young - Duration::from_millis(1)).instant, asked));
         assert!(REDIS_REPLY_OVERDUE < young, "a reply in time is never too old");
         assert!(young + held + PRODUCE_TIME_MAX.min(publish_deadline) <= PUBLISHED_AGE_MAX);
     }

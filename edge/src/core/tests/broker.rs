@@ -19,6 +19,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
 
 use crate::core::Core;
+use crate::core::machine::Machine;
 
 const TOPIC_ID: u128 = 77;
 
@@ -78,7 +79,7 @@ impl Broker {
         self.up = false;
         self.withheld.clear();
         for key in std::mem::take(&mut self.sockets).into_keys() {
-            core.kafka_closed(now, key);
+            core.handle_broker_closed(now, key);
         }
     }
 
@@ -95,14 +96,14 @@ impl Broker {
     /// Whether anything moved.
     pub(super) fn carry(&mut self, now: Now, core: &mut Core) -> bool {
         let mut moved = false;
-        while let Some(action) = core.kafka_action() {
+        while let Some(action) = core.poll_broker_action() {
             moved = true;
             match action {
                 BrokerAction::Connect { broker, .. } if self.up => {
                     self.sockets.insert(broker, Default::default());
-                    core.kafka_open(now, broker);
+                    core.handle_broker_open(now, broker);
                 }
-                BrokerAction::Connect { broker, .. } => core.kafka_closed(now, broker),
+                BrokerAction::Connect { broker, .. } => core.handle_broker_closed(now, broker),
                 BrokerAction::Close { broker } => {
                     self.sockets.remove(&broker);
                     self.withheld.retain(|(known, _)| *known != broker);
@@ -111,7 +112,7 @@ impl Broker {
         }
         for key in self.sockets.keys().copied().collect::<Vec<_>>() {
             let mut out = Vec::new();
-            core.kafka_poll_write(now, key, &mut out);
+            core.poll_broker_write(now, key, &mut out);
             moved |= !out.is_empty();
             self.take(key, &out);
             let Some((_, outbound)) = self.sockets.get_mut(&key).filter(|(_, outbound)| !outbound.is_empty()) else {
@@ -119,7 +120,7 @@ impl Broker {
             };
             moved = true;
             let mut outbound = std::mem::take(outbound);
-            core.kafka_bytes(now, key, &mut outbound).expect("answers are well-formed");
+            core.handle_broker_bytes(now, key, &mut outbound).expect("answers are well-formed");
             assert!(outbound.is_empty(), "whole answers are read whole");
         }
         moved

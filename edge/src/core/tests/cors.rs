@@ -4,11 +4,10 @@ use flux_protocol::http::{Fields, Method, Request};
 use flux_protocol::order::Identifier;
 
 use super::{Bench, FIELDS, ORIGIN, at};
-use crate::answer::Answer;
-use crate::core::Outcome;
-use crate::core::routes::Role;
-use crate::core::state::orders::ReplyTo;
-use crate::core::state::product::SaleState;
+use crate::answer::{Answer, ReplyTo};
+use crate::core::machine::Machine;
+use crate::core::request::{Outcome, Role};
+use crate::sale::SaleState;
 
 /// A preflight's answer as it is written, for a page of this origin.
 fn preflight(bench: &mut Bench, origin: &'static [u8], path: &str) -> String {

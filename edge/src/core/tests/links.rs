@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::redis::array;
 use super::{Bench, at};
+use crate::core::machine::Machine;
 use crate::limits::{PROBE_INTERVAL, REDIS_REPLY_OVERDUE, REDIS_SILENCE_MAX};
 
 fn refusal(bench: &Bench) -> Option<String> {
@@ -23,7 +24,7 @@ fn a_redis_that_falls_silent_is_out_of_reach_from_the_first_question_it_owes_an_
     let down = bench.core.redis_down_for(at(bench.now));
     assert!(down >= Duration::from_millis(1_500) - PROBE_INTERVAL && down >= REDIS_SILENCE_MAX, "{down:?}");
     bench.pass(REDIS_REPLY_OVERDUE.as_millis() as u64);
-    assert!(bench.core.redis_poll_failure().is_some(), "then the connection is given up");
+    assert!(bench.core.poll_redis_failure().is_some(), "then the connection is given up");
     bench.lose_redis();
     let later = bench.core.redis_down_for(at(bench.now));
     assert!(later >= down + REDIS_REPLY_OVERDUE, "which is no sign of life: {later:?}");

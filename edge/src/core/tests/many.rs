@@ -10,11 +10,13 @@ use super::redis::{SALE_ID, array};
 use super::{Bench, config};
 use crate::answer::Answer;
 use crate::core::state::board::Board;
-use crate::core::state::product::{Product, ProductIndex, Sale, SaleState};
+use crate::core::state::product::Product;
+use crate::core::state::product_index::ProductIndex;
 use crate::limits::{
     LEFT_PRODUCT_KEPT, PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN, PRODUCTS_MAX,
     REFRESH_PRODUCTS_MAX, REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX,
 };
+use crate::sale::{Sale, SaleState};
 
 /// Products that looks named since the start, or since what was asked was cleared; each time that it was named.
 fn looked_at(bench: &Bench) -> Vec<String> {
@@ -167,10 +169,10 @@ fn the_latest_sales_are_shown_wherever_they_stand_in_the_table() {
             (Some(Sale { id: sale.id + 1 + (products - n) as u64, ..sale }), Some(bench.now));
     }
     for _ in 0..3 {
-        bench.core.choose_shown();
+        bench.core.gauges.poll(super::at(bench.now), &bench.core.products, &mut Vec::new());
     }
     let shown = |bench: &Bench| -> Vec<usize> {
-        let chosen = &bench.core.shown.chosen;
+        let chosen = &bench.core.gauges.chosen;
         let number =
             |index: &ProductIndex| bench.core.products[*index].name.as_str().strip_prefix("product-")?.parse().ok();
         chosen.iter().filter_map(number).collect()
@@ -185,7 +187,7 @@ fn the_latest_sales_are_shown_wherever_they_stand_in_the_table() {
     let product = &mut bench.core.products[anew];
     (product.state, product.sale) = (SaleState::Open, Some(Sale { id: sale.id + 1_000_000, ..sale }));
     for _ in 0..2 {
-        bench.core.choose_shown();
+        bench.core.gauges.poll(super::at(bench.now), &bench.core.products, &mut Vec::new());
     }
     assert_eq!(shown(&bench), [&[3], &latest[1..]].concat());
 }

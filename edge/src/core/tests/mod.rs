@@ -33,11 +33,12 @@ use flux_protocol::time::{Instant, Now};
 
 use self::broker::Broker;
 use self::redis::Redis;
-use crate::answer::{Answer, Framing, Site};
-use crate::core::routes::Role;
+use crate::answer::{Answer, Framing, ReplyTo, Site};
+use crate::core::Core;
+use crate::core::config::CoreConfig;
+use crate::core::machine::Machine;
+use crate::core::request::{Outcome, Role};
 use crate::core::state::board::Board;
-use crate::core::state::orders::ReplyTo;
-use crate::core::{Core, CoreConfig, Outcome};
 use crate::counters::Counters;
 use crate::pages::{PageSettings, Pages};
 use crate::redis::connection::Login;
@@ -133,14 +134,14 @@ impl Bench {
 
     fn connect(&mut self) {
         self.redis.connected = true;
-        self.core.redis_open(at(self.now));
+        self.core.handle_redis_open(at(self.now));
         self.run();
     }
 
     /// The connection to Redis is lost, with all that was not answered.
     fn lose_redis(&mut self) {
         self.redis.lose();
-        self.core.redis_closed(at(self.now));
+        self.core.handle_redis_closed(at(self.now));
         self.run();
     }
 
@@ -240,13 +241,13 @@ impl Bench {
             }
             if self.redis.connected {
                 let mut out = Vec::new();
-                self.core.redis_poll_write(now, &mut out);
+                self.core.poll_redis_write(now, &mut out);
                 quiet &= out.is_empty();
                 self.redis.now = self.now;
                 self.redis.take(&out);
                 if self.redis.answer() {
                     quiet = false;
-                    self.core.redis_bytes(now, &mut self.redis.to_core).expect("replies are well-formed");
+                    self.core.handle_redis_bytes(now, &mut self.redis.to_core).expect("replies are well-formed");
                 }
             }
             quiet &= !self.broker.carry(now, &mut self.core);

@@ -50,7 +50,7 @@ fn before_it_opens_everybody_is_sent_to_the_countdown_and_redis_is_asked_nothing
     let spans = Duration::from_millis(3 * 500).as_millis() / STOCK_AGE_MAX.as_millis();
     let looks = bench.redis.calls("look").len() as u128;
     assert!(looks <= spans + 3, "{looks} looks in {spans} spans");
-    assert!(matches!(bench.stock(), Answer::Stock { state: crate::core::state::product::SaleState::Scheduled, .. }));
+    assert!(matches!(bench.stock(), Answer::Stock { state: crate::sale::SaleState::Scheduled, .. }));
     assert!(bench.written(sent[0]).starts_with(
         "HTTP/1.1 302 Found\r\nlocation: http://localhost:4000/?product=p\r\ncache-control: no-store\r\n"
     ));
@@ -72,7 +72,7 @@ fn it_opens_on_the_millisecond_without_a_word_from_redis() {
     assert_eq!(bench.statuses(&early), [Some(302)]);
     let looks = bench.redis.calls("look").len();
     bench.pass_to(0, 0);
-    assert!(matches!(bench.stock(), Answer::Stock { state: crate::core::state::product::SaleState::Open, .. }));
+    assert!(matches!(bench.stock(), Answer::Stock { state: crate::sale::SaleState::Open, .. }));
     let orders = bench.orders(&["a", "b"]);
     bench.pass(10);
     assert_eq!(bench.statuses(&orders), [Some(200); 2]);

@@ -1,7 +1,8 @@
 //! Sales opened and closed while replies are lost and Kafka is silent.
 
+use super::Bench;
 use super::redis::array;
-use super::{Bench, at};
+use crate::core::machine::Machine;
 
 const SEED: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 
@@ -42,7 +43,7 @@ fn an_answer_that_comes_late_is_published_all_the_same() {
     // The first core's ticker says so; the connection itself is given up at the same age, so time stands still here.
     bench.sleep(2_990);
     bench.redis.asked.clear();
-    bench.core.expire_waiting(at(bench.now + std::time::Duration::from_millis(10)));
+    bench.core.replies.expire(bench.now + std::time::Duration::from_millis(10));
     bench.run();
     assert_eq!(status(&bench, opened), Some(503), "unknown");
     assert!(!bench.core.is_drained(), "seen through before the edge ends");

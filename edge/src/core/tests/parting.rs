@@ -2,10 +2,11 @@
 
 use super::redis::array;
 use super::{Bench, entry};
+use crate::core::machine::Machine;
 
 /// The arguments of a `part` call behind its keys: entry, prefix, orders, places acknowledged.
 fn parts(bench: &Bench) -> Vec<Vec<String>> {
-    let calls = bench.redis.calls("part");
+    let calls = bench.redis.calls("split_entry");
     assert!(
         calls.iter().all(|call| call[..4]
             == ["3", "product:{p}:outbox", "product:{p}:claims", "product:{p}:sale"].map(str::to_owned))
@@ -17,7 +18,7 @@ fn parts(bench: &Bench) -> Vec<Vec<String>> {
 fn a_refused_record_parts_from_its_neighbours() {
     let mut bench = Bench::new();
     bench.broker.poison = Some("\"userId\":\"b\"".into());
-    bench.redis.script("part", super::redis::bulk("1705234800000-9"));
+    bench.redis.script("split_entry", super::redis::bulk("1705234800000-9"));
     let orders = bench.orders(&["a", "b", "c"]);
     bench.pass(100);
     assert_eq!(bench.statuses(&orders), [Some(200), Some(202), Some(200)]);
@@ -64,7 +65,7 @@ fn an_entry_that_the_relay_took_parts_too_and_the_refused_record_waits_for_its_c
 fn whether_a_parting_took_effect_does_not_matter() {
     let mut bench = Bench::new();
     bench.broker.poison = Some("\"userId\":\"b\"".into());
-    bench.redis.holds = vec!["part"];
+    bench.redis.holds = vec!["split_entry"];
     let orders = bench.orders(&["a", "b"]);
     bench.pass(100);
     assert_eq!(parts(&bench).len(), 1);
@@ -75,7 +76,7 @@ fn whether_a_parting_took_effect_does_not_matter() {
     assert_eq!(bench.statuses(&orders), [Some(200), Some(202)]);
     assert_eq!(parts(&bench).len(), 1, "not asked again: the entry is gone, or the relay finds it");
     for reply in ["$0\r\n\r\n", "$1\r\nS\r\n", "$1\r\nD\r\n", "-OOM command not allowed\r\n", "*0\r\n"] {
-        bench.redis.script("part", reply);
+        bench.redis.script("split_entry", reply);
         bench.orders(&["a", "b"]);
         bench.pass(100);
     }

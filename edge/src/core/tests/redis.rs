@@ -174,7 +174,7 @@ impl Redis {
             // Nobody has a record.
             "lookup" => array(&groups(asked, 4, 1).map(|_| "0 ".to_owned()).collect::<Vec<_>>()),
             "status" => array(&groups(asked, 3, 0).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
-            "part" => bulk(""),
+            "split_entry" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
             "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),
             "identity" => {

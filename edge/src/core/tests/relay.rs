@@ -2,6 +2,7 @@
 
 use super::redis::array;
 use super::{Bench, at, entry};
+use crate::core::machine::Machine;
 use crate::limits::{RELAY_EMPTY_WALKS_MAX, RELAY_ENTRIES_IN_HAND_MAX, RELAY_ENTRIES_MAX};
 
 /// Full answers of `relay`, entries of `orders` orders numbered from `first`.
@@ -86,7 +87,7 @@ fn what_is_in_hand_is_bounded_and_leaves_the_producer_to_the_orders_of_the_day()
         bench.redis.script("relay", page(100 * n, 1));
     }
     bench.pass(2_900);
-    assert_eq!(bench.core.entries.claimed(), RELAY_ENTRIES_IN_HAND_MAX);
+    assert_eq!(bench.core.outbox.entries.claimed(), RELAY_ENTRIES_IN_HAND_MAX);
     assert_eq!(bench.redis.calls("relay").len(), RELAY_ENTRIES_IN_HAND_MAX / RELAY_ENTRIES_MAX);
     bench.broker.speak();
     bench.pass(50);
@@ -109,7 +110,7 @@ fn rests_while_kafka_is_away_and_goes_on_when_it_is_back() {
 #[test]
 fn an_edge_that_drains_takes_nothing_over() {
     let mut bench = Bench::new();
-    bench.core.drain(at(bench.now));
+    bench.core.handle_drain(at(bench.now));
     bench.redis.stand("p", "5-0", "5-0");
     bench.redis.script("relay", array(&entry("5-0", 1)));
     bench.pass(5_000);

@@ -3,6 +3,7 @@
 use super::Bench;
 use super::redis::array;
 use crate::answer::{Answer, Unavailable};
+use crate::core::machine::Machine;
 
 /// Reservation ids of the orders of a reserve call of one group.
 fn reservations(call: &[String]) -> Vec<String> {
@@ -45,7 +46,7 @@ fn an_entry_known_by_its_records_goes_only_where_it_holds_nothing_else() {
     bench.pass(100);
     assert_eq!(bench.statuses(&orders), [Some(200); 3]);
     assert_eq!(bench.redis.calls("XDEL"), [["product:{p}:outbox", "7-9"]], "what this call wrote is known whole");
-    let parts = bench.redis.calls("part");
+    let parts = bench.redis.calls("split_entry");
     assert_eq!(parts.len(), 1);
     assert_eq!(parts[0][4..], ["7-1", "2", "1", "2"]);
 }
@@ -135,7 +136,7 @@ fn an_entry_of_which_some_order_could_not_be_read_is_not_deleted_unseen() {
     bench.pass(100);
     assert_eq!(bench.statuses(&orders), [Some(200), Some(503), Some(200)]);
     assert_eq!(bench.redis.calls("XDEL"), [] as [Vec<String>; 0]);
-    assert_eq!(bench.redis.calls("part")[0][4..], ["7-1", "2", "1", "2"], "it holds three");
+    assert_eq!(bench.redis.calls("split_entry")[0][4..], ["7-1", "2", "1", "2"], "it holds three");
 }
 
 #[test]

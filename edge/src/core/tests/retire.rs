@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Bench, config};
-use crate::core::CoreConfig;
+use crate::core::config::CoreConfig;
 
 /// The shortest life that a record may have.
 fn short() -> CoreConfig {

@@ -33,8 +33,8 @@ fn order(bench: &mut Bench, product: &str, user: &str) -> u32 {
     bench.asked += 1;
     let body = format!(r#"{{"productId":"{product}","userId":"{user}","quantity":1}}"#);
     let outcome =
-        bench.request("/order", Some(user.as_bytes()), body.as_bytes(), crate::core::routes::Role::Public, position);
-    if let crate::core::Outcome::Now(answer) = outcome {
+        bench.request("/order", Some(user.as_bytes()), body.as_bytes(), crate::core::request::Role::Public, position);
+    if let crate::core::request::Outcome::Now(answer) = outcome {
         bench.answers.insert(position, answer);
     }
     position
@@ -329,7 +329,7 @@ fn a_flood_of_orders_of_one_product_leaves_places_for_another() {
     bench.pass(200);
     assert_eq!(bench.statuses(&[other]), [Some(200)]);
     assert!(flood.iter().all(|order| bench.answers.contains_key(order)));
-    assert!(bench.core.products.indices().all(|index| bench.core.products[index].pending == 0));
+    assert!(bench.core.products.indices().all(|index| bench.core.products[index].under_way == 0));
 }
 
 #[test]

@@ -20,8 +20,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Settled;
-use super::verdict::{Verdict, code, verdict};
+use super::verdict::{Settled, Verdict, code, verdict};
 use crate::kafka::backoff::{SplitMix64, backoff};
 use crate::kafka::limits::{BATCH_SPAN_MAX, BATCHES_POOLED_MAX, CORRUPT_RETRIES_MAX};
 use crate::kafka::metadata::NodeId;

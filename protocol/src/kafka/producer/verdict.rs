@@ -3,6 +3,17 @@
 //! Three things must be kept apart: the batch was **not appended** for certain, it **may have been**, or it **will never
 //! be**. Never decides what then happens to the batch ([`super::partition`] does).
 
+/// What became of the records of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// In the log, on every replica in sync: it will not be lost.
+    Acknowledged,
+    /// Not in the log for certain, and the broker will never take it; its error code.
+    Refused(i16),
+    /// Unknown, or too old to be sent: it may be in the log, once, or not. The relay is responsible for it now.
+    Abandoned,
+}
+
 /// Error codes that are decided upon, by their names in Kafka's protocol guide.
 pub(super) mod code {
     pub(in super::super) const CORRUPT_MESSAGE: i16 = 2;

@@ -1,23 +1,18 @@
-//! What an operator can have set wrong in Redis and Kafka: looked at when the edge starts and when another Redis answers,
-//! said once in clear lines, shown as gauges.
+//! What an operator can have set wrong in Redis and Kafka: which settings matter, and what each is a risk to.
 //!
 //! The guarantees rest on these settings (docs/GUARANTEES.md), and nothing else would tell that one is wrong before it
-//! is needed. Never refuses to serve for one of them, never changes one. First core only.
+//! is needed. Never asks a server (`servers/settings.rs` does).
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use flux_protocol::kafka::metadata::TopicId;
 use flux_protocol::kafka::settings::TopicSettings;
-use flux_protocol::resp::{self, Reply, Value};
-use flux_protocol::time::Now;
-
-use crate::core::{Core, PendingCall};
+use flux_protocol::resp::Reply;
 
 /// The settings of Redis that are asked for by name.
-const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
+pub(crate) const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
 /// The settings of the topic that are asked for by name.
-const TOPIC_SETTINGS: [&str; 6] = [
+pub(crate) const TOPIC_SETTINGS: [&str; 6] = [
     "min.insync.replicas",
     "retention.ms",
     "retention.bytes",
@@ -28,7 +23,7 @@ const TOPIC_SETTINGS: [&str; 6] = [
 
 /// One setting that is not as the guarantees need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Its name, as its server has it.
     pub setting: &'static str,
     /// What it is set to; `None`: the server does not say.
@@ -49,65 +44,17 @@ pub enum Question {
 
 /// Whose settings were looked at last.
 #[derive(Debug, Default)]
-pub struct ServerSettings {
-    info: String,
-    run_id: String,
-    topic: Option<TopicId>,
+pub(crate) struct ServerSettings {
+    pub(crate) info: String,
+    pub(crate) run_id: String,
+    pub(crate) topic: Option<TopicId>,
 }
 
-impl Core {
-    /// A connection to Redis is there: it may be another one.
-    pub(crate) fn ask_redis_settings(&mut self, now: Now) {
-        if !self.is_first {
-            return;
-        }
-        self.redis.call(now.instant, PendingCall::Settings(Question::Info), |out| resp::command(out, &[b"INFO"]));
-        let words: Vec<&[u8]> = [&b"CONFIG"[..], b"GET"].into_iter().chain(REDIS_SETTINGS.map(str::as_bytes)).collect();
-        self.redis.call(now.instant, PendingCall::Settings(Question::Settings), |out| resp::command(out, &words));
-    }
-
-    pub(crate) fn handle_redis_settings(&mut self, question: Question, reply: Reply<'_>) {
-        match question {
-            Question::Info => {
-                let Value::Bulk(info) = reply.value() else { return };
-                self.server_settings.info = String::from_utf8_lossy(info).into_owned();
-            }
-            Question::Settings => {
-                let info = std::mem::take(&mut self.server_settings.info);
-                let run_id = info_field(&info, "run_id").unwrap_or_default();
-                if run_id.is_empty() || run_id == self.server_settings.run_id {
-                    return;
-                }
-                self.server_settings.run_id = run_id.to_owned();
-                let findings = judge_redis(&info, &pairs(reply));
-                report("Redis", &findings);
-                *self.counters.redis_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
-            }
-        }
-    }
-
-    /// Looks at the topic once it is there, and again where it is another one under the same name.
-    pub(crate) fn check_topic_settings(&mut self, now: Now) {
-        if !self.is_first || self.server_settings.topic == self.producer.topic_id() {
-            return;
-        }
-        match self.producer.poll_topic_settings() {
-            Some(told) => {
-                self.server_settings.topic = self.producer.topic_id();
-                let findings = judge_topic(&told);
-                report("Kafka", &findings);
-                *self.counters.topic_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
-            }
-            None => self.producer.ask_topic_settings(now.instant, &TOPIC_SETTINGS),
-        }
-    }
-}
-
-fn names(findings: &[Finding]) -> Vec<&'static str> {
+pub(crate) fn names(findings: &[Finding]) -> Vec<&'static str> {
     findings.iter().filter(|finding| finding.value.is_some()).map(|finding| finding.setting).collect()
 }
 
-fn report(server: &str, findings: &[Finding]) {
+pub(crate) fn report(server: &str, findings: &[Finding]) {
     for Finding { setting, value, risk, remedy } in findings {
         match value {
             Some(value) => tracing::warn!(setting, value, "{server}: {setting} is {value}: {risk}; {remedy}"),
@@ -117,7 +64,7 @@ fn report(server: &str, findings: &[Finding]) {
 }
 
 /// Names and values of an answer to `CONFIG GET`; none where it was refused or the command is renamed.
-fn pairs(reply: Reply<'_>) -> BTreeMap<String, String> {
+pub(crate) fn pairs(reply: Reply<'_>) -> BTreeMap<String, String> {
     let mut pairs = BTreeMap::new();
     if let Ok(Some(mut items)) = reply.items() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -129,11 +76,11 @@ fn pairs(reply: Reply<'_>) -> BTreeMap<String, String> {
 }
 
 /// A field of `INFO`.
-fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Vec<Finding> {
+pub(crate) fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Vec<Finding> {
     let set = |name: &str| settings.get(name).map(String::as_str);
     let mut findings = Vec::new();
     let mut judge = |setting, value: Option<&str>, is_good: &dyn Fn(&str) -> bool, risk, remedy| {
@@ -187,7 +134,7 @@ fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Vec<Finding> 
     findings
 }
 
-fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
+pub(crate) fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
     let set = |name: &str| told.values.as_ref().ok().and_then(|values| values.get(name)).map(String::as_str);
     let mut findings = Vec::new();
     let mut judge = |setting, value: Option<&str>, is_good: &dyn Fn(&str) -> bool, risk, remedy| {

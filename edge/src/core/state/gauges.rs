@@ -6,22 +6,33 @@
 
 use std::cmp::Reverse;
 
-use crate::core::Core;
-use crate::core::state::product::{ProductIndex, SaleState};
+use flux_protocol::time::Now;
+
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::products::Products;
+use crate::counters::ProductGauge;
 use crate::limits::{PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX};
+use crate::sale::SaleState;
 
 /// The products chosen, and where the walk goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Shown {
+pub(crate) struct Gauges {
     /// The latest sale first, those that are closed last.
     pub(crate) chosen: Vec<ProductIndex>,
     place: usize,
 }
 
-impl Core {
-    /// Once a second.
-    pub(crate) fn choose_shown(&mut self) {
-        let (products, Shown { chosen, place }) = (&self.products, &mut self.shown);
+impl Gauges {
+    /// Once a second: chooses anew, and hands the figures of the chosen over.
+    pub(crate) fn poll(&mut self, now: Now, products: &Products, out: &mut Vec<ProductGauge>) {
+        self.choose(products);
+        // Its memory is used again.
+        out.clear();
+        out.extend(self.chosen.iter().map(|index| products[*index].gauge(now)));
+    }
+
+    fn choose(&mut self, products: &Products) {
+        let Gauges { chosen, place } = self;
         let places = products.places();
         if products.len() <= PRODUCT_GAUGES_MAX {
             chosen.clear();

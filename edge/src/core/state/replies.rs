@@ -1,19 +1,19 @@
-//! Requests that are answered later, every one with the moment at which it is answered at the latest, and with what.
+//! Requests that are answered later, every one with the moment at which it is answered at the latest, and with what; and
+//! the answers that have come.
 //!
-//! [`Core::handle_request`](crate::core::Core::handle_request) puts each here that it cannot answer at once, but for
-//! orders: those stand in the slab of orders (`orders.rs`), or with the finder until their product is known, and have
-//! the deadlines of their stage (`deadlines.rs`). So whatever a request waits for (a look, a document, a name, a
-//! status, an operation) need not think of a deadline, and no new thing to wait for can forget one. Never knows what a
-//! request waits for.
+//! `routes.rs` puts each request here that it cannot answer at once, but for orders: those stand in the slab of orders
+//! (`orders.rs`), or in discovery until their product is known, and have the deadlines of their stage (`deadlines.rs`). So
+//! whatever a request waits for (a look, a document, a name, a status, an operation) need not think of a deadline, and no
+//! new thing to wait for can forget one. Never knows what a request waits for.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
-use crate::answer::Answer;
-use crate::core::state::orders::ReplyTo;
+use crate::answer::{Answer, ReplyTo, Unavailable};
 
 /// The connection that numbered tickets name: none has this place, for a core has far fewer.
 const NUMBERED: u32 = u32::MAX;
@@ -27,18 +27,20 @@ struct Waiter {
     late: Answer,
 }
 
-/// The requests of one core that wait. Bounded by the places in its connections' bursts.
+/// The requests of one core that wait, and the answers that have come. Bounded by the places in its connections' bursts.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) struct Replies {
     by_number: HashMap<u64, Waiter, RandomState>,
     /// By deadline; those answered meanwhile are still in it until theirs is over.
     by_deadline: BinaryHeap<Reverse<(Instant, u64)>>,
     /// The one that is being decided on: most are answered at once, and never enter the map above.
     deciding: Option<(u64, ReplyTo)>,
     drawn: u64,
+    /// Answers on their way to the shell.
+    completions: VecDeque<(ReplyTo, Answer)>,
 }
 
-impl Waiting {
+impl Replies {
     /// Takes a request in, before anything is asked for it. Returns the ticket by which it is to be answered in place of its
     /// own: it is good for one answer, however late that comes and whatever its place in the burst has become by then.
     pub(crate) fn begin(&mut self, reply_to: ReplyTo) -> ReplyTo {
@@ -61,7 +63,7 @@ impl Waiting {
 
     /// The request that an answer is for: `None` where it was answered already, perhaps at its deadline. A ticket that
     /// was not drawn here is an order's, and stays as it is.
-    pub(crate) fn take(&mut self, reply_to: ReplyTo) -> Option<ReplyTo> {
+    fn take(&mut self, reply_to: ReplyTo) -> Option<ReplyTo> {
         if reply_to.conn != NUMBERED {
             return Some(reply_to);
         }
@@ -72,17 +74,29 @@ impl Waiting {
         self.by_number.remove(&number).map(|waiter| waiter.reply_to)
     }
 
-    /// The next request whose time is up, and what it is told.
-    pub(crate) fn poll_late(&mut self, now: Instant) -> Option<(ReplyTo, Answer)> {
+    /// Answers the request that is to be replied to so, unless it was answered at its deadline.
+    pub(crate) fn complete(&mut self, reply_to: ReplyTo, answer: Answer) {
+        let is_forgotten = is_planted(Bug::WaiterForgotten) && answer == Answer::Unavailable(Unavailable::Redis);
+        if let Some(reply_to) = self.take(reply_to).filter(|_| !is_forgotten) {
+            self.completions.push_back((reply_to, answer));
+        }
+    }
+
+    /// The next answer.
+    pub(crate) fn poll(&mut self) -> Option<(ReplyTo, Answer)> {
+        self.completions.pop_front()
+    }
+
+    /// Answers the requests whose time is up.
+    pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(&Reverse((deadline, number))) = self.by_deadline.peek()
             && now >= deadline
         {
             self.by_deadline.pop();
             if let Some(waiter) = self.by_number.remove(&number) {
-                return Some((waiter.reply_to, waiter.late));
+                self.completions.push_back((waiter.reply_to, waiter.late));
             }
         }
-        None
     }
 
     /// Whether no request waits.
@@ -103,10 +117,10 @@ mod tests {
 
     #[test]
     fn everybody_is_answered_once_in_time_or_at_the_deadline() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Replies::default();
         let place = ReplyTo { conn: 3, generation: 0, position: 0 };
         let at = |ms| Instant::default() + Duration::from_millis(ms);
-        let wait = |waiting: &mut Waiting, ms: u64, late: Answer| {
+        let wait = |waiting: &mut Replies, ms: u64, late: Answer| {
             let numbered = waiting.begin(place);
             waiting.wait(at(ms), late);
             numbered
@@ -117,8 +131,10 @@ mod tests {
         // The same place of the same connection, in its next burst: an answer to the first is none to the second.
         let second = wait(&mut waiting, 700, Answer::SoldOut);
         assert_eq!(waiting.take(first), None);
-        assert_eq!(waiting.poll_late(at(699)), None);
-        assert_eq!(waiting.poll_late(at(700)), Some((place, Answer::SoldOut)));
+        waiting.expire(at(699));
+        assert_eq!(waiting.poll(), None);
+        waiting.expire(at(700));
+        assert_eq!(waiting.poll(), Some((place, Answer::SoldOut)));
         assert!(waiting.is_empty() && waiting.take(second).is_none(), "too late");
         // Answered while it is decided on, or at once: nothing of it stays.
         let early = waiting.begin(place);
@@ -126,7 +142,8 @@ mod tests {
         waiting.wait(at(900), Answer::Unknown);
         let at_once = waiting.begin(place);
         waiting.end();
-        assert!(waiting.take(at_once).is_none() && waiting.poll_late(at(900)).is_none() && waiting.is_empty());
+        waiting.expire(at(900));
+        assert!(waiting.take(at_once).is_none() && waiting.poll().is_none() && waiting.is_empty());
         let order = ReplyTo { conn: 0, generation: 7, position: 1 };
         assert_eq!(waiting.take(order), Some(order), "an order has its own deadlines");
     }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use flux_protocol::kafka::metadata::NodeId;
-use flux_protocol::kafka::producer::BrokerTime;
+use flux_protocol::kafka::producer::{BrokerTime, Producer};
 use flux_protocol::time::Now;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::core::Core;
+use crate::counters::Counters;
 use crate::limits::{BROKER_CLOCKS_MAX, CLOCK_SKEW_MAX_MS};
 
 /// By broker its clock less this machine's, ms.
@@ -41,29 +41,39 @@ impl BrokerClocks {
     fn furthest(&self) -> Option<(NodeId, i64)> {
         self.by_node.iter().map(|(node, skew)| (*node, *skew)).max_by_key(|(_, skew)| skew.unsigned_abs())
     }
-}
 
-impl Core {
     /// Once a second.
-    pub(crate) fn note_broker_times(&mut self, now: Now) {
-        while let Some(time) = self.producer.poll_broker_time() {
-            self.broker_clocks.note(now, time);
+    pub(crate) fn note_times<T: Copy>(&mut self, now: Now, producer: &mut Producer<T>, counters: &Counters) {
+        while let Some(time) = producer.poll_broker_time() {
+            self.note(now, time);
         }
-        let Some((broker, skew_ms)) = self.broker_clocks.furthest() else { return };
-        self.counters.kafka_clock_skew_ms.set(skew_ms.cast_unsigned());
+        let Some((broker, skew_ms)) = self.furthest() else { return };
+        counters.kafka_clock_skew_ms.set(skew_ms.cast_unsigned());
         let (is_large, is_small) =
             (skew_ms.unsigned_abs() >= CLOCK_SKEW_MAX_MS, skew_ms.unsigned_abs() < CLOCK_SKEW_MAX_MS / 2);
-        if is_large && !self.broker_clocks.is_told {
-            self.broker_clocks.is_told = true;
+        if is_large && !self.is_told {
+            self.is_told = true;
             warn!(
                 broker,
                 skew_ms,
                 "this machine's clock is not the broker's, one of the two is wrong: a topic whose records carry times of their \
                  own (message.timestamp.type CreateTime) would refuse them beyond an hour"
             );
-        } else if is_small && self.broker_clocks.is_told {
-            self.broker_clocks.is_told = false;
+        } else if is_small && self.is_told {
+            self.is_told = false;
             info!(broker, skew_ms, "this machine's clock and the brokers' agree again");
+        }
+    }
+
+    /// Says once that a broker has refused the records' times.
+    pub(crate) fn note_untimed<T: Copy>(producer: &Producer<T>, counters: &Counters, skew_ms: i64) {
+        if producer.is_untimed() && counters.records_untimed.get() == 0 {
+            counters.records_untimed.set(1);
+            error!(
+                skew_ms,
+                "a broker refuses the times of records: its clock and Redis' are far apart; records travel without times now, \
+                 and none is lost by it: set message.timestamp.type LogAppendTime, and mend the clocks"
+            );
         }
     }
 }

@@ -1,0 +1,94 @@
+//! What one core is built with.
+
+use std::time::Duration;
+
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::time::Instant;
+use sha2::{Digest, Sha256};
+
+use crate::answer::Site;
+use crate::limits::{RECORD_AGE_MAX, RELAY_HORIZON_EXTRA, RESERVED_AGE_MAX};
+use crate::pages::Pages;
+use crate::redis::connection::Login;
+
+/// What one core is built with. Validated by `config/`.
+#[derive(Debug)]
+pub struct CoreConfig {
+    pub redis: Login,
+    /// Kafka brokers to begin with.
+    pub kafka: Vec<(String, u16)>,
+    /// The topic of accepted orders.
+    pub topic: String,
+    /// Rate and burst of sales that name none: orders a second, orders.
+    pub rate: u64,
+    /// See `rate`.
+    pub burst: u64,
+    /// Life of an idempotency record.
+    pub idempotency_ttl: Duration,
+    /// Undelivered orders of one product; beyond: 503.
+    pub outbox_orders_max: u64,
+    /// From reading an order to Redis' answer.
+    pub redis_deadline: Duration,
+    /// From the reservation to Kafka's acknowledgement; then 202.
+    pub publish_deadline: Duration,
+    /// Prebuilt pieces of answers.
+    pub site: Site,
+    /// The origin whose scripts may read answers.
+    pub cors_origin: String,
+    /// The pages, the same of all cores.
+    pub pages: Pages,
+    /// What `/init` and `/close` ask for on the public listener. Never shown.
+    pub admin_token: Option<Secret>,
+    /// The admin listener is not on loopback and asks for the token too.
+    pub admin_needs_token: bool,
+    /// Names this edge in outbox claims.
+    pub edge_id: String,
+}
+
+impl CoreConfig {
+    /// How long an outbox entry stands before a relay takes it over.
+    pub fn relay_horizon(&self) -> Duration {
+        self.publish_deadline + RELAY_HORIZON_EXTRA
+    }
+
+    /// How long the producer may hold a record. With the age it may have when it is handed over, and with the time its
+    /// last request may take, this stays below a rebuild's fence.
+    pub fn record_age_max(&self) -> Duration {
+        RECORD_AGE_MAX.min(self.publish_deadline + Duration::from_secs(1))
+    }
+
+    /// Whether what was reserved by a call first written at `first_sent` is the relay's by now: the producer might send
+    /// it for the last time when a rebuild has looked already.
+    pub fn is_too_old(&self, now: Instant, first_sent: Instant) -> bool {
+        let age = now.since(first_sent) + self.record_age_max();
+        age >= RESERVED_AGE_MAX && !is_planted(Bug::AgelessReservations)
+    }
+}
+
+/// A token that is never shown and compared in constant time.
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Of the configured text.
+    pub fn new(text: &str) -> Secret {
+        Secret(text.as_bytes().to_vec())
+    }
+
+    /// Whether an `authorization` field carries it as a bearer token (RFC 6750 section 2.1).
+    pub fn matches_bearer(&self, authorization: Option<&[u8]>) -> bool {
+        let Some((scheme, token)) = authorization.and_then(|field| field.split_at_checked(7)) else { return false };
+        scheme.eq_ignore_ascii_case(b"bearer ") && self.is(token.trim_ascii())
+    }
+
+    /// Whether `other` is the same; the time it takes tells nothing.
+    pub fn is(&self, other: &[u8]) -> bool {
+        use subtle::ConstantTimeEq;
+        Sha256::digest(&self.0).ct_eq(&Sha256::digest(other)).into()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}

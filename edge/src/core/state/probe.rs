@@ -1,0 +1,92 @@
+//! What the probe of a connection has found: whether Redis lets orders through, and what its clock shows (`servers/probe.rs` asks).
+
+use std::sync::PoisonError;
+
+use flux_protocol::time::{Instant, Now};
+use tracing::{error, info, warn};
+
+use crate::counters::Counters;
+use crate::limits::CLOCK_SKEW_MAX_MS;
+
+/// What is known of the Redis behind this core's connection.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    /// The question on its way: what the wall clock showed when it was asked.
+    pub(crate) asked: Option<u64>,
+    /// The next is due.
+    pub(crate) next: Instant,
+    /// Why no order gets through, where that is so.
+    pub(crate) refuses: Option<String>,
+    /// What else the edge's ACL user may not do, as last logged.
+    pub(crate) lacks: Vec<String>,
+    /// Redis' clock less this edge's, ms.
+    skew_ms: i64,
+    skew_is_told: bool,
+}
+
+impl Probe {
+    /// When the next question is due; never while one is on its way.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        if self.asked.is_some() { Instant::FAR_FUTURE } else { self.next }
+    }
+
+    /// The time by Redis' clock, ms since the epoch, as far as its last answer tells: what orders are dated with, so that an
+    /// edge whose own clock is wrong dates none of them wrongly.
+    pub(crate) fn redis_ms(&self, now: Now) -> u64 {
+        now.wall_ms.saturating_add_signed(self.skew_ms)
+    }
+
+    /// Why no order gets through, where that is so: logged when it changes.
+    pub(crate) fn set_refusal(&mut self, counters: &Counters, refuses: Option<String>) {
+        if self.refuses == refuses {
+            return;
+        }
+        match &refuses {
+            Some(why) => error!(why, "Redis lets no order through"),
+            None => info!("Redis lets orders through again"),
+        }
+        counters.redis_refuses.set(u64::from(refuses.is_some()));
+        counters.redis_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&refuses);
+        self.refuses = refuses;
+    }
+
+    /// Redis read its clock somewhere between the question and the answer. What is believed of the difference changes by no more
+    /// than that proves: an answer that was seconds on its way, on a machine that is short of everything, proves nothing.
+    pub(crate) fn note_time(
+        &mut self,
+        counters: &Counters,
+        is_first: bool,
+        asked_ms: u64,
+        answered_ms: u64,
+        there_ms: u64,
+    ) {
+        let least = there_ms.cast_signed() - answered_ms.cast_signed();
+        let most = there_ms.cast_signed() - asked_ms.cast_signed();
+        // The wall clock was set back meanwhile: the next answer tells.
+        if least <= most {
+            self.note_skew(counters, is_first, self.skew_ms.clamp(least, most));
+        }
+    }
+
+    fn note_skew(&mut self, counters: &Counters, is_first: bool, skew_ms: i64) {
+        self.skew_ms = skew_ms;
+        counters.redis_clock_skew_ms.set(skew_ms.cast_unsigned());
+        let is_large = skew_ms.unsigned_abs() >= CLOCK_SKEW_MAX_MS;
+        let is_small = skew_ms.unsigned_abs() < CLOCK_SKEW_MAX_MS / 2;
+        if is_first && is_large && !self.skew_is_told {
+            self.skew_is_told = true;
+            warn!(
+                skew_ms,
+                "this machine's clock is not Redis': orders are dated by Redis' clock; one of the two is wrong"
+            );
+        } else if is_small && self.skew_is_told {
+            self.skew_is_told = false;
+            info!(skew_ms, "this machine's clock and Redis' agree again");
+        }
+    }
+
+    /// Redis' clock less this machine's, ms.
+    pub(crate) fn skew_ms(&self) -> i64 {
+        self.skew_ms
+    }
+}

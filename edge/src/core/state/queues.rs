@@ -1,0 +1,36 @@
+//! What the fair queues of all products share on one core: who is held, which products have one, whose call is next.
+
+use std::collections::VecDeque;
+
+use flux_protocol::time::Instant;
+
+use crate::core::state::orders::{OrderIndex, Orders, Stage};
+use crate::core::state::product_index::ProductIndex;
+use crate::core::state::product_line::ProductLine;
+use crate::core::state::products::Products;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    /// Called orders that wait for a token, by when they began to.
+    pub(crate) held: VecDeque<(Instant, OrderIndex)>,
+    /// Products with a fair queue.
+    pub(crate) products: Vec<ProductIndex>,
+    /// Products that want tokens, or their queue's status, and found no place for a call.
+    pub(crate) line: ProductLine,
+}
+
+impl Queues {
+    /// Called orders that wait for a token.
+    pub(crate) fn orders_held(&self, orders: &Orders) -> usize {
+        let stages = self.held.iter().filter_map(|(_, index)| orders.get(*index));
+        stages.filter(|order| order.stage == Stage::Held).count()
+    }
+
+    /// Orders that wait for any queue's status.
+    pub(crate) fn orders_awaiting_status(&self, products: &Products, orders: &Orders) -> usize {
+        let queues = self.products.iter().filter_map(|index| products[*index].admission.queue.as_ref());
+        // Some were answered meanwhile: their time was up.
+        queues.flat_map(|queue| &queue.waiters).filter(|order| orders.get(**order).is_some()).count()
+    }
+}

@@ -1,0 +1,91 @@
+//! A sale as Redis shows it, and the ticket of its queue as it travels: the words that answers, counters and a core's memory
+//! share.
+
+use flux_protocol::queue::TICKET_TEXT_BYTES;
+use flux_protocol::resp;
+
+/// A ticket of a fair queue as it travels.
+pub type TicketText = [u8; TICKET_TEXT_BYTES];
+
+/// The state of a sale, as `GET /stock` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaleState {
+    /// Units may be sold.
+    Open,
+    /// Opens later.
+    Scheduled,
+    /// Not a unit is left.
+    SoldOut,
+    /// Redis is not the one that opened the sale, or a key is missing: nothing is sold until a rebuild.
+    Suspended,
+    /// Ended by the operator.
+    Closed,
+}
+
+impl SaleState {
+    /// As the API writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SaleState::Open => "open",
+            SaleState::Scheduled => "scheduled",
+            SaleState::SoldOut => "sold_out",
+            SaleState::Suspended => "suspended",
+            SaleState::Closed => "closed",
+        }
+    }
+}
+
+/// A sale as last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sale {
+    /// Rises with every `/init`.
+    pub id: u64,
+    /// Rises with every rebuild.
+    pub generation: u32,
+    /// Units in all.
+    pub total: u64,
+    /// Orders a second; 0 is no limit.
+    pub rate: u64,
+    /// Orders.
+    pub burst: u64,
+}
+
+impl Sale {
+    /// Whether `other` came before this one: an earlier sale, or an earlier generation of the same. Sale ids and
+    /// generations only ever rise, so a Redis that shows an earlier one than was seen has slept, or has lost what came
+    /// since.
+    pub fn is_later_than(&self, other: &Sale) -> bool {
+        (self.id, self.generation) > (other.id, other.generation)
+    }
+}
+
+/// The latest sale id and generation that a core has seen of a product, as the scripts take them: an earlier one is never
+/// believed (`is_behind` of `lua/trust.lua`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(Option<(u64, u32)>);
+
+impl Seen {
+    /// Of a product whose sale, as far as it is known, is this.
+    pub fn of(sale: Option<&Sale>) -> Seen {
+        Seen(sale.map(|sale| (sale.id, sale.generation)))
+    }
+
+    /// Appends the two as arguments of a call; they are empty where no sale was seen.
+    pub fn write(self, out: &mut Vec<u8>) {
+        match self.0 {
+            Some((id, generation)) => {
+                resp::bulk_number(out, id);
+                resp::bulk_number(out, generation.into());
+            }
+            None => {
+                resp::bulk(out, b"");
+                resp::bulk(out, b"");
+            }
+        }
+    }
+
+    /// The two in words.
+    pub fn texts(self) -> [String; 2] {
+        self.0.map_or_else(Default::default, |(id, generation)| [id.to_string(), generation.to_string()])
+    }
+}
