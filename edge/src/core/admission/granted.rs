@@ -42,7 +42,7 @@ impl Core {
         let index = call.product;
         let admission = &mut self.products[index].admission;
         if admission.queue.as_ref().is_none_or(|queue| queue.sale_id() != call.sale_id) {
-            // Tokens of a sale that is over, and a queue in which nobody waits any more.
+            // Tokens of a sale that is over, and a queue in which no user waits any more.
             if call.wants_tokens {
                 admission.tokens.handle_failed();
                 self.ask_for_tokens(now, index);

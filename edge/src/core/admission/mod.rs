@@ -1,4 +1,4 @@
-//! Who may go on to a reserve call, and who waits: tokens of the rate limit, and the fair queue. One machine: a sale with a fair
+//! Which orders may go on to a reserve call, and which wait: tokens of the rate limit, and the fair queue. One machine: a sale with a fair
 //! queue takes its tokens by the call that tells of the queue.
 //!
 //! Never answers an order and never moves it on: it wakes it (`state/wakes.rs`), and `order/` does the rest.

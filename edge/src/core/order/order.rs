@@ -162,7 +162,7 @@ impl Core {
             let product = order.product;
             match wake {
                 Wake::Again => {
-                    // The outcome was told to whoever waits for the order.
+                    // The clients that wait for the order have been told, or wait on.
                     let _ = self.enter(now, product, Entrant::Waited(index));
                 }
                 Wake::Admitted => self.reserve_after_token(now, index),

@@ -38,7 +38,7 @@ impl Gauges {
             chosen.clear();
             chosen.extend(products.indices());
         } else {
-            // Who has left since has no name any more.
+            // A product that has left since has no name any more.
             chosen.retain(|index| products.named_at(index.slot()) == Some(*index));
             for _ in 0..places.min(PRODUCT_GAUGE_LOOKS_MAX) {
                 *place = (*place + 1) % places;

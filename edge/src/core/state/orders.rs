@@ -54,7 +54,7 @@ pub enum Stage {
 /// By which place of its sale's line an order comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Turn {
-    /// By none: its sale has no line, or nobody waits in it.
+    /// By none: its sale has no fair queue, or no user waits in it.
     #[default]
     None,
     /// Its place was called. No other order of the user comes by a place on this core meanwhile.

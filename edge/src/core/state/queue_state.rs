@@ -62,9 +62,9 @@ pub struct QueueState {
     key: TicketKey,
     /// `None` until Redis has told where the line stands.
     view: Option<View>,
-    /// At the last news nobody waited.
+    /// By the last status no user waited.
     was_free: bool,
-    /// At the last news no unit was left.
+    /// By the last status no unit was left.
     was_sold_out: bool,
     reporter: Reporter,
     /// The reporter has something to tell.

@@ -1,7 +1,7 @@
 //! Looks at the sales that are to be taken, and how far the walk through all products has come (`sales/refresh.rs` takes them).
 //!
-//! Whoever finds that what is remembered of a product is not enough says so here ([`Refreshes::want`]), and never asks Redis for it:
-//! the look goes out with the next write.
+//! A part of the core that finds what is remembered of a product not enough says so here ([`Refreshes::want`]), and never asks
+//! Redis for it: the look goes out with the next write.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Orders that may go on: whatever they waited for has come, or will not.
 //!
-//! Who learns of it puts the order here, and never calls it. `order/` takes them out once the event is handled, so what an
-//! order does next never runs inside of what woke it. An order that is accepted without waiting never stands here.
+//! The part that learns of it puts the order here, and never calls it. `order/` takes the orders out once the event is
+//! handled, so what an order does next never runs inside of what woke it. An order that is accepted without waiting never stands here.
 
 use std::collections::VecDeque;
 
