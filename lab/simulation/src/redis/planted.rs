@@ -17,7 +17,7 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
         Bug::OpensEarly => ("return left > 0 and string.format('%d', left) or nil", "return nil"),
         Bug::LimitForgotten => ("redis.call('HSET', users, unpack(units_of))", "redis.call('HLEN', users)"),
         Bug::WatermarkBack => ("lot = math.min(lot + math.floor(", "lot = math.min(math.floor("),
-        Bug::LostRecordsBelieved => ("if found[1] ~= mark then", "if false then"),
+        Bug::LostRecordsBelieved => ("if found[1] ~= mark or not stock then", "if not stock then"),
         Bug::MovedRecordsForgotten => {
             ("redis.call('HSET', records, order, made .. new)", "redis.call('HLEN', records)")
         }
