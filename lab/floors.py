@@ -8,12 +8,7 @@ from pathlib import Path
 
 CRATES = ["edge", "worker", "protocol", "net"]
 CALL_FILES_MAX = 2
-# Circles that still stand. This list only ever becomes shorter.
-KNOWN = [
-    # What cluster is made of (connection, metadata, wire) stands beside those that stand on it (producer, consumer).
-    {"protocol/src/kafka", "protocol/src/kafka/cluster"},
-]
-faults, met = [], []
+faults = []
 
 
 def code_of(path):
@@ -136,10 +131,7 @@ def check_imports(crate):
                 by_folder[folder].add(there)
     for kind, graph in (("files", by_file), ("folders", by_folder)):
         for part in circles(graph):
-            if part in KNOWN:
-                met.append(part)
-            else:
-                faults.append(f"{crate}: a circle of {kind}: {within(graph, part)}")
+            faults.append(f"{crate}: a circle of {kind}: {within(graph, part)}")
 
 
 def blocks_of(code, head):
@@ -185,7 +177,6 @@ sys.setrecursionlimit(10_000)
 for each in CRATES:
     check_imports(each)
 check_core()
-faults.extend(f"KNOWN: {sorted(part)} is no circle any more: take it out" for part in KNOWN if part not in met)
 for fault in faults:
     print(fault, file=sys.stderr)
 sys.exit(1 if faults else 0)

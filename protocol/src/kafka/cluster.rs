@@ -741,4 +741,5 @@ impl<P> Slot<P> {
 }
 
 #[cfg(test)]
+#[path = "cluster_tests.rs"]
 mod tests;
