@@ -76,6 +76,35 @@ fn a_crowd_that_comes_at_once_gets_no_more_places_than_there_are() {
     }
 }
 
+/// Where each turn is long, for there are bursts to be answered, those who come new must not wait for many of them.
+#[test]
+fn a_crowd_that_came_during_a_long_turn_is_let_in_within_a_few() {
+    const CROWD: usize = 128;
+    for driver in drivers() {
+        let edge = edge(driver, 200, false);
+        let mut stalls = Client::connect(edge.listen);
+        let stall = STALL.lock().unwrap_or_else(PoisonError::into_inner);
+        stalls.send(get("/stall/1").as_bytes());
+        let mut crowd: Vec<Client> = (0..CROWD)
+            .map(|_| {
+                let mut client = Client::connect(edge.listen);
+                client.send(get("/turns").as_bytes());
+                client
+            })
+            .collect();
+        drop(stall);
+        let turns: Vec<u64> = crowd
+            .iter_mut()
+            .map(|client| {
+                let body = client.response().body;
+                (1..1000).find(|turn| body == word(&turn.to_string())).expect("a number of turns")
+            })
+            .collect();
+        let (first, last) = (turns.iter().min().expect("a crowd"), turns.iter().max().expect("a crowd"));
+        assert!(last - first < CROWD as u64 / 8, "from turn {first} to {last} on {driver}");
+    }
+}
+
 #[test]
 fn large_answers_do_not_pile_up_behind_one_that_is_awaited() {
     for driver in drivers() {

@@ -2,7 +2,7 @@
 //!
 //! Paths: `/now/<word>` is answered at once, `/later/<word>` by time (half a millisecond later), `/redis/<word>` when
 //! the word has come back from an echo server in Redis' place, `/kafka/<word>` likewise from a broker's, `/hold` when
-//! the drain begins; `/held` tells how many wait for that; `/stall` keeps the core's thread for as long as the test holds
+//! the drain begins; `/held` tells how many wait for that, `/turns` how many turns the core has taken; `/stall` keeps the core's thread for as long as the test holds
 //! [`STALL`].
 
 #![allow(dead_code, unreachable_pub, reason = "a module of tests, shared by several test crates")]
@@ -85,6 +85,8 @@ pub struct Script {
     held: Vec<ReplyTo>,
     completions: VecDeque<(ReplyTo, Answer)>,
     draining: bool,
+    /// Turns of the core so far: each asks until there is nothing to be done with brokers.
+    turns: u64,
 }
 
 impl Script {
@@ -98,6 +100,7 @@ impl Script {
             held: Vec::new(),
             completions: VecDeque::new(),
             draining: false,
+            turns: 0,
         }
     }
 }
@@ -113,6 +116,7 @@ impl Machine for Script {
             Some("now") => return Outcome::Now(answer(word)),
             Some("body") => return Outcome::Now(answer(&request.body.escape_ascii().to_string())),
             Some("role") => return Outcome::Now(answer(&format!("{role:?}"))),
+            Some("turns") => return Outcome::Now(answer(&self.turns.to_string())),
             Some("held") => return Outcome::Now(answer(&self.held.len().to_string())),
             Some("large") => return Outcome::Now(answer(&"x".repeat(100_000))),
             Some("stall") => {
@@ -157,7 +161,10 @@ impl Machine for Script {
         if self.redis.open { Duration::ZERO } else { now.instant.since(Instant::default()) }
     }
     fn poll_broker_action(&mut self) -> Option<BrokerAction> {
-        let address = self.broker.take()?;
+        let Some(address) = self.broker.take() else {
+            self.turns += 1;
+            return None;
+        };
         Some(BrokerAction::Connect { broker: BROKER, host: address.ip().to_string(), port: address.port() })
     }
     fn handle_broker_open(&mut self, _now: Now, broker: BrokerKey) {
