@@ -9,6 +9,9 @@
 SHELL := /bin/bash
 
 PROFILE ?= dev
+TEST_PROFILE = $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BIN = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 SECONDS_RECORDED ?= 10
 SOAK_SECONDS ?= 600
 BENCH ?=
@@ -31,9 +34,11 @@ setup: ## install what is missing: servers and tools from Debian, Kafka by Maven
 build: ## both programs and the lab, optimised, into target/release
 	cargo build --release --workspace --bins
 
+# Built as tests are: a release takes three times as long to compile, for a demo that shows promises and not speed.
 .PHONY: demo
-demo: setup build ## a whole sale on real servers, then the chaos demo (KEEP=1: then one to take part in)
-	cargo run --release --quiet --package flux-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
+demo: setup ## a whole sale on real servers, then the chaos demo (KEEP=1: then one to take part in)
+	cargo build --package flux-edge --package flux-worker --package flux-lab
+	$(TARGET)/debug/flux-lab demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 # Every part runs, whatever has failed before it: a report that ends at the first failure hides all others.
 .PHONY: test
@@ -42,13 +47,14 @@ test: setup ## every test: unit, wire, real servers, end to end, simulation, ins
 	for part in test-workspace test-simulation guard; do $(MAKE) $$part || failed="$$failed $$part"; done; \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
 
-# The end-to-end tests start flux-edge and flux-worker as processes, so those are built first. The tests of the wire
-# against a real broker use one that the lab starts for all of them.
+# The end-to-end tests start flux-edge and flux-worker as processes: those are built with the tests, before any runs. (Built
+# apart, without what only tests need, every library would be compiled a second time.) The tests of the wire against a real
+# broker use one that the lab starts for all of them.
 .PHONY: test-workspace
 test-workspace: ## its first part: all but simulation and instructions
-	cargo build --workspace --bins --profile $(PROFILE)
-	cargo run --quiet --package flux-lab --profile $(PROFILE) -- with-kafka \
-		cargo test --workspace --no-fail-fast --profile $(if $(filter dev,$(PROFILE)),test,$(PROFILE))
+	cargo test --workspace --no-run --profile $(TEST_PROFILE)
+	$(BIN)/flux-lab with-kafka \
+		cargo test --workspace --no-fail-fast --profile $(TEST_PROFILE)
 
 .PHONY: test-simulation
 test-simulation: ## its second part: whole runs under virtual time, from fixed seeds
@@ -83,8 +89,8 @@ mutants: setup ## small changes to Lua and SQL, one at a time: which test notice
 # As the programs are tested, not optimised to the last: what is looked for is an order lost, not a microsecond.
 .PHONY: chaos
 chaos: setup ## faults on real servers under load, and whether every promise held (ONLY=12,14b runs some)
-	cargo build --workspace --bins --profile $(PROFILE)
-	cargo run --quiet --package flux-lab --profile $(PROFILE) -- chaos $(if $(ONLY),--only $(ONLY))
+	cargo build --package flux-edge --package flux-worker --package flux-lab --profile $(PROFILE)
+	$(BIN)/flux-lab chaos $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lint
 lint: ## formatting, clippy, shell scripts, observability files
