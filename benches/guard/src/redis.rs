@@ -62,8 +62,8 @@ impl Redis {
                 [b"open", b"", SALE_ID, b"1", UNITS, UNITS, RATE, RATE, b"0", b"", b"0", b"0", b"", b"0", b""];
             resp::command(out, &sale);
         } else if digest == self.scripts.lookup.digest() {
-            // None of the one sale's orders has a record.
-            resp::command(out, &[b""]);
+            // Nothing is for sale, and none of the one sale's orders has a record.
+            resp::command(out, &[b"0 "]);
         } else if digest == self.scripts.probe.digest() {
             // No path depends on the time of day.
             resp::command(out, &[b""]);
