@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use flux_protocol::order::Record;
+use flux_protocol::outbox_entry::{EntryHead, EntryId};
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::Reply;
@@ -28,7 +28,6 @@ use crate::limits::{
     CALL_ORDERS_MAX, REDIS_REPLY_OVERDUE, RELAY_CLAIM, RELAY_EMPTY_WALKS_MAX, RELAY_ENTRIES_IN_HAND_MAX,
     RELAY_ENTRIES_MAX,
 };
-use crate::redis::outbox_entry::{EntryHead, EntryId, EntryOrder};
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
@@ -135,10 +134,8 @@ impl Core {
     fn relay_entry(&mut self, now: Now, index: ProductIndex, id: &[u8], head: &[u8], lines: &[u8]) -> Option<()> {
         let id = EntryId::parse(id)?;
         let head = EntryHead::parse(head)?;
-        let orders: Vec<EntryOrder> =
-            lines.split(|byte| *byte == b'\n').map(EntryOrder::parse).collect::<Option<_>>()?;
-        let whole = orders.len() == head.orders as usize && orders.len() <= CALL_ORDERS_MAX;
-        if !whole || !self.producer.has_partition(head.partition) {
+        let orders = head.orders(lines)?;
+        if orders.len() > CALL_ORDERS_MAX || !self.producer.has_partition(head.partition) {
             return None;
         }
         let name = self.products[index].name;
@@ -147,17 +144,7 @@ impl Core {
             self.outbox.remove_too_early(now.instant, &mut self.products, entry);
         }
         for (place, order) in orders.iter().enumerate() {
-            let record = Record {
-                order_id: order.order_id,
-                reservation_id: order.reservation_id,
-                product_id: name.as_str(),
-                user_id: order.user.as_str(),
-                quantity: order.quantity,
-                sale_id: head.sale_id,
-                sale_total: head.sale_total,
-                generation: head.generation,
-                timestamp: order.timestamp_ms,
-            };
+            let record = order.record(&head, name.as_str());
             let place = place as u8;
             let tag = RecordTag::Relayed { entry, place };
             // When it was reserved, by Redis' clock: what its edge believed of the time may be far from the broker's.

@@ -102,8 +102,6 @@ pub const LINK_BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Room offered to one read of a link: Redis writes 64 KiB at once, and an acknowledgement is small.
 pub const LINK_READ_BYTES: usize = 32 * 1024;
-/// Bytes taken from a machine before they are sent.
-pub const LINK_WRITE_BYTES: usize = 64 * 1024;
 
 // Turns.
 

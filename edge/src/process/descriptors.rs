@@ -2,23 +2,18 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::limits::shell::{CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PER_CORE};
 
 /// Raises the limit to what the process may raise it to, and gives it.
 pub fn raise_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure lives through the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     }
-    if limit.rlim_cur < limit.rlim_max {
-        limit.rlim_cur = limit.rlim_max;
-        // SAFETY: the structure lives through the call.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(limit.rlim_cur)
+    // `None` is no limit.
+    Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
 /// Connections for each of `cores`, out of `limit` descriptors, where each core speaks with `brokers`. At least one: a

@@ -1,6 +1,5 @@
 //! The program around the edge: configuration read, logs, signals, descriptors, exit codes.
 
 pub mod descriptors;
-pub mod logging;
 pub mod run;
 pub mod signals;

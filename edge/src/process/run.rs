@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use flux_net::{affinity, random};
+use flux_net::{affinity, logging, random};
 use tracing::{error, info};
 
 use crate::config::{Config, ConfigError, Invocation};
@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::core::state::board::Board;
 use crate::monitoring::workers::Workers;
 use crate::process::descriptors::{connections_per_core, raise_limit};
-use crate::process::{logging, signals};
+use crate::process::signals;
 use crate::shell::plan::Plan;
 use crate::shell::server::{StartError, start};
 

@@ -1,6 +1,7 @@
 //! The keys of a product in Redis. Never reads or writes one.
 
 use flux_protocol::order::{Identifier, decimal};
+use flux_protocol::redis_keys;
 use flux_protocol::resp;
 
 /// The keys of a product in Redis; the braces are the cluster's hash tag.
@@ -31,7 +32,8 @@ pub struct Keys {
 impl Keys {
     /// Of a product's name.
     pub fn new(product: &Identifier) -> Keys {
-        let key = |name: &str| format!("product:{{{product}}}:{name}").into_bytes().into_boxed_slice();
+        let product = product.as_str();
+        let key = |name: &str| redis_keys::of(product, name).into_bytes().into_boxed_slice();
         Keys {
             stock: key("stock"),
             sale: key("sale"),
@@ -42,7 +44,7 @@ impl Keys {
             returned: key("returned"),
             rate: key("rate"),
             queue: key("queue"),
-            records_prefix: format!("idempotency:{{{product}}}:").into_bytes().into_boxed_slice(),
+            records_prefix: redis_keys::records_prefix(product).into_bytes().into_boxed_slice(),
         }
     }
 

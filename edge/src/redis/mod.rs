@@ -4,7 +4,6 @@
 pub mod connection;
 pub mod keys;
 pub mod lease_reply;
-pub mod outbox_entry;
 pub(crate) mod refusals;
 pub mod replies;
 pub mod scripts;

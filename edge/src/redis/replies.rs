@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use flux_protocol::order::Uuid;
+use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::queue::{Seed, Slot};
 use flux_protocol::resp::{Items, Value, printable};
 
-use crate::redis::outbox_entry::EntryId;
 use crate::sale::{Sale, SaleState};
 
 /// What `reserve.lua` says of one product's orders together.

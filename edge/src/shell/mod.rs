@@ -3,7 +3,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod backoff;
-pub(crate) mod broker_writers;
 pub(crate) mod buffers;
 pub(crate) mod connection;
 pub(crate) mod connection_slot;
@@ -15,6 +14,5 @@ pub mod plan;
 pub(crate) mod redis_socket;
 pub mod server;
 pub mod shard;
-pub(crate) mod socket_writer;
 pub(crate) mod ticker;
 pub(crate) mod turn;

@@ -7,14 +7,13 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use flux_net::{Address, ReadHalf, Stream, Tail, Timer};
+use flux_net::{Address, ReadHalf, SocketWriter, Stream, Tail, Timer};
 use tracing::{info, warn};
 
 use crate::core::machine::Machine;
 use crate::limits::shell::{LINK_BACKOFF_MAX, LINK_CONNECT_TIME_MAX, LINK_READ_BYTES};
 use crate::shell::backoff::Backoff;
 use crate::shell::shard::Shard;
-use crate::shell::socket_writer::SocketWriter;
 
 /// Runs for as long as the core does.
 /// `timer` is its own: where no descriptor is left for one, the rest before the next attempt is what is needed most.

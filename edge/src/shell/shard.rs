@@ -12,20 +12,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_net::{Clock, Notify, Timer};
+use flux_net::{BrokerOptions, Brokers, Clock, Notify, SocketWriter, Timer};
 use flux_protocol::http::Date;
 use flux_protocol::time::{Instant, Now};
 use tracing::warn;
 
 use crate::core::machine::Machine;
 use crate::counters::CoreCounters;
-use crate::limits::shell::OVERDUE_STEP;
+use crate::limits::KAFKA_SILENCE_MAX;
+use crate::limits::shell::{LINK_CONNECT_TIME_MAX, LINK_READ_BYTES, OVERDUE_STEP};
 use crate::monitoring::history::History;
 use crate::monitoring::workers::Workers;
-use crate::shell::broker_writers::BrokerWriters;
 use crate::shell::buffers::Buffers;
 use crate::shell::connection_table::Connections;
-use crate::shell::socket_writer::SocketWriter;
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +34,13 @@ pub enum DrainEnd {
     /// The time for it was up. What was reserved stands in the outbox and is delivered by another edge's relay.
     OutOfTime,
 }
+
+/// How a core connects to brokers. Where the kernel holds bytes for a broker that is silent, they must not leave too late.
+const BROKER_OPTIONS: BrokerOptions = BrokerOptions {
+    connect_time_max: LINK_CONNECT_TIME_MAX,
+    silence_max: Some(KAFKA_SILENCE_MAX),
+    read_bytes: LINK_READ_BYTES,
+};
 
 /// One core. Its tasks hold it together, all on one thread.
 pub(crate) struct Shard<M> {
@@ -57,7 +63,7 @@ pub(crate) struct Shard<M> {
     /// Asks for a turn.
     pub(crate) pump: Rc<Notify>,
     pub(crate) redis: RefCell<Option<Rc<SocketWriter>>>,
-    pub(crate) brokers: BrokerWriters,
+    pub(crate) brokers: Brokers,
     timer: Timer,
     /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
     armed: Cell<Instant>,
@@ -75,6 +81,7 @@ impl<M: Machine> Shard<M> {
         workers: Workers,
         history: History,
     ) -> io::Result<Rc<Shard<M>>> {
+        let pump = Rc::new(Notify::new());
         Ok(Rc::new(Shard {
             index,
             machine: RefCell::new(machine),
@@ -90,9 +97,9 @@ impl<M: Machine> Shard<M> {
             all_counters,
             workers,
             history,
-            pump: Rc::new(Notify::new()),
+            pump: Rc::clone(&pump),
             redis: RefCell::default(),
-            brokers: BrokerWriters::default(),
+            brokers: Brokers::new(BROKER_OPTIONS, pump),
             timer: Timer::new()?,
             armed: Cell::new(Instant::FAR_FUTURE),
             scratch: RefCell::default(),

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use tracing::warn;
 
 use crate::core::machine::Machine;
-use crate::shell::kafka_sockets;
 use crate::shell::shard::{DrainEnd, Shard};
 
 /// The main future: turns, whenever one is asked for, until the core is drained or has no more time for it.
@@ -28,7 +27,7 @@ fn turn<M: Machine>(shard: &Rc<Shard<M>>) {
     }
     shard.hand_out(&mut machine);
     while let Some(action) = machine.poll_broker_action() {
-        kafka_sockets::act(shard, action);
+        shard.brokers.act(shard, action);
     }
     let scratch = &mut *shard.scratch.borrow_mut();
     if let Some(writer) = &*shard.redis.borrow() {
@@ -38,6 +37,6 @@ fn turn<M: Machine>(shard: &Rc<Shard<M>>) {
             writer.end();
         }
     }
-    shard.brokers.flush(&mut *machine, now, scratch);
+    shard.brokers.flush(scratch, |broker, out| machine.poll_broker_write(now, broker, out));
     shard.arm(machine.next_deadline(), now.instant);
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
+use flux_protocol::redis_keys;
 use flux_protocol::resp::{self, Belief, Reply};
 use flux_protocol::time::Now;
 
@@ -169,7 +170,7 @@ impl Core {
             sight.note_sale(sale_id);
         }
         self.redis.call(now.instant, PendingCall::Register(index), |out| {
-            resp::command(out, &[b"SADD", b"flux:products", name.as_bytes()]);
+            resp::command(out, &[b"SADD", redis_keys::REGISTRY.as_bytes(), name.as_bytes()]);
         });
     }
 

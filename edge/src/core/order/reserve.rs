@@ -5,6 +5,7 @@
 //! call got no readable answer is answered `unknown`, and whatever it reserved is the relay's.
 
 use flux_protocol::order::Uuid;
+use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::resp::{Belief, ErrorKind, Items, Reply, ServerError};
 use flux_protocol::time::Now;
 use smallvec::SmallVec;
@@ -16,7 +17,6 @@ use crate::core::state::entries::{EntryIndex, Origin};
 use crate::core::state::orders::{OrderIndex, Stage};
 use crate::core::state::product_index::ProductIndex;
 use crate::core::state::reserve_calls::{BatchIndex, CallTerms, Group, ReserveBatch};
-use crate::redis::outbox_entry::EntryId;
 use crate::redis::replies::{Code, Head};
 use crate::sale::SaleState;
 

@@ -6,6 +6,7 @@
 //! waits for its effect: an entry that stays after all is delivered once more, which does no harm.
 
 use flux_protocol::kafka::producer::Settled as Published;
+use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::Now;
 
@@ -17,7 +18,6 @@ use crate::core::state::orders::OrderIndex;
 use crate::core::state::product::Product;
 use crate::limits::REMOVAL_ENTRIES_MAX;
 use crate::redis::connection::RedisConnection;
-use crate::redis::outbox_entry::EntryId;
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {

@@ -6,6 +6,7 @@
 //! before: a Redis that is emptied between the two has none either.
 
 use flux_protocol::order::{Identifier, Uuid};
+use flux_protocol::redis_keys;
 use flux_protocol::resp::{self, Reply, Value};
 use flux_protocol::time::{Instant, Now};
 
@@ -73,7 +74,7 @@ impl Core {
         discovery.seen.clear();
         discovery.seen.extend(discovery.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
         if discovery.seen.contains(&Some(Look::Unknown)) && self.redis.is_ready() {
-            let exists = |out: &mut Vec<u8>| resp::command(out, &[b"EXISTS", b"flux:products"]);
+            let exists = |out: &mut Vec<u8>| resp::command(out, &[b"EXISTS", redis_keys::REGISTRY.as_bytes()]);
             self.redis.call(now.instant, PendingCall::RegistryExists, exists);
         } else {
             self.answer_discoveries(now, false);

@@ -28,7 +28,7 @@ use crate::redis::scripts::SCRIPTS;
 use crate::sale::SaleState;
 
 /// The key, and its member that is no product: with it the registry is there even where no product is.
-const REGISTRY: &[u8] = b"flux:products";
+const REGISTRY: &[u8] = flux_protocol::redis_keys::REGISTRY.as_bytes();
 const ALWAYS: &[u8] = b".";
 
 impl Core {

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use flux_protocol::outbox_entry::EntryId;
+
 use crate::core::state::product_index::ProductIndex;
 use crate::limits::CALL_ORDERS_MAX;
-use crate::redis::outbox_entry::EntryId;
 
 /// Orders of one entry: one reserve call writes it.
 const ENTRY_ORDERS_MAX: u32 = CALL_ORDERS_MAX as u32;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flux_protocol::order::Identifier;
+use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::queue::Slot;
 use flux_protocol::rare::{self, Rare};
 use flux_protocol::time::{Instant, Now};
@@ -22,7 +23,6 @@ use crate::core::state::token_lease::Tokens;
 use crate::counters::ProductGauge;
 use crate::limits::{ASKED_NOTED_EVERY, PRODUCT_IDLE_MIN, SOLD_OUT_REMEMBERED, STOCK_AGE_MAX};
 use crate::redis::keys::Keys;
-use crate::redis::outbox_entry::EntryId;
 use crate::sale::{Sale, SaleState, Seen};
 
 /// What a core knows of who may go on to a reserve call.
