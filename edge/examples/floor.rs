@@ -61,7 +61,7 @@ impl Machine for Constant {
         Ok(())
     }
     fn handle_broker_closed(&mut self, _: Now, _: BrokerKey) {}
-    fn poll_broker_write(&mut self, _: Now, _: BrokerKey, _: &mut Vec<u8>) {}
+    fn poll_broker_write(&mut self, _: BrokerKey, _: &mut Vec<u8>) {}
     fn kafka_down_for(&self, _: Now) -> Duration {
         Duration::ZERO
     }

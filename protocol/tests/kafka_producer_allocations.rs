@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey, KafkaClient};
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
 use flux_protocol::time::Instant;
 
@@ -107,7 +107,7 @@ impl Bench {
     /// Takes what goes out; answers the oldest request that has no answer yet.
     fn answer(&mut self, golden: &[u8]) {
         self.out.clear();
-        self.producer.poll_broker_write(self.now, self.broker, &mut self.out);
+        self.producer.poll_broker_write(self.broker, &mut self.out);
         let mut rest = &self.out[..];
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
             let (request, after) = after.split_at(u32::from_be_bytes(*length) as usize);
@@ -175,7 +175,7 @@ fn idle_costs_nothing() {
     let mut out = Vec::new();
     let idle = allocations(|| {
         for _ in 0..1000 {
-            bench.producer.poll_broker_write(bench.now, bench.broker, &mut out);
+            bench.producer.poll_broker_write(bench.broker, &mut out);
             bench.producer.handle_time(bench.now);
             assert!(bench.producer.poll_action().is_none());
         }
@@ -203,7 +203,7 @@ fn measure() {
     time(1_000_000, "an idle look at writes and deadline", {
         let mut out = Vec::new();
         Box::new(move || {
-            bench.producer.poll_broker_write(bench.now, bench.broker, &mut out);
+            bench.producer.poll_broker_write(bench.broker, &mut out);
             std::hint::black_box(bench.producer.next_deadline());
         })
     });

@@ -173,7 +173,7 @@ impl Drive {
             self.answered.clear();
         }
         if let Some(broker) = self.broker {
-            self.core.poll_broker_write(now, broker, &mut self.written);
+            self.core.poll_broker_write(broker, &mut self.written);
             if !self.written.is_empty() {
                 moved = true;
                 self.kafka.answer(&self.written, &mut self.answered);

@@ -52,7 +52,7 @@ pub trait Machine: 'static {
     /// A broker's connection is gone, or could not be made.
     fn handle_broker_closed(&mut self, now: Now, broker: BrokerKey);
     /// Appends what should go to a broker now.
-    fn poll_broker_write(&mut self, now: Now, broker: BrokerKey, out: &mut Vec<u8>);
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>);
     /// For how long Kafka has taken no records; zero while it does.
     fn kafka_down_for(&self, now: Now) -> Duration;
 

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_protocol::http::Request;
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey, KafkaClient};
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
 use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
@@ -398,8 +398,8 @@ impl Machine for Core {
         self.settle_published(now);
     }
 
-    fn poll_broker_write(&mut self, now: Now, broker: BrokerKey, out: &mut Vec<u8>) {
-        self.producer.poll_broker_write(now.instant, broker, out);
+    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
+        self.producer.poll_broker_write(broker, out);
     }
 
     fn kafka_down_for(&self, now: Now) -> Duration {

@@ -37,6 +37,6 @@ fn turn<M: Machine>(shard: &Rc<Shard<M>>) {
             writer.end();
         }
     }
-    shard.brokers.flush(scratch, |broker, out| machine.poll_broker_write(now, broker, out));
+    shard.brokers.flush(scratch, |broker, out| machine.poll_broker_write(broker, out));
     shard.arm(machine.next_deadline(), now.instant);
 }

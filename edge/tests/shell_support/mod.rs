@@ -177,7 +177,7 @@ impl Machine for Script {
     fn handle_broker_closed(&mut self, _now: Now, _broker: BrokerKey) {
         self.kafka.close();
     }
-    fn poll_broker_write(&mut self, _now: Now, _broker: BrokerKey, out: &mut Vec<u8>) {
+    fn poll_broker_write(&mut self, _broker: BrokerKey, out: &mut Vec<u8>) {
         self.kafka.write(out);
     }
     fn kafka_down_for(&self, now: Now) -> Duration {

@@ -358,24 +358,18 @@ impl<T: Copy> Producer<T> {
         }
         Some(outcome)
     }
+}
 
-    // The shell's side; see `cluster.rs`.
-
-    /// What the shell is to do next.
-    pub fn poll_action(&mut self) -> Option<BrokerAction> {
+impl<T: Copy> KafkaClient for Producer<T> {
+    fn poll_action(&mut self) -> Option<BrokerAction> {
         self.cluster.poll_action()
     }
 
-    /// The socket is open.
-    pub fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_open(now, broker);
     }
 
-    /// Bytes have arrived at the end of `buffer`; whole answers are taken off its front.
-    ///
-    /// # Errors
-    /// [`ClusterError`]: close the socket. What was in flight on it is sent again over the next.
-    pub fn handle_broker_bytes(
+    fn handle_broker_bytes(
         &mut self,
         now: Instant,
         broker: BrokerKey,
@@ -386,65 +380,26 @@ impl<T: Copy> Producer<T> {
         result
     }
 
-    /// The socket is gone, or could not be opened.
-    pub fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
+    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
         self.cluster.handle_broker_closed(now, broker);
         self.advance(now);
     }
 
-    /// Moves what should go out over this connection now to the end of `out`, all of it in one piece; where `out` is empty
-    /// the buffers change places. One comparison where there is nothing.
-    pub fn poll_broker_write(&mut self, _now: Instant, broker: BrokerKey, out: &mut Vec<u8>) {
-        self.cluster.poll_broker_write(broker, out);
-    }
-
-    /// When [`Producer::handle_time`] is to be called at the latest. An append may bring it nearer.
-    pub fn next_deadline(&self) -> Instant {
-        self.wake.min(self.cluster.next_deadline())
-    }
-
-    /// Does what has become due: lingers that are over, retries, records that are too old, connections that do not answer.
-    pub fn handle_time(&mut self, now: Instant) {
-        if now < self.next_deadline() {
-            return;
-        }
-        self.cluster.handle_time(now);
-        self.advance(now);
-    }
-}
-
-impl<T: Copy> KafkaClient for Producer<T> {
-    fn poll_action(&mut self) -> Option<BrokerAction> {
-        Producer::poll_action(self)
-    }
-
-    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
-        Producer::handle_broker_open(self, now, broker);
-    }
-
-    fn handle_broker_bytes(
-        &mut self,
-        now: Instant,
-        broker: BrokerKey,
-        buffer: &mut BytesMut,
-    ) -> Result<(), ClusterError> {
-        Producer::handle_broker_bytes(self, now, broker, buffer)
-    }
-
-    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
-        Producer::handle_broker_closed(self, now, broker);
-    }
-
+    /// Where `out` is empty the buffers change places. One comparison where there is nothing.
     fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
         self.cluster.poll_broker_write(broker, out);
     }
 
     fn next_deadline(&self) -> Instant {
-        Producer::next_deadline(self)
+        self.wake.min(self.cluster.next_deadline())
     }
 
     fn handle_time(&mut self, now: Instant) {
-        Producer::handle_time(self, now);
+        if now < self.next_deadline() {
+            return;
+        }
+        self.cluster.handle_time(now);
+        self.advance(now);
     }
 }
 

@@ -112,7 +112,7 @@ impl Broker {
         }
         for key in self.sockets.keys().copied().collect::<Vec<_>>() {
             let mut out = Vec::new();
-            core.poll_broker_write(now, key, &mut out);
+            core.poll_broker_write(key, &mut out);
             moved |= !out.is_empty();
             self.take(key, &out);
             let Some((_, outbound)) = self.sockets.get_mut(&key).filter(|(_, outbound)| !outbound.is_empty()) else {

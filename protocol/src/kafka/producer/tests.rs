@@ -187,7 +187,7 @@ fn a_full_batch_leaves_at_once() {
         let mut out = Vec::new();
         // Nothing but appends: no time passes, no `handle_time`.
         bench.fake.run(&mut bench.producer);
-        bench.producer.poll_broker_write(bench.fake.now, BrokerKey(0), &mut out);
+        bench.producer.poll_broker_write(BrokerKey(0), &mut out);
         assert!(out.is_empty());
     }
     assert_eq!(bench.fake.arrivals[0].values.len(), appended);
