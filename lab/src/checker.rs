@@ -466,13 +466,10 @@ fn opening_account(truth: &Truth, key: &SaleKey) -> Account {
     let earlier = truth.earlier.get(key);
     let total = ledger.map(|sale| sale.total).or_else(|| truth.opened.get(key).copied());
     let total = total.or(current.map(|sale| sale.total)).or(earlier.map(|sale| sale.total)).unwrap_or(0);
-    let withdrawn = current.map(|sale| sale.withdrawn).or(earlier.map(|sale| sale.withdrawn));
-    Account {
-        total,
-        available: current.and_then(|sale| sale.stock).unwrap_or(0),
-        withdrawn: withdrawn.or(ledger.map(|sale| sale.withdrawn)).unwrap_or(0),
-        ..Account::default()
-    }
+    // Of a sale that was over the ledger may know that a rebuild has withdrawn what Redis lost since.
+    let noted = earlier.map(|sale| sale.withdrawn).max(ledger.map(|sale| sale.withdrawn));
+    let withdrawn = current.map(|sale| sale.withdrawn).or(noted).unwrap_or(0);
+    Account { total, available: current.and_then(|sale| sale.stock).unwrap_or(0), withdrawn, ..Account::default() }
 }
 
 #[cfg(test)]

@@ -228,12 +228,17 @@ impl<'a> Rebuild<'a> {
         let OnItsWay { order, sale, was_closed, published, .. } = on_its_way;
         let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
+        let earlier = sale.settle_earlier(ledger, product).await?;
         let account: Account = sale.account(ledger, product, *was_closed || order.closes).await?;
         let (users, records) = records::write(ledger, redis, product, sale, config.idempotency_ttl).await?;
         Fencing { redis, scripts, product, topic: &config.topic }.restore(sale, &account).await?;
+        let earlier = match earlier {
+            0 => String::new(),
+            sales => format!("; what {sales} earlier sales had lost is withdrawn"),
+        };
         Ok(format!(
             "{product}: sale {} is {} again as generation {}: {} of {} units left, {} sold, {} withdrawn; {published} \
-             orders published from the outbox, {records} records and {users} users written",
+             orders published from the outbox, {records} records and {users} users written{earlier}",
             sale.id,
             if account.is_closed { "closed" } else { "open" },
             sale.generation,

@@ -5,7 +5,7 @@
 
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::redis_view::SaleView;
 use crate::config::RebuildOrder;
@@ -187,6 +187,20 @@ impl Sale {
             .await
     }
 
+    /// Draws up the accounts of the product's sales that were over before this one, where units are nowhere: no edge publishes
+    /// their orders any more, the outbox is in the log and the log in the ledger, so their reservations were lost with Redis,
+    /// and what nobody has is withdrawn. How many such sales there were.
+    pub(super) async fn settle_earlier(&self, ledger: &mut Ledger, product: &str) -> Result<usize, Ended> {
+        let sql = include_str!("../../sql/statements/rebuild_earlier.sql");
+        let short = ledger.query(sql, &[text_of(product), bigint(self.id)?]).await?;
+        for row in &short {
+            let id = number(row, 0)?;
+            let withdrawn = withdraw_rest(ledger, product, id).await?;
+            info!(product, sale = id, withdrawn, "Redis had lost reservations of this sale after it was over");
+        }
+        Ok(short.len())
+    }
+
     async fn put_in_force(&self, ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
         let mut params = vec![text_of(product), bigint(self.id)?, Param::I32(self.generation_in_ledger())];
         params.extend(opened_with(&self.options)?);
@@ -217,6 +231,26 @@ fn opening(row: &Row, column: usize) -> Result<Opening, LedgerError> {
         // An event that does not say is of a time when there was no fair line.
         queue: queue.or(per_user.map(|_| Queue::Retry)),
     })
+}
+
+/// Withdraws all units of a sale that was over and that no order has; how many it has withdrawn then. Returns to it, which Redis
+/// takes no more, are counted in.
+async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64) -> Result<u64, Ended> {
+    ledger
+        .atomically(async |ledger| -> Result<u64, Ended> {
+            let of_sale = [text_of(product), bigint(id)?];
+            let rows = ledger.query(include_str!("../../sql/statements/rebuild_account.sql"), &of_sale).await?;
+            let row = rows.first().ok_or(LedgerError::Unexpected("the sale is gone"))?;
+            let (total, sold, dead): (u64, u64, u64) = (number(row, 0)?, number(row, 1)?, number(row, 4)?);
+            let left = total.saturating_sub(sold).saturating_sub(dead);
+            let [product_id, id] = of_sale;
+            let absorbed = [product_id.clone(), id.clone(), Param::I32(i32::MAX)];
+            ledger.execute(include_str!("../../sql/statements/rebuild_absorb.sql"), &absorbed).await?;
+            let withdrawn = [product_id, id, bigint(left)?];
+            ledger.execute(include_str!("../../sql/statements/rebuild_withdraw.sql"), &withdrawn).await?;
+            Ok(left)
+        })
+        .await
 }
 
 /// What is known of the ledger's latest sale, with what Redis adds where it holds the same.

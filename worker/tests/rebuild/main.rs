@@ -459,6 +459,51 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     }
 }
 
+/// A sale is over, and Redis loses a reservation of it that no log has: nobody can buy it any more, and a rebuild of the sale that
+/// is says so. Before it did, the account of the sale before stayed short for ever.
+#[test]
+fn what_redis_lost_of_a_sale_that_was_over_is_withdrawn() {
+    let world = World::start();
+    let mut client = world.client();
+    let before = world.open(&mut client);
+    world.sell(&mut client, &before, &orders(&before, "ann", &[10], 1));
+    world.reserve_and_forget(&mut client, &before, &orders(&before, "bob", &[5], 1));
+    let sale = Sale::open(&mut client, PRODUCT, &Options { total: 100, force: true, ..PLAIN });
+    // 85 were left when it was replaced.
+    world.publish_event(&before, "sale-closed", 85);
+    world.publish_event(&sale, "sale-opened", 0);
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[3], 1));
+    world.wait_for("SELECT count(*) FROM orders", 2);
+    let (code, said) = world.audit();
+    assert!(code == Some(1) && said.contains("DOES NOT HOLD, 5 units missing"), "{said}");
+
+    client.run("FLUSHALL");
+    let (code, said) = world.rebuild(&[]);
+    assert!(code == Some(0) && said.contains("97 of 100 units left, 3 sold"), "{said}");
+    assert!(said.contains("what 1 earlier sales had lost is withdrawn"), "{said}");
+    let (code, said) = world.audit();
+    assert!(
+        code == Some(0) && said.contains("stored 10 + dead-lettered 0 + awaiting return 0 + withdrawn 90"),
+        "{said}"
+    );
+    // What is late of it is not believed of its units.
+    world.publish_event(&before, "sale-closed", 85);
+    world.sell(&mut client, &Sale { generation: 2, ..sale.clone() }, &orders(&sale, "cid", &[1], 1));
+    // Four events and three orders.
+    world.wait_for("SELECT sum(next_offset)::bigint FROM offsets", 7);
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+
+    // Redis remembers how it ended, and not that it was withdrawn since.
+    let note = r#"{"total":100,"withdrawn":85,"closedAt":1705234700000,"generation":1}"#;
+    client.command(&["HSET", &sale.key("sales"), &before.id, note]);
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+    client.command(&["DEL", &sale.key("users")]);
+    let (code, said) = world.rebuild(&[]);
+    assert!(code == Some(0) && !said.contains("earlier sales"), "it is settled: {said}");
+}
+
 #[test]
 fn returns_that_have_to_wait_keep_no_others_waiting_and_a_redis_behind_the_ledger_is_named() {
     let world = World::start();

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flux_lab::checker::{Allow, Invariant, Verdict, Violation, check};
+use flux_lab::checker::{Allow, Verdict, check};
 use flux_lab::crowd::{History, Order, Outcome, Refusal};
 use flux_lab::truth::Truth;
 use flux_protocol::observed;
-use flux_protocol::order::{TopicRecord, Uuid};
+use flux_protocol::order::TopicRecord;
 use flux_protocol::queue::limits::HOLD_US;
 
 use super::faults::Fault;
@@ -60,9 +60,7 @@ pub fn judge(run: &mut Run) -> Report {
     let history = run.history();
     let truth = truth::read(run);
     let allow = Allow { redis_lost_data: run.lost_data, other_buyers: false, no_account: false };
-    let mut verdict = check(&truth, &history, allow);
-    let lost = Lost::of(run);
-    verdict.violations.retain(|violation| !is_lost_with_redis(&truth, &lost, violation));
+    let verdict = check(&truth, &history, allow);
     let mut faults = run.troubles.clone();
     distrusted_answers(run, &mut faults);
     distrusted_refusals(run, &mut faults);
@@ -95,55 +93,8 @@ pub fn judge(run: &mut Run) -> Report {
             faults.push(format!("{server} was asked what it does not know: {unknown:?}"));
         }
     }
-    audited(run, &lost, &mut faults);
+    audited(run, &mut faults);
     Report { verdict, faults, trace: run.world.trace(), requests: history.exchanges.len(), rebuilds: run.rebuilds }
-}
-
-/// The number behind `before` in a text.
-fn number_in(text: &str, before: &str) -> Option<u64> {
-    let rest = text.split_once(before)?.1;
-    rest.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Whether no more is missing of a sale than Redis has lost reservations of, which were never delivered. Of a sale that was over
-/// by then nobody can buy them any more, and a rebuild, which proves the stock of the sale that is, does not look for
-/// them. Known (docs/SIMULATION.md), and nobody's to mend in a run.
-fn is_lost_with_redis(truth: &Truth, lost: &Lost, violation: &Violation) -> bool {
-    let ids = truth.sales.keys().filter(|(product, _)| *product == violation.product);
-    let latest = ids.map(|(_, id)| *id).max().unwrap_or(0);
-    let Some(id) = number_in(&violation.what, "sale ").filter(|id| *id < latest) else { return false };
-    let counted = number_in(&violation.what, &format!("sale {id}: "));
-    let missing = number_in(&violation.what, "for, ").zip(counted).and_then(|(total, sum)| total.checked_sub(sum));
-    violation.invariant == Invariant::I4 && missing.is_some_and(|units| units <= lost.units(&violation.product, id))
-}
-
-/// Units of reservations of which neither the ledger nor Redis knows any more, by product and sale.
-#[derive(Default)]
-struct Lost(BTreeMap<(String, u64), u64>);
-
-impl Lost {
-    fn of(run: &Run) -> Lost {
-        let (redis, mut lost) = (run.redis.borrow(), Lost::default());
-        let ended = run.ended_reservations();
-        for (id, made) in redis.reservations() {
-            if made.losses < redis.losses() && Uuid::parse(id.as_bytes()).is_some_and(|id| !ended.contains(&id)) {
-                *lost.0.entry((made.product.clone(), made.sale_id)).or_default() += made.quantity;
-            }
-        }
-        lost
-    }
-
-    fn units(&self, product: &str, sale_id: u64) -> u64 {
-        self.0.get(&(product.to_owned(), sale_id)).copied().unwrap_or(0)
-    }
-
-    /// The same of what an audit says.
-    fn excuses(&self, account: &str) -> bool {
-        let product = account.split(' ').next().unwrap_or_default();
-        let missing = account.split(" units missing").next().and_then(|text| text.rsplit(' ').next()?.parse().ok());
-        let of_sale = number_in(account, " sale ").map_or(0, |id| self.units(product, id));
-        account.contains("(earlier)") && missing.is_some_and(|units: u64| units <= of_sale)
-    }
 }
 
 /// I5. Where workers rebuild by themselves nobody outside knows from when on Redis may be trusted again.
@@ -340,7 +291,7 @@ fn closed_stays_closed(run: &Run, faults: &mut Vec<String>) {
 }
 
 /// The command that operators use comes to the same.
-fn audited(run: &mut Run, lost: &Lost, faults: &mut Vec<String>) {
+fn audited(run: &mut Run, faults: &mut Vec<String>) {
     let mut audit = || {
         let (process, told) = worker::start_audit(&mut run.world);
         operator::wait(&mut run.world, process, Duration::from_secs(60));
@@ -351,7 +302,7 @@ fn audited(run: &mut Run, lost: &Lost, faults: &mut Vec<String>) {
     let told = if matches!(told, Some(Err(_))) { audit() } else { told };
     match told {
         Some(Ok(accounts)) => {
-            for account in accounts.iter().filter(|one| !one.holds() && !lost.excuses(&one.to_string())) {
+            for account in accounts.iter().filter(|one| !one.holds()) {
                 faults.push(format!("I4: flux-worker audit does not hold: {account}"));
             }
         }

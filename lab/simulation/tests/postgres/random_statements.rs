@@ -10,7 +10,7 @@ use crate::words::{self, Row, TOPIC, Taken, file, id, literal_with};
 const PRODUCTS: [&str; 3] = ["a", "b", "c"];
 
 pub(crate) fn statement(random: &mut Random) -> Asked {
-    match random.below(34) {
+    match random.below(35) {
         0 => words::claim(partition(random)),
         1 | 2 => words::fence(partition(random), small(random, 3), small(random, 4) - 1),
         3 => words::read_offset(partition(random)),
@@ -37,6 +37,7 @@ pub(crate) fn statement(random: &mut Random) -> Asked {
         30 => file!("units", vec![]),
         31 => audit(random),
         32 => file!("rebuild_account", vec![product(random), Param::I64(small(random, 3))]),
+        33 => file!("rebuild_earlier", vec![product(random), Param::I64(small(random, 4))]),
         _ => literals(random),
     }
 }
@@ -243,6 +244,7 @@ fn rebuild_write(random: &mut Random) -> Asked {
     match random.below(6) {
         0 => file!("sale_total", vec![product, sale, Param::I64(bigint(random))]),
         1 => file!("rebuild_absorb", vec![product, sale, Param::I32(integer(random))]),
+        2 if random.per_mille(500) => file!("rebuild_withdraw", vec![product, sale, Param::I64(bigint(random))]),
         2 => file!("rebuild_close", vec![product, sale, Param::I64(bigint(random))]),
         3 => file!("rebuild_raise", vec![product, sale, Param::I32(integer(random))]),
         4 => {

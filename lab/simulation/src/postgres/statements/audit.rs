@@ -29,7 +29,7 @@ impl Sums<'_, '_> {
         rows.filter_map(|row| row.quantity).map(i64::from).sum()
     }
 
-    fn returns(&self, state: &str) -> i64 {
+    pub(super) fn returns(&self, state: &str) -> i64 {
         let rows = self.0.database.returns.scan(self.0.owner).filter(|row| row.state == state);
         rows.filter(|row| self.is_of(&row.product_id, row.sale_id)).map(|row| i64::from(row.quantity)).sum()
     }

@@ -47,6 +47,22 @@ pub(super) fn account(scope: &mut Scope<'_>, params: &Params) -> Plan {
     })]))
 }
 
+pub(super) fn earlier(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, later) = (params.text(1)?, *params.i64(2)?);
+    let rows = scope.database.sales.scan(scope.owner);
+    let rows = rows.filter(|row| row.product_id == product && row.sale_id < later && row.rate.is_some());
+    let rows: Vec<_> = rows.cloned().collect();
+    for sale in rows {
+        let sums = Sums(scope, &sale);
+        let returns = sums.returns("pending") + sums.returns("withdrawn");
+        let somewhere = [sale.withdrawn, sums.dead(), returns].into_iter().try_fold(sale.sold, i64::checked_add);
+        if sale.total > somewhere.ok_or_else(|| SqlError::out_of_range("bigint"))? {
+            scope.answer(row![sale.sale_id]);
+        }
+    }
+    done()
+}
+
 /// The rows that were answered become the cursor's.
 fn declared(scope: &mut Scope<'_>) -> Plan {
     let rows = std::mem::take(&mut scope.output.rows);

@@ -220,6 +220,17 @@ pub(super) fn rebuild_close(scope: &mut Scope<'_>, params: &Params) -> Plan {
     update_sale(scope, params, change, false)
 }
 
+pub(super) fn rebuild_withdraw(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (withdrawn, now) = (*params.i64(3)?, scope.now);
+    let change = move |held: Sale| {
+        let highest = held.generation.max(held.raised);
+        let next = highest.checked_add(1).ok_or_else(|| SqlError::out_of_range("integer"))?;
+        let closed_at = held.closed_at.or(Some(now));
+        Ok(Some(Sale { is_closed: true, closed_at, withdrawn, generation: next, raised: next, ..held }))
+    };
+    update_sale(scope, params, change, false)
+}
+
 pub(super) fn rebuild_raise(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let known = *params.i32(3)?;
     let change = move |held: Sale| {

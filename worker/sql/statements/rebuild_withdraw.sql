@@ -1,0 +1,5 @@
+-- A sale that was over: what nobody has is withdrawn. Its generation rises, so that an event of it that comes late is not believed
+-- of what was withdrawn.
+UPDATE sales SET state = 'closed', closed_at = coalesce(closed_at, now()), withdrawn = $3,
+    generation = greatest(generation, raised) + 1, raised = greatest(generation, raised) + 1
+WHERE product_id = $1 AND sale_id = $2
