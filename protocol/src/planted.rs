@@ -128,6 +128,8 @@ mod planting {
 
     thread_local! {
         static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+        /// A bit for each bug.
+        static ASKED: Cell<u64> = const { Cell::new(0) };
     }
 
     /// Plants a bug in this thread, or with `None` weeds it out.
@@ -138,12 +140,32 @@ mod planting {
     /// Whether it is planted in this thread.
     #[must_use]
     pub fn is_planted(bug: Bug) -> bool {
+        note_asked(bug);
         PLANTED.get() == Some(bug)
+    }
+
+    /// Which is planted in this thread.
+    #[must_use]
+    pub fn planted() -> Option<Bug> {
+        PLANTED.get()
+    }
+
+    /// What a bug would change is run.
+    pub fn note_asked(bug: Bug) {
+        ASKED.set(ASKED.get() | 1 << bug as u32);
+    }
+
+    /// Of which bugs it was asked in this thread since this was last called. In a run that has not asked of a bug it changes
+    /// nothing.
+    #[must_use]
+    pub fn take_asked() -> Vec<Bug> {
+        let asked = ASKED.take();
+        super::BUGS.into_iter().filter(|bug| asked & 1 << *bug as u32 != 0).collect()
     }
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use planting::{is_planted, plant};
+pub use planting::{is_planted, note_asked, plant, planted, take_asked};
 
 /// Whether it is planted: never.
 #[cfg(not(feature = "planted-bugs"))]

@@ -3,12 +3,12 @@
 //! seeds each is found.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
-use flux_protocol::planted::{BUGS, Bug, plant};
+use flux_protocol::planted::{BUGS, Bug, plant, take_asked};
 use flux_simulation::random::Random;
 use flux_simulation::redis::reach;
 use flux_simulation::scenario::attempt::{attempt, attempt_usual, shrink};
@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Plants bugs, one after the other, and runs drawn seeds until each is found
+    /// Runs drawn seeds as they ship and then with each bug planted that they meet, until each bug is found
     Hunt(Hunt),
     /// Runs seeds and tells how often each line of each script is run: those that never are, first
     Reach(Reach),
@@ -175,57 +175,93 @@ fn show_reach(asked: &Reach) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn hunt(asked: &Hunt) -> ExitCode {
-    let is_asked = |bug: &Bug| asked.bugs.is_empty() || asked.bugs.contains(&format!("{bug:?}"));
-    let mut missed = 0;
-    for bug in BUGS.into_iter().filter(is_asked) {
-        match find(bug, asked) {
-            Some((seed, what)) => {
-                let first = what.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-                println!("{bug:?} | {} | {}", seed - asked.seed + 1, first.chars().take(160).collect::<String>());
-            }
-            None => {
-                missed += 1;
-                println!("{bug:?} | not within {} | ", asked.seeds);
-            }
-        }
-    }
-    if missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+/// What the hunt for one bug has come to.
+struct Hunted {
+    bug: Bug,
+    /// The first seed that finds it, and what is wrong then.
+    found: Option<(u64, String)>,
+    /// Runs in which what it changes was run at all.
+    reached: u64,
+    /// Runs of those that came to rest with every promise kept, though they were others than without it.
+    unnoticed: u64,
 }
 
-/// The first seed that finds it, and what is wrong then.
-fn find(bug: Bug, asked: &Hunt) -> Option<(u64, String)> {
-    let attempt = if asked.usual { attempt_usual } else { attempt };
-    let next = AtomicU64::new(asked.seed);
-    let found: Mutex<Option<(u64, String)>> = Mutex::new(None);
+impl Hunted {
+    /// Whether this seed may be the first that finds it.
+    fn is_sought(&self, seed: u64) -> bool {
+        self.found.as_ref().is_none_or(|(first, _)| seed < *first)
+    }
+}
+
+fn hunt(asked: &Hunt) -> ExitCode {
+    let is_asked = |bug: &Bug| asked.bugs.is_empty() || asked.bugs.contains(&format!("{bug:?}"));
+    let bugs = BUGS.into_iter().filter(is_asked);
+    let hunted: Vec<Hunted> = bugs.map(|bug| Hunted { bug, found: None, reached: 0, unnoticed: 0 }).collect();
+    let (hunted, next) = (Mutex::new(hunted), AtomicU64::new(asked.seed));
     std::thread::scope(|scope| {
         for _ in 0..processors(asked.threads) {
             scope.spawn(|| {
-                plant(Some(bug));
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let is_beyond = || {
-                        found.lock().expect("nobody panics with it").as_ref().is_some_and(|(first, _)| *first < seed)
-                    };
-                    if seed >= asked.seed + asked.seeds || is_beyond() {
-                        return;
-                    }
-                    if let Err(what) = attempt(seed) {
-                        // It counts only where the programs that ship come through.
-                        plant(None);
-                        let is_healthy = attempt(seed).is_ok();
-                        plant(Some(bug));
-                        if !is_healthy {
-                            continue;
-                        }
-                        let mut found = found.lock().expect("nobody panics with it");
-                        if found.as_ref().is_none_or(|(first, _)| seed < *first) {
-                            *found = Some((seed, what));
-                        }
-                    }
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed))
+                    .filter(|seed| *seed < asked.seed + asked.seeds)
+                    .filter(|seed| lock(&hunted).iter().any(|one| one.is_sought(*seed)))
+                {
+                    try_seed(seed, asked, &hunted);
                 }
             });
         }
     });
-    found.into_inner().expect("nobody panics with it")
+    let hunted = lock(&hunted);
+    for Hunted { bug, found, reached, unnoticed } in hunted.iter() {
+        match found {
+            Some((seed, what)) => println!("{bug:?} | {} | {}", seed - asked.seed + 1, first_line(what)),
+            None => println!(
+                "{bug:?} | not within {} | run in {reached} of them, of which it changed {unnoticed}",
+                asked.seeds
+            ),
+        }
+    }
+    if hunted.iter().any(|one| one.found.is_none()) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs a seed as it ships, and then with each bug planted that such a run would meet and no earlier seed has found.
+fn try_seed(seed: u64, asked: &Hunt, hunted: &Mutex<Vec<Hunted>>) {
+    let attempt = if asked.usual { attempt_usual } else { attempt };
+    plant(None);
+    drop(take_asked());
+    // It counts only where the programs that ship come through.
+    let Ok(healthy) = attempt(seed) else {
+        eprintln!("seed {seed} fails with nothing planted");
+        return;
+    };
+    for bug in take_asked() {
+        let is_sought = lock(hunted).iter_mut().find(|one| one.bug == bug && one.is_sought(seed)).map(|one| {
+            one.reached += 1;
+        });
+        if is_sought.is_none() {
+            continue;
+        }
+        plant(Some(bug));
+        let outcome = attempt(seed);
+        plant(None);
+        let mut hunted = lock(hunted);
+        let Some(one) = hunted.iter_mut().find(|one| one.bug == bug && one.is_sought(seed)) else { continue };
+        match outcome {
+            Ok(report) => one.unnoticed += u64::from(report.trace != healthy.trace),
+            Err(what) => {
+                eprintln!("{bug:?} | {} | {}", seed - asked.seed + 1, first_line(&what));
+                one.found = Some((seed, what));
+            }
+        }
+    }
+}
+
+fn lock(hunted: &Mutex<Vec<Hunted>>) -> MutexGuard<'_, Vec<Hunted>> {
+    hunted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn first_line(what: &str) -> String {
+    let mut lines = what.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Before those of the checker stands how many there are.
+    let first = lines.find(|line| !line.ends_with("violations") && *line != "1 violation");
+    first.unwrap_or(what).chars().take(160).collect()
 }

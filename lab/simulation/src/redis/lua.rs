@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use flux_protocol::planted::note_asked;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, LuaString, MultiValue, Table, Value};
 
@@ -141,6 +142,7 @@ impl Lua {
             let before = lua.running.replace(Some(Running { store, mode: script.mode, dirty: false }));
             assert!(before.is_none(), "one script runs at a time");
             reach::runs(Some(script));
+            script.bugs.iter().for_each(|bug| note_asked(*bug));
             let reply = lua.call(script, keys, arguments).expect("what a script does to itself is caught inside");
             reach::runs(None);
             let ended = lua.running.take().expect("it was put there above");

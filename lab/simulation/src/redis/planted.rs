@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flux_protocol::planted::{BUGS, Bug, is_planted};
+use flux_protocol::planted::{BUGS, Bug, planted};
 
 /// What a bug replaces in the scripts, and by what; `None`: it lives elsewhere.
 pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
@@ -29,11 +29,15 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
 
 /// A script's text with the bug that is planted, if one is.
 pub(super) fn spoilt(text: &str) -> Cow<'_, str> {
-    let planted = BUGS.into_iter().find(|bug| is_planted(*bug)).and_then(passage);
-    match planted {
+    match planted().and_then(passage) {
         Some((from, to)) if text.contains(from) => Cow::Owned(text.replace(from, to)),
         _ => Cow::Borrowed(text),
     }
+}
+
+/// Bugs that would change this text.
+pub(super) fn could_spoil(text: &str) -> Vec<Bug> {
+    BUGS.into_iter().filter(|bug| passage(*bug).is_some_and(|(from, _)| text.contains(from))).collect()
 }
 
 #[cfg(test)]

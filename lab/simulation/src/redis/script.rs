@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use flux_protocol::planted::Bug;
 use sha1::{Digest, Sha1};
 
 use super::command::Flags;
 use super::keyspace::Text;
 use super::lua::Lua;
-use super::planted::spoilt;
+use super::planted::{could_spoil, spoilt};
 
 /// Compiled texts kept by a thread. There are a dozen of ours; a test that makes up its own may not fill the memory.
 const COMPILED_MAX: usize = 256;
@@ -23,6 +24,8 @@ pub(super) struct Script {
     pub(super) function: mlua::Function,
     /// The text, with the bug that is planted in it.
     pub(super) source: String,
+    /// Bugs that live in the text, planted or not.
+    pub(super) bugs: Vec<Bug>,
 }
 
 /// What the first line says.
@@ -99,7 +102,8 @@ impl Script {
         let (mode, first_line) = Mode::parse(&source)?;
         let function = Lua::compile(&source[first_line..])
             .map_err(|error| format!("ERR Error compiling script (new function): {error}"))?;
-        let script = Rc::new(Script { digest: digest(text), mode, function, source: source.clone().into_owned() });
+        let (source, bugs) = (source.into_owned(), could_spoil(shipped));
+        let script = Rc::new(Script { digest: digest(text), mode, function, source: source.clone(), bugs });
         COMPILED.with_borrow_mut(|compiled| {
             if compiled.len() == COMPILED_MAX {
                 compiled.clear();
