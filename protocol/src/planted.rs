@@ -79,10 +79,12 @@ pub enum Bug {
     LeaseFromTheReply,
     /// A look of any age vouches for what a connection shows next.
     AgelessWitness,
+    /// Whose turn it is to be read is told from the first leader on each time, and each takes as much as there is for eight.
+    LeadersFromTheFirst,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 35] = [
+pub const BUGS: [Bug; 36] = [
     Bug::CompensateOnTimeout,
     Bug::AcksOne,
     Bug::OffsetBeforeCommit,
@@ -118,6 +120,7 @@ pub const BUGS: [Bug; 35] = [
     Bug::SecondReservationDropped,
     Bug::LeaseFromTheReply,
     Bug::AgelessWitness,
+    Bug::LeadersFromTheFirst,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -25,6 +25,7 @@ use super::limits::{FETCH_SHARE_BYTES_MIN, STANDSTILL_RETRY};
 use super::metadata::{NodeId, TopicId};
 use super::reader::Malformed;
 use super::records_decode::{FetchedRecords, ScanError};
+use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 
 /// How far a consumer may see. The values are those of the protocol's `isolation_level`.
@@ -298,14 +299,17 @@ impl Fetcher {
         nodes: &[NodeId],
         leader: impl Fn(i32) -> Option<NodeId>,
     ) -> Option<(NodeId, FetchId, FetchRequest)> {
-        let share = (self.config.buffered_bytes_max / nodes.len().max(1)).max(FETCH_SHARE_BYTES_MIN);
+        let is_from_the_first = is_planted(Bug::LeadersFromTheFirst);
+        let shares = if is_from_the_first { 1 } else { nodes.len().max(1) };
+        let share = (self.config.buffered_bytes_max / shares).max(FETCH_SHARE_BYTES_MIN);
         let bytes_max = share.min(self.config.answer_bytes_max);
         let reserved: usize = self.in_flight.values().map(|request| request.bytes_max).sum();
         let is_first = self.in_flight.is_empty() && self.ready.is_empty();
         if reserved + bytes_max + self.buffered_bytes() > self.config.buffered_bytes_max && !is_first {
             return None;
         }
-        let next = self.asked_last.map_or(0, |last| nodes.partition_point(|node| *node <= last));
+        let last = self.asked_last.filter(|_| !is_from_the_first);
+        let next = last.map_or(0, |last| nodes.partition_point(|node| *node <= last));
         let (node, asked) = (0..nodes.len()).find_map(|step| {
             let node = nodes[(next + step) % nodes.len()];
             self.wanted(now, node, &leader).map(|asked| (node, asked))

@@ -42,7 +42,8 @@ pub fn shape(bug: Bug, random: &mut Random) -> Option<Shape> {
         | Bug::OldReturnTaken
         | Bug::SecondReservationDropped
         | Bug::LeaseFromTheReply
-        | Bug::AgelessWitness => return None,
+        | Bug::AgelessWitness
+        | Bug::LeadersFromTheFirst => return None,
         _ => Shape::usual(random),
     })
 }
