@@ -338,6 +338,19 @@ impl Fault {
         )
     }
 
+    /// Whether it is somebody who stands still, or is cut off, and goes on where they were.
+    pub(super) fn may_outlast_a_rebuild(&self) -> bool {
+        matches!(
+            self,
+            Fault::EdgePaused(_)
+                | Fault::WorkerPaused(_)
+                | Fault::TransactionOpen
+                | Fault::CutWorkerRedis(_)
+                | Fault::CutWorkerLedger(_)
+                | Fault::BrokerPaused(_)
+        )
+    }
+
     /// Whether a core may be late by it in telling whom it has sent to a line, or may never tell.
     pub(super) fn delays_reports(&self) -> bool {
         !matches!(

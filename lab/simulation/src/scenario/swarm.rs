@@ -227,8 +227,11 @@ impl Shape {
             };
             let most = 100 << random.below(8);
             let lasts = match fault {
-                // Longer than a rebuild takes.
+                // Longer than a rebuild takes: a machine that stood still wakes up in another world.
                 Fault::OldMasterWakes(_) => Duration::from_secs(18 + random.below(20)),
+                _ if fault.may_outlast_a_rebuild() && random.per_mille(120) => {
+                    Duration::from_secs(16 + random.below(16))
+                }
                 _ => Duration::from_millis(random.below(most) + 1).min(FAULT_MAX),
             };
             self.adapt(&mut fault, random);
