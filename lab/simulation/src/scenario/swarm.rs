@@ -20,6 +20,9 @@ use crate::random::Random;
 /// Longest that anything but an old master is drawn to last after the crowd has come.
 const LINGERS: Duration = Duration::from_secs(2);
 
+/// Within which every edge that goes has looked who Redis is.
+const SEEN_WITHIN: Duration = Duration::from_millis(1200);
+
 /// What a run may have.
 struct Features {
     has_rates: bool,
@@ -102,6 +105,7 @@ impl Shape {
         if features.follows {
             shape.draw_sales_that_follow(random, spread);
         }
+        shape.hide_no_history();
         shape.faults.sort_by_key(|planned| planned.at);
         shape.let_no_clock_go_back();
         let last = shape.faults.iter().map(|planned| planned.at + planned.lasts).max().unwrap_or_default();
@@ -264,6 +268,28 @@ impl Shape {
                 Fault::SaleReopened(Box::new(next))
             };
             self.faults.push(Planned { at, lasts: Duration::ZERO, fault });
+        }
+    }
+
+    /// There and back, and what looks harmless behind it before anybody can have looked: nobody can see that (GUARANTEES.md, "What
+    /// is not promised").
+    fn hide_no_history(&mut self) {
+        let is_back = |planned: &&Planned| matches!(planned.fault, Fault::RedisThereAndBack(_));
+        let hidden: Vec<(Duration, Duration)> = self
+            .faults
+            .iter()
+            .filter(is_back)
+            .map(|planned| (planned.at, planned.at + planned.lasts + SEEN_WITHIN))
+            .collect();
+        for planned in &mut self.faults {
+            if !matches!(planned.fault, Fault::ReplicaAttached | Fault::BacklogReleased) {
+                continue;
+            }
+            // Put off behind one it may fall behind another: as often as there are any.
+            for _ in 0..hidden.len() {
+                let hiding = hidden.iter().find(|(from, until)| (*from..*until).contains(&planned.at));
+                planned.at = hiding.map_or(planned.at, |(_, until)| *until);
+            }
         }
     }
 
