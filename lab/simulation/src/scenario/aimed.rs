@@ -7,7 +7,7 @@ use std::time::Duration;
 use flux_lab::crowd::Order;
 use flux_protocol::planted::Bug;
 
-use super::faults::{Fault, KillAt};
+use super::faults::Fault;
 use super::shape::{ATTEMPTS_MAX, Bounds, FAULT_MAX, Planned, START, Sale, Shape, UNREST};
 use crate::crowd::{Buyer, Habit, Look, Looker};
 use crate::kafka::ProduceFault;
@@ -29,7 +29,6 @@ pub fn shape(bug: Bug, random: &mut Random) -> Option<Shape> {
         Bug::StockDefault => lost_stock(random),
         Bug::UsersNotRebuilt => greedy_users(random),
         Bug::EndlessLine => more_than_there_is(random),
-        Bug::RaisedIsInForce => killed_rebuild(random),
         Bug::CloseForgotten => lost_close(random),
         Bug::DrainedToTheStable => open_transaction(random),
         Bug::LineJumped | Bug::PlaceNotKept | Bug::WatermarkBack => long_line(random),
@@ -43,6 +42,7 @@ pub fn shape(bug: Bug, random: &mut Random) -> Option<Shape> {
         | Bug::SecondReservationDropped
         | Bug::LeaseFromTheReply
         | Bug::AgelessWitness
+        | Bug::RaisedIsInForce
         | Bug::LeadersFromTheFirst => return None,
         _ => Shape::usual(random),
     })
@@ -213,17 +213,6 @@ fn greedy_users(random: &mut Random) -> Shape {
         shape.buyers.push(Buyer { order: Arc::new(order), comes_after, ..buyer });
     }
     happens(&mut shape, 5000, 1, Fault::RedisFlushed);
-    shape
-}
-
-/// A rebuild dies with its number; the sale is closed and replaced, and Redis loses all of it.
-fn killed_rebuild(random: &mut Random) -> Shape {
-    let mut shape = quiet(&[1], 100);
-    wave(&mut shape, random, 40, Duration::ZERO, Duration::from_secs(2));
-    happens(&mut shape, 3000, 1, Fault::RebuildKilled(0, KillAt::Raised));
-    happens(&mut shape, 6000, 1, Fault::SaleClosed(0));
-    happens(&mut shape, 8000, 1, Fault::SaleReplaced(0, 50));
-    happens(&mut shape, 11_000, 1, Fault::RedisFlushed);
     shape
 }
 
