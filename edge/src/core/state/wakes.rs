@@ -37,6 +37,11 @@ impl Wakes {
         self.0.extend(orders.into_iter().map(|order| (order, wake)));
     }
 
+    /// Whether none is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The order that was woken first.
     pub(crate) fn pop(&mut self) -> Option<(OrderIndex, Wake)> {
         self.0.pop_front()
