@@ -40,7 +40,13 @@ impl Core {
             }
             // Nothing was left when it was last looked at: there is nothing to wait for, unless units came back.
             Admission::Refused if product.stock == 0 && may_look_up => Way::Go(Stage::Lookup, Turn::None),
-            Admission::Wait | Admission::Refused => Way::Answer(Answer::waiting_room(product.name, wish.wants_json)),
+            Admission::Wait | Admission::Refused => {
+                let answer = Answer::waiting_room(product.name, wish.wants_json);
+                if product.may_have_sold_out() && !product.is_fresh(now) {
+                    self.refreshes.want(&mut self.products, index);
+                }
+                Way::Answer(answer)
+            }
         }
     }
 

@@ -241,6 +241,11 @@ impl Product {
         self.sold_out_until = now + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
     }
 
+    /// Whether all that was left may have been sold since it was looked at, a second ago or so.
+    pub(crate) fn may_have_sold_out(&self) -> bool {
+        self.sale.is_some_and(|sale| self.stock <= sale.rate.saturating_add(sale.burst))
+    }
+
     /// Whether what is remembered is young enough for `GET /stock`.
     pub fn is_fresh(&self, now: Now) -> bool {
         self.seen.is_some_and(|seen| now.instant.since(seen) < STOCK_AGE_MAX)

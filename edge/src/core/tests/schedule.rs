@@ -271,6 +271,24 @@ fn a_sale_with_a_limit_is_sold_out_between_two_tokens_too() {
     assert_eq!(bench.redis.calls("reserve").len(), 0);
 }
 
+/// Other cores and edges sell, too: the one that is asked has to look, and not only once a second.
+#[test]
+fn that_a_sale_with_a_limit_has_sold_out_shows_before_the_next_token() {
+    let mut bench = Bench::with(config(), |redis| {
+        let fields = redis.sales.get_mut("p").expect("a sale");
+        (fields[5], fields[6], fields[7]) = ("1".to_owned(), "1".to_owned(), "1".to_owned());
+    });
+    bench.redis.script("lease", "*4\r\n:1\r\n:200000\r\n:900000\r\n$1\r\nO\r\n");
+    let mut told = Vec::new();
+    for name in ["first", "second", "third"] {
+        let order = bench.orders(&[name]);
+        bench.redis.sales.get_mut("p").expect("a sale")[5] = "0".to_owned();
+        bench.pass(110);
+        told.extend(bench.statuses(&order));
+    }
+    assert_eq!(told, [Some(200), Some(302), Some(409)]);
+}
+
 /// What the last look saw is a second old: it may be wrong, and decides nothing.
 #[test]
 fn where_units_came_back_since_an_order_without_a_token_is_sent_to_the_waiting_room() {
