@@ -33,45 +33,53 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Buyers who come one after the other, without a pause, until it is dropped.
+/// Buyers who come one after the other until it is dropped: so many that one of them is at the edge whenever a token is
+/// due, also where a busy machine keeps most of them from running.
 struct Crowd {
     has_enough: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    buyers: Vec<JoinHandle<()>>,
 }
 
 impl Crowd {
+    const BUYERS: usize = 8;
+    /// A buyer rests this long, so that the crowd leaves the processors to the browser.
+    const PAUSE: Duration = Duration::from_millis(4);
+
     /// Returns once the first of them was refused: no token is left.
     fn start(edge: SocketAddr, product: &str) -> Crowd {
         let has_enough = Arc::<AtomicBool>::default();
-        let enough = Arc::clone(&has_enough);
         let body = json!({"productId": product, "userId": "other", "quantity": 1}).to_string();
         let (refused, is_refused) = mpsc::channel();
-        let buy = move || {
-            for number in 0u64.. {
-                if enough.load(Ordering::Relaxed) {
-                    return;
+        let buyer = |buyer: usize| {
+            let (enough, body, refused) = (Arc::clone(&has_enough), body.clone(), refused.clone());
+            std::thread::spawn(move || {
+                for number in 0u64.. {
+                    if enough.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let key = format!("{buyer}-{number}");
+                    let fields = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+                    let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX);
+                    // Where the edge is away there is nothing to take; the test says what that means.
+                    if answer.is_ok_and(|answer| answer.status == 302) {
+                        // Only the first is waited for.
+                        let _ = refused.send(());
+                    }
+                    std::thread::sleep(Self::PAUSE);
                 }
-                let key = number.to_string();
-                let fields = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
-                let answer = http_client::request(edge, "POST", "/order", &fields, body.as_bytes(), REQUEST_MAX);
-                // Where the edge is away there is nothing to take; the test says what that means.
-                if answer.is_ok_and(|answer| answer.status == 302) {
-                    // Only the first is waited for.
-                    let _ = refused.send(());
-                }
-            }
+            })
         };
-        let thread = Some(std::thread::spawn(buy));
+        let buyers = (0..Self::BUYERS).map(buyer).collect();
         is_refused.recv_timeout(REQUEST_MAX).expect("a rate of one a second is used up");
-        Crowd { has_enough, thread }
+        Crowd { has_enough, buyers }
     }
 }
 
 impl Drop for Crowd {
     fn drop(&mut self) {
         self.has_enough.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().map(JoinHandle::join);
-        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))), "the crowd broke down");
+        let all_well = self.buyers.drain(..).map(JoinHandle::join).filter(Result::is_err).count() == 0;
+        assert!(std::thread::panicking() || all_well, "the crowd broke down");
     }
 }
 
