@@ -12,15 +12,13 @@ use crate::core::admission::Way;
 use crate::core::state::orders::{OrderIndex, Stage, Turn, Wish};
 use crate::core::state::product::{AdmissionState, Product};
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::has_share;
 use crate::core::state::queue_state::{Called, QueueState, Verdict};
 use crate::core::state::token_lease::{Admission, Tokens};
-use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
+use crate::limits::TOKEN_WAITERS_MAX;
 
 impl Core {
     /// Takes a token for an order that has come so far, or finds the place where it waits.
     pub(crate) fn admit(&mut self, now: Now, index: ProductIndex, wish: &Wish) -> Way {
-        let may_look_up = self.may_look_up(index);
         let product = &mut self.products[index];
         let admission = &mut product.admission;
         let may_wait = admission.waiters.len() < TOKEN_WAITERS_MAX;
@@ -39,7 +37,11 @@ impl Core {
                 Way::Answer(Answer::Unavailable(Unavailable::Redis))
             }
             // Nothing was left when it was last looked at: there is nothing to wait for, unless units came back.
-            Admission::Refused if product.stock == 0 && may_look_up => Way::Go(Stage::Lookup, Turn::None),
+            Admission::Refused
+                if product.stock == 0 && self.reserve_calls.has_lookup_place(product.under_way as usize) =>
+            {
+                Way::Go(Stage::Lookup, Turn::None)
+            }
             Admission::Wait | Admission::Refused => {
                 let answer = Answer::waiting_room(product.name, wish.wants_json);
                 if product.may_have_sold_out() && !product.is_fresh(now) {
@@ -48,12 +50,6 @@ impl Core {
                 Way::Answer(answer)
             }
         }
-    }
-
-    /// Whether one more order of the product may have its record looked up.
-    pub(crate) fn may_look_up(&self, index: ProductIndex) -> bool {
-        let own = self.products[index].under_way as usize;
-        has_share(own, self.reserve_calls.lookups_waiting(), LOOKUPS_WAITING_MAX)
     }
 
     /// The way that follows from what the fair queue says of an order.
@@ -70,9 +66,7 @@ impl Core {
             Verdict::Held(Called { slot, mark }) if may_wait => {
                 return Way::Go(Stage::Held, Turn::Called { slot, mark, token_expires: now.instant });
             }
-            Verdict::UsedUp { slot, until }
-                if has_share(*under_way as usize, self.reserve_calls.lookups_waiting(), LOOKUPS_WAITING_MAX) =>
-            {
+            Verdict::UsedUp { slot, until } if self.reserve_calls.has_lookup_place(*under_way as usize) => {
                 return Way::Go(Stage::Lookup, Turn::UsedUp { slot, until });
             }
             Verdict::UsedUp { .. } => return Way::Answer(Answer::Unavailable(Unavailable::Full)),

@@ -217,7 +217,7 @@ impl Core {
             if is_planted(Bug::ReplayLostWhenSoldOut) {
                 return Way::Answer(Answer::SoldOut);
             }
-            if !self.may_look_up(index) {
+            if !self.reserve_calls.has_lookup_place(self.products[index].under_way as usize) {
                 return Way::Answer(Answer::Unavailable(Unavailable::Full));
             }
             return Way::Go(Stage::Lookup, Turn::None);

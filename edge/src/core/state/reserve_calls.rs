@@ -19,10 +19,11 @@ use flux_protocol::time::Instant;
 
 use crate::core::state::orders::{Order, OrderIndex, Orders, Stage};
 use crate::core::state::product_index::ProductIndex;
+use crate::core::state::product_line::has_share;
 use crate::core::state::products::Products;
 use crate::limits::{
     CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX,
-    LOOKUPS_GATHERED_MIN, ORDERS_IN_LINE_TOGETHER_MAX,
+    LOOKUPS_GATHERED_MIN, LOOKUPS_WAITING_MAX, ORDERS_IN_LINE_TOGETHER_MAX,
 };
 use crate::redis::scripts::SCRIPTS;
 
@@ -131,9 +132,9 @@ impl ReserveCalls {
         self.lookups.push_back(order);
     }
 
-    /// Orders in line for a look-up.
-    pub fn lookups_waiting(&self) -> usize {
-        self.lookups.len()
+    /// Whether an order of a product that has `own` orders under way may still get in line for a look-up.
+    pub fn has_lookup_place(&self, own: usize) -> bool {
+        has_share(own, self.lookups.len(), LOOKUPS_WAITING_MAX)
     }
 
     /// Orders in line for a reserve call, some of which may have given up.
