@@ -150,9 +150,7 @@ impl Core {
                 operation.events.extend(sale_under_way(name, &words[1..]));
                 return self.publish_events(now, index);
             }
-            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
-            Some(b"T") => return self.end(index, Answer::error(409, OTHER_TOPIC)),
-            _ => return self.end(index, Answer::Unknown),
+            word => return self.end(index, refusal(word)),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
         let (sale_id, generation, before) = match numbers.as_deref() {
@@ -203,9 +201,7 @@ impl Core {
         match words.first().map(Vec::as_slice) {
             Some(b"OK") => {}
             Some(b"U") => return self.end(index, Answer::UnknownProduct),
-            Some(b"S") => return self.end(index, Answer::error(409, SUSPENDED)),
-            Some(b"T") => return self.end(index, Answer::error(409, OTHER_TOPIC)),
-            _ => return self.end(index, Answer::Unknown),
+            word => return self.end(index, refusal(word)),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
         let event = numbers.and_then(|numbers| sale_closed(name, &numbers, timestamp));
@@ -279,6 +275,15 @@ impl Core {
         if let Some(operation) = self.operations.remove(index) {
             self.replies.complete(operation.reply_to, answer);
         }
+    }
+}
+
+/// What the first word of `init.lua` or `close.lua` says where nothing was opened or closed.
+fn refusal(word: Option<&[u8]>) -> Answer {
+    match word {
+        Some(b"S") => Answer::error(409, SUSPENDED),
+        Some(b"T") => Answer::error(409, OTHER_TOPIC),
+        _ => Answer::Unknown,
     }
 }
 
