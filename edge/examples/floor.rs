@@ -18,7 +18,7 @@ use flux_edge::shell::plan::Plan;
 use flux_edge::shell::server::start;
 use flux_net::{Address, affinity};
 use flux_protocol::http::Request;
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
 
 #[global_allocator]

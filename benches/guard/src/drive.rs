@@ -16,7 +16,7 @@ use flux_edge::pages::{PageSettings, Pages};
 use flux_edge::redis::connection::Login;
 use flux_edge::shell::connection_table::{ConnectionId, Connections, Place};
 use flux_protocol::http::{Date, Limits, Read, Reader};
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
 
 use crate::kafka::{HOST, Kafka, PORT, TOPIC};

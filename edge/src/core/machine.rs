@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_protocol::http::Request;
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
 
 use crate::answer::{Answer, Framing, ReplyTo, Site};

@@ -26,7 +26,7 @@ use flux_edge::shell::plan::Plan;
 use flux_edge::shell::server::{Running, start};
 use flux_net::{Address, DriverChoice};
 use flux_protocol::http::Request;
-use flux_protocol::kafka::cluster::{BrokerAction, BrokerKey};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
 
 const BROKER: BrokerKey = BrokerKey(7);

@@ -40,8 +40,7 @@ use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Request;
 
 use super::backoff::{SplitMix64, backoff};
-use super::client::KafkaClient;
-pub use super::client::{BrokerAction, BrokerKey, ClusterError};
+use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX};
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
