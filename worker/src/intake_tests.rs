@@ -1,6 +1,7 @@
 use super::*;
-use crate::test_records::{fetched, orders, padded, sealed, values, written};
+use crate::test_records::{fetched, orders, padded, values, written};
 use flux_protocol::kafka::records_decode::FetchedRecords;
+use flux_test_support::records::sealed;
 
 const TOPIC: Uuid = Uuid([3; 16]);
 

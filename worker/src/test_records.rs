@@ -1,8 +1,9 @@
-//! Records as a fetch brings them, written by hand, so that no encoder is trusted by the tests of what reads them.
+//! Records as a fetch brings them.
 
 use flux_protocol::kafka::fetch::Fetched;
 use flux_protocol::kafka::records_decode::FetchedRecords;
 use flux_protocol::order::{Record, Uuid};
+use flux_test_support::records::{self, sealed, varint};
 
 /// Orders at the offsets from `from`.
 pub(crate) fn fetched(partition: i32, from: i64, count: i64) -> Fetched {
@@ -33,49 +34,9 @@ pub(crate) fn orders(partition: i32, from: i64, count: i64) -> Vec<Vec<u8>> {
     records
 }
 
-fn varint(out: &mut Vec<u8>, value: i64) {
-    let mut bits = ((value << 1) ^ (value >> 63)) as u64;
-    while bits >= 0x80 {
-        out.push(bits as u8 | 0x80);
-        bits >>= 7;
-    }
-    out.push(bits as u8);
-}
-
-/// A batch at `from`: what stands in it behind its checksum.
-pub(crate) fn sealed(from: i64, content: &[u8]) -> Vec<u8> {
-    let mut batch = from.to_be_bytes().to_vec();
-    batch.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
-    batch.extend_from_slice(&[0, 0, 0, 0, 2]);
-    batch.extend_from_slice(&crc32c(content).to_be_bytes());
-    batch.extend_from_slice(content);
-    batch
-}
-
 /// So many batches of one small record each, whose header nobody reads unpacks to `padding` bytes.
 pub(crate) fn padded(batches: i64, padding: usize) -> Fetched {
-    let mut log = Vec::new();
-    for offset in 0..batches {
-        let mut record = vec![0, 0, 0];
-        varint(&mut record, -1);
-        varint(&mut record, 1);
-        record.push(b'x');
-        varint(&mut record, 1);
-        varint(&mut record, 1);
-        record.push(b'h');
-        varint(&mut record, padding as i64);
-        record.resize(record.len() + padding, 0);
-        let mut records = Vec::new();
-        varint(&mut records, record.len() as i64);
-        records.extend_from_slice(&record);
-        let mut content = vec![0, 4]; // zstd
-        content.extend_from_slice(&[0; 4]);
-        content.extend_from_slice(&[0; 16]);
-        content.extend_from_slice(&[0xff; 14]);
-        content.extend_from_slice(&1i32.to_be_bytes());
-        content.extend_from_slice(&zstd::bulk::compress(&records, 1).expect("zeros"));
-        log.extend_from_slice(&sealed(offset, &content));
-    }
+    let log: Vec<u8> = (0..batches).flat_map(|offset| records::padded(offset, padding)).collect();
     let records = FetchedRecords::scan(log.into(), 0, Vec::new()).expect("a batch of the test's own making");
     Fetched { partition: 0, from_offset: 0, records, end_offset: batches }
 }
@@ -105,16 +66,4 @@ pub(crate) fn written(from: i64, values: &[Vec<u8>]) -> Vec<u8> {
         content.extend_from_slice(&record);
     }
     sealed(from, &content)
-}
-
-/// CRC-32C (RFC 3720 appendix B.4), bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-        }
-    }
-    !crc
 }

@@ -3,12 +3,15 @@
 //! - `redis`: a `redis-server` of the test's own and a connection to it; `sale`: a sale as the edge's scripts see it
 //!   (feature `redis`);
 //! - `postgres`: a PostgreSQL of the test's own (feature `postgres`);
+//! - `records`: batches of records as they stand in a Kafka log (feature `records`);
 //! - [`skip`]: a test that cannot run here.
 
 use std::io::Write as _;
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "records")]
+pub mod records;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]

@@ -208,7 +208,8 @@ impl Client {
     }
 }
 
-fn frame(value: Value<'_>) -> OwnedFrame {
+/// A reply as a value of its own.
+pub fn frame(value: Value<'_>) -> OwnedFrame {
     match value {
         Value::Status(text) => OwnedFrame::SimpleString(text.to_vec()),
         Value::Error(error) => OwnedFrame::Error(String::from_utf8_lossy(error.message()).into_owned()),

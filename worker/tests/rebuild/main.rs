@@ -12,6 +12,7 @@ use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions};
 use flux_lab::topic::TopicReader;
 use flux_protocol::order::{Record, Uuid, order_id};
+use flux_test_support::records;
 use flux_test_support::redis::{self as server, Client};
 use flux_test_support::sale::{Options, Order, PLAIN, Sale};
 
@@ -758,7 +759,7 @@ fn batches_that_unpack_to_gigabytes_do_not_fill_the_memory() {
     let (before, assigned) = (world.peak_kib(), assignments());
     let mut packed = 0;
     for _ in 0..100 {
-        let batch = bomb();
+        let batch = records::padded(0, BOMB_BYTES);
         packed += batch.len();
         world.topic.append_batch(1, batch.into()).expect("Kafka takes it");
     }
@@ -773,55 +774,6 @@ fn batches_that_unpack_to_gigabytes_do_not_fill_the_memory() {
 
 /// What one of them unpacks to: nearly all that a batch may.
 const BOMB_BYTES: usize = 31 << 20;
-
-/// A batch of one record with a small value and a header of zeros that nobody reads, packed by zstd.
-fn bomb() -> Vec<u8> {
-    let mut record = vec![0, 0, 0];
-    varint(&mut record, -1);
-    varint(&mut record, 1);
-    record.push(b'x');
-    varint(&mut record, 1);
-    varint(&mut record, 1);
-    record.push(b'h');
-    varint(&mut record, BOMB_BYTES as i64);
-    record.resize(record.len() + BOMB_BYTES, 0);
-    let mut records = Vec::new();
-    varint(&mut records, record.len() as i64);
-    records.extend_from_slice(&record);
-    let mut content = vec![0, 4]; // zstd
-    content.extend_from_slice(&[0; 4]);
-    content.extend_from_slice(&[0; 16]);
-    content.extend_from_slice(&[0xff; 14]);
-    content.extend_from_slice(&1i32.to_be_bytes());
-    content.extend_from_slice(&zstd::bulk::compress(&records, 1).expect("zeros"));
-    let mut batch = vec![0; 8];
-    batch.extend_from_slice(&(content.len() as i32 + 9).to_be_bytes());
-    batch.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 2]);
-    batch.extend_from_slice(&crc32c(&content).to_be_bytes());
-    batch.extend_from_slice(&content);
-    batch
-}
-
-fn varint(out: &mut Vec<u8>, value: i64) {
-    let mut bits = ((value << 1) ^ (value >> 63)) as u64;
-    while bits >= 0x80 {
-        out.push(bits as u8 | 0x80);
-        bits >>= 7;
-    }
-    out.push(bits as u8);
-}
-
-/// CRC-32C (RFC 3720 appendix B.4), bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-        }
-    }
-    !crc
-}
 
 /// Not a test: `FLUX_WORKER_PROGRAM=$PWD/target/release/flux-worker cargo test -p flux-worker --test rebuild -- --ignored
 /// --nocapture what_ten_million_orders_cost`.
