@@ -25,6 +25,7 @@ if has python3; then
   done < <(files '*.py')
   python3 lab/floors.py || fault 'circles: see above'
   python3 lab/docs_check.py || fault "documents: see above"
+  python3 lab/locks.py || fault 'lock files: see above'
   while read -r file; do
     python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$file" || fault "$file: not valid JSON"
   done < <(files '*.json')

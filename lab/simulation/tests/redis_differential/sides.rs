@@ -1,7 +1,8 @@
 //! What is done to both servers, and how what comes of it is compared.
 
 use bytes::BytesMut;
-use flux_protocol::resp::{Decoder, OwnedFrame, Value, command};
+use flux_protocol::resp::{Decoder, OwnedFrame, command};
+use flux_test_support::redis::frame;
 
 use crate::Step;
 use crate::mask::Names;
@@ -100,15 +101,4 @@ pub(crate) fn encode(arguments: &[String]) -> Vec<u8> {
 pub(crate) fn decode(decoder: &mut Decoder, buffer: &mut BytesMut) -> Option<OwnedFrame> {
     let reply = decoder.poll(buffer).expect("RESP2")?;
     Some(frame(reply.value()))
-}
-
-fn frame(value: Value<'_>) -> OwnedFrame {
-    match value {
-        Value::Status(text) => OwnedFrame::SimpleString(text.to_vec()),
-        Value::Error(error) => OwnedFrame::Error(String::from_utf8_lossy(error.message()).into_owned()),
-        Value::Integer(number) => OwnedFrame::Integer(number),
-        Value::Bulk(bytes) => OwnedFrame::BulkString(bytes.to_vec()),
-        Value::Null => OwnedFrame::Null,
-        Value::Array(items) => OwnedFrame::Array(items.map(frame).collect()),
-    }
 }
