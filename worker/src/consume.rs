@@ -272,8 +272,8 @@ impl Shared {
         }
         let State { consumer, pipeline, .. } = &*state;
         let unread = pipeline.unread(now, |partition| consumer.read_at(partition));
-        self.health.set_unread(&unread);
         let partitions = pipeline.partitions().count();
+        self.health.set_unread(&unread, partitions);
         self.metrics.set_reading(partitions, unread.len(), consumer.standing_still(), consumer.buffered_bytes());
         self.metrics.set_lag(pipeline.lag(|partition| consumer.end_offset(now, partition)));
     }
