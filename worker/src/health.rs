@@ -43,7 +43,7 @@ impl Reach {
         let was_first = self.since.take().is_some() && self.reason.borrow().as_str() == FIRST;
         self.reason.borrow_mut().clear();
         if was_logged || was_first {
-            info!(server = self.name, "reached");
+            info!(server = self.name, "usable");
         }
     }
 
@@ -57,7 +57,7 @@ impl Reach {
         let logged = &mut *self.logged.borrow_mut();
         let is_said = logged.as_ref().is_some_and(|(at, said)| said == reason && *at + REPEAT_LOG_INTERVAL > now);
         if lasts && !is_said {
-            warn!(server = self.name, reason, "out of reach; asked again");
+            warn!(server = self.name, reason, "not usable; asked again");
             *logged = Some((now, reason.to_owned()));
         }
     }
