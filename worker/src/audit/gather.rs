@@ -17,7 +17,7 @@ use crate::redis::{Redis, RedisError, array, info_field, strings, text};
 
 type SaleKey = (String, u64);
 
-/// The state of a sale that nobody opened: its total is what is known of it.
+/// The state of a sale of whose opening nothing has come: its total is what is known of it.
 const UNANNOUNCED: &str = "unannounced";
 
 /// A reservation that is somewhere between Redis and the ledger.
@@ -290,6 +290,14 @@ async fn in_ledger(
             } else if latest.get(&sale.0).is_none_or(|latest| sale.1 > *latest) {
                 account.state = "not in Redis".to_owned();
                 account.faults.push("Redis does not hold this sale: its stock is lost".to_owned());
+                if !is_announced(&row) {
+                    // No sale of the product is in Redis that an event tells of: it may be stray, and it may be one that was lost.
+                    account.state = UNANNOUNCED.to_owned();
+                    account.faults.push(format!(
+                        "only orders tell of it, with a total of {total}: flux-worker rebuild --product {} says how to go on",
+                        sale.0
+                    ));
+                }
             }
         } else {
             if account.total != total {

@@ -56,7 +56,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("rebuild_raise", "82b817f3", Update, ["sales"], sales::rebuild_raise),
     file!("rebuild_records", "60222161", Declare, ["orders"], rebuild::records),
     file!("rebuild_rejected", "2301b410", Declare, ["rejected", "orders"], rebuild::rejected),
-    file!("rebuild_sale", "c35b7873", Select, ["sales"], rebuild::sale),
+    file!("rebuild_sale", "0b30c614", Select, ["sales"], rebuild::sale),
     file!("rebuild_users", "25976d87", Declare, ["orders"], rebuild::users),
     file!("rebuild_withdraw", "1932964d", Update, ["sales"], sales::rebuild_withdraw),
     file!("sale_closed", "d6408c98", Update, ["sales"], sales::closed),
