@@ -53,6 +53,7 @@ pub struct Metrics {
     orders: Counter,
     duplicates: Counter,
     returns: Counter,
+    unfounded_returns: Counter,
     rejected: Counter,
     dead_letters: Counter,
     batches: Counter,
@@ -92,7 +93,7 @@ impl Metrics {
         registry.register("flux_redis_behind_ledger", help, behind.clone());
         let worker = registry.sub_registry_with_prefix("flux_worker");
         macro_rules! register {
-            ($name:literal, $help:literal, $metric:expr) => {{
+            ($name:literal, $help:expr, $metric:expr) => {{
                 let metric = $metric;
                 worker.register($name, $help, metric.clone());
                 metric
@@ -101,6 +102,8 @@ impl Metrics {
         let orders = register!("orders_stored", "Orders stored", Counter::default());
         let duplicates = register!("duplicates", "Redeliveries dropped", Counter::default());
         let returns = register!("returns", "Second reservations noted for return", Counter::default());
+        let help = "Returns that only a stray record told of: nothing was given back";
+        let unfounded_returns = register!("unfounded_returns", help, Counter::default());
         let rejected = register!("rejected", "Orders rejected by the ledger", Counter::default());
         let dead_letters = register!("dead_letters", "Records kept as dead letters", Counter::default());
         let batches = register!("batches", "Batches stored", Counter::default());
@@ -147,6 +150,7 @@ impl Metrics {
             orders,
             duplicates,
             returns,
+            unfounded_returns,
             rejected,
             dead_letters,
             batches,
@@ -180,6 +184,11 @@ impl Metrics {
         self.dead_letters.inc_by(stored.dead_letters);
         self.batch_orders.observe(stored.orders as f64);
         self.store_seconds.observe(seconds);
+    }
+
+    /// Returns have ended as unfounded.
+    pub fn unfounded(&self, returns: u64) {
+        self.unfounded_returns.inc_by(returns);
     }
 
     /// A connection was lost, or something was asked in vain.

@@ -76,8 +76,9 @@ async fn turn(
         true => Given::default(),
         false => kept.returns.give_back(ledger, redis, scripts).await?,
     };
-    if given.returned + given.absorbed + given.withdrawn > 0 {
+    if given.returned + given.absorbed + given.withdrawn + given.unfounded > 0 {
         info!(?given, "units of second reservations are settled");
+        metrics.unfounded(given.unfounded);
     }
     // The ledger first: what is stored between the two readings is then missing, not counted twice.
     let units = ledger.units().await?;

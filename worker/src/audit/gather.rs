@@ -332,6 +332,16 @@ async fn in_ledger(
                 .push(format!("{quantity} units of order {order}'s second reservation {reservation} await return"));
         }
     }
+    // Those that a stray record told of, in whatever sale that was.
+    for row in ledger.query(include_str!("../../sql/statements/audit_unfounded.sql"), &of_product).await? {
+        let sale: SaleKey = (column(&row, 0)?, number(&row, 1)?);
+        let (order, reservation): (String, String) = (column(&row, 2)?, column(&row, 3)?);
+        let (quantity, state, why): (u64, String, String) = (number(&row, 4)?, column(&row, 5)?, column(&row, 6)?);
+        let account = accounts.entry(sale.clone()).or_insert_with(|| unknown(&sale));
+        account.notes.push(format!(
+            "the return of {quantity} units of order {order}'s reservation {reservation} ended as {state}: {why}"
+        ));
+    }
     Ok(())
 }
 

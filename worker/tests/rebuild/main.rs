@@ -155,11 +155,18 @@ impl World {
 
     /// A record that nobody of ours wrote: an order of `product` in a sale that nobody opened.
     fn publish_stray(&self, product: &str, sale_id: u64) {
+        self.publish_stray_again(product, sale_id, 0);
+    }
+
+    /// The same, as another reservation of the same order where `round` is another.
+    fn publish_stray_again(&self, product: &str, sale_id: u64, round: u8) {
         let order = Uuid([sale_id as u8; 16]);
+        let mut reservation = order;
+        reservation.0[0] ^= round;
         let mut json = Vec::new();
         Record {
             order_id: order,
-            reservation_id: order,
+            reservation_id: reservation,
             product_id: product,
             user_id: "stranger",
             quantity: 2,
@@ -768,6 +775,57 @@ fn wait_until(mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "it never came");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Stray records tell of second reservations that nobody made, or of more units than they took. No more goes back than was reserved,
+/// nothing of it is pending for ever, and the audit says what has become of each.
+#[test]
+fn a_stray_return_ends_with_its_reason_and_gives_back_no_more_than_was_taken() {
+    let world = World::start();
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales WHERE opened_at IS NOT NULL", 1);
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[1, 1], 1));
+    world.wait_for("SELECT count(*) FROM orders", 2);
+
+    // A second reservation took one unit, and the topic says nine.
+    let again = orders(&sale, "ann", &[1], 2);
+    client.command(&["HDEL", &sale.records_key(), &again[0].id]);
+    world.reserve_and_forget(&mut client, &sale, &again);
+    assert_eq!(sale.stock(&mut client), 97);
+    world.publish(&sale, &[Order { quantity: 9, ..again[0].clone() }]);
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'returned'", 1);
+    assert_eq!(sale.stock(&mut client), 98, "as many as were taken");
+
+    // Nobody made these: of this sale, of a generation that no rebuild took, of a sale that nobody opened.
+    world.publish(&sale, &orders(&sale, "ann", &[9], 3));
+    let never = Sale { generation: 7, ..sale.clone() };
+    world.publish(&never, &orders(&never, "ann", &[1], 4));
+    let later = sale.id.parse::<u64>().expect("a number") + 1;
+    world.publish_stray(PRODUCT, later);
+    world.publish_stray_again(PRODUCT, later, 1);
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'unfounded'", 3);
+    assert_eq!(world.number("SELECT count(*) FROM returns WHERE state = 'pending'"), 0, "all of it is at rest");
+    assert_eq!(sale.stock(&mut client), 98, "and nothing was given back for it");
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+    for why in [
+        "ended as returned: it was noted with 9 units; 1 were taken, and given back",
+        "ended as unfounded: Redis knows no such reservation of its order",
+        "ended as unfounded: no rebuild took its generation",
+        "ended as unfounded: only orders tell of its sale",
+    ] {
+        assert!(said.contains(why), "{why} is not in {said}");
+    }
+
+    // The same of a sale that is over: its account holds whatever is told of it.
+    sale.close(&mut client);
+    world.publish_event(&sale, "sale-closed", 98);
+    world.wait_for("SELECT count(*) FROM sales WHERE state = 'closed'", 1);
+    world.publish(&sale, &orders(&sale, "ann", &[9], 5));
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'unfounded'", 4);
+    let (code, said) = world.audit();
+    assert!(code == Some(0) && said.contains("has no units that are nowhere else"), "{said}");
 }
 
 /// A Redis that restarted has lost all sales at once; one wait serves them all.
