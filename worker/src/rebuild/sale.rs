@@ -3,6 +3,7 @@
 //! A generation is *raised* when its number is taken and *in force* when Redis has been told of it. Between the two a
 //! rebuild may end at any point, and nothing that is asked of the ledger meanwhile is measured by the number that was taken.
 
+use flux_net::Clock;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
 use tracing::{info, warn};
@@ -75,6 +76,7 @@ impl Found {
     pub(super) async fn look(ledger: &mut Ledger, order: &RebuildOrder, view: &SaleView) -> Result<Found, Ended> {
         let product = order.product.as_str();
         let rest = if order.closes { Opening::of_a_closed_sale() } else { Opening::default() };
+        let now_ms = Clock::start().now().wall_ms;
         let mut in_ledger = InLedger::ask(ledger, product, Asked::of(order)).await?;
         match (&in_ledger, view.id) {
             // Orders alone tell of it. They replace nothing that Redis and the ledger both know.
@@ -93,14 +95,14 @@ impl Found {
                         in_ledger = Some(sale);
                     }
                     _ if order.sale.is_some() => {}
-                    _ => return Err(stray::undecided(order, stray.id, id)),
+                    _ => return Err(stray::undecided(order, stray.id, id, now_ms)),
                 }
             }
             // Redis knows no sale: it may have lost this one together with the event that opened it.
             (Some(stray), None) if order.sale.is_none() && !stray.is_announced() => {
                 let announced = InLedger::ask(ledger, product, Asked::Announced).await?;
                 if let Some(sale) = announced {
-                    return Err(stray::undecided(order, stray.id, sale.id));
+                    return Err(stray::undecided(order, stray.id, sale.id, now_ms));
                 }
             }
             _ => {}

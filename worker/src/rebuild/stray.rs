@@ -6,9 +6,11 @@ use std::fmt::Write as _;
 use crate::config::RebuildOrder;
 use crate::oneshot::Ended;
 
+/// How far ahead of this moment the id of a sale may lie that some Redis has opened: ids are the milliseconds since the epoch at
+/// which that was, and a clock is wrong by less.
+const AHEAD_MS_MAX: u64 = 24 * 3600 * 1000;
 /// What a sale was opened with, to be filled in.
-const OPENED_WITH: &str =
-    "--rate ORDERS --burst ORDERS --per-user UNITS --opens-at TIME --queue retry|fair [--seed SEED]";
+const OPENED_WITH: &str = "--rate ORDERS --burst ORDERS --per-user UNITS --opens-at TIME --queue QUEUE";
 
 /// An operator asks for a sale that only orders name, where Redis and the event that opened it know an earlier one.
 pub(super) fn replaces_nothing(order: &RebuildOrder, stray: u64, known: u64) -> Ended {
@@ -19,11 +21,17 @@ pub(super) fn replaces_nothing(order: &RebuildOrder, stray: u64, known: u64) -> 
     ))
 }
 
-/// The latest sale of the product is one that only orders name, and `other`, which an event or Redis knows, may be meant instead. The command lines can be run as they stand, with the same environment; what is behind `#` is said to people.
-pub(super) fn undecided(order: &RebuildOrder, stray: u64, other: u64) -> Ended {
+/// The latest sale of the product is one that only orders name, and `other`, which an event or Redis knows, may be meant instead.
+/// The command lines can be run as they stand, with the same environment, once words in capitals are filled in; what is behind
+/// `#` is said to people.
+pub(super) fn undecided(order: &RebuildOrder, stray: u64, other: u64, now_ms: u64) -> Ended {
+    let is_ahead = stray > now_ms + AHEAD_MS_MAX;
+    let which = match is_ahead {
+        true => "they are stray records, since its id lies more than a day ahead",
+        false => "they are stray records, or Redis was lost together with the event that opened it",
+    };
     let mut said = format!(
-        "orders name sale {stray}, and nothing has come of its opening: they are stray records, or Redis was lost together with \
-         the event that opened it. Nothing was changed; say how to go on:"
+        "orders name sale {stray}, and nothing has come of its opening: {which}. Nothing was changed; say how to go on:"
     );
     let mut way = |more: &str, meaning: &str| {
         let _ = write!(said, "\n  {}  # {meaning}", command(order, more));
@@ -35,6 +43,10 @@ pub(super) fn undecided(order: &RebuildOrder, stray: u64, other: u64) -> Ended {
              unannounced"
         ),
     );
+    if is_ahead {
+        // Sale ids only rise: one that Redis takes now would be passed by no sale to come.
+        return Ended::Undecided(said);
+    }
     way(
         &format!("--sale {stray} --close"),
         &format!(
@@ -91,7 +103,7 @@ mod tests {
         let product = Identifier::new(b"phone").expect("an identifier");
         let mut order = RebuildOrder::new(product, Duration::from_secs(75));
         order.old_master_is_dead = true;
-        let ended = undecided(&order, 9, 7);
+        let ended = undecided(&order, 9, 7, 9);
         let begin = "rebuild --product phone --old-master-is-dead --fence 1m15s";
         let expected = ["--sale 7".to_owned(), "--sale 9 --close".to_owned(), format!("--sale 9 {OPENED_WITH}")];
         assert_eq!(commands(&ended), expected.map(|more| format!("{begin} {more}")));
@@ -103,6 +115,8 @@ mod tests {
             assert_eq!((read.sale, read.closes), (Some(sale), closes));
             assert_eq!((read.fence, read.old_master_is_dead), (order.fence, true));
         }
+        let ahead = undecided(&order, 9 + AHEAD_MS_MAX + 1, 7, 9);
+        assert_eq!(commands(&ahead), [format!("{begin} --sale 7")], "no Redis has opened that one");
         let alone = Ended::Undecided(or_ended(&order, 9));
         assert_eq!(commands(&alone), [format!("{begin} --sale 9 --close")]);
         assert_eq!(commands(&replaces_nothing(&order, 9, 7)), [format!("{begin} --sale 7")]);
