@@ -2,6 +2,7 @@
 //!
 //! Counters are written by one thread and read by it; nothing here waits for anything.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::AtomicU64;
 
@@ -74,6 +75,7 @@ pub struct Metrics {
     breach: Family<ProductLabel, Gauge>,
     comparisons: Family<ProductLabel, Counter>,
     behind: Family<ProductLabel, Gauge>,
+    rounds: Cell<u64>,
 }
 
 impl Metrics {
@@ -171,6 +173,7 @@ impl Metrics {
             breach,
             comparisons,
             behind,
+            rounds: Cell::new(0),
         }
     }
 
@@ -232,7 +235,8 @@ impl Metrics {
         }
     }
 
-    /// The ledger's part of a product's account.
+    /// The ledger's part of a product's account. Where Redis' part is set, too, it is this very reading that it was held against:
+    /// a scrape never sums what is of two moments.
     pub fn set_ledger_units(&self, units: &Units) {
         for (state, value) in [
             ("total", units.total),
@@ -254,6 +258,16 @@ impl Metrics {
         let label = ProductLabel { product: product.to_owned() };
         self.breach.get_or_create(&label).set(i64::from(breach));
         self.comparisons.get_or_create(&label).inc();
+    }
+
+    /// Accounts were compared with Redis, as many as were due.
+    pub fn end_round(&self) {
+        self.rounds.set(self.rounds.get() + 1);
+    }
+
+    /// How often that was done. Where it stands still, Redis' part of the accounts does, too.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.get()
     }
 
     /// Whether Redis shows an older sale or generation of the product than the ledger holds.

@@ -97,6 +97,7 @@ async fn turn(
             }
         }
     }
+    metrics.end_round();
     Ok(())
 }
 
@@ -180,6 +181,7 @@ impl InRedis {
 
 /// What Redis has left of a sale, where it holds that very sale; whether that is too much.
 fn compare(in_redis: InRedis, units: &Units, behind: &mut Behind, metrics: &Metrics) -> bool {
+    metrics.set_ledger_units(units);
     metrics.set_redis_behind(&units.product_id, behind.look(units, in_redis.sale));
     let holds_it = in_redis.sale.is_some_and(|(id, _)| id == units.sale_id);
     // A suspended sale's stock is nobody's to believe.
@@ -189,4 +191,41 @@ fn compare(in_redis: InRedis, units: &Units, behind: &mut Behind, metrics: &Metr
     let is_breach = available > units.most_left();
     metrics.set_redis_units(&units.product_id, available, reserved, is_breach);
     is_breach
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units(stored: u64) -> Units {
+        Units {
+            product_id: "phone".into(),
+            sale_id: 7,
+            generation: 1,
+            closed: false,
+            total: 100,
+            stored,
+            withdrawn: 0,
+            rejected: 0,
+            dead_lettered: 0,
+            awaiting_return: 0,
+        }
+    }
+
+    /// What a scraper adds up is of one reading of the ledger, and the reading of Redis that followed it.
+    #[test]
+    fn the_figures_of_an_account_add_up_at_every_scrape() {
+        let (metrics, mut behind) = (Metrics::new(), Behind::default());
+        for (stored, stock) in [(10, 85), (40, 60), (70, 20)] {
+            let in_redis = InRedis { sale: Some((7, 1)), is_suspended: false, stock: Some(stock) };
+            assert!(!compare(in_redis, &units(stored), &mut behind, &metrics));
+            let text = metrics.render();
+            let figure = |state: &str| -> u64 {
+                let name = format!("flux_units{{product=\"phone\",state=\"{state}\"}} ");
+                let line = text.lines().find_map(|line| line.strip_prefix(&*name));
+                line.and_then(|number| number.parse().ok()).expect("a figure")
+            };
+            assert_eq!(figure("available") + figure("reserved") + figure("stored"), figure("total"));
+        }
+    }
 }
