@@ -23,6 +23,7 @@ use crate::limits::{COMPARED_MAX, COMPARED_PAGE, FENCE_MIN, REBUILDS_TOGETHER_MA
 use crate::oneshot::Ended;
 use crate::rebuild::{SaleView, Server, rebuild_as_seen};
 use crate::redis::Redis;
+use crate::repeated::Repeated;
 use crate::returns::ReturnsError;
 use crate::rota::Rota;
 
@@ -43,8 +44,8 @@ struct Seen {
     left: BTreeSet<String>,
     /// By product what Redis held of it when a rebuild wanted a word of the operator: left to them while it does.
     undecided: BTreeMap<String, SaleView>,
-    /// By product why it was not rebuilt the last time: each reason is said once.
-    refused: BTreeMap<String, String>,
+    /// By product why it was not rebuilt the last time.
+    refused: BTreeMap<String, Repeated>,
 }
 
 /// What is to be done about a sale.
@@ -99,10 +100,9 @@ impl Seen {
             self.undecided.insert(product.to_owned(), view.clone());
             self.refused.remove(product);
             error!(product, "not rebuilt, and left to the operator: {reason}");
-        } else if self.refused.get(product) != Some(&reason) {
+        } else if self.refused.entry(product.to_owned()).or_default().is_new(reason) {
             // The next look tells whether it is still to be done.
-            warn!(product, "not rebuilt; tried again: {reason}");
-            self.refused.insert(product.to_owned(), reason);
+            warn!(product, "not rebuilt; tried again: {ended}");
         }
     }
 
@@ -150,11 +150,20 @@ impl Seen {
 /// Looks every second. Never ends but where the process has no descriptor left for a timer.
 pub async fn run(config: Config) {
     let (mut seen, mut rota) = (Seen::default(), Rota::default());
-    let mut servers = None;
+    let (mut servers, mut failing) = (None, Repeated::default());
     loop {
-        if let Err(error) = turn(&config, &mut seen, &mut rota, &mut servers).await {
-            debug!(%error, "whether a sale is to be rebuilt cannot be told now");
-            servers = None;
+        match turn(&config, &mut seen, &mut rota, &mut servers).await {
+            Ok(()) => {
+                if failing.is_over() {
+                    info!("sales are looked at again, and rebuilt where they have to be");
+                }
+            }
+            Err(error) => {
+                if failing.is_new(error.to_string()) {
+                    warn!(%error, "no sale is rebuilt by itself for now");
+                }
+                servers = None;
+            }
         }
         if let Err(error) = sleep(UNITS_INTERVAL).await {
             warn!(%error, "no sale is rebuilt by itself any more");

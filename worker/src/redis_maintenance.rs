@@ -16,6 +16,7 @@ use crate::ledger::{Ledger, Units};
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, UNITS_INTERVAL};
 use crate::metrics::Metrics;
 use crate::redis::{Redis, RedisError, array, strings, text};
+use crate::repeated::Repeated;
 use crate::returned::Forgotten;
 use crate::returns::{Given, ReturnsError, Round};
 use crate::rota::Rota;
@@ -28,20 +29,18 @@ const NAMES_MAX: usize = 1000;
 pub async fn run(config: Config, metrics: &Metrics) {
     let scripts = Scripts::new();
     let (mut servers, mut kept) = (None, Kept::default());
-    let mut failing: Option<String> = None;
+    let mut failing = Repeated::default();
     loop {
         match turn(&config, &scripts, &mut servers, &mut kept, metrics).await {
             Ok(()) => {
-                if failing.take().is_some() {
+                if failing.is_over() {
                     info!("returns and registry are looked after again");
                 }
             }
             Err(error) => {
-                // Each reason once: behind a Redis that is away there may be one that refuses.
-                let reason = error.to_string();
-                if failing.as_ref() != Some(&reason) {
+                // Behind a Redis that is away there may be one that refuses.
+                if failing.is_new(error.to_string()) {
                     warn!(%error, "returns and registry have to wait; nothing is lost by it");
-                    failing = Some(reason);
                 }
             }
         }
