@@ -7,7 +7,8 @@
 -- ARGV  1 ttl in ms
 --
 -- Reply: how many keys were emptied or removed. A suspended sale keeps everything. Two notes in :sale, `resting_orders` and
--- `resting_since`, tell how many orders it had when it was last seen to have taken more, and when that was.
+-- `resting_since`, tell how many orders it had when it was last seen to have taken more, and when that was; a third, `retired`,
+-- that records of this sale and generation are gone, so that an order without one may have had one (returns.lua of the worker).
 
 local outbox, sale_key = KEYS[1], KEYS[2]
 local sale = believe(sale_key)
@@ -31,6 +32,7 @@ local records = records_of(sale_key, sale[1])
 local mark = redis.pcall('HGET', records, '.')
 -- Where the mark is missing the records are lost, which must be seen (trust.lua).
 if now - since >= ttl and mark == sale[1] .. ' ' .. sale[2] and redis.call('HLEN', records) > 1 then
+  redis.call('HSET', sale_key, 'retired', '1')
   redis.call('UNLINK', records)
   redis.call('HSET', records, '.', mark)
   retired = 1

@@ -171,7 +171,7 @@ pub struct ReturnedUnits {
     pub sale_id: u64,
     /// Units.
     pub quantity: u64,
-    /// `pending`, `returned`, `absorbed` or `withdrawn`.
+    /// `pending`, `returned`, `absorbed`, `withdrawn` or `unfounded`.
     pub state: String,
 }
 

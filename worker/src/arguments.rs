@@ -1,4 +1,5 @@
-//! The command line: every flag with its environment variable, unit and default. A flag wins over the variable.
+//! The command line: every flag with its environment variable, unit and default. A flag wins over the variable. Flags that tell a
+//! rebuild what to do to one sale have no variable: one that is left behind would do it to the next.
 
 use std::net::SocketAddr;
 use std::time::Duration;

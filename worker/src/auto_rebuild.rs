@@ -3,7 +3,8 @@
 //! Only where that is certain to be right: the Redis is another process than the one the sale was bound to, it is a
 //! master, and no look of an edge or of this worker saw a replica, so that no second master can be selling. Edges note
 //! a replica in the sale; where the restart has lost that note, too, what this worker has seen since its start must do.
-//! A rebuild that ended before its end is begun again. Where it cannot be known, nothing is done, and it is said once.
+//! A rebuild that ended before its end is begun again. Where it cannot be known, or where the rebuild itself wants a word of an
+//! operator, nothing is done, and it is said once.
 //! Closed sales, which sell nothing, are left to the operator.
 //!
 //! Connections of its own: a rebuild waits for long, and nothing waits for it. Several workers may try: the ledger's
@@ -14,13 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flux_net::sleep;
 use flux_protocol::order::Identifier;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, RebuildOrder};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Units};
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, FENCE_MIN, REBUILDS_TOGETHER_MAX, UNITS_INTERVAL};
+use crate::oneshot::Ended;
 use crate::rebuild::{SaleView, Server, rebuild_as_seen};
 use crate::redis::Redis;
+use crate::repeated::Repeated;
 use crate::returns::ReturnsError;
 use crate::rota::Rota;
 
@@ -39,6 +42,10 @@ struct Seen {
     bound_to: BTreeMap<String, String>,
     /// Products of which it was said that they are left to the operator.
     left: BTreeSet<String>,
+    /// By product what Redis held of it when a rebuild wanted a word of the operator: left to them while it does.
+    undecided: BTreeMap<String, SaleView>,
+    /// By product why it was not rebuilt the last time.
+    refused: BTreeMap<String, Repeated>,
 }
 
 /// What is to be done about a sale.
@@ -62,6 +69,50 @@ impl Seen {
     /// Whether nothing has befallen it since all of its sales were looked at.
     fn is_as_before(&self, server: &Server) -> bool {
         self.looked_at.as_ref() == Some(server)
+    }
+
+    /// Whether it was said that only an operator knows how to go on with what Redis still holds of the product.
+    fn is_undecided(&self, product: &str, view: &SaleView) -> bool {
+        self.undecided.get(product) == Some(view)
+    }
+
+    /// There is nothing to be done about it: what was said of it is over.
+    fn forget(&mut self, product: &str) {
+        self.left.remove(product);
+        self.undecided.remove(product);
+        self.refused.remove(product);
+    }
+
+    /// What a rebuild of the product came to, begun when Redis held `view` of it.
+    fn note(&mut self, product: &str, view: &SaleView, outcome: Result<Option<String>, Ended>) {
+        let ended = match outcome {
+            Ok(line) => {
+                self.forget(product);
+                return match line {
+                    Some(line) => info!("{line}"),
+                    None => debug!(product, "another rebuild is under way"),
+                };
+            }
+            Err(ended) => ended,
+        };
+        let reason = ended.to_string();
+        if let Ended::Undecided(_) = ended {
+            self.undecided.insert(product.to_owned(), view.clone());
+            self.refused.remove(product);
+            error!(product, "not rebuilt, and left to the operator: {reason}");
+        } else if self.refused.entry(product.to_owned()).or_default().is_new(reason) {
+            // The next look tells whether it is still to be done.
+            warn!(product, "not rebuilt; tried again: {ended}");
+        }
+    }
+
+    /// Forgets products that the ledger does not name as open any more.
+    fn keep(&mut self, open: &[Units]) {
+        let named: BTreeSet<&str> = open.iter().map(|units| units.product_id.as_str()).collect();
+        self.undecided.retain(|product, _| named.contains(product.as_str()));
+        self.refused.retain(|product, _| named.contains(product.as_str()));
+        self.left.retain(|product| named.contains(product.as_str()));
+        self.bound_to.retain(|product, _| named.contains(product.as_str()));
     }
 
     /// All of its sales were looked at, or were before and nothing has befallen it since.
@@ -99,11 +150,20 @@ impl Seen {
 /// Looks every second. Never ends but where the process has no descriptor left for a timer.
 pub async fn run(config: Config) {
     let (mut seen, mut rota) = (Seen::default(), Rota::default());
-    let mut servers = None;
+    let (mut servers, mut failing) = (None, Repeated::default());
     loop {
-        if let Err(error) = turn(&config, &mut seen, &mut rota, &mut servers).await {
-            debug!(%error, "whether a sale is to be rebuilt cannot be told now");
-            servers = None;
+        match turn(&config, &mut seen, &mut rota, &mut servers).await {
+            Ok(()) => {
+                if failing.is_over() {
+                    info!("sales are looked at again, and rebuilt where they have to be");
+                }
+            }
+            Err(error) => {
+                if failing.is_new(error.to_string()) {
+                    warn!(%error, "no sale is rebuilt by itself for now");
+                }
+                servers = None;
+            }
         }
         if let Err(error) = sleep(UNITS_INTERVAL).await {
             warn!(%error, "no sale is rebuilt by itself any more");
@@ -127,6 +187,7 @@ async fn turn(
     let mut due = Vec::new();
     let mut open = ledger.units().await?;
     open.retain(|units| !units.closed);
+    seen.keep(&open);
     // Whatever befalls a Redis shows in what it says of itself; beside that sales are looked at in their turn.
     let places_max = if seen.is_as_before(&server) { COMPARED_MAX } else { open.len() };
     let sold: BTreeMap<&str, u64> = open.iter().map(|units| (units.product_id.as_str(), units.stored)).collect();
@@ -140,7 +201,7 @@ async fn turn(
             continue;
         }
         match seen.advise(&server, product, &view) {
-            Advice::Nothing => drop(seen.left.remove(product)),
+            Advice::Nothing => seen.forget(product),
             Advice::Operator => {
                 if seen.left.insert(product.to_owned()) {
                     warn!(
@@ -150,6 +211,7 @@ async fn turn(
                     );
                 }
             }
+            Advice::Rebuild if seen.is_undecided(product, &view) => {}
             Advice::Rebuild => {
                 if let Some(product) = Identifier::new(product.as_bytes()) {
                     due.push((RebuildOrder::new(product, FENCE_MIN), view));
@@ -164,25 +226,14 @@ async fn turn(
     } else {
         seen.looked_at_all_of(server);
     }
-    rebuild_all(config, &due).await;
-    Ok(())
-}
-
-/// All that are due at once, behind one wait.
-async fn rebuild_all(config: &Config, due: &[(RebuildOrder, SaleView)]) {
-    if due.is_empty() {
-        return;
-    }
-    debug!(sales = due.len(), "their Redis was restarted, or a rebuild did not end: rebuilding");
-    for ((order, _), outcome) in due.iter().zip(rebuild_as_seen(config, due).await) {
-        let product = order.product.as_str();
-        match outcome {
-            Ok(Some(line)) => info!("{line}"),
-            Ok(None) => debug!(product, "another rebuild is under way"),
-            // The next look tells whether it is still to be done.
-            Err(ended) => warn!(product, "not rebuilt this time: {ended}"),
+    if !due.is_empty() {
+        debug!(sales = due.len(), "their Redis was restarted, or a rebuild did not end: rebuilding");
+        let outcomes = rebuild_as_seen(config, &due).await;
+        for ((order, view), outcome) in due.iter().zip(outcomes) {
+            seen.note(order.product.as_str(), view, outcome);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -225,6 +276,19 @@ mod tests {
         assert_eq!(advise(&mut Seen::default(), &server("new", "b"), &begun), Advice::Rebuild);
         let noted = SaleView { had_replica: true, ..begun };
         assert_eq!(advise(&mut Seen::default(), &server("new", "b"), &noted), Advice::Operator);
+    }
+
+    #[test]
+    fn what_only_an_operator_knows_is_asked_once_and_not_tried_again_before_something_has_changed() {
+        let (seen, lost) = (&mut Seen::default(), SaleView::default());
+        seen.note(PRODUCT, &lost, Err(Ended::Refused("no worker stores it".into())));
+        assert!(!seen.is_undecided(PRODUCT, &lost), "that may mend itself");
+        seen.note(PRODUCT, &lost, Err(Ended::Undecided("say which".into())));
+        assert!(seen.is_undecided(PRODUCT, &lost));
+        assert!(!seen.is_undecided(PRODUCT, &sale("old", "a")), "Redis holds something else now");
+        assert!(!seen.is_undecided("another", &lost));
+        seen.keep(&[]);
+        assert!(!seen.is_undecided(PRODUCT, &lost) && seen.refused.is_empty(), "nothing is kept of what is gone");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use flux_net::{Address, BrokerEnd, BrokerOwner, Brokers, Clock, Notify, Timer};
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
-use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event};
+use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event, Standing};
 use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -265,15 +265,16 @@ impl Shared {
         // A topic that was known and is gone is an error too, though brokers and group are well.
         if let Some(code) = state.consumer.topic_error() {
             self.health.kafka.fails(now, &format!("the brokers answer error {code} for the topic"));
-        } else if state.consumer.is_ready(now) {
-            self.health.kafka.works();
         } else {
-            self.health.kafka.fails(now, "no broker answers, or not a member of the group");
+            match lacking(state.consumer.standing(now)) {
+                None => self.health.kafka.works(),
+                Some(reason) => self.health.kafka.fails(now, reason),
+            }
         }
         let State { consumer, pipeline, .. } = &*state;
         let unread = pipeline.unread(now, |partition| consumer.read_at(partition));
-        self.health.set_unread(&unread);
         let partitions = pipeline.partitions().count();
+        self.health.set_unread(&unread, partitions);
         self.metrics.set_reading(partitions, unread.len(), consumer.standing_still(), consumer.buffered_bytes());
         self.metrics.set_lag(pipeline.lag(|partition| consumer.end_offset(now, partition)));
     }
@@ -315,6 +316,19 @@ impl Shared {
             }
         }
         self.health.postgres.works();
+    }
+}
+
+/// What a consumer that stands so lacks, for people; `None`: nothing.
+fn lacking(standing: Standing) -> Option<&'static str> {
+    match standing {
+        Standing::Member => None,
+        Standing::NoBroker => Some("no broker answers"),
+        Standing::NoCoordinator => Some("brokers answer, but the one that coordinates the group is not reached"),
+        Standing::Waiting => {
+            Some("brokers answer; waiting for the group, which takes members in when each of the others has let go")
+        }
+        Standing::Outside => Some("brokers answer, but this worker is not a member of the group; it asks to be"),
     }
 }
 

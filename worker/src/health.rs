@@ -43,7 +43,7 @@ impl Reach {
         let was_first = self.since.take().is_some() && self.reason.borrow().as_str() == FIRST;
         self.reason.borrow_mut().clear();
         if was_logged || was_first {
-            info!(server = self.name, "reached");
+            info!(server = self.name, "usable");
         }
     }
 
@@ -57,7 +57,7 @@ impl Reach {
         let logged = &mut *self.logged.borrow_mut();
         let is_said = logged.as_ref().is_some_and(|(at, said)| said == reason && *at + REPEAT_LOG_INTERVAL > now);
         if lasts && !is_said {
-            warn!(server = self.name, reason, "out of reach; asked again");
+            warn!(server = self.name, reason, "not usable; asked again");
             *logged = Some((now, reason.to_owned()));
         }
     }
@@ -98,12 +98,14 @@ impl Health {
         }
     }
 
-    /// Which of our partitions have not been read for too long, ascending.
-    pub fn set_unread(&self, partitions: &[i32]) {
+    /// Which of our partitions have not been read for too long, ascending; `held`: how many are ours.
+    pub fn set_unread(&self, partitions: &[i32], held: usize) {
         let unread = &mut *self.unread.borrow_mut();
         if *unread != partitions {
-            if partitions.is_empty() {
-                info!("all partitions are read again");
+            if held == 0 {
+                info!(was = ?unread, "the partitions that were not read are not ours any more");
+            } else if partitions.is_empty() {
+                info!(was = ?unread, "no partition of ours goes unread any more");
             } else {
                 warn!(?partitions, seconds = UNREAD_PATIENCE.as_secs(), "partitions have not been read for so long");
             }
@@ -150,9 +152,9 @@ mod tests {
         assert_eq!(health.complaints(at(6999)).len(), 0);
         assert_eq!(health.complaints(at(7000)), ["postgres: refused"]);
         health.postgres.works();
-        health.set_unread(&[3, 8]);
+        health.set_unread(&[3, 8], 2);
         assert_eq!(health.complaints(at(8000)), ["partitions [3, 8] have not been read for 15 s"]);
-        health.set_unread(&[]);
+        health.set_unread(&[], 2);
         health.is_draining.set(true);
         assert_eq!(health.complaints(at(8000)), ["draining"]);
     }

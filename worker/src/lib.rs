@@ -9,7 +9,7 @@
 //! - [`admin`], [`seats`], [`order_status`], [`health`], [`metrics`]: what it tells of itself;
 //! - [`redis`], [`scripts`], [`outbox`]: what it asks of Redis and what stands there; [`returns`]: units that go back;
 //!   [`redis_maintenance`] does that every second and looks, product by product in turn ([`rota`]), whether Redis is [`behind`] the ledger;
-//!   [`auto_rebuild`] rebuilds by itself where it is told to;
+//!   [`auto_rebuild`] rebuilds by itself where it is told to; each says once what it meets again and again ([`repeated`]);
 //! - [`audit`], [`rebuild`], [`dead_letters`]: the commands, over [`oneshot`] and [`kafka_driver`].
 
 pub mod admin;
@@ -36,6 +36,7 @@ pub mod progress;
 pub mod rebuild;
 pub mod redis;
 pub mod redis_maintenance;
+pub mod repeated;
 pub mod returned;
 pub mod returns;
 pub mod rota;

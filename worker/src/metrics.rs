@@ -2,6 +2,7 @@
 //!
 //! Counters are written by one thread and read by it; nothing here waits for anything.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::AtomicU64;
 
@@ -53,6 +54,7 @@ pub struct Metrics {
     orders: Counter,
     duplicates: Counter,
     returns: Counter,
+    unfounded_returns: Counter,
     rejected: Counter,
     dead_letters: Counter,
     batches: Counter,
@@ -73,6 +75,7 @@ pub struct Metrics {
     breach: Family<ProductLabel, Gauge>,
     comparisons: Family<ProductLabel, Counter>,
     behind: Family<ProductLabel, Gauge>,
+    rounds: Cell<u64>,
 }
 
 impl Metrics {
@@ -92,7 +95,7 @@ impl Metrics {
         registry.register("flux_redis_behind_ledger", help, behind.clone());
         let worker = registry.sub_registry_with_prefix("flux_worker");
         macro_rules! register {
-            ($name:literal, $help:literal, $metric:expr) => {{
+            ($name:literal, $help:expr, $metric:expr) => {{
                 let metric = $metric;
                 worker.register($name, $help, metric.clone());
                 metric
@@ -101,6 +104,8 @@ impl Metrics {
         let orders = register!("orders_stored", "Orders stored", Counter::default());
         let duplicates = register!("duplicates", "Redeliveries dropped", Counter::default());
         let returns = register!("returns", "Second reservations noted for return", Counter::default());
+        let help = "Returns that only a stray record told of: nothing was given back";
+        let unfounded_returns = register!("unfounded_returns", help, Counter::default());
         let rejected = register!("rejected", "Orders rejected by the ledger", Counter::default());
         let dead_letters = register!("dead_letters", "Records kept as dead letters", Counter::default());
         let batches = register!("batches", "Batches stored", Counter::default());
@@ -147,6 +152,7 @@ impl Metrics {
             orders,
             duplicates,
             returns,
+            unfounded_returns,
             rejected,
             dead_letters,
             batches,
@@ -167,6 +173,7 @@ impl Metrics {
             breach,
             comparisons,
             behind,
+            rounds: Cell::new(0),
         }
     }
 
@@ -180,6 +187,11 @@ impl Metrics {
         self.dead_letters.inc_by(stored.dead_letters);
         self.batch_orders.observe(stored.orders as f64);
         self.store_seconds.observe(seconds);
+    }
+
+    /// Returns have ended as unfounded.
+    pub fn unfounded(&self, returns: u64) {
+        self.unfounded_returns.inc_by(returns);
     }
 
     /// A connection was lost, or something was asked in vain.
@@ -223,7 +235,8 @@ impl Metrics {
         }
     }
 
-    /// The ledger's part of a product's account.
+    /// The ledger's part of a product's account. Where Redis' part is set, too, it is this very reading that it was held against:
+    /// a scrape never sums what is of two moments.
     pub fn set_ledger_units(&self, units: &Units) {
         for (state, value) in [
             ("total", units.total),
@@ -245,6 +258,16 @@ impl Metrics {
         let label = ProductLabel { product: product.to_owned() };
         self.breach.get_or_create(&label).set(i64::from(breach));
         self.comparisons.get_or_create(&label).inc();
+    }
+
+    /// Accounts were compared with Redis, as many as were due.
+    pub fn end_round(&self) {
+        self.rounds.set(self.rounds.get() + 1);
+    }
+
+    /// How often that was done. Where it stands still, Redis' part of the accounts does, too.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.get()
     }
 
     /// Whether Redis shows an older sale or generation of the product than the ledger holds.

@@ -39,6 +39,8 @@ pub enum Ended {
     OutOfReach(String),
     /// Nothing that waiting would mend; says what to do.
     Refused(String),
+    /// Only somebody who knows can say how to go on, and nothing was changed; says by which command lines.
+    Undecided(String),
 }
 
 impl Ended {
@@ -46,7 +48,7 @@ impl Ended {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Ended::OutOfReach(_) => EXIT_OUT_OF_REACH,
-            Ended::Refused(_) => EXIT_REFUSED,
+            Ended::Refused(_) | Ended::Undecided(_) => EXIT_REFUSED,
         })
     }
 }
@@ -54,7 +56,7 @@ impl Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ended::OutOfReach(line) | Ended::Refused(line) => f.write_str(line),
+            Ended::OutOfReach(line) | Ended::Refused(line) | Ended::Undecided(line) => f.write_str(line),
         }
     }
 }

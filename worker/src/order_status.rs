@@ -1,5 +1,6 @@
-//! Questions to the ledger beside the batches: `GET /order`, and the units of all products. They have a connection of
-//! their own, so that no question waits for a COPY and no COPY for a question.
+//! Questions to the ledger beside the batches: `GET /order`, and the units of all products while nobody can hold them against
+//! Redis (`redis_maintenance.rs` tells them else). They have a connection of their own, so that no question waits for a COPY
+//! and no COPY for a question.
 //!
 //! Bounded: what does not fit into the queue is turned away at once. Never writes.
 
@@ -70,10 +71,11 @@ impl Questions {
     }
 }
 
-/// Answers what is asked, and reads the units of all products once a second. Never ends.
+/// Answers what is asked, and reads the units of all products in each second in which they were not compared with Redis: its being
+/// away takes nothing from what the ledger tells. Never ends.
 pub async fn answer(questions: Rc<Questions>, postgres: PostgresConfig, metrics: Rc<Metrics>, clock: Clock) {
     let mut ledger = None;
-    let mut units_due = clock.instant();
+    let (mut units_due, mut rounds) = (clock.instant(), metrics.rounds());
     loop {
         let now = clock.instant();
         if let Some(question) = questions.next() {
@@ -88,6 +90,10 @@ pub async fn answer(questions: Rc<Questions>, postgres: PostgresConfig, metrics:
             question.answered.notify();
         } else if units_due <= now {
             units_due = now + UNITS_INTERVAL;
+            let before = std::mem::replace(&mut rounds, metrics.rounds());
+            if rounds != before {
+                continue;
+            }
             if let Err(error) = read_units(&mut ledger, &postgres, &metrics).await {
                 debug!(%error, "the units could not be read");
             }

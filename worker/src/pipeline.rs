@@ -113,8 +113,9 @@ pub struct Pipeline {
     /// A rebalance waits for what is in hand.
     is_releasing: bool,
     stopping: Option<Stopping>,
-    /// When the partitions became ours.
-    assigned_at: Instant,
+    /// When the partitions became ours, or a rebalance ended their reading: the consumer forgets then when it read each of them
+    /// last, and what it read before says nothing of the time since.
+    reading_changed_at: Instant,
     /// Some a call, and drained after each.
     commands: VecDeque<Command>,
 }
@@ -128,7 +129,7 @@ impl Pipeline {
             is_ledger_failing: false,
             is_releasing: false,
             stopping: None,
-            assigned_at: now,
+            reading_changed_at: now,
             commands: VecDeque::new(),
         }
     }
@@ -139,12 +140,13 @@ impl Pipeline {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Assigned { topic_id, partitions, .. } => {
-                self.assigned_at = now;
+                self.reading_changed_at = now;
                 if self.stopping.is_none() {
                     self.intake.assigned(Uuid(topic_id), &partitions);
                 }
             }
             Event::Release => {
+                self.reading_changed_at = now;
                 self.is_releasing = true;
                 self.intake.flush();
             }
@@ -327,9 +329,10 @@ impl Pipeline {
         self.intake.partitions()
     }
 
-    /// Those of which nothing was read for too long, by when each was read last.
+    /// Those of which nothing was read for too long, by when the consumer read each last; one that it does not read counts from
+    /// when it became ours, or from when its reading ended for a rebalance.
     pub fn unread(&self, now: Instant, read_at: impl Fn(i32) -> Option<Instant>) -> Vec<i32> {
-        let read_at = |partition: i32| read_at(partition).unwrap_or(self.assigned_at);
+        let read_at = |partition: i32| read_at(partition).unwrap_or(self.reading_changed_at);
         self.partitions().filter(|partition| now.since(read_at(*partition)) >= UNREAD_PATIENCE).collect()
     }
 

@@ -296,3 +296,28 @@ fn a_partition_of_which_nothing_is_read_for_too_long_is_named() {
     assert_eq!(pipeline.unread(late, read), [0], "counted from when it became ours");
     assert_eq!(pipeline.unread(late + Duration::from_millis(1), read), [0, 1]);
 }
+
+/// What was read under an assignment says nothing about the next, nor about the time between the two: while a rebalance waits for what
+/// is in hand nothing is to be read, and the consumer has forgotten when it read last.
+#[test]
+fn a_rebalance_makes_no_partition_one_that_is_not_read() {
+    let (mut pipeline, first) = storing();
+    const NONE: [i32; 0] = [];
+    let nothing_is_read = |_: i32| None;
+    let read_now = |_: i32| Some(at(60_000));
+    assert_eq!(pipeline.unread(at(60_000), read_now), NONE);
+    pipeline.handle_event(at(60_000), Event::Release);
+    assert_eq!(commands(&mut pipeline, at(60_000)), [], "a batch is at the ledger");
+    assert_eq!(pipeline.unread(at(60_000), nothing_is_read), NONE, "it was read until a moment ago");
+    let late = at(60_000) + UNREAD_PATIENCE;
+    assert_eq!(pipeline.unread(Instant::from_micros(late.as_micros() - 1), nothing_is_read), NONE);
+    assert_eq!(pipeline.unread(late, nothing_is_read), [0], "a release that takes so long is told");
+    pipeline.handle_store(late, first, Ok(Stored::default()));
+    assert_eq!(commands(&mut pipeline, late).last(), Some(&Command::Release));
+    assert_eq!(pipeline.unread(late, nothing_is_read), NONE, "it is nobody's now");
+
+    let assigned_at = at(80_000);
+    pipeline.handle_event(assigned_at, assigned(&[0, 1]));
+    assert_eq!(pipeline.unread(assigned_at, nothing_is_read), NONE);
+    assert_eq!(pipeline.unread(assigned_at + UNREAD_PATIENCE, nothing_is_read), [0, 1], "counted from the assignment");
+}

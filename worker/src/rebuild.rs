@@ -21,6 +21,7 @@ mod records;
 mod redis_side;
 mod redis_view;
 mod sale;
+mod stray;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -118,7 +119,7 @@ fn noted<T>(outcomes: &mut Outcomes, at: usize, step: Result<Option<T>, Ended>) 
             outcomes.insert(at, Ok(None));
             Ok(None)
         }
-        Err(refused @ Ended::Refused(_)) => {
+        Err(refused @ (Ended::Refused(_) | Ended::Undecided(_))) => {
             outcomes.insert(at, Err(refused));
             Ok(None)
         }

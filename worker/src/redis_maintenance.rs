@@ -16,6 +16,7 @@ use crate::ledger::{Ledger, Units};
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, UNITS_INTERVAL};
 use crate::metrics::Metrics;
 use crate::redis::{Redis, RedisError, array, strings, text};
+use crate::repeated::Repeated;
 use crate::returned::Forgotten;
 use crate::returns::{Given, ReturnsError, Round};
 use crate::rota::Rota;
@@ -28,20 +29,18 @@ const NAMES_MAX: usize = 1000;
 pub async fn run(config: Config, metrics: &Metrics) {
     let scripts = Scripts::new();
     let (mut servers, mut kept) = (None, Kept::default());
-    let mut failing: Option<String> = None;
+    let mut failing = Repeated::default();
     loop {
         match turn(&config, &scripts, &mut servers, &mut kept, metrics).await {
             Ok(()) => {
-                if failing.take().is_some() {
+                if failing.is_over() {
                     info!("returns and registry are looked after again");
                 }
             }
             Err(error) => {
-                // Each reason once: behind a Redis that is away there may be one that refuses.
-                let reason = error.to_string();
-                if failing.as_ref() != Some(&reason) {
+                // Behind a Redis that is away there may be one that refuses.
+                if failing.is_new(error.to_string()) {
                     warn!(%error, "returns and registry have to wait; nothing is lost by it");
-                    failing = Some(reason);
                 }
             }
         }
@@ -76,8 +75,9 @@ async fn turn(
         true => Given::default(),
         false => kept.returns.give_back(ledger, redis, scripts).await?,
     };
-    if given.returned + given.absorbed + given.withdrawn > 0 {
+    if given.returned + given.absorbed + given.withdrawn + given.unfounded > 0 {
         info!(?given, "units of second reservations are settled");
+        metrics.unfounded(given.unfounded);
     }
     // The ledger first: what is stored between the two readings is then missing, not counted twice.
     let units = ledger.units().await?;
@@ -96,6 +96,7 @@ async fn turn(
             }
         }
     }
+    metrics.end_round();
     Ok(())
 }
 
@@ -179,6 +180,7 @@ impl InRedis {
 
 /// What Redis has left of a sale, where it holds that very sale; whether that is too much.
 fn compare(in_redis: InRedis, units: &Units, behind: &mut Behind, metrics: &Metrics) -> bool {
+    metrics.set_ledger_units(units);
     metrics.set_redis_behind(&units.product_id, behind.look(units, in_redis.sale));
     let holds_it = in_redis.sale.is_some_and(|(id, _)| id == units.sale_id);
     // A suspended sale's stock is nobody's to believe.
@@ -188,4 +190,41 @@ fn compare(in_redis: InRedis, units: &Units, behind: &mut Behind, metrics: &Metr
     let is_breach = available > units.most_left();
     metrics.set_redis_units(&units.product_id, available, reserved, is_breach);
     is_breach
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units(stored: u64) -> Units {
+        Units {
+            product_id: "phone".into(),
+            sale_id: 7,
+            generation: 1,
+            closed: false,
+            total: 100,
+            stored,
+            withdrawn: 0,
+            rejected: 0,
+            dead_lettered: 0,
+            awaiting_return: 0,
+        }
+    }
+
+    /// What a scraper adds up is of one reading of the ledger, and the reading of Redis that followed it.
+    #[test]
+    fn the_figures_of_an_account_add_up_at_every_scrape() {
+        let (metrics, mut behind) = (Metrics::new(), Behind::default());
+        for (stored, stock) in [(10, 85), (40, 60), (70, 20)] {
+            let in_redis = InRedis { sale: Some((7, 1)), is_suspended: false, stock: Some(stock) };
+            assert!(!compare(in_redis, &units(stored), &mut behind, &metrics));
+            let text = metrics.render();
+            let figure = |state: &str| -> u64 {
+                let name = format!("flux_units{{product=\"phone\",state=\"{state}\"}} ");
+                let line = text.lines().find_map(|line| line.strip_prefix(&*name));
+                line.and_then(|number| number.parse().ok()).expect("a figure")
+            };
+            assert_eq!(figure("available") + figure("reserved") + figure("stored"), figure("total"));
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Units of dropped second reservations go back to Redis' stock: each once, whatever is repeated.
 //!
 //! The ledger remembers what is to be given back; the script remembers what was. So a crash between the two costs a
-//! repeat, and no unit. Never gives back what the ledger has not noted.
+//! repeat, and no unit. Never gives back what the ledger has not noted, nor what Redis knows that nobody took: a return that
+//! only a stray record of the topic tells of ends as `unfounded`, with why.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,9 @@ use flux_protocol::order::Uuid;
 use flux_protocol::rare::{Rare, is_taken};
 use flux_protocol::redis_keys;
 
-use crate::ledger::{Ledger, LedgerError, PendingReturn, ReturnState};
+use tracing::warn;
+
+use crate::ledger::{Ledger, LedgerError, PendingReturn, ReturnState, Stray};
 use crate::redis::{Redis, RedisError};
 use crate::scripts::Scripts;
 
@@ -39,6 +42,8 @@ pub struct Given {
     pub absorbed: u64,
     /// Their sale is over.
     pub withdrawn: u64,
+    /// Nobody took them, or they are counted elsewhere.
+    pub unfounded: u64,
     /// Not now: the sale is suspended, or Redis has not heard of it.
     pub waiting: u64,
 }
@@ -102,28 +107,93 @@ async fn settle(
         by_product.entry(pending.product_id.clone()).or_default().push(pending);
     }
     for (product, pending) in by_product {
-        let letters = ask(redis, scripts, &product, &pending).await?;
-        let mut settled: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
-        for (pending, letter) in pending.iter().zip(&letters) {
-            match state_of(letter)? {
-                Some(state) => settled.entry(state.as_str()).or_default().push(pending.reservation_id),
-                None => given.waiting += 1,
+        let answers = ask(redis, scripts, &product, &pending).await?;
+        let mut ends = Ends::default();
+        let (mut over, mut elsewhere) = (Vec::new(), Vec::new());
+        let mut held = 0;
+        // A single word is said of all of them.
+        let all = answers.first().filter(|answer| answer.starts_with(['S', 'U']));
+        for (at, pending) in pending.iter().enumerate() {
+            let answer = all.or(answers.get(at)).ok_or(RedisError::Unexpected("fewer answers than returns"))?;
+            match Fate::read(answer)? {
+                Fate::Settled(state) => ends.plainly(state, pending.reservation_id),
+                Fate::Less(taken) => {
+                    let why =
+                        format!("it was noted with {} units; {taken} were taken, and given back", pending.quantity);
+                    ends.told(ReturnState::Returned, why, pending.reservation_id);
+                }
+                Fate::Unfounded(why) => ends.told(ReturnState::Unfounded, why.to_owned(), pending.reservation_id),
+                Fate::Over => over.push(pending.reservation_id),
+                Fate::Elsewhere(sale) => {
+                    held = sale;
+                    elsewhere.push(pending.reservation_id);
+                }
+                Fate::Waits => given.waiting += 1,
             }
         }
-        if letters.len() == 1 && letters[0].starts_with(['S', 'U']) {
-            given.waiting += pending.len() as u64 - 1;
-        }
-        for (state, count) in [
-            (ReturnState::Returned, &mut given.returned),
-            (ReturnState::Absorbed, &mut given.absorbed),
-            (ReturnState::Withdrawn, &mut given.withdrawn),
-        ] {
-            if let Some(reservations) = settled.get(state.as_str()).filter(|_| !is_taken(Rare::ReturnNotNoted)) {
-                *count += ledger.mark_returned(reservations, state).await?;
+        if !over.is_empty() {
+            for (reservation, state) in ledger.over_returns(over).await? {
+                match state {
+                    ReturnState::Unfounded => ends.told(state, OVER.to_owned(), reservation),
+                    state => ends.plainly(state, reservation),
+                }
             }
         }
+        if !elsewhere.is_empty() {
+            given.waiting += elsewhere.len() as u64;
+            for (reservation, stray) in ledger.stray_returns(elsewhere, held).await? {
+                given.waiting -= 1;
+                ends.told(ReturnState::Unfounded, why_stray(stray).to_owned(), reservation);
+            }
+        }
+        ends.note(ledger, &product, given).await?;
     }
     Ok(())
+}
+
+/// What is to be noted of some returns: by what becomes of them and why, where that is not what they ask for.
+#[derive(Debug, Default)]
+struct Ends(BTreeMap<(ReturnState, String), Vec<Uuid>>);
+
+impl Ends {
+    fn plainly(&mut self, state: ReturnState, reservation: Uuid) {
+        self.told(state, String::new(), reservation);
+    }
+
+    fn told(&mut self, state: ReturnState, why: String, reservation: Uuid) {
+        self.0.entry((state, why)).or_default().push(reservation);
+    }
+
+    async fn note(self, ledger: &mut Ledger, product: &str, given: &mut Given) -> Result<(), LedgerError> {
+        for ((state, why), reservations) in self.0 {
+            if is_taken(Rare::ReturnNotNoted) {
+                continue;
+            }
+            let count = match state {
+                ReturnState::Returned => &mut given.returned,
+                ReturnState::Absorbed => &mut given.absorbed,
+                ReturnState::Withdrawn => &mut given.withdrawn,
+                ReturnState::Unfounded => &mut given.unfounded,
+            };
+            if why.is_empty() {
+                *count += ledger.mark_returned(&reservations, state).await?;
+            } else {
+                warn!(product, returns = reservations.len(), why, "a stray record tells of units to be given back");
+                *count += ledger.end_returns(reservations, state, &why).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a return to a sale that is over is none.
+const OVER: &str = "its sale is over, and has no units that are nowhere else";
+
+fn why_stray(stray: Stray) -> &'static str {
+    match stray {
+        Stray::Generation => "no rebuild took its generation, and no event tells of it",
+        Stray::Sale => "only orders tell of its sale: nobody opened it",
+    }
 }
 
 async fn ask(
@@ -132,10 +202,10 @@ async fn ask(
     product: &str,
     pending: &[PendingReturn],
 ) -> Result<Vec<String>, RedisError> {
-    let mut arguments: Vec<String> = Vec::with_capacity(5 * pending.len());
+    let mut arguments: Vec<String> = Vec::with_capacity(6 * pending.len());
     for unit in pending {
         arguments.extend([unit.reservation_id.to_string(), unit.sale_id.to_string(), unit.generation.to_string()]);
-        arguments.extend([unit.quantity.to_string(), unit.user_id.clone()]);
+        arguments.extend([unit.quantity.to_string(), unit.user_id.clone(), unit.order_id.to_string()]);
     }
     let keys = redis_keys::all_of(product);
     let keys: Vec<&[u8]> = keys[..6].iter().map(|key| key.as_bytes()).collect();
@@ -143,13 +213,65 @@ async fn ask(
     redis.call(&scripts.returns, &keys, &arguments).await
 }
 
-/// What one of the script's letters makes of a return; `None`: it waits.
-fn state_of(letter: &str) -> Result<Option<ReturnState>, RedisError> {
-    match letter.as_bytes().first() {
-        Some(b'R' | b'D') => Ok(Some(ReturnState::Returned)),
-        Some(b'G') => Ok(Some(ReturnState::Absorbed)),
-        Some(b'E' | b'W') => Ok(Some(ReturnState::Withdrawn)),
-        Some(b'P' | b'S' | b'U') => Ok(None),
-        _ => Err(RedisError::Unexpected("a letter that returns.lua does not say")),
+/// What one of the script's answers makes of a return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// As it asks for.
+    Settled(ReturnState),
+    /// So many units were given back, and not what it names.
+    Less(u64),
+    /// Nothing was given back; why.
+    Unfounded(&'static str),
+    /// Its sale is over: the ledger knows what becomes of it.
+    Over,
+    /// Redis holds this sale, and has not heard of the return's own, or of its generation.
+    Elsewhere(u64),
+    /// Not now.
+    Waits,
+}
+
+impl Fate {
+    fn read(answer: &str) -> Result<Fate, RedisError> {
+        let rest = answer.get(1..).unwrap_or_default();
+        let number = || rest.parse().map_err(|_| RedisError::Unexpected("no number where returns.lua says one"));
+        Ok(match answer.as_bytes() {
+            b"R" | b"D" => Fate::Settled(ReturnState::Returned),
+            [b'R', ..] => Fate::Less(number()?),
+            b"G" => Fate::Settled(ReturnState::Absorbed),
+            b"E" | b"W" => Fate::Over,
+            b"Nrecord" => Fate::Unfounded("Redis knows no such reservation of its order"),
+            b"Nunits" => Fate::Unfounded("fewer units of its sale are taken than it names"),
+            [b'P', ..] => Fate::Elsewhere(number()?),
+            // No sale has this id.
+            b"U" => Fate::Elsewhere(0),
+            [b'S', ..] => Fate::Waits,
+            _ => return Err(RedisError::Unexpected("a letter that returns.lua does not say")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_of_the_script_is_understood_and_no_other() {
+        for (answer, fate) in [
+            ("R", Fate::Settled(ReturnState::Returned)),
+            ("R12", Fate::Less(12)),
+            ("D", Fate::Settled(ReturnState::Returned)),
+            ("G", Fate::Settled(ReturnState::Absorbed)),
+            ("E", Fate::Over),
+            ("W", Fate::Over),
+            ("P1705234700000", Fate::Elsewhere(1_705_234_700_000)),
+            ("U", Fate::Elsewhere(0)),
+            ("Srecords", Fate::Waits),
+        ] {
+            assert_eq!(Fate::read(answer).expect("it is one"), fate, "{answer}");
+        }
+        assert!(matches!(Fate::read("Nrecord"), Ok(Fate::Unfounded(_))));
+        for strange in ["", "X", "Rx", "P", "N", "Nothing"] {
+            assert!(Fate::read(strange).is_err(), "{strange}");
+        }
     }
 }

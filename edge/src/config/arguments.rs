@@ -1,4 +1,5 @@
-//! The command line: every flag with its environment variable, unit and default. A flag wins over the variable.
+//! The command line: every flag with its environment variable, unit and default. A flag wins over the variable. Flags that tell one
+//! call what to do (`pages --out`, those of `verify-ticket`) have no variable.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

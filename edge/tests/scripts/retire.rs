@@ -32,7 +32,10 @@ fn records_go_a_life_after_the_last_order_and_not_before_it_is_delivered() {
     client.command(&["XDEL", &sale.key("outbox"), &entry]);
     assert_eq!(retire(&mut client, &sale, 7_200_000), 0, "a life is longer than that");
     assert_eq!(sale.record(&mut client, "o1"), format!("r1 1 {entry}"));
+    let is_noted = |client: &mut Client| text(client.command(&["HGET", &sale.key("sale"), "retired"]));
+    assert_eq!(is_noted(&mut client), "");
     assert_eq!(retire(&mut client, &sale, 1_800_000), 1);
+    assert_eq!(is_noted(&mut client), "1", "an order without a record may have had one");
     assert_eq!(sale.record(&mut client, "o1"), "");
     assert_eq!(sale.look(&mut client, true).state(), ("open", ""), "nothing is lost");
     assert_eq!(retire(&mut client, &sale, 1_800_000), 0, "there are none");

@@ -136,6 +136,22 @@ pub enum Event {
     Left,
 }
 
+/// How a consumer stands with brokers and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A member whose coordinator is connected; brokers answer.
+    Member,
+    /// No connection to a broker is open, or none of them has answered for longer than it should.
+    NoBroker,
+    /// Brokers answer, but which of them coordinates the group is not known, or it is not connected.
+    NoCoordinator,
+    /// Membership is asked for. The coordinator answers JoinGroup when every member has let go or its time to do so is over,
+    /// and SyncGroup when the leader has dealt out the partitions.
+    Waiting,
+    /// Not a member, and about to ask: it was refused, its membership has ended, or the topic is not known yet.
+    Outside,
+}
+
 #[derive(Clone, Debug)]
 enum Token {
     Group(GroupRequestKind),
@@ -274,13 +290,25 @@ impl Consumer {
         self.drive(now);
     }
 
-    /// Whether the group has us as a member, its coordinator is connected and brokers answer: fit for a readiness check.
-    pub fn is_ready(&self, now: Instant) -> bool {
+    /// How it stands with brokers and group: for a readiness check, and for people.
+    pub fn standing(&self, now: Instant) -> Standing {
         let silence_max = self.config.heartbeat_interval.max(self.config.fetch_wait) + SILENCE_SLACK;
         let coordinator = self.group.coordinator().map(|node| Target::Node(node, Lane::GROUP));
-        self.group.is_member()
-            && coordinator.is_some_and(|target| self.cluster.is_ready(target))
-            && now.since(self.answered_at) <= silence_max
+        let is_coordinated = coordinator.is_some_and(|target| self.cluster.is_ready(target));
+        if !is_coordinated && !self.cluster.is_ready(Target::Any) {
+            Standing::NoBroker
+        } else if is_coordinated && self.group.is_waiting() {
+            // Nothing else is asked meanwhile, so that nobody is silent for too long.
+            Standing::Waiting
+        } else if now.since(self.answered_at) > silence_max {
+            Standing::NoBroker
+        } else if !is_coordinated {
+            Standing::NoCoordinator
+        } else if self.group.is_member() {
+            Standing::Member
+        } else {
+            Standing::Outside
+        }
     }
 
     /// The broker's error for the topic in its latest metadata (3: no such topic).
@@ -642,3 +670,7 @@ impl Consumer {
 
 /// UNSUPPORTED_VERSION, as brokers say it.
 const UNSUPPORTED_VERSION: i16 = 35;
+
+#[cfg(test)]
+#[path = "consumer_tests.rs"]
+mod tests;

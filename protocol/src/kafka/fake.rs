@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdResponse, MetadataResponse,
-    ProduceRequest, ProduceResponse, RequestHeader, TopicName,
+    ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    InitProducerIdResponse, JoinGroupResponse, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
@@ -87,6 +89,8 @@ pub(crate) struct Fake {
 const CREATE_TOPICS: i16 = 19;
 
 pub(crate) const BOOTSTRAP_PORT: u16 = 9000;
+const FIND_COORDINATOR: i16 = 10;
+const JOIN_GROUP: i16 = 11;
 
 impl Fake {
     pub(crate) fn new(nodes: i32, partitions: i32) -> Fake {
@@ -228,6 +232,9 @@ impl Fake {
             if self.mute.contains(&socket.node) {
                 break;
             }
+            if *api_key == JOIN_GROUP {
+                break;
+            }
             if self.holds && *api_key == key::PRODUCE {
                 if self.releases == 0 {
                     break;
@@ -264,6 +271,8 @@ impl Fake {
                 let keys = vec![
                     range(key::PRODUCE, 0, self.produce_version_max),
                     range(key::METADATA, 0, 13),
+                    range(FIND_COORDINATOR, 0, 6),
+                    range(JOIN_GROUP, 0, 9),
                     range(key::API_VERSIONS, 0, 4),
                     range(key::INIT_PRODUCER_ID, 0, 6),
                     range(CREATE_TOPICS, 0, 7),
@@ -291,6 +300,21 @@ impl Fake {
                 let request = CreateTopicsRequest::decode(&mut frame, version).unwrap();
                 self.create(&request).encode(&mut body, version).unwrap();
             }
+            // The first node coordinates every group.
+            FIND_COORDINATOR => {
+                let request = FindCoordinatorRequest::decode(&mut frame, version).unwrap();
+                let coordinators = request.coordinator_keys.iter().map(|group| {
+                    Coordinator::default()
+                        .with_key(group.clone())
+                        .with_node_id(1.into())
+                        .with_host(StrBytes::from_static_str("broker"))
+                        .with_port(i32::from(BOOTSTRAP_PORT) + 1)
+                });
+                let response = FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
+                response.encode(&mut body, version).unwrap();
+            }
+            // It is kept back: the others do not let go.
+            JOIN_GROUP => JoinGroupResponse::default().encode(&mut body, version).unwrap(),
             other => panic!("request {other}"),
         }
         let mut out = BytesMut::new();

@@ -176,6 +176,11 @@ impl Group {
         matches!(self.membership, Membership::In | Membership::Releasing)
     }
 
+    /// Whether membership is asked for, and not granted yet: what comes next is the coordinator's, or other members', to do.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.membership, Membership::Joining | Membership::Joined(_) | Membership::Syncing)
+    }
+
     /// Whether the answer to a JoinGroup is awaited: until it comes the broker reads nothing else from that connection.
     pub fn is_joining(&self) -> bool {
         self.membership == Membership::Joining

@@ -17,7 +17,7 @@ use crate::redis::{Redis, RedisError, array, info_field, strings, text};
 
 type SaleKey = (String, u64);
 
-/// The state of a sale that nobody opened: its total is what is known of it.
+/// The state of a sale of whose opening nothing has come: its total is what is known of it.
 const UNANNOUNCED: &str = "unannounced";
 
 /// A reservation that is somewhere between Redis and the ledger.
@@ -290,6 +290,14 @@ async fn in_ledger(
             } else if latest.get(&sale.0).is_none_or(|latest| sale.1 > *latest) {
                 account.state = "not in Redis".to_owned();
                 account.faults.push("Redis does not hold this sale: its stock is lost".to_owned());
+                if !is_announced(&row) {
+                    // No sale of the product is in Redis that an event tells of: it may be stray, and it may be one that was lost.
+                    account.state = UNANNOUNCED.to_owned();
+                    account.faults.push(format!(
+                        "only orders tell of it, with a total of {total}: flux-worker rebuild --product {} says how to go on",
+                        sale.0
+                    ));
+                }
             }
         } else {
             if account.total != total {
@@ -323,6 +331,16 @@ async fn in_ledger(
                 .notes
                 .push(format!("{quantity} units of order {order}'s second reservation {reservation} await return"));
         }
+    }
+    // Those that a stray record told of, in whatever sale that was.
+    for row in ledger.query(include_str!("../../sql/statements/audit_unfounded.sql"), &of_product).await? {
+        let sale: SaleKey = (column(&row, 0)?, number(&row, 1)?);
+        let (order, reservation): (String, String) = (column(&row, 2)?, column(&row, 3)?);
+        let (quantity, state, why): (u64, String, String) = (number(&row, 4)?, column(&row, 5)?, column(&row, 6)?);
+        let account = accounts.entry(sale.clone()).or_insert_with(|| unknown(&sale));
+        account.notes.push(format!(
+            "the return of {quantity} units of order {order}'s reservation {reservation} ended as {state}: {why}"
+        ));
     }
     Ok(())
 }

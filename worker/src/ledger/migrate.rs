@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (3, "0003_sale_queue", include_str!("../../sql/0003_sale_queue.sql")),
     (4, "0004_rebuilds", include_str!("../../sql/0004_rebuilds.sql")),
     (5, "0005_leader_epochs", include_str!("../../sql/0005_leader_epochs.sql")),
+    (6, "0006_unfounded_returns", include_str!("../../sql/0006_unfounded_returns.sql")),
 ];
 
 /// Key of the advisory lock: "flux" in ASCII, then 1 for migrations.

@@ -22,7 +22,7 @@ mod views;
 use flux_protocol::postgres::{Param, PostgresConfig, Row, SessionOptions, Statement};
 
 pub use error::{LedgerError, StoreError};
-pub use views::{OrderStatus, PendingReturn, ReturnState, Units};
+pub use views::{OrderStatus, PendingReturn, ReturnState, Stray, Units};
 
 use crate::batch::{Batch, Stored};
 use connection::Connection;

@@ -7,7 +7,7 @@ use flux_protocol::postgres::{Param, Row};
 use super::Ledger;
 use super::error::LedgerError;
 use super::statements::statement;
-use super::views::{OrderStatus, PendingReturn, ReturnState, Units};
+use super::views::{OrderStatus, PendingReturn, ReturnState, Stray, Units};
 
 impl Ledger {
     /// Where a partition goes on; 0 where the ledger has never seen it. Waits for a transaction that is just advancing it.
@@ -36,6 +36,44 @@ impl Ledger {
     pub async fn mark_returned(&mut self, reservations: &[Uuid], state: ReturnState) -> Result<u64, LedgerError> {
         let params = [Param::Uuids(reservations.to_vec()), Param::Text(state.as_str().to_owned())];
         self.execute(statement!("mark_returned"), &params).await
+    }
+
+    /// Notes returns that end otherwise than they ask for, and why. Those that are settled already stay as they are. Returns how
+    /// many changed.
+    pub async fn end_returns(
+        &mut self,
+        reservations: Vec<Uuid>,
+        state: ReturnState,
+        why: &str,
+    ) -> Result<u64, LedgerError> {
+        let params = [Param::Uuids(reservations), Param::Text(state.as_str().to_owned()), Param::Text(why.to_owned())];
+        self.execute(statement!("end_returns"), &params).await
+    }
+
+    /// Which of these returns no Redis can ever take, where one holds sale `held` of the product, or none of it (0); and why.
+    pub async fn stray_returns(
+        &mut self,
+        reservations: Vec<Uuid>,
+        held: u64,
+    ) -> Result<Vec<(Uuid, Stray)>, LedgerError> {
+        let params = [Param::Uuids(reservations), Param::I64(held as i64)];
+        let rows = self.query(statement!("stray_returns"), &params).await?;
+        let read = |row: &Row| {
+            let why = if row.text(1) == Some("generation") { Stray::Generation } else { Stray::Sale };
+            Ok((uuid(row, 0)?, why))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// What becomes of these returns, whose sale is over.
+    pub async fn over_returns(&mut self, reservations: Vec<Uuid>) -> Result<Vec<(Uuid, ReturnState)>, LedgerError> {
+        let rows = self.query(statement!("over_returns"), &[Param::Uuids(reservations)]).await?;
+        let read = |row: &Row| {
+            let states = [ReturnState::Absorbed, ReturnState::Withdrawn, ReturnState::Unfounded];
+            let state = states.into_iter().find(|state| row.text(1) == Some(state.as_str()));
+            Ok((uuid(row, 0)?, state.ok_or(UNREADABLE)?))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Which of these returns are settled and of an earlier sale than `before`.

@@ -21,7 +21,7 @@ pub struct PendingReturn {
 }
 
 /// What has become of units that were to be given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReturnState {
     /// Redis has them again.
     Returned,
@@ -29,6 +29,8 @@ pub enum ReturnState {
     Absorbed,
     /// Their sale is over.
     Withdrawn,
+    /// Nobody took them, or they are counted elsewhere: the record that tells of them is stray.
+    Unfounded,
 }
 
 impl ReturnState {
@@ -38,8 +40,18 @@ impl ReturnState {
             ReturnState::Returned => "returned",
             ReturnState::Absorbed => "absorbed",
             ReturnState::Withdrawn => "withdrawn",
+            ReturnState::Unfounded => "unfounded",
         }
     }
+}
+
+/// Why no Redis can ever take a return, as far as the ledger knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// No rebuild took its generation, and no event told of it.
+    Generation,
+    /// Only orders tell of its sale, and the product has one that was announced.
+    Sale,
 }
 
 /// What the ledger knows of an order.

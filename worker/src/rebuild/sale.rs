@@ -3,11 +3,13 @@
 //! A generation is *raised* when its number is taken and *in force* when Redis has been told of it. Between the two a
 //! rebuild may end at any point, and nothing that is asked of the ledger meanwhile is measured by the number that was taken.
 
+use flux_net::Clock;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
 use tracing::{info, warn};
 
 use super::redis_view::SaleView;
+use super::stray;
 use crate::config::RebuildOrder;
 use crate::ledger::{Ledger, LedgerError};
 use crate::oneshot::Ended;
@@ -45,6 +47,21 @@ pub(super) struct Account {
     pub(super) is_closed: bool,
 }
 
+/// Which of a product's sales the ledger is asked for.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Latest,
+    /// The latest of those that not only orders tell of.
+    Announced,
+    Sale(u64),
+}
+
+impl Asked {
+    fn of(order: &RebuildOrder) -> Asked {
+        order.sale.map_or(Asked::Latest, Asked::Sale)
+    }
+}
+
 /// A sale as the ledger alone knows it.
 struct InLedger {
     id: u64,
@@ -58,32 +75,37 @@ impl Found {
     /// Which sale `order` is about, and what it was opened with.
     pub(super) async fn look(ledger: &mut Ledger, order: &RebuildOrder, view: &SaleView) -> Result<Found, Ended> {
         let product = order.product.as_str();
-        let mut in_ledger = InLedger::ask(ledger, product, order.sale).await?;
-        if let (Some(stray), Some(id)) = (&in_ledger, view.id)
-            && (stray.id > id && stray.opening == Opening::default())
-        {
+        let rest = if order.closes { Opening::of_a_closed_sale() } else { Opening::default() };
+        let now_ms = Clock::start().now().wall_ms;
+        let mut in_ledger = InLedger::ask(ledger, product, Asked::of(order)).await?;
+        match (&in_ledger, view.id) {
             // Orders alone tell of it. They replace nothing that Redis and the ledger both know.
-            match InLedger::ask(ledger, product, Some(id)).await? {
-                Some(sale) if sale.opening != Opening::default() => {
-                    if order.sale.is_some() {
-                        return Err(Ended::Refused(format!(
-                            "nobody opened sale {}: orders alone tell of it, and it replaces nothing; Redis and the event that \
-                             opened it know sale {id}",
-                            stray.id
-                        )));
+            (Some(stray), Some(id)) if stray.id > id && !stray.is_announced() => {
+                match InLedger::ask(ledger, product, Asked::Sale(id)).await? {
+                    Some(sale) if sale.is_announced() => {
+                        if order.sale.is_some() {
+                            return Err(stray::replaces_nothing(order, stray.id, id));
+                        }
+                        warn!(
+                            product,
+                            stray = stray.id,
+                            rebuilt = sale.id,
+                            "orders name a later sale that nobody opened"
+                        );
+                        in_ledger = Some(sale);
                     }
-                    warn!(product, stray = stray.id, rebuilt = sale.id, "orders name a later sale that nobody opened");
-                    in_ledger = Some(sale);
-                }
-                _ if order.sale.is_some() => {}
-                _ => {
-                    return Err(Ended::Refused(format!(
-                        "orders name sale {}, of which the event that opened it has not come, and Redis holds sale {id}: \
-                         say which of them is sold, --sale {} or --sale {id}",
-                        stray.id, stray.id
-                    )));
+                    _ if order.sale.is_some() => {}
+                    _ => return Err(stray::undecided(order, stray.id, id, now_ms)),
                 }
             }
+            // Redis knows no sale: it may have lost this one together with the event that opened it.
+            (Some(stray), None) if order.sale.is_none() && !stray.is_announced() => {
+                let announced = InLedger::ask(ledger, product, Asked::Announced).await?;
+                if let Some(sale) = announced {
+                    return Err(stray::undecided(order, stray.id, sale.id, now_ms));
+                }
+            }
+            _ => {}
         }
         let found = match (in_ledger, view.id) {
             (Some(sale), Some(id)) if order.sale.is_none() && id > sale.id => of_redis(view, id)?,
@@ -97,8 +119,7 @@ impl Found {
                 None => "the ledger knows no sale of this product".to_owned(),
             }));
         };
-        let rest = if order.closes { Opening::of_a_closed_sale() } else { Opening::default() };
-        let options = sale.opening.complete(&order.opening, &rest).map_err(|gap| refusal(sale.id, gap))?;
+        let options = sale.opening.complete(&order.opening, &rest).map_err(|gap| refusal(order, &sale, gap))?;
         let highest = sale.generation.max(sale.raised).max(in_redis);
         let (Ok(in_redis), Some(next)) = (i32::try_from(in_redis), highest.checked_add(1)) else {
             return Err(no_number_left(sale.id));
@@ -141,11 +162,20 @@ impl Found {
 }
 
 impl InLedger {
-    /// The product's latest sale, or this one.
-    async fn ask(ledger: &mut Ledger, product: &str, sale: Option<u64>) -> Result<Option<InLedger>, Ended> {
+    async fn ask(ledger: &mut Ledger, product: &str, asked: Asked) -> Result<Option<InLedger>, Ended> {
         let sql = include_str!("../../sql/statements/rebuild_sale.sql");
-        let rows = ledger.query(sql, &[text_of(product), bigint(sale.unwrap_or(0))?]).await?;
+        let which = match asked {
+            Asked::Latest => Param::I64(0),
+            Asked::Announced => Param::I64(-1),
+            Asked::Sale(id) => bigint(id)?,
+        };
+        let rows = ledger.query(sql, &[text_of(product), which]).await?;
         Ok(rows.first().map(InLedger::read).transpose()?)
+    }
+
+    /// An event has told of it, or Redis, or an operator; else only orders have.
+    fn is_announced(&self) -> bool {
+        self.opening != Opening::default()
     }
 
     fn read(row: &Row) -> Result<InLedger, LedgerError> {
@@ -273,17 +303,24 @@ fn of_redis(view: &SaleView, id: u64) -> Result<Option<(InLedger, bool, u32)>, E
     Ok(Some((sale, true, generation)))
 }
 
-fn refusal(sale: u64, gap: Gap) -> Ended {
-    Ended::Refused(match gap {
-        Gap::Unknown(flags) => format!(
-            "neither the ledger (the event that opened sale {sale} is not in it) nor Redis knows what it was opened with: \
-             say {}, as it was",
-            flags.join(", ")
-        ),
-        Gap::Contradicted(flag, known) => {
-            format!("sale {sale} was opened with {flag} {known}; that does not change: leave {flag} out")
+fn refusal(order: &RebuildOrder, sale: &InLedger, gap: Gap) -> Ended {
+    let id = sale.id;
+    match gap {
+        Gap::Unknown(flags) => {
+            let mut said = format!(
+                "neither the ledger (the event that opened sale {id} is not in it) nor Redis knows what it was opened with: \
+                 say {}, as it was",
+                flags.join(", ")
+            );
+            if !sale.is_announced() {
+                said.push_str(&stray::or_ended(order, id));
+            }
+            Ended::Undecided(said)
         }
-    })
+        Gap::Contradicted(flag, known) => {
+            Ended::Refused(format!("sale {id} was opened with {flag} {known}; that does not change: leave {flag} out"))
+        }
+    }
 }
 
 fn no_number_left(sale: u64) -> Ended {

@@ -156,11 +156,18 @@ impl World {
 
     /// A record that nobody of ours wrote: an order of `product` in a sale that nobody opened.
     fn publish_stray(&self, product: &str, sale_id: u64) {
+        self.publish_stray_again(product, sale_id, 0);
+    }
+
+    /// The same, as another reservation of the same order where `round` is another.
+    fn publish_stray_again(&self, product: &str, sale_id: u64, round: u8) {
         let order = Uuid([sale_id as u8; 16]);
+        let mut reservation = order;
+        reservation.0[0] ^= round;
         let mut json = Vec::new();
         Record {
             order_id: order,
-            reservation_id: order,
+            reservation_id: reservation,
             product_id: product,
             user_id: "stranger",
             quantity: 2,
@@ -647,6 +654,179 @@ fn a_sale_that_only_an_order_opened_replaces_nothing_and_can_be_ended() {
     );
     let (code, said) = world.say(&["audit"]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// Redis has lost everything, and an order names a later sale than the last that was announced: stray, or of a sale whose opening event
+/// was lost as well. Only an operator knows. The refusal prints the ways out, and each of them, as it is printed, leads to its end.
+#[test]
+fn the_ways_out_of_a_stray_later_sale_are_printed_and_lead_to_their_end() {
+    let world = World::start();
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales WHERE opened_at IS NOT NULL", 1);
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[3], 1));
+    let stray = sale.id.parse::<u64>().expect("a number") + 1;
+    world.publish_stray(PRODUCT, stray);
+    world.wait_for("SELECT count(*) FROM orders", 2);
+    client.run("FLUSHALL");
+    let is_marked = || {
+        let (code, said) = world.audit();
+        let line = format!("{PRODUCT} sale {stray} generation 1 (unannounced)");
+        assert!(said.contains(&line), "{said}");
+        code
+    };
+    assert_eq!(is_marked(), Some(1), "it may be one that was lost");
+
+    let (code, said) = world.rebuild(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    let ways = Ways::read(&said);
+    let (code, said) = world.rebuild(&["--close"]);
+    assert!(code == Some(1) && Ways::read(&said).0 == ways.0, "which of them is to be closed? {said}");
+    assert_eq!(is_marked(), Some(1), "after a rebuild was tried, too");
+    assert_eq!(world.number("SELECT max(greatest(raised, generation))::bigint FROM sales"), 1, "nothing was raised");
+
+    let (code, said) = world.say(&ways.with(&format!("--sale {}", sale.id)));
+    let line = format!("sale {} is open again as generation 2: 97 of 100 units left, 3 sold", sale.id);
+    assert!(code == Some(0) && said.contains(&line), "{said}");
+    let rebuilt = Sale { generation: 2, ..sale.clone() };
+    world.sell(&mut client, &rebuilt, &orders(&rebuilt, "bob", &[5], 1));
+    world.wait_for("SELECT count(*) FROM orders", 3);
+    assert_eq!(is_marked(), Some(0), "it sells, and the account holds");
+
+    // The other way. A rebuild that died behind its fence leaves the mark, too.
+    client.run("FLUSHALL");
+    let (_, said) = world.rebuild(&[]);
+    let (code, said) = world.say(&Ways::read(&said).with("--close"));
+    let line =
+        format!("sale {stray} is closed again as generation 2: 0 of 1000000 units left, 2 sold, 999998 withdrawn");
+    assert!(code == Some(0) && said.contains(&line), "{said}");
+    assert!(said.contains("what 1 earlier sales had lost is withdrawn"), "the sale before is over, too: {said}");
+    let ended = Sale { id: stray.to_string(), generation: 2, ..sale.clone() };
+    assert_eq!(ended.look(&mut client, true).state(), ("closed", ""));
+    let (code, said) = world.audit();
+    assert!(code == Some(0) && said.contains("total 100 = available 0 + reserved 0 + stored 8 +"), "{said}");
+    // And the product can be sold anew.
+    let next = Sale::open(&mut client, PRODUCT, &Options { total: 100, ..PLAIN });
+    world.publish_event(&next, "sale-opened", 0);
+    world.sell(&mut client, &next, &orders(&next, "cid", &[1], 1));
+    world.wait_for("SELECT count(*) FROM orders", 4);
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// The command lines that a refusal names, without what is said of them.
+struct Ways(Vec<Vec<String>>);
+
+impl Ways {
+    fn read(said: &str) -> Ways {
+        let lines = said.lines().filter_map(|line| line.trim_start().strip_prefix("flux-worker rebuild"));
+        let words =
+            |line: &str| line.split('#').next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        Ways(lines.map(|line| words(&format!("rebuild {line}"))).collect())
+    }
+
+    /// The one that ends with this.
+    fn with(&self, end: &str) -> Vec<&str> {
+        let way = self.0.iter().find(|way| way.join(" ").ends_with(end));
+        let Some(way) = way else { panic!("no way ends with {end}: {:?}", self.0) };
+        way.iter().map(String::as_str).collect()
+    }
+}
+
+/// By itself a worker rebuilds nothing that only an operator knows, and says so once.
+#[test]
+fn a_stray_later_sale_is_left_to_the_operator_and_that_is_said_once() {
+    let mut world = World::start_with(&[("FLUX_REBUILD", "auto")]);
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales WHERE opened_at IS NOT NULL", 1);
+    world.publish_stray(PRODUCT, sale.id.parse::<u64>().expect("a number") + 1);
+    world.wait_for("SELECT count(*) FROM orders", 1);
+    // The worker has seen to which Redis the sale was bound.
+    world.wait_for_metric(&format!("flux_units{{product=\"{PRODUCT}\",state=\"available\"}} 100"));
+    let looks = looks(&mut client);
+    wait_until(|| self::looks(&mut client) >= looks + 4);
+    world.redis.kill();
+    world.redis.up().expect("Redis comes back, with nothing");
+    let mut client = world.client();
+    let lines = || {
+        let log = std::fs::read_to_string(&world.log).expect("a log");
+        log.matches("left to the operator").count()
+    };
+    wait_until(|| lines() > 0);
+    let since = self::looks(&mut client);
+    wait_until(|| self::looks(&mut client) >= since + 12);
+    assert_eq!(lines(), 1, "said once");
+    let log = std::fs::read_to_string(&world.log).expect("a log");
+    assert!(log.contains(&format!("--sale {}", sale.id)), "with the ways out");
+    let (code, said) = world.rebuild(&["--sale", &sale.id]);
+    assert!(code == Some(0) && said.contains("is open again as generation 2: 100 of 100 units left"), "{said}");
+}
+
+/// How often anybody has asked Redis what it is: a worker that rebuilds by itself does so twice a second.
+fn looks(client: &mut Client) -> u64 {
+    let statistics = server::text(client.command(&["INFO", "commandstats"]));
+    let calls = statistics.split("cmdstat_info:calls=").nth(1).unwrap_or("0");
+    calls.split(',').next().and_then(|calls| calls.parse().ok()).unwrap_or(0)
+}
+
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it never came");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Stray records tell of second reservations that nobody made, or of more units than they took. No more goes back than was reserved,
+/// nothing of it is pending for ever, and the audit says what has become of each.
+#[test]
+fn a_stray_return_ends_with_its_reason_and_gives_back_no_more_than_was_taken() {
+    let world = World::start();
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales WHERE opened_at IS NOT NULL", 1);
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[1, 1], 1));
+    world.wait_for("SELECT count(*) FROM orders", 2);
+
+    // A second reservation took one unit, and the topic says nine.
+    let again = orders(&sale, "ann", &[1], 2);
+    client.command(&["HDEL", &sale.records_key(), &again[0].id]);
+    world.reserve_and_forget(&mut client, &sale, &again);
+    assert_eq!(sale.stock(&mut client), 97);
+    world.publish(&sale, &[Order { quantity: 9, ..again[0].clone() }]);
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'returned'", 1);
+    assert_eq!(sale.stock(&mut client), 98, "as many as were taken");
+
+    // Nobody made these: of this sale, of a generation that no rebuild took, of a sale that nobody opened.
+    world.publish(&sale, &orders(&sale, "ann", &[9], 3));
+    let never = Sale { generation: 7, ..sale.clone() };
+    world.publish(&never, &orders(&never, "ann", &[1], 4));
+    let later = sale.id.parse::<u64>().expect("a number") + 1;
+    world.publish_stray(PRODUCT, later);
+    world.publish_stray_again(PRODUCT, later, 1);
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'unfounded'", 3);
+    assert_eq!(world.number("SELECT count(*) FROM returns WHERE state = 'pending'"), 0, "all of it is at rest");
+    assert_eq!(sale.stock(&mut client), 98, "and nothing was given back for it");
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+    for why in [
+        "ended as returned: it was noted with 9 units; 1 were taken, and given back",
+        "ended as unfounded: Redis knows no such reservation of its order",
+        "ended as unfounded: no rebuild took its generation",
+        "ended as unfounded: only orders tell of its sale",
+    ] {
+        assert!(said.contains(why), "{why} is not in {said}");
+    }
+
+    // The same of a sale that is over: its account holds whatever is told of it.
+    sale.close(&mut client);
+    world.publish_event(&sale, "sale-closed", 98);
+    world.wait_for("SELECT count(*) FROM sales WHERE state = 'closed'", 1);
+    world.publish(&sale, &orders(&sale, "ann", &[9], 5));
+    world.wait_for("SELECT count(*) FROM returns WHERE state = 'unfounded'", 4);
+    let (code, said) = world.audit();
+    assert!(code == Some(0) && said.contains("has no units that are nowhere else"), "{said}");
 }
 
 /// A Redis that restarted has lost all sales at once; one wait serves them all.

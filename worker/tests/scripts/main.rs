@@ -8,14 +8,14 @@ use flux_worker::scripts::Scripts;
 /// A fair sale without other options.
 const FAIR: [&str; 3] = ["0", "0", "fair"];
 
-/// (reservation, sale, generation, quantity, user)
-type Return<'a> = (&'a str, &'a str, u32, u64, &'a str);
+/// (reservation, sale, generation, quantity, user, order)
+type Return<'a> = (&'a str, &'a str, u32, u64, &'a str, &'a str);
 
 fn give_back(client: &mut Client, product: &str, returns: &[Return<'_>]) -> Vec<String> {
     let mut arguments = Vec::new();
-    for (reservation, sale, generation, quantity, user) in returns {
+    for (reservation, sale, generation, quantity, user, order) in returns {
         arguments.extend([reservation.to_string(), sale.to_string(), generation.to_string()]);
-        arguments.extend([quantity.to_string(), user.to_string()]);
+        arguments.extend([quantity.to_string(), user.to_string(), order.to_string()]);
     }
     strings(client.call_script(&Scripts::new().returns, &keys(product)[..6], &arguments))
 }
@@ -64,41 +64,67 @@ fn units_go_back_once_and_only_to_their_own_sale_and_generation() {
     let later = (sale.id.parse::<u64>().expect("a number") + 1).to_string();
     let now = sale.id.as_str();
     let returns = [
-        ("x1", now, 1, 3, "ann"),
-        ("x1", now, 1, 3, "ann"),
-        ("x2", older, 1, 1, "ann"),
-        ("x3", now, 0, 1, "ann"),
-        ("x4", now, 2, 1, "ann"),
-        ("x5", &later, 1, 1, "ann"),
-        ("x6", now, 1, 3, "bob"),
-        ("x7", now, 1, 1, "bob"),
+        ("r1", now, 1, 4, "ann", "o1"),
+        ("r1", now, 1, 4, "ann", "o1"),
+        ("x2", older, 1, 1, "ann", "o1"),
+        ("x3", now, 0, 1, "ann", "o1"),
+        ("x4", now, 2, 1, "ann", "o1"),
+        ("x5", &later, 1, 1, "ann", "o1"),
     ];
-    assert_eq!(give_back(&mut client, "p", &returns), ["R", "D", "E", "G", "P", "P", "P", "R"]);
+    let elsewhere = format!("P{now}");
+    assert_eq!(give_back(&mut client, "p", &returns), ["R", "D", "E", "G", &elsewhere, &elsewhere]);
     assert_eq!(sale.stock(&mut client), 9);
-    assert_eq!(strings(client.command(&["HMGET", &sale.key("users"), "ann", "bob"])), ["1", ""]);
+    assert_eq!(strings(client.command(&["HMGET", &sale.key("users"), "ann", "bob"])), ["", "1"]);
     let before = client.snapshot();
     assert_eq!(give_back(&mut client, "p", &returns[..2]), ["D", "D"], "a repeat");
     assert_eq!(client.snapshot(), before, "nothing changed");
     sale.close(&mut client);
-    assert_eq!(give_back(&mut client, "p", &[("x8", now, 1, 1, "ann"), ("x1", now, 1, 3, "ann")]), ["W", "D"]);
+    let late = [("x8", now, 1, 1, "ann", "o1"), ("r1", now, 1, 4, "ann", "o1")];
+    assert_eq!(give_back(&mut client, "p", &late), ["W", "D"]);
     assert_eq!(sale.stock(&mut client), 0);
     let next = Sale::open(&mut client, "p", &PLAIN);
-    assert_eq!(give_back(&mut client, "p", &[("x1", now, 1, 3, "ann"), ("x9", now, 1, 1, "ann")]), ["D", "E"]);
+    let late = [("r1", now, 1, 4, "ann", "o1"), ("x9", now, 1, 1, "ann", "o1")];
+    assert_eq!(give_back(&mut client, "p", &late), ["D", "E"]);
     assert_eq!(next.stock(&mut client), 10);
+}
+
+/// A stray record of the topic tells of a reservation that nobody made, or of more units than it took.
+#[test]
+fn no_more_goes_back_than_was_reserved() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { per_user: 5, ..PLAIN });
+    sale.reserve(&mut client, &[order("r1", 1, "o1", "ann"), order("r2", 2, "o2", "bob")]);
+    let now = sale.id.as_str();
+    let before = client.snapshot();
+    let stray = [("x1", now, 1, 1, "ann", "o1"), ("x2", now, 1, 1, "ann", "nobody's"), ("x3", now, 1, 9, "ann", "o1")];
+    assert_eq!(give_back(&mut client, "p", &stray), ["Nrecord", "Nrecord", "Nrecord"]);
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    assert_eq!(give_back(&mut client, "p", &[("r1", now, 1, 3, "ann", "o1")]), ["R1"], "what was taken, and no more");
+    assert_eq!(sale.stock(&mut client), 8);
+    assert_eq!(strings(client.command(&["HMGET", &sale.key("users"), "ann", "bob"])), ["", "2"]);
+
+    // Records that were retired bear nothing out any more, nor do they deny it: no more can go back than is taken.
+    client.command(&["HSET", &sale.key("sale"), "retired", "1"]);
+    let unknown = [("x4", now, 1, 3, "bob", "o3"), ("x5", now, 1, 1, "bob", "o3"), ("r2", now, 1, 2, "bob", "o2")];
+    assert_eq!(give_back(&mut client, "p", &unknown), ["Nunits", "R", "Nunits"]);
+    assert_eq!(sale.stock(&mut client), 9);
 }
 
 #[test]
 fn a_sale_that_is_not_believed_gets_nothing_back() {
     let server = Server::start();
     let mut client = server.connect();
-    assert_eq!(give_back(&mut client, "p", &[("x1", "1", 1, 1, "u")]), ["U"]);
-    for name in ["sale", "stock", "outbox", "claims", "users", "returned"] {
+    assert_eq!(give_back(&mut client, "p", &[("x1", "1", 1, 1, "u", "o1")]), ["U"]);
+    for name in ["sale", "stock", "outbox", "claims", "users", "returned", "records"] {
         client.run("FLUSHALL");
         let sale = Sale::open(&mut client, "p", &PLAIN);
         sale.reserve(&mut client, &[order("r1", 4, "o1", "u")]);
-        client.command(&["DEL", &sale.key(name)]);
+        let key = if name == "records" { sale.records_key() } else { sale.key(name) };
+        client.command(&["DEL", &key]);
         let before = client.snapshot();
-        let reply = give_back(&mut client, "p", &[("x1", &sale.id, 1, 1, "u"), ("x2", &sale.id, 1, 1, "u")]);
+        let reply =
+            give_back(&mut client, "p", &[("r1", &sale.id, 1, 4, "u", "o1"), ("x2", &sale.id, 1, 1, "u", "o2")]);
         assert_eq!(reply, [format!("S{name}")]);
         assert_eq!(client.snapshot(), before, "nothing changed");
     }

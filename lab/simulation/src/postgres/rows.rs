@@ -84,6 +84,7 @@ pub struct Return {
     pub state: String,
     pub noted_at: i64,
     pub settled_at: Option<i64>,
+    pub why: Option<String>,
 }
 
 /// A row of `rejected`.
@@ -195,7 +196,7 @@ impl Record for Return {
     }
     fn check(&self) -> Result<(), SqlError> {
         positive(self.quantity, Return::TABLE, "returns_quantity_check")?;
-        if !matches!(&*self.state, "pending" | "returned" | "absorbed" | "withdrawn") {
+        if !matches!(&*self.state, "pending" | "returned" | "absorbed" | "withdrawn" | "unfounded") {
             return Err(SqlError::check(Return::TABLE, "returns_state"));
         }
         Ok(())

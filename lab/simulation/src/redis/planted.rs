@@ -22,7 +22,7 @@ pub(super) fn passage(bug: Bug) -> Option<(&'static str, &'static str)> {
             ("redis.call('HSET', records, order, made .. new)", "redis.call('HLEN', records)")
         }
         Bug::RetiredUnderWay => ("if redis.pcall('XLEN', outbox) ~= 0 then", "if false then"),
-        Bug::OldReturnTaken => ("elseif of_sale == id and of_generation < generation then", "elseif false then"),
+        Bug::OldReturnTaken => ("reply[i] = 'G'", "give_back(reservation, user, quantity); reply[i] = 'R'"),
         _ => return None,
     })
 }

@@ -66,6 +66,7 @@ pub fn judge(run: &mut Run) -> Report {
     distrusted_refusals(run, &mut faults);
     broken_words(run, &mut faults);
     second_reservations(run, &truth, &mut faults);
+    founded_returns(&truth, &mut faults);
     rate_bound(run, &truth, &mut faults);
     opened_early(run, &history, &mut faults);
     limit_per_user(run, &truth, &mut faults);
@@ -193,6 +194,13 @@ fn second_reservations(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
     }
     for returned in &truth.returns {
         faults.push(format!("I3: reservation {} was a second one of its order", returned.reservation_id));
+    }
+}
+
+/// Nobody writes the topic but edges, workers and rebuilds: each return is of units that were taken.
+fn founded_returns(truth: &Truth, faults: &mut Vec<String>) {
+    for returned in truth.returns.iter().filter(|returned| returned.state == "unfounded") {
+        faults.push(format!("I4: the return of reservation {} is called unfounded", returned.reservation_id));
     }
 }
 

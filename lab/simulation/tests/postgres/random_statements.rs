@@ -27,7 +27,7 @@ pub(crate) fn statement(random: &mut Random) -> Asked {
         18 | 19 => note_returns(random),
         20 | 21 => note_rejected(random),
         22 => note_dead_letters(random),
-        23 => mark_returned(random),
+        23 => end_of_returns(random),
         24 => sale_opened(random),
         25 => sale_closed(random),
         26 => rebuild_write(random),
@@ -199,6 +199,18 @@ fn note_dead_letters(random: &mut Random) -> Asked {
         Param::I32s(each(random, count, integer)),
     ];
     file!("note_dead_letters", params)
+}
+
+fn end_of_returns(random: &mut Random) -> Asked {
+    match random.below(5) {
+        0 | 1 => mark_returned(random),
+        2 => {
+            let state = ["returned", "unfounded", "lost"][random.below(3) as usize];
+            file!("end_returns", vec![ids(random), Param::Text(state.to_owned()), product(random)])
+        }
+        3 => file!("stray_returns", vec![ids(random), Param::I64(small(random, 3))]),
+        _ => file!("over_returns", vec![ids(random)]),
+    }
 }
 
 fn mark_returned(random: &mut Random) -> Asked {

@@ -6,12 +6,13 @@ use flux_protocol::postgres::{CopyRows, Param};
 use crate::client::Asked;
 
 pub(crate) const TOPIC: Uuid = Uuid([7; 16]);
-pub(crate) const MIGRATIONS: [&str; 5] = [
+pub(crate) const MIGRATIONS: [&str; 6] = [
     include_str!("../../../../worker/sql/0001_ledger.sql"),
     include_str!("../../../../worker/sql/0002_sale_options.sql"),
     include_str!("../../../../worker/sql/0003_sale_queue.sql"),
     include_str!("../../../../worker/sql/0004_rebuilds.sql"),
     include_str!("../../../../worker/sql/0005_leader_epochs.sql"),
+    include_str!("../../../../worker/sql/0006_unfounded_returns.sql"),
 ];
 
 macro_rules! file {

@@ -94,7 +94,7 @@ fn assert_reached(seen: &BTreeSet<String>, answers: &[&str]) {
 }
 
 /// Heads and codes of `reserve.lua`, states of `look.lua` and `lease.lua`, letters of `status.lua` and `returns.lua`.
-const HEALTHY: [&str; 28] = [
+const HEALTHY: [&str; 29] = [
     "$AE",
     "$ME",
     "$M",
@@ -116,6 +116,7 @@ const HEALTHY: [&str; 28] = [
     "$closed",
     "$unknown",
     "$P",
+    "$Nrecord",
     "$A",
     "$R",
     "$D",

@@ -42,6 +42,8 @@ struct Generator<'a> {
     steps: Vec<Step>,
     generations: [u64; 2],
     reservations: u64,
+    /// Product, order and reservation of what was asked for; it may have been refused, or be an earlier sale's.
+    asked: Vec<(usize, u64, u64)>,
     /// Entries there may be.
     entries: u64,
     /// A relay clears claims that ran out away, looking at twice as many as it takes, drawn at random: either none runs
@@ -62,8 +64,15 @@ impl Generator<'_> {
     fn begin(random: &mut Random) -> Generator<'_> {
         let steps = load().collect();
         let claims_run_out = random.per_mille(500);
-        let mut generator =
-            Generator { random, steps, generations: [1; 2], reservations: 0, entries: 0, claims_run_out };
+        let mut generator = Generator {
+            random,
+            steps,
+            generations: [1; 2],
+            reservations: 0,
+            asked: vec![],
+            entries: 0,
+            claims_run_out,
+        };
         generator.init(0);
         generator.init(1);
         generator
@@ -206,6 +215,7 @@ impl Generator<'_> {
                 if self.random.per_mille(800) {
                     self.reservations += 1;
                 }
+                self.asked.push((product, order, self.reservations));
                 let quantity = shared.unwrap_or_else(|| self.pick(&["1", "1", "2", "5"]));
                 let end = if place < count { "\n" } else { "" };
                 arguments.extend([format!("r{} {quantity} ", self.reservations), format!("o{order}")]);
@@ -305,10 +315,18 @@ impl Generator<'_> {
         let product = self.product();
         let mut arguments = Vec::new();
         for _ in 0..=self.below(3) {
-            arguments.push(format!("x{}", self.below(12)));
+            let asked: Vec<(usize, u64, u64)> = self.asked.iter().copied().filter(|asked| asked.0 == product).collect();
+            // Of orders that were asked for lately, and now and then of none.
+            let back = 1 + self.below(10);
+            let of = asked.len().checked_sub(usize::try_from(back).expect("small")).map(|at| asked[at]);
+            let (order, reservation) = match of {
+                Some((_, order, reservation)) if self.random.per_mille(800) => (order, format!("r{reservation}")),
+                _ => (self.below(ORDERS), format!("x{}", self.below(12))),
+            };
+            arguments.push(reservation);
             arguments.extend([self.sale_of(product), self.generation_of(product)]);
             arguments.push(self.pick(&["1", "2", "50"]).to_owned());
-            arguments.push(format!("u{}", self.below(4)));
+            arguments.extend([format!("u{}", order % 4), format!("o{order}")]);
         }
         self.steps.push(call(&WORKER.returns, &keys(PRODUCTS[product])[..6], &arguments));
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use flux_protocol::order::Uuid;
 
 use super::super::error::SqlError;
-use super::super::rows::{DeadLetter, Rejected, Return};
+use super::super::rows::{DeadLetter, Rejected, Return, Sale};
 use super::super::values::{Params, row, timestamp_of_ms};
+use super::audit::Sums;
 use super::{Plan, Scope, Step, Steps, done, step};
 
 pub(super) fn note_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
@@ -34,6 +35,7 @@ pub(super) fn note_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
             state: "pending".to_owned(),
             noted_at: scope.now,
             settled_at: None,
+            why: None,
         };
         step(move |scope| scope.insert_or_nothing(|database| &mut database.returns, row.clone()))
     };
@@ -165,7 +167,81 @@ pub(super) fn settled_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
 pub(super) fn mark_returned(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (asked, state) = (params.uuids(1)?, params.text(2)?.to_owned());
     let rows = pending(scope, |row| asked.contains(&row.reservation_id));
-    Ok(settle(scope, rows, PENDING, &state))
+    Ok(settle(scope, rows, PENDING, &state, None))
+}
+
+pub(super) fn end_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (asked, state, why) = (params.uuids(1)?, params.text(2)?.to_owned(), params.text(3)?.to_owned());
+    let rows = pending(scope, |row| asked.contains(&row.reservation_id));
+    Ok(settle(scope, rows, PENDING, &state, Some(&why)))
+}
+
+/// Pending returns of these reservations, each with its sale, in the order of the reservations.
+fn with_sales(scope: &mut Scope<'_>, asked: &[Uuid]) -> Vec<(Return, Sale)> {
+    let mut rows = pending(scope, |row| asked.contains(&row.reservation_id));
+    rows.sort_by_key(|row| row.reservation_id);
+    let sale = |row: &Return| scope.database.sales.get(scope.owner, &(row.product_id.clone(), row.sale_id)).cloned();
+    rows.into_iter().filter_map(|row| sale(&row).map(|sale| (row, sale))).collect()
+}
+
+pub(super) fn stray_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (asked, held) = (params.uuids(1)?.to_vec(), *params.i64(2)?);
+    let mut answers = Vec::new();
+    for (row, sale) in with_sales(scope, &asked) {
+        let in_redis = scope.database.sales.get(scope.owner, &(row.product_id.clone(), held));
+        let is_no_sale = sale.rate.is_none() && in_redis.is_some_and(|held| held.rate.is_some());
+        if row.generation > sale.generation.max(sale.raised) {
+            answers.push((row.reservation_id, "generation"));
+        } else if is_no_sale {
+            answers.push((row.reservation_id, "sale"));
+        }
+    }
+    for (reservation, why) in scope.shuffled(answers) {
+        scope.answer(row![reservation, why]);
+    }
+    done()
+}
+
+pub(super) fn over_returns(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let asked = params.uuids(1)?.to_vec();
+    let mut upto: BTreeMap<(String, i64), i64> = BTreeMap::new();
+    let mut answers = Vec::new();
+    for (row, sale) in with_sales(scope, &asked) {
+        let sums = Sums(scope, &sale);
+        let room = sale.total - sale.sold - sale.withdrawn - sums.dead() - sums.returns("withdrawn");
+        let state = if row.generation < sale.generation {
+            "absorbed"
+        } else {
+            let upto = upto.entry((row.product_id, row.sale_id)).or_default();
+            *upto += i64::from(row.quantity);
+            if *upto <= room { "withdrawn" } else { "unfounded" }
+        };
+        answers.push((row.reservation_id, state));
+    }
+    for (reservation, state) in scope.shuffled(answers) {
+        scope.answer(row![reservation, state]);
+    }
+    done()
+}
+
+pub(super) fn audit_unfounded(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let product = params.text(1)?;
+    let rows = scope.database.returns.scan(scope.owner);
+    let is_meant = |row: &&Return| row.why.is_some() && (product.is_empty() || row.product_id == product);
+    let mut rows: Vec<Return> = rows.filter(is_meant).cloned().collect();
+    rows.sort_by(|a, b| {
+        (&a.product_id, a.sale_id, a.reservation_id).cmp(&(&b.product_id, b.sale_id, b.reservation_id))
+    });
+    let mut named: BTreeMap<(String, i64), usize> = BTreeMap::new();
+    for row in rows {
+        let place = named.entry((row.product_id.clone(), row.sale_id)).or_default();
+        *place += 1;
+        if *place <= 20 {
+            let Return { product_id, sale_id, order_id, reservation_id, quantity, state, why, .. } = row;
+            scope.answer(row![product_id, sale_id, order_id, reservation_id, quantity, state, why.unwrap_or_default()]);
+        }
+    }
+    done()
 }
 
 pub(super) fn rebuild_absorb(scope: &mut Scope<'_>, params: &Params) -> Plan {
@@ -173,19 +249,26 @@ pub(super) fn rebuild_absorb(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let is_meant = |row: &Return| row.product_id == product && row.sale_id == sale && row.generation < generation;
     let states: &[&str] = &["pending", "withdrawn"];
     let rows = returns(scope, states, is_meant);
-    Ok(settle(scope, rows, states, "absorbed"))
+    Ok(settle(scope, rows, states, "absorbed", None))
 }
 
 /// UPDATE of returns that are in one of `states` in the snapshot, where they still are. In whatever order they are found.
-fn settle(scope: &mut Scope<'_>, rows: Vec<Return>, states: &'static [&'static str], state: &str) -> Steps {
+fn settle(
+    scope: &mut Scope<'_>,
+    rows: Vec<Return>,
+    states: &'static [&'static str],
+    state: &str,
+    why: Option<&str>,
+) -> Steps {
     let rows = scope.shuffled(rows);
     let now = scope.now;
     let settle = |row: Return| -> Step {
-        let state = state.to_owned();
+        let (state, why) = (state.to_owned(), why.map(str::to_owned));
         step(move |scope| {
             let change = |held: Return| {
                 let is_meant = states.contains(&&*held.state);
-                Ok(is_meant.then(|| Return { state: state.clone(), settled_at: Some(now), ..held }))
+                let why = why.clone().or_else(|| held.why.clone());
+                Ok(is_meant.then(|| Return { state: state.clone(), settled_at: Some(now), why, ..held }))
             };
             scope.update(|database| &mut database.returns, &row, change)?;
             Ok(())

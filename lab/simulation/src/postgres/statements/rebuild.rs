@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::error::SqlError;
+use super::super::rows::Sale;
 use super::super::values::{EPOCH_MICROS, Params, boolean, row, state};
 use super::audit::Sums;
 use super::{Plan, Scope, Steps, done, step};
@@ -14,7 +15,8 @@ const SECOND_MICROS: i64 = 1_000_000;
 pub(super) fn sale(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (product, asked) = (params.text(1)?, *params.i64(2)?);
     let of_product = scope.database.sales.scan(scope.owner).filter(|row| row.product_id == product);
-    let latest = of_product.filter(|row| asked == 0 || row.sale_id == asked).max_by_key(|row| row.sale_id).cloned();
+    let is_meant = |row: &&Sale| asked == 0 || row.sale_id == asked || (asked == -1 && row.rate.is_some());
+    let latest = of_product.filter(is_meant).max_by_key(|row| row.sale_id).cloned();
     if let Some(sale) = latest {
         let mut answer = row![sale.sale_id, sale.generation, sale.raised, sale.total];
         answer.extend([sale.rate, sale.burst].map(|number| number.map(|number| number.to_string())));

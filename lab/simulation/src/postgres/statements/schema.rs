@@ -9,12 +9,12 @@ use super::{Plan, Scope, Steps, done, step};
 
 /// The tables of `0001_ledger.sql`.
 pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "returns", "rejected", "dead_letters"];
-/// What `0002_sale_options.sql`, `0003_sale_queue.sql`, `0004_rebuilds.sql` and `0005_leader_epochs.sql` add to a table; no
-/// table has such a name.
+/// What `0002_sale_options.sql` and the migrations behind it add to a table; no table has such a name.
 const SALE_OPTIONS: &str = "sales (per_user, opens_at)";
 const SALE_QUEUE: &str = "sales (queue)";
 const SALE_RAISED: &str = "sales (raised)";
 const OFFSET_EPOCHS: &str = "offsets (leader_epoch, epoch_offset)";
+const RETURN_REASON: &str = "returns (why)";
 /// What `0001_ledger.sql` makes, in its order.
 const LEDGER_TAGS: [&str; 11] = [
     "CREATE TABLE",
@@ -74,6 +74,11 @@ pub(super) fn add_raised(_: &mut Scope<'_>, _: &Params) -> Plan {
 /// `0005_leader_epochs.sql`.
 pub(super) fn add_epochs(_: &mut Scope<'_>, _: &Params) -> Plan {
     Ok(add_columns(OFFSET_EPOCHS, "leader_epoch"))
+}
+
+/// `0006_unfounded_returns.sql`. The state that it allows is always allowed.
+pub(super) fn add_return_reason(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(add_columns(RETURN_REASON, "why"))
 }
 
 /// The columns are always there; what is kept is that they were added.
