@@ -336,11 +336,17 @@ impl Machine for Core {
 
     fn handle_redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         loop {
-            match self.redis.next(now.instant, buffer).map_err(|error| PeerFault(error.to_string()))? {
-                Step::Nothing => return Ok(()),
-                Step::Own => {}
-                Step::Opened => self.handle_redis_ready(now),
-                Step::Reply(call, reply) => self.handle_reply(now, call, Some(reply)),
+            match self.redis.next(now.instant, buffer) {
+                Ok(Step::Nothing) => return Ok(()),
+                Ok(Step::Own) => {}
+                Ok(Step::Opened) => self.handle_redis_ready(now),
+                Ok(Step::Reply(call, reply)) => self.handle_reply(now, call, Some(reply)),
+                Err(error) => {
+                    if let Some(words) = error.refusal() {
+                        self.probe.handle_login_refused(words);
+                    }
+                    return Err(PeerFault(error.to_string()));
+                }
             }
         }
     }
@@ -352,6 +358,7 @@ impl Machine for Core {
         for call in lost {
             self.handle_reply(now, call, None);
         }
+        self.probe.handle_closed(&self.counters);
         self.refuse_statuses();
         self.refuse_documents();
         // Orders for which no call was on its way.

@@ -1,5 +1,8 @@
 //! What makes a sale suspended, and that no script then changes anything.
 
+use std::collections::BTreeSet;
+
+use flux_edge::redis::scripts::Scripts;
 use flux_protocol::resp::{Belief, ErrorKind};
 
 use crate::queue::document;
@@ -293,7 +296,7 @@ fn a_user_that_lacks_a_permission_changes_nothing() {
         }
         assert_eq!(operator.snapshot(), before, "{lacking}");
     }
-    for lacking in ["-set", "-hset", "-sadd", "-unlink"] {
+    for lacking in ["-set", "-hset", "-sadd", "-unlink", "-time", "-hlen"] {
         operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all", lacking]);
         client.run("AUTH flux x");
         let before = operator.snapshot();
@@ -301,4 +304,59 @@ fn a_user_that_lacks_a_permission_changes_nothing() {
         assert_eq!(strings(init_reply(&mut client, "p", &forced)), ["S", "permission"], "{lacking}");
         assert_eq!(operator.snapshot(), before, "{lacking}");
     }
+}
+
+/// An error from inside a script says that it may have written: the caller is told that the outcome is unknown. So what a user
+/// may not do is found before the first write, and said.
+#[test]
+fn whichever_permission_a_user_lacks_no_outcome_is_unknown() {
+    let server = Server::start();
+    let (mut operator, mut client) = (server.connect(), server.connect());
+    for (number, lacking) in commands_of_scripts().into_iter().enumerate() {
+        operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all"]);
+        let sales = ["p", "f"].map(|product| {
+            let is_fair = product == "f";
+            let (per_user, rate) = if is_fair { (3, 100) } else { (0, 0) };
+            Sale::open(&mut operator, product, &Options { force: true, per_user, fair: is_fair, rate, ..PLAIN })
+        });
+        for sale in &sales {
+            assert_eq!(sale.codes(&mut operator, &[order("before", 1, "known", "ann")]), ["A"]);
+        }
+        operator.command(&["ACL", "SETUSER", "flux", &format!("-{lacking}")]);
+        client.run("AUTH flux x");
+        for sale in &sales {
+            let (first, second) = (format!("r{number}"), format!("s{number}"));
+            let asked = [order(&first, 1, "new", "joe"), order(&second, 1, "known", "ann")];
+            for asked in &asked {
+                let before = operator.snapshot();
+                let reply = sale.reserve_reply(&mut client, std::slice::from_ref(asked));
+                assert_eq!(refusal(&reply), None, "without {lacking}: {reply:?}");
+                let told = strings(reply);
+                if told[0].starts_with('S') {
+                    assert_eq!(operator.snapshot(), before, "without {lacking}: {told:?}");
+                } else if asked.id == "known" {
+                    assert!(told[1].starts_with("Rbefore"), "without {lacking} a repeat is a new order: {told:?}");
+                }
+            }
+            let closing = client.call(|scripts| &scripts.close, &keys(&sale.product), &[]);
+            assert_eq!(refusal(&closing), None, "close without {lacking}");
+            let opening = ["10", "0", "100", "1", "", &"5e".repeat(32)].map(str::to_owned);
+            let opened = client.call(|scripts| &scripts.init, &keys(&sale.product), &opening);
+            assert_eq!(refusal(&opened), None, "init without {lacking}");
+        }
+    }
+}
+
+/// Every command that a script of an edge runs, in small letters.
+fn commands_of_scripts() -> BTreeSet<String> {
+    let scripts = Scripts::new();
+    let mut found = BTreeSet::new();
+    for script in scripts.all() {
+        for mark in ["redis.call('", "redis.pcall('"] {
+            let words = script.source().split(mark).skip(1).filter_map(|rest| rest.split('\'').next());
+            found.extend(words.map(str::to_ascii_lowercase));
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found
 }
