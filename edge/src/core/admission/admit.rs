@@ -50,6 +50,11 @@ impl Core {
         }
     }
 
+    /// Whether Redis owes an answer for longer than it may: that no token has come does not say that the bucket is empty.
+    fn redis_is_silent(&self, now: Now) -> bool {
+        !self.redis.down_for(now.instant).is_zero()
+    }
+
     /// Whether one more order of the product may have its record looked up.
     pub(crate) fn may_look_up(&self, index: ProductIndex) -> bool {
         let own = self.products[index].under_way as usize;
@@ -58,6 +63,7 @@ impl Core {
 
     /// The way that follows from what the fair queue says of an order.
     fn queue_way(&mut self, now: Now, index: ProductIndex, wish: &Wish, verdict: Verdict, may_wait: bool) -> Way {
+        let is_silent = matches!(verdict, Verdict::Held(_) | Verdict::Wait) && self.redis_is_silent(now);
         let Product { name, admission, under_way, .. } = &mut self.products[index];
         let AdmissionState { tokens, queue, .. } = admission;
         let (tokens, queue): (&Tokens, &mut QueueState) = (tokens, queue.as_mut().expect("it has said so"));
@@ -79,6 +85,9 @@ impl Core {
             Verdict::Wait if may_wait => return Way::Go(Stage::Token, Turn::None),
             Verdict::Unknown if queue.waiters.len() < TOKEN_WAITERS_MAX => return Way::AwaitStatus,
             Verdict::Unknown => return Way::Answer(Answer::Unavailable(Unavailable::Redis)),
+            Verdict::Held(_) | Verdict::Wait if is_silent => {
+                return Way::Answer(Answer::Unavailable(Unavailable::Redis));
+            }
             Verdict::Line(ticket) => Some(ticket),
             Verdict::Held(_) => {
                 self.counters.lines.turned_away.add(1);
@@ -96,10 +105,15 @@ impl Core {
         self.ask_queue_status(now, product, true);
     }
 
-    /// Over the limit or too early: to the waiting room, with a place in the queue where there is one.
+    /// Over the limit or too early: to the waiting room, with a place in the queue where there is one. An order that was called
+    /// and could get no token because Redis does not answer is told so; the place stands, by the ticket that it showed.
     pub(crate) fn turn_away(&mut self, now: Now, index: OrderIndex, product: ProductIndex) -> Answer {
+        let is_silent = self.redis_is_silent(now);
         let Product { name, admission, .. } = &mut self.products[product];
         let order = self.orders.get(index).expect("the caller has looked");
+        if order.stage == Stage::Held && is_silent {
+            return Answer::Unavailable(Unavailable::Redis);
+        }
         let wish = &order.wish;
         let Some(queue) = &mut admission.queue else { return Answer::waiting_room(*name, wish.wants_json) };
         let (user, shown) = (wish.user.as_bytes(), wish.shown.as_ref());

@@ -146,6 +146,23 @@ fn who_is_called_and_finds_no_token_stands_at_the_door_first_come_first_served()
 }
 
 #[test]
+fn a_called_buyer_whose_redis_does_not_answer_is_told_so_and_the_place_stands() {
+    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 0 }, 0);
+    bench.redis.holds = vec!["lease"];
+    let held = bench.order_with("ann", ticket(1, "ann", false));
+    let not_called = bench.order_with("bob", ticket(2, "bob", false));
+    bench.pass(1_050);
+    assert_eq!(bench.answers[&held], Answer::Unavailable(Unavailable::Redis), "nobody said that there is no token");
+    assert_eq!(bench.told(not_called), Some(ticket(2, "bob", false)), "the line is what it was");
+    bench.redis.line.as_mut().expect("a line").tokens = 9;
+    bench.redis.holds.clear();
+    bench.pass(100);
+    let again = bench.order_with("ann", ticket(1, "ann", false));
+    bench.pass(100);
+    assert_eq!(bench.statuses(&[again]), [Some(200)]);
+}
+
+#[test]
 fn an_order_let_in_at_the_door_has_all_the_time_that_redis_has_to_answer() {
     let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 0 }, 0);
     let held = bench.order_with("ann", ticket(1, "ann", false));
