@@ -48,7 +48,7 @@ impl Core {
 
     pub(crate) fn handle_identity(&mut self, now: Now, asked: Instant, reply: Option<Reply<'_>>) {
         let is_another = match reply.map(|reply| reply.value()) {
-            Some(Value::Bulk(info)) => self.witness.see(asked, &String::from_utf8_lossy(info)),
+            Some(Value::Bulk(info)) => self.witness.see(asked, now.instant, &String::from_utf8_lossy(info)),
             Some(Value::Error(error)) => {
                 self.refusals.note(&self.counters, error);
                 false
