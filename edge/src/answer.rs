@@ -111,8 +111,8 @@ pub enum Answer {
     /// 200 of `GET /stock`.
     Stock {
         product: Identifier,
-        /// Units left.
-        available: u64,
+        /// Units left; `None` where that is not known, the sale being suspended.
+        available: Option<u64>,
         /// The sale's state.
         state: SaleState,
     },
@@ -391,7 +391,7 @@ impl Answer {
                     b"{\"productId\":\"",
                     product.as_bytes(),
                     b"\",\"available\":",
-                    decimal(*available, &mut digits),
+                    available.map_or(b"null", |available| decimal(available, &mut digits)),
                     b",\"state\":\"",
                     state.name().as_bytes(),
                     b"\"}",

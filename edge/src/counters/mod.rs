@@ -198,8 +198,8 @@ pub struct ProductGauge {
     pub sale: Option<Sale>,
     /// Its sale's state.
     pub state: SaleState,
-    /// Units left.
-    pub stock: u64,
+    /// Units left; `None` while the sale is suspended: then nobody knows.
+    pub stock: Option<u64>,
     pub outbox_entries: u64,
     /// Undelivered orders.
     pub outbox_orders: u64,
@@ -226,7 +226,7 @@ impl ProductGauge {
             name: Identifier::new(name.as_bytes()).expect("an identifier"),
             sale: None,
             state: SaleState::Open,
-            stock: 41,
+            stock: Some(41),
             outbox_entries: 1,
             outbox_orders: 2,
             outbox_oldest_ms: 3_500,

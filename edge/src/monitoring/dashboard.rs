@@ -123,7 +123,7 @@ fn product(gauge: &ProductGauge, workers: &Workers, now: Instant) -> Value {
         "product": name,
         "state": gauge.state.name(),
         "seenMs": gauge.seen_ms,
-        "stock": seen(gauge.stock),
+        "stock": gauge.stock.and_then(seen),
         "outboxOrders": seen(gauge.outbox_orders),
         "outboxOldestMs": seen(gauge.outbox_oldest_ms),
         "accepted": gauge.accepted,

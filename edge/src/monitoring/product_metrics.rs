@@ -70,16 +70,18 @@ fn encode_counts(
 }
 
 fn encode_gauges(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-    type Of = fn(&ProductGauge) -> u64;
+    type Of = fn(&ProductGauge) -> Option<u64>;
     let gauges: [(&str, &str, Of); 3] = [
-        ("stock_units", "Units left", |product| product.stock),
-        ("outbox_entries", "Entries of the outbox", |product| product.outbox_entries),
-        ("outbox_orders", "Undelivered orders", |product| product.outbox_orders),
+        ("stock_units", "Units left; of a suspended sale nobody knows", |product| product.stock),
+        ("outbox_entries", "Entries of the outbox", |product| Some(product.outbox_entries)),
+        ("outbox_orders", "Undelivered orders", |product| Some(product.outbox_orders)),
     ];
     for (name, help, of) in gauges {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for product in products {
-            gauge(of(product)).encode(metric.encode_family(&labels(product))?)?;
+            if let Some(value) = of(product) {
+                gauge(value).encode(metric.encode_family(&labels(product))?)?;
+            }
         }
     }
     let help = "For how long the oldest entry has been seen standing";

@@ -207,7 +207,7 @@ impl Product {
             name: self.name,
             sale: self.sale,
             state: self.visible_state(now.instant),
-            stock: self.stock,
+            stock: self.known_stock(),
             outbox_entries: self.outbox.entries,
             outbox_orders: self.outbox.orders,
             outbox_oldest_ms: oldest,
@@ -291,9 +291,14 @@ impl Product {
         if state == SaleState::Open && self.stock == 0 { SaleState::SoldOut } else { state }
     }
 
+    /// Units left, where that is known: what Redis showed of a sale before it was suspended may be any number by now.
+    pub fn known_stock(&self) -> Option<u64> {
+        (self.state != SaleState::Suspended).then_some(self.stock)
+    }
+
     /// The answer of `GET /stock`.
     pub fn stock_answer(&self, now: Now) -> Answer {
-        Answer::Stock { product: self.name, available: self.stock, state: self.visible_state(now.instant) }
+        Answer::Stock { product: self.name, available: self.known_stock(), state: self.visible_state(now.instant) }
     }
 
     /// The same where what is remembered is young enough for one.

@@ -3,6 +3,7 @@
 use super::Bench;
 use super::redis::SALE_ID;
 use crate::answer::{Answer, Unavailable};
+use crate::sale::SaleState;
 
 #[test]
 fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
@@ -16,6 +17,13 @@ fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
     let refused = bench.orders(&["a"]);
     assert_eq!(bench.answers[&refused[0]], Answer::Unavailable(Unavailable::Suspended));
     assert_eq!(bench.redis.calls("reserve").len(), calls, "not even asked for");
+    // How many are left nobody knows until a rebuild has proved it.
+    let stock = bench.get("/stock/p");
+    let told = bench.written(stock);
+    assert!(told.ends_with(r#"{"productId":"p","available":null,"state":"suspended"}"#), "{told}");
+    bench.pass(1_000);
+    let gauge = bench.counters.products.lock().expect("not poisoned")[0];
+    assert_eq!((gauge.stock, gauge.state), (None, SaleState::Suspended));
     let operated = [bench.operate("/close", r#"{"productId":"p"}"#)];
     assert_eq!(bench.statuses(&operated), [Some(409)]);
     // Rebuilt: the same sale under its next generation.
