@@ -4,7 +4,7 @@
 //! decides what is true; that is the core's work.
 
 use bytes::Bytes;
-use flux_protocol::http::{Connection, Date, response};
+use flux_protocol::http::{Date, Persistence, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
 use crate::sale::{SaleState, TicketText};
@@ -213,7 +213,7 @@ pub const JSON: &str = "application/json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
     /// What it says about the connection.
-    pub connection: Connection,
+    pub connection: Persistence,
     /// The request was HEAD: no body is sent.
     pub head_only: bool,
     /// The request's origin may read the answer.
@@ -285,9 +285,9 @@ impl Writer<'_> {
             out.extend_from_slice(&self.site.cors);
         }
         out.extend_from_slice(match self.framing.connection {
-            Connection::KeepAlive => b"",
-            Connection::KeepAliveOld => b"connection: keep-alive\r\n",
-            Connection::Close => b"connection: close\r\n",
+            Persistence::KeepAlive => b"",
+            Persistence::KeepAliveOld => b"connection: keep-alive\r\n",
+            Persistence::Close => b"connection: close\r\n",
         });
         out.extend_from_slice(b"\r\n");
         if !self.framing.head_only {

@@ -1,6 +1,6 @@
 //! The table of one core's connections: what each waits for, and the answers of its burst in order.
 //!
-//! A connection's task and the ticker meet here, and so do answers that come later: they find their place by a
+//! A connection's task and the ticker meet here, and so do answers that come later: they find their request by a
 //! [`ReplyTo`], and one whose connection is gone is dropped. Never reads or writes a socket; it only tells which
 //! directions of which to end.
 
@@ -28,9 +28,9 @@ pub enum Phase {
     Lingering,
 }
 
-/// One place in a burst.
+/// The response to one request of a burst, until the burst is written.
 #[derive(Debug)]
-pub enum Place {
+pub enum PendingResponse {
     /// The machine answers later.
     Later(Framing),
     /// The machine has answered.
@@ -39,13 +39,13 @@ pub enum Place {
     Written(Vec<u8>, u16),
 }
 
-impl Place {
+impl PendingResponse {
     /// How much a large answer takes, in bytes; 0 for the small ones, which are bounded by their number.
     pub fn document_bytes(&self) -> usize {
         match self {
-            Place::Answered(Answer::Document(document), _) => document.body.len(),
-            Place::Written(response, _) => response.len(),
-            Place::Answered(..) | Place::Later(_) => 0,
+            PendingResponse::Answered(Answer::Document(document), _) => document.body.len(),
+            PendingResponse::Written(response, _) => response.len(),
+            PendingResponse::Answered(..) | PendingResponse::Later(_) => 0,
         }
     }
 }
@@ -60,7 +60,7 @@ pub struct Overdue {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Entry {
     generation: u32,
     descriptor: Option<RawFd>,
     role: Role,
@@ -68,19 +68,19 @@ struct Slot {
     since_tick: u32,
     timed_out: bool,
     outstanding: u32,
-    burst: Vec<Place>,
+    burst: Vec<PendingResponse>,
     waiter: Option<Waker>,
 }
 
 /// The connections of one core.
 #[derive(Debug, Default)]
 pub struct Connections {
-    slots: Vec<Slot>,
+    slots: Vec<Entry>,
     free: Vec<u32>,
     /// Memory of long bursts: a connection has more than a short one's only while it is in one.
-    spare: Vec<Vec<Place>>,
+    spare: Vec<Vec<PendingResponse>>,
     /// The burst that is being written.
-    taken: Vec<Place>,
+    taken: Vec<PendingResponse>,
     open: usize,
     /// Connections of the public listener and the waiting room among them.
     open_public: usize,
@@ -117,7 +117,7 @@ impl Connections {
 
     /// Whether some connection's answers are on their way to it, or awaited.
     pub fn is_answering(&self) -> bool {
-        let answering = |slot: &Slot| matches!(slot.phase, Phase::Answers | Phase::Writing);
+        let answering = |entry: &Entry| matches!(entry.phase, Phase::Answers | Phase::Writing);
         self.slots.iter().any(|slot| slot.descriptor.is_some() && answering(slot))
     }
 
@@ -126,7 +126,7 @@ impl Connections {
         self.open += 1;
         self.open_public += usize::from(role != Role::Admin);
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
+            self.slots.push(Entry {
                 generation: 0,
                 descriptor: None,
                 role,
@@ -141,7 +141,7 @@ impl Connections {
         });
         let entry = &mut self.slots[slot as usize];
         assert!(entry.descriptor.is_none() && entry.burst.is_empty(), "a free place is empty");
-        *entry = Slot {
+        *entry = Entry {
             generation: entry.generation,
             descriptor: Some(descriptor),
             role,
@@ -171,7 +171,7 @@ impl Connections {
         self.free.push(id.slot);
     }
 
-    fn slot(&mut self, id: ConnectionId) -> &mut Slot {
+    fn slot(&mut self, id: ConnectionId) -> &mut Entry {
         let slot = &mut self.slots[id.slot as usize];
         assert!(slot.generation == id.generation && slot.descriptor.is_some(), "the connection is in the table");
         slot
@@ -194,20 +194,20 @@ impl Connections {
         slot.timed_out.then_some(slot.phase)
     }
 
-    /// Adds the next place of the burst.
-    pub fn push(&mut self, id: ConnectionId, place: Place) {
+    /// Adds the response to the next request of the burst.
+    pub fn push(&mut self, id: ConnectionId, response: PendingResponse) {
         let slot = self.slot(id);
-        slot.outstanding += u32::from(matches!(place, Place::Later(_)));
+        slot.outstanding += u32::from(matches!(response, PendingResponse::Later(_)));
         if slot.burst.len() < slot.burst.capacity() {
-            slot.burst.push(place);
+            slot.burst.push(response);
         } else {
-            self.push_more(id, place);
+            self.push_more(id, response);
         }
     }
 
     /// A burst that grows goes on in memory that an earlier one left, if there is any.
     #[cold]
-    fn push_more(&mut self, id: ConnectionId, place: Place) {
+    fn push_more(&mut self, id: ConnectionId, response: PendingResponse) {
         let burst = &mut self.slots[id.slot as usize].burst;
         if !burst.is_empty()
             && let Some(mut spare) = self.spare.pop()
@@ -215,11 +215,11 @@ impl Connections {
             spare.append(burst);
             *burst = spare;
         }
-        burst.push(place);
+        burst.push(response);
     }
 
     /// Keeps the memory of a burst for the next that grows, whosever that is; more than many need at once is freed.
-    fn give_burst(&mut self, burst: Vec<Place>) {
+    fn give_burst(&mut self, burst: Vec<PendingResponse>) {
         if burst.capacity() > BURST_KEPT_MAX && self.spare.len() < SPARE_BURSTS_MAX {
             self.spare.push(burst);
         }
@@ -231,17 +231,17 @@ impl Connections {
         self.spare.shrink_to_fit();
     }
 
-    /// Puts an answer in its place; wakes the connection where it was the last one awaited.
+    /// Puts an answer where it is awaited; wakes the connection where it was the last one awaited.
     pub fn complete(&mut self, reply_to: ReplyTo, answer: Answer) {
         let Some(slot) = self.slots.get_mut(reply_to.conn as usize) else { return };
         if slot.generation != reply_to.generation || slot.descriptor.is_none() {
             return; // The client has gone. What was done for it stands.
         }
-        let Some(place) = slot.burst.get_mut(reply_to.position as usize) else {
+        let Some(response) = slot.burst.get_mut(reply_to.position as usize) else {
             unreachable!("an answer for a request that was not asked");
         };
-        let Place::Later(framing) = *place else { unreachable!("a request is answered once") };
-        *place = Place::Answered(answer, framing);
+        let PendingResponse::Later(framing) = *response else { unreachable!("a request is answered once") };
+        *response = PendingResponse::Answered(answer, framing);
         slot.outstanding -= 1;
         if slot.outstanding == 0
             && let Some(waiter) = &slot.waiter
@@ -263,7 +263,7 @@ impl Connections {
     }
 
     /// Takes the answers of the burst, in the order of its requests; all of them are there.
-    pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = Place> {
+    pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = PendingResponse> {
         let slot = self.slot(id);
         assert!(slot.outstanding == 0, "an answer is still on its way");
         if slot.burst.capacity() <= BURST_KEPT_MAX {
@@ -300,18 +300,18 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
-    use flux_protocol::http::Connection;
+    use flux_protocol::http::Persistence;
 
     use super::*;
 
-    const FRAMING: Framing = Framing { connection: Connection::KeepAlive, head_only: false, cors: false };
+    const FRAMING: Framing = Framing { connection: Persistence::KeepAlive, head_only: false, cors: false };
 
     #[test]
-    fn answers_find_their_place_and_only_theirs() {
+    fn answers_find_their_request_and_only_theirs() {
         let mut table = Connections::default();
         let id = table.enter(7, Role::Public, 0);
         for _ in 0..3 {
-            table.push(id, Place::Later(FRAMING));
+            table.push(id, PendingResponse::Later(FRAMING));
         }
         table.complete(id.reply_to(2), Answer::KeyReused);
         table.complete(id.reply_to(0), Answer::SoldOut);
@@ -320,8 +320,8 @@ mod tests {
         assert!(table.poll_answered(id, Waker::noop()));
         let answers: Vec<_> = table
             .take_burst(id)
-            .map(|place| match place {
-                Place::Answered(answer, _) => answer,
+            .map(|response| match response {
+                PendingResponse::Answered(answer, _) => answer,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -334,11 +334,11 @@ mod tests {
         let mut table = Connections::default();
         let ids: Vec<_> = (0..CLIENTS as i32).map(|descriptor| table.enter(descriptor, Role::Public, 0)).collect();
         let bytes = |table: &Connections| {
-            let places = table.slots.iter().map(|slot| slot.burst.capacity()).sum::<usize>();
-            (places + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<Place>()
+            let held = table.slots.iter().map(|slot| slot.burst.capacity()).sum::<usize>();
+            (held + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<PendingResponse>()
         };
         for id in &ids {
-            (0..64).for_each(|_| table.push(*id, Place::Later(FRAMING)));
+            (0..64).for_each(|_| table.push(*id, PendingResponse::Later(FRAMING)));
         }
         let at_most = bytes(&table);
         for id in &ids[..CLIENTS / 2] {
@@ -348,7 +348,7 @@ mod tests {
         ids[CLIENTS / 2..].iter().for_each(|id| table.leave(*id));
         assert!(4 * bytes(&table) <= at_most, "{} of {at_most} bytes are kept", bytes(&table));
         let id = ids[0];
-        (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, Place::Later(FRAMING)));
+        (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, PendingResponse::Later(FRAMING)));
         assert!(table.slots[id.slot as usize].burst.capacity() >= 64, "what is kept is used again");
         ids[..CLIENTS / 2].iter().for_each(|id| table.leave(*id));
         table.trim();
@@ -359,10 +359,10 @@ mod tests {
     fn an_answer_for_one_who_has_gone_reaches_nobody() {
         let mut table = Connections::default();
         let gone = table.enter(7, Role::Public, 0);
-        table.push(gone, Place::Later(FRAMING));
+        table.push(gone, PendingResponse::Later(FRAMING));
         table.leave(gone);
         let heir = table.enter(7, Role::Public, 0);
-        table.push(heir, Place::Later(FRAMING));
+        table.push(heir, PendingResponse::Later(FRAMING));
         table.complete(gone.reply_to(0), Answer::SoldOut);
         assert!(!table.poll_answered(heir, Waker::noop()));
         assert_eq!((table.open(), table.open_public()), (1, 1));

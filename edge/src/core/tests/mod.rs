@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_protocol::http::{Connection, Date, Fields, KeyField, Method, Request};
+use flux_protocol::http::{Date, Fields, KeyField, Method, Persistence, Request};
 use flux_protocol::order::Uuid;
 use flux_protocol::time::{Instant, Now};
 
@@ -210,7 +210,7 @@ impl Bench {
     /// An answer as it goes over the wire to whoever asked for it.
     fn written(&self, position: u32) -> String {
         let cors = self.origin == Some(ORIGIN);
-        let framing = Framing { connection: Connection::KeepAlive, head_only: false, cors };
+        let framing = Framing { connection: Persistence::KeepAlive, head_only: false, cors };
         let mut out = Vec::new();
         self.answers[&position].write(self.core.site(), &Date::new(0), framing, &mut out);
         String::from_utf8(out).expect("text")
