@@ -81,8 +81,8 @@ pub enum Answer {
     Redirect(Identifier),
     /// 429: the same for a caller that asked for JSON.
     Waiting(Identifier),
-    /// Either of them, with a place in the sale's line.
-    InLine {
+    /// Either of them, with a place in the sale's queue.
+    InQueue {
         product: Identifier,
         /// The place, signed.
         ticket: TicketText,
@@ -148,9 +148,9 @@ impl Answer {
     }
 
     /// To the queue, with a place in it; where the queue's status is not known, there is none to give.
-    pub fn in_line(product: Identifier, ticket: Option<TicketText>, wants_json: bool) -> Answer {
+    pub fn in_queue(product: Identifier, ticket: Option<TicketText>, wants_json: bool) -> Answer {
         match ticket {
-            Some(ticket) => Answer::InLine { product, ticket, wants_json },
+            Some(ticket) => Answer::InQueue { product, ticket, wants_json },
             None => Answer::Unavailable(Unavailable::Redis),
         }
     }
@@ -195,11 +195,11 @@ impl Answer {
         match self {
             Answer::Accepted { .. } | Answer::Stock { .. } | Answer::Status { .. } | Answer::Queue(_) => 200,
             Answer::Pending { .. } => 202,
-            Answer::Redirect(_) | Answer::InLine { wants_json: false, .. } => 302,
+            Answer::Redirect(_) | Answer::InQueue { wants_json: false, .. } => 302,
             Answer::UnknownProduct => 404,
             Answer::SoldOut | Answer::Insufficient { .. } | Answer::LimitReached => 409,
             Answer::KeyReused => 422,
-            Answer::Waiting(_) | Answer::StatusWaiting | Answer::InLine { wants_json: true, .. } => 429,
+            Answer::Waiting(_) | Answer::StatusWaiting | Answer::InQueue { wants_json: true, .. } => 429,
             Answer::Unavailable(_) | Answer::Unknown => 503,
             Answer::Document(document) => document.status,
         }
@@ -326,7 +326,7 @@ impl Answer {
                 RETRY_1,
                 &[b"{\"status\":\"waiting\",\"location\":\"", &site.waiting_room, product.as_bytes(), b"\"}"],
             ),
-            Answer::InLine { product, ticket, wants_json: false } => {
+            Answer::InQueue { product, ticket, wants_json: false } => {
                 writer.out.extend_from_slice(b"HTTP/1.1 302 Found\r\nlocation: ");
                 for piece in [&site.waiting_room, product.as_bytes(), b"&ticket=", ticket] {
                     writer.out.extend_from_slice(piece);
@@ -334,7 +334,7 @@ impl Answer {
                 writer.out.extend_from_slice(b"\r\ncache-control: no-store\r\n");
                 writer.finish(&[]);
             }
-            Answer::InLine { product, ticket, wants_json: true } => writer.write(
+            Answer::InQueue { product, ticket, wants_json: true } => writer.write(
                 b"HTTP/1.1 429 Too Many Requests\r\n",
                 RETRY_1,
                 &[

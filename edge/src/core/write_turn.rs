@@ -54,7 +54,7 @@ impl Core {
     fn write_next(&mut self, now: Now, work: Work) -> bool {
         match work {
             Work::Lookup => self.write_lookup(now),
-            Work::Tokens => self.ask_next_in_line(now),
+            Work::Tokens => self.ask_next_waiting(now),
             Work::Status => self.write_statuses(now),
             Work::Discover => self.write_discovery(now),
             Work::Queue => self.write_next_document(now),
@@ -63,7 +63,7 @@ impl Core {
     }
 
     fn write_next_document(&mut self, now: Now) -> bool {
-        let Some(index) = self.document_line.pop() else { return false };
+        let Some(index) = self.documents_wanted.pop() else { return false };
         self.write_document(now, index);
         true
     }

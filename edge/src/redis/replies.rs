@@ -146,7 +146,7 @@ pub enum Look {
         outbox_oldest: Option<EntryId>,
         outbox_newest: Option<EntryId>,
         /// The sale's seed, where it has a fair queue.
-        line_seed: Option<[u8; 32]>,
+        queue_seed: Option<[u8; 32]>,
     },
 }
 
@@ -183,7 +183,7 @@ impl Look {
             outbox_orders: number(orders)?,
             outbox_oldest: EntryId::parse(oldest),
             outbox_newest: EntryId::parse(newest),
-            line_seed: if seed.is_empty() { None } else { Some(*Seed::parse(seed)?.bytes()) },
+            queue_seed: if seed.is_empty() { None } else { Some(*Seed::parse(seed)?.bytes()) },
         })
     }
 }

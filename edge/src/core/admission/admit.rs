@@ -12,9 +12,9 @@ use crate::core::admission::Way;
 use crate::core::state::orders::{OrderIndex, Stage, Turn, Wish};
 use crate::core::state::product::{AdmissionState, Product};
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::has_share;
 use crate::core::state::queue_state::{Called, QueueState, Verdict};
 use crate::core::state::token_lease::{Admission, Tokens};
+use crate::core::state::waiting_products::has_share;
 use crate::limits::{LOOKUPS_WAITING_MAX, TOKEN_WAITERS_MAX};
 
 impl Core {
@@ -63,7 +63,7 @@ impl Core {
 
     /// The way that follows from what the fair queue says of an order.
     fn queue_way(&mut self, now: Now, index: ProductIndex, wish: &Wish, verdict: Verdict, may_wait: bool) -> Way {
-        let is_silent = matches!(verdict, Verdict::Held(_) | Verdict::Wait) && self.redis_is_silent(now);
+        let is_silent = matches!(verdict, Verdict::AwaitToken(_) | Verdict::Wait) && self.redis_is_silent(now);
         let Product { name, admission, under_way, .. } = &mut self.products[index];
         let AdmissionState { tokens, queue, .. } = admission;
         let (tokens, queue): (&Tokens, &mut QueueState) = (tokens, queue.as_mut().expect("it has said so"));
@@ -73,8 +73,8 @@ impl Core {
             Verdict::Admitted(Some(Called { slot, mark })) => {
                 return Way::Go(Stage::Queued, Turn::Called { slot, mark, token_expires: tokens.last_expires() });
             }
-            Verdict::Held(Called { slot, mark }) if may_wait => {
-                return Way::Go(Stage::Held, Turn::Called { slot, mark, token_expires: now.instant });
+            Verdict::AwaitToken(Called { slot, mark }) if may_wait => {
+                return Way::Go(Stage::Called, Turn::Called { slot, mark, token_expires: now.instant });
             }
             Verdict::UsedUp { slot, until }
                 if has_share(*under_way as usize, self.reserve_calls.lookups_waiting(), LOOKUPS_WAITING_MAX) =>
@@ -85,17 +85,17 @@ impl Core {
             Verdict::Wait if may_wait => return Way::Go(Stage::Token, Turn::None),
             Verdict::Unknown if queue.waiters.len() < TOKEN_WAITERS_MAX => return Way::AwaitStatus,
             Verdict::Unknown => return Way::Answer(Answer::Unavailable(Unavailable::Redis)),
-            Verdict::Held(_) | Verdict::Wait if is_silent => {
+            Verdict::AwaitToken(_) | Verdict::Wait if is_silent => {
                 return Way::Answer(Answer::Unavailable(Unavailable::Redis));
             }
-            Verdict::Line(ticket) => Some(ticket),
-            Verdict::Held(_) => {
-                self.counters.lines.turned_away.add(1);
+            Verdict::ToQueue(ticket) => Some(ticket),
+            Verdict::AwaitToken(_) => {
+                self.counters.queues.turned_away.add(1);
                 queue.send_away(now.instant, user, wish.shown.as_ref())
             }
-            Verdict::Wait => queue.send_to_line(now.instant, user, wish.shown.as_ref()),
+            Verdict::Wait => queue.send_to_queue(now.instant, user, wish.shown.as_ref()),
         };
-        Way::Answer(Answer::in_line(*name, ticket, wish.wants_json))
+        Way::Answer(Answer::in_queue(*name, ticket, wish.wants_json))
     }
 
     /// An order waits for its queue's status.
@@ -111,20 +111,20 @@ impl Core {
         let is_silent = self.redis_is_silent(now);
         let Product { name, admission, .. } = &mut self.products[product];
         let order = self.orders.get(index).expect("the caller has looked");
-        if order.stage == Stage::Held && is_silent {
+        if order.stage == Stage::Called && is_silent {
             return Answer::Unavailable(Unavailable::Redis);
         }
         let wish = &order.wish;
         let Some(queue) = &mut admission.queue else { return Answer::waiting_room(*name, wish.wants_json) };
         let (user, shown) = (wish.user.as_bytes(), wish.shown.as_ref());
         let ticket = match order.stage {
-            Stage::Held => {
-                self.counters.lines.turned_away.add(1);
+            Stage::Called => {
+                self.counters.queues.turned_away.add(1);
                 queue.send_away(now.instant, user, shown)
             }
-            _ => queue.send_to_line(now.instant, user, shown),
+            _ => queue.send_to_queue(now.instant, user, shown),
         };
-        Answer::in_line(*name, ticket, wish.wants_json)
+        Answer::in_queue(*name, ticket, wish.wants_json)
     }
 
     /// An order whose place is used up, with all of its user up to that slot, joins the queue anew: behind all users who
@@ -134,7 +134,7 @@ impl Core {
         let wish = &self.orders.get(index).expect("the caller has looked").wish;
         let Some(queue) = &mut admission.queue else { return Answer::waiting_room(*name, wish.wants_json) };
         let ticket = queue.send_behind(now.instant, wish.user.as_bytes(), until);
-        Answer::in_line(*name, ticket, wish.wants_json)
+        Answer::in_queue(*name, ticket, wish.wants_json)
     }
 
     /// An order comes by another place from now on, or by none: while it comes by one, no other order of its user does.

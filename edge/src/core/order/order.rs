@@ -150,7 +150,7 @@ impl Core {
         self.orders.unname(index);
         self.take_turn(index, Turn::None);
         let Some(order) = self.orders.get_mut(index) else { return };
-        if std::mem::replace(&mut order.stage, Stage::Product) == Stage::Held {
+        if std::mem::replace(&mut order.stage, Stage::Product) == Stage::Called {
             self.orders.restart(now.instant, index);
         }
     }
@@ -243,9 +243,9 @@ impl Core {
         match stage {
             Stage::Lookup => self.reserve_calls.push_lookup(index),
             Stage::Token => self.products[product].admission.waiters.push_back(index),
-            Stage::Held => {
+            Stage::Called => {
                 self.products[product].admission.waiters.push_back(index);
-                self.queues.held.push_back((now.instant, index));
+                self.queues.called.push_back((now.instant, index));
             }
             Stage::Queued => {
                 self.orders.promised += 1;

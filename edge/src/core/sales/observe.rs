@@ -54,7 +54,7 @@ impl Core {
                 outbox_orders,
                 outbox_oldest,
                 outbox_newest,
-                line_seed,
+                queue_seed,
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
                     product.admission.tokens.reset(Bucket::of(product.name.as_str(), sale.id));
@@ -91,7 +91,7 @@ impl Core {
                     }
                     self.retire_if_due(now, index);
                 }
-                self.see_queue(now, index, sale.id, line_seed);
+                self.see_queue(now, index, sale.id, queue_seed);
             }
         }
         let product = &self.products[index];

@@ -129,7 +129,7 @@ fn to_words(asked: Instant, look: &Look) -> [u64; WORDS] {
         Look::Unknown => UNKNOWN,
         Look::Suspended(_) => SUSPENDED,
         Look::Foreign(_) => FOREIGN,
-        Look::Sale { sale, state, opens_in, stock, outbox_entries, outbox_orders, line_seed, .. } => {
+        Look::Sale { sale, state, opens_in, stock, outbox_entries, outbox_orders, queue_seed, .. } => {
             let opens_us = u64::try_from(opens_in.as_micros()).unwrap_or(u64::MAX);
             words[2..10].copy_from_slice(&[
                 sale.id,
@@ -141,11 +141,11 @@ fn to_words(asked: Instant, look: &Look) -> [u64; WORDS] {
                 *outbox_entries,
                 *outbox_orders,
             ]);
-            for (word, bytes) in words[10..].iter_mut().zip(line_seed.iter().flat_map(|seed| seed.chunks_exact(8))) {
+            for (word, bytes) in words[10..].iter_mut().zip(queue_seed.iter().flat_map(|seed| seed.chunks_exact(8))) {
                 *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
             }
             let state = STATES.iter().position(|known| known == state).expect("every state stands there") as u64;
-            state | if line_seed.is_some() { FAIR } else { 0 } | u64::from(sale.generation) << 32
+            state | if queue_seed.is_some() { FAIR } else { 0 } | u64::from(sale.generation) << 32
         }
     };
     words
@@ -172,7 +172,7 @@ fn from_words(words: &[u64; WORDS]) -> Look {
         outbox_orders: words[9],
         outbox_oldest: None,
         outbox_newest: None,
-        line_seed: (kind & FAIR != 0).then_some(seed),
+        queue_seed: (kind & FAIR != 0).then_some(seed),
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
             outbox_orders: n,
             outbox_oldest: None,
             outbox_newest: None,
-            line_seed: Some([n as u8; 32]),
+            queue_seed: Some([n as u8; 32]),
         }
     }
 

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::answer::ReplyTo;
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::has_share;
+use crate::core::state::waiting_products::has_share;
 use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
 use crate::sale::{Sale, TicketText};
 use crate::slab::{Key, Slab};
@@ -41,7 +41,7 @@ pub enum Stage {
     /// It waits for a lease of tokens.
     Token,
     /// It was called in its queue, and waits for a token.
-    Held,
+    Called,
     /// Its record is being looked up: the sale is remembered as sold out, or its place in line is used up.
     Lookup,
     /// It waits for a place in a reserve call. Nothing was reserved.

@@ -213,7 +213,7 @@ impl Product {
             outbox_oldest_ms: oldest,
             seen_ms: self.seen.map(|seen| now.instant.since(seen).as_millis() as u64),
             accepted: self.accepted,
-            line: self.admission.queue.as_ref().and_then(|queue| queue.gauge()),
+            queue: self.admission.queue.as_ref().and_then(|queue| queue.gauge()),
         }
     }
 
@@ -311,7 +311,7 @@ impl Product {
         if let Turn::Called { mark, .. } = turn
             && let Some(queue) = &mut self.admission.queue
         {
-            queue.enter_door(mark);
+            queue.enter_called(mark);
         }
     }
 
@@ -320,7 +320,7 @@ impl Product {
         if let Turn::Called { mark, .. } = turn
             && let Some(queue) = &mut self.admission.queue
         {
-            queue.leave_door(mark);
+            queue.leave_called(mark);
         }
     }
 

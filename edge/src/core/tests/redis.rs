@@ -11,15 +11,15 @@ use crate::redis::scripts::SCRIPTS;
 
 pub(super) const SALE_ID: u64 = 1_705_234_700_000;
 
-/// A line and a bucket, as the script would have them.
-pub(super) struct FakeLine {
+/// A fair queue and a bucket, as the script would have them.
+pub(super) struct FakeQueue {
     /// The watermark: slot and rank.
     pub(super) mark: (u32, u32),
     pub(super) is_free: bool,
     pub(super) tokens: u64,
 }
 
-/// How many places the line has given, and how many visitors it has called.
+/// How many places the queue has given, and how many visitors it has called.
 pub(super) const ISSUED: u64 = 70;
 pub(super) const CALLED: u64 = 41;
 
@@ -49,7 +49,7 @@ pub(super) struct Redis {
     pub(super) opens: Instant,
     pub(super) now: Instant,
     /// That of "p", where it has one.
-    pub(super) line: Option<FakeLine>,
+    pub(super) queue: Option<FakeQueue>,
     unanswered: VecDeque<Asked>,
     inbound: BytesMut,
     decoder: Decoder,
@@ -68,7 +68,7 @@ impl Redis {
             registry: Vec::new(),
             opens: Instant::default(),
             now: Instant::default(),
-            line: None,
+            queue: None,
             unanswered: VecDeque::new(),
             inbound: BytesMut::new(),
             decoder: Decoder::new(Limits::DEFAULT),
@@ -86,10 +86,10 @@ impl Redis {
     }
 
     /// From now on "p" has a fair queue, and a rate.
-    pub(super) fn make_fair(&mut self, line: FakeLine) {
+    pub(super) fn make_fair(&mut self, line: FakeQueue) {
         let fields = self.sales.get_mut("p").expect("a sale");
         (fields[6], fields[7], fields[14]) = ("50".to_owned(), "50".to_owned(), SEED.to_owned());
-        self.line = Some(line);
+        self.queue = Some(line);
     }
 
     /// From now on looks find entries from `oldest` to `newest`.
@@ -192,7 +192,7 @@ impl Redis {
             // A bucket that is never empty.
             return format!("*4\r\n:{}\r\n:200000\r\n:0\r\n$1\r\nO\r\n", asked.arguments[4]);
         }
-        let line = self.line.as_mut().expect("a sale with a line");
+        let line = self.queue.as_mut().expect("a sale with a fair queue");
         let wanted: u64 = asked.arguments[5].parse().expect("a number");
         let granted = wanted.min(line.tokens);
         line.tokens -= granted;

@@ -1,11 +1,11 @@
 //! Nothing waits without a deadline, and whatever is waited for may change: whoever waits is answered, or sets out anew.
 
 use super::fair::{fair, ticket};
-use super::redis::{FakeLine, SALE_ID, SEED};
+use super::redis::{FakeQueue, SALE_ID, SEED};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
 
-const DRY: FakeLine = FakeLine { mark: (2, 0), is_free: false, tokens: 0 };
+const DRY: FakeQueue = FakeQueue { mark: (2, 0), is_free: false, tokens: 0 };
 
 /// Every request that may be answered later, while Redis answers nothing, and the connection to it stands.
 #[test]
@@ -49,7 +49,7 @@ fn who_waits_for_a_token_when_the_sale_is_opened_anew_without_a_limit_orders_in_
     let mut bench = fair(DRY, 0);
     let held = bench.order_with("ann", ticket(1, "ann", false));
     bench.pass(100);
-    bench.redis.line = None;
+    bench.redis.queue = None;
     let fields = bench.redis.sales.get_mut("p").expect("a sale");
     fields[2] = (SALE_ID + 1).to_string();
     (fields[6], fields[14]) = ("0".to_owned(), String::new());
@@ -66,10 +66,10 @@ fn who_waits_for_a_token_when_the_sale_is_opened_anew_joins_its_line() {
     let fields = bench.redis.sales.get_mut("p").expect("a sale");
     fields[2] = (SALE_ID + 1).to_string();
     assert_eq!(fields[14], SEED);
-    bench.redis.line.as_mut().expect("a line").mark = (0, 0);
+    bench.redis.queue.as_mut().expect("a queue").mark = (0, 0);
     bench.get("/stock/p");
     bench.pass(50);
-    assert!(matches!(bench.answers.get(&held), Some(Answer::InLine { .. })), "{:?}", bench.answers.get(&held));
+    assert!(matches!(bench.answers.get(&held), Some(Answer::InQueue { .. })), "{:?}", bench.answers.get(&held));
 }
 
 #[test]
