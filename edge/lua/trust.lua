@@ -135,7 +135,7 @@ local function make_turns(queue, id)
   redis.call('HSET', turns_of(queue), '.', id, '..', '0')
 end
 
--- Makes the line of a sale's fair queue, which is empty; line.lua says what its fields are.
+-- Makes the line of a sale's fair queue, which is empty; fair_queue.lua says what its fields are.
 local function make_line(queue, id)
   redis.call('UNLINK', queue)
   redis.call('HSET', queue, '.', id, 'slot', '0', 'rank', '0', 'here', '0', 'issued', '0', 'called', '0', 'arrived', '0',

@@ -52,15 +52,15 @@ pub enum PendingCall {
     QueueStatus(QueueStatusCall),
     /// The document of `GET /queue`.
     Document(ProductIndex),
-    /// A look at products in memory.
+    /// A refresh of products in memory.
     Refresh(Vec<ProductIndex>),
-    /// A look at unknown names.
+    /// A refresh of unknown names.
     Discover,
-    /// Whether there is a registry, behind a look that did not find some of them.
+    /// Whether there is a registry, behind a refresh that did not find some of them.
     RegistryExists,
     /// A page of the registry.
     Registry,
-    /// A look at names of the registry that are not in memory.
+    /// A refresh of names of the registry that are not in memory.
     Survey,
     /// Taking names out of the registry.
     Forget,

@@ -3,7 +3,7 @@
 //! One core has one connection, whose replies come in the order of its calls: whatever is written stands in the way of
 //! all that is written after it. So everything that a client can cause passes here:
 //!
-//! 1. looks at sales, of which few may be outstanding;
+//! 1. refreshes of sales, of which few may be outstanding;
 //! 2. deletions of delivered entries, which ride ahead of a reserve call, and reserve calls;
 //! 3. then one call of each other kind that has something to ask, another kind first each time, and so on until one
 //!    write is full. The first of them goes even where the reserve calls have filled it, so that orders do not starve

@@ -205,7 +205,7 @@ pub struct ProductGauge {
     pub outbox_orders: u64,
     /// How long the oldest entry has been seen standing, milliseconds.
     pub outbox_oldest_ms: u64,
-    /// How long ago the last good look was asked for, milliseconds; `None`: none yet.
+    /// How long ago the last good refresh was asked for, milliseconds; `None`: none yet.
     pub seen_ms: Option<u64>,
     /// Orders that this core has answered with [`OrderOutcome::Accepted`].
     pub accepted: u64,
@@ -255,7 +255,7 @@ pub struct Counters {
     pub suspensions: Counter,
     /// Names taken out of the registry.
     pub names_forgotten: Counter,
-    /// Looks at which Redis showed an earlier sale or generation than this core had seen.
+    /// Refreshes at which Redis showed an earlier sale or generation than this core had seen.
     pub older_sales: Counter,
     /// Error replies of Redis, by [`ErrorKind`].
     pub redis_errors: [Counter; ErrorKind::COUNT],

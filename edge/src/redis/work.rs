@@ -20,7 +20,7 @@ pub enum Work {
     Status,
     /// Products that are not in memory.
     Discover,
-    /// Looks at products in memory.
+    /// Refreshes of products in memory.
     Refresh,
     /// Documents of `GET /queue`.
     Queue,

@@ -19,7 +19,7 @@ fn assert_suspended(client: &mut Client, sale: &Sale, reason: &str, looked: bool
         assert_eq!(reserved, [format!("S{reason}")], "reserve, {case}");
         assert_eq!(client.snapshot(), before, "reserve changed something, {case}");
     }
-    assert_eq!(sale.look(client, true).state(), ("suspended", reason), "look, {case}");
+    assert_eq!(sale.refresh(client, true).state(), ("suspended", reason), "look, {case}");
     assert_eq!(sale.close(client), ["S", reason], "close, {case}");
     for force in [false, true] {
         assert_eq!(
@@ -136,7 +136,7 @@ fn an_emptied_redis_knows_no_sale() {
     let sale = Sale::open(&mut client, "p", &PLAIN);
     client.run("FLUSHALL");
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["U"]);
-    assert_eq!(sale.look(&mut client, true).state(), ("unknown", ""));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("unknown", ""));
     assert_eq!(sale.lease(&mut client, 1, 200_000).3, "U");
     assert_eq!(sale.lookup(&mut client, &["o1"]), "U");
     assert_eq!(sale.status(&mut client, "o1"), "S");
@@ -179,7 +179,7 @@ fn full_memory_refuses_a_reserve_call_whole_and_lets_entries_go() {
     assert_eq!(client.snapshot(), before, "nothing changed");
     // What makes room or says how things stand goes on.
     assert_eq!(client.command(&["XDEL", &sale.key("outbox"), &entry]), flux_protocol::resp::OwnedFrame::Integer(1));
-    assert_eq!(sale.look(&mut client, true).state(), ("open", ""));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("open", ""));
     assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]).len(), 1);
     assert_eq!(sale.settle(&mut client, &[second]), "1");
     assert_eq!(sale.status(&mut client, "o2"), "A");
@@ -198,7 +198,7 @@ fn a_replica_refuses_and_there_and_back_suspends() {
     client.run("REPLICAOF 127.0.0.1 1");
     let refused = refusal(&sale.reserve_reply(&mut client, &[order("r2", 1, "o2", "u")]));
     assert_eq!(refused, Some((ErrorKind::ReadOnly, Belief::Refused)));
-    let looked = client.call(|scripts| &scripts.look, &keys("p"), &["1".to_owned()]);
+    let looked = client.call(|scripts| &scripts.refresh, &keys("p"), &["1".to_owned()]);
     assert_eq!(refusal(&looked), Some((ErrorKind::ReadOnly, Belief::Refused)));
     client.run("REPLICAOF NO ONE");
     assert_eq!(sale.stock(&mut client), 9);
@@ -207,11 +207,11 @@ fn a_replica_refuses_and_there_and_back_suspends() {
 }
 
 #[test]
-fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
+fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_refreshed() {
     let (server, other) = (Server::start(), Server::start());
     let (mut client, mut replica) = (server.connect(), other.connect());
     let sale = Sale::open(&mut client, "p", &PLAIN);
-    assert_eq!(sale.look(&mut client, true).0[11], "0");
+    assert_eq!(sale.refresh(&mut client, true).0[11], "0");
     let bound = client.info("replication", "master_replid");
     replica.command(&["REPLICAOF", "127.0.0.1", &server.port.to_string()]);
     while client.info("replication", "connected_slaves") == "0" {
@@ -219,20 +219,20 @@ fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
     }
     assert_ne!(client.info("replication", "master_replid"), bound, "Redis takes a new id for its first replica");
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Sreplid"]);
-    let stale = sale.look(&mut client, false);
+    let stale = sale.refresh(&mut client, false);
     assert_eq!(stale.state(), ("suspended", "replid"), "an edge that had not looked just before changes nothing");
     assert_eq!(stale.0[11], "1", "but notes the replica");
-    let fresh = sale.look(&mut client, true);
+    let fresh = sale.refresh(&mut client, true);
     assert_eq!((fresh.state(), fresh.0[11].as_str()), (("open", ""), "1"));
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
     // Of a sale that is lost nothing is noted: half of it would stand there again.
     let lost = Sale::open(&mut client, "q", &PLAIN);
     client.command(&["DEL", &lost.key("sale")]);
-    assert_eq!(lost.look(&mut client, true).state(), ("suspended", "sale"));
+    assert_eq!(lost.refresh(&mut client, true).state(), ("suspended", "sale"));
     assert_eq!(text(client.command(&["EXISTS", &lost.key("sale")])), "0");
     // Another process under the same data does not pass for harmless.
     client.command(&["HSET", &sale.key("sale"), "replid", &bound, "run_id", &"0".repeat(40)]);
-    assert_eq!(sale.look(&mut client, true).state(), ("suspended", "replid"));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("suspended", "replid"));
     while replica.info("replication", "master_link_status") != "up" {
         std::thread::yield_now();
     }

@@ -102,7 +102,7 @@ impl Core {
         true
     }
 
-    /// What a look said of a product's queue: `seed` where it has a fair one. A closed sale has none any more: no user is
+    /// What a refresh said of a product's queue: `seed` where it has a fair one. A closed sale has none any more: no user is
     /// called.
     pub(crate) fn see_queue(&mut self, now: Now, index: ProductIndex, sale_id: u64, seed: Option<[u8; 32]>) {
         let product = &mut self.products[index];

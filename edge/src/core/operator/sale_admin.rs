@@ -185,7 +185,7 @@ impl Core {
             None => false,
         };
         if let Some(operation) = self.operations.get(index).filter(|_| !registered) {
-            // The sale is open all the same, and the ledger is to know. Looks put the name into the registry.
+            // The sale is open all the same, and the ledger is to know. Refreshes put the name into the registry.
             operation.answer = Answer::Unknown;
         }
         self.publish_events(now, index);

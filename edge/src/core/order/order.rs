@@ -72,7 +72,7 @@ impl Core {
             Entrant::Waited(index) => {
                 let Some(order) = self.orders.get(index) else { return Outcome::Later };
                 if order.rederived && order.sale.is_some_and(|of| of.id == sale.id) {
-                    // The look learnt nothing new: the sale that this id was derived for is gone, and no other is known.
+                    // The refresh learnt nothing new: the sale that this id was derived for is gone, and no other is known.
                     return self.turn_back(now, entrant, Answer::Unavailable(Unavailable::Changed));
                 }
                 let wish = order.wish;
@@ -102,7 +102,7 @@ impl Core {
         }
     }
 
-    /// Another core knows of a newer sale: whatever is remembered of the one before is nothing to answer by. `None` where a look
+    /// Another core knows of a newer sale: whatever is remembered of the one before is nothing to answer by. `None` where a refresh
     /// has found that Redis cannot be trusted with it: that is answered.
     fn await_refresh(&mut self, now: Now, product: ProductIndex, entrant: Entrant) -> Option<Outcome> {
         match entrant {
@@ -113,7 +113,7 @@ impl Core {
                 return Some(self.answered(Answer::Unavailable(Unavailable::Full)));
             }
             Entrant::Waited(_) if self.products[product].state == SaleState::Suspended => return None,
-            // For an order that waited the look had been written before the newer sale was opened.
+            // For an order that waited the refresh had been written before the newer sale was opened.
             Entrant::New(..) | Entrant::Waited(_) => {}
         }
         let order = self.order_of(now, product, entrant);

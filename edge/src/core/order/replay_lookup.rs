@@ -1,5 +1,5 @@
 //! While a sale is remembered as sold out, or is closed, and for orders whose place in line is used up: one question
-//! (`lua/lookup.lua`) for many orders instead of `reserve.lua`, which costs Redis four times as much.
+//! (`lua/replay_lookup.lua`) for many orders instead of `reserve.lua`, which costs Redis four times as much.
 //!
 //! A repeat of an accepted order must get its first answer even then; `reserve.lua` gives it, once a record is found.
 //! An order without a record is told 409 for good, so the script proves first that this is the Redis that opened the
@@ -88,7 +88,7 @@ impl Core {
             _ if units > 0 && self.products[product].state != SaleState::Closed => {
                 return self.wakes.push(index, Wake::Again);
             }
-            // Closed when it was last looked at, and open now: a look tells which.
+            // Closed when it was last looked at, and open now: a refresh tells which.
             _ if units > 0 => {
                 self.set_out(now, index);
                 return self.refreshes.hold(&mut self.products, product, index);

@@ -1,7 +1,7 @@
 //! The fair queue of one sale, as one core takes part in it: which orders may go on, which place a user gets, what
 //! Redis is told.
 //!
-//! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/line.lua`); what a
+//! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/fair_queue.lua`); what a
 //! visitor is told follows from Redis' last reply (`flux_protocol::queue::View`). Never makes a token, never asks Redis
 //! (`admission/` does), never reads a clock.
 

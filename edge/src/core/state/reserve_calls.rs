@@ -30,7 +30,7 @@ use crate::redis::scripts::SCRIPTS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchIndex(usize);
 
-/// Orders of one product whose ids were derived for the same sale and generation travel in one group: a look may have
+/// Orders of one product whose ids were derived for the same sale and generation travel in one group: a refresh may have
 /// learnt of a newer sale while they waited.
 type GroupKey = (ProductIndex, u64, u32);
 
@@ -261,7 +261,7 @@ impl ReserveCalls {
 }
 
 impl Lookup {
-    /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/lookup.lua`).
+    /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/replay_lookup.lua`).
     fn fill(&mut self, batch: &[(GroupKey, OrderIndex)], products: &Products, orders: &Orders, out: &mut Vec<u8>) {
         self.busy = true;
         self.orders.clear();
@@ -272,7 +272,7 @@ impl Lookup {
         let groups = self.groups.len();
         resp::array_header(out, 3 + 3 * groups + 1 + 4 * groups + batch.len());
         resp::bulk(out, b"EVALSHA");
-        resp::bulk(out, SCRIPTS.lookup.digest());
+        resp::bulk(out, SCRIPTS.replay_lookup.digest());
         resp::bulk_number(out, 3 * groups as u64);
         for of_sale in of_sales() {
             let (product, sale_id, _) = of_sale[0].0;

@@ -3,7 +3,7 @@
 //! A sale is bound to one `master_replid`. There are harmless changes of it (the first replica was attached, the backlog
 //! released): the same process shows another id, and `master_replid2` all zeros. A core asks once a second by its own
 //! connection; having seen each step with less than a second between (from one question to the answer of the next), it vouches that the ids on either side are one history,
-//! and a look lets a sale that is bound to any of them take over the present one. It is the server that is vouched for, so one
+//! and a refresh lets a sale that is bound to any of them take over the present one. It is the server that is vouched for, so one
 //! question a second serves all products.
 //!
 //! Never carried over to another connection or process, and never across a second in which this core did not look: in
@@ -64,7 +64,7 @@ impl Witness {
         !is_same && !is_first
     }
 
-    /// What is vouched for now, as `look.lua` takes it: ids with a blank between; empty: nothing.
+    /// What is vouched for now, as `refresh.lua` takes it: ids with a blank between; empty: nothing.
     pub(crate) fn vouches(&self, now: Instant) -> Vec<u8> {
         if self.seen.is_some_and(|seen| is_young(now, seen)) { self.replids.join(&b' ') } else { Vec::new() }
     }

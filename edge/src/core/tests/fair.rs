@@ -356,7 +356,7 @@ fn a_place_by_which_somebody_was_served_takes_no_token_and_answers_repeats_only(
     assert_eq!(bench.told(other), Some(ticket(3, "ann", false)));
     assert_eq!(bench.redis.calls("reserve").len(), 0);
     // The same key: the first answer.
-    bench.redis.script("lookup", array(&["0 1 ".to_owned()]));
+    bench.redis.script("replay_lookup", array(&["0 1 ".to_owned()]));
     let record = "00000000-0000-8000-8000-000000000001 1 1 5-1";
     bench.redis.script("reserve", format!("*2\r\n$1\r\nM\r\n{}", super::redis::bulk(&format!("R{record}"))));
     let repeat = bench.order_with("ann", ticket(1, "ann", false));

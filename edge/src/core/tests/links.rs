@@ -13,7 +13,7 @@ fn refusal(bench: &Bench) -> Option<String> {
 }
 
 /// Between two looks, so that nothing but a sign of life is asked for.
-const QUIET: [&str; 5] = ["probe", "look", "page", "identity", "XDEL"];
+const QUIET: [&str; 5] = ["probe", "refresh", "page", "identity", "XDEL"];
 
 #[test]
 fn a_redis_that_falls_silent_is_out_of_reach_from_the_first_question_it_owes_an_answer() {

@@ -12,7 +12,7 @@ const DRY: FakeQueue = FakeQueue { mark: (2, 0), is_free: false, tokens: 0 };
 fn while_redis_is_silent_every_request_is_answered_when_its_time_is_up() {
     let mut bench = Bench::new();
     bench.pass(200);
-    bench.redis.holds = vec!["look", "queue", "status", "EXISTS", "close", "reserve"];
+    bench.redis.holds = vec!["refresh", "queue", "status", "EXISTS", "close", "reserve"];
     let id = "00000000-0000-8000-8000-000000000001";
     let reads = ["/stock/p".to_owned(), "/queue/p".to_owned(), format!("/order/p/{id}")];
     let of_unknown = ["/stock/q".to_owned(), "/queue/q".to_owned(), format!("/order/q/{id}")];
@@ -95,7 +95,7 @@ fn an_order_that_sets_out_anew_from_the_door_has_a_deadline_again() {
     let held = bench.order_with("ann", ticket(1, "ann", false));
     // Longer than an order may wait for Redis: it is forgotten among those that do.
     bench.pass(700);
-    bench.redis.holds = vec!["lookup"];
+    bench.redis.holds = vec!["replay_lookup"];
     bench.redis.sales.get_mut("p").expect("a sale")[0] = "closed".to_owned();
     bench.get("/stock/p");
     bench.pass(20);

@@ -45,7 +45,7 @@ local function outbox_of(outbox, orders)
 end
 
 -- One product, whose keys begin behind KEYS[k].
-local function look(k)
+local function refresh(k)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local sale, reason = believe(sale_key, stock_key, unpack(KEYS, k + 3, k + 9))
   if reason == 'unknown' then
@@ -86,6 +86,6 @@ local function look(k)
 end
 
 for k = 0, #KEYS - 9, 9 do
-  look(k)
+  refresh(k)
 end
 return reply

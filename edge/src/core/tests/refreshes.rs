@@ -1,4 +1,4 @@
-//! Looks at sales: suspended by others and revived, and many of them.
+//! Refreshes of sales: suspended by others and revived, and many of them.
 
 use super::Bench;
 use super::redis::SALE_ID;
@@ -40,7 +40,7 @@ fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
 }
 
 #[test]
-fn suspended_between_two_looks_the_script_says_so_first() {
+fn suspended_between_two_refreshes_the_script_says_so_first() {
     let mut bench = Bench::new();
     bench.redis.script("reserve", "*1\r\n$6\r\nSstate\r\n");
     let suspended = bench.redis.sales.get_mut("p").expect("a sale");
