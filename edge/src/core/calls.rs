@@ -3,10 +3,11 @@
 use flux_protocol::time::Instant;
 
 use crate::core::state::entries::EntryIndex;
+use crate::core::state::lookups::LookupIndex;
 use crate::core::state::operations::OperationIndex;
 use crate::core::state::orders::OrderIndex;
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::reserve_calls::{BatchIndex, LookupIndex};
+use crate::core::state::reserve_calls::BatchIndex;
 use crate::core::state::server_settings::Question;
 use crate::redis::work::{Scheduled, Work};
 

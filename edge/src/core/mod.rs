@@ -53,6 +53,7 @@ use crate::core::state::broker_clocks::BrokerClocks;
 use crate::core::state::discovery::Discovery;
 use crate::core::state::gauges::Gauges;
 use crate::core::state::ids::Ids;
+use crate::core::state::lookups::Lookups;
 use crate::core::state::operations::Operations;
 use crate::core::state::orders::Orders;
 use crate::core::state::outbox::Outbox;
@@ -94,6 +95,7 @@ pub struct Core {
     wakes: Wakes,
     replies: Replies,
     reserve_calls: ReserveCalls,
+    lookups: Lookups,
     outbox: Outbox,
     operations: Operations,
     /// Fair queues, and calls for tokens.
@@ -160,6 +162,7 @@ impl Core {
             wakes: Wakes::default(),
             replies: Replies::default(),
             reserve_calls: ReserveCalls::default(),
+            lookups: Lookups::default(),
             outbox: Outbox::default(),
             operations: Operations::default(),
             queues: Queues::default(),

@@ -58,7 +58,7 @@ impl Core {
     /// Whether one more order of the product may have its record looked up.
     pub(crate) fn may_look_up(&self, index: ProductIndex) -> bool {
         let own = self.products[index].under_way as usize;
-        has_share(own, self.reserve_calls.lookups_waiting(), LOOKUPS_WAITING_MAX)
+        has_share(own, self.lookups.waiting(), LOOKUPS_WAITING_MAX)
     }
 
     /// The way that follows from what the fair queue says of an order.
@@ -77,7 +77,7 @@ impl Core {
                 return Way::Go(Stage::Called, Turn::Called { slot, mark, token_expires: now.instant });
             }
             Verdict::UsedUp { slot, until }
-                if has_share(*under_way as usize, self.reserve_calls.lookups_waiting(), LOOKUPS_WAITING_MAX) =>
+                if has_share(*under_way as usize, self.lookups.waiting(), LOOKUPS_WAITING_MAX) =>
             {
                 return Way::Go(Stage::Lookup, Turn::UsedUp { slot, until });
             }
