@@ -107,7 +107,7 @@ fn encode_accepted(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_
     Ok(())
 }
 
-/// Of products whose sale has a line.
+/// Of products whose sale has a fair queue.
 fn encode_queues(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
     type Of = fn(&QueueGauge) -> u64;
     let queues = || products.iter().filter_map(|product| product.queue.map(|queue| (labels(product), queue)));

@@ -319,7 +319,6 @@ impl Core {
     }
 }
 
-/// The order's id.
 fn id_of(product: Identifier, sale_id: u64, wish: &Wish) -> Uuid {
     let sale_id = if is_planted(Bug::IdWithoutSale) { 0 } else { sale_id };
     order_id(product.as_bytes(), sale_id, wish.user.as_bytes(), wish.key.as_bytes())

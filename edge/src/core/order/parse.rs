@@ -1,7 +1,7 @@
 //! What a request orders: its key and its body, checked once. Behind this an identifier may stand in a Redis key, in a JSON
 //! record or in a header without escaping.
 //!
-//! Never looks at a sale, and allocates only where it refuses.
+//! Never looks at a sale.
 
 use flux_protocol::http::{KeyField, Request, media, order_body};
 use flux_protocol::order::Identifier;

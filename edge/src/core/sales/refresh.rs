@@ -1,8 +1,8 @@
-//! Looking at the sales: each second at those that requests ask for, in turn at all others, at once where something
-//! changed, and for `GET /stock` when what is remembered is too old.
+//! Refreshing what is known of the sales (`lua/refresh.lua`): each second those that requests ask for, in turn all others, at once
+//! where something changed, and for `GET /stock` when what is remembered is too old.
 //!
 //! What one core sees it shows the process' others (`board.rs`), so one refresh serves all. The first core walks through
-//! all products, a bounded number a round, and so finds what no request asks for. The others look only at what they are
+//! all products, a bounded number a round, and so finds what no request asks for. The others refresh only what they are
 //! asked for and the board does not show. An order needs none of this to be right: its script trusts no edge's memory.
 
 use std::time::Duration;

@@ -21,7 +21,7 @@ use crate::slab::{Key, Slab};
 /// What a client wants, validated.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
-    /// Who buys.
+    /// The buyer.
     pub user: Identifier,
     /// The buyer's idempotency key.
     pub key: Identifier,

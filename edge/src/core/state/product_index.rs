@@ -1,4 +1,4 @@
-//! How the parts of a core name a product.
+//! The name by which the parts of a core refer to a product.
 
 use crate::slab::Key;
 

@@ -1,4 +1,4 @@
-//! Looks at the sales that are to be taken, and how far the walk through all products has come (`sales/refresh.rs` takes them).
+//! Which sales are to be refreshed, and how far the walk through all products has come (`sales/refresh.rs` asks Redis).
 //!
 //! A part of the core that finds what is remembered of a product not enough says so here ([`Refreshes::want`]), and never asks
 //! Redis for it: the refresh goes out with the next write.
@@ -24,7 +24,7 @@ pub(crate) struct Refreshes {
     pub(crate) due: VecDeque<ProductIndex>,
     /// The place of the table at which the walk goes on.
     pub(crate) walked: usize,
-    /// Places still to be walked past that are all looked at: Redis is another than it was.
+    /// Places still to be walked past whose products are all refreshed: Redis is another than it was.
     pub(crate) suspect: usize,
     /// Products that are refreshed every second.
     pub(crate) active: Vec<ProductIndex>,
@@ -68,7 +68,7 @@ impl Refreshes {
         }
     }
 
-    /// Redis is another, or may be: all that this core looks at is refreshed as soon as may be.
+    /// Redis is another, or may be: all that this core refreshes is due at once.
     pub(crate) fn suspect_all(&mut self, products: &Products) {
         self.suspect = products.places();
     }

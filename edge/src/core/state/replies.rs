@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 
 use crate::answer::{Answer, ReplyTo, Unavailable};
 
-/// The connection that numbered tickets name: none has this place, for a core has far fewer.
+/// The connection that numbered replies name: none has this place, for a core has far fewer.
 const NUMBERED: u32 = u32::MAX;
 
 /// One request.

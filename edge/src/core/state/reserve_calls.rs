@@ -70,7 +70,7 @@ pub struct CallTerms {
     pub outbox_orders_max: u64,
 }
 
-/// The gate of one core.
+/// The reserve calls of one core: orders in line for the next, and those without a reply.
 #[derive(Debug, Default)]
 pub struct ReserveCalls {
     queue: VecDeque<OrderIndex>,

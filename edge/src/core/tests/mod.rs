@@ -207,7 +207,7 @@ impl Bench {
         self.core.handle_request(at(self.now), role, &request, ReplyTo { conn: 0, generation: 0, position })
     }
 
-    /// An answer as it goes over the wire to whoever asked for it.
+    /// An answer as it goes over the wire.
     fn written(&self, position: u32) -> String {
         let cors = self.origin == Some(ORIGIN);
         let framing = Framing { connection: Persistence::KeepAlive, head_only: false, cors };

@@ -122,7 +122,7 @@ fn a_sale_of_another_topic_is_left_alone_and_answered_in_words() {
     }
     assert_eq!(bench.redis.calls("reserve").len(), asked);
     assert_eq!(bench.redis.calls("relay"), [] as [Vec<String>; 0]);
-    // Whoever asks them to open or close it is told why that is not done.
+    // An operator who asks this edge to open or close it is told why that is not done.
     bench.redis.script("close", "*2\r\n$1\r\nT\r\n$6\r\ntheirs\r\n");
     let closed = [bench.operate("/close", r#"{"productId":"p"}"#)];
     bench.pass(100);

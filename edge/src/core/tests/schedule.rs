@@ -254,7 +254,7 @@ fn an_order_is_sold_the_unit_that_came_back_while_it_was_looked_up() {
     assert_eq!(bench.redis.calls("replay_lookup").len(), 1);
 }
 
-/// "Sold out" comes before the limit: whoever comes for nothing is not sent to wait for a token.
+/// "Sold out" comes before the limit: a buyer who comes for nothing is not sent to wait for a token.
 #[test]
 fn a_sale_with_a_limit_is_sold_out_between_two_tokens_too() {
     let mut bench = Bench::with(config(), |redis| {

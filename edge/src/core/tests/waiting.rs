@@ -1,4 +1,4 @@
-//! Nothing waits without a deadline, and whatever is waited for may change: whoever waits is answered, or sets out anew.
+//! Nothing waits without a deadline, and whatever is waited for may change: a request that waits is answered, or sets out anew.
 
 use super::fair::{fair, ticket};
 use super::redis::{FakeQueue, SALE_ID, SEED};
