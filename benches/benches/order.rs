@@ -14,6 +14,7 @@ use flux_edge::core::state::orders::{Order, Orders, Stage, Turn, Wish};
 use flux_edge::core::state::product_index::ProductIndex;
 use flux_edge::core::state::token_lease::{Admission, Tokens};
 use flux_edge::sale::Sale;
+use flux_edge::slab::Key;
 use flux_protocol::order::{Identifier, Uuid};
 use flux_protocol::time::Instant;
 use governor::clock::Clock;
@@ -155,7 +156,8 @@ fn pending(criterion: &mut Criterion) {
     let number = Cell::new(0u64);
     let wish = Wish { user, key, quantity: 1, wants_json: false, shown: None };
     let sale = Sale { id: SALE_ID, generation: 1, total: 1, rate: 0, burst: 0 };
-    let (product, reply_to) = (ProductIndex::new(0, 0), ReplyTo { conn: 1, generation: 0, position: 0 });
+    let (product, reply_to) =
+        (ProductIndex(Key { place: 0, generation: 0 }), ReplyTo { conn: 1, generation: 0, position: 0 });
     let id = || {
         number.set(number.get() + 1);
         let mut order_id = [0; 16];

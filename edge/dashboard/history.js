@@ -95,7 +95,8 @@ export class History {
     const before = this.before(index);
     if (before === null) return null;
     const [now, then] = [value(this.samples[index]), value(before)];
-    if (now === undefined || then === undefined) return null;
+    // Not told, or not known.
+    if (typeof now !== 'number' || typeof then !== 'number') return null;
     return ((now - then) * 1000) / (this.samples[index].runningMs - before.runningMs);
   }
 

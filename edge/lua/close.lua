@@ -34,7 +34,7 @@ if not (number(fields[1]) and number(fields[2]) and number(fields[3])) then
 end
 local withdrawn = fields[1]
 if sale[3] == 'open' then
-  if not (permits('SET', stock_key, '0') and permits('HSET', sale_key, 'state', 'closed')) then
+  if not (permits('TIME') and permits('SET', stock_key, '0') and permits('HSET', sale_key, 'state', 'closed')) then
     return {'S', 'permission'}
   end
   withdrawn = string.format('%d', stock)

@@ -15,7 +15,8 @@
 --      <seed> <fair or retry>
 --                    a sale has units both sold and left, and force was 0; nothing changed
 --   T <topic>        the sale before is of that topic, and not over: closed, and nothing of it in the outbox. Nothing changed
---   S <reason>       the sale before is suspended, or run_id is another; nothing changed
+--   S <reason>       the sale before is suspended, run_id is another, or permission: its user may not do all that it does; nothing
+--                    changed
 --
 -- The outbox is kept: what stands in it is delivered under its own sale id.
 
@@ -25,6 +26,11 @@ local is_fair = ARGV[9] == 'fair'
 -- Notes of earlier sales that are kept: the latest. There may be twice as many before the others go. The ledger tells of those.
 local EARLIER_KEPT = 500
 
+-- Nothing may fail behind the first write. What its user may not do else is looked for below, when the keys are known.
+if info == '' or not (permits('TIME') and permits('HMGET', sale_key, 'id') and permits('HLEN', sales)
+    and permits('HGETALL', sales) and permits('HDEL', sales, '1')) then
+  return {'S', 'permission'}
+end
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if not replid or (ARGV[5] ~= '' and ARGV[5] ~= run_id) then
   return {'S', 'run_id'}

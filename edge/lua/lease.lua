@@ -6,7 +6,7 @@
 --       3 sale id, 4 generation, the latest that the caller has seen ("" where it has seen none);
 --       with a fair queue also what the core has counted since its last call: 5 how many were served; 6 of how many
 --       cohorts some have come, and for each the tick and how many; for each slot in which places were given the slot and
---       how many (line.lua)
+--       how many (fair_queue.lua)
 --
 -- Reply {granted, life in µs, µs until the next token is due (0: there is one), state}. State is one letter:
 --   O open, C closed, N not yet open, 0 sold out (tokens are granted for all four: a replay takes one too);

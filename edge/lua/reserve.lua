@@ -49,12 +49,13 @@ local REFUSED_MAX = 100000
 local orders_max = tonumber(ARGV[2])
 local reply, said = {}, 0
 
--- What stands in `record`, as an R code; nil where it is none of ours.
+-- What stands in `record`, as an R code; nil where it is none of ours. An error, which stops the group, where its user may not
+-- look: the order would be taken for a new one.
 local function replay(record, outbox)
   local made, entry = string.match(record, '^(%S+ %d+ )(%d+%-%d+)$')
   local found = made and redis.pcall('XRANGE', outbox, entry, entry)
   if not found or found.err then
-    return nil
+    return made and not permits('XRANGE', outbox, entry, entry) and error('permission') or nil
   end
   return 'R' .. made .. (#found == 0 and '1 ' or '0 ') .. entry
 end

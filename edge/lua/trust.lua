@@ -4,11 +4,14 @@
 -- there and back give another one; FLUSHALL and lost writes leave keys missing. /init and rebuild make every key, each
 -- hash and set with a member `.` that names sale and generation, so absence always means loss.
 --
--- Where a reason is given, it is one word: role, replid, state, behind (the caller has seen a later sale or generation
--- than this Redis holds: an old master that woke, or data that went back), or the key that is missing or not what it
--- should be.
+-- Where a reason is given, it is one word: permission (its user may not ask who this Redis is), role, replid, state, behind
+-- (the caller has seen a later sale or generation than this Redis holds: an old master that woke, or data that went back),
+-- or the key that is missing or not what it should be.
 
-local info = redis.call('INFO', 'replication')
+-- Empty where the user may not ask. An error would tell the caller that the script stopped on its way, and so that it may
+-- have written; but nothing was begun.
+local info = redis.pcall('INFO', 'replication')
+info = type(info) == 'string' and info or ''
 -- Plain finds: a pattern that is tried at each place of the text costs five times as much.
 local _, before_id = string.find(info, 'master_replid:', 1, true)
 local replid = before_id and string.find(info, 'role:master', 1, true) and string.match(info, '^%x+', before_id + 1)
@@ -29,14 +32,14 @@ local function believe(sale_key, ...)
   if sale.err then
     return nil, 'sale'
   end
-  if not sale[1] and redis.call('EXISTS', sale_key, ...) == 0 then
+  if not sale[1] and redis.pcall('EXISTS', sale_key, ...) == 0 then
     return nil, 'unknown'
   end
   if not (sale[1] and sale[2] and tonumber(sale[5]) and tonumber(sale[6])) then
     return nil, 'sale'
   end
   if not replid then
-    return nil, 'role'
+    return nil, info == '' and 'permission' or 'role'
   end
   if sale[4] ~= replid then
     return nil, 'replid'
@@ -94,7 +97,7 @@ end
 -- records: where they are given). Second: the number of entries in the outbox.
 local function broken(sale, outbox, claims, users, returned, rate, sales, queue)
   local entries = redis.pcall('XLEN', outbox)
-  if type(entries) ~= 'number' or (entries == 0 and redis.call('EXISTS', outbox) == 0) then
+  if type(entries) ~= 'number' or (entries == 0 and redis.pcall('EXISTS', outbox) ~= 1) then
     return 'outbox'
   end
   local mark = sale[1] .. ' ' .. sale[2]
@@ -132,7 +135,7 @@ local function make_turns(queue, id)
   redis.call('HSET', turns_of(queue), '.', id, '..', '0')
 end
 
--- Makes the line of a sale's fair queue, which is empty; line.lua says what its fields are.
+-- Makes the line of a sale's fair queue, which is empty; fair_queue.lua says what its fields are.
 local function make_line(queue, id)
   redis.call('UNLINK', queue)
   redis.call('HSET', queue, '.', id, 'slot', '0', 'rank', '0', 'here', '0', 'issued', '0', 'called', '0', 'arrived', '0',

@@ -4,7 +4,7 @@
 //! decides what is true; that is the core's work.
 
 use bytes::Bytes;
-use flux_protocol::http::{Connection, Date, response};
+use flux_protocol::http::{Date, Persistence, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
 use crate::sale::{SaleState, TicketText};
@@ -81,8 +81,8 @@ pub enum Answer {
     Redirect(Identifier),
     /// 429: the same for a caller that asked for JSON.
     Waiting(Identifier),
-    /// Either of them, with a place in the sale's line.
-    InLine {
+    /// Either of them, with a place in the sale's queue.
+    InQueue {
         product: Identifier,
         /// The place, signed.
         ticket: TicketText,
@@ -111,8 +111,8 @@ pub enum Answer {
     /// 200 of `GET /stock`.
     Stock {
         product: Identifier,
-        /// Units left.
-        available: u64,
+        /// Units left; `None` where that is not known, the sale being suspended.
+        available: Option<u64>,
         /// The sale's state.
         state: SaleState,
     },
@@ -148,9 +148,9 @@ impl Answer {
     }
 
     /// To the queue, with a place in it; where the queue's status is not known, there is none to give.
-    pub fn in_line(product: Identifier, ticket: Option<TicketText>, wants_json: bool) -> Answer {
+    pub fn in_queue(product: Identifier, ticket: Option<TicketText>, wants_json: bool) -> Answer {
         match ticket {
-            Some(ticket) => Answer::InLine { product, ticket, wants_json },
+            Some(ticket) => Answer::InQueue { product, ticket, wants_json },
             None => Answer::Unavailable(Unavailable::Redis),
         }
     }
@@ -195,11 +195,11 @@ impl Answer {
         match self {
             Answer::Accepted { .. } | Answer::Stock { .. } | Answer::Status { .. } | Answer::Queue(_) => 200,
             Answer::Pending { .. } => 202,
-            Answer::Redirect(_) | Answer::InLine { wants_json: false, .. } => 302,
+            Answer::Redirect(_) | Answer::InQueue { wants_json: false, .. } => 302,
             Answer::UnknownProduct => 404,
             Answer::SoldOut | Answer::Insufficient { .. } | Answer::LimitReached => 409,
             Answer::KeyReused => 422,
-            Answer::Waiting(_) | Answer::StatusWaiting | Answer::InLine { wants_json: true, .. } => 429,
+            Answer::Waiting(_) | Answer::StatusWaiting | Answer::InQueue { wants_json: true, .. } => 429,
             Answer::Unavailable(_) | Answer::Unknown => 503,
             Answer::Document(document) => document.status,
         }
@@ -213,7 +213,7 @@ pub const JSON: &str = "application/json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
     /// What it says about the connection.
-    pub connection: Connection,
+    pub connection: Persistence,
     /// The request was HEAD: no body is sent.
     pub head_only: bool,
     /// The request's origin may read the answer.
@@ -285,9 +285,9 @@ impl Writer<'_> {
             out.extend_from_slice(&self.site.cors);
         }
         out.extend_from_slice(match self.framing.connection {
-            Connection::KeepAlive => b"",
-            Connection::KeepAliveOld => b"connection: keep-alive\r\n",
-            Connection::Close => b"connection: close\r\n",
+            Persistence::KeepAlive => b"",
+            Persistence::KeepAliveOld => b"connection: keep-alive\r\n",
+            Persistence::Close => b"connection: close\r\n",
         });
         out.extend_from_slice(b"\r\n");
         if !self.framing.head_only {
@@ -326,7 +326,7 @@ impl Answer {
                 RETRY_1,
                 &[b"{\"status\":\"waiting\",\"location\":\"", &site.waiting_room, product.as_bytes(), b"\"}"],
             ),
-            Answer::InLine { product, ticket, wants_json: false } => {
+            Answer::InQueue { product, ticket, wants_json: false } => {
                 writer.out.extend_from_slice(b"HTTP/1.1 302 Found\r\nlocation: ");
                 for piece in [&site.waiting_room, product.as_bytes(), b"&ticket=", ticket] {
                     writer.out.extend_from_slice(piece);
@@ -334,7 +334,7 @@ impl Answer {
                 writer.out.extend_from_slice(b"\r\ncache-control: no-store\r\n");
                 writer.finish(&[]);
             }
-            Answer::InLine { product, ticket, wants_json: true } => writer.write(
+            Answer::InQueue { product, ticket, wants_json: true } => writer.write(
                 b"HTTP/1.1 429 Too Many Requests\r\n",
                 RETRY_1,
                 &[
@@ -391,7 +391,7 @@ impl Answer {
                     b"{\"productId\":\"",
                     product.as_bytes(),
                     b"\",\"available\":",
-                    decimal(*available, &mut digits),
+                    available.map_or(b"null", |available| decimal(available, &mut digits)),
                     b",\"state\":\"",
                     state.name().as_bytes(),
                     b"\"}",

@@ -8,7 +8,7 @@
 //! 3. `core`: all decisions; `monitoring`: what an operator sees;
 //! 4. `redis`, `counters`, `pages`;
 //! 5. `answer`: what a client is told;
-//! 6. `sale`, `limits`.
+//! 6. `sale`, `limits`, `slab`.
 //!
 //! `lab/floors.py`, part of the lint, keeps circles out.
 
@@ -23,6 +23,7 @@ pub mod process;
 pub mod redis;
 pub mod sale;
 pub mod shell;
+pub mod slab;
 pub mod verify_ticket;
 
 pub use shell::shard::DrainEnd;

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use flux_protocol::http::response::{JSON, Template, write};
-use flux_protocol::http::{Connection, Date, Limits, Read, Reader, order_body};
+use flux_protocol::http::{Date, Limits, Persistence, Read, Reader, order_body};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -53,7 +53,7 @@ fn an_order_allocates_nothing() {
         let Read::Request(request, _) = reader.read(&mut bytes) else { panic!("not a request") };
         let order = order_body::parse(request.body).expect("an order");
         accepted.write(&mut out, &date, request.connection(), request.head_only(), b"abcd");
-        write(&mut out, 409, &date, &[JSON], order.product_id.as_bytes(), Connection::KeepAlive, false);
+        write(&mut out, 409, &date, &[JSON], order.product_id.as_bytes(), Persistence::KeepAlive, false);
         assert_eq!(ALLOCATIONS.get(), before);
     }
     // The count counts.

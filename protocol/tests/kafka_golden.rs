@@ -1,7 +1,7 @@
 //! Bytes taken from a real broker (`data/kafka/README.md`): what they say, and that no damaged form of them does harm.
 
 use bytes::{Bytes, BytesMut};
-use flux_protocol::kafka::connection::{Connection, ConnectionError, RequestLimits};
+use flux_protocol::kafka::connection::{BrokerConnection, ConnectionError, RequestLimits};
 use flux_protocol::kafka::frame::{self, FrameError};
 use flux_protocol::kafka::metadata::{self, Partition};
 use flux_protocol::kafka::records::{BatchBuilder, ProducerId};
@@ -131,8 +131,8 @@ fn as_answer_to(golden: &[u8], nth: i32) -> Vec<u8> {
     bytes
 }
 
-fn connection() -> Connection<&'static str> {
-    let mut connection = Connection::open(Instant::from_micros(1), "test");
+fn connection() -> BrokerConnection<&'static str> {
+    let mut connection = BrokerConnection::open(Instant::from_micros(1), "test");
     let mut out = Vec::new();
     connection.poll_write(&mut out);
     assert_eq!(out[4..12], [0, 18, 0, 4, 0, 0, 0, 0], "ApiVersions, version 4, correlation id 0");
@@ -142,7 +142,7 @@ fn connection() -> Connection<&'static str> {
 }
 
 /// A connection with one metadata request in flight behind the handshake.
-fn asked(limits: RequestLimits) -> Connection<&'static str> {
+fn asked(limits: RequestLimits) -> BrokerConnection<&'static str> {
     let mut connection = connection();
     let mut buffer = BytesMut::from(&as_answer_to(API_VERSIONS, 0)[..]);
     assert_eq!(connection.next_answer(&mut buffer), Ok(None));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use flux_net::stream::try_read;
 use flux_net::{Bound, Clock, Listener, Stream, Window, within};
 use flux_protocol::exposition::Exposition;
-use flux_protocol::http::{Connection, Date, Limits, Method, Read, Reader, Refusal, Request, response};
+use flux_protocol::http::{Date, Limits, Method, Persistence, Read, Reader, Refusal, Request, response};
 use flux_protocol::order::{Uuid, is_identifier};
 use tracing::warn;
 
@@ -98,12 +98,12 @@ impl Admin {
         let mut request = [0; 4096];
         let head_only = try_read(stream, &mut request).is_ok_and(|bytes| request[..bytes].starts_with(b"HEAD "));
         let mut out = Vec::new();
-        self.write(&mut out, Answer::full(), Connection::Close, head_only, false);
+        self.write(&mut out, Answer::full(), Persistence::Close, head_only, false);
         // The connection is closed either way.
         let _ = stream.try_write(&out);
     }
 
-    fn write(&self, out: &mut Vec<u8>, answer: Answer, connection: Connection, head_only: bool, to_pages: bool) {
+    fn write(&self, out: &mut Vec<u8>, answer: Answer, connection: Persistence, head_only: bool, to_pages: bool) {
         let date = Date::new(self.clock.now().wall_ms / 1000);
         let mut fields = vec![("content-type", answer.content_type), response::NO_STORE];
         fields.extend(answer.field);
@@ -126,7 +126,7 @@ impl Admin {
                     Read::Incomplete => break,
                     Read::Request(request, consumed) => {
                         is_last = !request.keep_alive || seat.is_reserved();
-                        let connection = if is_last { Connection::Close } else { request.connection() };
+                        let connection = if is_last { Persistence::Close } else { request.connection() };
                         let is_probe = matches!(request.path, "/livez" | "/readyz" | "/metrics");
                         let answer = if seat.is_reserved() && !is_probe {
                             self.metrics.turned_away();

@@ -14,7 +14,7 @@ use flux_edge::core::request::{Outcome, Role};
 use flux_edge::counters::Counters;
 use flux_edge::pages::{PageSettings, Pages};
 use flux_edge::redis::connection::Login;
-use flux_edge::shell::connection_table::{ConnectionId, Connections, Place};
+use flux_edge::shell::connection_table::{ConnectionId, Connections, PendingResponse};
 use flux_protocol::http::{Date, Limits, Read, Reader};
 use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
@@ -140,8 +140,8 @@ impl Drive {
         let Read::Request(request, _) = reader.read(&mut request.bytes) else { panic!("a whole request") };
         let framing = self.core.framing(&request);
         let place = match self.core.handle_request(crate::drive::at(self.now), Role::Public, &request, id.reply_to(0)) {
-            Outcome::Now(answer) => Place::Answered(answer, framing),
-            Outcome::Later => Place::Later(framing),
+            Outcome::Now(answer) => PendingResponse::Answered(answer, framing),
+            Outcome::Later => PendingResponse::Later(framing),
         };
         self.connections.push(*id, place);
     }
@@ -193,7 +193,7 @@ impl Drive {
         for client in &self.clients {
             self.response.clear();
             for place in self.connections.take_burst(client.id) {
-                let Place::Answered(answer, framing) = place else { panic!("an answer of the core") };
+                let PendingResponse::Answered(answer, framing) = place else { panic!("an answer of the core") };
                 answer.write(self.core.site(), &self.date, framing, &mut self.response);
             }
             let wanted = self.path.status_line();

@@ -57,11 +57,11 @@ impl Redis {
                 Path::Redirected => resp::command(out, &[b"0", b"200000", EMPTY_FOR, b"open"]),
                 _ => resp::command(out, &[command.words[6], b"200000", b"0", b"open"]),
             }
-        } else if digest == self.scripts.look.digest() {
+        } else if digest == self.scripts.refresh.digest() {
             let sale: [&[u8]; 15] =
                 [b"open", b"", SALE_ID, b"1", UNITS, UNITS, RATE, RATE, b"0", b"", b"0", b"0", b"", b"0", b""];
             resp::command(out, &sale);
-        } else if digest == self.scripts.lookup.digest() {
+        } else if digest == self.scripts.replay_lookup.digest() {
             // Nothing is for sale, and none of the one sale's orders has a record.
             resp::command(out, &[b"0 "]);
         } else if digest == self.scripts.probe.digest() {

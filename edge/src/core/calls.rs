@@ -3,10 +3,11 @@
 use flux_protocol::time::Instant;
 
 use crate::core::state::entries::EntryIndex;
+use crate::core::state::lookups::LookupIndex;
 use crate::core::state::operations::OperationIndex;
 use crate::core::state::orders::OrderIndex;
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::reserve_calls::{BatchIndex, LookupIndex};
+use crate::core::state::reserve_calls::BatchIndex;
 use crate::core::state::server_settings::Question;
 use crate::redis::work::{Scheduled, Work};
 
@@ -52,15 +53,15 @@ pub enum PendingCall {
     QueueStatus(QueueStatusCall),
     /// The document of `GET /queue`.
     Document(ProductIndex),
-    /// A look at products in memory.
+    /// A refresh of products in memory.
     Refresh(Vec<ProductIndex>),
-    /// A look at unknown names.
+    /// A refresh of unknown names.
     Discover,
-    /// Whether there is a registry, behind a look that did not find some of them.
+    /// Whether there is a registry, behind a refresh that did not find some of them.
     RegistryExists,
     /// A page of the registry.
     Registry,
-    /// A look at names of the registry that are not in memory.
+    /// A refresh of names of the registry that are not in memory.
     Survey,
     /// Taking names out of the registry.
     Forget,

@@ -53,11 +53,11 @@ use crate::core::state::broker_clocks::BrokerClocks;
 use crate::core::state::discovery::Discovery;
 use crate::core::state::gauges::Gauges;
 use crate::core::state::ids::Ids;
+use crate::core::state::lookups::Lookups;
 use crate::core::state::operations::Operations;
 use crate::core::state::orders::Orders;
 use crate::core::state::outbox::Outbox;
 use crate::core::state::probe::Probe;
-use crate::core::state::product_line::ProductLine;
 use crate::core::state::products::Products;
 use crate::core::state::queues::Queues;
 use crate::core::state::refreshes::Refreshes;
@@ -66,6 +66,7 @@ use crate::core::state::replies::Replies;
 use crate::core::state::reserve_calls::ReserveCalls;
 use crate::core::state::server_settings::ServerSettings;
 use crate::core::state::statuses::Statuses;
+use crate::core::state::waiting_products::WaitingProducts;
 use crate::core::state::wakes::Wakes;
 use crate::core::state::witness::Witness;
 use crate::core::state::work_queue::WorkQueue;
@@ -94,6 +95,7 @@ pub struct Core {
     wakes: Wakes,
     replies: Replies,
     reserve_calls: ReserveCalls,
+    lookups: Lookups,
     outbox: Outbox,
     operations: Operations,
     /// Fair queues, and calls for tokens.
@@ -110,7 +112,7 @@ pub struct Core {
     // What is read.
     statuses: Statuses,
     /// Products whose document of `GET /queue` is wanted.
-    document_line: ProductLine,
+    documents_wanted: WaitingProducts,
     gauges: Gauges,
 
     // Redis.
@@ -160,6 +162,7 @@ impl Core {
             wakes: Wakes::default(),
             replies: Replies::default(),
             reserve_calls: ReserveCalls::default(),
+            lookups: Lookups::default(),
             outbox: Outbox::default(),
             operations: Operations::default(),
             queues: Queues::default(),
@@ -170,7 +173,7 @@ impl Core {
             retire_queue: WorkQueue::default(),
             relay_queue: WorkQueue::default(),
             statuses: Statuses::default(),
-            document_line: ProductLine::default(),
+            documents_wanted: WaitingProducts::default(),
             gauges: Gauges::default(),
             next_in_turn: 0,
             refusals: Refusals::default(),
@@ -268,7 +271,7 @@ impl Core {
     fn has_deadlines(&self) -> bool {
         !(self.orders.by_received.is_empty()
             && self.orders.by_reserved.is_empty()
-            && self.queues.held.is_empty()
+            && self.queues.called.is_empty()
             && self.queues.products.is_empty()
             && self.replies.is_empty()
             && self.discovery.is_idle()
@@ -302,9 +305,9 @@ impl Core {
         let counters = &self.counters;
         counters.orders_pending.set(self.orders.len() as u64);
         counters.producer_room.set(self.producer.room() as u64);
-        counters.lines.at_door.set(self.queues.orders_held(&self.orders) as u64);
+        counters.queues.awaiting_token.set(self.queues.orders_awaiting_token(&self.orders) as u64);
         let awaiting = self.queues.orders_awaiting_status(&self.products, &self.orders);
-        counters.lines.awaiting_news.set(awaiting as u64);
+        counters.queues.awaiting_status.set(awaiting as u64);
         counters.products_known.set(self.products.len() as u64);
         let mut gauges = counters.products.lock().unwrap_or_else(PoisonError::into_inner);
         self.gauges.poll(now, &self.products, &mut gauges);
@@ -336,11 +339,17 @@ impl Machine for Core {
 
     fn handle_redis_bytes(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         loop {
-            match self.redis.next(now.instant, buffer).map_err(|error| PeerFault(error.to_string()))? {
-                Step::Nothing => return Ok(()),
-                Step::Own => {}
-                Step::Opened => self.handle_redis_ready(now),
-                Step::Reply(call, reply) => self.handle_reply(now, call, Some(reply)),
+            match self.redis.next(now.instant, buffer) {
+                Ok(Step::Nothing) => return Ok(()),
+                Ok(Step::Own) => {}
+                Ok(Step::Opened) => self.handle_redis_ready(now),
+                Ok(Step::Reply(call, reply)) => self.handle_reply(now, call, Some(reply)),
+                Err(error) => {
+                    if let Some(words) = error.refusal() {
+                        self.probe.handle_login_refused(words);
+                    }
+                    return Err(PeerFault(error.to_string()));
+                }
             }
         }
     }
@@ -352,6 +361,7 @@ impl Machine for Core {
         for call in lost {
             self.handle_reply(now, call, None);
         }
+        self.probe.handle_closed(&self.counters);
         self.refuse_statuses();
         self.refuse_documents();
         // Orders for which no call was on its way.

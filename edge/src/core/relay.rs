@@ -1,6 +1,6 @@
 //! The relay: delivers outbox entries that the edge which wrote them did not deliver.
 //!
-//! Runs on an edge's first core. A look that finds the same oldest entry as the one before puts the product in line; one
+//! Runs on an edge's first core. A refresh that finds the same oldest entry as the one before puts the product in line; one
 //! call of `lua/relay.lua` is outstanding at a time, and hands out entries older than the horizon, each to one relay for a
 //! while. Their orders are published under the ids they have; the entry is deleted when Kafka has acknowledged all of
 //! them. A record that Kafka refuses is tried again when the claim on its entry has run out, not before. A second
@@ -31,7 +31,7 @@ use crate::limits::{
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
-    /// After a look that found entries standing: their product stands in line for the relay.
+    /// After a refresh that found entries standing: their product stands in line for the relay.
     pub(crate) fn relay_if_due(&mut self, now: Now, index: ProductIndex) {
         if let Some(walk) = &mut self.products[index].relay.walk {
             walk.empty = 0;

@@ -3,7 +3,7 @@
 //! One core has one connection, whose replies come in the order of its calls: whatever is written stands in the way of
 //! all that is written after it. So everything that a client can cause passes here:
 //!
-//! 1. looks at sales, of which few may be outstanding;
+//! 1. refreshes of sales, of which few may be outstanding;
 //! 2. deletions of delivered entries, which ride ahead of a reserve call, and reserve calls;
 //! 3. then one call of each other kind that has something to ask, another kind first each time, and so on until one
 //!    write is full. The first of them goes even where the reserve calls have filled it, so that orders do not starve
@@ -54,7 +54,7 @@ impl Core {
     fn write_next(&mut self, now: Now, work: Work) -> bool {
         match work {
             Work::Lookup => self.write_lookup(now),
-            Work::Tokens => self.ask_next_in_line(now),
+            Work::Tokens => self.ask_next_waiting(now),
             Work::Status => self.write_statuses(now),
             Work::Discover => self.write_discovery(now),
             Work::Queue => self.write_next_document(now),
@@ -63,7 +63,7 @@ impl Core {
     }
 
     fn write_next_document(&mut self, now: Now) -> bool {
-        let Some(index) = self.document_line.pop() else { return false };
+        let Some(index) = self.documents_wanted.pop() else { return false };
         self.write_document(now, index);
         true
     }

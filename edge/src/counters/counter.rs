@@ -1,4 +1,4 @@
-//! One counter.
+//! A counter that costs its owner no atomic operation but a store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -96,7 +96,7 @@ impl OrderOutcome {
             Answer::Accepted { replayed: false, .. } => OrderOutcome::Accepted,
             Answer::Accepted { replayed: true, .. } => OrderOutcome::Replayed,
             Answer::Pending { .. } => OrderOutcome::Pending,
-            Answer::Redirect(_) | Answer::Waiting(_) | Answer::StatusWaiting | Answer::InLine { .. } => {
+            Answer::Redirect(_) | Answer::Waiting(_) | Answer::StatusWaiting | Answer::InQueue { .. } => {
                 OrderOutcome::Redirected
             }
             Answer::SoldOut => OrderOutcome::SoldOut,
@@ -149,28 +149,28 @@ impl Latency {
     }
 }
 
-/// What one core counts of the lines of fair sales, all of them together.
+/// What one core counts of the fair queues, all of them together.
 #[derive(Debug, Default)]
-pub struct LineCounters {
+pub struct QueueCounters {
     /// Places given. This and the next two are visitors, not requests, and count when Redis has taken them in.
     pub places: Counter,
     /// Called visitors who have come.
     pub arrivals: Counter,
     /// Those of them who were given a token.
     pub served: Counter,
-    /// Orders sent away from the door without a token, to try again.
+    /// Called orders sent away without a token, to try again.
     pub turned_away: Counter,
     /// Calls to Redis.
     pub calls: Counter,
     /// Those that were answered with an error, or whose reply was lost.
     pub calls_failed: Counter,
     /// Called orders that wait for a token. A gauge, as the next.
-    pub at_door: Counter,
+    pub awaiting_token: Counter,
     /// Orders that wait for their queue's status.
-    pub awaiting_news: Counter,
+    pub awaiting_status: Counter,
 }
 
-impl LineCounters {
+impl QueueCounters {
     /// Redis has taken a report in.
     pub(crate) fn told(&self, report: &Report) {
         self.places.add(report.issued.iter().map(|(_, count)| count).sum());
@@ -179,9 +179,9 @@ impl LineCounters {
     }
 }
 
-/// The line of a fair sale as Redis last told it: of all edges, and since the sale was opened.
+/// The queue of a fair sale as Redis last told it: of all edges, and since the sale was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineGauge {
+pub struct QueueGauge {
     /// The slot that is being called.
     pub slot: Slot,
     /// Visitors who have a place and were not called yet.
@@ -198,19 +198,19 @@ pub struct ProductGauge {
     pub sale: Option<Sale>,
     /// Its sale's state.
     pub state: SaleState,
-    /// Units left.
-    pub stock: u64,
+    /// Units left; `None` while the sale is suspended: then nobody knows.
+    pub stock: Option<u64>,
     pub outbox_entries: u64,
     /// Undelivered orders.
     pub outbox_orders: u64,
     /// How long the oldest entry has been seen standing, milliseconds.
     pub outbox_oldest_ms: u64,
-    /// How long ago the last good look was asked for, milliseconds; `None`: none yet.
+    /// How long ago the last good refresh was asked for, milliseconds; `None`: none yet.
     pub seen_ms: Option<u64>,
     /// Orders that this core has answered with [`OrderOutcome::Accepted`].
     pub accepted: u64,
-    /// Its line, where the sale has one and Redis has told of it.
-    pub line: Option<LineGauge>,
+    /// Its queue, where the sale has a fair one and Redis has told of it.
+    pub queue: Option<QueueGauge>,
 }
 
 impl ProductGauge {
@@ -226,13 +226,13 @@ impl ProductGauge {
             name: Identifier::new(name.as_bytes()).expect("an identifier"),
             sale: None,
             state: SaleState::Open,
-            stock: 41,
+            stock: Some(41),
             outbox_entries: 1,
             outbox_orders: 2,
             outbox_oldest_ms: 3_500,
             seen_ms: Some(0),
             accepted: 20,
-            line: None,
+            queue: None,
         }
     }
 }
@@ -255,7 +255,7 @@ pub struct Counters {
     pub suspensions: Counter,
     /// Names taken out of the registry.
     pub names_forgotten: Counter,
-    /// Looks at which Redis showed an earlier sale or generation than this core had seen.
+    /// Refreshes at which Redis showed an earlier sale or generation than this core had seen.
     pub older_sales: Counter,
     /// Error replies of Redis, by [`ErrorKind`].
     pub redis_errors: [Counter; ErrorKind::COUNT],
@@ -279,8 +279,8 @@ pub struct Counters {
     pub records_retired: Counter,
     /// Outbox entries that could not be read.
     pub relay_unreadable: Counter,
-    /// Of fair sales.
-    pub lines: LineCounters,
+    /// Of fair queues.
+    pub queues: QueueCounters,
     /// Orders under way.
     pub orders_pending: Counter,
     /// Records that the producer may still take.

@@ -40,7 +40,7 @@ pub const LEASES_OUTSTANDING_MAX: usize = 16;
 pub const QUEUES_OUTSTANDING_MAX: usize = 4;
 /// Requests that may wait for one order: 1,000 parallel repeats of one key are a case we promise.
 pub const WAITERS_PER_ORDER_MAX: usize = 4096;
-/// Requests that may wait for one look at a product's stock.
+/// Requests that may wait for one refresh of a product's stock.
 pub const STOCK_WAITERS_MAX: usize = 16 << 10;
 /// Products in one core's memory. Where more are asked for, those leave that no request asks for.
 pub const PRODUCTS_MAX: usize = 100_000;
@@ -60,14 +60,14 @@ pub const ACTIVE_SPAN: Duration = Duration::from_secs(10);
 /// Products shown by name in `/metrics`: first the latest whose sales are not closed.
 pub const PRODUCT_GAUGES_MAX: usize = 1000;
 /// Where there are more, so many places are looked through once a second to find those: some 0.5 ms.
-pub const PRODUCT_GAUGE_LOOKS_MAX: usize = 10_000;
+pub const PRODUCT_GAUGE_PLACES_MAX: usize = 10_000;
 /// Names remembered as unknown; they are forgotten after [`UNKNOWN_REMEMBERED`].
 pub const UNKNOWN_NAMES_MAX: usize = 4096;
 /// How long a name is remembered as unknown (SPEC: Data).
 pub const UNKNOWN_REMEMBERED: Duration = Duration::from_millis(100);
 /// Names asked for in one call; one such call is outstanding at a time.
 pub const DISCOVER_NAMES_MAX: usize = 64;
-/// Such questions on their way: the look, or whether there is a registry.
+/// Such questions on their way: the refresh, or whether there is a registry.
 pub const DISCOVER_CALLS_MAX: usize = 1;
 /// Requests that may wait until an unknown name was asked for; beyond: 503.
 pub const DISCOVER_WAITERS_MAX: usize = 4096;
@@ -88,9 +88,9 @@ pub const REGISTRY_DOUBTS_MAX: usize = 1024;
 pub const REGISTRY_SURVEYS_MAX: usize = 256;
 /// Longest page of the registry that is taken, in names: a set of up to `set-max-listpack-entries` comes whole.
 pub const REGISTRY_PAGE_NAMES_MAX: usize = 16 << 10;
-/// Products in one look: some 0.5 ms of Redis, for which all other calls wait.
+/// Products in one refresh: some 0.5 ms of Redis, for which all other calls wait.
 pub const REFRESH_PRODUCTS_MAX: usize = 16;
-/// Looks on their way: while one is, the next gathers what is asked for.
+/// Refreshes on their way: while one is, the next gathers what is asked for.
 pub const REFRESHES_OUTSTANDING_MAX: usize = 2;
 /// Products that no request asks for and that are looked at in one round all the same; the others have their turn in
 /// the next. Some 15 ms of Redis a second.
@@ -121,7 +121,7 @@ pub const REDIS_SILENCE_MAX: Duration = Duration::from_millis(500);
 pub const BROKER_CLOCKS_MAX: usize = 64;
 /// A clock that is further off than this from Redis' or a broker's is warned of.
 pub const CLOCK_SKEW_MAX_MS: u64 = 1000;
-/// A look older than this no longer vouches for the connection it came by (docs/decisions.md: harmless changes).
+/// A refresh older than this no longer vouches for the connection it came by (docs/decisions.md: harmless changes).
 pub const GOOD_REFRESH_AGE_MAX: Duration = Duration::from_secs(1);
 /// Longest life of a lease of tokens.
 pub const LEASE_LIFE_MAX: Duration = Duration::from_millis(200);
@@ -167,7 +167,7 @@ pub const RELAY_ENTRIES_MAX: usize = 64;
 /// Entries that one relay has claimed and not delivered yet: a quarter of the producer's places, so that a long
 /// outage's harvest does not crowd out the orders of the day.
 pub const RELAY_ENTRIES_IN_HAND_MAX: usize = RECORDS_MAX / 4 / CALL_ORDERS_MAX;
-/// Walks of a product's outbox in a row that find nothing to hand out before the relay rests until the next look: 8,000 entries
+/// Walks of a product's outbox in a row that find nothing to hand out before the relay rests until the next refresh: 8,000 entries
 /// that others hold, or that have nowhere to go, are passed in a second, for a few milliseconds of Redis.
 pub const RELAY_EMPTY_WALKS_MAX: u32 = 8;
 /// Operations of the admin listener under way.

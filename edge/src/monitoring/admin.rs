@@ -5,7 +5,7 @@
 use std::sync::PoisonError;
 
 use flux_protocol::exposition::Exposition;
-use flux_protocol::http::{Connection, Date, Method, Request, response};
+use flux_protocol::http::{Date, Method, Persistence, Request, response};
 
 use crate::counters::CoreCounters;
 use crate::limits::shell::READY_OUTAGE_MAX;
@@ -29,7 +29,7 @@ pub(crate) struct EdgeView<'a> {
 pub(crate) fn answer(
     edge: &EdgeView<'_>,
     request: &Request<'_>,
-    connection: Connection,
+    connection: Persistence,
     date: &Date,
     out: &mut Vec<u8>,
 ) -> Option<u16> {

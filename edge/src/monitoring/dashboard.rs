@@ -123,12 +123,12 @@ fn product(gauge: &ProductGauge, workers: &Workers, now: Instant) -> Value {
         "product": name,
         "state": gauge.state.name(),
         "seenMs": gauge.seen_ms,
-        "stock": seen(gauge.stock),
+        "stock": gauge.stock.and_then(seen),
         "outboxOrders": seen(gauge.outbox_orders),
         "outboxOldestMs": seen(gauge.outbox_oldest_ms),
         "accepted": gauge.accepted,
         // null where the sale has none.
-        "line": gauge.line.map(|line| json!({ "slot": line.slot, "waiting": line.waiting, "called": line.called })),
+        "line": gauge.queue.map(|queue| json!({ "slot": queue.slot, "waiting": queue.waiting, "called": queue.called })),
         "account": workers.account(name, now),
     })
 }
@@ -138,7 +138,7 @@ mod tests {
     use flux_protocol::http::{Limits, Read, Reader};
 
     use super::*;
-    use crate::counters::{LineGauge, OrderOutcome};
+    use crate::counters::{OrderOutcome, QueueGauge};
 
     fn ask(line: &str) -> Answer {
         let mut bytes = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").into_bytes();
@@ -173,7 +173,7 @@ mod tests {
         cores[1].shell.kafka_down_ms.set(1500);
         let gauge = |name: &str, seen_ms: Option<u64>| ProductGauge {
             seen_ms,
-            line: seen_ms.map(|_| LineGauge { slot: 3, waiting: 29, called: 41 }),
+            queue: seen_ms.map(|_| QueueGauge { slot: 3, waiting: 29, called: 41 }),
             ..ProductGauge::example(name)
         };
         cores[0].decisions.products.lock().unwrap().extend([gauge("phone", Some(120)), gauge("new", None)]);

@@ -93,7 +93,7 @@ fn sample(cores: &[CoreCounters], workers: &Workers, running_ms: u64) -> Value {
         let mut told = Map::new();
         told.insert("product".to_owned(), product.name.as_str().into());
         told.insert("stock".to_owned(), product.stock.into());
-        let line = product.line.map(|line| json!({ "waiting": line.waiting, "called": line.called }));
+        let line = product.queue.map(|queue| json!({ "waiting": queue.waiting, "called": queue.called }));
         told.insert("line".to_owned(), line.into());
         Value::Object(told)
     });
@@ -112,12 +112,12 @@ fn plotted(products: &[ProductGauge]) -> Vec<&ProductGauge> {
     let mut by_name: Vec<&ProductGauge> = products.iter().filter(|product| product.is_fresh()).collect();
     by_name.sort_unstable_by_key(|product| product.name.as_str());
     let is_open = |product: &&&ProductGauge| product.state != SaleState::Closed;
-    let has_line = |product: &&&ProductGauge| product.line.is_some();
+    let has_queue = |product: &&&ProductGauge| product.queue.is_some();
     let mut chosen: Vec<&ProductGauge> = by_name.iter().filter(is_open).take(PLOTTED_PRODUCTS_MAX).copied().collect();
     if chosen.is_empty() {
         chosen.extend(by_name.iter().take(PLOTTED_PRODUCTS_MAX));
     }
-    chosen.extend(by_name.iter().filter(has_line).take(PLOTTED_PRODUCTS_MAX));
+    chosen.extend(by_name.iter().filter(has_queue).take(PLOTTED_PRODUCTS_MAX));
     chosen.sort_unstable_by_key(|product| product.name.as_str());
     chosen.dedup_by_key(|product| product.name);
     chosen
@@ -126,10 +126,10 @@ fn plotted(products: &[ProductGauge]) -> Vec<&ProductGauge> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::{LineGauge, OrderOutcome};
+    use crate::counters::{OrderOutcome, QueueGauge};
 
-    fn gauge(name: &str, state: SaleState, seen_ms: Option<u64>, line: Option<LineGauge>) -> ProductGauge {
-        ProductGauge { state, seen_ms, line, ..ProductGauge::example(name) }
+    fn gauge(name: &str, state: SaleState, seen_ms: Option<u64>, queue: Option<QueueGauge>) -> ProductGauge {
+        ProductGauge { state, seen_ms, queue, ..ProductGauge::example(name) }
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn five_minutes_of_samples_are_kept_and_no_more() {
         let cores = [CoreCounters::default(), CoreCounters::default()];
-        let line = Some(LineGauge { slot: 3, waiting: 29, called: 41 });
+        let line = Some(QueueGauge { slot: 3, waiting: 29, called: 41 });
         cores[0].decisions.products.lock().expect("not poisoned").push(gauge("phone", SaleState::Open, Some(3), line));
         let history = History::default();
         for second in 0..400 {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_sample_is_small_however_many_products_there_are() {
         let cores = [CoreCounters::default()];
-        let line = |n| (n % 3 == 0).then_some(LineGauge { slot: u32::MAX >> 1, waiting: u64::MAX, called: u64::MAX });
+        let line = |n| (n % 3 == 0).then_some(QueueGauge { slot: u32::MAX >> 1, waiting: u64::MAX, called: u64::MAX });
         let name = |n| format!("{n:0>64}");
         let products = (0..1000).rev().map(|n| gauge(&name(n), SaleState::Open, Some(0), line(n)));
         cores[0].decisions.products.lock().expect("not poisoned").extend(products);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_left_out_and_closed_sales_come_last() {
-        let line = Some(LineGauge { slot: 3, waiting: 29, called: 41 });
+        let line = Some(QueueGauge { slot: 3, waiting: 29, called: 41 });
         let all = [
             gauge("c", SaleState::Closed, Some(0), None),
             gauge("b", SaleState::Open, Some(0), None),

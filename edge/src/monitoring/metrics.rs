@@ -143,14 +143,16 @@ impl Scrape {
             ("relay_unreadable", "Outbox entries that the relay could not read", |core| {
                 &core.decisions.relay_unreadable
             }),
-            ("line_places", "Places given in lines of fair sales", |core| &core.decisions.lines.places),
-            ("line_arrivals", "Called visitors who have come", |core| &core.decisions.lines.arrivals),
-            ("line_served", "Called visitors who were given a token", |core| &core.decisions.lines.served),
+            ("line_places", "Places given in lines of fair sales", |core| &core.decisions.queues.places),
+            ("line_arrivals", "Called visitors who have come", |core| &core.decisions.queues.arrivals),
+            ("line_served", "Called visitors who were given a token", |core| &core.decisions.queues.served),
             ("line_turned_away", "Called orders that found no token and are to try again", |core| {
-                &core.decisions.lines.turned_away
+                &core.decisions.queues.turned_away
             }),
-            ("line_calls", "Calls that report to lines and learn where they stand", |core| &core.decisions.lines.calls),
-            ("line_calls_failed", "Of them, those without a good answer", |core| &core.decisions.lines.calls_failed),
+            ("line_calls", "Calls that report to lines and learn where they stand", |core| {
+                &core.decisions.queues.calls
+            }),
+            ("line_calls_failed", "Of them, those without a good answer", |core| &core.decisions.queues.calls_failed),
         ];
         for (name, help, of) in sums {
             let counter = ConstCounter::new(self.sum(|core| of(core).get()));
@@ -172,9 +174,11 @@ impl Scrape {
             ("draining", "1 while the core drains", |core| core.shell.draining.get()),
             ("orders_pending", "Orders under way", |core| core.decisions.orders_pending.get()),
             ("producer_room", "Records that the producer may still take", |core| core.decisions.producer_room.get()),
-            ("line_orders_at_door", "Called orders that wait for a token", |core| core.decisions.lines.at_door.get()),
+            ("line_orders_at_door", "Called orders that wait for a token", |core| {
+                core.decisions.queues.awaiting_token.get()
+            }),
             ("line_orders_awaiting_news", "Orders that wait for news of their line", |core| {
-                core.decisions.lines.awaiting_news.get()
+                core.decisions.queues.awaiting_status.get()
             }),
         ];
         for (name, help, of) in gauges {
@@ -239,14 +243,14 @@ mod tests {
         cores[0].decisions.kafka_clock_skew_ms.set(200);
         cores[1].decisions.kafka_clock_skew_ms.set((-2500_i64).cast_unsigned());
         cores[1].shell.redis_down_ms.set(1200);
-        cores[0].decisions.lines.told(&Report {
+        cores[0].decisions.queues.told(&Report {
             issued: [(0, 30), (1, 5)].into_iter().collect(),
             arrived: [(7, 4), (8, 2)].into_iter().collect(),
             served: 3,
         });
-        cores[1].decisions.lines.told(&Report { served: 1, ..Report::default() });
-        cores[1].decisions.lines.calls_failed.add(1);
-        cores[1].decisions.lines.at_door.set(6);
+        cores[1].decisions.queues.told(&Report { served: 1, ..Report::default() });
+        cores[1].decisions.queues.calls_failed.add(1);
+        cores[1].decisions.queues.awaiting_token.set(6);
         cores[0].decisions.topic_warnings.lock().expect("not poisoned").push("retention.ms");
         let text = render(&cores);
         for line in [

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::counters::{CoreCounters, LineGauge, ProductGauge};
+use crate::counters::{CoreCounters, ProductGauge, QueueGauge};
 use crate::monitoring::labels::{Labels, gauge};
 
 /// What the first core saw when it last looked at each product; `accepted` of all cores.
@@ -50,7 +50,7 @@ pub(crate) fn encode(cores: &[CoreCounters], encoder: &mut DescriptorEncoder<'_>
     encode_counts(cores, &products, encoder)?;
     encode_gauges(&products, encoder)?;
     encode_accepted(&products, encoder)?;
-    encode_lines(&products, encoder)
+    encode_queues(&products, encoder)
 }
 
 fn encode_counts(
@@ -70,16 +70,18 @@ fn encode_counts(
 }
 
 fn encode_gauges(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-    type Of = fn(&ProductGauge) -> u64;
+    type Of = fn(&ProductGauge) -> Option<u64>;
     let gauges: [(&str, &str, Of); 3] = [
-        ("stock_units", "Units left", |product| product.stock),
-        ("outbox_entries", "Entries of the outbox", |product| product.outbox_entries),
-        ("outbox_orders", "Undelivered orders", |product| product.outbox_orders),
+        ("stock_units", "Units left; of a suspended sale nobody knows", |product| product.stock),
+        ("outbox_entries", "Entries of the outbox", |product| Some(product.outbox_entries)),
+        ("outbox_orders", "Undelivered orders", |product| Some(product.outbox_orders)),
     ];
     for (name, help, of) in gauges {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for product in products {
-            gauge(of(product)).encode(metric.encode_family(&labels(product))?)?;
+            if let Some(value) = of(product) {
+                gauge(value).encode(metric.encode_family(&labels(product))?)?;
+            }
         }
     }
     let help = "For how long the oldest entry has been seen standing";
@@ -105,10 +107,10 @@ fn encode_accepted(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_
     Ok(())
 }
 
-/// Of products whose sale has a line.
-fn encode_lines(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-    type Of = fn(&LineGauge) -> u64;
-    let lines = || products.iter().filter_map(|product| product.line.map(|line| (labels(product), line)));
+/// Of products whose sale has a fair queue.
+fn encode_queues(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+    type Of = fn(&QueueGauge) -> u64;
+    let queues = || products.iter().filter_map(|product| product.queue.map(|queue| (labels(product), queue)));
     let gauges: [(&str, &str, Of); 2] = [
         ("line_slot", "The slot that is being called: 0 before the opening, then a second each", |line| {
             line.slot.into()
@@ -117,14 +119,14 @@ fn encode_lines(products: &[ProductGauge], encoder: &mut DescriptorEncoder<'_>) 
     ];
     for (name, help, of) in gauges {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, line) in lines() {
-            gauge(of(&line)).encode(metric.encode_family(&labels)?)?;
+        for (labels, queue) in queues() {
+            gauge(of(&queue)).encode(metric.encode_family(&labels)?)?;
         }
     }
     let help = "Visitors called since the sale was opened";
     let mut metric = encoder.encode_descriptor("line_called_visitors", help, None, MetricType::Counter)?;
-    for (labels, line) in lines() {
-        ConstCounter::new(line.called).encode(metric.encode_family(&labels)?)?;
+    for (labels, queue) in queues() {
+        ConstCounter::new(queue.called).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }
@@ -138,14 +140,14 @@ mod tests {
     use super::*;
     use crate::monitoring::metrics::render;
 
-    fn gauge(name: &str, accepted: u64, line: Option<LineGauge>) -> ProductGauge {
-        ProductGauge { accepted, line, ..ProductGauge::example(name) }
+    fn gauge(name: &str, accepted: u64, queue: Option<QueueGauge>) -> ProductGauge {
+        ProductGauge { accepted, queue, ..ProductGauge::example(name) }
     }
 
     #[test]
     fn products_are_as_the_first_core_saw_them_with_the_orders_of_all() {
         let cores = [CoreCounters::default(), CoreCounters::default()];
-        let line = |called| Some(LineGauge { slot: 3, waiting: 29, called });
+        let line = |called| Some(QueueGauge { slot: 3, waiting: 29, called });
         let hand_over = |core: &CoreCounters, gauges: &[ProductGauge]| {
             core.decisions.products.lock().expect("not poisoned").extend_from_slice(gauges);
         };

@@ -96,6 +96,18 @@ pub enum ConnectionError {
     Overdue,
 }
 
+impl ConnectionError {
+    /// Redis' own words, where it has refused the login or the scripts.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            ConnectionError::NotYet(words) | ConnectionError::Denied(words) | ConnectionError::Setup(words) => {
+                Some(words)
+            }
+            ConnectionError::Malformed(_) | ConnectionError::Unasked | ConnectionError::Overdue => None,
+        }
+    }
+}
+
 /// What came of one step of reading.
 #[derive(Debug)]
 pub enum Step<'b, C> {

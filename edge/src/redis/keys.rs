@@ -48,7 +48,7 @@ impl Keys {
         }
     }
 
-    /// All nine keys, in the order that look, init and close take them.
+    /// All nine keys, in the order that refresh, init and close take them.
     pub fn of_product(&self) -> [&[u8]; 9] {
         let [stock, sale, outbox, claims, users, returned] = self.of_sale();
         [stock, sale, outbox, claims, users, returned, &self.rate, &self.sales, &self.queue]

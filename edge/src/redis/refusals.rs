@@ -1,6 +1,6 @@
 //! Errors that Redis answers, by kind: noted where they are met, told once a second.
 //!
-//! The path of an order only counts and, at a first and then ever rarer occurrence, keeps Redis' own words; the look of
+//! The path of an order only counts and, at a first and then ever rarer occurrence, keeps Redis' own words; the refresh of
 //! every second logs them. So each kind is said when it begins, and an outage of hours fills no disk. Never decides
 //! what an error means for the request.
 

@@ -119,12 +119,12 @@ impl Recorded {
     }
 }
 
-/// Strings that `look.lua` says of each product.
-const LOOK_FIELDS: usize = 15;
+/// Strings that `refresh.lua` says of each product.
+const REFRESH_FIELDS: usize = 15;
 
-/// What `look.lua` says of one product.
+/// What `refresh.lua` says of one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum Refreshed {
     /// There is no such product.
     Unknown,
     /// Redis cannot be trusted with it; the script's reason.
@@ -146,29 +146,29 @@ pub enum Look {
         outbox_oldest: Option<EntryId>,
         outbox_newest: Option<EntryId>,
         /// The sale's seed, where it has a fair queue.
-        line_seed: Option<[u8; 32]>,
+        queue_seed: Option<[u8; 32]>,
     },
 }
 
-impl Look {
+impl Refreshed {
     /// Reads the next product's elements.
-    pub fn read(items: &mut Items<'_>) -> Option<Look> {
-        let mut fields: [&[u8]; LOOK_FIELDS] = [b""; LOOK_FIELDS];
+    pub fn read(items: &mut Items<'_>) -> Option<Refreshed> {
+        let mut fields: [&[u8]; REFRESH_FIELDS] = [b""; REFRESH_FIELDS];
         for field in &mut fields {
             *field = items.next_bulk()?;
         }
         let [state, reason, id, generation, total, stock, rate, burst, entries, oldest, orders, _, newest, left, seed] =
             fields;
         let state = match state {
-            b"unknown" => return Some(Look::Unknown),
-            b"suspended" => return Some(Look::Suspended(printable(reason))),
-            b"foreign" => return Some(Look::Foreign(printable(reason))),
+            b"unknown" => return Some(Refreshed::Unknown),
+            b"suspended" => return Some(Refreshed::Suspended(printable(reason))),
+            b"foreign" => return Some(Refreshed::Foreign(printable(reason))),
             b"open" | b"sold_out" => SaleState::Open,
             b"scheduled" => SaleState::Scheduled,
             b"closed" => SaleState::Closed,
             _ => return None,
         };
-        Some(Look::Sale {
+        Some(Refreshed::Sale {
             sale: Sale {
                 id: number(id)?,
                 generation: u32::try_from(number(generation)?).ok()?,
@@ -183,7 +183,7 @@ impl Look {
             outbox_orders: number(orders)?,
             outbox_oldest: EntryId::parse(oldest),
             outbox_newest: EntryId::parse(newest),
-            line_seed: if seed.is_empty() { None } else { Some(*Seed::parse(seed)?.bytes()) },
+            queue_seed: if seed.is_empty() { None } else { Some(*Seed::parse(seed)?.bytes()) },
         })
     }
 }

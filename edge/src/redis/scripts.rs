@@ -5,7 +5,7 @@ use flux_protocol::resp::Script;
 const TRUST: &str = include_str!("../../lua/trust.lua");
 const OUTBOX: &str = include_str!("../../lua/outbox.lua");
 const SALE_PHASE: &str = include_str!("../../lua/sale_phase.lua");
-const LINE: &str = include_str!("../../lua/line.lua");
+const FAIR_QUEUE: &str = include_str!("../../lua/fair_queue.lua");
 
 /// Every script the edge calls, each with what it shares with the others put in front.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Scripts {
     /// Tells whether orders would get through, and what time it is.
     pub probe: Script,
     /// Reads the state of the sales.
-    pub look: Script,
+    pub refresh: Script,
     /// Opens a sale.
     pub init: Script,
     /// Closes a sale.
@@ -39,7 +39,7 @@ pub struct Scripts {
     /// Says what became of orders.
     pub status: Script,
     /// Says which orders of sold-out sales have records.
-    pub lookup: Script,
+    pub replay_lookup: Script,
 }
 
 impl Scripts {
@@ -47,10 +47,10 @@ impl Scripts {
     pub fn new() -> Scripts {
         Scripts {
             reserve: Script::new(include_str!("../../lua/reserve.lua"), &[TRUST, SALE_PHASE, OUTBOX]),
-            lease: Script::new(include_str!("../../lua/lease.lua"), &[TRUST, SALE_PHASE, LINE]),
+            lease: Script::new(include_str!("../../lua/lease.lua"), &[TRUST, SALE_PHASE, FAIR_QUEUE]),
             queue: Script::new(include_str!("../../lua/queue.lua"), &[TRUST, SALE_PHASE]),
             probe: Script::new(include_str!("../../lua/probe.lua"), &[]),
-            look: Script::new(include_str!("../../lua/look.lua"), &[TRUST, SALE_PHASE, OUTBOX]),
+            refresh: Script::new(include_str!("../../lua/refresh.lua"), &[TRUST, SALE_PHASE, OUTBOX]),
             init: Script::new(include_str!("../../lua/init.lua"), &[TRUST]),
             close: Script::new(include_str!("../../lua/close.lua"), &[TRUST]),
             relay: Script::new(include_str!("../../lua/relay.lua"), &[TRUST]),
@@ -60,7 +60,7 @@ impl Scripts {
             settle: Script::new(include_str!("../../lua/settle.lua"), &[]),
             split_entry: Script::new(include_str!("../../lua/split_entry.lua"), &[TRUST]),
             status: Script::new(include_str!("../../lua/status.lua"), &[TRUST]),
-            lookup: Script::new(include_str!("../../lua/lookup.lua"), &[TRUST]),
+            replay_lookup: Script::new(include_str!("../../lua/replay_lookup.lua"), &[TRUST]),
         }
     }
 
@@ -71,7 +71,7 @@ impl Scripts {
             &self.lease,
             &self.queue,
             &self.probe,
-            &self.look,
+            &self.refresh,
             &self.init,
             &self.close,
             &self.relay,
@@ -81,7 +81,7 @@ impl Scripts {
             &self.settle,
             &self.split_entry,
             &self.status,
-            &self.lookup,
+            &self.replay_lookup,
         ]
     }
 }

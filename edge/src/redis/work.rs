@@ -20,7 +20,7 @@ pub enum Work {
     Status,
     /// Products that are not in memory.
     Discover,
-    /// Looks at products in memory.
+    /// Refreshes of products in memory.
     Refresh,
     /// Documents of `GET /queue`.
     Queue,
@@ -71,7 +71,7 @@ impl Outstanding {
 
     /// One is asked.
     pub fn begin(&mut self, work: Work) {
-        debug_assert!(self.may(work), "{work:?}: whoever asks looks first whether it may");
+        debug_assert!(self.may(work), "{work:?}: the caller asks first whether it may");
         self.0[work as usize] += 1;
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use flux_net::stream::try_read;
 use flux_net::{Listener, Stream, Timer, spawn, yield_now};
-use flux_protocol::http::Connection;
+use flux_protocol::http::Persistence;
 use tracing::warn;
 
 use crate::answer::{Answer, Framing, Unavailable};
@@ -14,7 +14,7 @@ use crate::core::machine::Machine;
 use crate::core::request::Role;
 use crate::limits::shell::{ACCEPT_HELPERS, ACCEPT_PAUSE, ACCEPT_TASKS, ACCEPTS_PER_TURN_MAX};
 use crate::shell::connection;
-use crate::shell::connection_slot::ConnectionSlot;
+use crate::shell::connection_guard::ConnectionGuard;
 use crate::shell::shard::Shard;
 
 /// Starts accepting. Ends when the listener is closed.
@@ -65,10 +65,10 @@ async fn help<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Rol
 
 /// Gives it a place, or tells it that there is none.
 fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, role: Role) {
-    match ConnectionSlot::take(shard, &stream, role) {
-        Some(slot) => {
+    match ConnectionGuard::take(shard, &stream, role) {
+        Some(guard) => {
             shard.counters.shell.connections_accepted.add(1);
-            spawn(connection::serve(stream, slot, role));
+            spawn(connection::serve(stream, guard, role));
         }
         None => refuse(shard, &stream, role),
     }
@@ -112,7 +112,7 @@ fn refuse<M: Machine>(shard: &Shard<M>, stream: &Stream, role: Role) {
     let answer = Answer::Unavailable(Unavailable::Full);
     shard.counters.shell.response(answer.status());
     let mut out = shard.buffers.borrow_mut().take_write();
-    let framing = Framing { connection: Connection::Close, head_only, cors: role.is_open_to_scripts() };
+    let framing = Framing { connection: Persistence::Close, head_only, cors: role.is_open_to_scripts() };
     answer.write(shard.machine.borrow().site(), &shard.date.borrow(), framing, &mut out);
     let _ = stream.try_write(&out);
     shard.buffers.borrow_mut().give_write(out);

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 
 use flux_net::{Stream, Window};
 use flux_protocol::http::response::{CONTINUE, NO_STORE};
-use flux_protocol::http::{Connection, Limits, Read, Reader, Refusal, Request, Stage};
+use flux_protocol::http::{Limits, Persistence, Read, Reader, Refusal, Request, Stage};
 use flux_protocol::time::Instant;
 
 use crate::answer::{Answer, Framing, Site};
@@ -19,8 +19,8 @@ use crate::counters::shell::Ended;
 use crate::limits::shell::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 use crate::monitoring::admin::{self, EdgeView};
 use crate::shell::buffers::Inbound;
-use crate::shell::connection_slot::ConnectionSlot;
-use crate::shell::connection_table::{Phase, Place};
+use crate::shell::connection_guard::ConnectionGuard;
+use crate::shell::connection_table::{PendingResponse, Phase};
 use crate::shell::shard::Shard;
 
 /// How a burst ended.
@@ -39,18 +39,18 @@ enum End {
 /// What a burst came to.
 struct Burst {
     requests: usize,
-    /// Answers that come later are among its places.
+    /// Some of its answers come later.
     waits: bool,
-    /// Its places in the table: those from the first that comes later on.
-    places: usize,
-    /// Bytes of the documents in those places.
+    /// Its responses in the table: those from the first that comes later on.
+    pending: usize,
+    /// Bytes of the documents in those.
     document_bytes: usize,
     end: End,
 }
 
 /// Serves one client until one side ends.
-pub(crate) async fn serve<M: Machine>(mut stream: Stream, slot: ConnectionSlot<M>, role: Role) {
-    let shard = &*slot.shard;
+pub(crate) async fn serve<M: Machine>(mut stream: Stream, guard: ConnectionGuard<M>, role: Role) {
+    let shard = &*guard.shard;
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut inbound = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;
@@ -66,17 +66,17 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, slot: ConnectionSlot<M
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ => {
                     let late = reader.refuse_unfinished(inbound.window.unread(), Refusal::TIMEOUT);
-                    say_timeout(&slot, &stream, role, &late);
+                    say_timeout(&guard, &stream, role, &late);
                     break;
                 }
             }
         }
         let mut out = shard.buffers.borrow_mut().take_write();
-        let burst = take_burst(&slot, role, &mut reader, &mut inbound.window, &mut out);
+        let burst = take_burst(&guard, role, &mut reader, &mut inbound.window, &mut out);
         if burst.waits {
-            slot.set_phase(Phase::Answers, true);
-            slot.answered().await;
-            write_places(&slot, &mut out);
+            guard.set_phase(Phase::Answers, true);
+            guard.answered().await;
+            write_responses(&guard, &mut out);
         }
         end = burst.end;
         if end == End::Starved && reader.expects_continue() {
@@ -86,7 +86,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, slot: ConnectionSlot<M
         if out.is_empty() {
             shard.buffers.borrow_mut().give_write(out);
         } else {
-            slot.set_phase(Phase::Writing, true);
+            guard.set_phase(Phase::Writing, true);
             let (written, out) = stream.write_all(out).await;
             shard.counters.shell.bytes_written.add(out.len() as u64);
             shard.buffers.borrow_mut().give_write(out);
@@ -98,11 +98,11 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, slot: ConnectionSlot<M
             End::Full => {}
             End::Starved => {
                 shard.buffers.borrow_mut().fit_read(&mut inbound);
-                slot.set_phase(phase_of(reader.stage()), burst.requests > 0);
+                guard.set_phase(phase_of(reader.stage()), burst.requests > 0);
             }
             End::Close if inbound.window.is_empty() && !shard.draining.get() => break,
             End::Close | End::Refused => {
-                linger(&slot, &mut stream, inbound).await;
+                linger(&guard, &mut stream, inbound).await;
                 return;
             }
         }
@@ -121,26 +121,26 @@ fn phase_of(stage: Stage) -> Phase {
 /// Hands every whole request to the machine. Answers that are there at once go straight into `out`, as long as none
 /// before them is awaited.
 fn take_burst<M: Machine>(
-    slot: &ConnectionSlot<M>,
+    guard: &ConnectionGuard<M>,
     role: Role,
     reader: &mut Reader,
     window: &mut Window,
     out: &mut Vec<u8>,
 ) -> Burst {
-    let shard = &*slot.shard;
+    let shard = &*guard.shard;
     let counters = &shard.counters.shell;
     let now = shard.clock.now();
     let mut machine = shard.machine.borrow_mut();
     let closing = shard.draining.get() && role != Role::Admin;
-    let mut burst = Burst { requests: 0, waits: false, places: 0, document_bytes: 0, end: End::Starved };
+    let mut burst = Burst { requests: 0, waits: false, pending: 0, document_bytes: 0, end: End::Starved };
     while burst.end == End::Starved {
         match reader.read(window.unread()) {
             Read::Incomplete => {
                 if !window.make_room(READ_BUFFER_BYTES_MAX) {
                     // The reader's own bounds come first; this one keeps a mistake in them from being a hang.
                     let refusal = Refusal::closing(413, "Request too large");
-                    let place = refused(&reader.refuse_unfinished(window.unread(), refusal), role);
-                    put(slot, machine.site(), place, &mut burst, out);
+                    let response = refused(&reader.refuse_unfinished(window.unread(), refusal), role);
+                    put(guard, machine.site(), response, &mut burst, out);
                     burst.end = End::Refused;
                 }
                 break;
@@ -149,19 +149,19 @@ fn take_burst<M: Machine>(
                 burst.requests += 1;
                 let mut framing = machine.framing(&request);
                 if closing {
-                    framing.connection = Connection::Close;
+                    framing.connection = Persistence::Close;
                 }
                 let monitored =
                     if role == Role::Admin { monitoring(shard, &request, framing.connection) } else { None };
-                let place = monitored.unwrap_or_else(|| {
-                    match machine.handle_request(now, role, &request, slot.id.reply_to(burst.places)) {
-                        Outcome::Now(answer) => Place::Answered(answer, framing),
-                        Outcome::Later => Place::Later(framing),
+                let response = monitored.unwrap_or_else(|| {
+                    match machine.handle_request(now, role, &request, guard.id.reply_to(burst.pending)) {
+                        Outcome::Now(answer) => PendingResponse::Answered(answer, framing),
+                        Outcome::Later => PendingResponse::Later(framing),
                     }
                 });
-                put(slot, machine.site(), place, &mut burst, out);
+                put(guard, machine.site(), response, &mut burst, out);
                 window.consume(consumed);
-                if framing.connection == Connection::Close {
+                if framing.connection == Persistence::Close {
                     burst.end = End::Close;
                 } else if burst.is_full(out) {
                     burst.end = End::Full;
@@ -169,7 +169,7 @@ fn take_burst<M: Machine>(
             }
             Read::Refused(refusal) => {
                 burst.requests += 1;
-                put(slot, machine.site(), refused(&refusal, role), &mut burst, out);
+                put(guard, machine.site(), refused(&refusal, role), &mut burst, out);
                 if refusal.close {
                     counters.ended[Ended::Refused as usize].add(1);
                     burst.end = End::Refused;
@@ -196,77 +196,87 @@ impl Burst {
 }
 
 /// The answers that monitoring asks for; they look across cores, so they are the shell's.
-fn monitoring<M: Machine>(shard: &Shard<M>, request: &Request<'_>, connection: Connection) -> Option<Place> {
+fn monitoring<M: Machine>(
+    shard: &Shard<M>,
+    request: &Request<'_>,
+    persistence: Persistence,
+) -> Option<PendingResponse> {
     let mut response = Vec::new();
     let date = shard.date.borrow();
     let running_ms = shard.clock.instant().since(Instant::default()).as_millis() as u64;
     let edge = EdgeView { cores: &shard.all_counters, workers: &shard.workers, history: &shard.history, running_ms };
-    let status = admin::answer(&edge, request, connection, &date, &mut response)?;
-    Some(Place::Written(response, status))
+    let status = admin::answer(&edge, request, persistence, &date, &mut response)?;
+    Some(PendingResponse::Written(response, status))
 }
 
 /// The answer to a message that is not served. Its origin is not known where its head could not be read.
-fn refused(refusal: &Refusal, role: Role) -> Place {
+fn refused(refusal: &Refusal, role: Role) -> PendingResponse {
     let (name, value) = NO_STORE;
     let framing =
         Framing { connection: refusal.connection(), head_only: refusal.head_only, cors: role.is_open_to_scripts() };
-    Place::Answered(Answer::error(refusal.status, refusal.error).with_field(name, value), framing)
+    PendingResponse::Answered(Answer::error(refusal.status, refusal.error).with_field(name, value), framing)
 }
 
 /// Puts an answer behind those before it.
-fn put<M: Machine>(slot: &ConnectionSlot<M>, site: &Site, place: Place, burst: &mut Burst, out: &mut Vec<u8>) {
-    burst.waits |= matches!(place, Place::Later(_));
+fn put<M: Machine>(
+    guard: &ConnectionGuard<M>,
+    site: &Site,
+    response: PendingResponse,
+    burst: &mut Burst,
+    out: &mut Vec<u8>,
+) {
+    burst.waits |= matches!(response, PendingResponse::Later(_));
     if burst.waits {
-        burst.places += 1;
-        burst.document_bytes += place.document_bytes();
-        slot.shard.connections.borrow_mut().push(slot.id, place);
+        burst.pending += 1;
+        burst.document_bytes += response.document_bytes();
+        guard.shard.connections.borrow_mut().push(guard.id, response);
     } else {
-        write_place(&slot.shard, site, &place, out);
+        write_response(&guard.shard, site, &response, out);
     }
 }
 
-fn write_places<M: Machine>(slot: &ConnectionSlot<M>, out: &mut Vec<u8>) {
-    let machine = slot.shard.machine.borrow();
-    for place in slot.shard.connections.borrow_mut().take_burst(slot.id) {
-        write_place(&slot.shard, machine.site(), &place, out);
+fn write_responses<M: Machine>(guard: &ConnectionGuard<M>, out: &mut Vec<u8>) {
+    let machine = guard.shard.machine.borrow();
+    for response in guard.shard.connections.borrow_mut().take_burst(guard.id) {
+        write_response(&guard.shard, machine.site(), &response, out);
     }
 }
 
-fn write_place<M: Machine>(shard: &Shard<M>, site: &Site, place: &Place, out: &mut Vec<u8>) {
-    let status = match place {
-        Place::Answered(answer, framing) => {
+fn write_response<M: Machine>(shard: &Shard<M>, site: &Site, response: &PendingResponse, out: &mut Vec<u8>) {
+    let status = match response {
+        PendingResponse::Answered(answer, framing) => {
             answer.write(site, &shard.date.borrow(), *framing, out);
             answer.status()
         }
-        Place::Written(response, status) => {
+        PendingResponse::Written(response, status) => {
             out.extend_from_slice(response);
             *status
         }
-        Place::Later(_) => unreachable!("every answer is there"),
+        PendingResponse::Later(_) => unreachable!("every answer is there"),
     };
     shard.counters.shell.response(status);
 }
 
 /// Tells a client whose request took too long; says nothing to one that was only idle, or that has gone. Never waits:
 /// one that takes no answers would not take this one either, and the time it had is over.
-fn say_timeout<M: Machine>(slot: &ConnectionSlot<M>, stream: &Stream, role: Role, late: &Refusal) {
-    let phase = slot.shard.connections.borrow_mut().timed_out(slot.id);
+fn say_timeout<M: Machine>(guard: &ConnectionGuard<M>, stream: &Stream, role: Role, late: &Refusal) {
+    let phase = guard.shard.connections.borrow_mut().timed_out(guard.id);
     if !matches!(phase, Some(Phase::Head | Phase::Body)) {
         return;
     }
-    let mut out = slot.shard.buffers.borrow_mut().take_write();
-    let place = refused(late, role);
-    write_place(&slot.shard, slot.shard.machine.borrow().site(), &place, &mut out);
+    let mut out = guard.shard.buffers.borrow_mut().take_write();
+    let response = refused(late, role);
+    write_response(&guard.shard, guard.shard.machine.borrow().site(), &response, &mut out);
     // The connection is closed either way.
     let _ = stream.try_write(&out);
-    slot.shard.buffers.borrow_mut().give_write(out);
+    guard.shard.buffers.borrow_mut().give_write(out);
 }
 
 /// Closes so that the last answer arrives: says that nothing more comes, then listens until the client has ended too,
 /// for a bounded time and number of bytes. Bytes that are unread at a close would make it a reset, and a reset takes
 /// an answer with it that is still on its way (RFC 9112 section 9.6).
-async fn linger<M: Machine>(slot: &ConnectionSlot<M>, stream: &mut Stream, mut inbound: Inbound) {
-    slot.set_phase(Phase::Lingering, true);
+async fn linger<M: Machine>(guard: &ConnectionGuard<M>, stream: &mut Stream, mut inbound: Inbound) {
+    guard.set_phase(Phase::Lingering, true);
     let mut left = if stream.shutdown(Shutdown::Write).is_ok() { LINGER_BYTES_MAX } else { 0 };
     while left > 0 {
         let mut window = std::mem::take(&mut inbound.window);
@@ -278,5 +288,5 @@ async fn linger<M: Machine>(slot: &ConnectionSlot<M>, stream: &mut Stream, mut i
             _ => break,
         }
     }
-    slot.shard.buffers.borrow_mut().give_read(inbound);
+    guard.shard.buffers.borrow_mut().give_read(inbound);
 }

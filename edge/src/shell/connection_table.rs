@@ -1,6 +1,6 @@
 //! The table of one core's connections: what each waits for, and the answers of its burst in order.
 //!
-//! A connection's task and the ticker meet here, and so do answers that come later: they find their place by a
+//! A connection's task and the ticker meet here, and so do answers that come later: they find their request by a
 //! [`ReplyTo`], and one whose connection is gone is dropped. Never reads or writes a socket; it only tells which
 //! directions of which to end.
 
@@ -10,6 +10,7 @@ use std::task::Waker;
 use crate::answer::{Answer, Framing, ReplyTo};
 use crate::core::request::Role;
 use crate::limits::shell::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
+use crate::slab::{Key, Slab};
 
 /// What a connection waits for, and so which bound on time runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +29,9 @@ pub enum Phase {
     Lingering,
 }
 
-/// One place in a burst.
+/// The response to one request of a burst, until the burst is written.
 #[derive(Debug)]
-pub enum Place {
+pub enum PendingResponse {
     /// The machine answers later.
     Later(Framing),
     /// The machine has answered.
@@ -39,13 +40,13 @@ pub enum Place {
     Written(Vec<u8>, u16),
 }
 
-impl Place {
+impl PendingResponse {
     /// How much a large answer takes, in bytes; 0 for the small ones, which are bounded by their number.
     pub fn document_bytes(&self) -> usize {
         match self {
-            Place::Answered(Answer::Document(document), _) => document.body.len(),
-            Place::Written(response, _) => response.len(),
-            Place::Answered(..) | Place::Later(_) => 0,
+            PendingResponse::Answered(Answer::Document(document), _) => document.body.len(),
+            PendingResponse::Written(response, _) => response.len(),
+            PendingResponse::Answered(..) | PendingResponse::Later(_) => 0,
         }
     }
 }
@@ -60,54 +61,48 @@ pub struct Overdue {
 }
 
 #[derive(Debug)]
-struct Slot {
-    generation: u32,
-    descriptor: Option<RawFd>,
+struct Connection {
+    descriptor: RawFd,
     role: Role,
     phase: Phase,
     since_tick: u32,
     timed_out: bool,
     outstanding: u32,
-    burst: Vec<Place>,
+    burst: Vec<PendingResponse>,
     waiter: Option<Waker>,
 }
 
 /// The connections of one core.
 #[derive(Debug, Default)]
 pub struct Connections {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    all: Slab<Connection>,
     /// Memory of long bursts: a connection has more than a short one's only while it is in one.
-    spare: Vec<Vec<Place>>,
+    spare: Vec<Vec<PendingResponse>>,
     /// The burst that is being written.
-    taken: Vec<Place>,
-    open: usize,
-    /// Connections of the public listener and the waiting room among them.
+    taken: Vec<PendingResponse>,
+    /// How many are of the public listener and the waiting room.
     open_public: usize,
 }
 
 /// How many ticks each phase may last; `None`: no bound.
 pub type PhaseTicks = fn(Phase) -> Option<u32>;
 
-/// Names a connection in the table, and no other one that had or will have its place.
+/// Names a connection in the table, and none after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionId {
-    slot: u32,
-    generation: u32,
-}
+pub struct ConnectionId(Key);
 
 impl ConnectionId {
     /// Whom to answer: the request at `position` of the burst.
     pub fn reply_to(self, position: usize) -> ReplyTo {
         let position = u32::try_from(position).expect("a burst is short");
-        ReplyTo { conn: self.slot, generation: self.generation, position }
+        ReplyTo { conn: self.0.place, generation: self.0.generation, position }
     }
 }
 
 impl Connections {
     /// Connections in the table.
     pub fn open(&self) -> usize {
-        self.open
+        self.all.len()
     }
 
     /// Those of the public listener and of the waiting room.
@@ -117,109 +112,79 @@ impl Connections {
 
     /// Whether some connection's answers are on their way to it, or awaited.
     pub fn is_answering(&self) -> bool {
-        let answering = |slot: &Slot| matches!(slot.phase, Phase::Answers | Phase::Writing);
-        self.slots.iter().any(|slot| slot.descriptor.is_some() && answering(slot))
+        self.all.iter().any(|connection| matches!(connection.phase, Phase::Answers | Phase::Writing))
     }
 
     /// Takes a connection in. `descriptor` stays open until [`Connections::leave`].
     pub fn enter(&mut self, descriptor: RawFd, role: Role, tick: u32) -> ConnectionId {
-        self.open += 1;
         self.open_public += usize::from(role != Role::Admin);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                descriptor: None,
-                role,
-                phase: Phase::Idle,
-                since_tick: tick,
-                timed_out: false,
-                outstanding: 0,
-                burst: Vec::new(),
-                waiter: None,
-            });
-            u32::try_from(self.slots.len() - 1).expect("the bound on connections is far below")
-        });
-        let entry = &mut self.slots[slot as usize];
-        assert!(entry.descriptor.is_none() && entry.burst.is_empty(), "a free place is empty");
-        *entry = Slot {
-            generation: entry.generation,
-            descriptor: Some(descriptor),
+        ConnectionId(self.all.insert(Connection {
+            descriptor,
             role,
             phase: Phase::Idle,
             since_tick: tick,
             timed_out: false,
             outstanding: 0,
-            burst: std::mem::take(&mut entry.burst),
+            burst: Vec::new(),
             waiter: None,
-        };
-        ConnectionId { slot, generation: entry.generation }
+        }))
     }
 
     /// Takes a connection out; answers on their way to it will be dropped.
     pub fn leave(&mut self, id: ConnectionId) {
-        let slot = self.slot(id);
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.descriptor = None;
-        slot.waiter = None;
-        slot.outstanding = 0;
-        let mut burst = std::mem::take(&mut slot.burst);
-        let public = slot.role != Role::Admin;
+        let Connection { role, mut burst, .. } = self.all.remove(id.0).expect("a connection leaves once");
         burst.clear();
         self.give_burst(burst);
-        self.open -= 1;
-        self.open_public -= usize::from(public);
-        self.free.push(id.slot);
+        self.open_public -= usize::from(role != Role::Admin);
     }
 
-    fn slot(&mut self, id: ConnectionId) -> &mut Slot {
-        let slot = &mut self.slots[id.slot as usize];
-        assert!(slot.generation == id.generation && slot.descriptor.is_some(), "the connection is in the table");
-        slot
+    fn connection(&mut self, id: ConnectionId) -> &mut Connection {
+        self.all.get_mut(id.0).expect("the connection is in the table")
     }
 
     /// The connection waits for something else from `tick` on. Said again it changes nothing, unless `afresh`. Bytes
     /// that had come before its reading was ended may still lead to a new phase, which has its own bound.
     pub fn set_phase(&mut self, id: ConnectionId, phase: Phase, tick: u32, afresh: bool) {
-        let slot = self.slot(id);
-        if afresh || slot.phase != phase {
-            slot.phase = phase;
-            slot.since_tick = tick;
-            slot.timed_out = false;
+        let connection = self.connection(id);
+        if afresh || connection.phase != phase {
+            connection.phase = phase;
+            connection.since_tick = tick;
+            connection.timed_out = false;
         }
     }
 
     /// The phase in which the ticker found it over time and ended its reading, if it did.
     pub fn timed_out(&mut self, id: ConnectionId) -> Option<Phase> {
-        let slot = self.slot(id);
-        slot.timed_out.then_some(slot.phase)
+        let connection = self.connection(id);
+        connection.timed_out.then_some(connection.phase)
     }
 
-    /// Adds the next place of the burst.
-    pub fn push(&mut self, id: ConnectionId, place: Place) {
-        let slot = self.slot(id);
-        slot.outstanding += u32::from(matches!(place, Place::Later(_)));
-        if slot.burst.len() < slot.burst.capacity() {
-            slot.burst.push(place);
+    /// Adds the response to the next request of the burst.
+    pub fn push(&mut self, id: ConnectionId, response: PendingResponse) {
+        let connection = self.connection(id);
+        connection.outstanding += u32::from(matches!(response, PendingResponse::Later(_)));
+        if connection.burst.len() < connection.burst.capacity() {
+            connection.burst.push(response);
         } else {
-            self.push_more(id, place);
+            self.push_more(id, response);
         }
     }
 
     /// A burst that grows goes on in memory that an earlier one left, if there is any.
     #[cold]
-    fn push_more(&mut self, id: ConnectionId, place: Place) {
-        let burst = &mut self.slots[id.slot as usize].burst;
+    fn push_more(&mut self, id: ConnectionId, response: PendingResponse) {
+        let burst = &mut self.all.get_mut(id.0).expect("the connection is in the table").burst;
         if !burst.is_empty()
             && let Some(mut spare) = self.spare.pop()
         {
             spare.append(burst);
             *burst = spare;
         }
-        burst.push(place);
+        burst.push(response);
     }
 
     /// Keeps the memory of a burst for the next that grows, whosever that is; more than many need at once is freed.
-    fn give_burst(&mut self, burst: Vec<Place>) {
+    fn give_burst(&mut self, burst: Vec<PendingResponse>) {
         if burst.capacity() > BURST_KEPT_MAX && self.spare.len() < SPARE_BURSTS_MAX {
             self.spare.push(burst);
         }
@@ -227,24 +192,23 @@ impl Connections {
 
     /// A crowd has left: no more memory of bursts is kept than there are connections.
     pub fn trim(&mut self) {
-        self.spare.truncate(self.open);
+        self.spare.truncate(self.open());
         self.spare.shrink_to_fit();
     }
 
-    /// Puts an answer in its place; wakes the connection where it was the last one awaited.
+    /// Puts an answer where it is awaited; wakes the connection where it was the last one awaited.
     pub fn complete(&mut self, reply_to: ReplyTo, answer: Answer) {
-        let Some(slot) = self.slots.get_mut(reply_to.conn as usize) else { return };
-        if slot.generation != reply_to.generation || slot.descriptor.is_none() {
-            return; // The client has gone. What was done for it stands.
-        }
-        let Some(place) = slot.burst.get_mut(reply_to.position as usize) else {
+        let key = Key { place: reply_to.conn, generation: reply_to.generation };
+        // Else the client has gone. What was done for it stands.
+        let Some(connection) = self.all.get_mut(key) else { return };
+        let Some(response) = connection.burst.get_mut(reply_to.position as usize) else {
             unreachable!("an answer for a request that was not asked");
         };
-        let Place::Later(framing) = *place else { unreachable!("a request is answered once") };
-        *place = Place::Answered(answer, framing);
-        slot.outstanding -= 1;
-        if slot.outstanding == 0
-            && let Some(waiter) = &slot.waiter
+        let PendingResponse::Later(framing) = *response else { unreachable!("a request is answered once") };
+        *response = PendingResponse::Answered(answer, framing);
+        connection.outstanding -= 1;
+        if connection.outstanding == 0
+            && let Some(waiter) = &connection.waiter
         {
             waiter.wake_by_ref();
         }
@@ -252,24 +216,24 @@ impl Connections {
 
     /// Whether every answer of the burst is there; else `waker` is woken when it is.
     pub fn poll_answered(&mut self, id: ConnectionId, waker: &Waker) -> bool {
-        let slot = self.slot(id);
-        if slot.outstanding == 0 {
+        let connection = self.connection(id);
+        if connection.outstanding == 0 {
             return true;
         }
-        if !slot.waiter.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            slot.waiter = Some(waker.clone());
+        if !connection.waiter.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            connection.waiter = Some(waker.clone());
         }
         false
     }
 
     /// Takes the answers of the burst, in the order of its requests; all of them are there.
-    pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = Place> {
-        let slot = self.slot(id);
-        assert!(slot.outstanding == 0, "an answer is still on its way");
-        if slot.burst.capacity() <= BURST_KEPT_MAX {
-            return self.slots[id.slot as usize].burst.drain(..);
+    pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = PendingResponse> {
+        let connection = self.connection(id);
+        assert!(connection.outstanding == 0, "an answer is still on its way");
+        if connection.burst.capacity() <= BURST_KEPT_MAX {
+            return self.connection(id).burst.drain(..);
         }
-        let burst = std::mem::take(&mut slot.burst);
+        let burst = std::mem::take(&mut connection.burst);
         // Nothing is moved: the memory of the burst before goes to the spare in its place.
         let mut before = std::mem::replace(&mut self.taken, burst);
         before.clear();
@@ -279,39 +243,38 @@ impl Connections {
 
     /// Connections whose phase has lasted too long, each told once a phase.
     pub fn take_overdue(&mut self, tick: u32, ticks_max: PhaseTicks, mut found: impl FnMut(Overdue)) {
-        for slot in &mut self.slots {
-            let Some(descriptor) = slot.descriptor else { continue };
-            let Some(max) = ticks_max(slot.phase) else { continue };
-            if !slot.timed_out && tick.wrapping_sub(slot.since_tick) > max {
-                slot.timed_out = true;
-                found(Overdue { descriptor, phase: slot.phase });
+        for connection in self.all.iter_mut() {
+            let Some(max) = ticks_max(connection.phase) else { continue };
+            if !connection.timed_out && tick.wrapping_sub(connection.since_tick) > max {
+                connection.timed_out = true;
+                found(Overdue { descriptor: connection.descriptor, phase: connection.phase });
             }
         }
     }
 
     /// Sockets of the public listeners that wait for the first byte of a request.
     pub fn idle(&self) -> impl Iterator<Item = RawFd> {
-        self.slots
+        self.all
             .iter()
-            .filter(|slot| slot.phase == Phase::Idle && slot.role != Role::Admin)
-            .filter_map(|slot| slot.descriptor)
+            .filter(|connection| connection.phase == Phase::Idle && connection.role != Role::Admin)
+            .map(|connection| connection.descriptor)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use flux_protocol::http::Connection;
+    use flux_protocol::http::Persistence;
 
     use super::*;
 
-    const FRAMING: Framing = Framing { connection: Connection::KeepAlive, head_only: false, cors: false };
+    const FRAMING: Framing = Framing { connection: Persistence::KeepAlive, head_only: false, cors: false };
 
     #[test]
-    fn answers_find_their_place_and_only_theirs() {
+    fn answers_find_their_request_and_only_theirs() {
         let mut table = Connections::default();
         let id = table.enter(7, Role::Public, 0);
         for _ in 0..3 {
-            table.push(id, Place::Later(FRAMING));
+            table.push(id, PendingResponse::Later(FRAMING));
         }
         table.complete(id.reply_to(2), Answer::KeyReused);
         table.complete(id.reply_to(0), Answer::SoldOut);
@@ -320,8 +283,8 @@ mod tests {
         assert!(table.poll_answered(id, Waker::noop()));
         let answers: Vec<_> = table
             .take_burst(id)
-            .map(|place| match place {
-                Place::Answered(answer, _) => answer,
+            .map(|response| match response {
+                PendingResponse::Answered(answer, _) => answer,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -334,11 +297,11 @@ mod tests {
         let mut table = Connections::default();
         let ids: Vec<_> = (0..CLIENTS as i32).map(|descriptor| table.enter(descriptor, Role::Public, 0)).collect();
         let bytes = |table: &Connections| {
-            let places = table.slots.iter().map(|slot| slot.burst.capacity()).sum::<usize>();
-            (places + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<Place>()
+            let held = table.all.iter().map(|connection| connection.burst.capacity()).sum::<usize>();
+            (held + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<PendingResponse>()
         };
         for id in &ids {
-            (0..64).for_each(|_| table.push(*id, Place::Later(FRAMING)));
+            (0..64).for_each(|_| table.push(*id, PendingResponse::Later(FRAMING)));
         }
         let at_most = bytes(&table);
         for id in &ids[..CLIENTS / 2] {
@@ -348,8 +311,8 @@ mod tests {
         ids[CLIENTS / 2..].iter().for_each(|id| table.leave(*id));
         assert!(4 * bytes(&table) <= at_most, "{} of {at_most} bytes are kept", bytes(&table));
         let id = ids[0];
-        (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, Place::Later(FRAMING)));
-        assert!(table.slots[id.slot as usize].burst.capacity() >= 64, "what is kept is used again");
+        (0..=BURST_KEPT_MAX).for_each(|_| table.push(id, PendingResponse::Later(FRAMING)));
+        assert!(table.connection(id).burst.capacity() >= 64, "what is kept is used again");
         ids[..CLIENTS / 2].iter().for_each(|id| table.leave(*id));
         table.trim();
         assert!(table.spare.is_empty(), "nobody is left for whom it would be kept");
@@ -359,10 +322,10 @@ mod tests {
     fn an_answer_for_one_who_has_gone_reaches_nobody() {
         let mut table = Connections::default();
         let gone = table.enter(7, Role::Public, 0);
-        table.push(gone, Place::Later(FRAMING));
+        table.push(gone, PendingResponse::Later(FRAMING));
         table.leave(gone);
         let heir = table.enter(7, Role::Public, 0);
-        table.push(heir, Place::Later(FRAMING));
+        table.push(heir, PendingResponse::Later(FRAMING));
         table.complete(gone.reply_to(0), Answer::SoldOut);
         assert!(!table.poll_answered(heir, Waker::noop()));
         assert_eq!((table.open(), table.open_public()), (1, 1));

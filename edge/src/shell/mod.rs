@@ -5,7 +5,7 @@ pub(crate) mod accept;
 pub(crate) mod backoff;
 pub(crate) mod buffers;
 pub(crate) mod connection;
-pub(crate) mod connection_slot;
+pub(crate) mod connection_guard;
 pub mod connection_table;
 pub mod core_tasks;
 pub(crate) mod kafka_sockets;

@@ -49,6 +49,14 @@ test('what was not looked at just now has no stock, and what nobody told is unkn
   assert.deepEqual([history.samples[0].stocks, history.samples[0].undelivered], [{}, null]);
 });
 
+test('what is left of a suspended sale is unknown, and nothing is said to be taken from it', () => {
+  const history = new History();
+  const suspended = { ...sample(10_000, 3), products: [{ product: 'phone', stock: null, line: null }] };
+  history.fill({ runningMs: 20_000, boundsUs: BOUNDS, samples: [sample(5_000, 2), suspended, sample(15_000, 4)] }, 1000);
+  assert.equal(history.samples[1].stocks.phone, null);
+  assert.deepEqual([1, 2].map((index) => history.taken(index, 'phone')), [null, null]);
+});
+
 test('figures and samples are those of an edge', async () => {
   assert.equal(isFigures(figures(1, 1)), true);
   assert.equal(isHistory({ runningMs: 1, boundsUs: BOUNDS, samples: [sample(1, 1)] }), true);

@@ -50,8 +50,8 @@ pub(crate) struct Core {
     reporter: Reporter,
     waiters: VecDeque<Waiter>,
     turns: Turns,
-    /// Visitors who stand at the door.
-    at_door: HashSet<usize>,
+    /// Visitors who were called and wait for a token.
+    awaiting_token: HashSet<usize>,
     reported: Instant,
     /// The last grant left the bucket empty.
     is_dry: bool,
@@ -67,7 +67,7 @@ impl Core {
             reporter: Reporter::default(),
             waiters: VecDeque::new(),
             turns: Turns::default(),
-            at_door: HashSet::new(),
+            awaiting_token: HashSet::new(),
             reported: Instant::default(),
             is_dry: false,
             origin_us,
@@ -92,7 +92,7 @@ impl Core {
         let ticket = text.and_then(|text| key.verify(text, user));
         let mut standing = view.standing(now, ticket.map(|ticket| ticket.place));
         if let (Standing::Called, Some(ticket)) = (standing, ticket) {
-            if self.at_door.contains(&visitor) {
+            if self.awaiting_token.contains(&visitor) {
                 return Said::Held(Ticket { has_come: true, ..ticket });
             }
             if let Some(until) = self.turns.used_up(seed.mark(user), ticket.place.slot) {
@@ -114,7 +114,7 @@ impl Core {
                 Admission::Refused if !called => self.send_to_line(now, seed.rank(user), ticket),
                 Admission::Wait | Admission::Refused => {
                     if called {
-                        self.at_door.insert(visitor);
+                        self.awaiting_token.insert(visitor);
                     }
                     self.waiters.push_back(Waiter { visitor, ticket, called, since: now });
                     Said::Later
@@ -199,7 +199,7 @@ impl Core {
                 break;
             }
             self.waiters.pop_front();
-            self.at_door.remove(&waiter.visitor);
+            self.awaiting_token.remove(&waiter.visitor);
             said.push((waiter.visitor, self.served(waiter.ticket, waiter.called)));
         }
         if leased.due_us > 0 {
@@ -221,7 +221,7 @@ impl Core {
                 break;
             }
             self.waiters.pop_front();
-            self.at_door.remove(&visitor);
+            self.awaiting_token.remove(&visitor);
             said.push((visitor, Said::Held(Ticket { has_come: true, ..ticket })));
         }
         said
@@ -234,7 +234,7 @@ impl Core {
             return Vec::new();
         }
         self.tokens.handle_failed();
-        self.at_door.clear();
+        self.awaiting_token.clear();
         self.waiters.drain(..).map(|waiter| (waiter.visitor, Said::Unavailable)).collect()
     }
 

@@ -43,7 +43,7 @@ impl Played {
     }
 
     /// Of those who came when they were called (within 2.5 s: the document's second, the page's, and the way): for how
-    /// long they stood at the door at most; and by how many later places they were overtaken there at most.
+    /// long they waited for a token at most; and by how many later places they were overtaken meanwhile at most.
     pub(crate) fn at_the_door(&self) -> (u64, usize) {
         let honest = self.visitors.iter().filter(|visitor| visitor.cheats == 0);
         let mut places: Vec<_> = honest.filter_map(|visitor| Some((visitor.place?, visitor))).collect();

@@ -51,7 +51,7 @@ impl Model {
         let delivered: u64 =
             self.records.values().filter(|(.., entry)| !self.outbox.contains_key(entry)).map(|r| r.1).sum();
         assert_eq!(self.left + pending + delivered, self.total, "stock and reservations make the total");
-        let look = sale.look(client, true);
+        let look = sale.refresh(client, true);
         let orders = self.outbox.values().map(Vec::len).sum::<usize>();
         assert_eq!(look.0[8], self.outbox.len().to_string());
         assert!(look.0[10].parse::<usize>().expect("a number") >= orders);

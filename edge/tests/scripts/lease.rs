@@ -81,7 +81,7 @@ fn rate_zero_grants_everything_and_other_states_are_named() {
     let later = client.time_us() / 1000 + 3_600_000;
     let sale = Sale::open(&mut client, "p", &Options { opens_at: later, ..PLAIN });
     assert_eq!(sale.lease(&mut client, 77, 200_000), (77, 200_000, 0, "N".into()));
-    assert_eq!(sale.look(&mut client, true).state(), ("scheduled", ""));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("scheduled", ""));
 }
 
 #[test]

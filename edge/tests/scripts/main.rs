@@ -3,11 +3,11 @@
 mod believed;
 mod conservation;
 mod lease;
-mod lookup;
 mod probe;
 mod queue;
 mod registry;
 mod relay;
+mod replay_lookup;
 mod reserve;
 mod retire;
 mod sales;

@@ -180,7 +180,7 @@ fn the_document_tells_the_line_and_where_there_is_none_how_the_sale_stands() {
     let report = Report { issued: [(0, 300), (1, 7)].into_iter().collect(), ..Report::default() };
     assert_eq!(lease(&sale, &mut client, 0, &report).1, "N");
     let opens_us = (opens_at * 1000).to_string();
-    assert_eq!(sale.look(&mut client, true).0[14], "5e".repeat(32));
+    assert_eq!(sale.refresh(&mut client, true).0[14], "5e".repeat(32));
     let told = document(&sale, &mut client);
     assert_eq!(told[..5], ["scheduled", &sale.id, &"5e".repeat(32), "100", "1000"]);
     assert_eq!(told[6..], [&opens_us, "0", "0", "300", "7"]);
@@ -203,7 +203,7 @@ fn the_document_tells_the_line_and_where_there_is_none_how_the_sale_stands() {
     let plain = Sale::open(&mut client, "p", &PLAIN);
     let told = document(&plain, &mut client);
     assert_eq!((told.len(), &told[..5]), (7, &["open", &plain.id, &"5e".repeat(32), "0", "10"].map(str::to_owned)[..]));
-    assert_eq!(plain.look(&mut client, true).0[14], "");
+    assert_eq!(plain.refresh(&mut client, true).0[14], "");
     assert_eq!(text(client.command(&["EXISTS", &plain.key("queue")])), "0");
     plain.reserve(&mut client, &[order("r1", 1, "o1", "u")]);
     assert_eq!(plain.stock(&mut client), 9);

@@ -48,7 +48,7 @@ fn names_of_nothing_and_of_sales_that_are_long_over_leave() {
     assert_eq!(forget(&mut client, HOUR_MS / 2, &["nothing", "over"]), ["G", "G"]);
     assert_eq!(listed(&mut client), ["."], "and what keeps the registry there: without one nobody is told 404");
     assert_eq!(over.record(&mut client, "o1"), "", "nobody will come to retire it");
-    assert_eq!(over.look(&mut client, true).state(), ("closed", ""), "who asks for it finds it whole");
+    assert_eq!(over.refresh(&mut client, true).state(), ("closed", ""), "who asks for it finds it whole");
     assert_eq!(forget(&mut client, HOUR_MS / 2, &["nothing", "over"]), ["G", "G"], "a repeat");
 }
 
@@ -83,7 +83,7 @@ fn whatever_may_deliver_sell_or_be_rebuilt_stays() {
     // Opened again it is named again, and stays.
     let next = open(&mut client, "p");
     assert_eq!(forget(&mut client, 0, &["p"]), ["K"]);
-    assert_eq!(next.look(&mut client, true).state(), ("open", ""));
+    assert_eq!(next.refresh(&mut client, true).state(), ("open", ""));
 }
 
 #[test]

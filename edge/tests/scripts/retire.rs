@@ -37,7 +37,7 @@ fn records_go_a_life_after_the_last_order_and_not_before_it_is_delivered() {
     assert_eq!(retire(&mut client, &sale, 1_800_000), 1);
     assert_eq!(is_noted(&mut client), "1", "an order without a record may have had one");
     assert_eq!(sale.record(&mut client, "o1"), "");
-    assert_eq!(sale.look(&mut client, true).state(), ("open", ""), "nothing is lost");
+    assert_eq!(sale.refresh(&mut client, true).state(), ("open", ""), "nothing is lost");
     assert_eq!(retire(&mut client, &sale, 1_800_000), 0, "there are none");
     assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o1", "u")]), ["A"]);
 }
@@ -77,7 +77,7 @@ fn a_suspended_sale_keeps_its_records_and_lost_ones_stay_lost() {
     client.command(&["HSET", &sale.key("sale"), "state", "open"]);
     client.command(&["DEL", &sale.records_key()]);
     assert_eq!(retire(&mut client, &sale, 1_000), 0);
-    assert_eq!(sale.look(&mut client, true).state(), ("suspended", "records"));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("suspended", "records"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn a_first_init_makes_every_key() {
     }
     assert_eq!(text(client.command(&["XLEN", &sale.key("outbox")])), "0");
     let fields = ["open", "", &sale.id, "1", "10", "10", "50", "60", "0", "", "0", "0", "", "0", ""];
-    assert_eq!(sale.look(&mut client, false).0, fields);
+    assert_eq!(sale.refresh(&mut client, false).0, fields);
     let sale_fields = ["run_id", "replid", "seed", "withdrawn"];
     let values = sale_fields.map(|field| text(client.command(&["HGET", &sale.key("sale"), field])));
     let bound = [client.info("server", "run_id"), client.info("replication", "master_replid")];
@@ -49,7 +49,7 @@ fn a_sale_under_way_is_replaced_only_by_force() {
     let reply = strings(init_reply(&mut client, "p", &Options { total: 50, force: true, ..PLAIN }));
     assert_eq!(reply[3..], [second.id.as_str(), "1", "10", "7", "0", "100"], "closed as by close");
     let third = Sale { id: reply[1].clone(), ..first.clone() };
-    assert_eq!(third.look(&mut client, true).0[8..11], ["1", &entry, "1"], "its order is still to be delivered");
+    assert_eq!(third.refresh(&mut client, true).0[8..11], ["1", &entry, "1"], "its order is still to be delivered");
     let noted = text(client.command(&["HGET", &third.key("sales"), &second.id]));
     assert!(noted.starts_with("{\"total\":10,\"withdrawn\":7,\"closedAt\":1"), "{noted}");
     // Sold out: no force needed, nothing withdrawn.
@@ -77,7 +77,7 @@ fn notes_of_earlier_sales_do_not_grow_for_ever_and_the_latest_stay() {
     }
     assert!((900..=1_001).contains(&most), "{most} notes, the mark among them");
     let latest = Sale::open(&mut client, "p", &PLAIN);
-    assert_eq!(latest.look(&mut client, true).state(), ("open", ""), "believed as ever");
+    assert_eq!(latest.refresh(&mut client, true).state(), ("open", ""), "believed as ever");
     let noted: std::collections::BTreeSet<String> =
         strings(client.command(&["HKEYS", &key("p", "sales")])).into_iter().collect();
     assert!(ids[ids.len() - 500..].iter().all(|id| noted.contains(id)), "the latest");
@@ -122,12 +122,12 @@ fn close_withdraws_what_is_left_and_says_the_same_again() {
     let before = client.snapshot();
     assert_eq!(sale.close(&mut client), closed);
     assert_eq!(client.snapshot(), before, "nothing changed");
-    assert_eq!(sale.look(&mut client, true).state(), ("closed", ""));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("closed", ""));
     assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u"), order("r3", 4, "o1", "u")]), ["M", "C", "Rr1 4 0"]);
 }
 
 #[test]
-fn look_shows_several_products_at_once() {
+fn refresh_shows_several_products_at_once() {
     let server = Server::start();
     let mut client = server.connect();
     let a = Sale::open(&mut client, "a", &PLAIN);
@@ -135,7 +135,7 @@ fn look_shows_several_products_at_once() {
     b.reserve(&mut client, &[order("r1", 1, "o1", "u")]);
     client.command(&["SET", &key("d", "stock"), "5"]);
     let all: Vec<String> = ["a", "b", "c", "d"].iter().flat_map(|product| keys(product)).collect();
-    let reply = strings(client.call(|scripts| &scripts.look, &all, &["1".to_owned()]));
+    let reply = strings(client.call(|scripts| &scripts.refresh, &all, &["1".to_owned()]));
     assert_eq!(reply.len(), 4 * 15);
     let states: Vec<&[String]> = reply.chunks(15).map(|product| &product[..3]).collect();
     assert_eq!(states[0], ["open", "", &a.id]);
@@ -146,7 +146,7 @@ fn look_shows_several_products_at_once() {
 }
 
 #[test]
-fn look_counts_the_orders_of_the_outbox_and_never_too_few() {
+fn refresh_counts_the_orders_of_the_outbox_and_never_too_few() {
     let server = Server::start();
     let mut client = server.connect();
     let sale = Sale::open(&mut client, "p", &Options { total: 1000, ..PLAIN });
@@ -156,22 +156,22 @@ fn look_counts_the_orders_of_the_outbox_and_never_too_few() {
         entries.push(sale.reserve(&mut client, &batch)[0][1..].to_owned());
     }
     let counts =
-        |look: crate::sale::Look| (look.0[8].clone(), look.0[9].clone(), look.0[10].clone(), look.0[12].clone());
+        |look: crate::sale::Refreshed| (look.0[8].clone(), look.0[9].clone(), look.0[10].clone(), look.0[12].clone());
     let expect = |n: usize, oldest: usize, orders: &str| {
         (n.to_string(), entries[oldest].clone(), orders.to_owned(), entries[39].clone())
     };
-    assert_eq!(counts(sale.look(&mut client, true)), expect(40, 0, "120"));
+    assert_eq!(counts(sale.refresh(&mut client, true)), expect(40, 0, "120"));
     client.command(&["XDEL", &sale.key("outbox"), &entries[0], &entries[1]]);
-    assert_eq!(counts(sale.look(&mut client, true)), expect(38, 2, "114"), "the oldest have gone: exact");
+    assert_eq!(counts(sale.refresh(&mut client, true)), expect(38, 2, "114"), "the oldest have gone: exact");
     client.command(&["XDEL", &sale.key("outbox"), &entries[5]]);
-    assert_eq!(counts(sale.look(&mut client, true)), expect(37, 2, "114"), "a hole: more than there are");
+    assert_eq!(counts(sale.refresh(&mut client, true)), expect(37, 2, "114"), "a hole: more than there are");
     for entry in &entries[10..20] {
         client.command(&["XDEL", &sale.key("outbox"), entry]);
     }
-    assert_eq!(counts(sale.look(&mut client, true)), expect(27, 2, "81"), "few: exact");
+    assert_eq!(counts(sale.refresh(&mut client, true)), expect(27, 2, "81"), "few: exact");
     client.command(&["XADD", &sale.key("outbox"), "*", "foreign", "entry"]);
     assert_eq!(
-        sale.look(&mut client, true).0[10],
+        sale.refresh(&mut client, true).0[10],
         (81 + 64).to_string(),
         "an entry of another's making counts as full"
     );
@@ -190,7 +190,7 @@ fn orders_are_counted_on_from_one_sale_to_the_next() {
     }
     let next = Sale::open(&mut client, "p", &Options { total: 1000, force: true, ..PLAIN });
     next.reserve(&mut client, &[order("c", 1, "c", "u")]);
-    assert_eq!(next.look(&mut client, true).0[10], "67", "what the sale before left is still to be delivered");
+    assert_eq!(next.refresh(&mut client, true).0[10], "67", "what the sale before left is still to be delivered");
     let full = Sale { orders_max: 67, ..next };
     assert_eq!(full.codes(&mut client, &[order("d", 1, "d", "u")]), ["F"]);
 }
@@ -204,7 +204,7 @@ fn a_scheduled_sale_sells_nothing_and_says_how_long_it_is_still_closed() {
     let sale = Sale::open(&mut client, "p", &Options { opens_at, ..PLAIN });
     let before = client.snapshot();
     let left_max = opens_at - client.time_us() / 1000;
-    let look = sale.look(&mut client, true).0;
+    let look = sale.refresh(&mut client, true).0;
     let code = sale.codes(&mut client, &[order("r1", 1, "o1", "u")]);
     let left_min = opens_at - client.time_us() / 1000;
     assert_eq!((look[0].as_str(), code[0].as_str()), ("scheduled", "M"));
@@ -214,7 +214,7 @@ fn a_scheduled_sale_sells_nothing_and_says_how_long_it_is_still_closed() {
     assert_eq!(client.snapshot(), before, "nothing changed");
     let past = (client.time_us() / 1000).to_string();
     client.command(&["HSET", &sale.key("sale"), "opens_at", &past]);
-    let look = sale.look(&mut client, true).0;
+    let look = sale.refresh(&mut client, true).0;
     assert_eq!((look[0].as_str(), look[13].as_str()), ("open", "0"), "from its very millisecond on");
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
 }

@@ -13,7 +13,7 @@ fn a_sale_notes_its_topic_and_edges_of_another_leave_it_alone() {
     assert_eq!(text(client.command(&["HGET", &sale.key("sale"), "topic"])), "orders");
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
     let before = client.snapshot();
-    let look = sale.look_of(&mut client, true, "other");
+    let look = sale.refresh_of(&mut client, true, "other");
     assert_eq!((look.state(), &look.0[2..]), (("foreign", "orders"), &vec![String::new(); 13][..]));
     assert_eq!(
         sale.relay(&mut client, "e", &["0", "60000", "10", "", "other"]),
@@ -29,7 +29,7 @@ fn a_sale_notes_its_topic_and_edges_of_another_leave_it_alone() {
         );
     }
     assert_eq!(client.snapshot(), before, "nothing changed");
-    assert_eq!(sale.look_of(&mut client, true, "orders").state(), ("open", ""));
+    assert_eq!(sale.refresh_of(&mut client, true, "orders").state(), ("open", ""));
     assert_eq!(sale.relay(&mut client, "e", &["0", "60000", "10", "", "orders"]).len(), 1);
 }
 
@@ -40,7 +40,7 @@ fn a_suspended_sale_of_another_topic_is_not_taken_over_either() {
     let sale = Sale::open(&mut client, "p", &OURS);
     client.command(&["HSET", &sale.key("sale"), "replid", &"0".repeat(40)]);
     let before = client.snapshot();
-    assert_eq!(sale.look_of(&mut client, true, "other").state(), ("foreign", "orders"));
+    assert_eq!(sale.refresh_of(&mut client, true, "other").state(), ("foreign", "orders"));
     assert_eq!(client.snapshot(), before);
 }
 
@@ -63,8 +63,8 @@ fn a_name_is_free_for_another_topic_once_nothing_of_its_sale_can_be_delivered() 
     let noted = text(client.command(&["HEXISTS", &sale.key("sales"), &sale.id]));
     assert_eq!(noted, "0", "a ledger that never heard of it would miss its orders");
     let next = Sale { id: reply[1].clone(), ..sale };
-    assert_eq!(next.look_of(&mut client, true, "other").state(), ("open", ""));
-    assert_eq!(next.look_of(&mut client, true, "orders").state(), ("foreign", "other"));
+    assert_eq!(next.refresh_of(&mut client, true, "other").state(), ("open", ""));
+    assert_eq!(next.refresh_of(&mut client, true, "orders").state(), ("foreign", "other"));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_sale_of_before_topics_were_noted_is_everybodys_own() {
     let mut client = server.connect();
     let sale = Sale::open(&mut client, "p", &PLAIN);
     assert_eq!(text(client.command(&["HEXISTS", &sale.key("sale"), "topic"])), "0");
-    assert_eq!(sale.look_of(&mut client, true, "orders").state(), ("open", ""));
+    assert_eq!(sale.refresh_of(&mut client, true, "orders").state(), ("open", ""));
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
     assert_eq!(sale.relay(&mut client, "e", &["0", "60000", "10", "", "other"]).len(), 1);
     assert_eq!(sale.close_of(&mut client, "other")[0], "OK");

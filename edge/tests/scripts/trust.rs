@@ -1,5 +1,8 @@
 //! What makes a sale suspended, and that no script then changes anything.
 
+use std::collections::BTreeSet;
+
+use flux_edge::redis::scripts::Scripts;
 use flux_protocol::resp::{Belief, ErrorKind};
 
 use crate::queue::document;
@@ -16,7 +19,7 @@ fn assert_suspended(client: &mut Client, sale: &Sale, reason: &str, looked: bool
         assert_eq!(reserved, [format!("S{reason}")], "reserve, {case}");
         assert_eq!(client.snapshot(), before, "reserve changed something, {case}");
     }
-    assert_eq!(sale.look(client, true).state(), ("suspended", reason), "look, {case}");
+    assert_eq!(sale.refresh(client, true).state(), ("suspended", reason), "look, {case}");
     assert_eq!(sale.close(client), ["S", reason], "close, {case}");
     for force in [false, true] {
         assert_eq!(
@@ -133,7 +136,7 @@ fn an_emptied_redis_knows_no_sale() {
     let sale = Sale::open(&mut client, "p", &PLAIN);
     client.run("FLUSHALL");
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["U"]);
-    assert_eq!(sale.look(&mut client, true).state(), ("unknown", ""));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("unknown", ""));
     assert_eq!(sale.lease(&mut client, 1, 200_000).3, "U");
     assert_eq!(sale.lookup(&mut client, &["o1"]), "U");
     assert_eq!(sale.status(&mut client, "o1"), "S");
@@ -176,7 +179,7 @@ fn full_memory_refuses_a_reserve_call_whole_and_lets_entries_go() {
     assert_eq!(client.snapshot(), before, "nothing changed");
     // What makes room or says how things stand goes on.
     assert_eq!(client.command(&["XDEL", &sale.key("outbox"), &entry]), flux_protocol::resp::OwnedFrame::Integer(1));
-    assert_eq!(sale.look(&mut client, true).state(), ("open", ""));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("open", ""));
     assert_eq!(sale.relay(&mut client, "e", &["0", "1000", "10"]).len(), 1);
     assert_eq!(sale.settle(&mut client, &[second]), "1");
     assert_eq!(sale.status(&mut client, "o2"), "A");
@@ -195,7 +198,7 @@ fn a_replica_refuses_and_there_and_back_suspends() {
     client.run("REPLICAOF 127.0.0.1 1");
     let refused = refusal(&sale.reserve_reply(&mut client, &[order("r2", 1, "o2", "u")]));
     assert_eq!(refused, Some((ErrorKind::ReadOnly, Belief::Refused)));
-    let looked = client.call(|scripts| &scripts.look, &keys("p"), &["1".to_owned()]);
+    let looked = client.call(|scripts| &scripts.refresh, &keys("p"), &["1".to_owned()]);
     assert_eq!(refusal(&looked), Some((ErrorKind::ReadOnly, Belief::Refused)));
     client.run("REPLICAOF NO ONE");
     assert_eq!(sale.stock(&mut client), 9);
@@ -204,11 +207,11 @@ fn a_replica_refuses_and_there_and_back_suspends() {
 }
 
 #[test]
-fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
+fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_refreshed() {
     let (server, other) = (Server::start(), Server::start());
     let (mut client, mut replica) = (server.connect(), other.connect());
     let sale = Sale::open(&mut client, "p", &PLAIN);
-    assert_eq!(sale.look(&mut client, true).0[11], "0");
+    assert_eq!(sale.refresh(&mut client, true).0[11], "0");
     let bound = client.info("replication", "master_replid");
     replica.command(&["REPLICAOF", "127.0.0.1", &server.port.to_string()]);
     while client.info("replication", "connected_slaves") == "0" {
@@ -216,20 +219,20 @@ fn the_first_replica_is_noted_and_harmless_where_the_edge_had_just_looked() {
     }
     assert_ne!(client.info("replication", "master_replid"), bound, "Redis takes a new id for its first replica");
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Sreplid"]);
-    let stale = sale.look(&mut client, false);
+    let stale = sale.refresh(&mut client, false);
     assert_eq!(stale.state(), ("suspended", "replid"), "an edge that had not looked just before changes nothing");
     assert_eq!(stale.0[11], "1", "but notes the replica");
-    let fresh = sale.look(&mut client, true);
+    let fresh = sale.refresh(&mut client, true);
     assert_eq!((fresh.state(), fresh.0[11].as_str()), (("open", ""), "1"));
     assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
     // Of a sale that is lost nothing is noted: half of it would stand there again.
     let lost = Sale::open(&mut client, "q", &PLAIN);
     client.command(&["DEL", &lost.key("sale")]);
-    assert_eq!(lost.look(&mut client, true).state(), ("suspended", "sale"));
+    assert_eq!(lost.refresh(&mut client, true).state(), ("suspended", "sale"));
     assert_eq!(text(client.command(&["EXISTS", &lost.key("sale")])), "0");
     // Another process under the same data does not pass for harmless.
     client.command(&["HSET", &sale.key("sale"), "replid", &bound, "run_id", &"0".repeat(40)]);
-    assert_eq!(sale.look(&mut client, true).state(), ("suspended", "replid"));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("suspended", "replid"));
     while replica.info("replication", "master_link_status") != "up" {
         std::thread::yield_now();
     }
@@ -293,7 +296,7 @@ fn a_user_that_lacks_a_permission_changes_nothing() {
         }
         assert_eq!(operator.snapshot(), before, "{lacking}");
     }
-    for lacking in ["-set", "-hset", "-sadd", "-unlink"] {
+    for lacking in ["-set", "-hset", "-sadd", "-unlink", "-time", "-hlen"] {
         operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all", lacking]);
         client.run("AUTH flux x");
         let before = operator.snapshot();
@@ -301,4 +304,59 @@ fn a_user_that_lacks_a_permission_changes_nothing() {
         assert_eq!(strings(init_reply(&mut client, "p", &forced)), ["S", "permission"], "{lacking}");
         assert_eq!(operator.snapshot(), before, "{lacking}");
     }
+}
+
+/// An error from inside a script says that it may have written: the caller is told that the outcome is unknown. So what a user
+/// may not do is found before the first write, and said.
+#[test]
+fn whichever_permission_a_user_lacks_no_outcome_is_unknown() {
+    let server = Server::start();
+    let (mut operator, mut client) = (server.connect(), server.connect());
+    for (number, lacking) in commands_of_scripts().into_iter().enumerate() {
+        operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all"]);
+        let sales = ["p", "f"].map(|product| {
+            let is_fair = product == "f";
+            let (per_user, rate) = if is_fair { (3, 100) } else { (0, 0) };
+            Sale::open(&mut operator, product, &Options { force: true, per_user, fair: is_fair, rate, ..PLAIN })
+        });
+        for sale in &sales {
+            assert_eq!(sale.codes(&mut operator, &[order("before", 1, "known", "ann")]), ["A"]);
+        }
+        operator.command(&["ACL", "SETUSER", "flux", &format!("-{lacking}")]);
+        client.run("AUTH flux x");
+        for sale in &sales {
+            let (first, second) = (format!("r{number}"), format!("s{number}"));
+            let asked = [order(&first, 1, "new", "joe"), order(&second, 1, "known", "ann")];
+            for asked in &asked {
+                let before = operator.snapshot();
+                let reply = sale.reserve_reply(&mut client, std::slice::from_ref(asked));
+                assert_eq!(refusal(&reply), None, "without {lacking}: {reply:?}");
+                let told = strings(reply);
+                if told[0].starts_with('S') {
+                    assert_eq!(operator.snapshot(), before, "without {lacking}: {told:?}");
+                } else if asked.id == "known" {
+                    assert!(told[1].starts_with("Rbefore"), "without {lacking} a repeat is a new order: {told:?}");
+                }
+            }
+            let closing = client.call(|scripts| &scripts.close, &keys(&sale.product), &[]);
+            assert_eq!(refusal(&closing), None, "close without {lacking}");
+            let opening = ["10", "0", "100", "1", "", &"5e".repeat(32)].map(str::to_owned);
+            let opened = client.call(|scripts| &scripts.init, &keys(&sale.product), &opening);
+            assert_eq!(refusal(&opened), None, "init without {lacking}");
+        }
+    }
+}
+
+/// Every command that a script of an edge runs, in small letters.
+fn commands_of_scripts() -> BTreeSet<String> {
+    let scripts = Scripts::new();
+    let mut found = BTreeSet::new();
+    for script in scripts.all() {
+        for mark in ["redis.call('", "redis.pcall('"] {
+            let words = script.source().split(mark).skip(1).filter_map(|rest| rest.split('\'').next());
+            found.extend(words.map(str::to_ascii_lowercase));
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found
 }

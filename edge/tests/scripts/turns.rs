@@ -134,7 +134,7 @@ fn a_fair_sale_without_its_turns_is_suspended_and_another_sale_has_none_of_them(
             client.command(&words);
         }
         assert_eq!(sale.reserve(&mut client, &[called("r4", 1, "o4", "bob", 0)]), ["Sturns"], "{harm:?}");
-        assert_eq!(sale.look(&mut client, true).state(), ("suspended", "turns"), "{harm:?}");
+        assert_eq!(sale.refresh(&mut client, true).state(), ("suspended", "turns"), "{harm:?}");
     }
 }
 

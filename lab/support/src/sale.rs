@@ -125,20 +125,20 @@ impl Sale {
         text(client.command(&["GET", &self.key("stock")])).parse().expect("a number")
     }
 
-    /// `look` at this product alone; `fresh`: by a caller who has seen the history that it is bound to until just now.
-    pub fn look(&self, client: &mut Client, fresh: bool) -> Look {
-        self.look_of(client, fresh, "")
+    /// `refresh` of this product alone; `fresh`: by a caller who has seen the history that it is bound to until just now.
+    pub fn refresh(&self, client: &mut Client, fresh: bool) -> Refreshed {
+        self.refresh_of(client, fresh, "")
     }
 
     /// The same by an edge of `topic`.
-    pub fn look_of(&self, client: &mut Client, fresh: bool, topic: &str) -> Look {
+    pub fn refresh_of(&self, client: &mut Client, fresh: bool, topic: &str) -> Refreshed {
         let bound = client.command(&["HGET", &self.key("sale"), "replid"]);
         let vouched = if let (true, OwnedFrame::BulkString(_)) = (fresh, &bound) { text(bound) } else { String::new() };
         let arguments = [vouched, topic.to_owned()];
-        let reply = client.call(|scripts| &scripts.look, &keys(&self.product), &arguments);
+        let reply = client.call(|scripts| &scripts.refresh, &keys(&self.product), &arguments);
         let fields = strings(reply);
         assert_eq!(fields.len(), 15);
-        Look(fields)
+        Refreshed(fields)
     }
 
     pub fn close(&self, client: &mut Client) -> Vec<String> {
@@ -238,7 +238,7 @@ pub fn lookups_as_seen(client: &mut Client, groups: &[(&Sale, &Sale, &[&str])]) 
         arguments.extend(seen.seen());
         arguments.extend(orders.iter().map(|order| (*order).to_owned()));
     }
-    strings(client.call(|scripts| &scripts.lookup, &call_keys, &arguments))
+    strings(client.call(|scripts| &scripts.replay_lookup, &call_keys, &arguments))
 }
 
 /// One call for several sales.
@@ -269,9 +269,9 @@ pub fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -> Owned
 
 /// What `look` says of one product.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Look(pub Vec<String>);
+pub struct Refreshed(pub Vec<String>);
 
-impl Look {
+impl Refreshed {
     pub fn state(&self) -> (&str, &str) {
         (&self.0[0], &self.0[1])
     }

@@ -93,19 +93,41 @@ fn a_user_of_redis_who_lacks_a_permission_is_told_which() {
         redis::cmd("ACL").arg("SETUSER").arg("default").arg(rules).exec(&mut redis).unwrap();
     };
     wait_until_ready(&deployment);
-    for (taken, given, why) in [
+    let rules = [
         (&["-info"][..], &["+info"][..], "its user may not INFO"),
         (&["-time"], &["+time"], "its user may not TIME"),
         (&["-xadd"], &["+xadd"], "XADD product:"),
         (&["resetkeys", "~product:*", "~idempotency:*"], &["allkeys"], "EXISTS flux:products"),
-    ] {
+    ];
+    for (number, (taken, given, why)) in rules.into_iter().enumerate() {
         allow(taken);
         wait_until_unready(&deployment, why);
         let log = deployment.edges[0].program.output();
         assert!(log.contains("lets no order through") && log.contains(why), "{log}");
+        let order = deployment.order("phone", "b", &format!("without-{number}"), 1).unwrap();
+        assert_ne!(order.json()["status"], "unknown", "{why}: it is certain whether it was reserved");
         allow(given);
         wait_until_ready(&deployment);
     }
+    assert_eq!(deployment.order("phone", "a", "a", 1).unwrap().status, 200);
+}
+
+/// Scripts are loaded when a connection begins: without that permission there is none.
+#[test]
+fn a_user_of_redis_who_may_not_load_scripts_is_told_so() {
+    let mut deployment = deployment();
+    deployment.init("phone", 10).unwrap();
+    wait_until_ready(&deployment);
+    let mut redis = deployment.redis.connection().unwrap();
+    redis::cmd("ACL").arg("SETUSER").arg("default").arg("-script").exec(&mut redis).unwrap();
+    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").exec(&mut redis).unwrap();
+    wait_until_unready(&deployment, "script|load");
+    let log = deployment.edges[0].program.output();
+    assert!(log.contains("lets no order through") && log.contains("script|load"), "{log}");
+    let order = deployment.order("phone", "a", "a", 1).unwrap();
+    assert_eq!((order.status, order.json()["status"].as_str()), (503, Some("unavailable")), "nothing was asked");
+    redis::cmd("ACL").arg("SETUSER").arg("default").arg("+script").exec(&mut redis).unwrap();
+    wait_until_ready(&deployment);
     assert_eq!(deployment.order("phone", "a", "a", 1).unwrap().status, 200);
 }
 

@@ -29,4 +29,4 @@ pub use limits::Limits;
 pub use reader::{Read, Reader, Stage};
 pub use refusal::Refusal;
 pub use request::{Method, Request};
-pub use response::Connection;
+pub use response::Persistence;

@@ -1,7 +1,7 @@
 //! Why a message is refused, and the answer that says so.
 
 use super::date::Date;
-use super::response::{self, Connection};
+use super::response::{self, Persistence};
 
 /// What may be wrong with a message, in the order in which it is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +131,8 @@ impl Refusal {
     }
 
     /// What the answer has to say about the connection.
-    pub fn connection(&self) -> Connection {
-        Connection::after(self.version_minor, !self.close)
+    pub fn connection(&self) -> Persistence {
+        Persistence::after(self.version_minor, !self.close)
     }
 
     /// Appends the whole answer: status, `{"error":"…"}`, `connection: close` where it ends.

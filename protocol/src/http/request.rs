@@ -1,7 +1,7 @@
 //! One complete request, as a route sees it. Borrowed: nothing of it is copied.
 
 use super::fields::Fields;
-use super::response::Connection;
+use super::response::Persistence;
 
 /// What a request asks to be done (RFC 9110 section 9). Methods outside of RFC 9110 and RFC 5789 never get this far:
 /// they are refused with a 501.
@@ -42,8 +42,8 @@ pub struct Request<'b> {
 
 impl Request<'_> {
     /// What the response has to say about the connection.
-    pub fn connection(&self) -> Connection {
-        Connection::after(self.version_minor, self.keep_alive)
+    pub fn connection(&self) -> Persistence {
+        Persistence::after(self.version_minor, self.keep_alive)
     }
 
     /// Whether the response goes without its body: the request was a `HEAD`.

@@ -16,7 +16,7 @@ pub const NO_STORE: (&str, &str) = ("cache-control", "no-store");
 
 /// What a response says about its connection (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum Persistence {
     /// It stays open, as HTTP/1.1 does unless told otherwise: nothing is said.
     KeepAlive,
     /// It stays open for a client of HTTP/1.0 that asked for it, and is told so.
@@ -25,29 +25,29 @@ pub enum Connection {
     Close,
 }
 
-impl Connection {
+impl Persistence {
     /// What to say to a client that spoke HTTP/1.`version_minor`.
-    pub const fn after(version_minor: u8, keep_alive: bool) -> Connection {
+    pub const fn after(version_minor: u8, keep_alive: bool) -> Persistence {
         match (keep_alive, version_minor) {
-            (false, _) => Connection::Close,
-            (true, 0) => Connection::KeepAliveOld,
-            (true, _) => Connection::KeepAlive,
+            (false, _) => Persistence::Close,
+            (true, 0) => Persistence::KeepAliveOld,
+            (true, _) => Persistence::KeepAlive,
         }
     }
 
     fn line(self) -> &'static [u8] {
         match self {
-            Connection::KeepAlive => b"",
-            Connection::KeepAliveOld => b"connection: keep-alive\r\n",
-            Connection::Close => b"connection: close\r\n",
+            Persistence::KeepAlive => b"",
+            Persistence::KeepAliveOld => b"connection: keep-alive\r\n",
+            Persistence::Close => b"connection: close\r\n",
         }
     }
 }
 
-impl From<bool> for Connection {
+impl From<bool> for Persistence {
     /// Keep-alive or not, for a client of HTTP/1.1.
-    fn from(keep_alive: bool) -> Connection {
-        Connection::after(1, keep_alive)
+    fn from(keep_alive: bool) -> Persistence {
+        Persistence::after(1, keep_alive)
     }
 }
 
@@ -95,7 +95,7 @@ pub fn write(
     date: &Date,
     fields: &[(&str, &str)],
     body: &[u8],
-    connection: impl Into<Connection>,
+    connection: impl Into<Persistence>,
     head_only: bool,
 ) {
     write_parts(out, status, date, fields, &[body], connection.into(), head_only);
@@ -108,7 +108,7 @@ pub fn write_parts(
     date: &Date,
     fields: &[(&str, &str)],
     body: &[&[u8]],
-    connection: Connection,
+    connection: Persistence,
     head_only: bool,
 ) {
     begin(out, status);
@@ -141,7 +141,7 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &[&str]) {
 }
 
 /// Appends what is left after the fields: length, date, connection and body.
-pub fn end(out: &mut Vec<u8>, status: u16, date: &Date, body: &[&[u8]], connection: Connection, head_only: bool) {
+pub fn end(out: &mut Vec<u8>, status: u16, date: &Date, body: &[&[u8]], connection: Persistence, head_only: bool) {
     let length: usize = body.iter().map(|part| part.len()).sum();
     if is_bodiless(status) {
         debug_assert!(length == 0, "a {status} has no body");
@@ -198,7 +198,7 @@ impl Template {
     }
 
     /// Appends the response, `gap` in its place: exactly as many bytes as the template has room for.
-    pub fn write(&self, out: &mut Vec<u8>, date: &Date, connection: Connection, head_only: bool, gap: &[u8]) {
+    pub fn write(&self, out: &mut Vec<u8>, date: &Date, connection: Persistence, head_only: bool, gap: &[u8]) {
         assert!(gap.len() == self.gap.len(), "the length has been laid down already");
         out.reserve(self.head.len() + self.body.len() + 64);
         out.extend_from_slice(&self.head);

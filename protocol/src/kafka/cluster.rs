@@ -41,7 +41,7 @@ use kafka_protocol::protocol::Request;
 
 use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
-use super::connection::{Answer, Connection, ConnectionError, RequestError, RequestLimits};
+use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX};
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::versions::ApiKeyCode;
@@ -107,7 +107,7 @@ enum Peer {
 #[derive(Debug)]
 enum Socket<P> {
     Opening { deadline: Instant },
-    Open(Connection<Purpose<P>>),
+    Open(BrokerConnection<Purpose<P>>),
 }
 
 #[derive(Debug)]
@@ -378,7 +378,7 @@ impl<P> KafkaClient for Cluster<P> {
         };
         let slot = &mut self.slots[index];
         if matches!(slot.socket, Socket::Opening { .. }) {
-            slot.socket = Socket::Open(Connection::open(now, &self.config.client_id));
+            slot.socket = Socket::Open(BrokerConnection::open(now, &self.config.client_id));
         }
     }
 
@@ -491,7 +491,10 @@ impl<P> Cluster<P> {
         }
     }
 
-    fn ready_connection(&mut self, target: Target) -> Result<(BrokerKey, &mut Connection<Purpose<P>>), RequestError> {
+    fn ready_connection(
+        &mut self,
+        target: Target,
+    ) -> Result<(BrokerKey, &mut BrokerConnection<Purpose<P>>), RequestError> {
         let index = self.ready_slot(target).ok_or(RequestError::NotReady)?;
         match &mut self.slots[index] {
             Slot { key, socket: Socket::Open(connection), .. } => Ok((*key, connection)),

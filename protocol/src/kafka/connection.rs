@@ -114,7 +114,7 @@ struct InFlight<P> {
 
 /// One connection. `P` is what the caller ties to each request and gets back with its answer.
 #[derive(Debug)]
-pub struct Connection<P> {
+pub struct BrokerConnection<P> {
     client_id: String,
     /// By place in [`OURS`]; empty until the handshake is over.
     versions: Option<[Option<i16>; OURS_COUNT]>,
@@ -123,10 +123,10 @@ pub struct Connection<P> {
     out: Vec<u8>,
 }
 
-impl<P> Connection<P> {
+impl<P> BrokerConnection<P> {
     /// A connection whose socket has just opened: the handshake is the first thing to go out.
-    pub fn open(now: Instant, client_id: &str) -> Connection<P> {
-        let mut connection = Connection {
+    pub fn open(now: Instant, client_id: &str) -> BrokerConnection<P> {
+        let mut connection = BrokerConnection {
             client_id: client_id.to_owned(),
             versions: None,
             in_flight: VecDeque::new(),
@@ -249,7 +249,7 @@ impl<P> Connection<P> {
     /// with here and not returned.
     ///
     /// # Errors
-    /// [`ConnectionError`]: close the socket; take what was in flight with [`Connection::into_tokens`].
+    /// [`ConnectionError`]: close the socket; take what was in flight with [`BrokerConnection::into_tokens`].
     pub fn next_answer(&mut self, buffer: &mut BytesMut) -> Result<Option<(P, Answer)>, ConnectionError> {
         loop {
             let Some(due) = self.in_flight.front() else {

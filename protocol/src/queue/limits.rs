@@ -1,4 +1,4 @@
-//! Every bound of the fair queue, its unit in its name and its reason beside it. `edge/lua/line.lua` has the same.
+//! Every bound of the fair queue, its unit in its name and its reason beside it. `edge/lua/fair_queue.lua` has the same.
 
 /// One slot: users who come within the same second are equal. 150 ms of distance should cost nothing, a minute's delay
 /// should.

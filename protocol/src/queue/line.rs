@@ -1,6 +1,6 @@
 //! Who is called: the decision that Redis makes with each lease of tokens, here as a model of it.
 //!
-//! `edge/lua/line.lua` decides the same from the same counts, and a test holds the two against each other on a real Redis.
+//! `edge/lua/fair_queue.lua` decides the same from the same counts, and a test holds the two against each other on a real Redis.
 //! All state is a fixed number of counts and one count for each slot that waits ([`SLOTS_MAX`] at most). Never limits
 //! orders: the token bucket does. Never knows a visitor.
 //!

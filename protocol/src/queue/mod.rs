@@ -2,7 +2,7 @@
 //!
 //! Nobody keeps a row for each visitor. A [`Ticket`] carries its own place, signed; a [`Place`] is the second of arrival
 //! and, within it, a lot that anyone can check once the seed is known; one [`Watermark`] for all says who may order. The
-//! watermark is moved by [`Line`], whose decision is made inside Redis (`edge/lua/line.lua`) from counts that cores
+//! watermark is moved by [`Line`], whose decision is made inside Redis (`edge/lua/fair_queue.lua`) from counts that cores
 //! report ([`Reporter`]); here it stands as a model that the script is held against, and that the simulation runs on.
 //! docs/QUEUE.md has the reasons and the figures.
 //!

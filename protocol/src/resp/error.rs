@@ -125,7 +125,7 @@ impl ErrorKind {
 }
 
 /// A server's words as a log may hold them: what is no printable ASCII is escaped (`\x07`), quotes and backslashes stand as
-/// they came, for whoever writes the line quotes it as its format asks.
+/// they came: the log's own format quotes them.
 pub fn printable(words: &[u8]) -> String {
     let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
     words.iter().fold(String::with_capacity(words.len()), |mut text, byte| {

@@ -1,6 +1,6 @@
 //! From one message to the next: keep-alive, pipelines, `Expect: 100-continue`.
 
-use flux_protocol::http::{Connection, Limits, Read, Reader, Stage};
+use flux_protocol::http::{Limits, Persistence, Read, Reader, Stage};
 
 use crate::feed::{NEXT, Outcome, closes, refusal, refused_and_goes_on, request, whole};
 
@@ -29,7 +29,7 @@ fn keep_alive() {
     // A refusal follows the client's wish too.
     assert!(refusal(b"GET /%41 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").close);
     assert!(refusal(b"GET /%41 HTTP/1.0\r\n\r\n").close);
-    assert_eq!(refusal(b"GET /%41 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").connection(), Connection::KeepAliveOld);
+    assert_eq!(refusal(b"GET /%41 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").connection(), Persistence::KeepAliveOld);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use flux_protocol::http::response::{self, CONTINUE, Template, reason};
-use flux_protocol::http::{Connection, Date, Refusal};
+use flux_protocol::http::{Date, Persistence, Refusal};
 
 const NOON: u64 = 784_111_777; // Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110
 
@@ -28,7 +28,7 @@ fn a_response_is_written_whole() {
         head,
         "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nconnection: close\r\n\r\n"
     );
-    let old = text(|out| response::write(out, 302, &date, &[("location", "/")], b"", Connection::KeepAliveOld, false));
+    let old = text(|out| response::write(out, 302, &date, &[("location", "/")], b"", Persistence::KeepAliveOld, false));
     assert_eq!(
         old,
         "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
@@ -48,7 +48,7 @@ fn a_template_writes_what_write_writes() {
     let constant = Template::new(409, &fields, b"{\"status\":\"sold_out\"}");
     let gap = Template::with_gap(200, &fields, b"{\"orderId\":\"", 4, b"\"}");
     let empty = Template::new(304, &[("etag", "\"x\"")], b"");
-    for connection in [Connection::KeepAlive, Connection::KeepAliveOld, Connection::Close] {
+    for connection in [Persistence::KeepAlive, Persistence::KeepAliveOld, Persistence::Close] {
         for head_only in [false, true] {
             let plain = |status, fields: &[(&str, &str)], body: &[u8]| {
                 text(|out| response::write(out, status, &date, fields, body, connection, head_only))
@@ -72,7 +72,7 @@ fn a_template_writes_what_write_writes() {
 #[test]
 #[should_panic(expected = "length")]
 fn a_gap_is_filled_exactly() {
-    Template::with_gap(200, &[], b"", 4, b"").write(&mut vec![], &Date::new(0), Connection::Close, false, b"abc");
+    Template::with_gap(200, &[], b"", 4, b"").write(&mut vec![], &Date::new(0), Persistence::Close, false, b"abc");
 }
 
 #[test]

@@ -318,7 +318,7 @@ fn a_sale_lives_through_what_redis_loses() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("open again as generation 2: 64 of 100 units left, 36 sold"), "{said}");
     let rebuilt = Sale { generation: 2, ..sale.clone() };
-    assert_eq!(rebuilt.look(&mut client, true).state(), ("open", ""));
+    assert_eq!(rebuilt.refresh(&mut client, true).state(), ("open", ""));
     assert_eq!(rebuilt.stock(&mut client), 64);
     // A key is good through a rebuild, also for the order that Redis had lost; an edge's older copy is told.
     let replay = rebuilt.codes(&mut client, &[lost[0].clone(), left[1].clone(), stored[0].clone()]);
@@ -629,9 +629,9 @@ fn a_sale_that_only_an_order_opened_replaces_nothing_and_can_be_ended() {
 
     let (code, said) = world.rebuild(&["--sale", &later.to_string()]);
     assert!(code == Some(1) && said.contains(&format!("nobody opened sale {later}")), "{said}");
-    assert_eq!(sale.look(&mut client, true).state(), ("open", ""), "Redis goes on");
+    assert_eq!(sale.refresh(&mut client, true).state(), ("open", ""), "Redis goes on");
     client.command(&["DEL", &sale.key("users")]);
-    assert_eq!(sale.look(&mut client, true).state(), ("suspended", "users"));
+    assert_eq!(sale.refresh(&mut client, true).state(), ("suspended", "users"));
     let (_, said) = world.audit();
     let line = format!("{PRODUCT} sale {earlier} generation 1 (unannounced)");
     assert!(said.contains(&line), "a suspended sale makes no stray one an earlier sale of 99 missing units: {said}");
@@ -702,7 +702,7 @@ fn the_ways_out_of_a_stray_later_sale_are_printed_and_lead_to_their_end() {
     assert!(code == Some(0) && said.contains(&line), "{said}");
     assert!(said.contains("what 1 earlier sales had lost is withdrawn"), "the sale before is over, too: {said}");
     let ended = Sale { id: stray.to_string(), generation: 2, ..sale.clone() };
-    assert_eq!(ended.look(&mut client, true).state(), ("closed", ""));
+    assert_eq!(ended.refresh(&mut client, true).state(), ("closed", ""));
     let (code, said) = world.audit();
     assert!(code == Some(0) && said.contains("total 100 = available 0 + reserved 0 + stored 8 +"), "{said}");
     // And the product can be sold anew.
@@ -850,7 +850,7 @@ fn what_one_restart_has_suspended_is_rebuilt_behind_one_fence() {
     let begun = Instant::now();
     for sale in sales {
         let rebuilt = Sale { generation: 2, ..sale };
-        while rebuilt.look(&mut client, true).state() != ("open", "") {
+        while rebuilt.refresh(&mut client, true).state() != ("open", "") {
             assert!(begun.elapsed() < PATIENCE, "a sale is suspended still");
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -180,7 +180,7 @@ fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     assert_eq!(strings(client.command(&["HMGET", &sale.key("sale"), "rebuilding"])), [""], "no more");
     assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["S", "sale"], "it is not suspended any more");
     let rebuilt = Sale { generation: 2, ..sale.clone() };
-    assert_eq!(rebuilt.look(&mut client, true).0[..8], ["open", "", &sale.id, "2", "10", "9", "5", "6"]);
+    assert_eq!(rebuilt.refresh(&mut client, true).0[..8], ["open", "", &sale.id, "2", "10", "9", "5", "6"]);
     assert_eq!(sale.codes(&mut client, &[order("r2", 1, "o2", "u")]), ["G"]);
     assert_eq!(rebuilt.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"], "the older record counts as none");
     let (granted, ..) = rebuilt.lease(&mut client, 100, 200_000);
@@ -199,7 +199,7 @@ fn a_fence_makes_whatever_is_lost_or_of_another_type() {
         assert_eq!(fence_with(&mut client, "p", (&sale.id, 5), FAIR), ["OK", "open"], "{name}");
         assert_eq!(restore(&mut client, "p", &sale.id, 5, 7, "open"), ["OK"], "{name}");
         let rebuilt = Sale { generation: 5, ..sale };
-        assert_eq!(rebuilt.look(&mut client, true).state(), ("open", ""), "{name}");
+        assert_eq!(rebuilt.refresh(&mut client, true).state(), ("open", ""), "{name}");
         assert_eq!(rebuilt.codes(&mut client, &[order("r1", 7, "o1", "u")]), ["A"], "{name}");
     }
     client.run("FLUSHALL");
@@ -219,11 +219,11 @@ fn a_rebuild_takes_nobodys_place_away_and_makes_a_lost_line_anew() {
         if lost {
             client.command(&["DEL", &sale.key("queue")]);
             let rebuilt = Sale { generation: 2, ..sale.clone() };
-            assert_eq!(rebuilt.look(&mut client, true).state(), ("suspended", "queue"));
+            assert_eq!(rebuilt.refresh(&mut client, true).state(), ("suspended", "queue"));
         }
         assert_eq!(fence_with(&mut client, "p", (&sale.id, generation), FAIR), ["OK", "open"]);
         assert_eq!(restore(&mut client, "p", &sale.id, generation, 7, "open"), ["OK"]);
-        let look = Sale { generation, ..sale.clone() }.look(&mut client, true);
+        let look = Sale { generation, ..sale.clone() }.refresh(&mut client, true);
         assert_eq!((look.state(), look.0[14].as_str()), (("open", ""), "ab"), "the ledger's seed");
         let lease = ["rate", "sale", "stock", "queue"].map(|name| sale.key(name));
         let report = ["0", "200000", &sale.id, &generation.to_string(), "0", "0"].map(str::to_owned);
@@ -255,7 +255,7 @@ fn a_restart_between_fence_and_restore_is_noticed() {
     server.restart();
     let mut client = server.connect();
     assert_eq!(restore(&mut client, "p", &sale.id, 2, 9, "open"), ["S", "replid"]);
-    assert_eq!(sale.look(&mut client, true).state().0, "suspended");
+    assert_eq!(sale.refresh(&mut client, true).state().0, "suspended");
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn the_options_of_a_rebuilt_sale_are_those_it_is_told() {
     assert_eq!(options(&mut client, &sale), ["3", "4102444800000", "fair"]);
     assert_eq!(restore(&mut client, "p", &sale.id, 3, 10, "open"), ["OK"]);
     let rebuilt = Sale { generation: 3, ..sale.clone() };
-    assert_eq!(rebuilt.look(&mut client, true).state(), ("scheduled", ""));
+    assert_eq!(rebuilt.refresh(&mut client, true).state(), ("scheduled", ""));
     assert_eq!(fence_with(&mut client, "p", (&sale.id, 4), ["0", "0", "retry"]), ["OK", "open"]);
     assert_eq!(options(&mut client, &sale), ["0", "0", "retry"]);
 }
@@ -320,6 +320,6 @@ fn a_sale_of_another_topic_is_not_rebuilt_and_a_rebuilt_one_keeps_its_topic() {
     assert_eq!(client.snapshot(), before, "nothing changed");
     assert_eq!(fence_of(&mut client, "orders")[0], "OK");
     assert_eq!(restore(&mut client, "p", &sale.id, 2, 10, "open"), ["OK"]);
-    assert_eq!(sale.look_of(&mut client, true, "other").state(), ("foreign", "orders"));
-    assert_eq!(sale.look_of(&mut client, true, "orders").state(), ("open", ""));
+    assert_eq!(sale.refresh_of(&mut client, true, "other").state(), ("foreign", "orders"));
+    assert_eq!(sale.refresh_of(&mut client, true, "orders").state(), ("open", ""));
 }

@@ -37,9 +37,7 @@ impl Core {
                 Way::Answer(Answer::Unavailable(Unavailable::Redis))
             }
             // Nothing was left when it was last looked at: there is nothing to wait for, unless units came back.
-            Admission::Refused
-                if product.stock == 0 && self.reserve_calls.has_lookup_place(product.under_way as usize) =>
-            {
+            Admission::Refused if product.stock == 0 && self.lookups.has_place(product.under_way as usize) => {
                 Way::Go(Stage::Lookup, Turn::None)
             }
             Admission::Wait | Admission::Refused => {
@@ -52,8 +50,14 @@ impl Core {
         }
     }
 
+    /// Whether Redis owes an answer for longer than it may: that no token has come does not say that the bucket is empty.
+    fn redis_is_silent(&self, now: Now) -> bool {
+        !self.redis.down_for(now.instant).is_zero()
+    }
+
     /// The way that follows from what the fair queue says of an order.
     fn queue_way(&mut self, now: Now, index: ProductIndex, wish: &Wish, verdict: Verdict, may_wait: bool) -> Way {
+        let is_silent = matches!(verdict, Verdict::AwaitToken(_) | Verdict::Wait) && self.redis_is_silent(now);
         let Product { name, admission, under_way, .. } = &mut self.products[index];
         let AdmissionState { tokens, queue, .. } = admission;
         let (tokens, queue): (&Tokens, &mut QueueState) = (tokens, queue.as_mut().expect("it has said so"));
@@ -63,24 +67,27 @@ impl Core {
             Verdict::Admitted(Some(Called { slot, mark })) => {
                 return Way::Go(Stage::Queued, Turn::Called { slot, mark, token_expires: tokens.last_expires() });
             }
-            Verdict::Held(Called { slot, mark }) if may_wait => {
-                return Way::Go(Stage::Held, Turn::Called { slot, mark, token_expires: now.instant });
+            Verdict::AwaitToken(Called { slot, mark }) if may_wait => {
+                return Way::Go(Stage::Called, Turn::Called { slot, mark, token_expires: now.instant });
             }
-            Verdict::UsedUp { slot, until } if self.reserve_calls.has_lookup_place(*under_way as usize) => {
+            Verdict::UsedUp { slot, until } if self.lookups.has_place(*under_way as usize) => {
                 return Way::Go(Stage::Lookup, Turn::UsedUp { slot, until });
             }
             Verdict::UsedUp { .. } => return Way::Answer(Answer::Unavailable(Unavailable::Full)),
             Verdict::Wait if may_wait => return Way::Go(Stage::Token, Turn::None),
             Verdict::Unknown if queue.waiters.len() < TOKEN_WAITERS_MAX => return Way::AwaitStatus,
             Verdict::Unknown => return Way::Answer(Answer::Unavailable(Unavailable::Redis)),
-            Verdict::Line(ticket) => Some(ticket),
-            Verdict::Held(_) => {
-                self.counters.lines.turned_away.add(1);
+            Verdict::AwaitToken(_) | Verdict::Wait if is_silent => {
+                return Way::Answer(Answer::Unavailable(Unavailable::Redis));
+            }
+            Verdict::ToQueue(ticket) => Some(ticket),
+            Verdict::AwaitToken(_) => {
+                self.counters.queues.turned_away.add(1);
                 queue.send_away(now.instant, user, wish.shown.as_ref())
             }
-            Verdict::Wait => queue.send_to_line(now.instant, user, wish.shown.as_ref()),
+            Verdict::Wait => queue.send_to_queue(now.instant, user, wish.shown.as_ref()),
         };
-        Way::Answer(Answer::in_line(*name, ticket, wish.wants_json))
+        Way::Answer(Answer::in_queue(*name, ticket, wish.wants_json))
     }
 
     /// An order waits for its queue's status.
@@ -90,21 +97,26 @@ impl Core {
         self.ask_queue_status(now, product, true);
     }
 
-    /// Over the limit or too early: to the waiting room, with a place in the queue where there is one.
+    /// Over the limit or too early: to the waiting room, with a place in the queue where there is one. An order that was called
+    /// and could get no token because Redis does not answer is told so; the place stands, by the ticket that it showed.
     pub(crate) fn turn_away(&mut self, now: Now, index: OrderIndex, product: ProductIndex) -> Answer {
+        let is_silent = self.redis_is_silent(now);
         let Product { name, admission, .. } = &mut self.products[product];
         let order = self.orders.get(index).expect("the caller has looked");
+        if order.stage == Stage::Called && is_silent {
+            return Answer::Unavailable(Unavailable::Redis);
+        }
         let wish = &order.wish;
         let Some(queue) = &mut admission.queue else { return Answer::waiting_room(*name, wish.wants_json) };
         let (user, shown) = (wish.user.as_bytes(), wish.shown.as_ref());
         let ticket = match order.stage {
-            Stage::Held => {
-                self.counters.lines.turned_away.add(1);
+            Stage::Called => {
+                self.counters.queues.turned_away.add(1);
                 queue.send_away(now.instant, user, shown)
             }
-            _ => queue.send_to_line(now.instant, user, shown),
+            _ => queue.send_to_queue(now.instant, user, shown),
         };
-        Answer::in_line(*name, ticket, wish.wants_json)
+        Answer::in_queue(*name, ticket, wish.wants_json)
     }
 
     /// An order whose place is used up, with all of its user up to that slot, joins the queue anew: behind all users who
@@ -114,7 +126,7 @@ impl Core {
         let wish = &self.orders.get(index).expect("the caller has looked").wish;
         let Some(queue) = &mut admission.queue else { return Answer::waiting_room(*name, wish.wants_json) };
         let ticket = queue.send_behind(now.instant, wish.user.as_bytes(), until);
-        Answer::in_line(*name, ticket, wish.wants_json)
+        Answer::in_queue(*name, ticket, wish.wants_json)
     }
 
     /// An order comes by another place from now on, or by none: while it comes by one, no other order of its user does.

@@ -32,7 +32,7 @@ impl Core {
         }
         let Some(wanted) = admission.tokens.wants(now.instant, admission.waiters.len()) else { return };
         if !self.redis.may(Work::Tokens) {
-            return self.queues.line.push(index);
+            return self.queues.awaiting_call.push(index);
         }
         admission.tokens.handle_asked(now.instant);
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
@@ -65,14 +65,14 @@ impl Core {
             return;
         }
         if !self.redis.may(Work::Tokens) {
-            return self.queues.line.push(index);
+            return self.queues.awaiting_call.push(index);
         }
         if wanted.is_some() {
             admission.tokens.handle_asked(now.instant);
         }
         let call = QueueStatusCall { product: index, sale_id: queue.sale_id(), wants_tokens: wanted.is_some() };
         let report = queue.handle_asked(now.instant);
-        self.counters.lines.calls.add(1);
+        self.counters.queues.calls.add(1);
         let (mut keys, mut arguments) = (Arguments::default(), Arguments::default());
         let names = &product.keys;
         [&names.rate, &names.sale, &names.stock, &names.queue].into_iter().for_each(|key| keys.push(key));
@@ -93,8 +93,8 @@ impl Core {
     }
 
     /// Asks for the product that has waited longest what may not be wanted any more; whether there was one.
-    pub(crate) fn ask_next_in_line(&mut self, now: Now) -> bool {
-        let Some(index) = self.queues.line.pop() else { return false };
+    pub(crate) fn ask_next_waiting(&mut self, now: Now) -> bool {
+        let Some(index) = self.queues.awaiting_call.pop() else { return false };
         match &self.products[index].admission.queue {
             Some(queue) => self.ask_queue_status(now, index, !queue.waiters.is_empty()),
             None => self.ask_for_tokens(now, index),
@@ -102,7 +102,7 @@ impl Core {
         true
     }
 
-    /// What a look said of a product's queue: `seed` where it has a fair one. A closed sale has none any more: no user is
+    /// What a refresh said of a product's queue: `seed` where it has a fair one. A closed sale has none any more: no user is
     /// called.
     pub(crate) fn see_queue(&mut self, now: Now, index: ProductIndex, sale_id: u64, seed: Option<[u8; 32]>) {
         let product = &mut self.products[index];
@@ -125,13 +125,13 @@ impl Core {
     /// Called orders that have waited for a token for as long as they may are told to retry; the status of queues that are due is
     /// asked for.
     pub(crate) fn poll_queues(&mut self, now: Now) {
-        while let Some(&(since, index)) = self.queues.held.front() {
-            let held = self.orders.get(index).filter(|order| order.stage == Stage::Held);
+        while let Some(&(since, index)) = self.queues.called.front() {
+            let held = self.orders.get(index).filter(|order| order.stage == Stage::Called);
             let product = held.map(|order| order.product);
             if product.is_some() && now.instant.since(since) < Duration::from_micros(HOLD_US) {
                 break;
             }
-            self.queues.held.pop_front();
+            self.queues.called.pop_front();
             if let Some(product) = product {
                 self.wakes.push(index, Wake::TurnedAway);
                 self.forget_gone(product, index);

@@ -80,7 +80,7 @@ impl Core {
     }
 
     fn queue_status_failed(&mut self, now: Now, call: QueueStatusCall, why: Ungranted) {
-        self.counters.lines.calls_failed.add(1);
+        self.counters.queues.calls_failed.add(1);
         let admission = &mut self.products[call.product].admission;
         admission.queue.as_mut().expect("the call is of its sale").handle_failed();
         if call.wants_tokens {
@@ -101,7 +101,7 @@ impl Core {
         let queue = product.admission.queue.as_mut().expect("the call is of its sale");
         let is_sold_out = reply.lease.is_sold_out && !is_planted(Bug::EndlessLine);
         let told = queue.handle_reply(now.instant, &reply.moved, is_sold_out, reply.redis_us, reply.opens_us);
-        self.counters.lines.told(&told);
+        self.counters.queues.told(&told);
         if call.wants_tokens {
             queue.handle_granted(!reply.lease.next_due.is_zero());
         }
@@ -142,7 +142,7 @@ impl Core {
         }
         let (waiters, orders, wakes) = (&mut self.products[index].admission.waiters, &self.orders, &mut self.wakes);
         waiters.retain(|order| match orders.get(*order).map(|order| order.stage) {
-            Some(Stage::Held) => true,
+            Some(Stage::Called) => true,
             Some(_) => {
                 wakes.push(*order, if lease.is_sold_out { Wake::Again } else { Wake::TurnedAway });
                 false
@@ -169,7 +169,7 @@ impl Core {
 
     /// A called order has got its token. Its time begins anew: until now it waited for its turn, not for Redis.
     fn let_in(&mut self, now: Now, index: OrderIndex) {
-        let Some(order) = self.orders.get_mut(index).filter(|order| order.stage == Stage::Held) else { return };
+        let Some(order) = self.orders.get_mut(index).filter(|order| order.stage == Stage::Called) else { return };
         let admission = &mut self.products[order.product].admission;
         if let Turn::Called { token_expires, .. } = &mut order.turn {
             *token_expires = admission.tokens.last_expires();

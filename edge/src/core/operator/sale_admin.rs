@@ -17,6 +17,7 @@ use crate::answer::{Answer, ReplyTo, Unavailable};
 use crate::core::Core;
 use crate::core::calls::{PendingCall, RecordTag};
 use crate::core::operator::bodies::{Opening, closing};
+use crate::core::operator::events::{OPENED, sale_closed, sale_under_way};
 use crate::core::request::Outcome;
 use crate::core::state::operations::OperationIndex;
 use crate::redis::keys::Keys;
@@ -183,7 +184,7 @@ impl Core {
             None => false,
         };
         if let Some(operation) = self.operations.get(index).filter(|_| !registered) {
-            // The sale is open all the same, and the ledger is to know. Looks put the name into the registry.
+            // The sale is open all the same, and the ledger is to know. Refreshes put the name into the registry.
             operation.answer = Answer::Unknown;
         }
         self.publish_events(now, index);
@@ -291,41 +292,5 @@ fn done(msg: &str) -> Answer {
     Answer::json(200, &serde_json::json!({ "status": "ok", "msg": msg }))
 }
 
-/// The event of a sale that was opened before, from what `init.lua` says behind `BUSY`.
-fn sale_under_way(name: Identifier, words: &[Vec<u8>]) -> Option<SaleEvent> {
-    let [numbers @ .., seed, queue] = words else { return None };
-    let numbers: Vec<u64> = numbers.iter().map(|word| number(word)).collect::<Option<_>>()?;
-    let [of_sale @ .., per_user, opens_at, opened_at] = &numbers[..] else { return None };
-    Some(SaleEvent {
-        event: OPENED.into(),
-        per_user: u16::try_from(*per_user).ok()?,
-        opens_at: *opens_at,
-        queue: std::str::from_utf8(queue).ok()?.into(),
-        seed: std::str::from_utf8(seed).ok()?.into(),
-        ..sale_closed(name, of_sale, *opened_at)?
-    })
-}
-
 const OTHER_TOPIC: &str = "A sale of another topic stands under this name: close it by an edge of that topic";
 const SUSPENDED: &str = "Sale suspended, rebuild first";
-const OPENED: &str = "sale-opened";
-
-/// The event of a sale that closed, from what a script says of it: id, generation, total, withdrawn, rate, burst.
-fn sale_closed(name: Identifier, numbers: &[u64], timestamp: u64) -> Option<SaleEvent> {
-    let [sale_id, generation, sale_total, withdrawn, rate, burst] = *numbers else { return None };
-    Some(SaleEvent {
-        event: "sale-closed".into(),
-        product_id: name.as_str().into(),
-        sale_id,
-        sale_total,
-        generation: generation as u32,
-        withdrawn,
-        rate,
-        burst,
-        per_user: 0,
-        opens_at: 0,
-        queue: String::new(),
-        seed: String::new(),
-        timestamp,
-    })
-}

@@ -14,7 +14,7 @@ impl Core {
             // One that was called and got its token stands here a second time, with its new time.
             let order = self.orders.get(index).filter(|order| order.received == received);
             let stage = order.map(|order| order.stage);
-            let waits = !matches!(stage, None | Some(Stage::Publishing | Stage::Held));
+            let waits = !matches!(stage, None | Some(Stage::Publishing | Stage::Called));
             if waits && now.instant.since(received) < self.config.redis_deadline {
                 break;
             }
@@ -33,7 +33,7 @@ impl Core {
                     }
                     self.respond_and_keep(now, index, &Answer::Unknown);
                 }
-                Some(Stage::Publishing | Stage::Held) | None => {}
+                Some(Stage::Publishing | Stage::Called) | None => {}
             }
         }
         while let Some(&(reserved, index)) = self.orders.by_reserved.front() {

@@ -1,13 +1,14 @@
 //! THE hot path, from top to bottom the story of one order: parse, validate, admit, publish, respond.
 //!
-//! What this core's memory decides about an order is here. The rest of the story: a product that is not in memory
+//! What this core's memory decides about an order is here. The rest of the story: what the request says (`parse.rs`), one order
+//! that several requests ask for (`join.rs`), a product that is not in memory
 //! (`sales/discover.rs`), a memory that is too old (`sales/refresh.rs`), tokens and the fair queue (`admission/`), the
 //! reserve call (`state/reserve_calls.rs`) and its answer (`reserve.rs`), the records of a sold-out sale
 //! (`replay_lookup.rs`), Kafka's answer (`settle.rs`), deadlines (`deadlines.rs`), the answer itself (`respond.rs`). An order
 //! that had to wait comes back through one queue (`state/wakes.rs`), which is emptied here. Nothing on the way of an order that
 //! is well-formed allocates, locks, formats or logs.
 
-use flux_protocol::http::{KeyField, Request, media, order_body};
+use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, Record, Uuid, order_id};
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Now;
@@ -16,13 +17,14 @@ use crate::answer::{Answer, ReplyTo, Unavailable};
 use crate::core::Core;
 use crate::core::admission::Way;
 use crate::core::calls::RecordTag;
-use crate::core::request::{Outcome, check_content};
+use crate::core::order::parse::parse;
+use crate::core::request::Outcome;
 use crate::core::state::entries::EntryIndex;
-use crate::core::state::orders::{JoinError, OrderIndex, Stage, Turn, Wish};
+use crate::core::state::orders::{OrderIndex, Stage, Turn, Wish};
 use crate::core::state::product_index::ProductIndex;
 use crate::core::state::reserve_calls::{Group, ReserveBatch};
 use crate::core::state::wakes::Wake;
-use crate::sale::{SaleState, TicketText};
+use crate::sale::SaleState;
 
 /// An order on its way in.
 #[derive(Clone, Copy)]
@@ -72,7 +74,7 @@ impl Core {
             Entrant::Waited(index) => {
                 let Some(order) = self.orders.get(index) else { return Outcome::Later };
                 if order.rederived && order.sale.is_some_and(|of| of.id == sale.id) {
-                    // The look learnt nothing new: the sale that this id was derived for is gone, and no other is known.
+                    // The refresh learnt nothing new: the sale that this id was derived for is gone, and no other is known.
                     return self.turn_back(now, entrant, Answer::Unavailable(Unavailable::Changed));
                 }
                 let wish = order.wish;
@@ -102,7 +104,7 @@ impl Core {
         }
     }
 
-    /// Another core knows of a newer sale: whatever is remembered of the one before is nothing to answer by. `None` where a look
+    /// Another core knows of a newer sale: whatever is remembered of the one before is nothing to answer by. `None` where a refresh
     /// has found that Redis cannot be trusted with it: that is answered.
     fn await_refresh(&mut self, now: Now, product: ProductIndex, entrant: Entrant) -> Option<Outcome> {
         match entrant {
@@ -113,7 +115,7 @@ impl Core {
                 return Some(self.answered(Answer::Unavailable(Unavailable::Full)));
             }
             Entrant::Waited(_) if self.products[product].state == SaleState::Suspended => return None,
-            // For an order that waited the look had been written before the newer sale was opened.
+            // For an order that waited the refresh had been written before the newer sale was opened.
             Entrant::New(..) | Entrant::Waited(_) => {}
         }
         let order = self.order_of(now, product, entrant);
@@ -150,7 +152,7 @@ impl Core {
         self.orders.unname(index);
         self.take_turn(index, Turn::None);
         let Some(order) = self.orders.get_mut(index) else { return };
-        if std::mem::replace(&mut order.stage, Stage::Product) == Stage::Held {
+        if std::mem::replace(&mut order.stage, Stage::Product) == Stage::Called {
             self.orders.restart(now.instant, index);
         }
     }
@@ -217,7 +219,7 @@ impl Core {
             if is_planted(Bug::ReplayLostWhenSoldOut) {
                 return Way::Answer(Answer::SoldOut);
             }
-            if !self.reserve_calls.has_lookup_place(self.products[index].under_way as usize) {
+            if !self.lookups.has_place(self.products[index].under_way as usize) {
                 return Way::Answer(Answer::Unavailable(Unavailable::Full));
             }
             return Way::Go(Stage::Lookup, Turn::None);
@@ -241,11 +243,11 @@ impl Core {
         order.stage = stage;
         let product = order.product;
         match stage {
-            Stage::Lookup => self.reserve_calls.push_lookup(index),
+            Stage::Lookup => self.lookups.push(index),
             Stage::Token => self.products[product].admission.waiters.push_back(index),
-            Stage::Held => {
+            Stage::Called => {
                 self.products[product].admission.waiters.push_back(index);
-                self.queues.held.push_back((now.instant, index));
+                self.queues.called.push_back((now.instant, index));
             }
             Stage::Queued => {
                 self.orders.promised += 1;
@@ -256,44 +258,6 @@ impl Core {
         if stage != Stage::Lookup {
             self.ask_for_tokens(now, product);
         }
-    }
-
-    fn join(&mut self, index: OrderIndex, quantity: u16, shown: Option<TicketText>, reply_to: ReplyTo) -> Outcome {
-        let order = self.orders.get_mut(index).expect("found by its id");
-        // A place that only one of two tabs shows is the place of both.
-        order.wish.shown = order.wish.shown.or(shown);
-        let stage = order.stage;
-        if order.waiters.is_empty() {
-            // Its own clients were told already that its outcome is unknown, or that it is pending.
-            let answer = match order.stage {
-                Stage::Publishing if order.wish.quantity != quantity => Answer::KeyReused,
-                Stage::Publishing => Answer::Pending { id: order.order_id, replayed: true },
-                _ => Answer::Unknown,
-            };
-            return self.answered(answer);
-        }
-        match self.orders.join(index, quantity, reply_to) {
-            Ok(()) => Outcome::Later,
-            Err(JoinError::OtherQuantity) => self.answered(if stage == Stage::Publishing {
-                Answer::KeyReused
-            } else {
-                // Whether the other order will stand is not known yet.
-                Answer::Unavailable(Unavailable::Busy)
-            }),
-            Err(JoinError::Full) => self.answered(Answer::Unavailable(Unavailable::Full)),
-        }
-    }
-
-    /// Two requests of one order that met only now: the clients of `index` wait for `other`.
-    fn merge(&mut self, index: OrderIndex, other: OrderIndex) -> Outcome {
-        if let Some(order) = self.take_out(index) {
-            for reply_to in order.waiters {
-                if let Outcome::Now(answer) = self.join(other, order.wish.quantity, order.wish.shown, reply_to) {
-                    self.replies.complete(reply_to, answer);
-                }
-            }
-        }
-        Outcome::Later
     }
 
     /// An order that waited has its token, or needs none: it is queued for a reserve call, where the producer has a
@@ -355,52 +319,7 @@ impl Core {
     }
 }
 
-/// The order's id.
 fn id_of(product: Identifier, sale_id: u64, wish: &Wish) -> Uuid {
     let sale_id = if is_planted(Bug::IdWithoutSale) { 0 } else { sale_id };
     order_id(product.as_bytes(), sale_id, wish.user.as_bytes(), wish.key.as_bytes())
-}
-
-fn parse(request: &Request<'_>) -> Result<(Identifier, Wish), Answer> {
-    check_content(&request.fields)?;
-    let key = match request.fields.idempotency_key {
-        KeyField::Absent => return Err(Answer::error(400, "Missing Idempotency Key")),
-        KeyField::Conflict => return Err(Answer::error(400, "Conflicting Idempotency Keys")),
-        KeyField::One(key) => Identifier::new(key).ok_or_else(|| Answer::error(400, "Invalid Idempotency Key"))?,
-    };
-    let body = order_body::parse(request.body).map_err(|error| Answer::error(400, &error.to_string()))?;
-    let identifier =
-        |text: &str| Identifier::new(text.as_bytes()).ok_or_else(|| Answer::error(400, "Invalid identifier"));
-    let (product, user) = (identifier(&body.product_id)?, identifier(&body.user_id)?);
-    // A script cannot read a redirect.
-    let wants_json = request.fields.accept.is_some_and(media::names_json);
-    // A text of another length is no ticket.
-    let shown = request.fields.x_queue_ticket.and_then(|text| text.try_into().ok());
-    Ok((product, Wish { user, key, quantity: body.quantity, wants_json, shown }))
-}
-
-#[cfg(test)]
-mod tests {
-    use flux_protocol::http::{Limits, Read, Reader};
-
-    use super::*;
-
-    #[test]
-    fn only_a_caller_that_takes_json_is_told_in_json() {
-        for (accept, wants_json) in
-            [("application/json", true), ("text/html, application/json;q=0.1", true), ("application/json;q=0", false)]
-        {
-            let body = r#"{"productId":"p","userId":"u"}"#;
-            let mut bytes = format!(
-                "POST /order HTTP/1.1\r\nhost: a\r\nidempotency-key: k\r\naccept: {accept}\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes();
-            let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else {
-                panic!("a whole request")
-            };
-            let (_, wish) = parse(&request).expect("an order");
-            assert_eq!(wish.wants_json, wants_json, "{accept}");
-        }
-    }
 }

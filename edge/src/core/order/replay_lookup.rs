@@ -1,5 +1,5 @@
 //! While a sale is remembered as sold out, or is closed, and for orders whose place in line is used up: one question
-//! (`lua/lookup.lua`) for many orders instead of `reserve.lua`, which costs Redis four times as much.
+//! (`lua/replay_lookup.lua`) for many orders instead of `reserve.lua`, which costs Redis four times as much.
 //!
 //! A repeat of an accepted order must get its first answer even then; `reserve.lua` gives it, once a record is found.
 //! An order without a record is told 409 for good, so the script proves first that this is the Redis that opened the
@@ -11,9 +11,9 @@ use flux_protocol::time::{Instant, Now};
 use crate::answer::{Answer, Unavailable};
 use crate::core::Core;
 use crate::core::calls::PendingCall;
+use crate::core::state::lookups::LookupIndex;
 use crate::core::state::orders::{OrderIndex, Turn};
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::reserve_calls::LookupIndex;
 use crate::core::state::wakes::Wake;
 use crate::redis::work::Work;
 use crate::sale::SaleState;
@@ -21,19 +21,17 @@ use crate::sale::SaleState;
 impl Core {
     /// Asks for the records of the orders that wait; whether there were any.
     pub(crate) fn write_lookup(&mut self, now: Now) -> bool {
-        if !self.reserve_calls.wants_lookup(self.redis.outstanding(Work::Lookup)) {
+        if !self.lookups.wants_call(self.redis.outstanding(Work::Lookup)) {
             return false;
         }
-        let (products, orders, reserve_calls) = (&self.products, &self.orders, &mut self.reserve_calls);
-        self.redis.call_script_if(now.instant, |out| {
-            reserve_calls.seal_lookup(products, orders, out).map(PendingCall::Lookup)
-        })
+        let (products, orders, lookups) = (&self.products, &self.orders, &mut self.lookups);
+        self.redis.call_script_if(now.instant, |out| lookups.seal(products, orders, out).map(PendingCall::Lookup))
     }
 
     /// Which orders have records. No reply: the connection is gone, and nothing was reserved.
     pub(crate) fn handle_looked_up(&mut self, now: Now, index: LookupIndex, reply: Option<Reply<'_>>) {
         let mut items = self.refusals.items_of(&self.counters, reply);
-        let lookup = self.reserve_calls.take_lookup(index);
+        let lookup = self.lookups.take(index);
         let mut orders = &lookup.orders[..];
         for (product, count) in &lookup.groups {
             let (of_sale, others) = orders.split_at(*count);
@@ -41,7 +39,7 @@ impl Core {
             let found = items.as_mut().and_then(|items| items.next_bulk());
             self.handle_records(now, *product, of_sale, found);
         }
-        self.reserve_calls.recycle_lookup(index, lookup);
+        self.lookups.recycle(index, lookup);
     }
 
     /// What was found for orders of one sale; `None`: nothing that can be read.
@@ -88,7 +86,7 @@ impl Core {
             _ if units > 0 && self.products[product].state != SaleState::Closed => {
                 return self.wakes.push(index, Wake::Again);
             }
-            // Closed when it was last looked at, and open now: a look tells which.
+            // Closed when it was last looked at, and open now: a refresh tells which.
             _ if units > 0 => {
                 self.set_out(now, index);
                 return self.refreshes.hold(&mut self.products, product, index);

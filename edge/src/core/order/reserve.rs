@@ -231,7 +231,7 @@ impl Core {
         match head {
             Some(Head::Suspended) => {
                 self.products[product].state = SaleState::Suspended;
-                // The change may be a harmless one: a look that vouches for this connection takes it over.
+                // The change may be a harmless one: a refresh that vouches for this connection takes it over.
                 self.refreshes.want(&mut self.products, product);
                 Answer::Unavailable(Unavailable::Suspended)
             }

@@ -43,7 +43,7 @@ impl Core {
         }
         document.waiters.push(reply_to);
         if document.asked.is_none() {
-            self.document_line.push(index);
+            self.documents_wanted.push(index);
         }
         Outcome::Later
     }
@@ -63,7 +63,7 @@ impl Core {
 
     /// The connection to Redis is gone: the requests that wait for a document that was not asked for yet are told so.
     pub(crate) fn refuse_documents(&mut self) {
-        while let Some(index) = self.document_line.pop() {
+        while let Some(index) = self.documents_wanted.pop() {
             let Some(document) = &mut self.products[index].document else { continue };
             for reply_to in std::mem::take(&mut document.waiters) {
                 self.replies.complete(reply_to, Answer::Unavailable(Unavailable::Redis));

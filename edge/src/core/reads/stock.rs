@@ -1,4 +1,4 @@
-//! `GET /stock/{product}`: what is left, at most as old as it may be; else the next look tells.
+//! `GET /stock/{product}`: what is left, at most as old as it may be; else the next refresh tells.
 
 use flux_protocol::time::Now;
 

@@ -21,7 +21,7 @@ use crate::core::state::wakes::Wake;
 use crate::counters::OrderOutcome;
 use crate::limits::UNKNOWN_REMEMBERED;
 use crate::redis::keys::Keys;
-use crate::redis::replies::Look;
+use crate::redis::replies::Refreshed;
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
@@ -62,7 +62,7 @@ impl Core {
         let keys: Vec<Keys> = self.discovery.asked.iter().map(Keys::new).collect();
         let keys: Vec<&[u8]> = keys.iter().flat_map(Keys::of_product).collect();
         let (vouched, topic) = (self.witness.vouches(now.instant), self.config.topic.as_bytes());
-        let write = |out: &mut Vec<u8>| SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic]);
+        let write = |out: &mut Vec<u8>| SCRIPTS.refresh.write_call_with(out, &keys, &[&vouched, topic]);
         self.redis.call_script(now.instant, PendingCall::Discover, write);
         true
     }
@@ -72,8 +72,8 @@ impl Core {
         let mut items = self.refusals.items_of(&self.counters, reply);
         let discovery = &mut self.discovery;
         discovery.seen.clear();
-        discovery.seen.extend(discovery.asked.iter().map(|_| items.as_mut().and_then(Look::read)));
-        if discovery.seen.contains(&Some(Look::Unknown)) && self.redis.is_ready() {
+        discovery.seen.extend(discovery.asked.iter().map(|_| items.as_mut().and_then(Refreshed::read)));
+        if discovery.seen.contains(&Some(Refreshed::Unknown)) && self.redis.is_ready() {
             let exists = |out: &mut Vec<u8>| resp::command(out, &[b"EXISTS", redis_keys::REGISTRY.as_bytes()]);
             self.redis.call(now.instant, PendingCall::RegistryExists, exists);
         } else {
@@ -102,22 +102,22 @@ impl Core {
         let names = std::mem::take(&mut self.discovery.asked);
         let asked_at = self.discovery.asked_at;
         let mut answers = Vec::with_capacity(names.len());
-        for (name, look) in names.iter().zip(std::mem::take(&mut self.discovery.seen)) {
-            let answer = match look {
-                Some(Look::Unknown) if registry_exists => {
+        for (name, refreshed) in names.iter().zip(std::mem::take(&mut self.discovery.seen)) {
+            let answer = match refreshed {
+                Some(Refreshed::Unknown) if registry_exists => {
                     self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
                     Err(Answer::UnknownProduct)
                 }
-                Some(Look::Foreign(topic)) => {
+                Some(Refreshed::Foreign(topic)) => {
                     self.note_foreign(*name, topic);
                     Err(Answer::Unavailable(Unavailable::OtherTopic))
                 }
-                Some(Look::Unknown) => Err(Answer::Unavailable(Unavailable::Suspended)),
+                Some(Refreshed::Unknown) => Err(Answer::Unavailable(Unavailable::Suspended)),
                 None => Err(Answer::Unavailable(Unavailable::Redis)),
-                Some(look) => match self.products.insert(now.instant, *name) {
+                Some(refreshed) => match self.products.insert(now.instant, *name) {
                     Some(index) => {
-                        self.products[index].sight.publish(asked_at, &look);
-                        self.see(now, index, asked_at, look);
+                        self.products[index].sight.publish(asked_at, &refreshed);
+                        self.see(now, index, asked_at, refreshed);
                         Ok(index)
                     }
                     None => Err(Answer::Unavailable(Unavailable::Full)),

@@ -1,6 +1,6 @@
-//! What a core remembers of a sale once it was looked at, by this core or another: what changes by it, and what is said of it.
+//! What a core remembers of a sale once it was refreshed, by this core or another: what changes by it, and what is said of it.
 //!
-//! Never asks Redis anything itself, but for the calls that a look makes due (relay, retirement, the status of a queue).
+//! Never asks Redis anything itself, but for the calls that a refresh makes due (relay, retirement, the status of a queue).
 
 use flux_protocol::observed::Bucket;
 use flux_protocol::order::Identifier;
@@ -12,30 +12,30 @@ use crate::core::Core;
 use crate::core::state::product_index::ProductIndex;
 use crate::core::state::wakes::Wake;
 use crate::limits::FOREIGN_TOPICS_MAX;
-use crate::redis::replies::Look;
+use crate::redis::replies::Refreshed;
 use crate::sale::{Sale, SaleState};
 
 impl Core {
-    /// Remembers what a look saw that was asked for at `asked`, by this core or another.
-    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, asked: Instant, look: Look) {
+    /// Remembers what a refresh saw that was asked for at `asked`, by this core or another.
+    pub(crate) fn see(&mut self, now: Now, index: ProductIndex, asked: Instant, refreshed: Refreshed) {
         if self.products[index].seen.is_some_and(|seen| seen > asked) {
             return; // Another core has looked since.
         }
         let before = self.products[index].sale;
-        let look = match (&look, before) {
-            (Look::Sale { sale, .. }, Some(known))
+        let refreshed = match (&refreshed, before) {
+            (Refreshed::Sale { sale, .. }, Some(known))
                 if known.is_later_than(sale) && !is_planted(Bug::OlderSaleBelieved) =>
             {
                 self.note_older_sale(index, *sale);
-                Look::Suspended("behind".into())
+                Refreshed::Suspended("behind".into())
             }
-            _ => look,
+            _ => refreshed,
         };
         let product = &mut self.products[index];
         product.seen = Some(asked);
-        product.is_foreign = matches!(look, Look::Foreign(_));
-        match look {
-            Look::Foreign(topic) => {
+        product.is_foreign = matches!(refreshed, Refreshed::Foreign(_));
+        match refreshed {
+            Refreshed::Foreign(topic) => {
                 (product.sale, product.state) = (None, SaleState::Suspended);
                 product.outbox.distrust();
                 (product.outbox.entries, product.outbox.orders) = (0, 0);
@@ -43,9 +43,9 @@ impl Core {
                 let name = self.products[index].name;
                 self.note_foreign(name, topic);
             }
-            Look::Unknown => self.suspend(index, "unknown"),
-            Look::Suspended(reason) => self.suspend(index, &reason),
-            Look::Sale {
+            Refreshed::Unknown => self.suspend(index, "unknown"),
+            Refreshed::Suspended(reason) => self.suspend(index, &reason),
+            Refreshed::Sale {
                 sale,
                 state,
                 opens_in,
@@ -54,7 +54,7 @@ impl Core {
                 outbox_orders,
                 outbox_oldest,
                 outbox_newest,
-                line_seed,
+                queue_seed,
             } => {
                 if product.sale.is_none_or(|known| (known.id, known.generation) != (sale.id, sale.generation)) {
                     product.admission.tokens.reset(Bucket::of(product.name.as_str(), sale.id));
@@ -91,7 +91,7 @@ impl Core {
                     }
                     self.retire_if_due(now, index);
                 }
-                self.see_queue(now, index, sale.id, line_seed);
+                self.see_queue(now, index, sale.id, queue_seed);
             }
         }
         let product = &self.products[index];
@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// The sale of a product is another, or over: the orders that wait for its tokens, for its queue's status or for a look set
+    /// The sale of a product is another, or over: the orders that wait for its tokens, for its queue's status or for a refresh set
     /// out anew, by what is known now.
     fn wake_all(&mut self, index: ProductIndex) {
         let product = &mut self.products[index];
@@ -128,7 +128,7 @@ impl Core {
     /// Redis cannot be trusted with the product: nothing is sold of it, and nothing that was seen of its outbox counts.
     fn suspend(&mut self, index: ProductIndex, reason: &str) {
         let product = &mut self.products[index];
-        // A script may have said so since the last good look.
+        // A script may have said so since the last good refresh.
         if std::mem::take(&mut product.is_good) || product.state != SaleState::Suspended {
             product.state = SaleState::Suspended;
             self.counters.suspensions.add(1);

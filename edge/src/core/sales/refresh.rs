@@ -1,8 +1,8 @@
-//! Looking at the sales: each second at those that requests ask for, in turn at all others, at once where something
-//! changed, and for `GET /stock` when what is remembered is too old.
+//! Refreshing what is known of the sales (`lua/refresh.lua`): each second those that requests ask for, in turn all others, at once
+//! where something changed, and for `GET /stock` when what is remembered is too old.
 //!
-//! What one core sees it shows the process' others (`board.rs`), so one look serves all. The first core walks through
-//! all products, a bounded number a round, and so finds what no request asks for. The others look only at what they are
+//! What one core sees it shows the process' others (`board.rs`), so one refresh serves all. The first core walks through
+//! all products, a bounded number a round, and so finds what no request asks for. The others refresh only what they are
 //! asked for and the board does not show. An order needs none of this to be right: its script trusts no edge's memory.
 
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::limits::{
     ACTIVE_SPAN, CLOSED_REFRESH_INTERVAL, PLACES_WALKED_MAX, REFRESH_INTERVAL, REFRESH_PRODUCTS_MAX,
     REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX,
 };
-use crate::redis::replies::Look;
+use crate::redis::replies::Refreshed;
 use crate::redis::scripts::SCRIPTS;
 use crate::sale::SaleState;
 
-/// What a look younger than this has seen need not be looked at in the next round: a round may come a little early.
-const LOOKED_JUST_NOW: Duration = REFRESH_INTERVAL.saturating_sub(Duration::from_millis(100));
+/// What a refresh younger than this has seen need not be refreshed in the next round: a round may come a little early.
+const REFRESHED_JUST_NOW: Duration = REFRESH_INTERVAL.saturating_sub(Duration::from_millis(100));
 
 impl Core {
     /// The round of every second.
@@ -48,7 +48,7 @@ impl Core {
 
     pub(crate) fn handle_identity(&mut self, now: Now, asked: Instant, reply: Option<Reply<'_>>) {
         let is_another = match reply.map(|reply| reply.value()) {
-            Some(Value::Bulk(info)) => self.witness.see(asked, &String::from_utf8_lossy(info)),
+            Some(Value::Bulk(info)) => self.witness.see(asked, now.instant, &String::from_utf8_lossy(info)),
             Some(Value::Error(error)) => {
                 self.refusals.note(&self.counters, error);
                 false
@@ -61,7 +61,7 @@ impl Core {
         }
     }
 
-    /// What is to be looked at in this round: what is asked for, then whose turn it is of all others.
+    /// What is to be refreshed in this round: what is asked for, then whose turn it is of all others.
     fn begin_round(&mut self, now: Now) {
         let mut active = std::mem::take(&mut self.refreshes.active);
         active.retain(|index| {
@@ -99,7 +99,7 @@ impl Core {
         }
     }
 
-    /// One product of the walk; whether it is to be looked at.
+    /// One product of the walk; whether it is to be refreshed.
     fn walk_past(&mut self, now: Now, index: ProductIndex) -> bool {
         self.note_lacking(index);
         if self.leave_if_over(now, index) || !self.is_first || self.products[index].refresh.is_active {
@@ -112,7 +112,7 @@ impl Core {
         self.make_due(now, index)
     }
 
-    /// Puts a product into this round, unless it was looked at just now; whether it was put.
+    /// Puts a product into this round, unless it was refreshed just now; whether it was put.
     fn make_due(&mut self, now: Now, index: ProductIndex) -> bool {
         let is_suspect = self.refreshes.suspect > 0;
         if !self.is_first && !is_suspect {
@@ -121,12 +121,12 @@ impl Core {
         let product = &self.products[index];
         let is_asked_for = product.refresh.is_active && now.instant.since(product.refresh.last_asked) < ACTIVE_SPAN;
         let is_over = product.state == SaleState::Closed && product.outbox.entries == 0;
-        let interval = if is_over && !is_asked_for { CLOSED_REFRESH_INTERVAL } else { LOOKED_JUST_NOW };
+        let interval = if is_over && !is_asked_for { CLOSED_REFRESH_INTERVAL } else { REFRESHED_JUST_NOW };
         let is_fresh = product.seen.is_some_and(|seen| now.instant.since(seen) < interval) && !is_suspect;
         !is_fresh && !product.refresh.is_under_way && self.refreshes.make_due(&mut self.products, index)
     }
 
-    /// A request asks for the product. One that no request had asked for in a while is looked at.
+    /// A request asks for the product. One that no request had asked for in a while is refreshed.
     pub(crate) fn note_asked(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         product.note_asked(now.instant);
@@ -143,8 +143,8 @@ impl Core {
     /// Takes over what another core has seen since.
     pub(crate) fn catch_up(&mut self, now: Now, index: ProductIndex) {
         let product = &self.products[index];
-        if let Some((asked, look)) = product.sight.take(product.seen) {
-            self.see(now, index, asked, look);
+        if let Some((asked, refreshed)) = product.sight.take(product.seen) {
+            self.see(now, index, asked, refreshed);
         }
     }
 
@@ -164,7 +164,7 @@ impl Core {
         true
     }
 
-    /// Writes looks, as many as may be outstanding: first those that requests wait for.
+    /// Writes refreshes, as many as may be outstanding: first those that requests wait for.
     pub(crate) fn write_refreshes(&mut self, now: Now) {
         while self.refreshes.outstanding < REFRESHES_OUTSTANDING_MAX && self.refreshes.has_work() {
             let mut indices = Vec::new();
@@ -190,7 +190,7 @@ impl Core {
         }
         let vouched = self.witness.vouches(now.instant);
         let mut out = Vec::new();
-        SCRIPTS.look.write_call_with(&mut out, &keys, &[&vouched, self.config.topic.as_bytes()]);
+        SCRIPTS.refresh.write_call_with(&mut out, &keys, &[&vouched, self.config.topic.as_bytes()]);
         for index in &indices {
             let product = &mut self.products[*index];
             product.refresh.is_under_way = true;
@@ -200,18 +200,18 @@ impl Core {
         self.redis.call_script(now.instant, PendingCall::Refresh(indices), |to| to.extend_from_slice(&out));
     }
 
-    /// What a look saw. No reply: the connection is gone.
+    /// What a refresh saw. No reply: the connection is gone.
     pub(crate) fn handle_refreshed(&mut self, now: Now, indices: &[ProductIndex], reply: Option<Reply<'_>>) {
         let mut items = self.refusals.items_of(&self.counters, reply);
         for index in indices {
-            let look = items.as_mut().and_then(Look::read);
-            let learnt = look.is_some();
+            let refreshed = items.as_mut().and_then(Refreshed::read);
+            let learnt = refreshed.is_some();
             let product = &mut self.products[*index];
             product.refresh.is_under_way = false;
             let asked = product.refresh.asked;
-            if let Some(look) = look {
-                product.sight.publish(asked, &look);
-                self.see(now, *index, asked, look);
+            if let Some(refreshed) = refreshed {
+                product.sight.publish(asked, &refreshed);
+                self.see(now, *index, asked, refreshed);
                 if self.products[*index].is_over() {
                     self.note_over(now, *index);
                 } else {
@@ -223,7 +223,7 @@ impl Core {
         self.refreshes.outstanding -= 1;
     }
 
-    /// The requests that waited for the look go on.
+    /// The requests that waited for the refresh go on.
     fn after_refresh(&mut self, now: Now, index: ProductIndex, learnt: bool) {
         let refresh = &mut self.products[index].refresh;
         self.wakes.extend(refresh.order_waiters.drain(..), Wake::Again);

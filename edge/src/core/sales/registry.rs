@@ -3,7 +3,7 @@
 //! Only an edge's first core reads it: to find products whose outbox another edge has left behind. A few pages a
 //! second, and the cursor is kept, so 300,000 names cost no more at a time than 5,000 do. For a name that is not in
 //! memory `lua/forget.lua` is asked first: it takes out names that are not needed, and looks at the sale in the very
-//! moment it does. What stays and is not over is looked at, and kept in memory as far as there is room. Names that are
+//! moment it does. What stays and is not over is refreshed, and kept in memory as far as there is room. Names that are
 //! missing are put back.
 //!
 //! No request waits for the registry: a product that is asked for is found without it.
@@ -23,7 +23,7 @@ use crate::limits::{
     REGISTRY_PAGE_NAMES, REGISTRY_PAGE_NAMES_MAX, REGISTRY_PAGES_MAX, REGISTRY_SURVEYS_MAX,
 };
 use crate::redis::keys::Keys;
-use crate::redis::replies::{Look, number};
+use crate::redis::replies::{Refreshed, number};
 use crate::redis::scripts::SCRIPTS;
 use crate::sale::SaleState;
 
@@ -116,7 +116,7 @@ impl Core {
         let vouched = self.witness.vouches(now.instant);
         let topic = self.config.topic.as_bytes();
         self.redis.call_script(now.instant, PendingCall::Survey, |out| {
-            SCRIPTS.look.write_call_with(out, &keys, &[&vouched, topic])
+            SCRIPTS.refresh.write_call_with(out, &keys, &[&vouched, topic])
         });
     }
 
@@ -125,14 +125,14 @@ impl Core {
         let mut items = self.refusals.items_of(&self.counters, reply);
         let asked = self.registry.surveyed_at;
         for name in std::mem::take(&mut self.registry.surveyed) {
-            match items.as_mut().and_then(Look::read) {
-                Some(Look::Foreign(topic)) => self.note_foreign(name, topic),
+            match items.as_mut().and_then(Refreshed::read) {
+                Some(Refreshed::Foreign(topic)) => self.note_foreign(name, topic),
                 // It came to its end just now: the next scan tells.
-                Some(Look::Unknown) => {}
-                Some(Look::Sale { state: SaleState::Closed, outbox_entries: 0, .. }) => {}
-                Some(look) => {
-                    // Another leaves for one that has orders to be delivered. Else it is looked at again in the next scan.
-                    let has_orders = matches!(look, Look::Sale { outbox_entries: 1.., .. });
+                Some(Refreshed::Unknown) => {}
+                Some(Refreshed::Sale { state: SaleState::Closed, outbox_entries: 0, .. }) => {}
+                Some(refreshed) => {
+                    // Another leaves for one that has orders to be delivered. Else it is refreshed again in the next scan.
+                    let has_orders = matches!(refreshed, Refreshed::Sale { outbox_entries: 1.., .. });
                     let index = if has_orders {
                         self.products.insert(now.instant, name)
                     } else {
@@ -142,8 +142,8 @@ impl Core {
                         self.products[index].listing.scan = self.registry.scan;
                         // It was named here, not asked for.
                         self.products[index].refresh.last_asked = Instant::default();
-                        self.products[index].sight.publish(asked, &look);
-                        self.see(now, index, asked, look);
+                        self.products[index].sight.publish(asked, &refreshed);
+                        self.see(now, index, asked, refreshed);
                     }
                 }
                 None => {}

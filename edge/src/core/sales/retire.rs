@@ -16,7 +16,7 @@ use crate::core::state::product_index::ProductIndex;
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
-    /// After a look that found the product's sale.
+    /// After a refresh that found the product's sale.
     pub(crate) fn retire_if_due(&mut self, now: Now, index: ProductIndex) {
         let product = &mut self.products[index];
         if now.instant >= product.retirement.from && !std::mem::replace(&mut product.retirement.waits, true) {
@@ -42,7 +42,7 @@ impl Core {
         }
     }
 
-    /// `retire.lua`'s answer. No reply: the connection is gone, and the next look asks again.
+    /// `retire.lua`'s answer. No reply: the connection is gone, and the next refresh asks again.
     pub(crate) fn handle_retired(&mut self, now: Now, index: ProductIndex, reply: Option<Reply<'_>>) {
         match reply.map(|reply| reply.value()) {
             Some(Value::Integer(retired)) => self.counters.records_retired.add(retired.max(0).cast_unsigned()),

@@ -38,10 +38,10 @@ impl Core {
         });
     }
 
-    /// What Redis answers. No reply: the connection is gone, which says enough.
+    /// What Redis answers. No reply: the connection is gone, and so is what was found by it ([`Probe::handle_closed`]).
     pub(crate) fn handle_probe(&mut self, now: Now, reply: Option<Reply<'_>>) {
         let asked = self.probe.asked.take();
-        let Some(reply) = reply else { return self.probe.set_refusal(&self.counters, None) };
+        let Some(reply) = reply else { return };
         let mut items = match reply.items() {
             Ok(Some(items)) => items,
             Ok(None) => return,

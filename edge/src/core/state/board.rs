@@ -1,4 +1,4 @@
-//! What the cores of one process tell each other of the sales: one look serves them all.
+//! What the cores of one process tell each other of the sales: one refresh serves them all.
 //!
 //! Each product has one [`Sight`], which every core that has it in memory holds: what was last seen of it, as words
 //! behind atomics. No core waits. A reader that meets a writer keeps what it knows. A writer that meets another leaves
@@ -18,7 +18,7 @@ use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::limits::ASKED_NOTED_EVERY;
-use crate::redis::replies::Look;
+use crate::redis::replies::Refreshed;
 use crate::sale::{Sale, SaleState};
 
 /// Words of what was seen.
@@ -75,8 +75,8 @@ impl Sight {
     }
 
     /// Shows what was seen, asked for at `asked`.
-    pub fn publish(&self, asked: Instant, look: &Look) {
-        if let Look::Sale { sale, .. } = look {
+    pub fn publish(&self, asked: Instant, refreshed: &Refreshed) {
+        if let Refreshed::Sale { sale, .. } = refreshed {
             self.note_sale(sale.id);
         }
         let before = self.sequence.load(Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Sight {
         }
         fence(Ordering::Release);
         if self.words[0].load(Ordering::Relaxed) <= asked.as_micros() {
-            for (word, value) in self.words.iter().zip(to_words(asked, look)) {
+            for (word, value) in self.words.iter().zip(to_words(asked, refreshed)) {
                 word.store(value, Ordering::Relaxed);
             }
         }
@@ -96,7 +96,7 @@ impl Sight {
 
     /// What any core has seen since `known`, and when it was asked for. The outbox's ids are left out: the core that
     /// relays looks for itself.
-    pub fn take(&self, known: Option<Instant>) -> Option<(Instant, Look)> {
+    pub fn take(&self, known: Option<Instant>) -> Option<(Instant, Refreshed)> {
         let before = self.sequence.load(Ordering::Acquire);
         if before == 0 || !before.is_multiple_of(2) {
             return None;
@@ -122,14 +122,14 @@ const FOREIGN: u64 = 18;
 /// Beside the state: there is a fair queue.
 const FAIR: u64 = 1 << 8;
 
-fn to_words(asked: Instant, look: &Look) -> [u64; WORDS] {
+fn to_words(asked: Instant, refreshed: &Refreshed) -> [u64; WORDS] {
     let mut words = [0; WORDS];
     words[0] = asked.as_micros();
-    words[1] = match look {
-        Look::Unknown => UNKNOWN,
-        Look::Suspended(_) => SUSPENDED,
-        Look::Foreign(_) => FOREIGN,
-        Look::Sale { sale, state, opens_in, stock, outbox_entries, outbox_orders, line_seed, .. } => {
+    words[1] = match refreshed {
+        Refreshed::Unknown => UNKNOWN,
+        Refreshed::Suspended(_) => SUSPENDED,
+        Refreshed::Foreign(_) => FOREIGN,
+        Refreshed::Sale { sale, state, opens_in, stock, outbox_entries, outbox_orders, queue_seed, .. } => {
             let opens_us = u64::try_from(opens_in.as_micros()).unwrap_or(u64::MAX);
             words[2..10].copy_from_slice(&[
                 sale.id,
@@ -141,29 +141,29 @@ fn to_words(asked: Instant, look: &Look) -> [u64; WORDS] {
                 *outbox_entries,
                 *outbox_orders,
             ]);
-            for (word, bytes) in words[10..].iter_mut().zip(line_seed.iter().flat_map(|seed| seed.chunks_exact(8))) {
+            for (word, bytes) in words[10..].iter_mut().zip(queue_seed.iter().flat_map(|seed| seed.chunks_exact(8))) {
                 *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
             }
             let state = STATES.iter().position(|known| known == state).expect("every state stands there") as u64;
-            state | if line_seed.is_some() { FAIR } else { 0 } | u64::from(sale.generation) << 32
+            state | if queue_seed.is_some() { FAIR } else { 0 } | u64::from(sale.generation) << 32
         }
     };
     words
 }
 
-fn from_words(words: &[u64; WORDS]) -> Look {
+fn from_words(words: &[u64; WORDS]) -> Refreshed {
     let kind = words[1];
     match kind {
-        UNKNOWN => return Look::Unknown,
-        SUSPENDED => return Look::Suspended("as another core has seen".to_owned()),
-        FOREIGN => return Look::Foreign(String::new()),
+        UNKNOWN => return Refreshed::Unknown,
+        SUSPENDED => return Refreshed::Suspended("as another core has seen".to_owned()),
+        FOREIGN => return Refreshed::Foreign(String::new()),
         _ => {}
     }
     let mut seed = [0; 32];
     for (bytes, word) in seed.chunks_exact_mut(8).zip(&words[10..]) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
-    Look::Sale {
+    Refreshed::Sale {
         sale: Sale { id: words[2], generation: (kind >> 32) as u32, total: words[3], rate: words[4], burst: words[5] },
         state: STATES[(kind & 0xf) as usize],
         opens_in: Duration::from_micros(words[6]),
@@ -172,7 +172,7 @@ fn from_words(words: &[u64; WORDS]) -> Look {
         outbox_orders: words[9],
         outbox_oldest: None,
         outbox_newest: None,
-        line_seed: (kind & FAIR != 0).then_some(seed),
+        queue_seed: (kind & FAIR != 0).then_some(seed),
     }
 }
 
@@ -222,8 +222,8 @@ mod tests {
         Identifier::new(format!("product-{n}").as_bytes()).expect("an identifier")
     }
 
-    fn look(n: u64) -> Look {
-        Look::Sale {
+    fn refreshed(n: u64) -> Refreshed {
+        Refreshed::Sale {
             sale: Sale { id: n, generation: n as u32, total: n, rate: n, burst: n },
             state: SaleState::Scheduled,
             opens_in: Duration::from_micros(n),
@@ -232,7 +232,7 @@ mod tests {
             outbox_orders: n,
             outbox_oldest: None,
             outbox_newest: None,
-            line_seed: Some([n as u8; 32]),
+            queue_seed: Some([n as u8; 32]),
         }
     }
 
@@ -240,14 +240,18 @@ mod tests {
     fn what_was_seen_comes_back_as_it_was() {
         let sight = Sight::default();
         assert_eq!(sight.take(None), None, "nobody has looked");
-        for (n, seen) in [look(7), look(1 << 40), Look::Unknown].into_iter().enumerate() {
+        for (n, seen) in [refreshed(7), refreshed(1 << 40), Refreshed::Unknown].into_iter().enumerate() {
             let asked = Instant::from_micros(10 + n as u64);
             sight.publish(asked, &seen);
             assert_eq!(sight.take(None), Some((asked, seen)));
             assert_eq!(sight.take(Some(asked)), None, "known already");
         }
-        sight.publish(Instant::from_micros(5), &look(3));
-        assert_eq!(sight.take(None).map(|(_, look)| look), Some(Look::Unknown), "an earlier look came late");
+        sight.publish(Instant::from_micros(5), &refreshed(3));
+        assert_eq!(
+            sight.take(None).map(|(_, refreshed)| refreshed),
+            Some(Refreshed::Unknown),
+            "an earlier refresh came late"
+        );
     }
 
     #[test]
@@ -271,14 +275,14 @@ mod tests {
                 let sight = &sight;
                 scope.spawn(move || {
                     for n in 1..20_000 {
-                        sight.publish(Instant::from_micros(2 * n + writer), &look(2 * n + writer));
+                        sight.publish(Instant::from_micros(2 * n + writer), &refreshed(2 * n + writer));
                     }
                 });
             }
             let mut known = None;
             while known.is_none_or(|known: Instant| known.as_micros() < 39_000) {
                 if let Some((asked, seen)) = sight.take(known) {
-                    assert_eq!(seen, look(asked.as_micros()), "torn");
+                    assert_eq!(seen, refreshed(asked.as_micros()), "torn");
                     known = Some(asked);
                 }
             }

@@ -8,7 +8,7 @@ use flux_protocol::time::Instant;
 use crate::answer::ReplyTo;
 use crate::core::state::orders::Wish;
 use crate::limits::{DISCOVER_NAMES_MAX, DISCOVER_WAITERS_MAX};
-use crate::redis::replies::Look;
+use crate::redis::replies::Refreshed;
 
 /// What waits for a name.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct Discovery {
     /// When the call on its way was asked for: what it finds is not believed to be younger.
     pub(crate) asked_at: Instant,
     /// What it found, until the registry was asked for too.
-    pub(crate) seen: Vec<Option<Look>>,
+    pub(crate) seen: Vec<Option<Refreshed>>,
 }
 
 impl Discovery {

@@ -180,7 +180,7 @@ mod tests {
 
     fn settled(origin: Origin, acknowledged: &[bool]) -> EntryOutcome {
         let mut entries = Entries::default();
-        let entry = entries.insert(ProductIndex::of_slot(7), ID, acknowledged.len() as u32, origin);
+        let entry = entries.insert(ProductIndex::of_place(7), ID, acknowledged.len() as u32, origin);
         assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
         let mut last = EntryOutcome::NotYet;
         // Kafka's word may come in any order.
@@ -193,14 +193,14 @@ mod tests {
     }
 
     fn part(orders: u32, acknowledged: u64) -> EntryOutcome {
-        EntryOutcome::Remove(ProductIndex::of_slot(7), Removal::Part { id: ID, orders, acknowledged })
+        EntryOutcome::Remove(ProductIndex::of_place(7), Removal::Part { id: ID, orders, acknowledged })
     }
 
     #[test]
     fn an_entry_goes_when_every_order_is_acknowledged_and_stays_where_none_is() {
         for claimed in [false, true] {
             let origin = if claimed { Origin::Claimed } else { Origin::Reserved };
-            let whole = EntryOutcome::Remove(ProductIndex::of_slot(7), Removal::Whole { id: ID, claimed });
+            let whole = EntryOutcome::Remove(ProductIndex::of_place(7), Removal::Whole { id: ID, claimed });
             assert_eq!(settled(origin, &[true]), whole);
             assert_eq!(settled(origin, &[true; 64]), whole);
             assert_eq!(settled(origin, &[false; 64]), EntryOutcome::Leave);

@@ -11,7 +11,7 @@ use flux_protocol::time::Now;
 use crate::core::state::product_index::ProductIndex;
 use crate::core::state::products::Products;
 use crate::counters::ProductGauge;
-use crate::limits::{PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX};
+use crate::limits::{PRODUCT_GAUGE_PLACES_MAX, PRODUCT_GAUGES_MAX};
 use crate::sale::SaleState;
 
 /// The products chosen, and where the walk goes on.
@@ -39,12 +39,12 @@ impl Gauges {
             chosen.extend(products.indices());
         } else {
             // A product that has left since has no name any more.
-            chosen.retain(|index| products.named_at(index.slot()) == Some(*index));
-            for _ in 0..places.min(PRODUCT_GAUGE_LOOKS_MAX) {
+            chosen.retain(|index| products.named_at(index.place()) == Some(*index));
+            for _ in 0..places.min(PRODUCT_GAUGE_PLACES_MAX) {
                 *place = (*place + 1) % places;
                 chosen.extend(products.named_at(*place));
             }
-            chosen.sort_unstable_by_key(|index| index.slot());
+            chosen.sort_unstable_by_key(|index| index.place());
             chosen.dedup();
         }
         let latest_first = |index: &ProductIndex| {

@@ -1,7 +1,7 @@
-//! Orders under way on one core: a slab of fixed records, and the requests that wait for each.
+//! Orders under way on one core, and the requests that wait for each.
 //!
-//! Never allocates per order in steady state: freed places are used again, waiters beyond the first are rare and
-//! live in the record's own small vector. A place's generation tells a late reply that its order is gone.
+//! Never allocates per order in steady state: freed places of the slab are used again, waiters beyond the first are rare and
+//! live in the order's own small vector. A late reply finds by its index that its order is gone.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,14 +13,15 @@ use smallvec::SmallVec;
 
 use crate::answer::ReplyTo;
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::has_share;
+use crate::core::state::waiting_products::has_share;
 use crate::limits::{ORDERS_PENDING_MAX, WAITERS_PER_ORDER_MAX};
 use crate::sale::{Sale, TicketText};
+use crate::slab::{Key, Slab};
 
 /// What a client wants, validated.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
-    /// Who buys.
+    /// The buyer.
     pub user: Identifier,
     /// The buyer's idempotency key.
     pub key: Identifier,
@@ -40,7 +41,7 @@ pub enum Stage {
     /// It waits for a lease of tokens.
     Token,
     /// It was called in its queue, and waits for a token.
-    Held,
+    Called,
     /// Its record is being looked up: the sale is remembered as sold out, or its place in line is used up.
     Lookup,
     /// It waits for a place in a reserve call. Nothing was reserved.
@@ -111,24 +112,14 @@ pub struct Order {
     pub waiters: SmallVec<[ReplyTo; 1]>,
 }
 
-/// A place in the slab, with the generation that makes it unique.
+/// Names an order while it is under way, and none after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OrderIndex {
-    place: u32,
-    generation: u32,
-}
-
-#[derive(Debug)]
-struct Place {
-    generation: u32,
-    order: Option<Order>,
-}
+pub struct OrderIndex(Key);
 
 /// All orders under way on this core.
 #[derive(Debug)]
 pub struct Orders {
-    places: Vec<Place>,
-    free: Vec<u32>,
+    all: Slab<Order>,
     by_order_id: HashMap<Uuid, OrderIndex, RandomState>,
     /// By when they were read, for the Redis deadline.
     pub by_received: VecDeque<(Instant, OrderIndex)>,
@@ -146,8 +137,7 @@ impl Default for Orders {
     fn default() -> Orders {
         let by_order_id = HashMap::with_capacity_and_hasher(FOUND_AT_ONCE, RandomState::default());
         Orders {
-            places: Vec::new(),
-            free: Vec::new(),
+            all: Slab::default(),
             by_order_id,
             by_received: VecDeque::new(),
             by_reserved: VecDeque::new(),
@@ -168,7 +158,7 @@ pub enum JoinError {
 impl Orders {
     /// How many orders are under way.
     pub fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.all.len()
     }
 
     /// Whether none is.
@@ -200,7 +190,7 @@ impl Orders {
         reservation_id: Uuid,
     ) -> OrderIndex {
         assert!(!self.is_full(), "the caller asks is_full first");
-        let order = Order {
+        let index = OrderIndex(self.all.insert(Order {
             product,
             sale: None,
             stage: Stage::Product,
@@ -212,18 +202,7 @@ impl Orders {
             received,
             timestamp_ms,
             waiters: smallvec::smallvec![reply_to],
-        };
-        let index = match self.free.pop() {
-            Some(place) => {
-                let slot = &mut self.places[place as usize];
-                slot.order = Some(order);
-                OrderIndex { place, generation: slot.generation }
-            }
-            None => {
-                self.places.push(Place { generation: 0, order: Some(order) });
-                OrderIndex { place: self.places.len() as u32 - 1, generation: 0 }
-            }
-        };
+        }));
         self.by_received.push_back((received, index));
         index
     }
@@ -245,7 +224,7 @@ impl Orders {
     }
 
     pub fn products(&self) -> impl Iterator<Item = ProductIndex> {
-        self.places.iter().filter_map(|place| place.order.as_ref()).map(|order| order.product)
+        self.all.iter().map(|order| order.product)
     }
 
     /// The order of that id, if it is under way.
@@ -271,14 +250,12 @@ impl Orders {
 
     /// The order at `index`, unless it is gone.
     pub fn get(&self, index: OrderIndex) -> Option<&Order> {
-        let place = self.places.get(index.place as usize)?;
-        if place.generation == index.generation { place.order.as_ref() } else { None }
+        self.all.get(index.0)
     }
 
     /// The order at `index`, unless it is gone.
     pub fn get_mut(&mut self, index: OrderIndex) -> Option<&mut Order> {
-        let place = self.places.get_mut(index.place as usize)?;
-        if place.generation == index.generation { place.order.as_mut() } else { None }
+        self.all.get_mut(index.0)
     }
 
     /// An order is not found by its id any more, until it is given one anew.
@@ -293,11 +270,7 @@ impl Orders {
 
     /// Takes the order out; its place may be another's at once.
     pub fn remove(&mut self, index: OrderIndex) -> Option<Order> {
-        self.get(index)?;
-        let place = &mut self.places[index.place as usize];
-        let order = place.order.take()?;
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(index.place);
+        let order = self.all.remove(index.0)?;
         if self.by_order_id.get(&order.order_id) == Some(&index) {
             self.by_order_id.remove(&order.order_id);
         }
@@ -319,7 +292,7 @@ mod tests {
     fn insert(orders: &mut Orders) -> OrderIndex {
         let name = Identifier::new(b"someone").expect("an identifier");
         let wish = Wish { user: name, key: name, quantity: 2, wants_json: false, shown: None };
-        orders.insert(ProductIndex::of_slot(0), wish, reply_to(0), Instant::default(), 0, Uuid([9; 16]))
+        orders.insert(ProductIndex::of_place(0), wish, reply_to(0), Instant::default(), 0, Uuid([9; 16]))
     }
 
     fn named(orders: &mut Orders, id: u8) -> OrderIndex {

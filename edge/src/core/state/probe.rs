@@ -17,6 +17,8 @@ pub(crate) struct Probe {
     pub(crate) next: Instant,
     /// Why no order gets through, where that is so.
     pub(crate) refuses: Option<String>,
+    /// Redis' words, where it has refused this connection's login or its scripts: the connection is about to end.
+    login_refused: Option<String>,
     /// What else the edge's ACL user may not do, as last logged.
     pub(crate) lacks: Vec<String>,
     /// Redis' clock less this edge's, ms.
@@ -36,14 +38,31 @@ impl Probe {
         now.wall_ms.saturating_add_signed(self.skew_ms)
     }
 
-    /// Why no order gets through, where that is so: logged when it changes.
+    /// Redis has answered: why no order gets through, where that is so. Logged when it changes.
     pub(crate) fn set_refusal(&mut self, counters: &Counters, refuses: Option<String>) {
+        if refuses.is_none() && self.refuses.is_some() {
+            info!("Redis lets orders through again");
+        }
+        self.tell_refusal(counters, refuses);
+    }
+
+    /// Redis will not serve this connection; its words.
+    pub(crate) fn handle_login_refused(&mut self, words: &str) {
+        self.login_refused = Some(words.to_owned());
+    }
+
+    /// The connection is gone. What was found by it says nothing of the next; but a login that was refused is why there is none.
+    pub(crate) fn handle_closed(&mut self, counters: &Counters) {
+        let refused = self.login_refused.take();
+        self.tell_refusal(counters, refused);
+    }
+
+    fn tell_refusal(&mut self, counters: &Counters, refuses: Option<String>) {
         if self.refuses == refuses {
             return;
         }
-        match &refuses {
-            Some(why) => error!(why, "Redis lets no order through"),
-            None => info!("Redis lets orders through again"),
+        if let Some(why) = &refuses {
+            error!(why, "Redis lets no order through");
         }
         counters.redis_refuses.set(u64::from(refuses.is_some()));
         counters.redis_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&refuses);

@@ -36,28 +36,28 @@ pub struct AdmissionState {
     pub waiters: VecDeque<OrderIndex>,
 }
 
-/// When it is looked at next, and who waits for that.
+/// When it is refreshed next, and who waits for that.
 #[derive(Debug, Default)]
 pub struct Refresh {
     /// When this core was last asked for it, give or take.
     pub last_asked: Instant,
-    /// It stands among those that are looked at every second.
+    /// It stands among those that are refreshed every second.
     pub is_active: bool,
-    /// A look is on its way.
+    /// A refresh is on its way.
     pub is_under_way: bool,
-    /// When the look on its way was asked for.
+    /// When the refresh on its way was asked for.
     pub asked: Instant,
-    /// It stands in line for a look of this round.
+    /// It stands in line for a refresh of this round.
     pub is_due: bool,
-    /// It stands in line for a look as soon as may be.
+    /// It stands in line for a refresh as soon as may be.
     pub is_wanted: bool,
-    /// Requests of `GET /stock` that wait for the look.
+    /// Requests of `GET /stock` that wait for the refresh.
     pub stock_waiters: Vec<ReplyTo>,
-    /// Orders that wait for a look because the sale changed under them.
+    /// Orders that wait for a refresh because the sale changed under them.
     pub order_waiters: Vec<OrderIndex>,
 }
 
-/// Its outbox in Redis, as the last look saw it, and what is to be changed there.
+/// Its outbox in Redis, as the last refresh saw it, and what is to be changed there.
 #[derive(Debug, Default)]
 pub struct OutboxView {
     /// Entries.
@@ -66,7 +66,7 @@ pub struct OutboxView {
     pub orders: u64,
     /// The oldest entry, and when this core first saw it stand.
     pub oldest: Option<(EntryId, Instant)>,
-    /// The newest entry at some look, and when that was.
+    /// The newest entry at some refresh, and when that was.
     pub mark: Option<(EntryId, Instant)>,
     /// This entry and all before it were seen to stand the horizon ago.
     pub stood: Option<EntryId>,
@@ -139,7 +139,7 @@ pub struct Product {
     pub keys: Keys,
     /// Its sale, once one was seen.
     pub sale: Option<Sale>,
-    /// Its orders belong into another topic, as the last look said: then there is no `sale`.
+    /// Its orders belong into another topic, as the last refresh said: then there is no `sale`.
     pub is_foreign: bool,
     /// The sale's state as last seen; [`SaleState::SoldOut`] is kept in `sold_out_until` instead.
     pub state: SaleState,
@@ -151,7 +151,7 @@ pub struct Product {
     pub stock: u64,
     /// When `stock` and `state` were asked for; older than 100 ms is asked again.
     pub seen: Option<Instant>,
-    /// The last look found it whole; a script may have refused it since.
+    /// The last refresh found it whole; a script may have refused it since.
     pub is_good: bool,
     /// What any core of this process has seen of it.
     pub sight: Arc<Sight>,
@@ -207,13 +207,13 @@ impl Product {
             name: self.name,
             sale: self.sale,
             state: self.visible_state(now.instant),
-            stock: self.stock,
+            stock: self.known_stock(),
             outbox_entries: self.outbox.entries,
             outbox_orders: self.outbox.orders,
             outbox_oldest_ms: oldest,
             seen_ms: self.seen.map(|seen| now.instant.since(seen).as_millis() as u64),
             accepted: self.accepted,
-            line: self.admission.queue.as_ref().and_then(|queue| queue.gauge()),
+            queue: self.admission.queue.as_ref().and_then(|queue| queue.gauge()),
         }
     }
 
@@ -241,7 +241,7 @@ impl Product {
         self.sold_out_until = now + rare::instead(SOLD_OUT_REMEMBERED, Rare::SoldOutForgotten, Duration::ZERO);
     }
 
-    /// Whether all that was left may have been sold since it was looked at, a second ago or so.
+    /// Whether all that was left may have been sold since it was refreshed, a second ago or so.
     pub(crate) fn may_have_sold_out(&self) -> bool {
         self.sale.is_some_and(|sale| self.stock <= sale.rate.saturating_add(sale.burst))
     }
@@ -291,9 +291,14 @@ impl Product {
         if state == SaleState::Open && self.stock == 0 { SaleState::SoldOut } else { state }
     }
 
+    /// Units left, where that is known: what Redis showed of a sale before it was suspended may be any number by now.
+    pub fn known_stock(&self) -> Option<u64> {
+        (self.state != SaleState::Suspended).then_some(self.stock)
+    }
+
     /// The answer of `GET /stock`.
     pub fn stock_answer(&self, now: Now) -> Answer {
-        Answer::Stock { product: self.name, available: self.stock, state: self.visible_state(now.instant) }
+        Answer::Stock { product: self.name, available: self.known_stock(), state: self.visible_state(now.instant) }
     }
 
     /// The same where what is remembered is young enough for one.
@@ -306,7 +311,7 @@ impl Product {
         if let Turn::Called { mark, .. } = turn
             && let Some(queue) = &mut self.admission.queue
         {
-            queue.enter_door(mark);
+            queue.enter_called(mark);
         }
     }
 
@@ -315,7 +320,7 @@ impl Product {
         if let Turn::Called { mark, .. } = turn
             && let Some(queue) = &mut self.admission.queue
         {
-            queue.leave_door(mark);
+            queue.leave_called(mark);
         }
     }
 

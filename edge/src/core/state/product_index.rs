@@ -1,31 +1,22 @@
-//! How the parts of a core name a product.
+//! The name by which the parts of a core refer to a product.
 
-/// A product's place in this core's table, and which of those that had the place over time it is.
+use crate::slab::Key;
+
+/// Names a product in this core's table for good: never the next one in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProductIndex {
-    slot: u32,
-    generation: u32,
-}
+pub struct ProductIndex(pub Key);
 
 impl ProductIndex {
-    /// The product of that generation at a place of the table.
-    pub fn new(slot: u32, generation: u32) -> ProductIndex {
-        ProductIndex { slot, generation }
-    }
-
-    pub(crate) fn slot(self) -> usize {
-        self.slot as usize
-    }
-
-    pub(crate) fn generation(self) -> u32 {
-        self.generation
+    /// Its place in the table.
+    pub(crate) fn place(self) -> usize {
+        self.0.place as usize
     }
 }
 
 #[cfg(test)]
 impl ProductIndex {
     /// One for tests that have no table.
-    pub(crate) fn of_slot(slot: u32) -> ProductIndex {
-        ProductIndex { slot, generation: 0 }
+    pub(crate) fn of_place(place: u32) -> ProductIndex {
+        ProductIndex(Key { place, generation: 0 })
     }
 }

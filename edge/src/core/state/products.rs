@@ -15,24 +15,23 @@ use crate::core::state::board::Board;
 use crate::core::state::product::Product;
 use crate::core::state::product_index::ProductIndex;
 use crate::limits::{LEFT_PRODUCTS_MAX, PRODUCTS_MAX, PRODUCTS_SWEPT_MAX, UNKNOWN_NAMES_MAX};
+use crate::slab::Slab;
 
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u32,
-    product: Option<Product>,
+#[derive(Debug)]
+struct Known {
+    product: Product,
     /// Its name leads to it.
     is_named: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Products {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    all: Slab<Known>,
     by_name: HashMap<Box<[u8]>, ProductIndex, RandomState>,
     unknown: HashMap<Identifier, Instant, RandomState>,
     /// Products without a name, and since when, the oldest first.
     left: VecDeque<(Instant, ProductIndex)>,
-    /// The slot at which the search for one that may leave goes on.
+    /// The place at which the search for one that may leave goes on.
     swept: usize,
     board: Arc<Board>,
 }
@@ -81,13 +80,7 @@ impl Products {
         let mut product = Product::new(name, self.board.sight(name));
         // Not the one to leave next.
         product.refresh.last_asked = now;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            self.slots.len() as u32 - 1
-        });
-        let place = &mut self.slots[slot as usize];
-        (place.product, place.is_named) = (Some(product), true);
-        let index = ProductIndex::new(slot, place.generation);
+        let index = ProductIndex(self.all.insert(Known { product, is_named: true }));
         self.by_name.insert(name.as_bytes().into(), index);
         self.unknown.remove(&name);
         Some(index)
@@ -95,7 +88,7 @@ impl Products {
 
     fn make_room(&mut self, now: Instant) -> bool {
         for _ in 0..PRODUCTS_SWEPT_MAX {
-            self.swept = (self.swept + 1) % self.slots.len();
+            self.swept = (self.swept + 1) % self.all.places();
             if let Some(index) = self.named_at(self.swept)
                 && self[index].may_leave(now)
             {
@@ -113,7 +106,7 @@ impl Products {
         }
         let name = self[index].name;
         self.by_name.remove(name.as_bytes());
-        self.slots[index.slot()].is_named = false;
+        self.known_mut(index).is_named = false;
         self.left.push_back((now, index));
         true
     }
@@ -129,10 +122,11 @@ impl Products {
         if is_referred_to {
             return self.left.push_back((now, index));
         }
-        let slot = &mut self.slots[index.slot()];
-        slot.product = None;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index.slot() as u32);
+        self.all.remove(index.0);
+    }
+
+    fn known_mut(&mut self, index: ProductIndex) -> &mut Known {
+        self.all.get_mut(index.0).expect("a product stays while something refers to it")
     }
 
     /// How many products are known.
@@ -147,18 +141,18 @@ impl Products {
 
     /// Places, of products and free ones.
     pub fn places(&self) -> usize {
-        self.slots.len()
+        self.all.places()
     }
 
     /// The product at a place, unless it is free or its product has left.
     pub fn named_at(&self, place: usize) -> Option<ProductIndex> {
-        let slot = self.slots.get(place).filter(|slot| slot.is_named)?;
-        Some(ProductIndex::new(place as u32, slot.generation))
+        let (key, _) = self.all.at(place).filter(|(_, known)| known.is_named)?;
+        Some(ProductIndex(key))
     }
 
     /// Every product, in the order of their places.
     pub fn indices(&self) -> impl DoubleEndedIterator<Item = ProductIndex> {
-        (0..self.slots.len()).filter_map(|place| self.named_at(place))
+        (0..self.places()).filter_map(|place| self.named_at(place))
     }
 
     /// Remembers until `until` that Redis does not know the name.
@@ -180,16 +174,12 @@ impl Products {
 impl std::ops::Index<ProductIndex> for Products {
     type Output = Product;
     fn index(&self, index: ProductIndex) -> &Product {
-        let slot = &self.slots[index.slot()];
-        assert!(slot.generation == index.generation(), "a product stays while something refers to it");
-        slot.product.as_ref().expect("a product stays while something refers to it")
+        &self.all.get(index.0).expect("a product stays while something refers to it").product
     }
 }
 
 impl std::ops::IndexMut<ProductIndex> for Products {
     fn index_mut(&mut self, index: ProductIndex) -> &mut Product {
-        let slot = &mut self.slots[index.slot()];
-        assert!(slot.generation == index.generation(), "a product stays while something refers to it");
-        slot.product.as_mut().expect("a product stays while something refers to it")
+        &mut self.known_mut(index).product
     }
 }

@@ -1,7 +1,7 @@
 //! The fair queue of one sale, as one core takes part in it: which orders may go on, which place a user gets, what
 //! Redis is told.
 //!
-//! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/line.lua`); what a
+//! Nothing is kept for a visitor: a place travels in its ticket. Redis decides who is called (`lua/fair_queue.lua`); what a
 //! visitor is told follows from Redis' last reply (`flux_protocol::queue::View`). Never makes a token, never asks Redis
 //! (`admission/` does), never reads a clock.
 
@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 
 use crate::core::state::orders::OrderIndex;
 use crate::core::state::token_lease::{Admission, Tokens};
-use crate::counters::LineGauge;
+use crate::counters::QueueGauge;
 use crate::limits::REFRESH_INTERVAL;
 use crate::sale::TicketText;
 
@@ -28,7 +28,7 @@ pub enum Verdict {
     /// A token was taken; by which place, if by any.
     Admitted(Option<Called>),
     /// Called, and no token is at hand: the order waits for one, first come, first served.
-    Held(Called),
+    AwaitToken(Called),
     /// Its place was called and is used up.
     UsedUp {
         /// The place's.
@@ -36,12 +36,12 @@ pub enum Verdict {
         /// All places of the user up to this one are used up.
         until: Slot,
     },
-    /// Nobody waits in line, and a token may be had: the order waits for the lease that is being asked for.
+    /// No user waits in it, and a token may be had: the order waits for the lease that is being asked for.
     Wait,
     /// To the queue, with this ticket; or once more by it in a moment, where another order of the user was called and is
     /// under way.
-    Line(TicketText),
-    /// What was last heard is too old to tell: the order waits for news.
+    ToQueue(TicketText),
+    /// What was last heard is too old to tell: the order waits for its next status.
     Unknown,
 }
 
@@ -54,13 +54,13 @@ pub struct Called {
     pub mark: u64,
 }
 
-/// One core's part in one sale's line.
+/// One core's part in one sale's queue.
 #[derive(Debug)]
 pub struct QueueState {
     sale_id: u64,
     seed: Seed,
     key: TicketKey,
-    /// `None` until Redis has told where the line stands.
+    /// `None` until Redis has told how it stands.
     view: Option<View>,
     /// By the last status no user waited.
     was_free: bool,
@@ -68,7 +68,7 @@ pub struct QueueState {
     was_sold_out: bool,
     reporter: Reporter,
     /// The reporter has something to tell.
-    has_news: bool,
+    has_report: bool,
     /// When Redis was last asked.
     asked: Instant,
     /// What the call on its way has told; one is on its way at a time.
@@ -77,9 +77,9 @@ pub struct QueueState {
     is_dry: bool,
     /// Whose places are used up.
     turns: Turns,
-    /// Users of whom an order that was called is under way on this core, from the door to the answer; by their marks. No more
+    /// Users of whom an order that was called is under way on this core, from its coming to its answer; by their marks. No more
     /// than orders are.
-    at_door: HashSet<u64, RandomState>,
+    called_users: HashSet<u64, RandomState>,
     /// Orders that wait for the queue's status; the caller that adds one keeps their bound.
     pub(crate) waiters: Vec<OrderIndex>,
 }
@@ -96,12 +96,12 @@ impl QueueState {
             was_free: false,
             was_sold_out: false,
             reporter: Reporter::default(),
-            has_news: false,
+            has_report: false,
             asked: Instant::default(),
             in_flight: None,
             is_dry: false,
             turns: Turns::default(),
-            at_door: HashSet::default(),
+            called_users: HashSet::default(),
             waiters: Vec::new(),
         }
     }
@@ -119,8 +119,8 @@ impl QueueState {
             && view.standing(now, Some(ticket.place)) == Standing::Called
         {
             let called = Called { slot: ticket.place.slot, mark: self.seed.mark(user) };
-            if self.at_door.contains(&called.mark) {
-                return Verdict::Line(self.key.sign(Ticket { has_come: true, ..ticket }, user));
+            if self.called_users.contains(&called.mark) {
+                return Verdict::ToQueue(self.key.sign(Ticket { has_come: true, ..ticket }, user));
             }
             match self.turns.used_up(called.mark, called.slot) {
                 None => return self.admit_called(now, tokens, &view, ticket, called),
@@ -135,13 +135,13 @@ impl QueueState {
                 (Admission::Admitted, _) => Verdict::Admitted(None),
                 (Admission::Wait, _) => Verdict::Wait,
                 (Admission::Refused, Some(used_up)) => used_up,
-                (Admission::Refused, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
+                (Admission::Refused, None) => Verdict::ToQueue(self.ticket_for(now, &view, user, ticket)),
             },
             // No user waited when Redis was last asked, or nothing was left: too long ago to let this order pass or to
-            // refuse it, and no reason to send its user to a line that may not be there or leads nowhere.
+            // refuse it, and no reason to send its user to a queue that may not be there or leads nowhere.
             (Standing::Waits, _) if self.was_free || self.was_sold_out => Verdict::Unknown,
             (Standing::Waits, Some(used_up)) => used_up,
-            (Standing::Waits, None) => Verdict::Line(self.ticket_for(now, &view, user, ticket)),
+            (Standing::Waits, None) => Verdict::ToQueue(self.ticket_for(now, &view, user, ticket)),
         }
     }
 
@@ -156,23 +156,23 @@ impl QueueState {
         if !ticket.has_come {
             let tick = view.cohort(ticket.place);
             self.reporter.handle_arrived(view.redis_us(now), tick, ticket.place.rank);
-            self.has_news = true;
+            self.has_report = true;
         }
         if tokens.admit(now) != Admission::Admitted {
-            return Verdict::Held(called);
+            return Verdict::AwaitToken(called);
         }
         self.serve(called.mark);
         Verdict::Admitted(Some(called))
     }
 
     /// An order of a called user is under way from now on.
-    pub fn enter_door(&mut self, mark: u64) {
-        self.at_door.insert(mark);
+    pub fn enter_called(&mut self, mark: u64) {
+        self.called_users.insert(mark);
     }
 
     /// It has been answered.
-    pub fn leave_door(&mut self, mark: u64) {
-        self.at_door.remove(&mark);
+    pub fn leave_called(&mut self, mark: u64) {
+        self.called_users.remove(&mark);
     }
 
     /// Redis has said that all places of a user up to that slot are used up.
@@ -183,7 +183,7 @@ impl QueueState {
     /// A called user was given a token.
     pub fn serve(&mut self, mark: u64) {
         self.reporter.handle_served((mark >> 32) as Rank);
-        self.has_news = true;
+        self.has_report = true;
     }
 
     /// What stands for a user in this sale.
@@ -191,9 +191,9 @@ impl QueueState {
         self.seed.mark(user)
     }
 
-    /// The ticket for a user who is sent to the line: the one that was shown, or a new one. `None` while the line is
+    /// The ticket for a user who is sent to the queue: the one that was shown, or a new one. `None` while its status is
     /// unknown.
-    pub fn send_to_line(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
+    pub fn send_to_queue(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
         let view = self.view?;
         let ticket = self.verified(user, shown);
         Some(self.ticket_for(now, &view, user, ticket))
@@ -203,16 +203,16 @@ impl QueueState {
     pub fn send_away(&mut self, now: Instant, user: &[u8], shown: Option<&TicketText>) -> Option<TicketText> {
         match self.verified(user, shown) {
             Some(ticket) => Some(self.key.sign(Ticket { has_come: true, ..ticket }, user)),
-            None => self.send_to_line(now, user, shown),
+            None => self.send_to_queue(now, user, shown),
         }
     }
 
-    /// The ticket for a user who was served and comes anew: behind all who stand in line. `until`: up to which slot
-    /// their places are used up. `None` while the line is unknown.
+    /// The ticket for a user who was served and comes anew: behind all who stand in it. `until`: up to which slot
+    /// their places are used up. `None` while its status is unknown.
     pub fn send_behind(&mut self, now: Instant, user: &[u8], until: Slot) -> Option<TicketText> {
         let place = Place { slot: self.view?.issuing_behind(now, until), rank: self.seed.rank(user) };
         self.reporter.handle_issued(place);
-        self.has_news = true;
+        self.has_report = true;
         Some(self.key.sign(Ticket { place, has_come: false }, user))
     }
 
@@ -224,27 +224,27 @@ impl QueueState {
         let ticket = ticket.filter(|_| !is_planted(Bug::PlaceNotKept)).unwrap_or_else(|| {
             let place = Place { slot: view.issuing(now), rank: self.seed.rank(user) };
             self.reporter.handle_issued(place);
-            self.has_news = true;
+            self.has_report = true;
             Ticket { place, has_come: false }
         });
         self.key.sign(ticket, user)
     }
 
-    /// What `/metrics` shows of it; `None` until Redis has told where the line stands.
-    pub fn gauge(&self) -> Option<LineGauge> {
+    /// What `/metrics` shows of it; `None` until Redis has told how it stands.
+    pub fn gauge(&self) -> Option<QueueGauge> {
         let view = self.view?;
-        Some(LineGauge { slot: view.watermark().0.slot, waiting: view.waiting(), called: view.called() })
+        Some(QueueGauge { slot: view.watermark().0.slot, waiting: view.waiting(), called: view.called() })
     }
 
-    /// Whether Redis is to be asked now. `is_urgent`: orders wait for tokens or for news. `may_move`: the sale is open
-    /// and has units, so that the line moves if users stand in it.
+    /// Whether Redis is to be asked now. `is_urgent`: orders wait for tokens or for its status. `may_move`: the sale
+    /// is open and has units, so that the queue moves if users stand in it.
     pub fn is_due(&self, now: Instant, is_urgent: bool, may_move: bool) -> bool {
         let since = now.since(self.asked);
         if self.in_flight.is_some() || (self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US)) {
             return false;
         }
-        let is_watched = self.view.is_none() || self.has_news || (may_move && !self.was_free);
-        // Users in line are called even where all cores that gave places are gone.
+        let is_watched = self.view.is_none() || self.has_report || (may_move && !self.was_free);
+        // Users in the queue are called even where all cores that gave places are gone.
         let interval = if is_watched { Duration::from_micros(REPORT_INTERVAL_US) } else { REFRESH_INTERVAL };
         is_urgent || since >= interval
     }
@@ -253,11 +253,11 @@ impl QueueState {
     pub fn handle_asked(&mut self, now: Instant) -> &Report {
         assert!(self.in_flight.is_none(), "one call at a time");
         self.asked = now;
-        self.has_news = false;
+        self.has_report = false;
         self.in_flight.insert(self.reporter.take())
     }
 
-    /// The answer: how the line moved, whether no unit is left, Redis' clock and when the sale opens on it (both µs since
+    /// The answer: how the queue moved, whether no unit is left, Redis' clock and when the sale opens on it (both µs since
     /// the Unix epoch). Returns what the call has told.
     pub fn handle_reply(
         &mut self,
@@ -276,7 +276,7 @@ impl QueueState {
     /// The call failed, or its reply was lost.
     pub fn handle_failed(&mut self) {
         if let Some(report) = self.in_flight.take() {
-            self.has_news |= !report.is_empty();
+            self.has_report |= !report.is_empty();
             self.reporter.put_back(&report);
         }
     }

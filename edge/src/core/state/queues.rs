@@ -1,4 +1,5 @@
-//! What the fair queues of all products share on one core: who is held, which products have one, whose call is next.
+//! What the fair queues of all products share on one core: which orders were called and wait for a token, which
+//! products have one, whose call is next.
 
 use std::collections::VecDeque;
 
@@ -6,25 +7,25 @@ use flux_protocol::time::Instant;
 
 use crate::core::state::orders::{OrderIndex, Orders, Stage};
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::ProductLine;
 use crate::core::state::products::Products;
+use crate::core::state::waiting_products::WaitingProducts;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     /// Called orders that wait for a token, by when they began to.
-    pub(crate) held: VecDeque<(Instant, OrderIndex)>,
+    pub(crate) called: VecDeque<(Instant, OrderIndex)>,
     /// Products with a fair queue.
     pub(crate) products: Vec<ProductIndex>,
     /// Products that want tokens, or their queue's status, and found no place for a call.
-    pub(crate) line: ProductLine,
+    pub(crate) awaiting_call: WaitingProducts,
 }
 
 impl Queues {
     /// Called orders that wait for a token.
-    pub(crate) fn orders_held(&self, orders: &Orders) -> usize {
-        let stages = self.held.iter().filter_map(|(_, index)| orders.get(*index));
-        stages.filter(|order| order.stage == Stage::Held).count()
+    pub(crate) fn orders_awaiting_token(&self, orders: &Orders) -> usize {
+        let stages = self.called.iter().filter_map(|(_, index)| orders.get(*index));
+        stages.filter(|order| order.stage == Stage::Called).count()
     }
 
     /// Orders that wait for any queue's status.

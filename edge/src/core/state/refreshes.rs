@@ -1,7 +1,7 @@
-//! Looks at the sales that are to be taken, and how far the walk through all products has come (`sales/refresh.rs` takes them).
+//! Which sales are to be refreshed, and how far the walk through all products has come (`sales/refresh.rs` asks Redis).
 //!
 //! A part of the core that finds what is remembered of a product not enough says so here ([`Refreshes::want`]), and never asks
-//! Redis for it: the look goes out with the next write.
+//! Redis for it: the refresh goes out with the next write.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ use crate::core::state::products::Products;
 pub(crate) struct Refreshes {
     /// When the next round begins.
     pub(crate) next_round: Instant,
-    /// Looks on their way.
+    /// Refreshes on their way.
     pub(crate) outstanding: usize,
     /// Requests wait for these. Each once.
     wanted: VecDeque<ProductIndex>,
@@ -24,9 +24,9 @@ pub(crate) struct Refreshes {
     pub(crate) due: VecDeque<ProductIndex>,
     /// The place of the table at which the walk goes on.
     pub(crate) walked: usize,
-    /// Places still to be walked past that are all looked at: Redis is another than it was.
+    /// Places still to be walked past whose products are all refreshed: Redis is another than it was.
     pub(crate) suspect: usize,
-    /// Products that are looked at every second.
+    /// Products that are refreshed every second.
     pub(crate) active: Vec<ProductIndex>,
     /// Topics of sales on this Redis that are not this edge's, as far as they were named in the log.
     pub(crate) foreign_topics: Vec<String>,
@@ -38,7 +38,7 @@ impl Refreshes {
         Refreshes { next_round: now, ..Refreshes::default() }
     }
 
-    /// A product is to be looked at as soon as may be, unless it is being looked at.
+    /// A product is to be refreshed as soon as may be, unless it is being refreshed.
     pub(crate) fn want(&mut self, products: &mut Products, index: ProductIndex) {
         let refresh = &mut products[index].refresh;
         if !refresh.is_under_way && !std::mem::replace(&mut refresh.is_wanted, true) {
@@ -46,7 +46,7 @@ impl Refreshes {
         }
     }
 
-    /// An order waits for a look at its product's sale.
+    /// An order waits for a refresh of its product's sale.
     pub(crate) fn hold(&mut self, products: &mut Products, index: ProductIndex, order: OrderIndex) {
         products[index].refresh.order_waiters.push(order);
         self.want(products, index);
@@ -61,24 +61,24 @@ impl Refreshes {
         is_new
     }
 
-    /// It is looked at every second from now on, for as long as it is asked for.
+    /// It is refreshed every second from now on, for as long as it is asked for.
     pub(crate) fn make_active(&mut self, products: &mut Products, index: ProductIndex) {
         if !std::mem::replace(&mut products[index].refresh.is_active, true) {
             self.active.push(index);
         }
     }
 
-    /// Redis is another, or may be: all that this core looks at is looked at as soon as may be.
+    /// Redis is another, or may be: all that this core refreshes is due at once.
     pub(crate) fn suspect_all(&mut self, products: &Products) {
         self.suspect = products.places();
     }
 
-    /// Whether any product is to be looked at now.
+    /// Whether any product is to be refreshed now.
     pub(crate) fn has_work(&self) -> bool {
         !self.wanted.is_empty() || !self.due.is_empty() || self.suspect > 0
     }
 
-    /// The product that is to be looked at next: first those that requests wait for.
+    /// The product that is to be refreshed next: first those that requests wait for.
     pub(crate) fn pop(&mut self, products: &mut Products) -> Option<ProductIndex> {
         loop {
             let index = self.wanted.pop_front().or_else(|| self.due.pop_front())?;

@@ -3,7 +3,7 @@
 //!
 //! `routes.rs` puts each request here that it cannot answer at once, but for orders: those stand in the slab of orders
 //! (`orders.rs`), or in discovery until their product is known, and have the deadlines of their stage (`deadlines.rs`). So
-//! whatever a request waits for (a look, a document, a name, a status, an operation) need not think of a deadline, and no
+//! whatever a request waits for (a refresh, a document, a name, a status, an operation) need not think of a deadline, and no
 //! new thing to wait for can forget one. Never knows what a request waits for.
 
 use std::cmp::Reverse;
@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 
 use crate::answer::{Answer, ReplyTo, Unavailable};
 
-/// The connection that numbered tickets name: none has this place, for a core has far fewer.
+/// The connection that numbered replies name: none has this place, for a core has far fewer.
 const NUMBERED: u32 = u32::MAX;
 
 /// One request.

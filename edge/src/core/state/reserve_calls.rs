@@ -3,9 +3,7 @@
 //! Load itself makes the batches: while two calls are on their way, orders gather for the next. Where one product has
 //! many orders under way its further ones stand in a line of their own, so that those of other products do not stand
 //! behind them. A call's bytes are kept until its reply, so that it can be asked again word for word after a lost
-//! connection: the reservation ids in it make the repeat harmless. Look-ups of records, while their sales are
-//! remembered as sold out, are gathered here too. Never reads a reply (`order/reserve.rs` and
-//! `order/replay_lookup.rs` do), and never
+//! connection: the reservation ids in it make the repeat harmless. Never reads a reply (`order/reserve.rs` does), and never
 //! touches a socket.
 
 use std::collections::VecDeque;
@@ -19,35 +17,17 @@ use flux_protocol::time::Instant;
 
 use crate::core::state::orders::{Order, OrderIndex, Orders, Stage};
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::has_share;
 use crate::core::state::products::Products;
-use crate::limits::{
-    CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, GATHERED_SALES_MAX, LOOKUP_RECORDS_MAX,
-    LOOKUPS_GATHERED_MIN, LOOKUPS_WAITING_MAX, ORDERS_IN_LINE_TOGETHER_MAX,
-};
+use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, ORDERS_IN_LINE_TOGETHER_MAX};
 use crate::redis::scripts::SCRIPTS;
 
 /// A reserve call's place among those outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchIndex(usize);
 
-/// Orders of one product whose ids were derived for the same sale and generation travel in one group: a look may have
+/// Orders of one product whose ids were derived for the same sale and generation travel in one group: a refresh may have
 /// learnt of a newer sale while they waited.
 type GroupKey = (ProductIndex, u64, u32);
-
-/// A look-up's place among those on their way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LookupIndex(usize);
-
-/// One look-up of records on its way.
-#[derive(Debug, Default)]
-pub struct Lookup {
-    /// Orders in the order of the call, sale by sale.
-    pub orders: Vec<OrderIndex>,
-    /// Their products, and how many of the orders are of each one's sale.
-    pub groups: Vec<(ProductIndex, usize)>,
-    busy: bool,
-}
 
 /// The orders of one product in a call: they share an outbox entry and a head in the reply.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +70,7 @@ pub struct CallTerms {
     pub outbox_orders_max: u64,
 }
 
-/// The gate of one core.
+/// The reserve calls of one core: orders in line for the next, and those without a reply.
 #[derive(Debug, Default)]
 pub struct ReserveCalls {
     queue: VecDeque<OrderIndex>,
@@ -98,8 +78,6 @@ pub struct ReserveCalls {
     crowd: VecDeque<OrderIndex>,
     calls: Vec<ReserveBatch>,
     outstanding: usize,
-    lookups: VecDeque<OrderIndex>,
-    lookups_asked: Vec<Lookup>,
     batch: Vec<(GroupKey, OrderIndex)>,
     /// Calls whose replies were lost; they are asked again. No more than may be outstanding.
     pub(crate) lost: Vec<BatchIndex>,
@@ -127,16 +105,6 @@ impl ReserveCalls {
         self.pop()
     }
 
-    /// Puts an order in line for the next look-up of records.
-    pub fn push_lookup(&mut self, order: OrderIndex) {
-        self.lookups.push_back(order);
-    }
-
-    /// Whether an order of a product that has `own` orders under way may still get in line for a look-up.
-    pub fn has_lookup_place(&self, own: usize) -> bool {
-        has_share(own, self.lookups.len(), LOOKUPS_WAITING_MAX)
-    }
-
     /// Orders in line for a reserve call, some of which may have given up.
     pub fn waiting(&self) -> usize {
         self.queue.len() + self.crowd.len()
@@ -145,11 +113,6 @@ impl ReserveCalls {
     /// Whether a reserve call may be written now.
     pub fn may_call(&self) -> bool {
         self.outstanding < CALLS_OUTSTANDING_MAX && self.waiting() > 0
-    }
-
-    /// Whether enough orders wait for a look-up, `outstanding` of which are on their way.
-    pub fn wants_lookup(&self, outstanding: usize) -> bool {
-        self.lookups.len() >= if outstanding == 0 { 1 } else { LOOKUPS_GATHERED_MIN }
     }
 
     /// Seals up to 64 waiting orders into a call and appends it to `out`. `None`: all that waited had given up.
@@ -215,83 +178,6 @@ impl ReserveCalls {
     pub fn recycle(&mut self, index: BatchIndex, mut call: ReserveBatch) {
         call.busy = false;
         self.calls[index.0] = call;
-    }
-
-    /// Seals up to 512 waiting orders into a look-up and appends it to `out`. `None`: all that waited had given up.
-    pub fn seal_lookup(&mut self, products: &Products, orders: &Orders, out: &mut Vec<u8>) -> Option<LookupIndex> {
-        let place = self.lookups_asked.iter().position(|lookup| !lookup.busy).unwrap_or_else(|| {
-            self.lookups_asked.push(Lookup::default());
-            self.lookups_asked.len() - 1
-        });
-        self.batch.clear();
-        let mut last = None;
-        let mut sales = 0;
-        while self.batch.len() < LOOKUP_RECORDS_MAX {
-            let Some(index) = self.lookups.pop_front() else { break };
-            let Some(order) = orders.get(index) else { continue };
-            let sale = order.sale.expect("records are looked up under a sale");
-            let key = (order.product, sale.id, 0);
-            // Counted as they change: never fewer than there are, and one where all are of one sale.
-            sales += usize::from(last != Some(key));
-            if sales > GATHERED_SALES_MAX {
-                self.lookups.push_front(index);
-                break;
-            }
-            last = Some(key);
-            self.batch.push((key, index));
-        }
-        if self.batch.is_empty() {
-            return None;
-        }
-        self.batch.sort_by_key(|(key, _)| *key);
-        let lookup = &mut self.lookups_asked[place];
-        lookup.fill(&self.batch, products, orders, out);
-        Some(LookupIndex(place))
-    }
-
-    /// Takes a look-up whose reply is being read; give it back with [`ReserveCalls::recycle_lookup`].
-    pub fn take_lookup(&mut self, index: LookupIndex) -> Lookup {
-        std::mem::take(&mut self.lookups_asked[index.0])
-    }
-
-    /// Gives a finished look-up's buffers back.
-    pub fn recycle_lookup(&mut self, index: LookupIndex, mut lookup: Lookup) {
-        lookup.busy = false;
-        self.lookups_asked[index.0] = lookup;
-    }
-}
-
-impl Lookup {
-    /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/lookup.lua`).
-    fn fill(&mut self, batch: &[(GroupKey, OrderIndex)], products: &Products, orders: &Orders, out: &mut Vec<u8>) {
-        self.busy = true;
-        self.orders.clear();
-        self.groups.clear();
-        self.orders.extend(batch.iter().map(|(_, index)| *index));
-        let of_sales = || batch.chunk_by(|(a, _), (b, _)| a == b);
-        self.groups.extend(of_sales().map(|of_sale| (of_sale[0].0.0, of_sale.len())));
-        let groups = self.groups.len();
-        resp::array_header(out, 3 + 3 * groups + 1 + 4 * groups + batch.len());
-        resp::bulk(out, b"EVALSHA");
-        resp::bulk(out, SCRIPTS.lookup.digest());
-        resp::bulk_number(out, 3 * groups as u64);
-        for of_sale in of_sales() {
-            let (product, sale_id, _) = of_sale[0].0;
-            let keys = &products[product].keys;
-            resp::bulk(out, &keys.stock);
-            resp::bulk(out, &keys.sale);
-            keys.write_records(out, sale_id);
-        }
-        resp::bulk_number(out, groups as u64);
-        for of_sale in of_sales() {
-            let (product, sale_id, _) = of_sale[0].0;
-            resp::bulk_number(out, sale_id);
-            resp::bulk_number(out, of_sale.len() as u64);
-            products[product].seen().write(out);
-            for (_, index) in of_sale {
-                resp::bulk(out, &orders.get(*index).expect("sealed just now").order_id.text());
-            }
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use foldhash::fast::RandomState;
 
 use crate::answer::ReplyTo;
 use crate::core::state::product_index::ProductIndex;
-use crate::core::state::product_line::has_share;
 use crate::core::state::products::Products;
+use crate::core::state::waiting_products::has_share;
 use crate::limits::{GATHERED_SALES_MAX, STATUS_IDS_MAX, STATUSES_WAITING_MAX};
 use crate::redis::scripts::SCRIPTS;
 use crate::sale::Seen;

@@ -2,8 +2,8 @@
 //!
 //! A sale is bound to one `master_replid`. There are harmless changes of it (the first replica was attached, the backlog
 //! released): the same process shows another id, and `master_replid2` all zeros. A core asks once a second by its own
-//! connection; having seen each step with less than a second between, it vouches that the ids on either side are one history,
-//! and a look lets a sale that is bound to any of them take over the present one. It is the server that is vouched for, so one
+//! connection; having seen each step with less than a second between (from one question to the answer of the next), it vouches that the ids on either side are one history,
+//! and a refresh lets a sale that is bound to any of them take over the present one. It is the server that is vouched for, so one
 //! question a second serves all products.
 //!
 //! Never carried over to another connection or process, and never across a second in which this core did not look: in
@@ -24,7 +24,7 @@ pub(crate) struct Witness {
     run_id: Option<Id>,
     /// One history, the present id last.
     replids: Vec<Id>,
-    /// When the last answer was asked for.
+    /// When the last answer was asked for: what it says is no older.
     seen: Option<Instant>,
 }
 
@@ -34,9 +34,9 @@ impl Witness {
         *self = Witness::default();
     }
 
-    /// What `INFO` said, its sections `server` and `replication`, asked for at `asked`. Whether something is another than at
-    /// the last time: then all sales should be looked at.
-    pub(crate) fn see(&mut self, asked: Instant, info: &str) -> bool {
+    /// What `INFO` said, its sections `server` and `replication`, asked for and answered then: it was so at some moment between.
+    /// Whether something is another than at the last time: then all sales should be looked at.
+    pub(crate) fn see(&mut self, asked: Instant, answered: Instant, info: &str) -> bool {
         let field =
             |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
         let id = |name: &str| field(name).and_then(|text| Id::try_from(text.as_bytes()).ok());
@@ -48,7 +48,8 @@ impl Witness {
         };
         let is_same = self.run_id == Some(run_id) && self.replids.last() == Some(&replid);
         if !is_same {
-            let is_near = self.seen.is_some_and(|seen| is_young(asked, seen));
+            // From the earliest moment of the one look to the latest of the other.
+            let is_near = self.seen.is_some_and(|seen| is_young(answered, seen));
             let nothing_behind = id("master_replid2").is_some_and(|second| second == [b'0'; ID_BYTES]);
             if self.run_id != Some(run_id) || !is_near || !nothing_behind {
                 self.replids.clear();
@@ -63,7 +64,7 @@ impl Witness {
         !is_same && !is_first
     }
 
-    /// What is vouched for now, as `look.lua` takes it: ids with a blank between; empty: nothing.
+    /// What is vouched for now, as `refresh.lua` takes it: ids with a blank between; empty: nothing.
     pub(crate) fn vouches(&self, now: Instant) -> Vec<u8> {
         if self.seen.is_some_and(|seen| is_young(now, seen)) { self.replids.join(&b' ') } else { Vec::new() }
     }
@@ -101,14 +102,14 @@ mod tests {
     #[test]
     fn harmless_changes_seen_a_second_apart_are_one_history() {
         let mut witness = Witness::default();
-        assert!(!witness.see(at(0), &info('p', 'a', '0')), "nothing to compare it with");
+        assert!(!witness.see(at(0), at(0), &info('p', 'a', '0')), "nothing to compare it with");
         assert_eq!((vouched(&witness, 999), vouched(&witness, 1_000)), ("a".into(), String::new()));
-        assert!(witness.see(at(900), &info('p', 'b', '0')));
-        assert!(!witness.see(at(1_800), &info('p', 'b', '0')));
-        assert!(witness.see(at(2_700), &info('p', 'c', '0')));
+        assert!(witness.see(at(900), at(900), &info('p', 'b', '0')));
+        assert!(!witness.see(at(1_800), at(1_800), &info('p', 'b', '0')));
+        assert!(witness.see(at(2_700), at(2_700), &info('p', 'c', '0')));
         assert_eq!(vouched(&witness, 2_700), "abc", "a sale that nobody looked at meanwhile is bound to the first");
         for (n, id) in "defgh".chars().enumerate() {
-            witness.see(at(2_800 + n as u64), &info('p', id, '0'));
+            witness.see(at(2_800 + n as u64), at(2_800 + n as u64), &info('p', id, '0'));
         }
         assert_eq!(vouched(&witness, 2_900).len(), WITNESSED_IDS_MAX);
     }
@@ -121,28 +122,39 @@ mod tests {
             (900, info('q', 'b', '0'), "another process"),
         ] {
             let mut witness = Witness::default();
-            witness.see(at(0), &info('p', 'a', '0'));
-            assert!(witness.see(at(ms), &next));
+            witness.see(at(0), at(0), &info('p', 'a', '0'));
+            assert!(witness.see(at(ms), at(ms), &next));
             assert_eq!(vouched(&witness, ms), "b", "{why}");
         }
         for next in [info('p', 'a', '0').replace("role:master", "role:slave"), "-NOPERM".to_owned()] {
             let mut witness = Witness::default();
-            witness.see(at(0), &info('p', 'a', '0'));
-            assert!(witness.see(at(900), &next));
+            witness.see(at(0), at(0), &info('p', 'a', '0'));
+            assert!(witness.see(at(900), at(900), &next));
             assert_eq!(vouched(&witness, 900), "", "{next}");
             // Master again: what it was meanwhile may have been anything.
-            assert!(!witness.see(at(1_000), &info('p', 'b', '0')));
+            assert!(!witness.see(at(1_000), at(1_000), &info('p', 'b', '0')));
             assert_eq!(vouched(&witness, 1_000), "b");
+        }
+    }
+
+    #[test]
+    fn redis_may_have_looked_at_itself_as_early_as_it_was_asked_and_as_late_as_it_answered() {
+        for (answered, vouched_for) in [(999, "ab"), (1_000, "b"), (3_800, "b")] {
+            let mut witness = Witness::default();
+            // However late the first answer came: it may be as old as its question.
+            witness.see(at(0), at(800), &info('p', 'a', '0'));
+            witness.see(at(900), at(answered), &info('p', 'b', '0'));
+            assert_eq!(vouched(&witness, 900), vouched_for, "asked 900 ms apart, answered after {answered} ms");
         }
     }
 
     #[test]
     fn the_same_id_after_a_pause_is_the_same_history() {
         let mut witness = Witness::default();
-        witness.see(at(0), &info('p', 'a', '0'));
-        witness.see(at(900), &info('p', 'b', '0'));
+        witness.see(at(0), at(0), &info('p', 'a', '0'));
+        witness.see(at(900), at(900), &info('p', 'b', '0'));
         assert_eq!(vouched(&witness, 5_000), "");
-        witness.see(at(5_000), &info('p', 'b', '0'));
+        witness.see(at(5_000), at(5_000), &info('p', 'b', '0'));
         assert_eq!(vouched(&witness, 5_000), "ab", "an id is never drawn twice");
     }
 }

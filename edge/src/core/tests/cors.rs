@@ -76,7 +76,8 @@ fn what_caches_keep_may_be_read_whoever_asked_for_it() {
     };
     let told = written_for_nobody(&mut bench, Answer::Queue("{}".into()));
     assert!(told.contains("\r\naccess-control-allow-origin: http://localhost:4000\r\n"), "{told}");
-    let stock = Answer::Stock { product: Identifier::new(b"p").expect("a name"), available: 1, state: SaleState::Open };
+    let stock =
+        Answer::Stock { product: Identifier::new(b"p").expect("a name"), available: Some(1), state: SaleState::Open };
     let told = written_for_nobody(&mut bench, stock);
     assert!(!told.contains("access-control-"), "kept by nobody: {told}");
 }

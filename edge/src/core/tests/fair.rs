@@ -1,16 +1,16 @@
-//! The fair queue as one core takes part in it: tickets, the door, what Redis is told, the document.
+//! The fair queue as one core takes part in it: tickets, the called, what Redis is told, the document.
 
 use flux_protocol::queue::{Place, Seed, TICKET_TEXT_BYTES, Ticket, TicketKey};
 use flux_protocol::time::Instant;
 
-use super::redis::{EPOCH_US, FakeLine, SALE_ID, SEED, array};
+use super::redis::{EPOCH_US, FakeQueue, SALE_ID, SEED, array};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
 use crate::limits::QUEUE_AGE_MAX;
 
-const NOBODY_CALLED: FakeLine = FakeLine { mark: (0, 0), is_free: false, tokens: 0 };
+const NOBODY_CALLED: FakeQueue = FakeQueue { mark: (0, 0), is_free: false, tokens: 0 };
 
-pub(super) fn fair(line: FakeLine, opens_in_ms: u64) -> Bench {
+pub(super) fn fair(line: FakeQueue, opens_in_ms: u64) -> Bench {
     let mut bench = Bench::with(config(), |redis| {
         redis.make_fair(line);
         redis.opens = Instant::from_micros(1_000_000 + 1000 * opens_in_ms);
@@ -52,7 +52,7 @@ impl Bench {
     /// The ticket of a 302 or 429.
     fn told(&self, position: u32) -> Option<[u8; TICKET_TEXT_BYTES]> {
         match self.answers.get(&position)? {
-            Answer::InLine { ticket, .. } => Some(*ticket),
+            Answer::InQueue { ticket, .. } => Some(*ticket),
             other => panic!("{other:?}"),
         }
     }
@@ -96,7 +96,7 @@ fn a_ticket_keeps_its_place_and_a_forged_foreign_or_stale_one_is_as_good_as_none
 
 #[test]
 fn only_the_called_take_tokens_and_each_is_reported_come_and_served() {
-    let line = FakeLine { mark: (2, 0), is_free: false, tokens: 1_000 };
+    let line = FakeQueue { mark: (2, 0), is_free: false, tokens: 1_000 };
     let mut bench = fair(line, 0);
     let called = bench.order_with("ann", ticket(1, "ann", false));
     let later = bench.order_with("bob", ticket(2, "bob", false));
@@ -112,7 +112,7 @@ fn only_the_called_take_tokens_and_each_is_reported_come_and_served() {
 
 #[test]
 fn who_was_counted_as_come_by_another_core_is_not_counted_again() {
-    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 9 }, 0);
+    let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 9 }, 0);
     let order = bench.order_with("ann", ticket(1, "ann", true));
     bench.pass(150);
     assert_eq!(bench.statuses(&[order]), [Some(200)]);
@@ -122,13 +122,13 @@ fn who_was_counted_as_come_by_another_core_is_not_counted_again() {
 }
 
 #[test]
-fn who_is_called_and_finds_no_token_stands_at_the_door_first_come_first_served() {
-    let line = FakeLine { mark: (2, 0), is_free: false, tokens: 0 };
+fn who_is_called_and_finds_no_token_waits_for_one_first_come_first_served() {
+    let line = FakeQueue { mark: (2, 0), is_free: false, tokens: 0 };
     let mut bench = fair(line, 0);
     let held: Vec<u32> = ["ann", "bob"].iter().map(|user| bench.order_with(user, ticket(1, user, false))).collect();
     bench.pass(700);
     assert_eq!(bench.statuses(&held), [None; 2], "longer than Redis has to answer");
-    bench.redis.line.as_mut().expect("a line").tokens = 1;
+    bench.redis.queue.as_mut().expect("a queue").tokens = 1;
     bench.pass(100);
     assert_eq!(bench.statuses(&held), [Some(200), None]);
     bench.pass(250);
@@ -140,18 +140,35 @@ fn who_is_called_and_finds_no_token_stands_at_the_door_first_come_first_served()
     assert!(reports(&bench).iter().all(|report| report[..2] == [0, 0]), "{:?}", reports(&bench));
     let asked = bench.redis.calls("lease").len();
     assert!((3..=5).contains(&asked), "every 50 ms while the bucket is dry: {asked} in 200 ms");
-    bench.redis.line.as_mut().expect("a line").tokens = 5;
+    bench.redis.queue.as_mut().expect("a queue").tokens = 5;
     bench.pass(100);
     assert_eq!(bench.statuses(&[again]), [Some(200)]);
 }
 
 #[test]
-fn an_order_let_in_at_the_door_has_all_the_time_that_redis_has_to_answer() {
-    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 0 }, 0);
+fn a_called_buyer_whose_redis_does_not_answer_is_told_so_and_the_place_stands() {
+    let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 0 }, 0);
+    bench.redis.holds = vec!["lease"];
+    let held = bench.order_with("ann", ticket(1, "ann", false));
+    let not_called = bench.order_with("bob", ticket(2, "bob", false));
+    bench.pass(1_050);
+    assert_eq!(bench.answers[&held], Answer::Unavailable(Unavailable::Redis), "nobody said that there is no token");
+    assert_eq!(bench.told(not_called), Some(ticket(2, "bob", false)), "the line is what it was");
+    bench.redis.queue.as_mut().expect("a queue").tokens = 9;
+    bench.redis.holds.clear();
+    bench.pass(100);
+    let again = bench.order_with("ann", ticket(1, "ann", false));
+    bench.pass(100);
+    assert_eq!(bench.statuses(&[again]), [Some(200)]);
+}
+
+#[test]
+fn a_called_order_that_got_its_token_has_all_the_time_that_redis_has_to_answer() {
+    let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 0 }, 0);
     let held = bench.order_with("ann", ticket(1, "ann", false));
     bench.pass(400);
     bench.redis.holds = vec!["reserve"];
-    bench.redis.line.as_mut().expect("a line").tokens = 1;
+    bench.redis.queue.as_mut().expect("a queue").tokens = 1;
     bench.pass(400);
     assert_eq!(bench.statuses(&[held]), [None], "800 ms old, and let in for less than 500");
     bench.pass(200);
@@ -160,14 +177,14 @@ fn an_order_let_in_at_the_door_has_all_the_time_that_redis_has_to_answer() {
 
 #[test]
 fn where_nobody_waits_whoever_comes_may_order_and_a_core_that_heard_nothing_asks_first() {
-    let mut bench = fair(FakeLine { mark: (1, 0), is_free: true, tokens: 100 }, 0);
+    let mut bench = fair(FakeQueue { mark: (1, 0), is_free: true, tokens: 100 }, 0);
     bench.pass(10_000);
     let quiet = bench.redis.calls("lease").len();
     assert!(quiet <= 13, "{quiet} calls in ten seconds in which nobody came");
     let order = bench.orders(&["ann"]);
     bench.pass(20);
     assert_eq!(bench.statuses(&order), [Some(200)]);
-    bench.redis.line.as_mut().expect("a line").is_free = false;
+    bench.redis.queue.as_mut().expect("a queue").is_free = false;
     bench.pass(1_000);
     let order = bench.orders(&["bob"]);
     assert_eq!(bench.statuses(&order), [Some(429)]);
@@ -175,7 +192,7 @@ fn where_nobody_waits_whoever_comes_may_order_and_a_core_that_heard_nothing_asks
 
 #[test]
 fn once_nothing_is_left_nobody_is_sent_to_the_line_and_once_units_are_back_they_are() {
-    let mut bench = fair(FakeLine { mark: (1, 0), is_free: false, tokens: 100 }, 0);
+    let mut bench = fair(FakeQueue { mark: (1, 0), is_free: false, tokens: 100 }, 0);
     let units = |bench: &mut Bench, left: &str| bench.redis.sales.get_mut("p").expect("a sale")[5] = left.to_owned();
     units(&mut bench, "0");
     // Nobody who was called comes and finds it sold out, however long.
@@ -194,7 +211,7 @@ fn once_nothing_is_left_nobody_is_sent_to_the_line_and_once_units_are_back_they_
 #[test]
 fn the_first_who_ask_for_a_sale_that_a_core_does_not_know_wait_for_its_line() {
     let mut bench = Bench::with(config(), |redis| {
-        redis.make_fair(FakeLine { mark: (1, 0), is_free: true, tokens: 1 });
+        redis.make_fair(FakeQueue { mark: (1, 0), is_free: true, tokens: 1 });
         redis.registry.clear();
         redis.holds = vec!["lease"];
     });
@@ -210,11 +227,11 @@ fn the_first_who_ask_for_a_sale_that_a_core_does_not_know_wait_for_its_line() {
 
 #[test]
 fn a_place_that_one_of_two_tabs_shows_at_once_is_the_place_of_both() {
-    let mut bench = fair(FakeLine { mark: (0, 0), is_free: true, tokens: 0 }, 0);
+    let mut bench = fair(FakeQueue { mark: (0, 0), is_free: true, tokens: 0 }, 0);
     bench.redis.holds = vec!["lease"];
     let tabs = [bench.order("ann"), bench.order_with("ann", ticket(0, "ann", false))];
     assert_eq!(bench.statuses(&tabs), [None; 2], "no token is at hand");
-    bench.redis.line.as_mut().expect("a line").is_free = false;
+    bench.redis.queue.as_mut().expect("a queue").is_free = false;
     bench.redis.holds.clear();
     bench.pass(100);
     assert_eq!(tabs.map(|tab| bench.told(tab)), [Some(ticket(0, "ann", false)); 2]);
@@ -238,8 +255,8 @@ fn what_was_told_and_not_answered_is_told_again() {
 }
 
 #[test]
-fn who_waits_for_news_that_never_come_is_told_at_once() {
-    let mut bench = fair(FakeLine { mark: (1, 0), is_free: true, tokens: 100 }, 0);
+fn who_waits_for_a_status_that_never_comes_is_told_at_once() {
+    let mut bench = fair(FakeQueue { mark: (1, 0), is_free: true, tokens: 100 }, 0);
     bench.pass(3_500);
     bench.redis.holds = vec!["lease"];
     let waits = bench.orders(&["ann"]);
@@ -311,8 +328,8 @@ fn again(bench: &mut Bench, user: &str, key: &str, ticket: [u8; TICKET_TEXT_BYTE
 }
 
 #[test]
-fn of_a_called_user_one_order_stands_at_the_door() {
-    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 0 }, 0);
+fn of_a_called_user_one_order_waits_for_a_token() {
+    let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 0 }, 0);
     let first = bench.order_with("ann", ticket(1, "ann", false));
     let others: Vec<u32> =
         (0..20).map(|n| again(&mut bench, "ann", &format!("key-{n}"), ticket(1, "ann", false))).collect();
@@ -320,7 +337,7 @@ fn of_a_called_user_one_order_stands_at_the_door() {
         assert_eq!(bench.told(*other), Some(ticket(1, "ann", true)), "once more, and not to be counted again");
     }
     let bob = bench.order_with("bob", ticket(1, "bob", false));
-    bench.redis.line.as_mut().expect("a line").tokens = 2;
+    bench.redis.queue.as_mut().expect("a queue").tokens = 2;
     bench.pass(100);
     assert_eq!(bench.statuses(&[first, bob]), [Some(200); 2], "two tokens for two people");
     let sums: u64 = reports(&bench).iter().filter(|report| report[1] == 1).map(|report| report[3]).sum();
@@ -329,7 +346,7 @@ fn of_a_called_user_one_order_stands_at_the_door() {
 
 #[test]
 fn a_place_by_which_somebody_was_served_takes_no_token_and_answers_repeats_only() {
-    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 3 }, 0);
+    let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 3 }, 0);
     let order = bench.order_with("ann", ticket(1, "ann", false));
     bench.pass(60);
     assert_eq!(bench.statuses(&[order]), [Some(200)]);
@@ -339,7 +356,7 @@ fn a_place_by_which_somebody_was_served_takes_no_token_and_answers_repeats_only(
     assert_eq!(bench.told(other), Some(ticket(3, "ann", false)));
     assert_eq!(bench.redis.calls("reserve").len(), 0);
     // The same key: the first answer.
-    bench.redis.script("lookup", array(&["0 1 ".to_owned()]));
+    bench.redis.script("replay_lookup", array(&["0 1 ".to_owned()]));
     let record = "00000000-0000-8000-8000-000000000001 1 1 5-1";
     bench.redis.script("reserve", format!("*2\r\n$1\r\nM\r\n{}", super::redis::bulk(&format!("R{record}"))));
     let repeat = bench.order_with("ann", ticket(1, "ann", false));
@@ -356,7 +373,7 @@ fn a_place_by_which_somebody_was_served_takes_no_token_and_answers_repeats_only(
 
 #[test]
 fn what_another_core_has_used_up_costs_no_token_and_is_asked_once() {
-    let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 1 }, 0);
+    let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 1 }, 0);
     let bob = {
         bench.redis.holds = vec!["lease"];
         let ann = bench.order_with("ann", ticket(1, "ann", false));
@@ -379,7 +396,7 @@ fn what_another_core_has_used_up_costs_no_token_and_is_asked_once() {
 #[test]
 fn an_order_that_was_refused_has_used_its_place_up_too() {
     for code in ["L", "I3"] {
-        let mut bench = fair(FakeLine { mark: (2, 0), is_free: false, tokens: 9 }, 0);
+        let mut bench = fair(FakeQueue { mark: (2, 0), is_free: false, tokens: 9 }, 0);
         bench.redis.script("reserve", format!("*2\r\n$1\r\nM\r\n{}", super::redis::bulk(code)));
         let order = bench.order_with("ann", ticket(1, "ann", false));
         bench.pass(60);

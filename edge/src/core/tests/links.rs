@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::redis::array;
 use super::{Bench, at};
+use crate::answer::{Answer, Unavailable};
 use crate::core::machine::Machine;
 use crate::limits::{PROBE_INTERVAL, REDIS_REPLY_OVERDUE, REDIS_SILENCE_MAX};
 
@@ -12,7 +13,7 @@ fn refusal(bench: &Bench) -> Option<String> {
 }
 
 /// Between two looks, so that nothing but a sign of life is asked for.
-const QUIET: [&str; 5] = ["probe", "look", "page", "identity", "XDEL"];
+const QUIET: [&str; 5] = ["probe", "refresh", "page", "identity", "XDEL"];
 
 #[test]
 fn a_redis_that_falls_silent_is_out_of_reach_from_the_first_question_it_owes_an_answer() {
@@ -101,6 +102,34 @@ fn what_its_user_may_not_do_is_told_by_name() {
     bench.redis.script("probe", array(&[missing[0].to_owned(), missing[3].to_owned()]));
     bench.pass(500);
     assert_eq!(refusal(&bench), None, "orders get through without that one");
+}
+
+#[test]
+fn a_login_that_redis_refuses_is_told_in_its_words_until_there_is_another_reason_or_none() {
+    let mut bench = Bench::new();
+    bench.lose_redis();
+    assert_eq!(refusal(&bench), None, "out of reach, and nothing else is known");
+    let words = "NOPERM User edge has no permissions to run the 'script|load' command";
+    bench.redis.script("SCRIPT", format!("-{words}\r\n"));
+    let mut out = Vec::new();
+    bench.redis.connected = true;
+    bench.core.handle_redis_open(at(bench.now));
+    bench.core.poll_redis_write(at(bench.now), &mut out);
+    bench.redis.take(&out);
+    assert!(bench.redis.answer());
+    let fault = bench.core.handle_redis_bytes(at(bench.now), &mut bench.redis.to_core).expect_err("a refusal");
+    assert!(fault.0.contains(words), "{fault:?}");
+    bench.lose_redis();
+    assert_eq!(refusal(&bench).as_deref(), Some(words));
+    assert_eq!(bench.counters.redis_refuses.get(), 1);
+    let order = bench.orders(&["a"]);
+    assert_eq!(bench.answers[&order[0]], Answer::Unavailable(Unavailable::Redis), "nothing was asked");
+    bench.lose_redis();
+    assert_eq!(refusal(&bench), None, "it cannot be reached any more");
+    bench.connect();
+    let order = bench.orders(&["a"]);
+    bench.pass(100);
+    assert_eq!((refusal(&bench), bench.statuses(&order)), (None, vec![Some(200)]));
 }
 
 #[test]

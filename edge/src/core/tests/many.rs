@@ -13,14 +13,14 @@ use crate::core::state::board::Board;
 use crate::core::state::product::Product;
 use crate::core::state::product_index::ProductIndex;
 use crate::limits::{
-    LEFT_PRODUCT_KEPT, PRODUCT_GAUGE_LOOKS_MAX, PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN, PRODUCTS_MAX,
+    LEFT_PRODUCT_KEPT, PRODUCT_GAUGE_PLACES_MAX, PRODUCT_GAUGES_MAX, PRODUCT_IDLE_MIN, PRODUCTS_MAX,
     REFRESH_PRODUCTS_MAX, REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX,
 };
 use crate::sale::{Sale, SaleState};
 
 /// Products that looks named since the start, or since what was asked was cleared; each time that it was named.
 fn looked_at(bench: &Bench) -> Vec<String> {
-    bench.redis.calls("look").concat().into_iter().filter(|key| key.ends_with(":sale")).collect()
+    bench.redis.calls("refresh").concat().into_iter().filter(|key| key.ends_with(":sale")).collect()
 }
 
 fn open_many(bench: &mut Bench, products: usize) {
@@ -53,10 +53,10 @@ fn looks_are_few_at_a_time_and_go_on_where_they_were_cut_off() {
     let mut bench = Bench::new();
     open_many(&mut bench, PRODUCTS);
     bench.pass(5_000);
-    bench.redis.holds = vec!["look"];
-    let asked = bench.redis.calls("look").len();
+    bench.redis.holds = vec!["refresh"];
+    let asked = bench.redis.calls("refresh").len();
     bench.pass(2_500);
-    assert_eq!(bench.redis.calls("look").len() - asked, REFRESHES_OUTSTANDING_MAX);
+    assert_eq!(bench.redis.calls("refresh").len() - asked, REFRESHES_OUTSTANDING_MAX);
     bench.lose_redis();
     bench.redis.holds.clear();
     bench.connect();
@@ -72,13 +72,16 @@ fn requests_for_the_stock_of_a_thousand_products_are_gathered() {
     open_many(&mut bench, 1_000);
     bench.pass(20_000);
     bench.redis.asked.clear();
-    bench.redis.holds = vec!["look"];
+    bench.redis.holds = vec!["refresh"];
     let asked: Vec<u32> = (0..1_000).map(|n| bench.get(&format!("/stock/product-{n}"))).collect();
-    assert!(bench.redis.calls("look").len() <= REFRESHES_OUTSTANDING_MAX, "an order waits behind no more than these");
+    assert!(
+        bench.redis.calls("refresh").len() <= REFRESHES_OUTSTANDING_MAX,
+        "an order waits behind no more than these"
+    );
     bench.redis.holds.clear();
     bench.run();
     assert!(bench.statuses(&asked).iter().all(|status| *status == Some(200)));
-    let calls = bench.redis.calls("look").len();
+    let calls = bench.redis.calls("refresh").len();
     assert!(calls <= 1_000 / REFRESH_PRODUCTS_MAX + REFRESHES_OUTSTANDING_MAX + 1, "{calls} calls");
 }
 
@@ -156,7 +159,7 @@ fn a_full_table_lets_those_go_that_nobody_asks_for() {
 #[test]
 fn the_latest_sales_are_shown_wherever_they_stand_in_the_table() {
     let mut bench = Bench::new();
-    let products = PRODUCT_GAUGE_LOOKS_MAX + 2 * PRODUCT_GAUGES_MAX;
+    let products = PRODUCT_GAUGE_PLACES_MAX + 2 * PRODUCT_GAUGES_MAX;
     let known = bench.core.products.known(b"p").expect("a sale");
     let sale = bench.core.products[known].sale.expect("a sale");
     for n in 0..products {
@@ -208,10 +211,10 @@ fn two_cores() -> (Bench, Bench) {
 }
 
 #[test]
-fn a_core_that_is_asked_for_nothing_looks_at_nothing_and_one_look_serves_both() {
+fn a_core_that_is_asked_for_nothing_refreshes_nothing_and_one_refresh_serves_both() {
     let (mut first, mut second) = two_cores();
     second.pass(20_000);
-    assert_eq!(second.redis.calls("look"), [] as [Vec<String>; 0]);
+    assert_eq!(second.redis.calls("refresh"), [] as [Vec<String>; 0]);
     // Asked for once, found once; from then on the first core's looks are its own.
     second.get("/stock/p");
     first.pass(20_000);
@@ -222,7 +225,7 @@ fn a_core_that_is_asked_for_nothing_looks_at_nothing_and_one_look_serves_both() 
     second.now = first.now;
     let stock = second.get("/stock/p");
     assert!(second.written(stock).contains(r#""available":77"#), "{}", second.written(stock));
-    assert_eq!(second.redis.calls("look"), [] as [Vec<String>; 0]);
+    assert_eq!(second.redis.calls("refresh"), [] as [Vec<String>; 0]);
 }
 
 #[test]
@@ -275,6 +278,6 @@ fn after_close_was_answered_no_core_sells_and_a_first_answer_stands() {
     let late = second.orders(&["b"]);
     second.pass(100);
     assert_eq!(second.redis.calls("reserve").len(), reserved, "no unit is even asked for");
-    assert_eq!(second.redis.calls("lookup").len(), 1, "but whether it was sold before");
+    assert_eq!(second.redis.calls("replay_lookup").len(), 1, "but whether it was sold before");
     assert_eq!(second.answers[&late[0]], Answer::SoldOut);
 }

@@ -9,12 +9,12 @@ mod cors;
 mod fair;
 mod figures;
 mod links;
-mod looks;
 mod many;
 mod opening;
 mod operations;
 mod parting;
 mod redis;
+mod refreshes;
 mod relay;
 mod repeats;
 mod schedule;
@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_protocol::http::{Connection, Date, Fields, KeyField, Method, Request};
+use flux_protocol::http::{Date, Fields, KeyField, Method, Persistence, Request};
 use flux_protocol::order::Uuid;
 use flux_protocol::time::{Instant, Now};
 
@@ -207,10 +207,10 @@ impl Bench {
         self.core.handle_request(at(self.now), role, &request, ReplyTo { conn: 0, generation: 0, position })
     }
 
-    /// An answer as it goes over the wire to whoever asked for it.
+    /// An answer as it goes over the wire.
     fn written(&self, position: u32) -> String {
         let cors = self.origin == Some(ORIGIN);
-        let framing = Framing { connection: Connection::KeepAlive, head_only: false, cors };
+        let framing = Framing { connection: Persistence::KeepAlive, head_only: false, cors };
         let mut out = Vec::new();
         self.answers[&position].write(self.core.site(), &Date::new(0), framing, &mut out);
         String::from_utf8(out).expect("text")

@@ -31,7 +31,11 @@ impl Bench {
     fn stock(&self) -> Answer {
         let index = self.core.products.known(b"p").expect("it was looked at");
         let product = &self.core.products[index];
-        Answer::Stock { product: product.name, available: product.stock, state: product.visible_state(self.now) }
+        Answer::Stock {
+            product: product.name,
+            available: product.known_stock(),
+            state: product.visible_state(self.now),
+        }
     }
 }
 
@@ -48,7 +52,7 @@ fn before_it_opens_everybody_is_sent_to_the_countdown_and_redis_is_asked_nothing
     assert_eq!(bench.redis.calls("reserve").len() + bench.redis.calls("lease").len(), 0);
     // What is remembered is refreshed as for a sold-out: as often as it grows old, however many come.
     let spans = Duration::from_millis(3 * 500).as_millis() / STOCK_AGE_MAX.as_millis();
-    let looks = bench.redis.calls("look").len() as u128;
+    let looks = bench.redis.calls("refresh").len() as u128;
     assert!(looks <= spans + 3, "{looks} looks in {spans} spans");
     assert!(matches!(bench.stock(), Answer::Stock { state: crate::sale::SaleState::Scheduled, .. }));
     assert!(bench.written(sent[0]).starts_with(
@@ -70,25 +74,25 @@ fn it_opens_on_the_millisecond_without_a_word_from_redis() {
     bench.pass_to(1, 0);
     let early = bench.orders(&["early"]);
     assert_eq!(bench.statuses(&early), [Some(302)]);
-    let looks = bench.redis.calls("look").len();
+    let looks = bench.redis.calls("refresh").len();
     bench.pass_to(0, 0);
     assert!(matches!(bench.stock(), Answer::Stock { state: crate::sale::SaleState::Open, .. }));
     let orders = bench.orders(&["a", "b"]);
     bench.pass(10);
     assert_eq!(bench.statuses(&orders), [Some(200); 2]);
-    assert_eq!(bench.redis.calls("look").len(), looks, "what was known told it");
+    assert_eq!(bench.redis.calls("refresh").len(), looks, "what was known told it");
 }
 
-/// The answer to a look is counted from the question: one that travels long makes no core late.
+/// The answer to a refresh is counted from the question: one that travels long makes no core late.
 #[test]
 fn an_answer_that_travels_long_makes_no_core_late() {
     let mut bench = opening_in(1_000);
     bench.pass_to(150, 0);
-    bench.redis.holds = vec!["look"];
+    bench.redis.holds = vec!["refresh"];
     let early = bench.orders(&["early"]);
     assert_eq!(bench.statuses(&early), [Some(302)]);
     // What Redis says when it is asked, it says 120 ms later.
-    bench.redis.script("look", bench.redis.look_at_p());
+    bench.redis.script("refresh", bench.redis.refresh_of_p());
     bench.pass(120);
     bench.redis.holds.clear();
     bench.run();

@@ -11,15 +11,15 @@ use crate::redis::scripts::SCRIPTS;
 
 pub(super) const SALE_ID: u64 = 1_705_234_700_000;
 
-/// A line and a bucket, as the script would have them.
-pub(super) struct FakeLine {
+/// A fair queue and a bucket, as the script would have them.
+pub(super) struct FakeQueue {
     /// The watermark: slot and rank.
     pub(super) mark: (u32, u32),
     pub(super) is_free: bool,
     pub(super) tokens: u64,
 }
 
-/// How many places the line has given, and how many visitors it has called.
+/// How many places the queue has given, and how many visitors it has called.
 pub(super) const ISSUED: u64 = 70;
 pub(super) const CALLED: u64 = 41;
 
@@ -42,14 +42,14 @@ pub(super) struct Redis {
     scripted: HashMap<&'static str, VecDeque<String>>,
     /// From the first command of one of these names on nothing is answered.
     pub(super) holds: Vec<&'static str>,
-    /// What a look says of a product: 15 fields.
+    /// What a refresh says of a product: 15 fields.
     pub(super) sales: HashMap<String, Vec<String>>,
     pub(super) registry: Vec<String>,
-    /// When "p" opens; what a look says of it follows from this and from `now`.
+    /// When "p" opens; what a refresh says of it follows from this and from `now`.
     pub(super) opens: Instant,
     pub(super) now: Instant,
     /// That of "p", where it has one.
-    pub(super) line: Option<FakeLine>,
+    pub(super) queue: Option<FakeQueue>,
     unanswered: VecDeque<Asked>,
     inbound: BytesMut,
     decoder: Decoder,
@@ -68,7 +68,7 @@ impl Redis {
             registry: Vec::new(),
             opens: Instant::default(),
             now: Instant::default(),
-            line: None,
+            queue: None,
             unanswered: VecDeque::new(),
             inbound: BytesMut::new(),
             decoder: Decoder::new(Limits::DEFAULT),
@@ -86,10 +86,10 @@ impl Redis {
     }
 
     /// From now on "p" has a fair queue, and a rate.
-    pub(super) fn make_fair(&mut self, line: FakeLine) {
+    pub(super) fn make_fair(&mut self, line: FakeQueue) {
         let fields = self.sales.get_mut("p").expect("a sale");
         (fields[6], fields[7], fields[14]) = ("50".to_owned(), "50".to_owned(), SEED.to_owned());
-        self.line = Some(line);
+        self.queue = Some(line);
     }
 
     /// From now on looks find entries from `oldest` to `newest`.
@@ -154,7 +154,7 @@ impl Redis {
                 let verdicts: Vec<String> = names.iter().map(|name| self.judge(name).to_owned()).collect();
                 array(&verdicts)
             }
-            "look" => {
+            "refresh" => {
                 let products = asked.arguments.iter().filter_map(|key| key.strip_suffix(":sale"));
                 let products = products.map(|key| key.trim_start_matches("product:{").trim_end_matches('}'));
                 array(&products.flat_map(|product| self.seen(product)).collect::<Vec<_>>())
@@ -172,7 +172,7 @@ impl Redis {
             "probe" => array(&[(EPOCH_US + self.now.as_micros()).to_string()]),
             "relay" => array(&[]),
             // Nobody has a record.
-            "lookup" => array(&groups(asked, 4, 1).map(|_| "0 ".to_owned()).collect::<Vec<_>>()),
+            "replay_lookup" => array(&groups(asked, 4, 1).map(|_| "0 ".to_owned()).collect::<Vec<_>>()),
             "status" => array(&groups(asked, 3, 0).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
             "split_entry" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
@@ -192,7 +192,7 @@ impl Redis {
             // A bucket that is never empty.
             return format!("*4\r\n:{}\r\n:200000\r\n:0\r\n$1\r\nO\r\n", asked.arguments[4]);
         }
-        let line = self.line.as_mut().expect("a sale with a line");
+        let line = self.queue.as_mut().expect("a sale with a fair queue");
         let wanted: u64 = asked.arguments[5].parse().expect("a number");
         let granted = wanted.min(line.tokens);
         line.tokens -= granted;
@@ -211,8 +211,8 @@ impl Redis {
         format!("*30\r\n:{granted}\r\n:200000\r\n:{due}\r\n{}{numbers}", bulk(state))
     }
 
-    /// What a look at "p" alone says now.
-    pub(super) fn look_at_p(&self) -> String {
+    /// What a refresh of "p" alone says now.
+    pub(super) fn refresh_of_p(&self) -> String {
         array(&self.seen("p"))
     }
 
@@ -259,7 +259,7 @@ fn read(mut words: Vec<String>) -> Asked {
     let scripts = [
         ("reserve", &s.reserve),
         ("lease", &s.lease),
-        ("look", &s.look),
+        ("refresh", &s.refresh),
         ("probe", &s.probe),
         ("init", &s.init),
         ("close", &s.close),
@@ -271,7 +271,7 @@ fn read(mut words: Vec<String>) -> Asked {
         ("split_entry", &s.split_entry),
         ("status", &s.status),
         ("queue", &s.queue),
-        ("lookup", &s.lookup),
+        ("replay_lookup", &s.replay_lookup),
     ];
     let command = words.remove(0);
     if command == "EVALSHA" {

@@ -139,7 +139,7 @@ fn what_cannot_be_read_stays_and_is_counted() {
 }
 
 #[test]
-fn a_lost_relay_call_is_asked_again_after_the_next_look() {
+fn a_lost_relay_call_is_asked_again_after_the_next_refresh() {
     let mut bench = Bench::new();
     bench.redis.stand("p", "5-0", "5-0");
     bench.redis.holds = vec!["relay"];
@@ -153,7 +153,7 @@ fn a_lost_relay_call_is_asked_again_after_the_next_look() {
 }
 
 #[test]
-fn a_walk_that_finds_nothing_goes_on_where_it_was_and_rests_until_the_next_look() {
+fn a_walk_that_finds_nothing_goes_on_where_it_was_and_rests_until_the_next_refresh() {
     let mut bench = Bench::new();
     bench.redis.stand("p", "5-0", "5-0");
     bench.pass(900);

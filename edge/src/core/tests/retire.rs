@@ -39,7 +39,7 @@ fn one_is_asked_about_at_a_time() {
 }
 
 #[test]
-fn a_question_that_was_lost_or_refused_is_asked_again_with_the_next_look() {
+fn a_question_that_was_lost_or_refused_is_asked_again_with_the_next_refresh() {
     let mut bench = Bench::with(short(), |_| {});
     bench.pass(2_500);
     let before = asked(&bench).len();

@@ -51,7 +51,7 @@ fn however_many_ask_so_many_calls_are_outstanding_and_no_more() {
                 order(bench, &format!("x{}", n % PRODUCTS), &format!("u{n}"));
             }
         }),
-        ("POST /order, unknown product", "look", 1, |bench| {
+        ("POST /order, unknown product", "refresh", 1, |bench| {
             for n in 0..5_000 {
                 order(bench, &format!("unknown-{n}"), "u");
             }
@@ -61,12 +61,12 @@ fn however_many_ask_so_many_calls_are_outstanding_and_no_more() {
                 bench.ask(&format!("/order/x{}/{ORDER}", n % PRODUCTS));
             }
         }),
-        ("GET /order, unknown product", "look", 1, |bench| {
+        ("GET /order, unknown product", "refresh", 1, |bench| {
             for n in 0..5_000 {
                 bench.ask(&format!("/order/unknown-{n}/{ORDER}"));
             }
         }),
-        ("GET /stock, unknown product", "look", 1, |bench| {
+        ("GET /stock, unknown product", "refresh", 1, |bench| {
             for n in 0..5_000 {
                 bench.ask(&format!("/stock/unknown-{n}"));
             }
@@ -113,7 +113,7 @@ fn a_reserve_call_goes_ahead_of_whatever_else_waits() {
     let orders = bench.orders(&["a"]);
     let names: Vec<&str> = bench.redis.asked.iter().map(|asked| asked.name).collect();
     assert_eq!(names[0], "reserve", "{names:?}");
-    assert!(["status", "queue", "look"].iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(["status", "queue", "refresh"].iter().all(|name| names.contains(name)), "{names:?}");
     bench.pass(100);
     assert_eq!(bench.statuses(&orders), [Some(200)]);
 }
@@ -145,11 +145,11 @@ fn a_forgotten_script_of_any_kind_costs_nobody_an_answer() {
     let asked: [(&'static str, Option<String>, u16, Ask); 7] = [
         ("init", Some(opened), 200, Box::new(operated("/init", r#"{"productId":"n","quantity":5}"#))),
         ("close", Some(array(&closed)), 200, Box::new(operated("/close", r#"{"productId":"p"}"#))),
-        ("look", None, 200, Box::new(|bench| bench.get("/stock/p"))),
+        ("refresh", None, 200, Box::new(|bench| bench.get("/stock/p"))),
         ("queue", Some(array(&document)), 200, Box::new(|bench| bench.get("/queue/p"))),
         ("status", None, 404, Box::new(|bench| bench.get(&format!("/order/p/{ORDER}")))),
         ("reserve", None, 200, Box::new(|bench| bench.order("a"))),
-        ("look", None, 200, Box::new(|bench| bench.get("/stock/q"))),
+        ("refresh", None, 200, Box::new(|bench| bench.get("/stock/q"))),
     ];
     for (script, then, status, ask) in asked {
         let mut bench = Bench::new();
@@ -182,21 +182,21 @@ fn what_a_search_found_is_as_old_as_its_question() {
     let mut bench = Bench::new();
     bench.redis.open_sale("q", 3);
     bench.redis.registry.retain(|name| name != "q");
-    bench.redis.holds = vec!["look"];
+    bench.redis.holds = vec!["refresh"];
     let first = bench.get("/stock/q");
     bench.pass(80);
     bench.redis.holds.clear();
     bench.run();
     assert_eq!(bench.statuses(&[first]), [Some(200)]);
     bench.pass(STOCK_AGE_MAX.saturating_sub(Duration::from_millis(79)).as_millis() as u64);
-    let looks = bench.redis.calls("look").len();
+    let looks = bench.redis.calls("refresh").len();
     let second = bench.get("/stock/q");
     assert_eq!(bench.statuses(&[second]), [Some(200)]);
-    assert!(bench.redis.calls("look").len() > looks, "102 ms old: asked again");
+    assert!(bench.redis.calls("refresh").len() > looks, "102 ms old: asked again");
 }
 
 #[test]
-fn the_registry_is_asked_for_behind_the_look_that_did_not_find_a_name() {
+fn the_registry_is_asked_for_behind_the_refresh_that_did_not_find_a_name() {
     for (exists, answer) in
         [(":1\r\n", Answer::UnknownProduct), (":0\r\n", Answer::Unavailable(Unavailable::Suspended))]
     {
@@ -206,7 +206,7 @@ fn the_registry_is_asked_for_behind_the_look_that_did_not_find_a_name() {
         let asked = bench.get("/stock/no-such");
         assert_eq!(bench.answers[&asked], answer);
         let names: Vec<&str> = bench.redis.asked.iter().map(|asked| asked.name).collect();
-        assert_eq!(names, ["look", "EXISTS"]);
+        assert_eq!(names, ["refresh", "EXISTS"]);
     }
 }
 
@@ -234,27 +234,27 @@ fn sold_out_is_told_for_good_only_where_the_records_are_believed() {
         ("-LOADING Redis is loading the dataset in memory\r\n".to_owned(), Answer::Unavailable(Unavailable::Redis)),
     ] {
         let mut bench = sold_out();
-        bench.redis.script("lookup", reply.clone());
+        bench.redis.script("replay_lookup", reply.clone());
         let orders = bench.orders(&["a", "b"]);
         for order in &orders {
             assert_eq!(bench.answers[order], answer, "{reply:?}");
         }
         assert_eq!(bench.redis.calls("reserve"), [] as [Vec<String>; 0], "{reply:?}");
-        assert_eq!(bench.redis.calls("lookup").len(), 1);
+        assert_eq!(bench.redis.calls("replay_lookup").len(), 1);
     }
 }
 
 #[test]
 fn an_order_is_sold_the_unit_that_came_back_while_it_was_looked_up() {
     let mut bench = sold_out();
-    bench.redis.script("lookup", array(&["1 2 ".to_owned()]));
+    bench.redis.script("replay_lookup", array(&["1 2 ".to_owned()]));
     let orders = bench.orders(&["a", "b"]);
     bench.pass(50);
     assert_eq!(bench.statuses(&orders), [Some(200), Some(200)]);
-    assert_eq!(bench.redis.calls("lookup").len(), 1);
+    assert_eq!(bench.redis.calls("replay_lookup").len(), 1);
 }
 
-/// "Sold out" comes before the limit: whoever comes for nothing is not sent to wait for a token.
+/// "Sold out" comes before the limit: a buyer who comes for nothing is not sent to wait for a token.
 #[test]
 fn a_sale_with_a_limit_is_sold_out_between_two_tokens_too() {
     let mut bench = Bench::with(config(), |redis| {
@@ -289,7 +289,7 @@ fn that_a_sale_with_a_limit_has_sold_out_shows_before_the_next_token() {
     assert_eq!(told, [Some(200), Some(302), Some(409)]);
 }
 
-/// What the last look saw is a second old: it may be wrong, and decides nothing.
+/// What the last refresh saw is a second old: it may be wrong, and decides nothing.
 #[test]
 fn where_units_came_back_since_an_order_without_a_token_is_sent_to_the_waiting_room() {
     let mut bench = Bench::with(config(), |redis| {
@@ -305,7 +305,7 @@ fn where_units_came_back_since_an_order_without_a_token_is_sent_to_the_waiting_r
         },
         [Some(302)]
     );
-    bench.redis.script("lookup", array(&["3 ".to_owned()]));
+    bench.redis.script("replay_lookup", array(&["3 ".to_owned()]));
     assert_eq!(
         {
             let order = bench.orders(&["second"]);
@@ -314,14 +314,14 @@ fn where_units_came_back_since_an_order_without_a_token_is_sent_to_the_waiting_r
         },
         [Some(302)]
     );
-    assert_eq!(bench.redis.calls("lookup").len(), 1);
+    assert_eq!(bench.redis.calls("replay_lookup").len(), 1);
 }
 
 #[test]
 fn whoever_has_a_record_is_answered_by_the_script_and_so_is_everybody_where_the_sale_is_another() {
     for (reply, asked) in [("0 2 ", 1), ("0 1 3 ", 2), ("0 1 2 3 ", 3), ("N", 3)] {
         let mut bench = sold_out();
-        bench.redis.script("lookup", array(&[reply.to_owned()]));
+        bench.redis.script("replay_lookup", array(&[reply.to_owned()]));
         let orders = bench.orders(&["a", "b", "c"]);
         bench.pass(50);
         let told = bench.statuses(&orders);

@@ -1,18 +1,18 @@
-//! Nothing waits without a deadline, and whatever is waited for may change: whoever waits is answered, or sets out anew.
+//! Nothing waits without a deadline, and whatever is waited for may change: a request that waits is answered, or sets out anew.
 
 use super::fair::{fair, ticket};
-use super::redis::{FakeLine, SALE_ID, SEED};
+use super::redis::{FakeQueue, SALE_ID, SEED};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
 
-const DRY: FakeLine = FakeLine { mark: (2, 0), is_free: false, tokens: 0 };
+const DRY: FakeQueue = FakeQueue { mark: (2, 0), is_free: false, tokens: 0 };
 
 /// Every request that may be answered later, while Redis answers nothing, and the connection to it stands.
 #[test]
 fn while_redis_is_silent_every_request_is_answered_when_its_time_is_up() {
     let mut bench = Bench::new();
     bench.pass(200);
-    bench.redis.holds = vec!["look", "queue", "status", "EXISTS", "close", "reserve"];
+    bench.redis.holds = vec!["refresh", "queue", "status", "EXISTS", "close", "reserve"];
     let id = "00000000-0000-8000-8000-000000000001";
     let reads = ["/stock/p".to_owned(), "/queue/p".to_owned(), format!("/order/p/{id}")];
     let of_unknown = ["/stock/q".to_owned(), "/queue/q".to_owned(), format!("/order/q/{id}")];
@@ -49,7 +49,7 @@ fn who_waits_for_a_token_when_the_sale_is_opened_anew_without_a_limit_orders_in_
     let mut bench = fair(DRY, 0);
     let held = bench.order_with("ann", ticket(1, "ann", false));
     bench.pass(100);
-    bench.redis.line = None;
+    bench.redis.queue = None;
     let fields = bench.redis.sales.get_mut("p").expect("a sale");
     fields[2] = (SALE_ID + 1).to_string();
     (fields[6], fields[14]) = ("0".to_owned(), String::new());
@@ -66,10 +66,10 @@ fn who_waits_for_a_token_when_the_sale_is_opened_anew_joins_its_line() {
     let fields = bench.redis.sales.get_mut("p").expect("a sale");
     fields[2] = (SALE_ID + 1).to_string();
     assert_eq!(fields[14], SEED);
-    bench.redis.line.as_mut().expect("a line").mark = (0, 0);
+    bench.redis.queue.as_mut().expect("a queue").mark = (0, 0);
     bench.get("/stock/p");
     bench.pass(50);
-    assert!(matches!(bench.answers.get(&held), Some(Answer::InLine { .. })), "{:?}", bench.answers.get(&held));
+    assert!(matches!(bench.answers.get(&held), Some(Answer::InQueue { .. })), "{:?}", bench.answers.get(&held));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn an_order_that_sets_out_anew_from_the_door_has_a_deadline_again() {
     let held = bench.order_with("ann", ticket(1, "ann", false));
     // Longer than an order may wait for Redis: it is forgotten among those that do.
     bench.pass(700);
-    bench.redis.holds = vec!["lookup"];
+    bench.redis.holds = vec!["replay_lookup"];
     bench.redis.sales.get_mut("p").expect("a sale")[0] = "closed".to_owned();
     bench.get("/stock/p");
     bench.pass(20);

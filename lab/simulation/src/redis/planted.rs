@@ -49,8 +49,8 @@ mod tests {
         let texts = [
             include_str!("../../../../edge/lua/trust.lua"),
             include_str!("../../../../edge/lua/reserve.lua"),
-            include_str!("../../../../edge/lua/lookup.lua"),
-            include_str!("../../../../edge/lua/line.lua"),
+            include_str!("../../../../edge/lua/replay_lookup.lua"),
+            include_str!("../../../../edge/lua/fair_queue.lua"),
             include_str!("../../../../edge/lua/split_entry.lua"),
             include_str!("../../../../edge/lua/retire.lua"),
             include_str!("../../../../worker/lua/returns.lua"),

@@ -145,7 +145,7 @@ impl Watch {
     }
 }
 
-/// Whether the tokens that lie idle suffice for all who wait and all who were called: what `line.lua` calls free, worked out
+/// Whether the tokens that lie idle suffice for all who wait and all who were called: what `fair_queue.lua` calls free, worked out
 /// from what it left.
 fn is_free(queue: &Hash, rate: &Hash) -> bool {
     let cohorts: Vec<u64> = queue.get(&b"cohorts"[..]).map_or_else(Vec::new, |text| {

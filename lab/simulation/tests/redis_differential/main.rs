@@ -93,7 +93,7 @@ fn assert_reached(seen: &BTreeSet<String>, answers: &[&str]) {
     }
 }
 
-/// Heads and codes of `reserve.lua`, states of `look.lua` and `lease.lua`, letters of `status.lua` and `returns.lua`.
+/// Heads and codes of `reserve.lua`, states of `refresh.lua` and `lease.lua`, letters of `status.lua` and `returns.lua`.
 const HEALTHY: [&str; 29] = [
     "$AE",
     "$ME",

@@ -246,7 +246,7 @@ impl Generator<'_> {
         let looked = if self.random.per_mille(500) { vec!["p"] } else { vec!["p", "nobody", "q"] };
         let looked: Vec<String> = looked.into_iter().flat_map(keys).collect();
         let fresh = self.pick(&["0", "1"]).to_owned();
-        self.steps.push(call(&EDGE.look, &looked, &[fresh]));
+        self.steps.push(call(&EDGE.refresh, &looked, &[fresh]));
     }
 
     fn relay(&mut self) {
@@ -378,7 +378,7 @@ impl Generator<'_> {
             arguments.extend(self.seen(product));
             arguments.extend((0..orders).map(|_| format!("o{}", self.below(ORDERS))));
         }
-        self.steps.push(call(&EDGE.lookup, &keys, &arguments));
+        self.steps.push(call(&EDGE.replay_lookup, &keys, &arguments));
     }
 
     /// Always over, or not within this test.

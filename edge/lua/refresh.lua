@@ -3,7 +3,7 @@
 --
 -- KEYS  for each product: stock, sale, outbox, claims, users, returned, rate, sales, queue
 -- ARGV  1 the values of master_replid, a blank between, that this caller has seen to be one history, on this same connection
---         and until less than a second ago (edge/src/core/servers/witness.rs); "" where it vouches for nothing
+--         and until less than a second ago (edge/src/core/state/witness.rs); "" where it vouches for nothing
 --       2 the caller's topic (may be left out: then no sale is another's)
 --
 -- Reply: a flat array, for each product in turn 15 strings:
@@ -17,7 +17,7 @@
 --   15 the seed where it has a fair queue ("": it has none)
 --
 -- Notes: the first replica seen is noted (replica = 1). And where master_replid is new under the same run_id with
--- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller who
+-- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller that
 -- vouches for the one the sale is bound to lets it take the new one over.
 
 local replicas = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0
@@ -45,7 +45,7 @@ local function outbox_of(outbox, orders)
 end
 
 -- One product, whose keys begin behind KEYS[k].
-local function look(k)
+local function refresh(k)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local sale, reason = believe(sale_key, stock_key, unpack(KEYS, k + 3, k + 9))
   if reason == 'unknown' then
@@ -86,6 +86,6 @@ local function look(k)
 end
 
 for k = 0, #KEYS - 9, 9 do
-  look(k)
+  refresh(k)
 end
 return reply

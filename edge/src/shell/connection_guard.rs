@@ -16,15 +16,15 @@ use crate::limits::shell::{ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_RESERVED};
 use crate::shell::connection_table::{ConnectionId, Phase};
 use crate::shell::shard::Shard;
 
-/// One place. Given up before the socket is closed: the ticker shuts sockets down by number.
-pub(crate) struct ConnectionSlot<M: Machine> {
+/// The place of one connection, held while it lives. Given up before the socket is closed: the ticker shuts sockets down by number.
+pub(crate) struct ConnectionGuard<M: Machine> {
     pub(crate) shard: Rc<Shard<M>>,
     pub(crate) id: ConnectionId,
 }
 
-impl<M: Machine> ConnectionSlot<M> {
+impl<M: Machine> ConnectionGuard<M> {
     /// A place for a connection just accepted; `None` where the core has none left for one of its role.
-    pub(crate) fn take(shard: &Rc<Shard<M>>, stream: &Stream, role: Role) -> Option<ConnectionSlot<M>> {
+    pub(crate) fn take(shard: &Rc<Shard<M>>, stream: &Stream, role: Role) -> Option<ConnectionGuard<M>> {
         let mut connections = shard.connections.borrow_mut();
         let (open, public) = (connections.open(), connections.open_public());
         if !is_place_free(role, open, open - public, shard.connections_max) {
@@ -32,7 +32,7 @@ impl<M: Machine> ConnectionSlot<M> {
         }
         let id = connections.enter(stream.as_raw_fd(), role, shard.tick.get());
         shard.counters.shell.connections.set(connections.open() as u64);
-        Some(ConnectionSlot { shard: Rc::clone(shard), id })
+        Some(ConnectionGuard { shard: Rc::clone(shard), id })
     }
 
     /// The connection waits for something else from now on. Said again it changes nothing, unless `afresh`.
@@ -50,7 +50,7 @@ impl<M: Machine> ConnectionSlot<M> {
     }
 }
 
-impl<M: Machine> Drop for ConnectionSlot<M> {
+impl<M: Machine> Drop for ConnectionGuard<M> {
     fn drop(&mut self) {
         let mut connections = self.shard.connections.borrow_mut();
         connections.leave(self.id);

@@ -1,4 +1,4 @@
-//! `lookup.lua` and `status.lua`: many orders in one call, of several products, without a word of a sale that is not believed.
+//! `replay_lookup.lua` and `status.lua`: many orders in one call, of several products, without a word of a sale that is not believed.
 
 use crate::sale::{Options, PLAIN, Sale, lookups, order, statuses};
 use crate::server::Server;

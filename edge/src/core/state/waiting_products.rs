@@ -14,12 +14,12 @@ pub fn has_share(own: usize, used: usize, places: usize) -> bool {
 
 /// Products in line, each once, first come, first served.
 #[derive(Debug, Default)]
-pub(crate) struct ProductLine {
+pub(crate) struct WaitingProducts {
     waiting: VecDeque<ProductIndex>,
     members: HashSet<ProductIndex, RandomState>,
 }
 
-impl ProductLine {
+impl WaitingProducts {
     /// Puts a product at the end, unless it stands in line.
     pub(crate) fn push(&mut self, product: ProductIndex) {
         if self.members.insert(product) {

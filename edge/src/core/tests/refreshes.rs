@@ -1,8 +1,9 @@
-//! Looks at sales: suspended by others and revived, and many of them.
+//! Refreshes of sales: suspended by others and revived, and many of them.
 
 use super::Bench;
 use super::redis::SALE_ID;
 use crate::answer::{Answer, Unavailable};
+use crate::sale::SaleState;
 
 #[test]
 fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
@@ -16,6 +17,13 @@ fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
     let refused = bench.orders(&["a"]);
     assert_eq!(bench.answers[&refused[0]], Answer::Unavailable(Unavailable::Suspended));
     assert_eq!(bench.redis.calls("reserve").len(), calls, "not even asked for");
+    // How many are left nobody knows until a rebuild has proved it.
+    let stock = bench.get("/stock/p");
+    let told = bench.written(stock);
+    assert!(told.ends_with(r#"{"productId":"p","available":null,"state":"suspended"}"#), "{told}");
+    bench.pass(1_000);
+    let gauge = bench.counters.products.lock().expect("not poisoned")[0];
+    assert_eq!((gauge.stock, gauge.state), (None, SaleState::Suspended));
     let operated = [bench.operate("/close", r#"{"productId":"p"}"#)];
     assert_eq!(bench.statuses(&operated), [Some(409)]);
     // Rebuilt: the same sale under its next generation.
@@ -32,7 +40,7 @@ fn a_sale_that_was_suspended_sells_nothing_until_it_is_open_again() {
 }
 
 #[test]
-fn suspended_between_two_looks_the_script_says_so_first() {
+fn suspended_between_two_refreshes_the_script_says_so_first() {
     let mut bench = Bench::new();
     bench.redis.script("reserve", "*1\r\n$6\r\nSstate\r\n");
     let suspended = bench.redis.sales.get_mut("p").expect("a sale");
@@ -114,7 +122,7 @@ fn a_sale_of_another_topic_is_left_alone_and_answered_in_words() {
     }
     assert_eq!(bench.redis.calls("reserve").len(), asked);
     assert_eq!(bench.redis.calls("relay"), [] as [Vec<String>; 0]);
-    // Whoever asks them to open or close it is told why that is not done.
+    // An operator who asks this edge to open or close it is told why that is not done.
     bench.redis.script("close", "*2\r\n$1\r\nT\r\n$6\r\ntheirs\r\n");
     let closed = [bench.operate("/close", r#"{"productId":"p"}"#)];
     bench.pass(100);
