@@ -42,7 +42,7 @@ const LEDGER: Stage = Stage {
 /// Both servers, and the commands that put them right.
 const REBUILD: Stage = Stage { name: "rebuild", programs: &[("flux-worker/rebuild", &[])] };
 
-/// Each package's own, then those of the packages that are built of it.
+/// Of the crate that is changed.
 const UNITS: Stage = Stage {
     name: "unit tests",
     programs: &[
@@ -54,10 +54,27 @@ const UNITS: Stage = Stage {
     ],
 };
 
-/// Whole programs, without servers.
+/// Of the crates that are built of it, and whole programs, without servers.
 const PROGRAMS: Stage = Stage {
     name: "program tests",
-    programs: &[("flux-edge/requests", &[]), ("flux-edge/queue", &[]), ("flux-worker/admin", &[])],
+    programs: &[
+        ("flux-edge/lib", &[]),
+        ("flux-worker/lib", &[]),
+        ("flux-edge/requests", &[]),
+        ("flux-edge/queue", &[]),
+        ("flux-worker/admin", &[]),
+    ],
+};
+
+/// Against models, and what the worker asks of PostgreSQL.
+const SERVERS: Stage = Stage {
+    name: "real servers",
+    programs: &[
+        ("flux-edge/scripts", &[]),
+        ("flux-worker/scripts", &[]),
+        ("flux-worker/ledger_real", &[]),
+        ("flux-worker/rebuild", &[]),
+    ],
 };
 
 /// Who judges mutants of this kind, one after the other.
@@ -65,7 +82,7 @@ pub fn stages(kind: Kind) -> &'static [Stage] {
     match kind {
         Kind::Lua => &[SCRIPTS, REBUILD, SIMULATION],
         Kind::Sql => &[LEDGER],
-        Kind::Rust => &[UNITS, PROGRAMS, SIMULATION],
+        Kind::Rust => &[UNITS, PROGRAMS, SERVERS, SIMULATION],
     }
 }
 
@@ -131,10 +148,15 @@ pub struct Judge<'a> {
     kind: Kind,
     bench: &'a dyn Bench,
     texts: &'a BTreeMap<String, String>,
-    /// Stages that are left out.
+    /// Stages and programs that are left out.
     without: &'a [String],
     /// By program, how long it takes without a mutant.
     spans: BTreeMap<Name, Duration>,
+}
+
+/// `edge` of `edge/src/answer.rs` and of `edge/lib`.
+fn crate_of(path: &str) -> Option<&str> {
+    path.split('/').next()
 }
 
 fn words(arguments: &[&str]) -> Vec<String> {
@@ -168,9 +190,13 @@ impl<'a> Judge<'a> {
     }
 
     fn verdict(&mut self, mutant: &Mutant, changed: &str, unsure: &mut Vec<String>) -> Result<Verdict, MutantsError> {
+        let mut passed = Vec::new();
         for stage in chosen(self.kind, self.without) {
             for (name, arguments) in stage.programs {
-                if !self.bench.holds(name, &mutant.file) {
+                let is_asked =
+                    stage.name != UNITS.name || crate_of(name.trim_start_matches("flux-")) == crate_of(&mutant.file);
+                let is_left_out = self.without.iter().any(|without| without == name);
+                if !is_asked || is_left_out || !self.bench.holds(name, &mutant.file) || passed.contains(name) {
                     continue;
                 }
                 let patience = Patience::of(self.span(name, arguments)?, self.kind);
@@ -180,6 +206,7 @@ impl<'a> Judge<'a> {
                 if let Some(verdict) = verdict? {
                     return Ok(verdict);
                 }
+                passed.push(*name);
             }
         }
         Ok(Verdict::Survived)

@@ -38,7 +38,7 @@ struct Arguments {
     /// Judge again what the journal holds: survivors, or all
     #[arg(long, value_enum)]
     again: Option<Again>,
-    /// Leave these stages out, by name, as the record has them; who survives the others is judged by them later, with --again
+    /// Leave these stages or programs out, by name, as the record has them; who survives the others is judged by them later, with --again
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Only list what would be judged
@@ -238,7 +238,8 @@ fn built(paths: &Paths, kind: Kind, without: &[String]) -> Result<Built, Mutants
         built.ok_or_else(|| MutantsError::Other(format!("cargo test --no-run {} failed", arguments.join(" "))))
     };
     let mut built = once(tests)?;
-    if kind == Kind::Lua && without.iter().any(|name| name == "simulation") {
+    let simulation_is = if kind == Kind::Lua { "simulation" } else { "flux-simulation/postgres" };
+    if without.iter().any(|name| name == simulation_is) {
         return Ok(built);
     }
     let of_simulation = ["--locked", "--manifest-path", "lab/simulation/Cargo.toml"];

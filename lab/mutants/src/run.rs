@@ -63,6 +63,8 @@ pub fn run(program: &Path, arguments: &[String], patience: Patience) -> Result<O
     command.arg(format!("--as={MEMORY_BYTES}")).arg(format!("--cpu={seconds}:{}", seconds + 5));
     command.arg("--core=0").arg("--").arg(program).args(arguments);
     command.env("TMPDIR", scratch.path()).env("RUST_BACKTRACE", "0");
+    // What fails with a mutant is not to be noted in the tree as a case for ever.
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
     let log = scratch.path().join("stderr");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(doing("making", &log, fs::File::create(&log))?);
     let child = doing("starting", program, command.spawn())?;
