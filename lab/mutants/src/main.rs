@@ -50,6 +50,10 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn asked(&self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| self.kinds.is_empty() || self.kinds.contains(kind))
+    }
+
     fn drawn(&self, kind: Kind) -> usize {
         match kind {
             Kind::Lua => self.lua,
@@ -94,10 +98,7 @@ impl Paths {
 fn work(arguments: &Arguments) -> Result<bool, MutantsError> {
     let paths = Paths::new();
     let mut drawn = Vec::new();
-    for kind in [Kind::Lua, Kind::Sql, Kind::Rust] {
-        if !arguments.kinds.is_empty() && !arguments.kinds.contains(&kind) {
-            continue;
-        }
+    for kind in arguments.asked() {
         drawn.extend(of_kind(arguments, &paths, kind)?);
     }
     if arguments.list {
@@ -127,9 +128,12 @@ fn said(paths: &Paths, program: &str, arguments: &[&str]) -> Result<String, Muta
 fn heading(arguments: &Arguments, paths: &Paths) -> Result<String, MutantsError> {
     let date = said(paths, "date", &["-u", "+%F"])?;
     let commit = said(paths, "git", &["rev-parse", "--short=12", "HEAD"])?;
+    let drawn: Vec<String> =
+        arguments.asked().map(|kind| format!("{} of {}", arguments.drawn(kind), kind.name())).collect();
     Ok(format!(
-        "# Mutants, {date}\n\nCommit {commit}, seed {}: one small change at a time, drawn by `make mutants`, and which test notices it\nfirst. CONTRIBUTING.md says how to read it and how to try one again.",
-        arguments.seed
+        "# Mutants, {date}\n\nCommit {commit}, seed {}: one small change at a time, drawn by `make mutants`, and which test notices it\nfirst. CONTRIBUTING.md says how to read it and how to try one again. Drawn: {}.",
+        arguments.seed,
+        drawn.join(", ")
     ))
 }
 
@@ -137,7 +141,7 @@ fn heading(arguments: &Arguments, paths: &Paths) -> Result<String, MutantsError>
 fn of_kind(arguments: &Arguments, paths: &Paths, kind: Kind) -> Result<Vec<Judged>, MutantsError> {
     let Candidates { texts, parts } = text::read(&paths.root, kind)?;
     let drawn = arguments.drawn(kind);
-    eprintln!("{kind:?}: {drawn} of {} mutants", parts.iter().map(Vec::len).sum::<usize>());
+    eprintln!("{drawn} of {} mutants of {}", parts.iter().map(Vec::len).sum::<usize>(), kind.name());
     let bench: Option<Box<dyn Bench>> = match kind {
         _ if arguments.list || arguments.record => None,
         Kind::Lua | Kind::Sql => {

@@ -17,6 +17,20 @@ pub enum Kind {
     Rust,
 }
 
+impl Kind {
+    /// All, in the order of the record.
+    pub const ALL: [Kind; 3] = [Kind::Lua, Kind::Sql, Kind::Rust];
+
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Lua => "Lua",
+            Kind::Sql => "SQL",
+            Kind::Rust => "Rust",
+        }
+    }
+}
+
 /// One small change to one file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mutant {

@@ -93,8 +93,8 @@ pub fn record(heading: &str, all: &[&Judged], argued: &BTreeMap<String, String>)
     let mut out = format!(
         "{heading}\n\n| | judged | killed | by | survived, argued equivalent | survived, open | of a hundred that can be noticed |\n|---|--:|--:|---|--:|--:|--:|\n"
     );
-    let kinds = [("Lua", Kind::Lua), ("SQL", Kind::Sql), ("Rust", Kind::Rust)];
-    for (name, kind) in kinds.iter().map(|(name, kind)| (*name, Some(*kind))).chain([("all", None)]) {
+    for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
+        let name = kind.map_or("all", Kind::name);
         let of: Vec<&Judged> =
             all.iter().copied().filter(|judged| kind.is_none_or(|kind| judged.mutant.kind == kind)).collect();
         let count = Count::of(of.iter().copied(), argued);

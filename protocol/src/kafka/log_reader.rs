@@ -289,15 +289,14 @@ fn ends_request(topic: &str, partitions: &[i32], isolation: Isolation) -> ListOf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::fake::{BOOTSTRAP_PORT, Fake, Log, TOPIC};
+    use crate::kafka::fake::{BOOTSTRAP_PORT, Fake, TOPIC};
 
     /// An audit looks at every partition of a topic that is being written: were a connection given up for each answer, it would
     /// come to its end by reconnecting.
     #[test]
     fn ends_come_from_all_leaders_by_the_connections_that_there_are() {
         let mut fake = Fake::new(2, 3);
-        let log = Log { values: vec!["a".to_owned(), "b".to_owned()], ..Log::default() };
-        fake.logs.insert((fake.topic_id, 1), log);
+        fake.logs.entry((fake.topic_id, 1)).or_default().values.extend(["a".to_owned(), "b".to_owned()]);
         let cluster = ClusterConfig {
             bootstrap: vec![("broker".to_owned(), BOOTSTRAP_PORT + 1)],
             client_id: "test".to_owned(),
