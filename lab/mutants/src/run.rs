@@ -37,7 +37,7 @@ impl Patience {
     pub fn of(span: Duration, kind: Kind) -> Patience {
         let minute = Duration::from_secs(60);
         match kind {
-            Kind::Lua | Kind::Sql => Patience { wall: 3 * span + minute, processor: 3 * span + minute },
+            Kind::Lua | Kind::Sql => Patience { wall: 10 * span + minute, processor: 3 * span + minute },
             Kind::Rust => Patience { wall: 10 * (span + minute), processor: 3 * span + minute / 3 },
         }
     }
