@@ -83,7 +83,8 @@ soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_S
 
 # Hours with everything, on two cores; what was judged is kept, and a run that is ended goes on where it was.
 .PHONY: mutants
-mutants: setup ## small changes to Lua and SQL, one at a time: which test notices? (MUTANTS='--kinds lua': some)
+mutants: ## small changes to Lua, SQL and Rust, one at a time: which test notices? (MUTANTS='--kinds lua': some)
+	@lab/setup.sh --mutants
 	cargo run --quiet --package flux-mutants -- $(MUTANTS)
 
 # As the programs are tested, not optimised to the last: what is looked for is an order lost, not a microsecond.

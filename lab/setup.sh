@@ -4,6 +4,7 @@
 #
 #   lab/setup.sh           install or complain
 #   lab/setup.sh --check   only look, install nothing
+#   lab/setup.sh --mutants cargo-mutants too, which only `make mutants` needs
 #
 # Exit codes: 0 everything needed is there; 2 something needed is missing.
 # It never leaves a server running that it installed: the lab starts its own on free ports, in directories of its own.
@@ -11,10 +12,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 check_only=0
+with_mutants=0
 case "${1:-}" in
   '') ;;
   --check) check_only=1 ;;
-  *) echo "usage: lab/setup.sh [--check]" >&2; exit 2 ;;
+  --mutants) with_mutants=1 ;;
+  *) echo "usage: lab/setup.sh [--check | --mutants]" >&2; exit 2 ;;
 esac
 
 kafka_libs=target/kafka/libs
@@ -196,6 +199,18 @@ fetch_axe() {
 
 if ! has_axe && [ "$check_only" -eq 0 ] && has npm; then
   fetch_axe
+fi
+
+# ---- cargo-mutants -------------------------------------------------------------------------------------------
+
+# Only its list of what could be changed is used, and drawn from, so the version is part of the sample; not optimised, since it
+# takes a second all the same.
+mutants_version=27.1.0
+has_mutants() { has cargo-mutants && [ "$(cargo mutants --version 2>/dev/null)" = "cargo-mutants $mutants_version" ]; }
+
+if [ "$with_mutants" -eq 1 ] && ! has_mutants; then
+  say "building cargo-mutants $mutants_version"
+  cargo install --quiet --locked --debug --version "$mutants_version" cargo-mutants
 fi
 
 # ---- the answer ----------------------------------------------------------------------------------------------

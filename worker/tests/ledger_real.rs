@@ -195,6 +195,15 @@ fn redeliveries_are_dropped_and_second_reservations_given_back() {
         expected.sort();
         assert_eq!(units, expected);
         assert_eq!(pending[0].sale_id, SALE);
+        let behind: Vec<_> = ledger
+            .pending_returns(10, pending[0].reservation_id)
+            .await
+            .unwrap()
+            .iter()
+            .map(|back| back.quantity)
+            .collect();
+        let others: Vec<_> = pending[1..].iter().map(|back| back.quantity).collect();
+        assert_eq!(behind, others, "who has had a turn does not stand at the head of the next page");
         assert_eq!(ledger.units().await.unwrap()[0].awaiting_return, 7);
         assert_eq!(ledger.mark_returned(&[id(2, 100)], ReturnState::Returned).await.unwrap(), 1);
         assert_eq!(ledger.mark_returned(&[id(2, 100)], ReturnState::Withdrawn).await.unwrap(), 0);

@@ -209,6 +209,10 @@ mod tests {
         assert_eq!(read("I3"), Some(Code::Insufficient(3)));
         assert_eq!(read("T12"), Some(Code::PlaceUsedUp(12)));
         assert_eq!(read("O1500"), Some(Code::NotOpen(Duration::from_millis(1500))));
+        // Each of these is another answer to a buyer; one that is not read would be told as unknown.
+        let told = ["0", "L", "C", "N", "F"].map(read);
+        let meant = [Code::SoldOut, Code::LimitReached, Code::Closed, Code::OtherSale, Code::OutboxFull].map(Some);
+        assert_eq!(told, meant);
         let Some(Code::Recorded(recorded)) = read(&record) else { panic!("a record") };
         assert_eq!((recorded.quantity, recorded.delivered), (2, false));
         assert_eq!(recorded.entry, EntryId { ms: 5, sequence: 1 });

@@ -1,18 +1,18 @@
 //! Who judges a mutant, in which order, and what is believed of them.
 //!
 //! A test kills a mutant where it fails with it, and fails again when it is run alone; that it passes without is tried
-//! first of all. Who hangs or crashes is killed as well.
+//! before. Who hangs or crashes is killed as well.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::MutantsError;
 use crate::mutant::{Kind, Mutant};
-use crate::programs::{Copies, Name, fitted};
-use crate::run::{Outcome, run};
+use crate::programs::Name;
+use crate::run::{Outcome, Patience, run};
 
 /// Programs that judge together, under one name.
 #[derive(Debug)]
@@ -42,11 +42,47 @@ const LEDGER: Stage = Stage {
 /// Both servers, and the commands that put them right.
 const REBUILD: Stage = Stage { name: "rebuild", programs: &[("flux-worker/rebuild", &[])] };
 
+/// Of the crate that is changed.
+const UNITS: Stage = Stage {
+    name: "unit tests",
+    programs: &[
+        ("flux-protocol/lib", &[]),
+        ("flux-protocol/http", &[]),
+        ("flux-protocol/kafka_golden", &[]),
+        ("flux-edge/lib", &[]),
+        ("flux-worker/lib", &[]),
+    ],
+};
+
+/// Of the crates that are built of it, and whole programs, without servers.
+const PROGRAMS: Stage = Stage {
+    name: "program tests",
+    programs: &[
+        ("flux-edge/lib", &[]),
+        ("flux-worker/lib", &[]),
+        ("flux-edge/requests", &[]),
+        ("flux-edge/queue", &[]),
+        ("flux-worker/admin", &[]),
+    ],
+};
+
+/// Against models, and what the worker asks of PostgreSQL.
+const SERVERS: Stage = Stage {
+    name: "real servers",
+    programs: &[
+        ("flux-edge/scripts", &[]),
+        ("flux-worker/scripts", &[]),
+        ("flux-worker/ledger_real", &[]),
+        ("flux-worker/rebuild", &[]),
+    ],
+};
+
 /// Who judges mutants of this kind, one after the other.
 pub fn stages(kind: Kind) -> &'static [Stage] {
     match kind {
         Kind::Lua => &[SCRIPTS, REBUILD, SIMULATION],
         Kind::Sql => &[LEDGER],
+        Kind::Rust => &[UNITS, PROGRAMS, SERVERS, SIMULATION],
     }
 }
 
@@ -86,16 +122,41 @@ pub struct Judged {
     pub seconds: u64,
 }
 
+/// Where a mutant is put in place, and what then is to be run.
+pub trait Bench {
+    /// `text` as it can stand where the file's `own` does. `None` where it cannot.
+    fn fitted(&self, text: &str, own: &str) -> Option<String>;
+
+    /// Puts it there.
+    ///
+    /// # Errors
+    /// Where that fails.
+    fn write(&self, file: &str, text: &str) -> Result<(), MutantsError>;
+
+    /// Whether the program of this name can tell how `file` stands.
+    fn holds(&self, name: &str, file: &str) -> bool;
+
+    /// That program, of what is in place. `None` where that does not compile.
+    ///
+    /// # Errors
+    /// Where there is none.
+    fn program(&self, name: &str) -> Result<Option<PathBuf>, MutantsError>;
+}
+
 /// Judges mutants of one kind.
-#[derive(Debug)]
 pub struct Judge<'a> {
     kind: Kind,
-    copies: &'a Copies,
+    bench: &'a dyn Bench,
     texts: &'a BTreeMap<String, String>,
-    /// Stages that are left out.
+    /// Stages and programs that are left out.
     without: &'a [String],
     /// By program, how long it takes without a mutant.
     spans: BTreeMap<Name, Duration>,
+}
+
+/// `edge` of `edge/src/answer.rs` and of `edge/lib`.
+fn crate_of(path: &str) -> Option<&str> {
+    path.split('/').next()
 }
 
 fn words(arguments: &[&str]) -> Vec<String> {
@@ -103,82 +164,96 @@ fn words(arguments: &[&str]) -> Vec<String> {
 }
 
 impl<'a> Judge<'a> {
-    /// Runs every program once without a mutant, which all must pass.
-    ///
-    /// # Errors
-    /// Where one does not pass, or is missing.
+    /// Nothing is tried yet.
     pub fn new(
         kind: Kind,
-        copies: &'a Copies,
+        bench: &'a dyn Bench,
         texts: &'a BTreeMap<String, String>,
         without: &'a [String],
-    ) -> Result<Judge<'a>, MutantsError> {
-        let mut spans = BTreeMap::new();
-        for (name, arguments) in chosen(kind, without).flat_map(|stage| stage.programs) {
-            if spans.contains_key(*name) {
-                continue;
-            }
-            let path = path_of(copies, name)?;
-            let begun = Instant::now();
-            let outcome = run(path, &words(arguments), Duration::from_secs(3600))?;
-            if outcome != Outcome::Passed {
-                return Err(MutantsError::Other(format!("{name} does not pass without a mutant: {outcome:?}")));
-            }
-            eprintln!("{name} passes without a mutant, in {:.1} s", begun.elapsed().as_secs_f64());
-            spans.insert((*name).to_owned(), begun.elapsed());
-        }
-        Ok(Judge { kind, copies, texts, without, spans })
+    ) -> Judge<'a> {
+        Judge { kind, bench, texts, without, spans: BTreeMap::new() }
     }
 
     /// What comes of it.
     ///
     /// # Errors
-    /// Where a program cannot be started, or written.
-    pub fn judge(&self, mutant: &Mutant) -> Result<Judged, MutantsError> {
+    /// Where a program cannot be started or written, or does not pass without a mutant.
+    pub fn judge(&mut self, mutant: &Mutant) -> Result<Judged, MutantsError> {
         let begun = Instant::now();
         let mut unsure = Vec::new();
-        let text = &self.texts[&mutant.file];
-        let verdict = match fitted(&mutant.applied(text), text.len()) {
+        let own = &self.texts[&mutant.file];
+        let verdict = match self.bench.fitted(&mutant.applied(own), own) {
             None => Verdict::Unviable,
-            Some(changed) => {
-                self.copies.write(&mutant.file, &changed)?;
-                let verdict = self.verdict(mutant, &mut unsure);
-                self.copies.write(&mutant.file, text)?;
-                verdict?
-            }
+            Some(changed) => self.verdict(mutant, &changed, &mut unsure)?,
         };
         Ok(Judged { mutant: mutant.clone(), verdict, unsure, seconds: begun.elapsed().as_secs() })
     }
 
-    fn verdict(&self, mutant: &Mutant, unsure: &mut Vec<String>) -> Result<Verdict, MutantsError> {
+    fn verdict(&mut self, mutant: &Mutant, changed: &str, unsure: &mut Vec<String>) -> Result<Verdict, MutantsError> {
+        let mut passed = Vec::new();
         for stage in chosen(self.kind, self.without) {
             for (name, arguments) in stage.programs {
-                if !self.copies.holds(name, &mutant.file) {
+                let is_asked =
+                    stage.name != UNITS.name || crate_of(name.trim_start_matches("flux-")) == crate_of(&mutant.file);
+                let is_left_out = self.without.iter().any(|without| without == name);
+                if !is_asked || is_left_out || !self.bench.holds(name, &mutant.file) || passed.contains(name) {
                     continue;
                 }
-                let path = path_of(self.copies, name)?;
-                let patience = 3 * self.spans[*name] + Duration::from_secs(60);
-                let by = match run(path, &words(arguments), patience)? {
-                    Outcome::Passed => continue,
-                    Outcome::Hung => format!("{name} did not end"),
-                    Outcome::Crashed(how) => format!("{name} ended with {how}"),
-                    Outcome::Failed(test) if stage.name == SIMULATION.name => test,
-                    Outcome::Failed(test) => {
-                        let alone = words(&[&test, "--exact"]);
-                        if run(path, &alone, patience)? == Outcome::Passed {
-                            unsure.push(format!("{name} {test}"));
-                            continue;
-                        }
-                        format!("{name} {test}")
-                    }
-                };
-                return Ok(Verdict::Killed { stage: stage.name.to_owned(), by });
+                let patience = Patience::of(self.span(name, arguments)?, self.kind);
+                self.bench.write(&mutant.file, changed)?;
+                let verdict = self.verdict_of(stage, name, arguments, patience, unsure);
+                self.bench.write(&mutant.file, &self.texts[&mutant.file])?;
+                if let Some(verdict) = verdict? {
+                    return Ok(verdict);
+                }
+                passed.push(*name);
             }
         }
         Ok(Verdict::Survived)
     }
-}
 
-fn path_of<'a>(copies: &'a Copies, name: &str) -> Result<&'a Path, MutantsError> {
-    copies.path(name).ok_or_else(|| MutantsError::Other(format!("{name} was not built")))
+    /// How long the program takes without a mutant, which it must pass. None is in place.
+    fn span(&mut self, name: &str, arguments: &[&str]) -> Result<Duration, MutantsError> {
+        if let Some(span) = self.spans.get(name) {
+            return Ok(*span);
+        }
+        let path = self.bench.program(name)?;
+        let path = path.ok_or_else(|| MutantsError::Other(format!("{name} does not compile without a mutant")))?;
+        let begun = Instant::now();
+        let outcome = run(&path, &words(arguments), Patience::of(Duration::from_secs(1200), self.kind))?;
+        if outcome != Outcome::Passed {
+            return Err(MutantsError::Other(format!("{name} does not pass without a mutant: {outcome:?}")));
+        }
+        let span = begun.elapsed();
+        eprintln!("{name} passes without a mutant, in {:.1} s", span.as_secs_f64());
+        self.spans.insert(name.to_owned(), span);
+        Ok(span)
+    }
+
+    /// What this program says of the mutant that is in place. `None` where it notices nothing.
+    fn verdict_of(
+        &self,
+        stage: &Stage,
+        name: &str,
+        arguments: &[&str],
+        patience: Patience,
+        unsure: &mut Vec<String>,
+    ) -> Result<Option<Verdict>, MutantsError> {
+        let Some(path) = self.bench.program(name)? else { return Ok(Some(Verdict::Unviable)) };
+        let by = match run(&path, &words(arguments), patience)? {
+            Outcome::Passed => return Ok(None),
+            Outcome::Hung => format!("{name} did not end"),
+            Outcome::Crashed(how) => format!("{name} ended with {how}"),
+            Outcome::Failed(test) if stage.name == SIMULATION.name => test,
+            Outcome::Failed(test) => {
+                let alone = words(&[&test, "--exact"]);
+                if run(&path, &alone, patience)? == Outcome::Passed {
+                    unsure.push(format!("{name} {test}"));
+                    return Ok(None);
+                }
+                format!("{name} {test}")
+            }
+        };
+        Ok(Some(Verdict::Killed { stage: stage.name.to_owned(), by }))
+    }
 }

@@ -6,11 +6,12 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use flux_mutants::error::MutantsError;
-use flux_mutants::judge::{Judge, Judged, Verdict};
-use flux_mutants::mutant::{Kind, Mutant, sample};
-use flux_mutants::programs::{Built, Copies, build};
+use flux_mutants::judge::{Bench, Judge, Judged, Verdict};
+use flux_mutants::mutant::{Candidates, Kind, Mutant, sample};
+use flux_mutants::programs::{Built, Copies, Incremental, build};
 use flux_mutants::record::{Count, note, read_argued, read_journal, record};
 use flux_mutants::text;
+use flux_mutants::tree::Tree;
 
 /// Small changes to the code that decides, one at a time: which test notices?
 #[derive(Parser)]
@@ -23,8 +24,11 @@ struct Arguments {
     #[arg(long, default_value_t = 180)]
     lua: usize,
     /// How many of the SQL
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 40)]
     sql: usize,
+    /// How many of the Rust: of each crate a third
+    #[arg(long, default_value_t = 80)]
+    rust: usize,
     /// What draws the sample
     #[arg(long, default_value_t = 13)]
     seed: u64,
@@ -34,7 +38,7 @@ struct Arguments {
     /// Judge again what the journal holds: survivors, or all
     #[arg(long, value_enum)]
     again: Option<Again>,
-    /// Leave these stages out, by name, as the record has them; who survives the others is judged by them later, with --again
+    /// Leave these stages or programs out, by name, as the record has them; who survives the others is judged by them later, with --again
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Only list what would be judged
@@ -43,6 +47,20 @@ struct Arguments {
     /// Write the record, of what the journal holds of the sample
     #[arg(long)]
     record: bool,
+}
+
+impl Arguments {
+    fn asked(&self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| self.kinds.is_empty() || self.kinds.contains(kind))
+    }
+
+    fn drawn(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Lua => self.lua,
+            Kind::Sql => self.sql,
+            Kind::Rust => self.rust,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,10 +98,7 @@ impl Paths {
 fn work(arguments: &Arguments) -> Result<bool, MutantsError> {
     let paths = Paths::new();
     let mut drawn = Vec::new();
-    for kind in [Kind::Lua, Kind::Sql] {
-        if !arguments.kinds.is_empty() && !arguments.kinds.contains(&kind) {
-            continue;
-        }
+    for kind in arguments.asked() {
         drawn.extend(of_kind(arguments, &paths, kind)?);
     }
     if arguments.list {
@@ -113,52 +128,76 @@ fn said(paths: &Paths, program: &str, arguments: &[&str]) -> Result<String, Muta
 fn heading(arguments: &Arguments, paths: &Paths) -> Result<String, MutantsError> {
     let date = said(paths, "date", &["-u", "+%F"])?;
     let commit = said(paths, "git", &["rev-parse", "--short=12", "HEAD"])?;
+    let drawn: Vec<String> =
+        arguments.asked().map(|kind| format!("{} of {}", arguments.drawn(kind), kind.name())).collect();
     Ok(format!(
-        "# Mutants, {date}\n\nCommit {commit}, seed {}: one small change at a time, drawn by `make mutants`, and which test notices it\nfirst. CONTRIBUTING.md says how to read it and how to try one again.",
-        arguments.seed
+        "# Mutants, {date}\n\nCommit {commit}, seed {}: one small change at a time, drawn by `make mutants`, and which test notices it\nfirst. CONTRIBUTING.md says how to read it and how to try one again. Drawn: {}.",
+        arguments.seed,
+        drawn.join(", ")
     ))
 }
 
 /// Those of the sample that were judged, now or before.
 fn of_kind(arguments: &Arguments, paths: &Paths, kind: Kind) -> Result<Vec<Judged>, MutantsError> {
-    let most = match kind {
-        Kind::Lua => arguments.lua,
-        Kind::Sql => arguments.sql,
-    };
-    let texts = text::read(&paths.root, kind)?;
-    let all = text::mutants(kind, &texts);
-    let ranked: Vec<Mutant> = if arguments.only.is_empty() {
-        sample(&all, arguments.seed, all.len())
-    } else {
-        all.iter().filter(|mutant| arguments.only.contains(&mutant.id)).cloned().collect()
-    };
-    eprintln!("{kind:?}: {most} of {} mutants", all.len());
-    if arguments.list {
-        for mutant in ranked.iter().take(most) {
-            let Mutant { id, file, line, what, before, after, .. } = mutant;
-            println!("{id} {file}:{line} {what}: {before:?} -> {after:?}");
+    let Candidates { texts, parts } = text::read(&paths.root, kind)?;
+    let drawn = arguments.drawn(kind);
+    eprintln!("{drawn} of {} mutants of {}", parts.iter().map(Vec::len).sum::<usize>(), kind.name());
+    let bench: Option<Box<dyn Bench>> = match kind {
+        _ if arguments.list || arguments.record => None,
+        Kind::Lua | Kind::Sql => {
+            Some(Box::new(Copies::new(&built(paths, kind, &arguments.without)?, &paths.target, &texts)?))
         }
-        return Ok(Vec::new());
-    }
+        Kind::Rust => Some(Box::new(Tree::new(&paths.root, &paths.target)?)),
+    };
+    let mut judge = bench.as_deref().map(|bench| Judge::new(kind, bench, &texts, &arguments.without));
     let mut journal = read_journal(&paths.journal)?;
-    let is_due = |journal: &BTreeMap<String, Judged>, mutant: &Mutant| match (journal.get(&mutant.id), arguments.again)
-    {
+    let mut judged = Vec::new();
+    let (count, mut left) = (parts.len(), drawn);
+    for (nth, all) in parts.iter().enumerate() {
+        // What cannot be shared out evenly goes to the first.
+        let most = left.div_ceil(count - nth);
+        left -= most;
+        let ranked: Vec<Mutant> = if arguments.only.is_empty() {
+            sample(all, arguments.seed, all.len())
+        } else {
+            all.iter().filter(|mutant| arguments.only.contains(&mutant.id)).cloned().collect()
+        };
+        if arguments.list {
+            list(ranked.iter().take(most));
+        } else {
+            judged.extend(of_part(arguments, paths, judge.as_mut(), &mut journal, ranked, most)?);
+        }
+    }
+    Ok(judged)
+}
+
+fn list<'a>(mutants: impl Iterator<Item = &'a Mutant>) {
+    for Mutant { id, file, line, what, before, after, .. } in mutants {
+        println!("{id} {file}:{line} {what}: {before:?} -> {after:?}");
+    }
+}
+
+/// The first `most` of them that can be put in place.
+fn of_part(
+    arguments: &Arguments,
+    paths: &Paths,
+    mut judge: Option<&mut Judge<'_>>,
+    journal: &mut BTreeMap<String, Judged>,
+    ranked: Vec<Mutant>,
+    most: usize,
+) -> Result<Vec<Judged>, MutantsError> {
+    let is_due = |held: Option<&Judged>| match (held, arguments.again) {
         (None, _) | (Some(_), Some(Again::All)) => true,
         (Some(judged), Some(Again::Survivors)) => judged.verdict == Verdict::Survived,
         (Some(_), None) => false,
     };
     let mut drawn = Vec::new();
-    let mut bench: Option<Copies> = None;
-    if !arguments.record && !ranked.is_empty() {
-        bench = Some(Copies::new(&built(paths, kind, &arguments.without)?, &paths.target, &texts)?);
-    }
-    let judge = bench.as_ref().map(|copies| Judge::new(kind, copies, &texts, &arguments.without)).transpose()?;
     for mutant in ranked {
         if drawn.len() == most {
             break;
         }
-        if let Some(judge) = &judge
-            && is_due(&journal, &mutant)
+        if let Some(judge) = judge.as_deref_mut()
+            && is_due(journal.get(&mutant.id))
         {
             let judged = judge.judge(&mutant)?;
             note(&paths.journal, &judged)?;
@@ -192,16 +231,22 @@ fn built(paths: &Paths, kind: Kind, without: &[String]) -> Result<Built, Mutants
     let tests: &[&str] = match kind {
         Kind::Lua => &["--workspace", "--bins", "--test", "scripts", "--test", "queue", "--test", "rebuild"],
         Kind::Sql => &["--workspace", "--bins", "--test", "ledger_real", "--test", "rebuild"],
+        Kind::Rust => return Ok(Built::new()),
     };
     let simulation: &[&str] = match kind {
         Kind::Lua => &["--bins"],
-        Kind::Sql => &["--test", "postgres"],
+        Kind::Sql | Kind::Rust => &["--test", "postgres"],
     };
-    let mut built = build(&paths.root, &paths.target, tests)?;
-    if kind == Kind::Lua && without.iter().any(|name| name == "simulation") {
+    let once = |arguments: &[&str]| {
+        let built = build(&paths.root, &paths.target, arguments, Incremental::No)?;
+        built.ok_or_else(|| MutantsError::Other(format!("cargo test --no-run {} failed", arguments.join(" "))))
+    };
+    let mut built = once(tests)?;
+    let simulation_is = if kind == Kind::Lua { "simulation" } else { "flux-simulation/postgres" };
+    if without.iter().any(|name| name == simulation_is) {
         return Ok(built);
     }
     let of_simulation = ["--locked", "--manifest-path", "lab/simulation/Cargo.toml"];
-    built.extend(build(&paths.root, &paths.target, &[&of_simulation, simulation].concat())?);
+    built.extend(once(&[&of_simulation, simulation].concat())?);
     Ok(built)
 }

@@ -1,5 +1,7 @@
 //! What a mutant is, how it is named, and which of them make the sample.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
@@ -11,6 +13,22 @@ pub enum Kind {
     Lua,
     /// The ledger's statements and migrations.
     Sql,
+    /// The crates that decide.
+    Rust,
+}
+
+impl Kind {
+    /// All, in the order of the record.
+    pub const ALL: [Kind; 3] = [Kind::Lua, Kind::Sql, Kind::Rust];
+
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Lua => "Lua",
+            Kind::Sql => "SQL",
+            Kind::Rust => "Rust",
+        }
+    }
 }
 
 /// One small change to one file.
@@ -34,6 +52,15 @@ pub struct Mutant {
     pub before: String,
     /// What it puts there.
     pub after: String,
+}
+
+/// What there is to change.
+#[derive(Debug)]
+pub struct Candidates {
+    /// By path from the root, what stands in the file.
+    pub texts: BTreeMap<String, String>,
+    /// All changes, in parts: of each as many are drawn as of any other.
+    pub parts: Vec<Vec<Mutant>>,
 }
 
 impl Mutant {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::error::{MutantsError, doing};
+use crate::judge::Bench;
 
 /// A name that cargo has for a program: package and target, such as `flux-edge/scripts`, or `flux-edge/lib` for a library's
 /// own tests and `flux-edge/bin` for a program that is no test.
@@ -18,20 +19,43 @@ pub type Name = String;
 /// What was built, by name.
 pub type Built = BTreeMap<Name, PathBuf>;
 
-/// Builds with `cargo test --no-run` and these arguments in `directory`.
+/// How something is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incremental {
+    /// Again and again, each time with one small change: what is built fastest. A simulation keeps its optimisation.
+    Yes,
+    /// Once, as `make test` does.
+    No,
+}
+
+/// Builds with `cargo test --no-run` and these arguments in `directory`. `None` where it does not compile.
 ///
 /// # Errors
-/// Where it does not compile.
-pub fn build(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Built, MutantsError> {
+/// Where cargo cannot be started.
+pub fn build(
+    directory: &Path,
+    target: &Path,
+    arguments: &[&str],
+    incremental: Incremental,
+) -> Result<Option<Built>, MutantsError> {
     let mut command = Command::new("cargo");
-    command.current_dir(directory).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0");
+    command.current_dir(directory).env("CARGO_TARGET_DIR", target);
+    match incremental {
+        Incremental::No => {
+            command.env("CARGO_INCREMENTAL", "0");
+        }
+        Incremental::Yes => {
+            command.env("CARGO_INCREMENTAL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
+            if !arguments.contains(&"--manifest-path") {
+                command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+            }
+        }
+    }
     command.args(["test", "--no-run", "--quiet", "--message-format=json"]).args(arguments);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = doing("building in", directory, command.output())?;
-    if !output.status.success() {
-        return Err(MutantsError::Other(format!("cargo test --no-run {} failed", arguments.join(" "))));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(artifact).collect())
+    let built = || String::from_utf8_lossy(&output.stdout).lines().filter_map(artifact).collect();
+    Ok(output.status.success().then(built))
 }
 
 /// A line of cargo's, where it tells of a program.
@@ -112,23 +136,27 @@ impl Copies {
         }
         Ok(copies)
     }
+}
 
-    /// Where the copy is.
-    pub fn path(&self, name: &str) -> Option<&Path> {
-        self.paths.get(name).map(PathBuf::as_path)
+impl Bench for Copies {
+    /// As long as the file's own.
+    fn fitted(&self, text: &str, own: &str) -> Option<String> {
+        fitted(text, own.len())
+    }
+
+    fn program(&self, name: &str) -> Result<Option<PathBuf>, MutantsError> {
+        let path = self.paths.get(name).ok_or_else(|| MutantsError::Other(format!("{name} was not built")))?;
+        Ok(Some(path.clone()))
     }
 
     /// Whether the text of `file` stands in it, or in a program that it starts.
-    pub fn holds(&self, name: &str, file: &str) -> bool {
+    fn holds(&self, name: &str, file: &str) -> bool {
         let started = self.started.get(name).into_iter().flatten().map(String::as_str);
         std::iter::once(name).chain(started).any(|name| self.places.contains_key(&(name.to_owned(), file.to_owned())))
     }
 
     /// Puts `text`, which is as long as the file's own, in its place in all copies.
-    ///
-    /// # Errors
-    /// Where a copy cannot be written.
-    pub fn write(&self, file: &str, text: &str) -> Result<(), MutantsError> {
+    fn write(&self, file: &str, text: &str) -> Result<(), MutantsError> {
         for ((name, held), places) in &self.places {
             if held == file {
                 let path = &self.paths[name];
@@ -160,7 +188,7 @@ fn find_all(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
 
 /// `text` with exactly `length` bytes: blanks at its end, or fewer where they mean nothing, which is at the beginning of a
 /// line and behind a comma. `None` where there are not so many of those.
-pub fn fitted(text: &str, length: usize) -> Option<String> {
+fn fitted(text: &str, length: usize) -> Option<String> {
     if text.len() <= length {
         return Some(format!("{text}{}", " ".repeat(length - text.len())));
     }
@@ -212,7 +240,7 @@ mod tests {
         let held = ["p/bin", "p/test", "p/other"].map(|name| copies.holds(name, "s.lua"));
         assert_eq!(held, [true, true, false]);
         copies.write("s.lua", "return a > b").expect("written");
-        let read = |name: &str| fs::read_to_string(copies.path(name).expect("copied")).expect("read");
+        let read = |name: &str| fs::read_to_string(&copies.paths[name]).expect("read");
         assert_eq!(read("p/bin"), "...return a > b...");
         assert_eq!(read("p/test"), format!("...{}/patch/program...", target.path().display()));
         assert_eq!(fs::read_to_string(&program).expect("read"), "...return a < b...", "the original is left alone");

@@ -50,10 +50,10 @@ pub fn read_argued(path: &Path) -> Result<BTreeMap<String, String>, MutantsError
     Ok(lines.filter_map(|line| line.split_once(' ')).map(|(id, why)| (id.to_owned(), why.trim().to_owned())).collect())
 }
 
-/// Drawn, killed, argued equivalent, all others.
+/// Judged, killed, argued equivalent, all others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    drawn: usize,
+    judged: usize,
     killed: usize,
     argued: usize,
 }
@@ -62,7 +62,7 @@ impl Count {
     /// Of these.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Judged>, argued: &BTreeMap<String, String>) -> Count {
         all.into_iter().fold(Count::default(), |count, judged| Count {
-            drawn: count.drawn + 1,
+            judged: count.judged + 1,
             killed: count.killed + usize::from(matches!(judged.verdict, Verdict::Killed { .. })),
             argued: count.argued
                 + usize::from(judged.verdict == Verdict::Survived && argued.contains_key(&judged.mutant.id)),
@@ -71,13 +71,13 @@ impl Count {
 
     /// Killed, of a hundred that somebody could notice.
     pub fn percent(self) -> f64 {
-        let counted = self.drawn - self.argued;
+        let counted = self.judged - self.argued;
         if counted == 0 { 100.0 } else { 100.0 * self.killed as f64 / counted as f64 }
     }
 
     /// Whether as many are killed as should be.
     pub fn is_enough(self) -> bool {
-        100 * self.killed >= GOAL_PERCENT * (self.drawn - self.argued)
+        100 * self.killed >= GOAL_PERCENT * (self.judged - self.argued)
     }
 }
 
@@ -91,14 +91,14 @@ fn code(text: &str) -> String {
 /// The record in Markdown. `heading`: what stands above the tables.
 pub fn record(heading: &str, all: &[&Judged], argued: &BTreeMap<String, String>) -> String {
     let mut out = format!(
-        "{heading}\n\n| | drawn | killed | by | survived, argued equivalent | survived, open | of a hundred that can be noticed |\n|---|--:|--:|---|--:|--:|--:|\n"
+        "{heading}\n\n| | judged | killed | by | survived, argued equivalent | survived, open | of a hundred that can be noticed |\n|---|--:|--:|---|--:|--:|--:|\n"
     );
-    let kinds = [("Lua", Kind::Lua), ("SQL", Kind::Sql)];
-    for (name, kind) in kinds.iter().map(|(name, kind)| (*name, Some(*kind))).chain([("all", None)]) {
+    for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
+        let name = kind.map_or("all", Kind::name);
         let of: Vec<&Judged> =
             all.iter().copied().filter(|judged| kind.is_none_or(|kind| judged.mutant.kind == kind)).collect();
         let count = Count::of(of.iter().copied(), argued);
-        if count.drawn == 0 {
+        if count.judged == 0 {
             continue;
         }
         let by = kind.map_or_else(String::new, |kind| {
@@ -110,9 +110,9 @@ pub fn record(heading: &str, all: &[&Judged], argued: &BTreeMap<String, String>)
             let parts = stages(kind).iter().map(|stage| format!("{} {}", stage.name, killed(stage.name)));
             parts.collect::<Vec<_>>().join(", ")
         });
-        let Count { drawn, killed, argued } = count;
-        let open = drawn - killed - argued;
-        let _ = writeln!(out, "| {name} | {drawn} | {killed} | {by} | {argued} | {open} | {:.1} |", count.percent());
+        let Count { judged, killed, argued } = count;
+        let open = judged - killed - argued;
+        let _ = writeln!(out, "| {name} | {judged} | {killed} | {by} | {argued} | {open} | {:.1} |", count.percent());
     }
     let mut sorted: Vec<&Judged> = all.to_vec();
     sorted.sort_by_key(|judged| (judged.mutant.kind, judged.mutant.file.clone(), judged.mutant.line));
@@ -167,7 +167,7 @@ mod tests {
         let mut all: Vec<Judged> = (10..29).map(|id| killed(&id.to_string())).collect();
         all.extend([survived("00000001"), survived("00000002")]);
         let count = Count::of(&all, &argued);
-        assert_eq!(count, Count { drawn: 21, killed: 19, argued: 1 });
+        assert_eq!(count, Count { judged: 21, killed: 19, argued: 1 });
         assert!(count.is_enough());
         all.push(survived("00000003"));
         assert!(!Count::of(&all, &argued).is_enough());

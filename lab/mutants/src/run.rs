@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::error::{MutantsError, doing};
+use crate::mutant::Kind;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,25 +24,51 @@ pub enum Outcome {
     Hung,
 }
 
+/// How long a program may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    wall: Duration,
+    /// Of the processor: who turns in a circle is told from who waits for a machine that is busy.
+    processor: Duration,
+}
+
+impl Patience {
+    /// For who takes `span` without a mutant. Rust is tested without servers to wait for: there only the processor's time counts.
+    pub fn of(span: Duration, kind: Kind) -> Patience {
+        let minute = Duration::from_secs(60);
+        match kind {
+            Kind::Lua | Kind::Sql => Patience { wall: 10 * span + minute, processor: 3 * span + minute },
+            Kind::Rust => Patience { wall: 10 * (span + minute), processor: 3 * span + minute / 3 },
+        }
+    }
+}
+
 /// Memory that a program and each of its servers may have: a mutant that asks for all there is must not get it.
 const MEMORY_BYTES: u64 = 12 << 30;
+
+/// SIGXCPU; whom it does not end, the kernel kills 5 s later.
+const PROCESSOR_TIME_IS_UP: i32 = 24;
 
 /// Runs `program` with `arguments`.
 ///
 /// # Errors
 /// Where it cannot be started.
-pub fn run(program: &Path, arguments: &[String], patience: Duration) -> Result<Outcome, MutantsError> {
+pub fn run(program: &Path, arguments: &[String], patience: Patience) -> Result<Outcome, MutantsError> {
     let scratch = doing("making a directory in", &std::env::temp_dir(), tempfile::tempdir())?;
     // PostgreSQL may run as another user.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     doing("opening", scratch.path(), fs::set_permissions(scratch.path(), open))?;
     let mut command = Command::new("prlimit");
-    command.arg(format!("--as={MEMORY_BYTES}")).arg("--core=0").arg("--").arg(program).args(arguments);
+    let seconds = patience.processor.as_secs().max(1);
+    command.arg(format!("--as={MEMORY_BYTES}")).arg(format!("--cpu={seconds}:{}", seconds + 5));
+    command.arg("--core=0").arg("--").arg(program).args(arguments);
     command.env("TMPDIR", scratch.path()).env("RUST_BACKTRACE", "0");
+    // What fails with a mutant is not to be noted in the tree as a case for ever.
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
     let log = scratch.path().join("stderr");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(doing("making", &log, fs::File::create(&log))?);
     let child = doing("starting", program, command.spawn())?;
-    Ok(watch(child, patience))
+    Ok(watch(child, patience.wall))
 }
 
 fn watch(mut child: Child, patience: Duration) -> Outcome {
@@ -81,6 +109,7 @@ fn watch(mut child: Child, patience: Duration) -> Outcome {
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Outcome::Passed,
+            Ok(Some(status)) if status.signal() == Some(PROCESSOR_TIME_IS_UP) => return Outcome::Hung,
             Ok(Some(status)) => return Outcome::Crashed(status.to_string()),
             Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
             Ok(None) | Err(_) => {
@@ -146,7 +175,8 @@ fn family(pid: u32) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn told(script: &str, patience: Duration) -> Outcome {
+    fn told(script: &str, wall: Duration) -> Outcome {
+        let patience = Patience { wall, processor: Duration::from_secs(1) };
         let arguments = ["-c".to_owned(), script.to_owned()];
         run(Path::new("/bin/sh"), &arguments, patience).expect("a shell")
     }
@@ -166,6 +196,7 @@ mod tests {
     #[test]
     fn what_hangs_is_ended() {
         assert_eq!(told("sleep 1000", Duration::from_millis(10)), Outcome::Hung);
+        assert_eq!(told("exec 2>&1; while :; do :; done", LONG), Outcome::Hung);
     }
 
     #[test]

@@ -5,23 +5,30 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::{MutantsError, doing};
-use crate::mutant::{Kind, Mutant};
-use crate::{lua, sql};
+use crate::mutant::{Candidates, Kind, Mutant};
+use crate::{lua, rust, sql};
 
-/// Where they stand.
-fn directories(kind: Kind) -> (&'static [&'static str], &'static str) {
-    match kind {
-        Kind::Lua => (&["edge/lua", "worker/lua"], "lua"),
-        Kind::Sql => (&["worker/sql", "worker/sql/statements", "worker/sql/dead_letters"], "sql"),
-    }
-}
-
-/// By path from the root: the text of every file.
+/// All that can be changed in files of this kind.
 ///
 /// # Errors
 /// Where one cannot be read.
-pub fn read(root: &Path, kind: Kind) -> Result<BTreeMap<String, String>, MutantsError> {
-    let (directories, extension) = directories(kind);
+pub fn read(root: &Path, kind: Kind) -> Result<Candidates, MutantsError> {
+    match kind {
+        Kind::Lua => in_directories(root, &["edge/lua", "worker/lua"], "lua", lua::mutants),
+        Kind::Sql => {
+            let directories = ["worker/sql", "worker/sql/statements", "worker/sql/dead_letters"];
+            in_directories(root, &directories, "sql", sql::mutants)
+        }
+        Kind::Rust => rust::read(root),
+    }
+}
+
+fn in_directories(
+    root: &Path,
+    directories: &[&str],
+    extension: &str,
+    of: fn(&str, &str) -> Vec<Mutant>,
+) -> Result<Candidates, MutantsError> {
     let mut texts = BTreeMap::new();
     for directory in directories {
         let path = root.join(directory);
@@ -33,14 +40,6 @@ pub fn read(root: &Path, kind: Kind) -> Result<BTreeMap<String, String>, Mutants
             }
         }
     }
-    Ok(texts)
-}
-
-/// Every mutant of them.
-pub fn mutants(kind: Kind, texts: &BTreeMap<String, String>) -> Vec<Mutant> {
-    let of = match kind {
-        Kind::Lua => lua::mutants,
-        Kind::Sql => sql::mutants,
-    };
-    texts.iter().flat_map(|(file, text)| of(file, text)).collect()
+    let all = texts.iter().flat_map(|(file, text)| of(file, text)).collect();
+    Ok(Candidates { texts, parts: vec![all] })
 }

@@ -7,14 +7,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
     ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    InitProducerIdResponse, JoinGroupResponse, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader,
-    TopicName,
+    InitProducerIdResponse, JoinGroupResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataResponse,
+    ProduceRequest, ProduceResponse, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
@@ -86,6 +87,7 @@ pub(crate) struct Fake {
     sockets: BTreeMap<BrokerKey, Socket>,
 }
 
+const LIST_OFFSETS: i16 = 2;
 const CREATE_TOPICS: i16 = 19;
 
 pub(crate) const BOOTSTRAP_PORT: u16 = 9000;
@@ -270,6 +272,7 @@ impl Fake {
                     |key, min, max| ApiVersion::default().with_api_key(key).with_min_version(min).with_max_version(max);
                 let keys = vec![
                     range(key::PRODUCE, 0, self.produce_version_max),
+                    range(LIST_OFFSETS, 0, 9),
                     range(key::METADATA, 0, 13),
                     range(FIND_COORDINATOR, 0, 6),
                     range(JOIN_GROUP, 0, 9),
@@ -295,6 +298,10 @@ impl Fake {
             key::PRODUCE => {
                 let request = ProduceRequest::decode(&mut frame, version).unwrap();
                 self.produce(node, version, &request).encode(&mut body, version).unwrap();
+            }
+            LIST_OFFSETS => {
+                let request = ListOffsetsRequest::decode(&mut frame, version).unwrap();
+                self.ends(node, &request).encode(&mut body, version).unwrap();
             }
             CREATE_TOPICS => {
                 let request = CreateTopicsRequest::decode(&mut frame, version).unwrap();
@@ -347,6 +354,19 @@ impl Fake {
             .with_error_code(if leaders.is_empty() { 3 } else { 0 })
             .with_partitions(partitions.collect());
         MetadataResponse::default().with_brokers(brokers.collect()).with_topics(vec![topic])
+    }
+
+    /// Only of partitions that the node leads.
+    fn ends(&self, node: i32, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+        let end = |partition: i32| {
+            let is_led = self.leaders.get(partition as usize) == Some(&node);
+            let told = ListOffsetsPartitionResponse::default().with_partition_index(partition);
+            if is_led { told.with_offset(self.log(partition).len() as i64) } else { told.with_error_code(6) }
+        };
+        let partitions = request.topics[0].partitions.iter().map(|asked| end(asked.partition_index)).collect();
+        let topic =
+            ListOffsetsTopicResponse::default().with_name(request.topics[0].name.clone()).with_partitions(partitions);
+        ListOffsetsResponse::default().with_topics(vec![topic])
     }
 
     fn create(&mut self, request: &CreateTopicsRequest) -> CreateTopicsResponse {

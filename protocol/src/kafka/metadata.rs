@@ -135,3 +135,30 @@ impl Topic {
 pub fn text(text: &str) -> StrBytes {
     StrBytes::try_from(Bytes::copy_from_slice(text.as_bytes())).expect("a `str` is UTF-8")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+
+    /// Orders go to the partitions that an answer names: one that makes no sense must not become the topic.
+    #[test]
+    fn an_answer_without_partitions_or_with_too_many_or_with_one_twice_is_no_topic() {
+        let of = |indices: Vec<i32>| {
+            let partition = |index| MetadataResponsePartition::default().with_partition_index(index);
+            let topic = MetadataResponseTopic::default()
+                .with_name(Some(TopicName(text("orders"))))
+                .with_topic_id(uuid::Uuid::from_u128(77))
+                .with_partitions(indices.into_iter().map(partition).collect());
+            read(&MetadataResponse::default().with_topics(vec![topic]), "orders")
+        };
+        let most = PARTITIONS_MAX as i32;
+        let topic = of((0..most).collect()).expect("as many as there may be").topic.expect("no error");
+        assert_eq!(topic.partitions.len(), PARTITIONS_MAX);
+        assert_eq!(of((0..=most).collect()), Err(MetadataError("the number of partitions")));
+        assert_eq!(of(Vec::new()), Err(MetadataError("the number of partitions")));
+        for numbers in [vec![0, 0], vec![0, 2], vec![-1, 0]] {
+            assert_eq!(of(numbers), Err(MetadataError("the numbers of the partitions")));
+        }
+    }
+}

@@ -290,6 +290,17 @@ mod tests {
         assert_eq!(calls, [200, 200, 400, 400, 600], "the patience is 2.25 s");
     }
 
+    /// By these an edge tells which of them it is who comes: a visitor counted to another cohort is waited for a second time.
+    #[test]
+    fn each_tick_notes_where_the_line_stood_as_it_began() {
+        let mut line = Line::default();
+        line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
+        let first = place(0, (0.2 * RANKS) as u32);
+        let moved = line.handle_report(&Report::default(), TERMS, moment(500));
+        let mark = |ms: u64| moved.marks[((OPENS_US + ms * 1000) / COHORT_US) as usize % TICKS];
+        assert_eq!([0, 250, 500].map(mark), [place(0, 0), first, first]);
+    }
+
     #[test]
     fn a_count_of_held_visitors_that_never_falls_is_forgotten_when_tokens_lie_idle() {
         let mut line = Line::default();

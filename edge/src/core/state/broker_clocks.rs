@@ -77,3 +77,40 @@ impl BrokerClocks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flux_protocol::kafka::producer::ProducerConfig;
+    use flux_protocol::time::Instant;
+
+    use super::*;
+
+    /// Whoever is warned of clocks that are right looks for a fault that is none, and believes no warning any more.
+    #[test]
+    fn a_clock_is_called_wrong_only_where_it_is_and_until_it_is_right_again() {
+        let now = Now { instant: Instant::from_micros(1_000_000), wall_ms: 1_705_234_800_000 };
+        let config = ProducerConfig {
+            topic: "orders".to_owned(),
+            bootstrap: vec![("broker".to_owned(), 9092)],
+            client_id: "test".to_owned(),
+            linger: Duration::ZERO,
+            batch_bytes_max: 1 << 10,
+            in_flight_max: 1,
+            request_timeout: Duration::from_secs(1),
+            records_max: 1,
+            record_age_max: Duration::from_secs(1),
+            seed: 5,
+        };
+        let mut producer: Producer<u32> = Producer::new(config, now.instant);
+        let (mut clocks, counters) = (BrokerClocks::default(), Counters::default());
+        let far = CLOCK_SKEW_MAX_MS as i64;
+        let told = [0, far - 1, far, far / 2, -far, far / 2 - 1, far / 2].map(|skew_ms| {
+            clocks.by_node.insert(1, skew_ms);
+            clocks.note_times(now, &mut producer, &counters);
+            clocks.is_told
+        });
+        assert_eq!(told, [false, false, true, true, true, false, false]);
+    }
+}

@@ -109,3 +109,24 @@ impl Probe {
         self.skew_ms
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is warned of clocks that are right looks for a fault that is none, and believes no warning any more.
+    #[test]
+    fn a_clock_is_called_wrong_only_where_it_is_and_until_it_is_right_again() {
+        let far = CLOCK_SKEW_MAX_MS as i64;
+        let told = |is_first: bool| {
+            let (mut probe, counters) = (Probe::default(), Counters::default());
+            [0, far - 1, far, far / 2, -far, far / 2 - 1, far / 2].map(|skew_ms| {
+                let here_ms = 1_705_234_800_000;
+                probe.note_time(&counters, is_first, here_ms, here_ms, here_ms.saturating_add_signed(skew_ms));
+                probe.skew_is_told
+            })
+        };
+        assert_eq!(told(true), [false, false, true, true, true, false, false]);
+        assert_eq!(told(false), [false; 7], "one core of all says it");
+    }
+}

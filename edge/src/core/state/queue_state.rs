@@ -286,3 +286,29 @@ impl QueueState {
         self.is_dry = is_dry;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flux_protocol::queue::Watermark;
+    use flux_protocol::queue::limits::TICKS;
+
+    use super::*;
+
+    /// Whoever was given a place is not called before Redis has been told of it.
+    #[test]
+    fn what_a_call_told_that_was_lost_is_told_again_as_soon_as_any_news() {
+        let mut queue = QueueState::new(b"p", 7, [5; 32]);
+        let at = |ms: u64| Instant::from_micros(1000 * ms);
+        let marks = [Watermark::default(); TICKS];
+        let moved = Moved { watermark: marks[0], is_free: true, issued: 0, called: 0, tick: 0, marks };
+        queue.handle_asked(at(1000));
+        queue.handle_reply(at(1001), &moved, false, 1_764_590_400_000_000, 1_764_590_400_000_000);
+        assert!(!queue.is_due(at(1500), false, false), "nothing is to be told");
+        queue.send_to_line(at(1500), b"ann", None).expect("it is known how the line stands");
+        assert!(queue.is_due(at(1500), false, false));
+        assert!(!queue.handle_asked(at(1500)).is_empty());
+        queue.handle_failed();
+        assert!(queue.is_due(at(1600), false, false));
+        assert!(!queue.handle_asked(at(1600)).is_empty(), "the same again");
+    }
+}

@@ -147,4 +147,15 @@ mod tests {
         let order = ReplyTo { conn: 0, generation: 7, position: 1 };
         assert_eq!(waiting.take(order), Some(order), "an order has its own deadlines");
     }
+
+    /// A core numbers ten thousand requests a second, and is up for weeks.
+    #[test]
+    fn who_asks_after_four_thousand_million_others_is_answered_too() {
+        let mut waiting = Replies { drawn: u64::from(u32::MAX), ..Replies::default() };
+        let place = ReplyTo { conn: 3, generation: 0, position: 0 };
+        let numbered = waiting.begin(place);
+        waiting.wait(Instant::FAR_FUTURE, Answer::Unknown);
+        waiting.complete(numbered, Answer::SoldOut);
+        assert_eq!(waiting.poll(), Some((place, Answer::SoldOut)));
+    }
 }

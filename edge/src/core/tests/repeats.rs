@@ -115,6 +115,17 @@ fn forgotten_scripts_are_loaded_and_a_refusal_after_that_is_believed() {
     assert_eq!(bench.redis.calls("SCRIPT").len(), loads + crate::redis::scripts::SCRIPTS.all().len());
 }
 
+/// Sales that are over refuse by the thousand: were a place kept for each, all orders of the core would find it full.
+#[test]
+fn an_order_that_is_refused_gives_back_the_place_with_the_producer_that_it_was_promised() {
+    let mut bench = Bench::new();
+    bench.redis.script("reserve", heads(&["M", "0", "I1"]));
+    let orders = bench.orders(&["a", "b"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(409); 2]);
+    assert_eq!(bench.core.orders.promised, 0);
+}
+
 #[test]
 fn an_error_in_mid_pipeline_concerns_its_own_call_alone() {
     let mut bench = Bench::new();

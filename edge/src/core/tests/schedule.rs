@@ -373,3 +373,17 @@ fn an_order_does_not_stand_behind_a_crowd_that_wants_another_product_nor_the_cro
     bench.pass(100);
     assert!(bench.statuses(&others).iter().all(|status| *status == Some(200)));
 }
+
+/// A write of its own for each entry would double what Redis is asked under load.
+#[test]
+fn a_delivered_entry_is_deleted_on_the_way_of_the_next_reserve_call() {
+    let mut bench = Bench::new();
+    let order = bench.orders(&["a"]);
+    bench.pass(1);
+    assert_eq!(bench.statuses(&order), [Some(200)]);
+    assert_eq!(bench.redis.calls("XDEL"), [] as [Vec<String>; 0], "it need not be deleted at once");
+    bench.redis.asked.clear();
+    bench.orders(&["b"]);
+    let asked: Vec<&str> = bench.redis.asked.iter().map(|asked| asked.name).collect();
+    assert_eq!(asked, ["XDEL", "reserve"]);
+}

@@ -4,6 +4,7 @@ use super::fair::{fair, ticket};
 use super::redis::{FakeQueue, SALE_ID, SEED};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
+use crate::limits::TOKEN_WAITERS_MAX;
 
 const DRY: FakeQueue = FakeQueue { mark: (2, 0), is_free: false, tokens: 0 };
 
@@ -102,4 +103,18 @@ fn an_order_that_sets_out_anew_from_the_door_has_a_deadline_again() {
     assert_eq!(bench.statuses(&[held]), [None], "its record is being looked up");
     bench.pass(600);
     assert_eq!(bench.statuses(&[held]), [Some(503)]);
+}
+
+/// While Redis grants no tokens orders gather; were there no end of them, one sale would keep all other orders of its core out.
+#[test]
+fn no_more_than_so_many_wait_for_a_token_and_the_next_is_sent_to_the_waiting_room() {
+    let mut bench = Bench::with(config(), |redis| {
+        let fields = redis.sales.get_mut("p").expect("a sale");
+        (fields[6], fields[7]) = ("50".to_owned(), "50".to_owned());
+        redis.holds = vec!["lease"];
+    });
+    let waiting: Vec<u32> = (0..TOKEN_WAITERS_MAX).map(|n| bench.order(&format!("user-{n}"))).collect();
+    let next = bench.order("ann");
+    assert!(waiting.iter().all(|order| !bench.answers.contains_key(order)));
+    assert!(matches!(bench.answers.get(&next), Some(Answer::Redirect(_))), "{:?}", bench.answers.get(&next));
 }
