@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use flux_net::sleep;
 use flux_protocol::order::Uuid;
-use flux_protocol::rare::{Rare, is_taken};
+use flux_protocol::rare::{Rare, is_taken, standstill};
 use flux_protocol::redis_keys;
 
 use tracing::warn;
@@ -78,6 +79,11 @@ impl Round {
         let mut given = Given::default();
         for _ in 0..PAGES_MAX {
             let page = ledger.pending_returns(RETURNS_MAX, self.behind).await?;
+            if !page.is_empty()
+                && let Some(span) = standstill(Rare::ReturnsOutOfDate)
+            {
+                sleep(span).await.map_err(|error| RedisError::Lost(error.to_string()))?;
+            }
             let is_last = self.advance(&page);
             settle(ledger, redis, scripts, page, &mut given).await?;
             if is_last {

@@ -345,7 +345,7 @@ fn nodes_that_stop_or_stand_still_lose_nothing_that_was_acknowledged() {
             kafka.borrow_mut().start(now, node);
             run.world.stir(HOST);
         }
-        run.kafka.borrow_mut().spoil_nothing();
+        run.kafka.borrow_mut().refuse_nothing();
         run.world.run_for(40 * SECOND);
         run.check(&numbers);
         assert_eq!(numbers.borrow().machine.settled.len(), 2000, "seed {seed}");

@@ -45,6 +45,8 @@ pub struct Buyer {
     pub hang_up_per_mille: u64,
     /// It asks once more, so long after it was served: it must be told the same.
     pub asks_again_after: Option<Duration>,
+    /// How often it does so, each time as long after the last.
+    pub asks_again_times: u32,
     /// It takes JSON: 429 in place of 302.
     pub wants_json: bool,
     /// What it does with tickets.
@@ -134,9 +136,11 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
     crowd.under_way.set(crowd.under_way.get() + 1);
     sleep(buyer.comes_after).await.expect("a simulated timer");
     let mut served = insist(&crowd, &buyer, &mut random).await;
-    if let Some(pause) = buyer.asks_again_after.filter(|_| served) {
-        sleep(pause).await.expect("a simulated timer");
-        served = insist(&crowd, &buyer, &mut random).await;
+    for pause in buyer.asks_again_after.into_iter().cycle().take(buyer.asks_again_times as usize) {
+        if served {
+            sleep(pause).await.expect("a simulated timer");
+            served = insist(&crowd, &buyer, &mut random).await;
+        }
     }
     let is_missed = !served && buyer.is_owed();
     crowd.unserved.set(crowd.unserved.get() + usize::from(is_missed));

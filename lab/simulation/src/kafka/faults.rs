@@ -61,16 +61,19 @@ impl Kafka {
     }
 
     /// No more of that.
-    pub fn spoil_nothing(&mut self) {
+    pub fn spoil_no_produce(&mut self) {
         self.produce_faults.clear();
-        self.poison = None;
-        self.replication_slowed = Duration::ZERO;
     }
 
     /// Batches with these bytes anywhere in them are refused with `code`: MESSAGE_TOO_LARGE (10), CORRUPT_MESSAGE (2),
     /// INVALID_RECORD (87).
     pub fn poison(&mut self, bytes: &[u8], code: i16) {
         self.poison = Some((Bytes::copy_from_slice(bytes), code));
+    }
+
+    /// No batch is refused for what is in it any more.
+    pub fn refuse_nothing(&mut self) {
+        self.poison = None;
     }
 
     /// Replication takes so much longer.

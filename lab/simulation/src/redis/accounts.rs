@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 
 use super::journal::Write;
@@ -34,8 +35,14 @@ pub struct Terms {
     pub rate: u64,
     /// Orders at once on top of that.
     pub burst: u64,
-    /// Redis had lost something before it was over, or a rebuild made its bucket anew.
-    pub is_broken: bool,
+    /// When Redis first lost something, a rebuild made its bucket anew, or another sale took its place; `None`: none of it.
+    pub broken_at: Option<Instant>,
+}
+
+impl Terms {
+    fn break_at(&mut self, now: Instant) {
+        self.broken_at.get_or_insert(now);
+    }
 }
 
 /// A reservation that was made.
@@ -116,7 +123,8 @@ impl Accounts {
     /// Redis has lost something, or somebody has laid hands on its data.
     pub(super) fn handle_loss(&mut self) {
         self.losses += 1;
-        self.terms.values_mut().for_each(|terms| terms.is_broken = true);
+        let now = self.now;
+        self.terms.values_mut().for_each(|terms| terms.break_at(now));
         for product in self.products.values_mut() {
             product.left = None;
             product.reserved.clear();
@@ -135,8 +143,9 @@ impl Accounts {
             match (&*write.arguments[0], name) {
                 (b"XADD", "outbox") => self.take(moment, product, &write.arguments, data, of),
                 (b"SADD", "returned") => {
-                    let members = write.arguments[2..].iter().filter_map(|member| std::str::from_utf8(member).ok());
-                    of.back.extend(members.filter(|member| !member.starts_with('.')).map(str::to_owned));
+                    // What is no reservation is a mark, or whatever a stranger has put there.
+                    let members = write.arguments[2..].iter().filter(|member| Uuid::parse(member).is_some());
+                    of.back.extend(members.filter_map(|member| std::str::from_utf8(member).ok()).map(str::to_owned));
                 }
                 (b"SET", "stock") => of.is_set = true,
                 (b"HSET" | b"UNLINK" | b"DEL", "sale") => of.is_sale_changed = true,
@@ -240,9 +249,14 @@ impl Accounts {
             its.past.push(stood);
         }
         if of.is_sale_changed && sale_id > 0 {
-            let terms = Terms { rate: number("rate"), burst: number("burst"), is_broken: generation > 1 };
+            let terms = Terms { rate: number("rate"), burst: number("burst"), broken_at: None };
             let known = self.terms.entry((product.to_owned(), sale_id)).or_insert(terms);
-            known.is_broken |= terms.is_broken || (known.rate, known.burst) != (terms.rate, terms.burst);
+            if generation > 1 || (known.rate, known.burst) != (terms.rate, terms.burst) {
+                known.break_at(self.now);
+            }
+            // From now on edges that have not heard of it yet are given its tokens for those of the sale before.
+            let is_before = |(of, id): &(String, u64)| of == product && *id != sale_id;
+            self.terms.iter_mut().filter(|(of, _)| is_before(of)).for_each(|(_, terms)| terms.break_at(self.now));
         }
     }
 

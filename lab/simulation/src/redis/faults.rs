@@ -168,9 +168,9 @@ impl Redis {
         });
     }
 
-    /// The same, while the old master lives on where nobody reaches it, with all that it holds.
+    /// The same, while the old master lives on where nobody reaches it, with all that it holds: where it is one, and has not died.
     pub fn fail_over_beside(&mut self, now: Now, missed: Duration) {
-        if self.crashed_at.is_none() {
+        if self.crashed_at.is_none() && !self.server.store.identity.is_replica {
             let (identity, data) = (self.server.store.identity.clone(), self.server.store.data.clone());
             self.old_master = Some((identity, data));
         }
@@ -178,7 +178,7 @@ impl Redis {
     }
 
     /// The old master is what everybody reaches again, in the place of its successor: the same process as before, which has
-    /// seen nothing of what happened since. Nothing where it had died.
+    /// seen nothing of what happened since. Nothing where there is none.
     pub fn wake_old_master(&mut self) {
         let Some((identity, data)) = self.old_master.take() else { return };
         self.close_connections();

@@ -68,6 +68,7 @@ pub fn quiet(edges: &[usize], quantity: u64) -> Shape {
         lookers: Vec::new(),
         faults: Vec::new(),
         rebuilds_by_itself: false,
+        rebuilds_at_once: false,
         idempotency_ttl: DAY,
         unrest: UNREST + FAULT_MAX,
         bounds: Bounds::default(),
@@ -87,6 +88,7 @@ pub fn wave(shape: &mut Shape, random: &mut Random, count: usize, at: Duration, 
             door: None,
             hang_up_per_mille: 0,
             asks_again_after: None,
+            asks_again_times: 1,
             wants_json: false,
             habit: Habit::Impatient,
         });
@@ -117,7 +119,7 @@ fn refused_record(random: &mut Random) -> Shape {
     let mut shape = quiet(&[1], 100);
     wave(&mut shape, random, 60, Duration::from_millis(200), Duration::from_millis(20));
     let user = format!("user-{}\"", random.below(60));
-    happens(&mut shape, 100, 11_900, Fault::RecordRefused(user.trim_end_matches('"').to_owned(), 87));
+    happens(&mut shape, 100, 11_900, Fault::RecordRefused(user, 87));
     shape
 }
 
@@ -157,7 +159,7 @@ fn sleeper(random: &mut Random) -> Shape {
         buyer.attempts_max = 1;
         buyer.door = Some(1);
     }
-    happens(&mut shape, 1001 + random.below(30), 60_000, Fault::EdgePaused(1));
+    happens(&mut shape, 1001 + random.below(30), 60_000, Fault::EdgePaused(1, 0));
     happens(&mut shape, 1200, 300, Fault::RedisRolledBack(Duration::from_millis(900)));
     happens(&mut shape, 5000, 1, Fault::SaleRebuilt(0));
     shape

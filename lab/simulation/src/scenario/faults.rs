@@ -19,16 +19,16 @@ use crate::redis::{Limits, Redis};
 pub enum Fault {
     /// An edge is killed; at the end another takes its place.
     EdgeKilled(usize),
-    /// An edge stands still.
-    EdgePaused(usize),
+    /// An edge stands still, when it has written so many times to a socket since: what it asked for last is on its way.
+    EdgePaused(usize, u64),
     /// An edge is told to drain; at the end another takes its place.
     EdgeDrained(usize),
     /// An edge's wall clock is wrong by so much.
     EdgeClock(usize, i64),
     /// A worker is killed; at the end another takes its place.
     WorkerKilled(usize),
-    /// A worker stands still.
-    WorkerPaused(usize),
+    /// A worker stands still, when it has written so many times to a socket since.
+    WorkerPaused(usize, u64),
     /// A worker is told to stop; at the end another takes its place.
     WorkerStopped(usize),
 
@@ -71,7 +71,7 @@ pub enum Fault {
     LeaderMoved(usize),
     /// What becomes of the next produce requests.
     ProduceSpoilt(Vec<ProduceFault>),
-    /// Records of this user are refused by the brokers.
+    /// Records of users whose names begin so are refused by the brokers; behind a whole name stands a quotation mark.
     RecordRefused(String, i16),
     /// Replicas are slow.
     ReplicationSlow(Duration),
@@ -105,6 +105,8 @@ pub enum Fault {
     /// The way from a worker to PostgreSQL is cut.
     CutWorkerLedger(usize),
 
+    /// The way from an edge to Redis, and from no other, is slow.
+    SlowEdgeRedis(usize, Duration),
     /// The way from an edge to Redis is cut.
     CutEdgeRedis(usize),
     /// The way from an edge to a broker is cut.
@@ -189,7 +191,7 @@ pub const THEMES: [&[u64]; 12] = [
     // Processes of workers.
     &[7, 9, 11, 39],
     // Redis' process and the way there.
-    &[12, 14, 15, 17, 18, 19, 42, 68],
+    &[12, 14, 15, 17, 18, 19, 42, 68, 69],
     // Who Redis is: replicas that come and go, while somebody does not look.
     &[3, 21, 59, 25, 26, 3, 26, 21, 59],
     // What Redis holds.
@@ -203,12 +205,15 @@ pub const THEMES: [&[u64]; 12] = [
     // The ledger.
     &[45, 47, 48, 49, 50, 51, 52, 53, 54],
     // Ways that are cut.
-    &[42, 43, 54, 68, 15, 44],
+    &[42, 43, 54, 68, 15, 44, 69],
     // Clocks.
     &[57, 58, 57, 3],
     // An old master that comes back.
     &[63, 55, 25, 9],
 ];
+
+/// Who stands still, is cut off or slow, or is refused, while other things happen: what comes back finds another world.
+pub const WHILE: &[u64] = &[3, 3, 3, 3, 9, 9, 65, 65, 12, 17, 69, 69, 32, 42, 48, 54, 68, 36, 36, 37];
 
 /// The fault of this number, as far as the shape has the parts for it.
 pub fn draw_of(kind: u64, random: &mut Random, shape: &Shape) -> Fault {
@@ -225,11 +230,11 @@ fn drawn(random: &mut Random, shape: &Shape, kind: impl FnOnce(&mut Random) -> u
     let key = KEYS[random.below(KEYS.len() as u64) as usize];
     match kind(random) {
         0..=2 => Fault::EdgeKilled(edge),
-        3..=4 => Fault::EdgePaused(edge),
+        3..=4 => Fault::EdgePaused(edge, 0),
         5 => Fault::EdgeDrained(edge),
         6 => Fault::EdgeClock(edge, hour),
         7..=8 => Fault::WorkerKilled(worker),
-        9..=10 => Fault::WorkerPaused(worker),
+        9..=10 => Fault::WorkerPaused(worker, 0),
         11 => Fault::WorkerStopped(worker),
         12..=13 => Fault::RedisPaused,
         14 => Fault::RedisAway,
@@ -257,7 +262,7 @@ fn drawn(random: &mut Random, shape: &Shape, kind: impl FnOnce(&mut Random) -> u
         36 => {
             let buyer = random.below(shape.buyers.len() as u64) as usize;
             let codes = [10, 2, 87];
-            Fault::RecordRefused(shape.buyers[buyer].order.user.clone(), codes[random.below(3) as usize])
+            Fault::RecordRefused(format!("{}\"", shape.buyers[buyer].order.user), codes[random.below(3) as usize])
         }
         37 => Fault::ReplicationSlow(second * 3),
         38 => Fault::ProducersForgotten,
@@ -315,6 +320,7 @@ fn drawn(random: &mut Random, shape: &Shape, kind: impl FnOnce(&mut Random) -> u
             Fault::Stray(random.below(12) as usize, what[random.below(3) as usize])
         }
         68 => Fault::CutWorkerRedis(worker),
+        69 => Fault::SlowEdgeRedis(edge, second),
         unknown => unreachable!("there is no fault of number {unknown}"),
     }
 }
@@ -342,8 +348,8 @@ impl Fault {
     pub(super) fn may_outlast_a_rebuild(&self) -> bool {
         matches!(
             self,
-            Fault::EdgePaused(_)
-                | Fault::WorkerPaused(_)
+            Fault::EdgePaused(..)
+                | Fault::WorkerPaused(..)
                 | Fault::TransactionOpen
                 | Fault::CutWorkerRedis(_)
                 | Fault::CutWorkerLedger(_)
@@ -356,7 +362,7 @@ impl Fault {
         !matches!(
             self,
             Fault::WorkerKilled(_)
-                | Fault::WorkerPaused(_)
+                | Fault::WorkerPaused(..)
                 | Fault::WorkerStopped(_)
                 | Fault::BrokerDown(_)
                 | Fault::BrokerPaused(_)
@@ -427,14 +433,21 @@ impl Fault {
         let product = |run: &Run, sale: usize| run.shape.sales[sale].product.clone();
         match self {
             Fault::EdgeKilled(edge) => run.world.kill(run.edges[*edge].process),
-            Fault::EdgePaused(edge) => {
-                run.world.pause(run.edges[*edge].process, true);
-                run.pauses.push(Pause { edge: *edge, from_us: now.instant.as_micros(), to_us: u64::MAX });
+            Fault::EdgePaused(edge, writes) => {
+                let process = run.edges[*edge].process;
+                run.await_writes(process, *writes);
+                run.world.pause(process, true);
+                let from_us = run.world.now().instant.as_micros();
+                run.pauses.push(Pause { edge: *edge, from_us, to_us: u64::MAX });
             }
             Fault::EdgeDrained(edge) => drop(run.edges[*edge].control.drain()),
             Fault::EdgeClock(edge, offset) => run.world.set_wall_offset(run.edges[*edge].process, *offset),
             Fault::WorkerKilled(worker) => run.world.kill(run.workers[*worker].process),
-            Fault::WorkerPaused(worker) => run.world.pause(run.workers[*worker].process, true),
+            Fault::WorkerPaused(worker, writes) => {
+                let process = run.workers[*worker].process;
+                run.await_writes(process, *writes);
+                run.world.pause(process, true);
+            }
             Fault::WorkerStopped(worker) => run.workers[*worker].stop.notify(),
             Fault::RedisPaused => redis.borrow_mut().pause(),
             Fault::RedisAway => {
@@ -473,7 +486,7 @@ impl Fault {
             Fault::LeaderMoved(partition) => kafka.borrow_mut().move_leader(now, *partition),
             Fault::ProduceSpoilt(faults) => kafka.borrow_mut().spoil_produce(faults.iter().copied()),
             Fault::RecordRefused(user, code) => {
-                kafka.borrow_mut().poison(format!("\"userId\":\"{user}\"").as_bytes(), *code);
+                kafka.borrow_mut().poison(format!("\"userId\":\"{user}").as_bytes(), *code);
             }
             Fault::ReplicationSlow(by) => kafka.borrow_mut().slow_replication(*by),
             Fault::ProducersForgotten => kafka.borrow_mut().forget_producers(),
@@ -493,6 +506,7 @@ impl Fault {
             Fault::DiskFull => run.postgres.borrow_mut().set_disk_full(true),
             Fault::LedgerStandby => run.postgres.borrow_mut().set_standby(true),
             Fault::CutWorkerLedger(worker) => run.world.cut(&format!("worker-{worker}"), LEDGER),
+            Fault::SlowEdgeRedis(edge, by) => run.world.slow(&format!("edge-{edge}"), "redis:6379", *by),
             Fault::CutEdgeRedis(edge) => run.world.cut(&format!("edge-{edge}"), "redis:6379"),
             Fault::CutEdgeKafka(edge, node) => run.world.cut(&format!("edge-{edge}"), &broker(*node)),
             Fault::CutWorkerKafka(worker, node) => run.world.cut(&format!("worker-{worker}"), &broker(*node)),
@@ -559,7 +573,7 @@ impl Fault {
             Fault::EdgeKilled(edge) | Fault::EdgeDrained(edge) | Fault::OperationCut { edge, .. } => {
                 run.restart_edge(*edge);
             }
-            Fault::EdgePaused(edge) => {
+            Fault::EdgePaused(edge, _) => {
                 run.world.pause(run.edges[*edge].process, false);
                 for pause in run.pauses.iter_mut().filter(|pause| pause.edge == *edge && pause.to_us == u64::MAX) {
                     pause.to_us = now.instant.as_micros();
@@ -567,7 +581,7 @@ impl Fault {
             }
             Fault::EdgeClock(edge, _) => run.world.set_wall_offset(run.edges[*edge].process, 0),
             Fault::WorkerKilled(worker) | Fault::WorkerStopped(worker) => run.restart_worker(*worker),
-            Fault::WorkerPaused(worker) => run.world.pause(run.workers[*worker].process, false),
+            Fault::WorkerPaused(worker, _) => run.world.pause(run.workers[*worker].process, false),
             Fault::RedisPaused => redis.borrow_mut().resume(now),
             Fault::RedisAway if !redis.borrow().has_crashed() => redis.borrow_mut().listen(),
             Fault::RedisSlow(_) => {
@@ -583,9 +597,9 @@ impl Fault {
             }
             Fault::BrokerDown(node) => kafka.borrow_mut().start(now, *node),
             Fault::BrokerPaused(node) => kafka.borrow_mut().resume(now, *node),
-            Fault::ProduceSpoilt(_) | Fault::RecordRefused(..) | Fault::ReplicationSlow(_) => {
-                kafka.borrow_mut().spoil_nothing();
-            }
+            Fault::ProduceSpoilt(_) => kafka.borrow_mut().spoil_no_produce(),
+            Fault::RecordRefused(..) => kafka.borrow_mut().refuse_nothing(),
+            Fault::ReplicationSlow(_) => kafka.borrow_mut().slow_replication(Duration::ZERO),
             Fault::LedgerKilled | Fault::LedgerStopped => {
                 run.postgres.borrow_mut().start(now, Duration::from_millis(500));
             }
@@ -598,6 +612,7 @@ impl Fault {
             Fault::DiskFull => run.postgres.borrow_mut().set_disk_full(false),
             Fault::LedgerStandby => run.postgres.borrow_mut().set_standby(false),
             Fault::CutWorkerLedger(worker) => run.world.mend(&format!("worker-{worker}"), LEDGER),
+            Fault::SlowEdgeRedis(edge, _) => run.world.slow(&format!("edge-{edge}"), "redis:6379", Duration::ZERO),
             Fault::CutEdgeRedis(edge) => run.world.mend(&format!("edge-{edge}"), "redis:6379"),
             Fault::CutEdgeKafka(edge, node) => run.world.mend(&format!("edge-{edge}"), &broker(*node)),
             Fault::CutWorkerKafka(worker, node) => run.world.mend(&format!("worker-{worker}"), &broker(*node)),

@@ -28,6 +28,21 @@ const REBUILD_MAX: Duration = Duration::from_secs(200);
 /// second, and suspend such a sale.
 const QUIET_LOOKS: u32 = 5;
 
+/// Looks in a row at which a sale is not believed before an operator rebuilds who does so at once: some change of Redis' is
+/// harmless, and edges bind the sale to it within a second.
+const ALARM_LOOKS: u32 = 2;
+/// How often such an operator tries, of one product.
+const TRIES_AT_ONCE_MAX: u32 = 3;
+
+/// What an operator has seen of a product who rebuilds at once.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    /// Looks in a row at which it was not believed.
+    looks: u32,
+    /// Rebuilds that were begun.
+    tries: u32,
+}
+
 /// A rebuild on its way.
 pub(super) struct Rebuild {
     product: String,
@@ -182,6 +197,37 @@ impl Run {
     fn rebuild(&mut self, product: &str) {
         self.begin_rebuild(product);
         self.await_rebuilds();
+    }
+
+    /// Begins one of each sale that is not believed for longer than a moment, as an operator does who was called.
+    pub(super) fn rebuild_what_is_suspended(&mut self) {
+        if self.redis.borrow().has_crashed() {
+            return;
+        }
+        for sale in self.shape.sales.clone() {
+            let is_believed = self.is_believed(&sale.product);
+            let is_under_way =
+                self.under_way.iter().any(|rebuild| rebuild.product == sale.product && !rebuild.was_killed);
+            let alarm = self.alarms.entry(sale.product.clone()).or_default();
+            alarm.looks = if is_believed { 0 } else { alarm.looks + 1 };
+            if alarm.looks >= ALARM_LOOKS && !is_under_way && alarm.tries < TRIES_AT_ONCE_MAX {
+                alarm.tries += 1;
+                self.note_breach(&sale.product);
+                self.begin_rebuild(&sale.product);
+            }
+        }
+    }
+
+    /// Notes what those have come to that have ended.
+    pub(super) fn note_rebuilds(&mut self) {
+        let rebuilds = std::mem::take(&mut self.under_way).into_iter();
+        let (ended, under_way): (Vec<Rebuild>, Vec<Rebuild>) =
+            rebuilds.partition(|rebuild| rebuild.heard.borrow().is_some());
+        self.under_way = under_way;
+        for rebuild in ended {
+            self.world.kill(rebuild.process);
+            self.rebuilt(rebuild);
+        }
     }
 
     fn await_rebuilds(&mut self) {

@@ -9,6 +9,7 @@
 //! - Units change hands only by reservations and by returns of them, each once, in the generation in which they were taken
 //!   (`redis::accounts`); the outbox is never fuller than it may be.
 //! - When all is quiet each reservation has come to its end in the ledger: stored, given back, rejected, or set aside (I4).
+//! - When all is quiet no worker calls Redis behind: the ledger measures a sale by no generation that its Redis was never told of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -123,7 +124,7 @@ fn reserved_again(run: &Run, redis: &Redis) -> Vec<String> {
         .collect()
 }
 
-/// Of each sale whose bucket nobody has laid hands on.
+/// Of each sale as long as nobody has laid hands on its bucket.
 fn too_many_tokens(tokens: &[Token], terms: &BTreeMap<(String, u64), Terms>) -> Vec<String> {
     let mut by_sale: BTreeMap<(&str, u64), Vec<Instant>> = BTreeMap::new();
     for token in tokens {
@@ -136,10 +137,8 @@ fn too_many_tokens(tokens: &[Token], terms: &BTreeMap<(String, u64), Terms>) -> 
     }
     let mut found = Vec::new();
     for ((product, sale_id), mut spent) in by_sale {
-        let Some(terms) = terms.get(&(product.to_owned(), sale_id)).filter(|terms| !terms.is_broken) else { continue };
-        if terms.rate == 0 {
-            continue;
-        }
+        let Some(terms) = terms.get(&(product.to_owned(), sale_id)).filter(|terms| terms.rate > 0) else { continue };
+        spent.retain(|at| terms.broken_at.is_none_or(|broken_at| *at < broken_at));
         spent.sort_unstable();
         // Millionths of a token: how many of the first n were due by then, and the least that this ever was.
         let (mut least, mut least_at) = (i128::MAX, 0);
@@ -182,6 +181,25 @@ impl Run {
                 self.unsettled.push(format!(
                     "I4: at rest nobody has reservation {id} of {} ({} units of {}, taken at {at:?})",
                     made.order_id, made.quantity, made.product
+                ));
+            }
+        }
+    }
+    /// At such a moment: no worker has to call Redis behind the ledger, where none of them was put back.
+    pub(super) fn note_behind(&mut self) {
+        if self.old_master_woke {
+            return;
+        }
+        let (redis, postgres) = (self.redis.borrow(), self.postgres.borrow());
+        for product in self.shape.sales.iter().map(|sale| &sale.product) {
+            let of_product = postgres.sales().filter(|row| row.product_id == *product);
+            let Some(latest) = of_product.max_by_key(|row| row.sale_id) else { continue };
+            let Some(sale) = redis.sale(product) else { continue };
+            let number = |name: &str| sale.get(name).and_then(|text| text.parse::<i64>().ok());
+            let (ledgers, held) = (i64::from(latest.generation), number("gen").unwrap_or(0));
+            if number("id") == Some(latest.sale_id) && held < ledgers {
+                self.unsettled.push(format!(
+                    "behind: at rest the ledger has generation {ledgers} of {product} in force, and Redis was told of {held}"
                 ));
             }
         }

@@ -19,7 +19,7 @@ use flux_protocol::rare;
 use serde_json::json;
 
 use super::faults::{Fault, Stray};
-use super::mend::Rebuild;
+use super::mend::{Alarm, Rebuild};
 use super::observers::Observers;
 use super::patience::Pause;
 use super::shape::{Bounds, START, Sale, Shape};
@@ -31,7 +31,7 @@ use crate::postgres::{Pace, Postgres};
 use crate::random::Random;
 use crate::redis::Redis;
 use crate::worker::{self, Worker};
-use crate::world::World;
+use crate::world::{ProcessId, World};
 
 /// The topic's name, the programs' default.
 const TOPIC: &str = "orders";
@@ -39,6 +39,8 @@ const TOPIC: &str = "orders";
 pub(super) const EPOCH_MS: u64 = 1_705_234_700_000;
 /// How often the operator looks meanwhile.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// How long anybody may take to write to a socket who is to stand still when they have.
+const WRITES_WITHIN: Duration = Duration::from_millis(500);
 
 impl Sale {
     /// When it opens, milliseconds since the Unix epoch; `None`: from the start.
@@ -87,6 +89,8 @@ pub struct Run {
     pub(super) rebuilds: u32,
     pub(super) under_way: Vec<Rebuild>,
     pub(super) failed_rebuilds: BTreeMap<String, String>,
+    /// Of each product what an operator has seen of it who rebuilds at once.
+    pub(super) alarms: BTreeMap<String, Alarm>,
     /// Reservations that nobody had when all was quiet.
     pub(super) unsettled: Vec<String>,
     random: Random,
@@ -134,6 +138,7 @@ impl Run {
             rebuilds: 0,
             under_way: Vec::new(),
             failed_rebuilds: BTreeMap::new(),
+            alarms: BTreeMap::new(),
             unsettled: Vec::new(),
             random,
             shape,
@@ -254,6 +259,7 @@ impl Run {
         self.let_things_happen();
         self.settle();
         self.note_unsettled();
+        self.note_behind();
     }
 
     fn let_things_happen(&mut self) {
@@ -266,7 +272,7 @@ impl Run {
         let began = self.world.now().instant;
         for (at, begins, fault) in steps {
             let passed = self.world.now().instant.since(began);
-            self.pass(at.saturating_sub(passed));
+            self.pass_watched(at.saturating_sub(passed));
             for sale in fault.distrusts(self, begins) {
                 self.distrust(sale, fault.noticed_within());
             }
@@ -277,7 +283,29 @@ impl Run {
             }
         }
         let passed = self.world.now().instant.since(began);
-        self.pass(self.shape.unrest.saturating_sub(passed));
+        self.pass_watched(self.shape.unrest.saturating_sub(passed));
+    }
+
+    /// Lets time pass in which the operator may rebuild, whatever else goes wrong still.
+    fn pass_watched(&mut self, span: Duration) {
+        let mut left = span;
+        while !left.is_zero() {
+            let some = left.min(LOOK);
+            self.pass(some);
+            left -= some;
+            self.note_rebuilds();
+            if self.shape.rebuilds_at_once {
+                self.rebuild_what_is_suspended();
+            }
+        }
+    }
+
+    /// Lets time pass until a process has written so many times more to a socket, but not for long.
+    pub(super) fn await_writes(&mut self, process: ProcessId, writes: u64) {
+        if writes > 0 {
+            let until = self.world.writes(process) + writes;
+            self.world.await_writes(process, until, WRITES_WITHIN);
+        }
     }
 
     /// Lets time pass, and looks now and then at what everybody believes.
@@ -294,6 +322,7 @@ impl Run {
 
     /// From now on this sale may not be believed, until it is rebuilt.
     fn distrust(&mut self, sale: usize, noticed_within: Duration) {
+        self.note_rebuilds();
         self.lost_data = true;
         let from = (self.world.now().instant + noticed_within).as_micros();
         let product = self.shape.sales[sale].product.clone();
@@ -374,7 +403,7 @@ impl Run {
             || self.shape.faults.iter().any(|planned| {
                 matches!(
                     planned.fault,
-                    Fault::RedisClock(_) | Fault::EdgeClock(..) | Fault::EdgePaused(_) | Fault::RedisPaused
+                    Fault::RedisClock(_) | Fault::EdgeClock(..) | Fault::EdgePaused(..) | Fault::RedisPaused
                 )
             })
     }

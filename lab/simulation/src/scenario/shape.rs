@@ -96,6 +96,8 @@ pub struct Shape {
     pub faults: Vec<Planned>,
     /// Workers rebuild by themselves what they may.
     pub rebuilds_by_itself: bool,
+    /// The operator rebuilds what is suspended as soon as they see it, whatever else goes wrong still.
+    pub rebuilds_at_once: bool,
     /// Life of an idempotency record; short ones run out during a run.
     pub idempotency_ttl: Duration,
     /// How long the operator lets all of this go on before they mend it.
@@ -153,6 +155,7 @@ impl Shape {
             lookers: Vec::new(),
             faults: Vec::new(),
             rebuilds_by_itself: random.per_mille(200),
+            rebuilds_at_once: false,
             idempotency_ttl: if random.per_mille(200) { Duration::from_secs(60) } else { Duration::from_secs(86_400) },
             unrest: UNREST + FAULT_MAX,
             bounds: Bounds::default(),
@@ -342,6 +345,7 @@ fn buyers(random: &mut Random, sales: &[Sale]) -> Vec<Buyer> {
             door: None,
             hang_up_per_mille: if random.per_mille(300) { 200 } else { 0 },
             asks_again_after: random.per_mille(250).then(|| Duration::from_millis(random.below(4000))),
+            asks_again_times: 1,
             wants_json: false,
             habit: Habit::Impatient,
         });

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flux_lab::crowd::Order;
-use flux_protocol::rare::RARES;
+use flux_protocol::rare::{RARES, Rare};
 
-use super::faults::{Fault, THEMES, draw_of};
+use super::faults::{Fault, THEMES, WHILE, draw_of};
 use super::shape::{
     ATTEMPTS_MAX, ATTEMPTS_WITHOUT_TICKET_MAX, Bounds, FAULT_MAX, Planned, START, Sale, Shape, drawn_habit,
 };
@@ -22,6 +22,21 @@ const LINGERS: Duration = Duration::from_secs(2);
 
 /// Within which every edge that goes has looked who Redis is.
 const SEEN_WITHIN: Duration = Duration::from_millis(1200);
+
+/// Just before a wave comes.
+const BEFORE_WAVE_US: u64 = 300_000;
+/// For how long somebody is out of it while other things happen, ms: a moment, or longer than a rebuild takes.
+const WHILE_MS: [u64; 5] = [500, 2500, 4000, 26_000, 40_000];
+
+/// Faults and when they come.
+enum Course {
+    /// Anywhere.
+    Anywhere,
+    /// At one to three moments.
+    Gathered,
+    /// While somebody is out of it, by a fault of this kind: from when on, and for how long, µs.
+    While { kind: u64, from_us: u64, for_us: u64 },
+}
 
 /// What a run may have.
 struct Features {
@@ -49,15 +64,15 @@ struct Features {
 impl Features {
     fn draw(random: &mut Random) -> Features {
         Features {
-            has_rates: random.per_mille(350),
+            has_rates: random.per_mille(400),
             has_limits: random.per_mille(300),
             has_countdowns: random.per_mille(200),
             has_lines: random.per_mille(300),
             has_greed: random.per_mille(350),
             has_twins: random.per_mille(350),
-            has_one_record: random.per_mille(150),
+            has_one_record: random.per_mille(200),
             asks_again: random.per_mille(400),
-            outlives_records: random.per_mille(250),
+            outlives_records: random.per_mille(300),
             hangs_up: random.per_mille(250),
             follows: random.per_mille(300),
             looks: random.per_mille(350),
@@ -89,10 +104,11 @@ impl Shape {
             lookers: Vec::new(),
             faults: Vec::new(),
             rebuilds_by_itself: random.per_mille(150),
+            rebuilds_at_once: random.per_mille(400),
             idempotency_ttl,
             unrest: spread + LINGERS,
             bounds: bounds(random),
-            rares: RARES.into_iter().filter(|_| random.per_mille(120)).collect(),
+            rares: rares(random),
             sales,
         };
         let waves = shape.draw_buyers(random, &features, spread);
@@ -101,7 +117,7 @@ impl Shape {
         }
         // Where keys are used again after their life, things go wrong about then, too.
         let lasts = if features.outlives_records { spread + idempotency_ttl + LINGERS } else { spread };
-        shape.draw_themes(random, lasts, &waves);
+        shape.draw_themes(random, lasts, &waves, &features);
         if features.follows {
             shape.draw_sales_that_follow(random, spread);
         }
@@ -113,8 +129,8 @@ impl Shape {
         shape
     }
 
-    /// When waves of them come, ms, where they do.
-    fn draw_buyers(&mut self, random: &mut Random, features: &Features, spread: Duration) -> Vec<u64> {
+    /// When waves of them come, where they do, and how long each takes, µs.
+    fn draw_buyers(&mut self, random: &mut Random, features: &Features, spread: Duration) -> Vec<(u64, u64)> {
         let most = [10, 30, 90][random.below(3) as usize];
         let count = 5 + random.below(most);
         let waves: Vec<u64> = (0..1 + random.below(3)).map(|_| random.below(spread.as_millis() as u64)).collect();
@@ -142,10 +158,14 @@ impl Shape {
                 true => 1000 * waves[random.below(waves.len() as u64) as usize] + random.below(width_us),
                 false => random.below(spread.as_micros() as u64),
             };
-            let asks_again_after = if features.outlives_records && random.per_mille(500) {
-                Some(self.idempotency_ttl + Duration::from_millis(random.below(4000)))
+            let (asks_again_after, asks_again_times) = if features.outlives_records && random.per_mille(500) {
+                (Some(self.idempotency_ttl + Duration::from_millis(random.below(4000))), 1)
+            } else if features.asks_again && random.per_mille(400) {
+                // Once, or like somebody who loads the page again and again.
+                let times = if random.per_mille(300) { 2 + random.below(8) as u32 } else { 1 };
+                (Some(Duration::from_millis(random.below(4000) / u64::from(times))), times)
             } else {
-                (features.asks_again && random.per_mille(400)).then(|| Duration::from_millis(random.below(4000)))
+                (None, 1)
             };
             let is_fair = self.sales.iter().any(|sale| sale.is_fair && sale.product == order.product);
             let habit = if is_fair { drawn_habit(random) } else { Habit::Impatient };
@@ -161,6 +181,7 @@ impl Shape {
                 door: None,
                 hang_up_per_mille: if features.hangs_up { 250 } else { 0 },
                 asks_again_after,
+                asks_again_times,
                 wants_json: is_fair && random.per_mille(500),
                 habit,
             });
@@ -168,7 +189,7 @@ impl Shape {
         if random.per_mille(350) {
             self.draw_cheats(random);
         }
-        if is_in_waves { waves } else { Vec::new() }
+        if is_in_waves { waves.into_iter().map(|at_ms| (1000 * at_ms, width_us)).collect() } else { Vec::new() }
     }
 
     fn draw_crowd_that_looks(&mut self, random: &mut Random, features: &Features, spread: Duration) {
@@ -202,8 +223,8 @@ impl Shape {
         }
     }
 
-    /// Faults of a theme or two, or of all; at a few moments, or anywhere.
-    fn draw_themes(&mut self, random: &mut Random, spread: Duration, waves: &[u64]) {
+    /// Faults of a theme or two, or of all: at a few moments, anywhere, or all of them while somebody is out of it.
+    fn draw_themes(&mut self, random: &mut Random, spread: Duration, waves: &[(u64, u64)], features: &Features) {
         let themes = [0, 1, 1, 1, 2, 2, 3, THEMES.len() as u64][random.below(8) as usize];
         let chosen: Vec<&[u64]> = match themes as usize == THEMES.len() {
             true => THEMES.to_vec(),
@@ -213,21 +234,31 @@ impl Shape {
         if kinds.is_empty() {
             return;
         }
-        let spread_ms = spread.as_millis() as u64;
-        let mut moments: Vec<u64> = (0..1 + random.below(3)).map(|_| random.below(spread_ms)).collect();
-        // Something goes wrong just before a wave comes.
-        moments.extend(waves.iter().filter(|_| random.per_mille(600)).map(|at| at.saturating_sub(300)));
-        let gather = random.per_mille(600);
+        let moments = self.draw_moments(random, spread, waves, features);
+        let course = match random.below(10) {
+            0..=1 => Course::Anywhere,
+            2..=4 => Course::Gathered,
+            _ => self.draw_while(random, &kinds, &moments),
+        };
         let most = [3, 6, 14][random.below(3) as usize];
         let count = 1 + random.below(most);
         for _ in 0..count {
-            let mut fault = draw_of(kinds[random.below(kinds.len() as u64) as usize], random, self);
-            let at_ms = match gather {
-                true => {
-                    let width = [300, 2500][random.below(2) as usize];
-                    moments[random.below(moments.len() as u64) as usize] + random.below(width)
+            let kind = kinds[random.below(kinds.len() as u64) as usize];
+            if matches!(course, Course::While { kind: outer, .. } if kind == outer) {
+                // Its end would be that of what all of this happens in.
+                continue;
+            }
+            let mut fault = draw_of(kind, random, self);
+            let at_us = match course {
+                Course::Gathered => {
+                    let width_us = [3000, 300_000, 2_500_000][random.below(3) as usize];
+                    moments[random.below(moments.len() as u64) as usize] + random.below(width_us)
                 }
-                false => random.below(spread_ms),
+                Course::While { from_us, for_us, .. } => {
+                    let width_us = [3_000_000, for_us][random.below(2) as usize].min(for_us);
+                    from_us + random.below(width_us)
+                }
+                Course::Anywhere => random.below(spread.as_micros() as u64),
             };
             let most = 100 << random.below(8);
             let lasts = match fault {
@@ -239,17 +270,80 @@ impl Shape {
                 _ => Duration::from_millis(random.below(most) + 1).min(FAULT_MAX),
             };
             self.adapt(&mut fault, random);
-            self.faults.push(Planned { at: Duration::from_millis(at_ms), lasts, fault });
+            // What is wrong with a record mostly always was; anything else may be so for as long as anybody comes.
+            let is_there_all_along = match fault {
+                Fault::OldMasterWakes(_) => false,
+                Fault::RecordRefused(..) => random.per_mille(600),
+                _ => random.per_mille(60),
+            };
+            self.faults.push(match is_there_all_along {
+                true => Planned { at: Duration::ZERO, lasts: spread.min(FAULT_MAX), fault },
+                false => Planned { at: Duration::from_micros(at_us), lasts, fault },
+            });
         }
     }
 
-    /// What would make a run wait for longer than anybody does is left out.
+    /// When something goes wrong, µs: anywhere, just before a wave comes or in its midst, or when keys are used again after their
+    /// life.
+    fn draw_moments(
+        &self,
+        random: &mut Random,
+        spread: Duration,
+        waves: &[(u64, u64)],
+        features: &Features,
+    ) -> Vec<u64> {
+        let mut moments: Vec<u64> = (0..1 + random.below(3)).map(|_| random.below(spread.as_micros() as u64)).collect();
+        for (at_us, width_us) in waves {
+            match random.below(6) {
+                0 | 1 => moments.push(at_us.saturating_sub(BEFORE_WAVE_US)),
+                2..=4 => moments.push(at_us + random.below(*width_us)),
+                _ => {}
+            }
+            if features.outlives_records {
+                moments.push(at_us + self.idempotency_ttl.as_micros() as u64 + random.below(4_000_000));
+            }
+        }
+        moments
+    }
+
+    /// Somebody who is out of it from one of these moments on: of these kinds, or any.
+    fn draw_while(&mut self, random: &mut Random, kinds: &[u64], moments: &[u64]) -> Course {
+        let among: Vec<u64> = WHILE.iter().copied().filter(|kind| kinds.contains(kind)).collect();
+        let among = if among.is_empty() || random.per_mille(500) { WHILE } else { &among };
+        let kind = among[random.below(among.len() as u64) as usize];
+        let mut fault = draw_of(kind, random, self);
+        self.adapt(&mut fault, random);
+        let spans = if fault.may_outlast_a_rebuild() { WHILE_MS.len() } else { WHILE_MS.len() - 2 };
+        let for_us = 1000 * WHILE_MS[random.below(spans as u64) as usize];
+        // The later of them are those of waves.
+        let among = if random.per_mille(500) { moments.len() / 2 } else { 0 };
+        let from_us = moments[among + random.below((moments.len() - among) as u64) as usize];
+        let (at, lasts) = (Duration::from_micros(from_us), Duration::from_micros(for_us));
+        self.faults.push(Planned { at, lasts, fault });
+        // Where Redis is slow as well, most of what was asked for is on its way.
+        if random.per_mille(250) {
+            let slow = Fault::RedisSlow(Duration::from_millis(1 + random.below(500)));
+            let before = Duration::from_millis(random.below(800));
+            self.faults.push(Planned { at: at.saturating_sub(before), lasts: before + LINGERS / 2, fault: slow });
+        }
+        Course::While { kind, from_us, for_us }
+    }
+
+    /// Draws more of a fault than its kind does.
     fn adapt(&self, fault: &mut Fault, random: &mut Random) {
         match fault {
-            Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if random.per_mille(300) => *key = "stock",
+            Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if random.per_mille(400) => {
+                *key = ["stock", "records"][random.below(2) as usize];
+            }
             Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if self.sales[0].is_fair && random.per_mille(300) => {
                 *key = ["queue", "turns"][random.below(2) as usize];
             }
+            // Just when it has asked for something: the answer waits for it.
+            Fault::EdgePaused(_, writes) | Fault::WorkerPaused(_, writes) if random.per_mille(600) => {
+                *writes = 1 + random.below(20);
+            }
+            // Some ten users in place of one.
+            Fault::RecordRefused(user, _) if random.per_mille(500) => user.truncate("user-1".len()),
             _ => {}
         }
     }
@@ -335,6 +429,12 @@ fn sale(random: &mut Random, features: &Features, spread: Duration, number: u64)
         },
         is_fair,
     }
+}
+
+/// None, a few, or many.
+fn rares(random: &mut Random) -> Vec<Rare> {
+    let share = [0, 120, 300, 600][random.below(4) as usize];
+    RARES.into_iter().filter(|_| random.per_mille(share)).collect()
 }
 
 fn bounds(random: &mut Random) -> Bounds {

@@ -46,6 +46,15 @@ impl World {
         is_met
     }
 
+    /// Lets time pass until a process has written so many times to its sockets in all, or has ended, but no longer than `longest`.
+    pub fn await_writes(&mut self, process: ProcessId, writes: u64, longest: Duration) {
+        let kernel = Rc::clone(&self.kernel);
+        self.run_while_not(longest, || {
+            let process = &kernel.0.borrow().processes[process.0];
+            !process.is_alive || process.writes >= writes
+        });
+    }
+
     /// SIGSTOP, or with `false` SIGCONT. Its kernel goes on taking what comes.
     pub fn pause(&mut self, id: ProcessId, is_paused: bool) {
         self.kernel.0.borrow_mut().processes[id.0].is_paused = is_paused;
