@@ -304,7 +304,7 @@ mod tests {
         queue.handle_asked(at(1000));
         queue.handle_reply(at(1001), &moved, false, 1_764_590_400_000_000, 1_764_590_400_000_000);
         assert!(!queue.is_due(at(1500), false, false), "nothing is to be told");
-        queue.send_to_line(at(1500), b"ann", None).expect("it is known how the line stands");
+        queue.send_to_queue(at(1500), b"ann", None).expect("it is known how the queue stands");
         assert!(queue.is_due(at(1500), false, false));
         assert!(!queue.handle_asked(at(1500)).is_empty());
         queue.handle_failed();
