@@ -350,7 +350,8 @@ impl Run {
                 let of = &counters.decisions;
                 // A core that has just started has not counted yet.
                 let records = (RECORDS_MAX as u64).saturating_sub(of.producer_room.get()) % RECORDS_MAX as u64;
-                let counts = [of.orders_pending.get(), records, of.queues.awaiting_token.get(), of.queues.awaiting_status.get()];
+                let counts =
+                    [of.orders_pending.get(), records, of.queues.awaiting_token.get(), of.queues.awaiting_status.get()];
                 if counts != [0; 4] {
                     held.push(format!(
                         "core {core} of edge {place} holds {counts:?}: orders, records, some that wait for tokens, some for a status"
