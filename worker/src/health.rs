@@ -158,4 +158,20 @@ mod tests {
         health.is_draining.set(true);
         assert_eq!(health.complaints(at(8000)), ["draining"]);
     }
+
+    /// A server that is away for an hour is asked every second; the log is read by people.
+    #[test]
+    fn the_same_reason_is_logged_every_ten_seconds_and_another_at_once() {
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let reach = Reach::new("kafka", at(0));
+        let logged = |millis: u64, reason: &str| {
+            reach.fails(at(millis), reason);
+            reach.logged.borrow().as_ref().map(|(logged_at, _)| logged_at.as_micros() / 1000)
+        };
+        assert_eq!(logged(500, "refused"), None, "it may last for a moment only");
+        assert_eq!(logged(1_000, "refused"), Some(1_000));
+        assert_eq!([2_000, 6_000, 10_999].map(|millis| logged(millis, "refused")), [Some(1_000); 3]);
+        assert_eq!(logged(11_000, "refused"), Some(11_000));
+        assert_eq!(logged(11_500, "unreachable"), Some(11_500));
+    }
 }

@@ -842,3 +842,15 @@ fn copy_throughput() {
         });
     }
 }
+
+/// Whoever finds a session that holds locks in `pg_stat_activity` wants to know whose it is.
+#[test]
+fn a_session_says_that_it_is_the_workers() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        let own =
+            "select count(*) from pg_stat_activity where pid = pg_backend_pid() and application_name = 'flux-worker'";
+        assert_eq!(number(&mut ledger, own).await, 1);
+    });
+}
