@@ -13,12 +13,14 @@ pub(crate) struct Asked {
 }
 
 /// Where PostgreSQL promises no order of its rows, or the fake's clock shows.
-const UNORDERED: [&str; 8] = [
+const UNORDERED: [&str; 10] = [
     "fetch",
     "known_orders",
     "known_rejected",
     "audit_settled",
     "pending_returns",
+    "stray_returns",
+    "over_returns",
     "audit_returns",
     "known_topics",
     "stored_offsets",
