@@ -73,6 +73,7 @@ mod tests {
             rejected: 0,
             dead_lettered: 0,
             awaiting_return: 0,
+            announced: true,
         }
     }
 

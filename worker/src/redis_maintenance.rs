@@ -1,8 +1,8 @@
 //! What the worker does for Redis beside storing, every second: units of second reservations go back, open sales stand in
 //! the registry, and the accounts of the latest sales are compared while they run: so many of them a second, in their turn.
 //!
-//! On connections of its own: a Redis that is away delays nothing but this. Changes a sale otherwise in one case: one with
-//! more units left than the ledger leaves is suspended, where that is wanted.
+//! On connections of its own: a Redis that is away delays nothing but this. Changes a sale otherwise in two cases: one with
+//! more units left than the ledger leaves is suspended, where that is wanted, and so is one that Redis has lost.
 
 use flux_net::sleep;
 use flux_protocol::rare::{Rare, is_taken};
@@ -90,6 +90,8 @@ async fn turn(
             if let Some((id, _)) = in_redis.sale {
                 let forgotten = kept.returned.look(ledger, redis, &of_product.product_id, id).await?;
                 debug!(product = of_product.product_id, forgotten, "returns to earlier sales are forgotten");
+            } else if of_product.announced && !of_product.closed && !in_redis.is_lost {
+                note_lost(redis, scripts, of_product).await?;
             }
             if compare(in_redis, of_product, &mut kept.behind, metrics) && config.suspends_on_breach {
                 suspend(redis, scripts, of_product, metrics).await?;
@@ -111,6 +113,25 @@ async fn register(redis: &mut Redis, units: &[Units]) -> Result<(), ReturnsError
         command(&mut wire, &arguments);
         let added = redis.ask_many(wire, 1).await?.pop().map(text).transpose()?;
         debug!(?added, "the registry is looked after");
+    }
+    Ok(())
+}
+
+/// Suspends a product whose open sale Redis has lost with all its keys, for edges that have not heard of it, too. Where anything of
+/// it is left they see the loss themselves.
+async fn note_lost(redis: &mut Redis, scripts: &Scripts, units: &Units) -> Result<(), ReturnsError> {
+    let keys = redis_keys::all_of(&units.product_id);
+    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+    let reply = redis.call(&scripts.lost, &keys, &[units.sale_id.to_string().as_bytes()]).await?;
+    match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["OK"] => error!(
+            product = units.product_id,
+            sale = units.sale_id,
+            "Redis has lost this open sale: it is suspended, run flux-worker rebuild --product {}",
+            units.product_id
+        ),
+        // It has changed since it was looked at: the next look tells.
+        _ => debug!(product = units.product_id, ?reply, "not noted as lost"),
     }
     Ok(())
 }
@@ -145,6 +166,8 @@ struct InRedis {
     /// The sale's id and generation.
     sale: Option<(u64, u32)>,
     is_suspended: bool,
+    /// That this sale is lost was noted.
+    is_lost: bool,
     stock: Option<u64>,
 }
 
@@ -156,7 +179,7 @@ impl InRedis {
             let (sale_key, stock_key) =
                 (redis_keys::of(&units.product_id, "sale"), redis_keys::of(&units.product_id, "stock"));
             command(&mut wire, &[b"MULTI"]);
-            command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state"]);
+            command(&mut wire, &[b"HMGET", sale_key.as_bytes(), b"id", b"gen", b"state", b"lost"]);
             command(&mut wire, &[b"GET", stock_key.as_bytes()]);
             command(&mut wire, &[b"EXEC"]);
         }
@@ -173,6 +196,7 @@ impl InRedis {
         Ok(InRedis {
             sale: field(0).parse().ok().zip(field(1).parse().ok()),
             is_suspended: field(2) == "suspended",
+            is_lost: !field(3).is_empty(),
             stock: stock.and_then(|stock| stock.parse().ok()),
         })
     }
@@ -208,6 +232,7 @@ mod tests {
             rejected: 0,
             dead_lettered: 0,
             awaiting_return: 0,
+            announced: true,
         }
     }
 
@@ -216,7 +241,7 @@ mod tests {
     fn the_figures_of_an_account_add_up_at_every_scrape() {
         let (metrics, mut behind) = (Metrics::new(), Behind::default());
         for (stored, stock) in [(10, 85), (40, 60), (70, 20)] {
-            let in_redis = InRedis { sale: Some((7, 1)), is_suspended: false, stock: Some(stock) };
+            let in_redis = InRedis { sale: Some((7, 1)), is_suspended: false, is_lost: false, stock: Some(stock) };
             assert!(!compare(in_redis, &units(stored), &mut behind, &metrics));
             let text = metrics.render();
             let figure = |state: &str| -> u64 {

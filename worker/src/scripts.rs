@@ -12,6 +12,8 @@ pub struct Scripts {
     pub returns: Script,
     /// Suspends a sale whose units do not add up.
     pub suspend: Script,
+    /// Notes that Redis has lost a sale.
+    pub lost: Script,
     /// Binds a sale to this Redis under a new generation, suspended.
     pub rebuild_fence: Script,
     /// Sets the proved stock and lets the sale go on.
@@ -24,6 +26,7 @@ impl Scripts {
         Scripts {
             returns: Script::new(include_str!("../lua/returns.lua"), &[TRUST]),
             suspend: Script::new(include_str!("../lua/suspend.lua"), &[TRUST]),
+            lost: Script::new(include_str!("../lua/lost.lua"), &[TRUST]),
             rebuild_fence: Script::new(include_str!("../lua/rebuild_fence.lua"), &[TRUST]),
             rebuild_restore: Script::new(include_str!("../lua/rebuild_restore.lua"), &[TRUST]),
         }

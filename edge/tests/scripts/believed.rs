@@ -36,11 +36,12 @@ const EDGE: [(&str, Belief); 15] = [
     ("split_entry", Proved { by: "redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2]" }),
     ("settle", NoFate("takes out entries that Kafka acknowledged: whatever stays is delivered once more")),
 ];
-const WORKER: [(&str, Belief); 4] = [
+const WORKER: [(&str, Belief); 5] = [
     ("returns", Proved { by: "broken(sale, unpack(KEYS, 3, 6))" }),
     ("rebuild_fence", NoFate("begins a rebuild, which believes ledger and topic alone")),
     ("rebuild_restore", NoFate("ends it: binds the sale to this Redis, by the ledger")),
     ("suspend", NoFate("only ever stops a sale")),
+    ("lost", NoFate("only ever stops a product of which nothing is there")),
 ];
 /// Commands that are no scripts, of edge and worker, and words of theirs.
 const COMMANDS: [(&str, &str); 21] = [

@@ -135,5 +135,6 @@ fn units(row: &Row) -> Result<Units, LedgerError> {
         rejected: number(row, 7)?,
         dead_lettered: number(row, 8)?,
         awaiting_return: number(row, 9)?,
+        announced: row.text(10) == Some("t"),
     })
 }

@@ -82,6 +82,8 @@ pub struct Units {
     pub dead_lettered: u64,
     /// Units to be given back.
     pub awaiting_return: u64,
+    /// An event has told of the sale; else orders alone have, which may be stray.
+    pub announced: bool,
 }
 
 impl Units {

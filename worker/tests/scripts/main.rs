@@ -159,6 +159,30 @@ fn a_sale_is_suspended_only_while_more_is_left_than_it_may_have() {
 }
 
 #[test]
+fn a_sale_that_is_lost_with_all_its_keys_is_suspended_for_those_who_never_heard_of_it() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let lost =
+        |client: &mut Client, id: &str| strings(client.call_script(&Scripts::new().lost, &keys("p"), &[id.to_owned()]));
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    let before = client.snapshot();
+    assert_eq!(lost(&mut client, &sale.id), ["NO", "sale"], "it is here");
+    assert_eq!(client.snapshot(), before, "nothing changed");
+    client.run("FLUSHALL");
+    assert_eq!(sale.refresh(&mut client, true).state(), ("unknown", ""), "without a note nobody knows of it");
+    assert_eq!(lost(&mut client, &sale.id), ["OK"]);
+    assert_eq!(lost(&mut client, &sale.id), ["NO", "sale"], "once");
+    assert_eq!(sale.refresh(&mut client, true).state(), ("suspended", "sale"));
+    assert_eq!(sale.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["Ssale"]);
+    assert_eq!(strings(sale::init_reply(&mut client, "p", &PLAIN)), ["S", "sale"], "nor is one opened over it");
+    assert_eq!(sale.close(&mut client), ["S", "sale"]);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "open"], "a rebuild brings it back");
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 7, "open"), ["OK"]);
+    let rebuilt = Sale { generation: 2, ..sale };
+    assert_eq!(rebuilt.codes(&mut client, &[order("r1", 1, "o1", "u")]), ["A"]);
+}
+
+#[test]
 fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     let server = Server::start();
     let mut client = server.connect();

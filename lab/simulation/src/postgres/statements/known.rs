@@ -70,7 +70,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("show_stock", "b9622334", Insert, ["products", "sales"], sales::show_stock),
     file!("stray_returns", "c90e0f27", Select, ["returns", "sales"], notes::stray_returns),
     file!("take", "ad68c5b2", Insert, ["sales"], sales::take),
-    file!("units", "8af9e1b0", Select, ["products", "sales", "rejected", "dead_letters", "returns"], audit::units),
+    file!("units", "4511d237", Select, ["products", "sales", "rejected", "dead_letters", "returns"], audit::units),
     Known {
         name: "0001_ledger",
         text: include_str!("../../../../../worker/sql/0001_ledger.sql"),
