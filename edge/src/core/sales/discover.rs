@@ -104,6 +104,12 @@ impl Core {
         let mut answers = Vec::with_capacity(names.len());
         for (name, refreshed) in names.iter().zip(std::mem::take(&mut self.discovery.seen)) {
             let answer = match refreshed {
+                // Another core has seen a sale of it.
+                Some(Refreshed::Unknown)
+                    if self.products.board().known(name).is_some_and(|sight| sight.has_seen_a_sale()) =>
+                {
+                    Err(Answer::Unavailable(Unavailable::Suspended))
+                }
                 Some(Refreshed::Unknown) if registry_exists => {
                     self.products.remember_unknown(now.instant, *name, now.instant + UNKNOWN_REMEMBERED);
                     Err(Answer::UnknownProduct)

@@ -48,6 +48,11 @@ impl Sight {
         self.newest_sale.load(Ordering::Acquire) > id
     }
 
+    /// Whether a sale of the product is known, or was: what Redis says nothing of then is lost.
+    pub fn has_seen_a_sale(&self) -> bool {
+        self.newest_sale.load(Ordering::Acquire) > 0
+    }
+
     /// A sale that a script has closed.
     pub fn note_closed(&self, now: Instant, id: u64) {
         self.closed_at.fetch_max(now.as_micros(), Ordering::AcqRel);

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use flux_protocol::order::Identifier;
+
 use super::redis::{SALE_ID, SEED, array};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
 use crate::limits::{
     CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, LEASES_OUTSTANDING_MAX, ORDERS_IN_LINE_TOGETHER_MAX, ORDERS_PENDING_MAX,
-    QUEUES_OUTSTANDING_MAX, STOCK_AGE_MAX,
+    QUEUES_OUTSTANDING_MAX, STOCK_AGE_MAX, UNKNOWN_REMEMBERED,
 };
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
@@ -208,6 +210,20 @@ fn the_registry_is_asked_for_behind_the_refresh_that_did_not_find_a_name() {
         let names: Vec<&str> = bench.redis.asked.iter().map(|asked| asked.name).collect();
         assert_eq!(names, ["refresh", "EXISTS"]);
     }
+}
+
+#[test]
+fn a_name_that_another_core_has_seen_a_sale_of_is_lost_and_not_unknown() {
+    let mut bench = Bench::new();
+    bench.redis.script("EXISTS", ":1\r\n");
+    let name = Identifier::new(b"no-such").expect("an identifier");
+    let of_another_core = bench.core.products.board().sight(name);
+    let asked = bench.get("/stock/no-such");
+    assert_eq!(bench.answers[&asked], Answer::UnknownProduct, "asked about, and not seen");
+    of_another_core.note_sale(7);
+    bench.pass(UNKNOWN_REMEMBERED.as_millis() as u64 + 1);
+    let asked = bench.get("/stock/no-such");
+    assert_eq!(bench.answers[&asked], Answer::Unavailable(Unavailable::Suspended));
 }
 
 /// A core that remembers "p" as sold out.
