@@ -15,6 +15,7 @@
 --      <seed> <fair or retry>
 --                    a sale has units both sold and left, and force was 0; nothing changed
 --   T <topic>        the sale before is of that topic, and not over: closed, and nothing of it in the outbox. Nothing changed
+--   R                its id would be beyond 2^52 - 1: the sale before has the last one there is. Nothing changed
 --   S <reason>       the sale before is suspended, run_id is another, or permission: its user may not do all that it does; nothing
 --                    changed
 --
@@ -70,6 +71,10 @@ if sale then
   orders = sale[6]
 elseif reason ~= 'unknown' then
   return {'S', reason}
+end
+-- The worker takes no order of a later one for an order of ours (2^52 - 1).
+if id > 4503599627370495 then
+  return {'R'}
 end
 
 id = string.format('%d', id)

@@ -284,6 +284,7 @@ fn refusal(word: Option<&[u8]>) -> Answer {
     match word {
         Some(b"S") => Answer::error(409, SUSPENDED),
         Some(b"T") => Answer::error(409, OTHER_TOPIC),
+        Some(b"R") => Answer::error(409, NO_ID_LEFT),
         _ => Answer::Unknown,
     }
 }
@@ -293,4 +294,6 @@ fn done(msg: &str) -> Answer {
 }
 
 const OTHER_TOPIC: &str = "A sale of another topic stands under this name: close it by an edge of that topic";
+/// Ids rise, and are milliseconds since the epoch: only a record that no edge has written leads there.
+const NO_ID_LEFT: &str = "The sale before has the last sale id there is: sell under another name";
 const SUSPENDED: &str = "Sale suspended, rebuild first";

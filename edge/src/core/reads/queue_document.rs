@@ -41,7 +41,7 @@ impl Core {
         if document.waiters.len() >= STOCK_WAITERS_MAX {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
-        document.waiters.push(reply_to);
+        document.waiters.push((now.instant, reply_to));
         if document.asked.is_none() {
             self.documents_wanted.push(index);
         }
@@ -65,7 +65,7 @@ impl Core {
     pub(crate) fn refuse_documents(&mut self) {
         while let Some(index) = self.documents_wanted.pop() {
             let Some(document) = &mut self.products[index].document else { continue };
-            for reply_to in std::mem::take(&mut document.waiters) {
+            for (_, reply_to) in std::mem::take(&mut document.waiters) {
                 self.replies.complete(reply_to, Answer::Unavailable(Unavailable::Redis));
             }
         }
@@ -90,8 +90,17 @@ impl Core {
         if let Answer::Queue(told) = &answer {
             held.told = Some((asked, told.clone()));
         }
-        for reply_to in std::mem::take(&mut held.waiters) {
-            self.replies.complete(reply_to, answer.clone());
+        let is_told = matches!(answer, Answer::Queue(_));
+        held.waiters.retain(|(came, reply_to)| {
+            // Behind a slow Redis what it says may be as old as the question.
+            if is_told && came.since(asked) >= QUEUE_AGE_MAX {
+                return true;
+            }
+            self.replies.complete(*reply_to, answer.clone());
+            false
+        });
+        if !held.waiters.is_empty() {
+            self.documents_wanted.push(index);
         }
     }
 }

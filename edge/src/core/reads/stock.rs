@@ -27,7 +27,7 @@ impl Core {
         if self.products[index].refresh.stock_waiters.len() >= STOCK_WAITERS_MAX {
             return Outcome::Now(Answer::Unavailable(Unavailable::Full));
         }
-        self.products[index].refresh.stock_waiters.push(reply_to);
+        self.products[index].refresh.stock_waiters.push((now.instant, reply_to));
         self.refreshes.want(&mut self.products, index);
         Outcome::Later
     }

@@ -17,7 +17,7 @@ use crate::core::state::product_index::ProductIndex;
 use crate::core::state::wakes::Wake;
 use crate::limits::{
     ACTIVE_SPAN, CLOSED_REFRESH_INTERVAL, PLACES_WALKED_MAX, REFRESH_INTERVAL, REFRESH_PRODUCTS_MAX,
-    REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX,
+    REFRESHES_IDLE_MAX, REFRESHES_OUTSTANDING_MAX, STOCK_AGE_MAX,
 };
 use crate::redis::replies::Refreshed;
 use crate::redis::scripts::SCRIPTS;
@@ -227,16 +227,26 @@ impl Core {
     fn after_refresh(&mut self, now: Now, index: ProductIndex, learnt: bool) {
         let refresh = &mut self.products[index].refresh;
         self.wakes.extend(refresh.order_waiters.drain(..), Wake::Again);
+        let asked = refresh.asked;
         let mut waiters = std::mem::take(&mut refresh.stock_waiters);
-        for reply_to in waiters.drain(..) {
-            let product = &self.products[index];
+        let product = &self.products[index];
+        waiters.retain(|(came, reply_to)| {
+            // Behind a slow Redis what was seen may be as old as the question.
+            if learnt && came.since(asked) >= STOCK_AGE_MAX {
+                return true;
+            }
             let answer = match learnt {
                 true if product.is_foreign => Answer::Unavailable(Unavailable::OtherTopic),
                 true => product.stock_answer(now),
                 false => Answer::Unavailable(Unavailable::Redis),
             };
-            self.replies.complete(reply_to, answer);
-        }
+            self.replies.complete(*reply_to, answer);
+            false
+        });
+        let is_asked_again = !waiters.is_empty();
         self.products[index].refresh.stock_waiters = waiters;
+        if is_asked_again {
+            self.refreshes.want(&mut self.products, index);
+        }
     }
 }

@@ -51,8 +51,8 @@ pub struct Refresh {
     pub is_due: bool,
     /// It stands in line for a refresh as soon as may be.
     pub is_wanted: bool,
-    /// Requests of `GET /stock` that wait for the refresh.
-    pub stock_waiters: Vec<ReplyTo>,
+    /// Requests of `GET /stock` that wait for a refresh, and when each came.
+    pub stock_waiters: Vec<(Instant, ReplyTo)>,
     /// Orders that wait for a refresh because the sale changed under them.
     pub order_waiters: Vec<OrderIndex>,
 }

@@ -12,7 +12,8 @@ pub struct QueueDocument {
     pub(crate) told: Option<(Instant, Bytes)>,
     /// The question on its way was asked then.
     pub(crate) asked: Option<Instant>,
-    pub(crate) waiters: Vec<ReplyTo>,
+    /// Requests that wait for it, and when each came.
+    pub(crate) waiters: Vec<(Instant, ReplyTo)>,
 }
 
 impl QueueDocument {

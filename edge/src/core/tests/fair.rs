@@ -6,7 +6,7 @@ use flux_protocol::time::Instant;
 use super::redis::{EPOCH_US, FakeQueue, SALE_ID, SEED, array};
 use super::{Bench, config};
 use crate::answer::{Answer, Unavailable};
-use crate::limits::QUEUE_AGE_MAX;
+use crate::limits::{QUEUE_AGE_MAX, STOCK_AGE_MAX};
 
 const NOBODY_CALLED: FakeQueue = FakeQueue { mark: (0, 0), is_free: false, tokens: 0 };
 
@@ -315,6 +315,32 @@ fn everybody_reads_one_document_and_redis_is_asked_for_it_as_often_as_it_may_be_
         bench.redis.script("queue", said);
         let position = bench.get("/queue/p");
         assert_eq!(bench.statuses(&[position]), [Some(status)]);
+    }
+}
+
+/// Redis answers a first question late: who came since is not told what was true before.
+#[test]
+fn who_comes_when_a_question_is_too_old_is_answered_by_another() {
+    let mut bench = fair(NOBODY_CALLED, 0);
+    let now = (EPOCH_US + 5_000_000).to_string();
+    let words = ["open", &SALE_ID.to_string(), SEED, "50", "41", &now, &(EPOCH_US + 1_000_000).to_string()];
+    for _ in 0..2 {
+        bench.redis.script("queue", array(&words.map(str::to_owned)));
+    }
+    for (route, script, age_max) in [("/queue/p", "queue", QUEUE_AGE_MAX), ("/stock/p", "refresh", STOCK_AGE_MAX)] {
+        bench.pass(1_000);
+        bench.redis.asked.clear();
+        bench.redis.holds = vec![script];
+        let first = bench.get(route);
+        bench.pass(age_max.as_millis() as u64 - 1);
+        let near = bench.get(route);
+        bench.pass(1);
+        let late = bench.get(route);
+        assert_eq!(bench.redis.calls(script).len(), 1, "{route}: one question at a time");
+        bench.redis.holds.clear();
+        bench.run();
+        assert_eq!(bench.statuses(&[first, near, late]), [Some(200); 3], "{route}");
+        assert_eq!(bench.redis.calls(script).len(), 2, "{route}: asked anew for the last");
     }
 }
 
