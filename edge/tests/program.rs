@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 fn edge(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flux-edge"));
@@ -16,6 +16,14 @@ fn output(flags: &[&str]) -> Output {
 
 /// Starts it without Redis and Kafka: servers that are not there yet are waited for.
 fn start(more: &[&str]) -> (Child, serde_json::Value) {
+    let (child, started, mut log) = start_with_log(more);
+    // Its log must not fill the pipe.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    (child, started)
+}
+
+/// The same, and the rest of its log.
+fn start_with_log(more: &[&str]) -> (Child, serde_json::Value, BufReader<ChildStderr>) {
     let any = "127.0.0.1:0";
     let mut child = edge(&["--listen", any, "--admin", any, "--waiting-room", any])
         .args(["--redis", "redis+unix:///nonexistent/redis.sock", "--kafka", "127.0.0.1:1", "--cores", "1"])
@@ -33,9 +41,7 @@ fn start(more: &[&str]) -> (Child, serde_json::Value) {
             break entry;
         }
     };
-    // Its log must not fill the pipe.
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    (child, started)
+    (child, started, log)
 }
 
 fn terminate(child: &Child) {
@@ -50,6 +56,19 @@ fn get(address: &str, path: &str) -> String {
     let mut response = String::new();
     stream.read_to_string(&mut response).expect("an answer");
     response
+}
+
+/// A full disk is the same to it as a reader that has gone.
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let (mut child, started, log) = start_with_log(&[]);
+    let admin = started["admin"].as_str().expect("an address").to_owned();
+    drop(log);
+    assert!(get(&admin, "/livez").starts_with("HTTP/1.1 200 "));
+    // It says that it drains, and that it has ended: to nobody.
+    terminate(&child);
+    let status = child.wait().expect("it ends");
+    assert!(status.success(), "{status}");
 }
 
 /// The ticket and the seed of `protocol/src/queue/ticket.rs`, whose lot OpenSSL has drawn too.

@@ -10,6 +10,7 @@ mod gather;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use flux_net::logging::{complain, say};
 use flux_net::{random, sleep};
 use flux_protocol::order::Identifier;
 
@@ -26,16 +27,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn run(config: &Config, product: Option<&Identifier>) -> ExitCode {
     match audit(config, product).await {
         Ok(accounts) => {
-            for account in &accounts {
-                println!("{account}");
-            }
-            if accounts.is_empty() {
-                println!("no sale is known");
-            }
-            if accounts.iter().all(Account::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let is_told = match accounts.is_empty() {
+                true => say("no sale is known").is_ok(),
+                false => accounts.iter().all(|account| say(account).is_ok()),
+            };
+            // What nobody has read to its end is not known to hold.
+            if is_told && accounts.iter().all(Account::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(ended) => {
-            eprintln!("flux-worker: audit: {ended}");
+            complain(format_args!("flux-worker: audit: {ended}"));
             ended.exit_code()
         }
     }

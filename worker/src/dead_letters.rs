@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 use bytes::Bytes;
+use flux_net::logging::{complain, say};
 use flux_net::sleep;
 use flux_protocol::order::{Identifier, TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, Row};
@@ -46,16 +47,17 @@ pub async fn run(config: &Config, action: DeadLettersAction, product: Option<&Id
         DeadLettersAction::List => list(config, product).await.map(|()| ExitCode::SUCCESS),
         DeadLettersAction::Replay => replay(config, product).await.map(|replayed| {
             let Replayed { stored, left } = replayed;
-            println!(
+            // It is done, whether or not anybody reads so.
+            let _ = say(format_args!(
                 "{} orders stored, {} were stored before, {} rejected, {} to be given back; {} refused again, {left} left: no \
                  records of ours",
                 stored.orders, stored.duplicates, stored.rejected, stored.returns, stored.dead_letters
-            );
+            ));
             if stored.dead_letters == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }),
     };
     done.unwrap_or_else(|ended| {
-        eprintln!("flux-worker: dead-letters: {ended}");
+        complain(format_args!("flux-worker: dead-letters: {ended}"));
         ended.exit_code()
     })
 }
@@ -69,7 +71,12 @@ async fn list(config: &Config, product: Option<&str>) -> Result<(), Ended> {
         for letter in letters.iter().filter(|letter| product.is_none_or(|product| letter.is_of(product))) {
             let Letter { origin, offset, reason, at, .. } = letter;
             let ours = if letter.record().is_some() { "replayable" } else { "no record of ours" };
-            println!("{}\t{}\t{offset}\t{at}\t{}\t{ours}\t{reason}", origin.topic, origin.partition, letter.product);
+            let (topic, partition, product) = (&origin.topic, origin.partition, &letter.product);
+            let told = say(format_args!("{topic}\t{partition}\t{offset}\t{at}\t{product}\t{ours}\t{reason}"));
+            if told.is_err() {
+                // As behind `| head`: nobody reads the rest.
+                return Ok(());
+            }
             count += 1;
         }
         match letters.into_iter().next_back() {
@@ -77,7 +84,8 @@ async fn list(config: &Config, product: Option<&str>) -> Result<(), Ended> {
             None => break,
         }
     }
-    println!("{count} dead letters");
+    // The last line: nobody misses it who does not read on.
+    let _ = say(format_args!("{count} dead letters"));
     Ok(())
 }
 

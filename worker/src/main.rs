@@ -23,12 +23,13 @@ fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os()) {
         Ok(config) => config,
         Err(ConfigError::Asked(text)) => {
-            print!("{text}");
+            // Who asked and does not listen to the end is content.
+            let _ = logging::say(text.trim_end());
             return ExitCode::SUCCESS;
         }
         Err(ConfigError::Mistake(line)) => return mistake(&line),
     };
-    logging::start();
+    let _log = logging::start();
     let mut runtime = match Runtime::build(RuntimeOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return mistake(&error.to_string()),
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
 
 /// One line on standard error.
 fn mistake(line: &str) -> ExitCode {
-    eprintln!("flux-worker: {line}");
+    logging::complain(format_args!("flux-worker: {line}"));
     ExitCode::from(EXIT_MISTAKE)
 }
 

@@ -6,8 +6,11 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use prometheus_client::metrics::counter::Counter;
+use flux_net::logging;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -15,6 +18,18 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::batch::Stored;
 use crate::ledger::Units;
+
+/// What the log has lost; it counts by itself.
+#[derive(Debug)]
+struct LogLines;
+
+impl Collector for LogLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Lines of the log that were lost since its reader was too slow";
+        let metric = encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?;
+        ConstCounter::new(logging::lines_lost()).encode(metric)
+    }
+}
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -94,6 +109,7 @@ impl Metrics {
         let help = "1 while Redis shows an older sale or generation than the ledger holds";
         registry.register("flux_redis_behind_ledger", help, behind.clone());
         let worker = registry.sub_registry_with_prefix("flux_worker");
+        worker.register_collector(Box::new(LogLines));
         macro_rules! register {
             ($name:literal, $help:expr, $metric:expr) => {{
                 let metric = $metric;
@@ -322,6 +338,7 @@ mod tests {
             "flux_worker_failures_total{server=\"postgres\"} 1",
             "flux_worker_lag_records{partition=\"1\"} 7",
             "flux_worker_store_seconds_count 1",
+            "flux_worker_log_lines_lost_total 0",
             "flux_units{product=\"iphone-15\",state=\"available\"} 60",
             "flux_conservation_breach{product=\"iphone-15\"} 1",
             "flux_conservation_comparisons_total{product=\"iphone-15\"} 1",

@@ -26,6 +26,7 @@ mod stray;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use flux_net::logging::{complain, say};
 use flux_net::{random, sleep};
 use flux_protocol::postgres::Param;
 use tracing::{error, info};
@@ -43,12 +44,13 @@ use sale::{Account, Found, Sale};
 pub async fn run(config: &Config, order: &RebuildOrder) -> ExitCode {
     match rebuild(config, order).await {
         Ok(line) => {
-            println!("{line}");
+            // It is done, whether or not anybody reads so.
+            let _ = say(line);
             ExitCode::SUCCESS
         }
         Err(ended) => {
             error!("{ended}");
-            eprintln!("flux-worker: rebuild of {}: {ended}", order.product);
+            complain(format_args!("flux-worker: rebuild of {}: {ended}", order.product));
             ended.exit_code()
         }
     }

@@ -5,6 +5,7 @@
 use std::fmt::Error;
 use std::sync::{Arc, PoisonError};
 
+use flux_net::logging;
 use flux_protocol::resp::ErrorKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -101,6 +102,9 @@ impl Scrape {
             let sum = self.sum(|core| core.decisions.redis_errors[kind as usize].get());
             ConstCounter::new(sum).encode(metric.encode_family(&labels)?)?;
         }
+        let help = "Lines of the log that were lost since its reader was too slow";
+        let metric = encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?;
+        ConstCounter::new(logging::lines_lost()).encode(metric)?;
         let help = "Connections that the edge ended";
         let mut metric = encoder.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
         for (index, reason) in ENDED.iter().enumerate() {
@@ -256,6 +260,7 @@ mod tests {
         for line in [
             "# TYPE flux_edge_orders counter",
             "flux_edge_orders_total{outcome=\"accepted\"} 2",
+            "flux_edge_log_lines_lost_total 0",
             "flux_edge_orders_total{outcome=\"sold_out\"} 0",
             "flux_edge_http_responses_total{code=\"200\"} 2",
             "flux_edge_http_responses_total{code=\"other\"} 0",

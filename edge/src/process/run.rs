@@ -38,11 +38,12 @@ pub fn main() -> ExitCode {
         },
         Ok(Invocation::VerifyTicket(claim)) => {
             let finding = claim.examine();
-            println!("{finding}");
-            if finding.is_true { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let is_told = logging::say(&finding).is_ok();
+            if is_told && finding.is_true { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(ConfigError::Asked(text)) => {
-            print!("{text}");
+            // Who asked and does not listen to the end is content.
+            let _ = logging::say(text.trim_end());
             ExitCode::SUCCESS
         }
         Err(ConfigError::Mistake(line)) => mistake(&line),
@@ -50,12 +51,12 @@ pub fn main() -> ExitCode {
 }
 
 fn mistake(line: &str) -> ExitCode {
-    eprintln!("flux-edge: {line}");
+    logging::complain(format_args!("flux-edge: {line}"));
     ExitCode::from(EXIT_MISTAKE)
 }
 
 fn serve(config: &Config) -> ExitCode {
-    logging::start();
+    let _log = logging::start();
     let descriptors = match raise_limit() {
         Ok(descriptors) => descriptors,
         Err(error) => return mistake(&format!("cannot tell how many descriptors there are: {error}")),
