@@ -13,7 +13,7 @@ const SEEDS_DRAWN: u64 = 5000;
 
 /// By which drawn seed each was found first (`make hunt`), so that the search is short. Where the programs or the shapes have
 /// changed since, one behind it finds it.
-const CAUGHT_BY: [(Bug, u64); 31] = [
+const CAUGHT_BY: [(Bug, u64); 33] = [
     (Bug::CompensateOnTimeout, 20),
     (Bug::AcksOne, 0),
     (Bug::OffsetBeforeCommit, 0),
@@ -43,7 +43,9 @@ const CAUGHT_BY: [(Bug, u64); 31] = [
     (Bug::WaiterForgotten, 17),
     (Bug::MovedRecordsForgotten, 499),
     (Bug::RetiredUnderWay, 66),
+    (Bug::OldReturnTaken, 2054),
     (Bug::SecondReservationDropped, 2),
+    (Bug::AgelessWitness, 923),
     (Bug::LeadersFromTheFirst, 217),
 ];
 
