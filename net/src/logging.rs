@@ -17,7 +17,6 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Starts logging. Once, before anything is logged. What was logged last is written when the guard is dropped, or lost after a
 /// second of trying.
-#[must_use]
 pub fn start() -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LINES_WAITING_MAX).thread_name("log").finish(stderr());
