@@ -198,7 +198,7 @@ impl Letter {
 }
 
 /// What `encode(…, 'hex')` writes.
-fn bytes_of(hex: &str) -> Option<Bytes> {
+pub(crate) fn bytes_of(hex: &str) -> Option<Bytes> {
     let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
     let pairs = hex.as_bytes().chunks_exact(2);
     pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use flux_protocol::order::TopicRecord;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
 use flux_protocol::redis_keys;
 
 use super::sale::Sale;
+use crate::dead_letters::bytes_of;
 use crate::ledger::{Ledger, LedgerError};
 use crate::oneshot::Ended;
 use crate::progress::Progress;
@@ -31,14 +33,18 @@ pub(super) async fn write(
     let mut users = 0;
     if sale.options.per_user > 0 && !is_planted(Bug::UsersNotRebuilt) {
         let sql = include_str!("../../sql/statements/rebuild_users.sql");
-        let field = |row: &Row| Ok((column(row, 0)?.to_owned(), column(row, 1)?.to_owned()));
+        let field = |row: &Row| Ok(Some((column(row, 0)?.to_owned(), column(row, 1)?.to_owned())));
         users = pass(ledger, redis, (sql, &of_sale), &users_key, "users", field).await?;
     }
     let ttl_s = i64::try_from(record_ttl.as_secs()).unwrap_or(i64::MAX);
     let [product_id, sale_id] = of_sale;
     let young = [product_id, sale_id, Param::I64(ttl_s)];
-    let field = |row: &Row| Ok((column(row, 0)?.to_owned(), format!("{} {} 0-0", column(row, 1)?, column(row, 2)?)));
-    let mut records = 0;
+    // First: what is known of an order that is stored, or rejected, is the last word.
+    let sql = include_str!("../../sql/statements/rebuild_dead_letters.sql");
+    let set_aside = |row: &Row| Ok(of_dead_letter(column(row, 0)?));
+    let mut records = pass(ledger, redis, (sql, &young[..2]), &records_key, "records", set_aside).await?;
+    let field =
+        |row: &Row| Ok(Some((column(row, 0)?.to_owned(), format!("{} {} 0-0", column(row, 1)?, column(row, 2)?))));
     for sql in [
         include_str!("../../sql/statements/rebuild_rejected.sql"),
         include_str!("../../sql/statements/rebuild_records.sql"),
@@ -48,14 +54,24 @@ pub(super) async fn write(
     Ok((users, records))
 }
 
-/// Writes a field of the hash `key` for every row that the cursor `rebuilding` gives; their number.
+/// The record of an order that was set aside, from its digits; `None` where it is none of ours after all.
+fn of_dead_letter(hex: &str) -> Option<(String, String)> {
+    match TopicRecord::parse(&bytes_of(hex)?).ok()? {
+        TopicRecord::Order(order) => {
+            Some((order.order_id.to_string(), format!("{} {} 0-0", order.reservation_id, order.quantity)))
+        }
+        TopicRecord::SaleOpened(_) | TopicRecord::SaleClosed(_) => None,
+    }
+}
+
+/// Writes a field of the hash `key` for every row that the cursor `rebuilding` gives, where there is one; their number.
 async fn pass(
     ledger: &mut Ledger,
     redis: &mut Redis,
     (declare, params): (&str, &[Param]),
     key: &str,
     what: &'static str,
-    field: impl Fn(&Row) -> Result<(String, String), LedgerError>,
+    field: impl Fn(&Row) -> Result<Option<(String, String)>, LedgerError>,
 ) -> Result<u64, Ended> {
     let mut progress = Progress::new();
     ledger
@@ -66,14 +82,18 @@ async fn pass(
             while !rows.is_empty() {
                 let mut command = vec!["HSET".to_owned(), key.to_owned()];
                 for row in &rows {
-                    let (name, value) = field(row)?;
-                    command.extend([name, value]);
+                    command.extend(field(row)?.into_iter().flat_map(|(name, value)| [name, value]));
+                }
+                let fields = (command.len() / 2 - 1) as u64;
+                if fields == 0 {
+                    rows = ledger.query(FETCH, &[]).await?;
+                    continue;
                 }
                 let command: Vec<&[u8]> = command.iter().map(String::as_bytes).collect();
                 // While Redis writes a page, the ledger reads the next.
                 let (answer, next) = monoio::join!(redis.ask(&command), ledger.query(FETCH, &[]));
                 answer?;
-                written += rows.len() as u64;
+                written += fields;
                 rows = next?;
                 if progress.is_due() {
                     tracing::info!(key, written, "{what} are written again");

@@ -465,6 +465,11 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     }
     let (code, said) = world.rebuild(&[]);
     assert!(code == Some(0) && said.contains("83 of 100 units left, 10 sold, 0 withdrawn"), "{said}");
+    let eve = &orders(&sale, "eve", &[7], 1)[0];
+    let again = Order { reservation: Uuid([9; 16]).to_string(), ..eve.clone() };
+    let rebuilt = Sale { generation: 2, ..sale.clone() };
+    let found = format!("R{} 7 1", eve.reservation);
+    assert_eq!(rebuilt.codes(&mut client, &[again]), ["M", &*found], "what was set aside is not reserved again");
     units("awaiting_return", 0);
     let (code, said) = world.audit();
     assert_eq!(code, Some(0), "{said}");
@@ -498,6 +503,11 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     {
         units(state, number);
     }
+    in_postgres.batch_execute("ALTER TABLE orders DROP CONSTRAINT orders_user_id_check").expect("what was in its way");
+    let (code, said) = world.say(&["dead-letters", "replay"]);
+    assert!(code == Some(0) && said.contains("1 orders stored"), "{said}");
+    let (code, said) = world.audit();
+    assert!(code == Some(0) && said.contains("stored 17 + dead-lettered 0"), "{said}");
 }
 
 /// A sale is over, and Redis loses a reservation of it that no log has: nobody can buy it any more, and a rebuild of the sale that

@@ -60,7 +60,7 @@ pub(super) fn units(scope: &mut Scope<'_>, _: &Params) -> Plan {
             rejected,
             dead,
             pending,
-            sale.rate.is_some(),
+            boolean(sale.rate.is_some()),
         ]);
     }
     done()

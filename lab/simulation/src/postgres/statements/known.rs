@@ -53,6 +53,7 @@ pub(in super::super) static KNOWN: &[Known] = &[
     file!("rebuild_absorb", "6bd38e87", Update, ["returns"], notes::rebuild_absorb),
     file!("rebuild_account", "2902b7a7", Lock, ["sales", "dead_letters"], rebuild::account),
     file!("rebuild_close", "e7764958", Update, ["sales"], sales::rebuild_close),
+    file!("rebuild_dead_letters", "943df9fe", Declare, ["dead_letters"], rebuild::dead_letters),
     file!("rebuild_earlier", "913f63b7", Select, ["sales", "dead_letters", "returns"], rebuild::earlier),
     file!("rebuild_in_force", "9809c073", Update, ["sales"], sales::rebuild_in_force),
     file!("rebuild_newer_sale", "d5896ab5", Insert, ["sales"], sales::rebuild_newer),

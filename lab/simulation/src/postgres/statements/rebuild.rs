@@ -113,6 +113,19 @@ pub(super) fn records(scope: &mut Scope<'_>, params: &Params) -> Plan {
     declared(scope)
 }
 
+pub(super) fn dead_letters(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale) = (params.text(1)?, *params.i64(2)?);
+    let rows = scope.database.dead_letters.scan(scope.owner);
+    let rows = rows.filter(|row| row.product_id.as_deref() == Some(product) && row.sale_id == Some(sale));
+    let mut rows: Vec<_> = rows.filter(|row| row.quantity.is_some() && row.value.is_some()).cloned().collect();
+    rows.sort_by_key(|row| (row.at, row.partition, row.kafka_offset));
+    for row in rows {
+        let value = row.value.unwrap_or_default();
+        scope.answer(row![value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()]);
+    }
+    declared(scope)
+}
+
 pub(super) fn rejected(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (product, sale, ttl) = (params.text(1)?, *params.i64(2)?, *params.i64(3)?);
     let now = scope.now;
