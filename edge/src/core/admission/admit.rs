@@ -22,6 +22,10 @@ impl Core {
         let product = &mut self.products[index];
         let admission = &mut product.admission;
         let may_wait = admission.waiters.len() < TOKEN_WAITERS_MAX;
+        // Nothing was left when it was last looked at: nobody is to stand in line for nothing, unless units came back.
+        if admission.queue.is_some() && product.stock == 0 && self.lookups.has_place(product.under_way as usize) {
+            return Way::Go(Stage::Lookup, Turn::None);
+        }
         if let Some(queue) = &mut admission.queue {
             let verdict = queue.admit(now.instant, &mut admission.tokens, wish.user.as_bytes(), wish.shown.as_ref());
             return self.queue_way(now, index, wish, verdict, may_wait);

@@ -202,6 +202,12 @@ fn once_nothing_is_left_nobody_is_sent_to_the_line_and_once_units_are_back_they_
         bench.pass(20);
         assert_eq!(bench.answers[&late], Answer::SoldOut);
     }
+    // Also where no refresh has come through for longer than a sold-out is remembered.
+    bench.redis.holds = vec!["refresh", "lease"];
+    bench.pass(300);
+    bench.redis.holds.clear();
+    let late = bench.orders(&["cid"]);
+    assert_eq!(bench.answers[&late[0]], Answer::SoldOut);
     units(&mut bench, "1");
     bench.pass(1_000);
     let again = bench.order_with("ann", ticket(2, "ann", false));
