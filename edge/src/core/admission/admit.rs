@@ -3,6 +3,7 @@
 //!
 //! Sales without a fair queue meet nothing of it but one question: whether they have one.
 
+use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::queue::Slot;
 use flux_protocol::time::Now;
 
@@ -23,7 +24,8 @@ impl Core {
         let admission = &mut product.admission;
         let may_wait = admission.waiters.len() < TOKEN_WAITERS_MAX;
         // Nothing was left when it was last looked at: nobody is to stand in line for nothing, unless units came back.
-        if admission.queue.is_some() && product.stock == 0 && self.lookups.has_place(product.under_way as usize) {
+        let is_left = product.stock > 0 || is_planted(Bug::EndlessLine);
+        if admission.queue.is_some() && !is_left && self.lookups.has_place(product.under_way as usize) {
             return Way::Go(Stage::Lookup, Turn::None);
         }
         if let Some(queue) = &mut admission.queue {
