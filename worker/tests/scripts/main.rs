@@ -183,6 +183,21 @@ fn a_sale_that_is_lost_with_all_its_keys_is_suspended_for_those_who_never_heard_
 }
 
 #[test]
+fn no_sale_is_opened_beyond_the_last_id_that_is_believed() {
+    const LAST: &str = "4503599627370495"; // 2^52 - 1
+    let server = Server::start();
+    let mut client = server.connect();
+    for (id, head) in [("4503599627370494", "OK"), (LAST, "R")] {
+        assert_eq!(fence(&mut client, "p", id, 2), ["OK", "open"]);
+        assert_eq!(restore(&mut client, "p", id, 2, 0, "closed"), ["OK"]);
+        let before = client.snapshot();
+        let said = strings(sale::init_reply(&mut client, "p", &PLAIN));
+        assert_eq!((&*said[0], client.snapshot() == before), (head, head == "R"), "{said:?}");
+        client.run("FLUSHALL");
+    }
+}
+
+#[test]
 fn a_fenced_sale_sells_nothing_and_a_restored_one_goes_on() {
     let server = Server::start();
     let mut client = server.connect();
