@@ -62,19 +62,7 @@ mod tests {
     use super::*;
 
     fn units(sale_id: u64, generation: u32) -> Units {
-        Units {
-            product_id: "p".into(),
-            sale_id,
-            generation,
-            closed: false,
-            total: 100,
-            stored: 0,
-            withdrawn: 0,
-            rejected: 0,
-            dead_lettered: 0,
-            awaiting_return: 0,
-            announced: true,
-        }
+        Units::unsold("p", sale_id, generation)
     }
 
     #[test]

@@ -221,19 +221,7 @@ mod tests {
     use super::*;
 
     fn units(stored: u64) -> Units {
-        Units {
-            product_id: "phone".into(),
-            sale_id: 7,
-            generation: 1,
-            closed: false,
-            total: 100,
-            stored,
-            withdrawn: 0,
-            rejected: 0,
-            dead_lettered: 0,
-            awaiting_return: 0,
-            announced: true,
-        }
+        Units { stored, ..Units::unsold("phone", 7, 1) }
     }
 
     /// What a scraper adds up is of one reading of the ledger, and the reading of Redis that followed it.

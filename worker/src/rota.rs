@@ -52,19 +52,7 @@ mod tests {
     use super::*;
 
     fn units(products: std::ops::Range<usize>) -> Vec<Units> {
-        let of = |n| Units {
-            product_id: format!("p{n:05}"),
-            sale_id: 1,
-            generation: 1,
-            closed: false,
-            total: 100,
-            stored: 0,
-            withdrawn: 0,
-            rejected: 0,
-            dead_lettered: 0,
-            awaiting_return: 0,
-            announced: true,
-        };
+        let of = |n| Units::unsold(&format!("p{n:05}"), 1, 1);
         products.map(of).collect()
     }
 

@@ -92,3 +92,23 @@ impl Units {
         if self.closed { 0 } else { self.total.saturating_sub(self.stored) }
     }
 }
+
+#[cfg(test)]
+impl Units {
+    /// An announced sale of 100 units of which nothing is sold.
+    pub(crate) fn unsold(product: &str, sale_id: u64, generation: u32) -> Units {
+        Units {
+            product_id: product.into(),
+            sale_id,
+            generation,
+            closed: false,
+            total: 100,
+            stored: 0,
+            withdrawn: 0,
+            rejected: 0,
+            dead_lettered: 0,
+            awaiting_return: 0,
+            announced: true,
+        }
+    }
+}
