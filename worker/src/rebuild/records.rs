@@ -3,6 +3,7 @@
 //! `rebuild_fence.lua` has made the hash anew, under the sale's new generation. A record names an outbox entry that does not
 //! exist: delivered.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use flux_protocol::order::TopicRecord;
@@ -43,8 +44,7 @@ pub(super) async fn write(
     let sql = include_str!("../../sql/statements/rebuild_dead_letters.sql");
     let set_aside = |row: &Row| Ok(of_dead_letter(column(row, 0)?));
     let mut records = pass(ledger, redis, (sql, &young[..2]), &records_key, "records", set_aside).await?;
-    let field =
-        |row: &Row| Ok(Some((column(row, 0)?.to_owned(), format!("{} {} 0-0", column(row, 1)?, column(row, 2)?))));
+    let field = |row: &Row| Ok(Some((column(row, 0)?.to_owned(), delivered(column(row, 1)?, column(row, 2)?))));
     for sql in [
         include_str!("../../sql/statements/rebuild_rejected.sql"),
         include_str!("../../sql/statements/rebuild_records.sql"),
@@ -54,11 +54,16 @@ pub(super) async fn write(
     Ok((users, records))
 }
 
+/// The record of an order that is delivered: no outbox entry has the id 0-0.
+fn delivered(reservation: impl Display, quantity: impl Display) -> String {
+    format!("{reservation} {quantity} 0-0")
+}
+
 /// The record of an order that was set aside, from its digits; `None` where it is none of ours after all.
 fn of_dead_letter(hex: &str) -> Option<(String, String)> {
     match TopicRecord::parse(&bytes_of(hex)?).ok()? {
         TopicRecord::Order(order) => {
-            Some((order.order_id.to_string(), format!("{} {} 0-0", order.reservation_id, order.quantity)))
+            Some((order.order_id.to_string(), delivered(order.reservation_id, order.quantity)))
         }
         TopicRecord::SaleOpened(_) | TopicRecord::SaleClosed(_) => None,
     }
