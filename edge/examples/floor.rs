@@ -96,7 +96,7 @@ fn main() {
     };
     let running = start(plan, |_, _, _, _| Constant { site: Site::new("http://localhost/", "http://localhost") });
     let running = running.expect("it starts");
-    signals::watch(running.drain()).expect("signals");
+    signals::watch(running.drain(), || ()).expect("signals");
     println!("{} on {} with {}", running.listen, cores, running.driver);
     running.wait();
 }

@@ -6,7 +6,7 @@
 //! 1. `process`: the program;
 //! 2. `shell`: sockets and tasks; `config`: flags to a validated configuration;
 //! 3. `core`: all decisions; `monitoring`: what an operator sees;
-//! 4. `redis`, `counters`, `pages`;
+//! 4. `redis`, `counters`, `pages`, `identity`;
 //! 5. `answer`: what a client is told;
 //! 6. `sale`, `limits`, `slab`.
 //!
@@ -16,6 +16,7 @@ pub mod answer;
 pub mod config;
 pub mod core;
 pub mod counters;
+pub mod identity;
 pub mod limits;
 pub mod monitoring;
 pub mod pages;

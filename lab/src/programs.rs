@@ -136,6 +136,13 @@ impl Program {
         }
     }
 
+    /// SIGHUP: it reads anew what it keeps in files.
+    pub fn signal_reload(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.signal(libc::SIGHUP);
+        }
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Errors

@@ -77,6 +77,7 @@ fn config() -> CoreConfig {
         pages: Pages::new(PageSettings::default(), 3000),
         admin_token: None,
         admin_needs_token: false,
+        identity: None,
         edge_id: "edge".into(),
     }
 }

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
 
 use crate::config::cpu_list::CoresChoice;
+use crate::config::identity::IdentityArguments;
+use crate::config::span::span;
 use crate::verify_ticket::Claim;
 
 /// Where the waiting room is served, if it is.
@@ -36,7 +38,8 @@ impl FromStr for WaitingRoom {
 #[command(name = "flux-edge", version, max_term_width = 100)]
 #[command(
     after_help = "A secret is never a flag: FLUX_ADMIN_TOKEN (environment only) is the bearer token of /init and \
-    /close; without it they are not on the public listener. RUST_LOG sets what is logged (default: info). Logs go to \
+    /close; without it they are not on the public listener. FLUX_JWT_SUBJECT_KEY is the key that users' names are hashed \
+    with (--jwt-keys). SIGHUP reads the file of --jwt-keys anew. RUST_LOG sets what is logged (default: info). Logs go to \
     standard error, as text on a terminal and as JSON otherwise. SIGTERM drains and ends with exit code 0; a mistake in \
     the configuration is one line on standard error and exit code 2."
 )]
@@ -124,6 +127,9 @@ pub(crate) struct Arguments {
     pub(crate) driver: DriverChoice,
 
     #[command(flatten)]
+    pub(crate) identity: IdentityArguments,
+
+    #[command(flatten)]
     pub(crate) pages: PageArguments,
 }
 
@@ -166,8 +172,4 @@ pub(crate) struct PageArguments {
     /// A worker's listener as browsers reach it: the pages then show when an order is stored [default: they do not]
     #[arg(long, env = "FLUX_LEDGER_URL", value_name = "URL")]
     pub(crate) ledger_url: Option<String>,
-}
-
-fn span(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "must be a span such as 500ms, 2s or 24h".into())
 }

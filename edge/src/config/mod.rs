@@ -2,6 +2,8 @@
 
 pub(crate) mod arguments;
 pub(crate) mod cpu_list;
+pub(crate) mod identity;
+pub(crate) mod span;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,6 +18,7 @@ use crate::answer::Site;
 use crate::config::arguments::{Arguments, Command, PageArguments, WaitingRoom};
 use crate::config::cpu_list::CoresChoice;
 use crate::core::config::{CoreConfig, Secret};
+use crate::identity::Rules;
 use crate::limits::shell::{
     ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
     DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
@@ -66,6 +69,8 @@ pub struct Config {
     pub cors_origin: String,
     /// What the pages are told.
     pub pages: PageSettings,
+    /// What is asked of bearer tokens; `None`: orders need none.
+    pub identity: Option<Rules>,
     /// FLUX_ADMIN_TOKEN.
     admin_token: Option<AdminToken>,
     /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
@@ -80,6 +85,15 @@ impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not shown")
     }
+}
+
+/// What is read from the environment only.
+#[derive(Clone, Copy, Default)]
+pub struct Secrets<'a> {
+    /// FLUX_ADMIN_TOKEN.
+    pub admin_token: Option<&'a str>,
+    /// FLUX_JWT_SUBJECT_KEY.
+    pub jwt_subject_key: Option<&'a str>,
 }
 
 /// What the process was started for.
@@ -100,11 +114,11 @@ pub enum Invocation {
 impl Invocation {
     /// Reads the command line and the environment, and checks all of it.
     ///
-    /// `admin_token` is FLUX_ADMIN_TOKEN, `allowed` the processors that the process may use.
+    /// `allowed`: the processors that the process may use.
     ///
     /// # Errors
     /// Help that was asked for, or a mistake.
-    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Invocation, ConfigError>
+    pub fn read<I, T>(arguments: I, secrets: Secrets<'_>, allowed: &[usize]) -> Result<Invocation, ConfigError>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
@@ -121,7 +135,7 @@ impl Invocation {
                 page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
             }
             Some(Command::VerifyTicket(claim)) => Ok(Invocation::VerifyTicket(claim)),
-            None => checked(arguments, admin_token, allowed).map(|config| Invocation::Serve(Box::new(config))),
+            None => checked(arguments, secrets, allowed).map(|config| Invocation::Serve(Box::new(config))),
         };
         invocation.map_err(ConfigError::Mistake)
     }
@@ -141,19 +155,20 @@ impl Config {
     ///
     /// # Errors
     /// As there; another command is a mistake.
-    pub fn read<I, T>(arguments: I, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, ConfigError>
+    pub fn read<I, T>(arguments: I, secrets: Secrets<'_>, allowed: &[usize]) -> Result<Config, ConfigError>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        match Invocation::read(arguments, admin_token, allowed)? {
+        match Invocation::read(arguments, secrets, allowed)? {
             Invocation::Serve(config) => Ok(*config),
             Invocation::WritePages { .. } => Err(ConfigError::Mistake("pages serves nothing".into())),
             Invocation::VerifyTicket(_) => Err(ConfigError::Mistake("verify-ticket serves nothing".into())),
         }
     }
 
-    /// What each core is told; `public_port` is the port that the public listener got.
+    /// What each core is told but whose tokens it takes: those keys are to be read first. `public_port` is the port that the
+    /// public listener got.
     pub fn for_core(&self, public_port: u16) -> CoreConfig {
         CoreConfig {
             redis: Login {
@@ -174,6 +189,7 @@ impl Config {
             pages: Pages::new(self.pages.clone(), public_port),
             admin_token: self.admin_token.as_ref().map(|token| Secret::new(&token.0)),
             admin_needs_token: !self.admin.ip().is_loopback(),
+            identity: None,
             edge_id: self.edge_id.clone(),
         }
     }
@@ -185,8 +201,8 @@ fn one_line(message: &str) -> String {
     first.join(" ").trim_start_matches("error: ").to_owned()
 }
 
-fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -> Result<Config, String> {
-    let admin_token = checked_token(admin_token)?;
+fn checked(arguments: Arguments, secrets: Secrets<'_>, allowed: &[usize]) -> Result<Config, String> {
+    let admin_token = checked_token(secrets.admin_token)?;
     if !arguments.admin.ip().is_loopback() && admin_token.is_none() {
         return Err(format!(
             "--admin {} is not loopback: set FLUX_ADMIN_TOKEN, or bind it to 127.0.0.1",
@@ -239,6 +255,7 @@ fn checked(arguments: Arguments, admin_token: Option<&str>, allowed: &[usize]) -
         waiting_room_url: arguments.waiting_room_url,
         cors_origin,
         pages,
+        identity: arguments.identity.rules(secrets.jwt_subject_key)?,
         admin_token,
         edge_id: format!("edge-{:016x}", u64::from_ne_bytes(flux_net::random::draw())),
     })

@@ -7,7 +7,11 @@ fn read(flags: &[&str]) -> Result<Config, ConfigError> {
 }
 
 fn read_with(flags: &[&str], token: Option<&str>) -> Result<Config, ConfigError> {
-    Config::read(std::iter::once("flux-edge").chain(flags.iter().copied()), token, &[0, 1])
+    read_as(flags, Secrets { admin_token: token, ..Secrets::default() })
+}
+
+fn read_as(flags: &[&str], secrets: Secrets<'_>) -> Result<Config, ConfigError> {
+    Config::read(std::iter::once("flux-edge").chain(flags.iter().copied()), secrets, &[0, 1])
 }
 
 fn mistake(flags: &[&str], token: Option<&str>) -> String {
@@ -76,6 +80,9 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--cores", "5-6"], "--cores"),
         (&["--driver", "kqueue"], "--driver"),
         (&["--admin-token", "secret"], "--admin-token"),
+        (&["--jwt-keys", "keys.json"], "FLUX_JWT_SUBJECT_KEY"),
+        (&["--jwt-audience", "shop"], "--jwt-keys"),
+        (&["--jwt-keys", "keys.json", "--jwt-leeway", "1h"], "--jwt-leeway"),
         (&["--brand-name", " "], "--brand-name"),
         (&["--brand-color", "red"], "--brand-color"),
         (&["--brand-color", "#12345g"], "--brand-color"),
@@ -116,6 +123,19 @@ fn a_rate_of_zero_and_small_bursts_are_taken() {
 }
 
 #[test]
+fn tokens_are_asked_for_where_there_are_keys() {
+    assert!(read(&[]).expect("the defaults").identity.is_none());
+    let flags = ["--jwt-keys", "keys.json", "--jwt-audience", "shop, sale", "--jwt-issuer", "https://id.example"];
+    let key = "0123456789abcdef";
+    let config = read_as(&flags, Secrets { jwt_subject_key: Some(key), ..Secrets::default() }).expect("rules");
+    assert!(!format!("{config:?}").contains(key));
+    let rules = config.identity.expect("asked for");
+    assert_eq!((rules.audience.as_slice(), rules.issuer.len()), (&["shop".to_owned(), "sale".to_owned()][..], 1));
+    assert_eq!((&*rules.claim, rules.leeway), ("sub", Duration::from_secs(30)));
+    assert!(read_as(&flags, Secrets { jwt_subject_key: Some(&key[1..]), ..Secrets::default() }).is_err());
+}
+
+#[test]
 fn workers_have_a_port_of_their_own_by_default() {
     let config = read(&["--workers", "worker-1, [::1]:4002"]).expect("two workers");
     assert_eq!(config.workers, [("worker-1".to_owned(), 3002), ("::1".to_owned(), 4002)]);
@@ -145,6 +165,11 @@ fn help_explains_every_flag_and_its_variable() {
         "drain-deadline",
         "cores",
         "driver",
+        "jwt-keys",
+        "jwt-audience",
+        "jwt-issuer",
+        "jwt-claim",
+        "jwt-leeway",
         "brand-name",
         "brand-color",
         "brand-logo",

@@ -1,5 +1,6 @@
 //! What one core is built with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flux_protocol::planted::{Bug, is_planted};
@@ -7,6 +8,7 @@ use flux_protocol::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::answer::Site;
+use crate::identity::Identity;
 use crate::limits::{RECORD_AGE_MAX, RELAY_HORIZON_EXTRA, RESERVED_AGE_MAX};
 use crate::pages::Pages;
 use crate::redis::connection::Login;
@@ -41,6 +43,8 @@ pub struct CoreConfig {
     pub admin_token: Option<Secret>,
     /// The admin listener is not on loopback and asks for the token too.
     pub admin_needs_token: bool,
+    /// Whose bearer tokens orders need; `None`: the user is whom the body says.
+    pub identity: Option<Arc<Identity>>,
     /// Names this edge in outbox claims.
     pub edge_id: String,
 }

@@ -71,6 +71,7 @@ use crate::core::state::wakes::Wakes;
 use crate::core::state::witness::Witness;
 use crate::core::state::work_queue::WorkQueue;
 use crate::counters::Counters;
+use crate::identity::Bearers;
 use crate::limits::{
     BATCH_BYTES_MAX, DEADLINE_TICK, LINGER, PRODUCE_IN_FLIGHT_MAX, PRODUCE_TIME_MAX, RECORDS_MAX, REFRESH_INTERVAL,
 };
@@ -85,6 +86,8 @@ pub struct Core {
     /// The first core of an edge relays, reads the registry and looks after the servers' settings; the others do not.
     is_first: bool,
     is_draining: bool,
+    /// Where orders need a bearer token.
+    bearers: Option<Bearers>,
     /// When deadlines are looked at next.
     next_tick: Instant,
 
@@ -151,6 +154,7 @@ impl Core {
         producer.watch_silence();
         Core {
             redis: RedisConnection::new(config.redis.clone(), now.instant),
+            bearers: config.identity.clone().map(Bearers::new),
             config,
             counters,
             is_first: index == 0,

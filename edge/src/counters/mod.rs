@@ -17,6 +17,7 @@ use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
 use crate::counters::shell::ShellCounters;
+use crate::identity::REFUSALS;
 use crate::limits::shell::GAUGE_AGE_MAX;
 use crate::sale::{Sale, SaleState};
 
@@ -38,7 +39,7 @@ pub enum OrderOutcome {
     Insufficient,
     /// 409.
     LimitReached,
-    /// 400, 415 or 422.
+    /// 400, 401, 403, 415 or 422.
     Invalid,
     /// 404.
     UnknownProduct,
@@ -242,6 +243,10 @@ impl ProductGauge {
 pub struct Counters {
     /// Orders by [`OrderOutcome`].
     pub orders: [Counter; ORDER_OUTCOMES.len()],
+    /// Bearer tokens found valid by their signature, so not those that were remembered.
+    pub tokens_verified: Counter,
+    /// Orders refused for their bearer token, by [`Refusal`](crate::identity::Refusal).
+    pub tokens_refused: [Counter; REFUSALS.len()],
     /// Of orders that did not get their answer from memory.
     pub latency: Latency,
     pub reserve_calls: Counter,

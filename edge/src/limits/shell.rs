@@ -152,6 +152,8 @@ pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
 /// relay only, so there is nothing to wait for after that.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(10);
 /// Longest `--drain-deadline`.
+pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(600);
+/// Longest drain that may be configured.
 pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(600);
 /// Most orders per second that `--rate` takes.
 pub const RATE_MAX: u64 = 1_000_000_000;

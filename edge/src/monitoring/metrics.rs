@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::counters::shell::{ENDED, STATUSES};
 use crate::counters::{CoreCounters, Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
+use crate::identity::REFUSALS;
 use crate::monitoring::labels::{Labels, gauge};
 use crate::monitoring::product_metrics;
 
@@ -87,6 +88,13 @@ impl Scrape {
             let sum = self.sum(|core| core.decisions.orders[index].get());
             ConstCounter::new(sum).encode(metric.encode_family(&labels)?)?;
         }
+        let help = "Orders refused for their bearer token";
+        let mut metric = encoder.encode_descriptor("tokens_refused", help, None, MetricType::Counter)?;
+        for (index, reason) in REFUSALS.iter().enumerate() {
+            let labels: Labels<'_> = [("reason", (*reason).to_owned())];
+            let sum = self.sum(|core| core.decisions.tokens_refused[index].get());
+            ConstCounter::new(sum).encode(metric.encode_family(&labels)?)?;
+        }
         let mut metric = encoder.encode_descriptor("http_responses", "Responses written", None, MetricType::Counter)?;
         for status in STATUSES {
             let code = if status == 0 { "other".to_owned() } else { status.to_string() };
@@ -117,7 +125,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 27] = [
+        let sums: [(&str, &str, Of); 28] = [
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -126,6 +134,7 @@ impl Scrape {
             ("sent_bytes", "Bytes written to clients", |core| &core.shell.bytes_written),
             ("redis_connects", "Connections opened to Redis", |core| &core.shell.redis_connects),
             ("kafka_connects", "Connections opened to brokers", |core| &core.shell.kafka_connects),
+            ("tokens_verified", "Bearer tokens found valid by their signature", |core| &core.decisions.tokens_verified),
             ("reserve_calls", "Reserve calls", |core| &core.decisions.reserve_calls),
             ("reserve_orders", "Orders in reserve calls", |core| &core.decisions.reserve_orders),
             ("leases", "Leases of tokens", |core| &core.decisions.leases),

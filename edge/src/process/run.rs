@@ -1,15 +1,17 @@
 //! The program: configuration, logs, the edge, its end.
 
+use std::env::VarError;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use flux_net::{affinity, logging, random};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError, Invocation};
+use crate::config::{Config, ConfigError, Invocation, Secrets};
 use crate::core::Core;
 use crate::core::state::board::Board;
+use crate::identity::Identity;
 use crate::monitoring::workers::Workers;
 use crate::process::descriptors::{connections_per_core, raise_limit};
 use crate::process::signals;
@@ -25,12 +27,13 @@ pub fn main() -> ExitCode {
         Ok(allowed) => allowed,
         Err(error) => return mistake(&format!("cannot tell which processors to use: {error}")),
     };
-    let token = match std::env::var("FLUX_ADMIN_TOKEN") {
-        Ok(token) => Some(token),
-        Err(std::env::VarError::NotPresent) => None,
-        Err(std::env::VarError::NotUnicode(_)) => return mistake("FLUX_ADMIN_TOKEN must be visible ASCII"),
+    let secrets = secret("FLUX_ADMIN_TOKEN").and_then(|token| Ok((token, secret("FLUX_JWT_SUBJECT_KEY")?)));
+    let (token, subject_key) = match secrets {
+        Ok(secrets) => secrets,
+        Err(line) => return mistake(&line),
     };
-    match Invocation::read(std::env::args_os(), token.as_deref(), &allowed) {
+    let secrets = Secrets { admin_token: token.as_deref(), jwt_subject_key: subject_key.as_deref() };
+    match Invocation::read(std::env::args_os(), secrets, &allowed) {
         Ok(Invocation::Serve(config)) => serve(&config),
         Ok(Invocation::WritePages { pages, out }) => match pages.write_to(&out) {
             Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +50,15 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(ConfigError::Mistake(line)) => mistake(&line),
+    }
+}
+
+/// A secret from the environment.
+fn secret(variable: &str) -> Result<Option<String>, String> {
+    match std::env::var(variable) {
+        Ok(secret) => Ok(Some(secret)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{variable} must be text")),
     }
 }
 
@@ -79,11 +91,16 @@ fn serve(config: &Config) -> ExitCode {
         workers,
     };
     let connections_per_core = plan.connections_per_core_max;
-    let told = config.clone();
+    let identity = match config.identity.clone().map(Identity::load).transpose() {
+        Ok(identity) => identity.map(Arc::new),
+        Err(error) => return mistake(&format!("--jwt-keys: {error}")),
+    };
+    let (told, known) = (config.clone(), identity.clone());
     let board = Arc::<Board>::default();
     let running = start(plan, move |index, listen, counters, now| {
-        let core = Rc::new(told.for_core(listen.port()));
-        Core::new(core, Arc::clone(&counters.decisions), index, random::draw(), now).beside(Arc::clone(&board))
+        let mut core = told.for_core(listen.port());
+        core.identity.clone_from(&known);
+        Core::new(Rc::new(core), Arc::clone(&counters.decisions), index, random::draw(), now).beside(Arc::clone(&board))
     });
     let running = match running {
         Ok(running) => running,
@@ -91,7 +108,13 @@ fn serve(config: &Config) -> ExitCode {
             return mistake(&error.to_string());
         }
     };
-    if let Err(error) = signals::watch(running.drain()) {
+    if identity.is_none() {
+        warn!(
+            "userId is what callers say: perUser and fair queues are advisory without the keys of an identity provider (--jwt-keys)"
+        );
+    }
+    let reload = move || identity.iter().for_each(|identity| reload_keys(identity));
+    if let Err(error) = signals::watch(running.drain(), reload) {
         return mistake(&format!("cannot listen for signals: {error}"));
     }
     info!(
@@ -114,5 +137,12 @@ fn serve(config: &Config) -> ExitCode {
     } else {
         error!("ended by a core that broke down");
         ExitCode::FAILURE
+    }
+}
+
+fn reload_keys(identity: &Identity) {
+    match identity.reload() {
+        Ok(keys) => info!(keys, "the keys of bearer tokens were read anew"),
+        Err(error) => error!(%error, "the keys of bearer tokens stay as they were: --jwt-keys cannot be read anew"),
     }
 }

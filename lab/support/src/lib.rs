@@ -4,10 +4,13 @@
 //!   (feature `redis`);
 //! - `postgres`: a PostgreSQL of the test's own (feature `postgres`);
 //! - `records`: batches of records as they stand in a Kafka log (feature `records`);
+//! - `identity`: an identity provider that signs tokens (feature `identity`);
 //! - [`skip`]: a test that cannot run here.
 
 use std::io::Write as _;
 
+#[cfg(feature = "identity")]
+pub mod identity;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "records")]

@@ -4,6 +4,7 @@
 mod dashboard;
 mod edges;
 mod fair;
+mod identity;
 mod kafka;
 mod links;
 mod options;

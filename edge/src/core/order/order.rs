@@ -40,7 +40,7 @@ impl Core {
 
     /// `POST /order`.
     pub(crate) fn handle_order(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
-        let (name, wish) = match parse(request) {
+        let (name, wish) = match parse(now, request, self.bearers.as_mut(), &self.counters) {
             Ok(order) => order,
             Err(answer) => return self.answered(answer),
         };

@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Members<'_> {
                 }
                 "userId" => {
                     *self.reason = Some(OrderBodyError::InvalidUserId);
-                    user_id = Some(map.next_value_seed(IdentifierText)?);
+                    user_id = Some(map.next_value_seed(NameText)?);
                 }
                 "quantity" => {
                     *self.reason = Some(OrderBodyError::InvalidQuantity);
@@ -76,7 +76,6 @@ impl<'de> Visitor<'de> for Members<'_> {
             names.push(name);
         }
         let product_id = product_id.ok_or_else(|| refuse(self.reason, OrderBodyError::MissingProductId))?;
-        let user_id = user_id.ok_or_else(|| refuse(self.reason, OrderBodyError::MissingUserId))?;
         Ok(OrderBody { product_id, user_id, quantity })
     }
 }
@@ -124,6 +123,18 @@ impl<'de> DeserializeSeed<'de> for IdentifierText {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
         let Text(text) = AnyText.deserialize(deserializer)?;
         if is_identifier(text.as_bytes()) { Ok(text) } else { Err(D::Error::custom("not an identifier")) }
+    }
+}
+
+/// A string that is not empty.
+struct NameText;
+
+impl<'de> DeserializeSeed<'de> for NameText {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        let Text(text) = AnyText.deserialize(deserializer)?;
+        if text.is_empty() { Err(D::Error::custom("empty")) } else { Ok(text) }
     }
 }
 

@@ -17,8 +17,9 @@ pub const MEMBERS_MAX: usize = 64;
 pub struct OrderBody<'b> {
     /// An identifier.
     pub product_id: Cow<'b, str>,
-    /// An identifier.
-    pub user_id: Cow<'b, str>,
+    /// Any text but `""`: whether it is an identifier is for the caller to look at, who may know the user by another name.
+    /// `None` where the body does not say.
+    pub user_id: Option<Cow<'b, str>>,
     /// Units, 1 to 1000; 1 where the body does not say.
     pub quantity: u16,
 }
@@ -41,13 +42,10 @@ pub enum OrderBodyError {
     /// `productId` is missing.
     #[error("Missing productId")]
     MissingProductId,
-    /// `userId` is missing.
-    #[error("Missing userId")]
-    MissingUserId,
     /// `productId` is no identifier.
     #[error("Invalid productId")]
     InvalidProductId,
-    /// `userId` is no identifier.
+    /// `userId` is no text, or empty.
     #[error("Invalid userId")]
     InvalidUserId,
     /// `quantity` is no integer literal from 1 to 1000.
@@ -64,7 +62,6 @@ impl OrderBodyError {
             OrderBodyError::TooManyMembers => "Too many members",
             OrderBodyError::Duplicate => "Duplicate member",
             OrderBodyError::MissingProductId => "Missing productId",
-            OrderBodyError::MissingUserId => "Missing userId",
             OrderBodyError::InvalidProductId => "Invalid productId",
             OrderBodyError::InvalidUserId => "Invalid userId",
             OrderBodyError::InvalidQuantity => "Invalid quantity",

@@ -30,7 +30,11 @@ pub(super) fn parse(body: &[u8]) -> Option<OrderBody<'_>> {
         }
     }
     let text = |bytes| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
-    Some(OrderBody { product_id: text(product_id?)?, user_id: text(user_id?)?, quantity: quantity.unwrap_or(1) })
+    let user_id = match user_id {
+        Some(user_id) => Some(text(user_id)?),
+        None => None,
+    };
+    Some(OrderBody { product_id: text(product_id?)?, user_id, quantity: quantity.unwrap_or(1) })
 }
 
 fn after_space(bytes: &[u8]) -> &[u8] {

@@ -1,0 +1,76 @@
+//! Flags about bearer tokens, checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::span::span;
+use crate::identity::{Rules, SUBJECT_KEY_BYTES_MIN, SubjectKey};
+use crate::limits::shell::JWT_LEEWAY_MAX;
+
+/// Whose bearer tokens orders need, if any.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct IdentityArguments {
+    /// Orders need a bearer token (JWT) signed by one of the keys in this file: a JWK set, or public keys as PEM; read anew
+    /// on SIGHUP. Needs FLUX_JWT_SUBJECT_KEY [default: none, and userId is what callers say]
+    #[arg(long, env = "FLUX_JWT_KEYS", value_name = "FILE")]
+    pub(crate) jwt_keys: Option<PathBuf>,
+
+    /// Values of `aud`, a comma between them, one of which a token must have [default: tokens with an `aud` are refused]
+    #[arg(long, env = "FLUX_JWT_AUDIENCE", value_name = "NAME,…")]
+    pub(crate) jwt_audience: Option<String>,
+
+    /// Values of `iss`, a comma between them, one of which a token must have [default: any]
+    #[arg(long, env = "FLUX_JWT_ISSUER", value_name = "NAME,…")]
+    pub(crate) jwt_issuer: Option<String>,
+
+    /// The claim that names the user: a string or a whole number
+    #[arg(long, env = "FLUX_JWT_CLAIM", value_name = "NAME", default_value = "sub")]
+    pub(crate) jwt_claim: String,
+
+    /// By how much the clocks of the edge and the identity provider may differ (up to 10min)
+    #[arg(long, env = "FLUX_JWT_LEEWAY", value_name = "SPAN", default_value = "30s", value_parser = span)]
+    pub(crate) jwt_leeway: Duration,
+}
+
+impl IdentityArguments {
+    /// What is asked of tokens; `None`: nothing is.
+    ///
+    /// # Errors
+    /// A mistake, one line.
+    pub(crate) fn rules(self, subject_key: Option<&str>) -> Result<Option<Rules>, String> {
+        let Some(keys) = self.jwt_keys.filter(|path| !path.as_os_str().is_empty()) else {
+            let orphan = [("--jwt-audience", &self.jwt_audience), ("--jwt-issuer", &self.jwt_issuer)];
+            return match orphan.iter().find(|(_, value)| value.as_ref().is_some_and(|value| !value.is_empty())) {
+                Some((flag, _)) => Err(format!("{flag} says what tokens must have, and --jwt-keys is missing")),
+                None => Ok(None),
+            };
+        };
+        if self.jwt_leeway > JWT_LEEWAY_MAX {
+            return Err(format!("--jwt-leeway must be at most {}", humantime::format_duration(JWT_LEEWAY_MAX)));
+        }
+        if self.jwt_claim.is_empty() {
+            return Err("--jwt-claim must name a claim".to_owned());
+        }
+        let subject_key = subject_key.and_then(|key| SubjectKey::new(key.as_bytes())).ok_or_else(|| {
+            format!(
+                "--jwt-keys needs FLUX_JWT_SUBJECT_KEY, at least {SUBJECT_KEY_BYTES_MIN} bytes and the same on all edges: users \
+                 whose names are no identifiers are stored as its keyed hash (openssl rand -hex 32 makes one)"
+            )
+        })?;
+        Ok(Some(Rules {
+            keys,
+            audience: names(self.jwt_audience),
+            issuer: names(self.jwt_issuer),
+            claim: self.jwt_claim,
+            leeway: self.jwt_leeway,
+            subject_key,
+        }))
+    }
+}
+
+fn names(list: Option<String>) -> Vec<String> {
+    let list = list.unwrap_or_default();
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
