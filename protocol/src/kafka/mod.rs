@@ -12,7 +12,8 @@
 //! - [`group`], [`group_config`], [`group_request`], [`assignor`]: membership of a consumer group; [`fetch`]: the partitions that are read;
 //!   [`end_offsets`]: where they end; [`consumer`]: all of it over one cluster;
 //! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made
-//!   where it is missing.
+//!   where it is missing;
+//! - [`security`]: whether a connection is encrypted, and whether it logs in.
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
@@ -41,6 +42,7 @@ pub mod producer;
 pub mod reader;
 pub mod records;
 pub mod records_decode;
+pub mod security;
 pub mod settings;
 pub mod versions;
 pub mod wire;
