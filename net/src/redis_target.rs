@@ -2,37 +2,27 @@
 //!
 //! Never connects, and never repeats the text it was given: it may hold a password.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use flux_protocol::secret::SharedSecret;
 
 use crate::address::Address;
 
 /// The port where a URL names none.
 const PORT_DEFAULT: u16 = 6379;
 
-/// Where Redis is and who we are to it. The password is not in `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+/// Where Redis is and who we are to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisTarget {
     /// The server.
     pub address: Address,
     /// The ACL user; `None` with a password is the default user.
     pub user: Option<String>,
     /// AUTH is sent where there is one.
-    pub password: Option<String>,
+    pub password: Option<SharedSecret>,
     /// SELECT is sent where it is not 0.
     pub database: u32,
-}
-
-impl fmt::Debug for RedisTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisTarget")
-            .field("address", &self.address)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("database", &self.database)
-            .finish()
-    }
 }
 
 /// The text is no such URL.
@@ -100,9 +90,10 @@ impl FromStr for RedisTarget {
         let (user, password) = match login.split_once(':') {
             None if login.is_empty() => (None, None),
             None | Some((_, "")) => return Err(RedisTargetError::UserWithoutPassword),
-            Some((user, password)) => {
-                (Some(percent_decoded(user)?).filter(|user| !user.is_empty()), Some(percent_decoded(password)?))
-            }
+            Some((user, password)) => (
+                Some(percent_decoded(user)?).filter(|user| !user.is_empty()),
+                Some(SharedSecret::from(&*percent_decoded(password)?)),
+            ),
         };
         Ok(RedisTarget { address: Address::parse_tcp(host, PORT_DEFAULT)?, user, password, database })
     }
@@ -133,7 +124,7 @@ mod tests {
         let target: RedisTarget = "redis://shop:p%40ss:w@rd@cache.example:6380/3".parse().unwrap();
         assert_eq!(target.address, Address::Tcp { host: "cache.example".to_owned(), port: 6380 });
         assert_eq!(target.user.as_deref(), Some("shop"));
-        assert_eq!(target.password.as_deref(), Some("p@ss:w@rd"));
+        assert_eq!(target.password, Some("p@ss:w@rd".into()));
         assert_eq!(target.database, 3);
         assert!(!format!("{target:?}").contains("p@ss"), "a password is never shown");
         let target: RedisTarget = "redis+unix:///run/redis.sock".parse().unwrap();

@@ -20,4 +20,5 @@ pub mod queue;
 pub mod rare;
 pub mod redis_keys;
 pub mod resp;
+pub mod secret;
 pub mod time;

@@ -10,6 +10,7 @@ use flux_net::{Stream, Tail, within};
 use flux_protocol::resp::{Belief, Decoder, ErrorKind, Limits, OwnedFrame, Reply, Script, Value, command, printable};
 
 use flux_net::RedisTarget;
+use flux_protocol::secret::SharedSecret;
 
 /// A connection that cannot be made within this time is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -142,10 +143,11 @@ impl Connection {
         let stream = Stream::connect(&target.address, CONNECT_TIMEOUT).await.map_err(unreachable)?;
         let mut connection = Connection { stream, decoder: Decoder::new(LIMITS), unread: BytesMut::new() };
         let (mut hello, mut count) = (Vec::new(), 1);
-        if let Some(password) = &target.password {
+        if let Some(password) = target.password.as_ref().map(SharedSecret::get) {
+            let password = password.expose().as_bytes();
             match &target.user {
-                Some(user) => command(&mut hello, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
-                None => command(&mut hello, &[b"AUTH", password.as_bytes()]),
+                Some(user) => command(&mut hello, &[b"AUTH", user.as_bytes(), password]),
+                None => command(&mut hello, &[b"AUTH", password]),
             }
             count += 1;
         }

@@ -6,7 +6,6 @@ pub(crate) mod identity;
 pub(crate) mod span;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use flux_net::{Address, DriverChoice};
 use crate::answer::Site;
 use crate::config::arguments::{Arguments, Command, PageArguments, WaitingRoom};
 use crate::config::cpu_list::CoresChoice;
-use crate::core::config::{CoreConfig, Secret};
+use crate::core::config::{AdminToken, CoreConfig};
 use crate::identity::Rules;
 use crate::limits::shell::{
     ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
@@ -75,16 +74,6 @@ pub struct Config {
     admin_token: Option<AdminToken>,
     /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
     pub edge_id: String,
-}
-
-/// The admin token on its way to the cores: never shown.
-#[derive(Clone)]
-struct AdminToken(String);
-
-impl fmt::Debug for AdminToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not shown")
-    }
 }
 
 /// What is read from the environment only.
@@ -187,7 +176,7 @@ impl Config {
             site: Site::new(&self.waiting_room_url, &self.cors_origin),
             cors_origin: self.cors_origin.clone(),
             pages: Pages::new(self.pages.clone(), public_port),
-            admin_token: self.admin_token.as_ref().map(|token| Secret::new(&token.0)),
+            admin_token: self.admin_token.clone(),
             admin_needs_token: !self.admin.ip().is_loopback(),
             identity: None,
             edge_id: self.edge_id.clone(),
@@ -281,7 +270,7 @@ fn checked_token(token: Option<&str>) -> Result<Option<AdminToken>, String> {
     match token {
         None | Some("") => Ok(None),
         Some(token) if token.len() <= ADMIN_TOKEN_BYTES_MAX && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(Some(AdminToken(token.to_owned())))
+            Ok(Some(AdminToken::new(token.into())))
         }
         Some(_) => {
             Err(format!("FLUX_ADMIN_TOKEN must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::secret::SharedSecret;
 use flux_protocol::time::Instant;
 use sha2::{Digest, Sha256};
 
@@ -39,8 +40,8 @@ pub struct CoreConfig {
     pub cors_origin: String,
     /// The pages, the same of all cores.
     pub pages: Pages,
-    /// What `/init` and `/close` ask for on the public listener. Never shown.
-    pub admin_token: Option<Secret>,
+    /// What `/init` and `/close` ask for on the public listener.
+    pub admin_token: Option<AdminToken>,
     /// The admin listener is not on loopback and asks for the token too.
     pub admin_needs_token: bool,
     /// Whose bearer tokens orders need; `None`: the user is whom the body says.
@@ -69,13 +70,14 @@ impl CoreConfig {
     }
 }
 
-/// A token that is never shown and compared in constant time.
-pub struct Secret(Vec<u8>);
+/// The token of `/init` and `/close`, compared in constant time. It may be replaced while the edge runs.
+#[derive(Clone, Debug)]
+pub struct AdminToken(SharedSecret);
 
-impl Secret {
-    /// Of the configured text.
-    pub fn new(text: &str) -> Secret {
-        Secret(text.as_bytes().to_vec())
+impl AdminToken {
+    /// Of the configured secret, which is not empty.
+    pub fn new(secret: SharedSecret) -> AdminToken {
+        AdminToken(secret)
     }
 
     /// Whether an `authorization` field carries it as a bearer token (RFC 6750 section 2.1).
@@ -87,12 +89,6 @@ impl Secret {
     /// Whether `other` is the same; the time it takes tells nothing.
     pub fn is(&self, other: &[u8]) -> bool {
         use subtle::ConstantTimeEq;
-        Sha256::digest(&self.0).ct_eq(&Sha256::digest(other)).into()
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
+        Sha256::digest(self.0.get().expose()).ct_eq(&Sha256::digest(other)).into()
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::resp::{self, Decoder, ErrorKind, Limits, Malformed, Reply, ServerError, Value};
+use flux_protocol::secret::SharedSecret;
 use flux_protocol::time::Instant;
 
 use crate::limits::{
@@ -23,20 +24,14 @@ use crate::redis::work::{Outstanding, Scheduled, Work};
 use crate::redis::{refusals, scripts};
 
 /// Whom to log in as, and where.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Login {
     /// ACL user; `None` with a password: the default user.
     pub user: Option<String>,
-    /// Never shown.
-    pub password: Option<String>,
+    /// As it is when a connection begins.
+    pub password: Option<SharedSecret>,
     /// Database number.
     pub database: u32,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).field("database", &self.database).finish_non_exhaustive()
-    }
 }
 
 const LIMITS: Limits = Limits::DEFAULT;
@@ -180,9 +175,11 @@ impl<C: Scheduled> RedisConnection<C> {
         self.decoder = Decoder::new(LIMITS);
         let login = std::mem::take(&mut self.login);
         if let Some(password) = &login.password {
+            let password = password.get();
+            let password = password.expose().as_bytes();
             match &login.user {
-                Some(user) => resp::command(&mut self.out, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
-                None => resp::command(&mut self.out, &[b"AUTH", password.as_bytes()]),
+                Some(user) => resp::command(&mut self.out, &[b"AUTH", user.as_bytes(), password]),
+                None => resp::command(&mut self.out, &[b"AUTH", password]),
             }
             self.push(Asked::Setup, now, Vec::new());
         }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::secret::Secret;
+
 /// The port where none is named.
 pub(super) const PORT_DEFAULT: u16 = 5432;
 const USER_DEFAULT: &str = "postgres";
@@ -29,7 +31,7 @@ pub struct PostgresConfig {
     /// The role that logs in.
     pub user: String,
     /// Its password, where the server asks for one.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// The database.
     pub database: String,
 }
@@ -137,7 +139,8 @@ impl Parts {
         };
         // As libpq has it: a database named after its user.
         let database = if self.database.is_empty() { user.clone() } else { self.database };
-        Ok(PostgresConfig { host, port, user, password: self.password, database })
+        let password = self.password.as_deref().map(Secret::new);
+        Ok(PostgresConfig { host, port, user, password, database })
     }
 }
 
@@ -216,7 +219,7 @@ mod tests {
         let config = parse("postgres://shop:s%3Acr%40t@db.example:6432/flux");
         assert_eq!(config.host, Host::Tcp("db.example".into()));
         assert_eq!((config.port, &*config.user, &*config.database), (6432, "shop", "flux"));
-        assert_eq!(config.password.as_deref(), Some("s:cr@t"));
+        assert_eq!(config.password, Some(Secret::new("s:cr@t")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use postgres_protocol::message::frontend;
 
 use super::config::{Host, PostgresConfig};
 use super::error::ServerError;
+use crate::secret::Secret;
 
 /// Why the login failed. Nothing was asked of the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +38,7 @@ pub enum LoginError {
 
 pub(super) struct Login {
     user: String,
-    password: Option<String>,
+    password: Option<Secret>,
     clear_text_allowed: bool,
     step: Step,
 }
@@ -119,7 +120,7 @@ impl Login {
     }
 
     fn password(&self) -> Result<&str, LoginError> {
-        self.password.as_deref().ok_or(LoginError::PasswordMissing)
+        self.password.as_ref().map(Secret::expose).ok_or(LoginError::PasswordMissing)
     }
 
     fn send_password(&self, password: &[u8], out: &mut BytesMut) {
