@@ -82,6 +82,7 @@ fn pump(sockets: &mut Sockets, machine: &mut impl KafkaClient, now: Instant) {
 struct Scene {
     start: std::time::Instant,
     bootstrap: (String, u16),
+    login: None,
     topic: String,
     client: Cluster<()>,
     client_sockets: Sockets,
@@ -93,6 +94,7 @@ impl Scene {
         let topic = format!("consumer-test-{}", std::process::id());
         let config = ClusterConfig {
             bootstrap: vec![bootstrap.clone()],
+            login: None,
             client_id: "test".to_owned(),
             topic: topic.clone(),
             seed: 1,
@@ -100,6 +102,7 @@ impl Scene {
         Scene {
             start: std::time::Instant::now(),
             bootstrap,
+            login: None,
             topic,
             client: Cluster::new(config, Instant::from_micros(0)),
             client_sockets: Sockets::default(),
@@ -206,6 +209,7 @@ impl Scene {
             topic: self.topic.clone(),
             group: format!("{}-group", self.topic),
             bootstrap: vec![self.bootstrap.clone()],
+            login: None,
             client_id: format!("member-{seed}"),
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(20),

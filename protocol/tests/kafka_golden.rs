@@ -132,7 +132,7 @@ fn as_answer_to(golden: &[u8], nth: i32) -> Vec<u8> {
 }
 
 fn connection() -> BrokerConnection<&'static str> {
-    let mut connection = BrokerConnection::open(Instant::from_micros(1), "test");
+    let mut connection = BrokerConnection::open(NOW, "test", None);
     let mut out = Vec::new();
     connection.poll_write(&mut out);
     assert_eq!(out[4..12], [0, 18, 0, 4, 0, 0, 0, 0], "ApiVersions, version 4, correlation id 0");
@@ -145,11 +145,12 @@ fn connection() -> BrokerConnection<&'static str> {
 fn asked(limits: RequestLimits) -> BrokerConnection<&'static str> {
     let mut connection = connection();
     let mut buffer = BytesMut::from(&as_answer_to(API_VERSIONS, 0)[..]);
-    assert_eq!(connection.next_answer(&mut buffer), Ok(None));
+    assert_eq!(connection.next_answer(NOW, &mut buffer), Ok(None));
     connection.request(Instant::from_micros(1), &metadata::request("golden"), "asked", limits).unwrap();
     connection
 }
 
+const NOW: Instant = Instant::from_micros(1);
 const LIMITS: RequestLimits = RequestLimits::within(std::time::Duration::from_secs(1));
 
 #[test]
@@ -159,14 +160,14 @@ fn the_handshake_chooses_versions_however_its_answer_is_split() {
     for cut in 0..answer.len() {
         let mut connection = connection();
         let mut buffer = BytesMut::from(&answer[..cut]);
-        assert_eq!(connection.next_answer(&mut buffer), Ok(None));
+        assert_eq!(connection.next_answer(NOW, &mut buffer), Ok(None));
         assert!(!connection.is_ready(), "ready after {cut} bytes");
         buffer.extend_from_slice(&answer[cut..]);
-        assert_eq!(connection.next_answer(&mut buffer), Ok(None));
+        assert_eq!(connection.next_answer(NOW, &mut buffer), Ok(None));
         assert!(connection.is_ready());
     }
     let mut connection = connection();
-    connection.next_answer(&mut BytesMut::from(&answer[..])).unwrap();
+    connection.next_answer(NOW, &mut BytesMut::from(&answer[..])).unwrap();
     let expected = [(key::PRODUCE, 13), (key::FETCH, 17), (key::METADATA, 12), (key::INIT_PRODUCER_ID, 5), (19, 7)];
     for (api_key, version) in expected.into_iter().chain([(10, 6), (11, 9), (8, 9), (9, 9), (68, 1)]) {
         assert_eq!(connection.version(api_key), Some(version), "request {api_key}");
@@ -180,43 +181,43 @@ fn an_answer_comes_out_whole_however_it_is_split() {
     for cut in 0..=answer.len() {
         let mut connection = asked(LIMITS);
         let mut buffer = BytesMut::from(&answer[..cut]);
-        let mut found = connection.next_answer(&mut buffer).unwrap();
+        let mut found = connection.next_answer(NOW, &mut buffer).unwrap();
         if cut < answer.len() {
             assert_eq!(found, None, "an answer of {cut} bytes");
             buffer.extend_from_slice(&answer[cut..]);
-            found = connection.next_answer(&mut buffer).unwrap();
+            found = connection.next_answer(NOW, &mut buffer).unwrap();
         }
         let (token, answer) = found.unwrap();
         assert_eq!((token, answer.version), ("asked", 12));
         assert!(metadata::read(&answer.decode::<MetadataRequest>().unwrap(), "golden").is_ok());
-        assert_eq!(connection.next_answer(&mut buffer), Ok(None));
+        assert_eq!(connection.next_answer(NOW, &mut buffer), Ok(None));
     }
 }
 
 #[test]
 fn a_broken_stream_is_an_error() {
     let mut buffer = BytesMut::from(&as_answer_to(METADATA, 2)[..]);
-    let wrong = asked(LIMITS).next_answer(&mut buffer);
+    let wrong = asked(LIMITS).next_answer(NOW, &mut buffer);
     assert_eq!(wrong, Err(ConnectionError::Correlation { expected: 1, found: 2 }));
 
     let small = RequestLimits { response_bytes_max: METADATA.len() - 5, ..LIMITS };
     let mut buffer = BytesMut::from(&as_answer_to(METADATA, 1)[..4]);
     let length = (METADATA.len() - 4) as i32;
-    let wrong = asked(small).next_answer(&mut buffer);
+    let wrong = asked(small).next_answer(NOW, &mut buffer);
     let expected = FrameError::Length { length, bytes_max: METADATA.len() - 5 };
     assert_eq!(wrong, Err(ConnectionError::Frame(expected)));
 
     let mut connection = asked(LIMITS);
     let mut buffer = BytesMut::from(&as_answer_to(METADATA, 1)[..]);
-    assert!(connection.next_answer(&mut buffer).unwrap().is_some());
-    assert_eq!(connection.next_answer(&mut BytesMut::from(&b"x"[..])), Err(ConnectionError::Unsolicited));
+    assert!(connection.next_answer(NOW, &mut buffer).unwrap().is_some());
+    assert_eq!(connection.next_answer(NOW, &mut BytesMut::from(&b"x"[..])), Err(ConnectionError::Unsolicited));
 }
 
 /// An old broker answers error 35 in version 0.
 #[test]
 fn an_old_broker_is_named_as_such() {
     let answer = b"\0\0\0\x0a\0\0\0\0\0\x23\0\0\0\0";
-    let refused = connection().next_answer(&mut BytesMut::from(&answer[..]));
+    let refused = connection().next_answer(NOW, &mut BytesMut::from(&answer[..]));
     assert_eq!(refused, Err(ConnectionError::Handshake(35)));
 }
 

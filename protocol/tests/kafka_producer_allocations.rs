@@ -74,6 +74,7 @@ impl Bench {
         let config = ProducerConfig {
             topic: "golden".to_owned(),
             bootstrap: vec![("127.0.0.1".to_owned(), port as u16)],
+            login: None,
             client_id: "test".to_owned(),
             linger: LINGER,
             batch_bytes_max: 256 << 10,

@@ -120,13 +120,20 @@ fn broker() -> Option<(String, u16)> {
 }
 
 fn cluster_config(bootstrap: (String, u16), topic: &str) -> ClusterConfig {
-    ClusterConfig { bootstrap: vec![bootstrap], client_id: "flux-test".to_owned(), topic: topic.to_owned(), seed: 1 }
+    ClusterConfig {
+        bootstrap: vec![bootstrap],
+        client_id: "flux-test".to_owned(),
+        topic: topic.to_owned(),
+        seed: 1,
+        login: None,
+    }
 }
 
 fn producer_config(bootstrap: (String, u16), topic: &str) -> ProducerConfig {
     ProducerConfig {
         topic: topic.to_owned(),
         bootstrap: vec![bootstrap],
+        login: None,
         client_id: "flux-test".to_owned(),
         linger: Duration::from_micros(500),
         batch_bytes_max: 16 << 10,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use flux_net::{Address, RedisTarget};
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
+use flux_protocol::kafka::sasl::identity::Identity;
 use flux_protocol::order::{Identifier, PER_USER_MAX};
 use flux_protocol::postgres::PostgresConfig;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub task: Task,
     /// Kafka's bootstrap brokers, host and port; never empty.
     pub kafka: Vec<(String, u16)>,
+    /// Who we are to them, where they want a login.
+    pub kafka_login: Option<Identity>,
     pub topic: String,
     pub group: String,
     pub redis: RedisTarget,
@@ -158,6 +161,7 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
     Ok(Config {
         task: task(arguments.command)?,
         kafka: brokers(&arguments.kafka)?,
+        kafka_login: None,
         topic: arguments.topic,
         group: arguments.group,
         redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,

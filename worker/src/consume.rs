@@ -103,6 +103,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         topic: config.topic.clone(),
         group: config.group.clone(),
         bootstrap: config.kafka.clone(),
+        login: config.kafka_login.clone(),
         client_id,
         session_timeout: SESSION_TIMEOUT,
         rebalance_timeout: REBALANCE_TIMEOUT,

@@ -140,6 +140,7 @@ impl Log {
     pub fn new(config: &Config, seed: u64) -> Log {
         let cluster = ClusterConfig {
             bootstrap: config.kafka.clone(),
+            login: config.kafka_login.clone(),
             client_id: "flux-worker-command".to_owned(),
             topic: config.topic.clone(),
             seed,

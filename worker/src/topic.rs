@@ -25,6 +25,7 @@ pub async fn ensure(
 ) -> std::io::Result<TopicDescription> {
     let cluster = ClusterConfig {
         bootstrap: config.kafka.clone(),
+        login: config.kafka_login.clone(),
         client_id: client_id.to_owned(),
         topic: config.topic.clone(),
         seed,

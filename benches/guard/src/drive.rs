@@ -65,6 +65,7 @@ fn config() -> CoreConfig {
     CoreConfig {
         redis: Login::default(),
         kafka: vec![(HOST.into(), PORT)],
+        kafka_login: None,
         topic: TOPIC.into(),
         rate: 0,
         burst: 2,

@@ -29,6 +29,7 @@ use crate::pages::{PageSettings, Pages};
 use crate::redis::connection::Login;
 use crate::verify_ticket::Claim;
 use flux_net::RedisTarget;
+use flux_protocol::kafka::sasl::identity::Identity;
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub redis: RedisTarget,
     /// Kafka's bootstrap brokers, host and port; never empty.
     pub kafka: Vec<(String, u16)>,
+    /// Who we are to them, where they want a login.
+    pub kafka_login: Option<Identity>,
     /// Admin listeners of the workers that the dashboard shows, host and port.
     pub workers: Vec<(String, u16)>,
     pub topic: String,
@@ -166,6 +169,7 @@ impl Config {
                 database: self.redis.database,
             },
             kafka: self.kafka.clone(),
+            kafka_login: self.kafka_login.clone(),
             topic: self.topic.clone(),
             rate: self.rate,
             burst: self.burst,
@@ -233,6 +237,7 @@ fn checked(arguments: Arguments, secrets: Secrets<'_>, allowed: &[usize]) -> Res
         drain_deadline: arguments.drain_deadline,
         redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
         kafka: brokers(&arguments.kafka)?,
+        kafka_login: None,
         workers: workers(arguments.workers.as_deref().unwrap_or_default())?,
         topic: arguments.topic,
         rate: arguments.rate,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flux_protocol::kafka::sasl::identity::Identity;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::secret::SharedSecret;
 use flux_protocol::time::Instant;
@@ -20,6 +21,8 @@ pub struct CoreConfig {
     pub redis: Login,
     /// Kafka brokers to begin with.
     pub kafka: Vec<(String, u16)>,
+    /// Who we are to them, where they want a login: the same of all cores.
+    pub kafka_login: Option<Identity>,
     /// The topic of accepted orders.
     pub topic: String,
     /// Rate and burst of sales that name none: orders a second, orders.

@@ -141,6 +141,7 @@ impl Core {
         let producer = ProducerConfig {
             topic: config.topic.clone(),
             bootstrap: config.kafka.clone(),
+            login: config.kafka_login.clone(),
             client_id: "flux-edge".into(),
             linger: LINGER,
             batch_bytes_max: BATCH_BYTES_MAX,

@@ -187,6 +187,7 @@ impl Run {
         let config = ProducerConfig {
             topic: "orders".into(),
             bootstrap: vec![(HOST.into(), PORT)],
+            login: None,
             client_id: "test".into(),
             linger: Duration::from_millis(1),
             batch_bytes_max: 4096,
@@ -207,6 +208,7 @@ impl Run {
             topic: "orders".into(),
             group: "workers".into(),
             bootstrap: vec![(HOST.into(), PORT)],
+            login: None,
             client_id: name.into(),
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(10),

@@ -156,6 +156,11 @@ impl KafkaClient for Admin {
 impl Admin {
     // Inside.
 
+    /// Why a broker does not take us, in one line: until it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.cluster.refusal()
+    }
+
     /// Whether the topic is known to be missing and is to be made.
     fn misses(&self) -> bool {
         self.cluster.topic().is_none()
@@ -272,6 +277,7 @@ mod tests {
     fn admin(fake: &mut Fake, new: Option<NewTopic>) -> Admin {
         let config = ClusterConfig {
             bootstrap: vec![("broker".to_owned(), BOOTSTRAP_PORT + 1)],
+            login: None,
             client_id: "test".to_owned(),
             topic: TOPIC.to_owned(),
             seed: 1,

@@ -42,8 +42,11 @@ use kafka_protocol::protocol::Request;
 use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
-use super::limits::{CONNECT_TIMEOUT, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX};
+use super::limits::{
+    CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX,
+};
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
+use super::sasl::identity::Identity;
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
 
@@ -78,6 +81,8 @@ pub struct ClusterConfig {
     pub topic: String,
     /// For jitter and for the order in which brokers are tried.
     pub seed: u64,
+    /// Who we are, where brokers want a login.
+    pub login: Option<Identity>,
 }
 
 /// The end of a request.
@@ -153,6 +158,8 @@ pub struct Cluster<P> {
     probe_timeout: Option<Duration>,
     /// When bytes came by any connection last.
     heard: Instant,
+    /// Which broker has refused our login last, and why; until it takes us.
+    refusal: Option<(Address, String)>,
     changes: u64,
     actions: VecDeque<BrokerAction>,
     responses: VecDeque<Response<P>>,
@@ -184,6 +191,7 @@ impl<P> Cluster<P> {
             metadata_in_flight: false,
             probe_timeout: None,
             heard: now,
+            refusal: None,
             changes: 0,
             actions: VecDeque::new(),
             responses: VecDeque::new(),
@@ -235,10 +243,15 @@ impl<P> Cluster<P> {
     /// # Errors
     /// What [`Cluster::request`] would answer.
     pub fn may_send(&self, target: Target, api_key: ApiKeyCode) -> Result<(), RequestError> {
-        match self.ready_slot(target).map(|index| &self.slots[index].socket) {
+        match self.ready_slot(target).or_else(|| self.open_slot_of(target)).map(|index| &self.slots[index].socket) {
             Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
             Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
         }
+    }
+
+    /// Why a broker does not take us, in one line that names it: until it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.as_ref().map(|(Address { host, port }, why)| format!("{host}:{port}: {why}"))
     }
 
     /// From now on connections on which nothing is under way are asked for a sign of life now and then, and given up where
@@ -378,7 +391,8 @@ impl<P> KafkaClient for Cluster<P> {
         };
         let slot = &mut self.slots[index];
         if matches!(slot.socket, Socket::Opening { .. }) {
-            slot.socket = Socket::Open(BrokerConnection::open(now, &self.config.client_id));
+            let login = self.config.login.as_ref();
+            slot.socket = Socket::Open(BrokerConnection::open(now, &self.config.client_id, login));
         }
     }
 
@@ -393,8 +407,9 @@ impl<P> KafkaClient for Cluster<P> {
             return Err(ClusterError::Forgotten);
         };
         let result = self.read_answers(now, index, buffer);
-        if result.is_err() {
+        if let Err(error) = &result {
             buffer.clear();
+            self.note_refusal(index, error);
             self.fail_slot(now, index, false);
         }
         self.drive(now);
@@ -418,13 +433,14 @@ impl<P> KafkaClient for Cluster<P> {
 
     fn next_deadline(&self) -> Instant {
         let mut earliest = Instant::FAR_FUTURE;
-        let mut any_ready = false;
+        let (mut any_ready, mut any_open) = (false, false);
         for slot in &self.slots {
             earliest = earliest.min(match &slot.socket {
                 Socket::Opening { deadline } => *deadline,
-                Socket::Open(connection) => connection.deadline(),
+                Socket::Open(connection) => connection.deadline().min(connection.next_time()),
             });
             any_ready |= slot.is_ready();
+            any_open |= slot.is_open();
             if self.probe_timeout.is_some() {
                 earliest = earliest.min(slot.probe_deadline());
             }
@@ -437,7 +453,7 @@ impl<P> KafkaClient for Cluster<P> {
         if !self.metadata_in_flight {
             if any_ready {
                 earliest = earliest.min(self.metadata_due);
-            } else if self.bootstrap_may_open() {
+            } else if !any_open && self.bootstrap_may_open() {
                 earliest = earliest.min(self.metadata_due.max(self.bootstrap.not_before));
             }
         }
@@ -448,6 +464,7 @@ impl<P> KafkaClient for Cluster<P> {
         while let Some(index) = self.slots.iter().position(|slot| slot.is_overdue(now)) {
             self.fail_slot(now, index, true);
         }
+        self.renew_logins(now);
         self.look_for_silence(now);
         self.drive(now);
     }
@@ -472,6 +489,30 @@ impl<P> Cluster<P> {
         }
     }
 
+    fn renew_logins(&mut self, now: Instant) {
+        let mut failed = Vec::new();
+        for slot in &mut self.slots {
+            if let Socket::Open(connection) = &mut slot.socket
+                && connection.next_time() <= now
+                && let Err(error) = connection.handle_time(now)
+            {
+                failed.push((slot.key, ClusterError::from(error)));
+            }
+        }
+        for (broker, error) in failed {
+            if let Some(index) = self.index_of(broker) {
+                self.note_refusal(index, &error);
+                self.fail_slot(now, index, true);
+            }
+        }
+    }
+
+    fn note_refusal(&mut self, index: usize, error: &ClusterError) {
+        if let ClusterError::Connection(ConnectionError::Login(why)) = error {
+            self.refusal = Some((self.slots[index].address.clone(), why.to_string()));
+        }
+    }
+
     fn index_of(&self, broker: BrokerKey) -> Option<usize> {
         self.slots.iter().position(|slot| slot.key == broker)
     }
@@ -489,6 +530,17 @@ impl<P> Cluster<P> {
                 ready.min_by_key(|(_, slot)| (slot.is_silent, slot.in_flight())).map(|(index, _)| index)
             }
         }
+    }
+
+    /// A connection that waits for its login to be renewed.
+    fn open_slot_of(&self, target: Target) -> Option<usize> {
+        self.slots.iter().position(|slot| {
+            slot.is_open()
+                && match target {
+                    Target::Node(node, lane) => slot.peer == Peer::Node(node, lane),
+                    Target::Any => !matches!(slot.peer, Peer::Node(_, Lane::GROUP)),
+                }
+        })
     }
 
     fn ready_connection(
@@ -513,7 +565,7 @@ impl<P> Cluster<P> {
         };
         let was_ready = connection.is_ready();
         let mut metadata_answer = None;
-        while let Some((purpose, answer)) = connection.next_answer(buffer)? {
+        while let Some((purpose, answer)) = connection.next_answer(now, buffer)? {
             match purpose {
                 Purpose::User(token) => self.responses.push_back(Response { token, broker, answer: Some(answer) }),
                 Purpose::Metadata => metadata_answer = Some(answer),
@@ -525,6 +577,7 @@ impl<P> Cluster<P> {
             if let Some(wanted) = self.wanted_mut(peer) {
                 wanted.failures = 0;
             }
+            self.refusal.take_if(|(address, _)| *address == self.slots[index].address);
         }
         if let Some(answer) = metadata_answer {
             self.metadata_in_flight = false;
@@ -603,7 +656,10 @@ impl<P> Cluster<P> {
                 Peer::Bootstrap => failures.div_ceil(self.config.bootstrap.len() as u32),
                 Peer::Node(..) => failures,
             };
-            let wait = backoff(rounds, &mut self.random);
+            let mut wait = backoff(rounds, &mut self.random);
+            if self.refusal.as_ref().is_some_and(|(address, _)| *address == self.slots[index].address) {
+                wait += LOGIN_BACKOFF;
+            }
             if let Some(wanted) = self.wanted_mut(peer) {
                 wanted.not_before = now + wait;
             }
@@ -688,6 +744,8 @@ impl<P> Cluster<P> {
                 // Full, or a broker without a common version: another time, perhaps another broker.
                 Err(_) => self.metadata_due = now + METADATA_GAP,
             }
+        } else if self.slots.iter().any(Slot::is_open) {
+            // Asked as soon as its login has been renewed.
         } else if self.bootstrap.not_before <= now && self.bootstrap_may_open() {
             let (host, port) = self.config.bootstrap[self.bootstrap_next].clone();
             self.bootstrap_next = (self.bootstrap_next + 1) % self.config.bootstrap.len();
@@ -713,6 +771,10 @@ impl<P> Cluster<P> {
 impl<P> Slot<P> {
     fn is_ready(&self) -> bool {
         matches!(&self.socket, Socket::Open(connection) if connection.is_ready())
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(&self.socket, Socket::Open(connection) if connection.is_open())
     }
 
     fn in_flight(&self) -> usize {

@@ -13,6 +13,7 @@ fn config(bootstrap: &[i32]) -> ClusterConfig {
     let at = |node: &i32| ("broker".to_owned(), BOOTSTRAP_PORT + *node as u16);
     ClusterConfig {
         bootstrap: bootstrap.iter().map(at).collect(),
+        login: None,
         client_id: "test".to_owned(),
         topic: TOPIC.to_owned(),
         seed: 5,

@@ -1,4 +1,4 @@
-//! One connection to one broker: the handshake, the version of each request, and the requests in flight.
+//! One connection to one broker: the handshake, the login, the version of each request, and the requests in flight.
 //!
 //! A broker answers the requests of a connection in the order it got them, so answers are matched with a queue; the
 //! correlation id must agree or the stream is not what it seems. Never retries, never knows which broker it speaks to
@@ -8,11 +8,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 
 use super::frame::{self, FrameError};
-use super::limits::{CONNECT_TIMEOUT, CONNECTION_REQUESTS_MAX, RESPONSE_BYTES_MAX};
+use super::limits::{CONNECT_TIMEOUT, CONNECTION_REQUESTS_MAX, RESPONSE_BYTES_MAX, SASL_RESPONSE_BYTES_MAX};
+use super::sasl::error::SaslError;
+use super::sasl::identity::Identity;
+use super::sasl::session::{Incoming, Outgoing, Session};
 use super::versions::{ApiKeyCode, OURS, OURS_COUNT, choose, index_of, key};
 use super::wire::{self, WireError};
 use crate::time::Instant;
@@ -40,16 +45,26 @@ pub enum ConnectionError {
     /// The broker refused the handshake: it is older than Kafka 3.9.
     #[error("the broker refused ApiVersions with error {0}: Kafka 3.9 or later is needed")]
     Handshake(i16),
+    /// We are not logged in.
+    #[error(transparent)]
+    Login(#[from] SaslError),
 }
+
+/// The version of SaslHandshake: the answers to it are followed by SaslAuthenticate.
+const SASL_HANDSHAKE_VERSION: i16 = 1;
+/// The version of SaslAuthenticate: the first of them with a flexible header.
+const AUTHENTICATE_VERSION: i16 = 2;
+const _: () = assert!(SASL_HANDSHAKE_VERSION != AUTHENTICATE_VERSION, "answers are told apart by it");
 
 /// Why a request was not sent. It had no effect at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No connection, or its handshake is not over: ask again later.
+    /// No connection, or its handshake or login is not over: ask again later.
     #[error("no connection is ready")]
     NotReady,
-    /// As many requests are in flight as may be ([`CONNECTION_REQUESTS_MAX`]).
-    #[error("too many requests are in flight")]
+    /// As many requests are in flight as may be ([`CONNECTION_REQUESTS_MAX`]), or the login is being renewed: ask again when an
+    /// answer has come.
+    #[error("too many requests are in flight, or the login is being renewed")]
     Full,
     /// We and this broker have no version of the request in common. Asking it again is useless.
     #[error("no common version of request {0}")]
@@ -97,6 +112,8 @@ impl Answer {
 #[derive(Debug)]
 enum Purpose<P> {
     Handshake,
+    /// SaslHandshake or SaslAuthenticate.
+    Login,
     /// A question whose answer tells only that there is one.
     Probe,
     Request(P),
@@ -118,17 +135,20 @@ pub struct BrokerConnection<P> {
     client_id: String,
     /// By place in [`OURS`]; empty until the handshake is over.
     versions: Option<[Option<i16>; OURS_COUNT]>,
+    /// `None`: the broker wants no login.
+    login: Option<Box<Session>>,
     in_flight: VecDeque<InFlight<P>>,
     correlation_id_next: i32,
     out: Vec<u8>,
 }
 
 impl<P> BrokerConnection<P> {
-    /// A connection whose socket has just opened: the handshake is the first thing to go out.
-    pub fn open(now: Instant, client_id: &str) -> BrokerConnection<P> {
+    /// A connection whose socket has just opened: the handshake is the first thing to go out, the login the second.
+    pub fn open(now: Instant, client_id: &str, login: Option<&Identity>) -> BrokerConnection<P> {
         let mut connection = BrokerConnection {
             client_id: client_id.to_owned(),
             versions: None,
+            login: login.map(|identity| Box::new(Session::new(identity.clone(), CONNECT_TIMEOUT))),
             in_flight: VecDeque::new(),
             correlation_id_next: 0,
             out: Vec::new(),
@@ -160,9 +180,14 @@ impl<P> BrokerConnection<P> {
         self.in_flight.front().map(|due| due.asked)
     }
 
-    /// Whether the handshake is over: requests may be sent.
+    /// Whether handshake and login are over, and the login is not being renewed: requests may be sent.
     pub fn is_ready(&self) -> bool {
-        self.versions.is_some()
+        self.versions.is_some() && self.login.as_ref().is_none_or(|login| login.is_valid())
+    }
+
+    /// Whether requests may be sent, or may be as soon as the login has been renewed.
+    pub fn is_open(&self) -> bool {
+        self.versions.is_some() && self.login.as_ref().is_none_or(|login| login.is_open())
     }
 
     /// The version in which this broker gets a request: the highest both know. `None` before the handshake is over, or
@@ -221,11 +246,12 @@ impl<P> BrokerConnection<P> {
     /// # Errors
     /// Why it would not be.
     pub fn may_send(&self, api_key: ApiKeyCode) -> Result<i16, RequestError> {
-        if !self.is_ready() {
+        if !self.is_open() {
             return Err(RequestError::NotReady);
         }
         let version = self.version(api_key).ok_or(RequestError::Unsupported(api_key))?;
-        if self.in_flight.len() < CONNECTION_REQUESTS_MAX { Ok(version) } else { Err(RequestError::Full) }
+        let has_room = self.in_flight.len() < CONNECTION_REQUESTS_MAX && self.is_ready();
+        if has_room { Ok(version) } else { Err(RequestError::Full) }
     }
 
     fn begin(&mut self, api_key: ApiKeyCode, version: i16) -> usize {
@@ -245,13 +271,84 @@ impl<P> BrokerConnection<P> {
         self.correlation_id_next = self.correlation_id_next.wrapping_add(1);
     }
 
-    /// Takes the next answer out of what has arrived; call it until it returns `None`. The handshake's answer is dealt
-    /// with here and not returned.
+    /// SaslHandshake is the one request of ours with the old header, without tags, of both question and answer.
+    fn send_login(&mut self, now: Instant, outgoing: Outgoing) {
+        let (start, version) = match outgoing {
+            Outgoing::Handshake(mechanism) => {
+                let start = self.begin(key::SASL_HANDSHAKE, SASL_HANDSHAKE_VERSION);
+                frame::drop_request_tags(&mut self.out);
+                let request =
+                    SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
+                request.encode(&mut self.out, SASL_HANDSHAKE_VERSION).expect("a name of a version the crate knows");
+                (start, SASL_HANDSHAKE_VERSION)
+            }
+            Outgoing::Authenticate(bytes) => {
+                let start = self.begin(key::SASL_AUTHENTICATE, AUTHENTICATE_VERSION);
+                let request = SaslAuthenticateRequest::default().with_auth_bytes(bytes);
+                request.encode(&mut self.out, AUTHENTICATE_VERSION).expect("bytes of a version the crate knows");
+                (start, AUTHENTICATE_VERSION)
+            }
+        };
+        let limits = RequestLimits { timeout: CONNECT_TIMEOUT, response_bytes_max: SASL_RESPONSE_BYTES_MAX };
+        self.end(now, start, version, limits, Purpose::Login);
+    }
+
+    /// When [`BrokerConnection::handle_time`] has something to do.
+    pub fn next_time(&self) -> Instant {
+        self.login.as_ref().map_or(Instant::FAR_FUTURE, |login| login.next_time())
+    }
+
+    /// Renews the login where that is due.
+    ///
+    /// # Errors
+    /// [`ConnectionError`], as of [`BrokerConnection::next_answer`].
+    pub fn handle_time(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        if let Some(login) = &mut self.login
+            && let Some(outgoing) = login.handle_time(now)?
+        {
+            self.send_login(now, outgoing);
+        }
+        self.renew_login(now);
+        Ok(())
+    }
+
+    /// Begins the next login where it is due and nothing is under way.
+    fn renew_login(&mut self, now: Instant) {
+        if let Some(login) = self.login.as_mut().filter(|login| login.is_due())
+            && self.in_flight.is_empty()
+        {
+            let outgoing = login.begin();
+            self.send_login(now, outgoing);
+        }
+    }
+
+    fn handle_login(&mut self, now: Instant, asked: Instant, body: Bytes, version: i16) -> Result<(), ConnectionError> {
+        let login = self.login.as_mut().ok_or(ConnectionError::Unsolicited)?;
+        let incoming = if version == SASL_HANDSHAKE_VERSION {
+            Incoming::Handshake(body)
+        } else {
+            let answer: SaslAuthenticateResponse = wire::decode(&body, version)?;
+            Incoming::Authenticate {
+                error: answer.error_code,
+                words: answer.error_message.map_or_else(String::new, |words| words.to_string()),
+                challenge: answer.auth_bytes,
+                life: u64::try_from(answer.session_lifetime_ms).unwrap_or_default(),
+            }
+        };
+        if let Some(outgoing) = login.handle_answer(now, asked, incoming)? {
+            self.send_login(now, outgoing);
+        }
+        Ok(())
+    }
+
+    /// Takes the next answer out of what has arrived; call it until it returns `None`. The answers to handshake and login are
+    /// dealt with here and not returned.
     ///
     /// # Errors
     /// [`ConnectionError`]: close the socket; take what was in flight with [`BrokerConnection::into_tokens`].
-    pub fn next_answer(&mut self, buffer: &mut BytesMut) -> Result<Option<(P, Answer)>, ConnectionError> {
+    pub fn next_answer(&mut self, now: Instant, buffer: &mut BytesMut) -> Result<Option<(P, Answer)>, ConnectionError> {
         loop {
+            self.renew_login(now);
             let Some(due) = self.in_flight.front() else {
                 return if buffer.is_empty() { Ok(None) } else { Err(ConnectionError::Unsolicited) };
             };
@@ -262,12 +359,25 @@ impl<P> BrokerConnection<P> {
             if found != due.correlation_id {
                 return Err(ConnectionError::Correlation { expected: due.correlation_id, found });
             }
-            if matches!(due.purpose, Purpose::Request(_)) {
+            // Of the others only SaslHandshake and ApiVersions have the old header.
+            let is_old = match due.purpose {
+                Purpose::Handshake | Purpose::Probe => true,
+                Purpose::Login => due.version == SASL_HANDSHAKE_VERSION,
+                Purpose::Request(_) => false,
+            };
+            if !is_old {
                 frame::skip_tags(&mut frame)?;
             }
-            let version = due.version;
+            let (version, asked) = (due.version, due.asked);
             match self.in_flight.pop_front().expect("it was looked at above").purpose {
-                Purpose::Handshake => self.shake_hands(&frame, version)?,
+                Purpose::Handshake => {
+                    self.shake_hands(&frame, version)?;
+                    if let Some(login) = &mut self.login {
+                        let outgoing = login.begin();
+                        self.send_login(now, outgoing);
+                    }
+                }
+                Purpose::Login => self.handle_login(now, asked, frame, version)?,
                 Purpose::Probe => {}
                 Purpose::Request(token) => return Ok(Some((token, Answer { version, body: frame }))),
             }
@@ -306,13 +416,14 @@ impl<P> BrokerConnection<P> {
 
     /// When the answer that is due must have come; later, the connection is to be given up.
     pub fn deadline(&self) -> Instant {
-        self.in_flight.front().map_or(Instant::FAR_FUTURE, |request| request.deadline)
+        let answer = self.in_flight.front().map_or(Instant::FAR_FUTURE, |request| request.deadline);
+        self.login.as_ref().map_or(answer, |login| login.deadline().min(answer))
     }
 
     /// The tokens of the requests in flight, oldest first: what became of them is unknown.
     pub fn into_tokens(self) -> impl Iterator<Item = P> {
         self.in_flight.into_iter().filter_map(|request| match request.purpose {
-            Purpose::Handshake | Purpose::Probe => None,
+            Purpose::Handshake | Purpose::Login | Purpose::Probe => None,
             Purpose::Request(token) => Some(token),
         })
     }

@@ -36,6 +36,7 @@ use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKin
 use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId};
 use super::records_decode::ScanError;
+use super::sasl::identity::Identity;
 use crate::time::Instant;
 
 /// How long an answer may take for which the broker need not wait.
@@ -60,6 +61,8 @@ pub struct ConsumerConfig {
     pub group: String,
     /// Brokers to begin with.
     pub bootstrap: Vec<(String, u16)>,
+    /// Who we are, where brokers want a login.
+    pub login: Option<Identity>,
     /// Shown in the brokers' logs.
     pub client_id: String,
     /// See [`GroupConfig::session_timeout`].
@@ -185,6 +188,7 @@ impl Consumer {
         let cluster = Cluster::new(
             ClusterConfig {
                 bootstrap: config.bootstrap.clone(),
+                login: config.login.clone(),
                 client_id: config.client_id.clone(),
                 topic: config.topic.clone(),
                 seed: config.seed,
@@ -309,6 +313,11 @@ impl Consumer {
         } else {
             Standing::Outside
         }
+    }
+
+    /// Why a broker does not take us, in one line: until it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.cluster.refusal()
     }
 
     /// The broker's error for the topic in its latest metadata (3: no such topic).

@@ -10,6 +10,7 @@ fn consumer(fake: &Fake) -> Consumer {
         topic: TOPIC.to_owned(),
         group: "workers".to_owned(),
         bootstrap: vec![("broker".to_owned(), BOOTSTRAP_PORT + 1)],
+        login: None,
         client_id: "test".to_owned(),
         session_timeout: Duration::from_secs(10),
         rebalance_timeout: Duration::from_secs(30),

@@ -21,6 +21,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
 
 use super::client::{BrokerAction, BrokerKey, KafkaClient};
+use super::fake_login::FakeLogin;
 use super::versions::key;
 use crate::time::Instant;
 
@@ -84,6 +85,8 @@ pub(crate) struct Fake {
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) requests: Vec<i16>,
     pub(crate) closed_by_machine: usize,
+    /// What brokers want of a client before anything else; `None`: nothing.
+    pub(crate) login: Option<FakeLogin>,
     sockets: BTreeMap<BrokerKey, Socket>,
 }
 
@@ -118,6 +121,7 @@ impl Fake {
             arrivals: Vec::new(),
             requests: Vec::new(),
             closed_by_machine: 0,
+            login: None,
             sockets: BTreeMap::new(),
         }
     }
@@ -226,7 +230,7 @@ impl Fake {
             }
             socket.inbound.advance(4);
             let frame = socket.inbound.split_to(length).freeze();
-            let answer = self.answer(socket.node, frame);
+            let answer = self.answer(key, socket.node, frame);
             socket.outbound.push_back(answer);
         }
         let mut failed = false;
@@ -259,13 +263,18 @@ impl Fake {
         moved
     }
 
-    fn answer(&mut self, node: i32, mut frame: Bytes) -> (i16, Bytes) {
-        let header = RequestHeader::decode(&mut frame, 2).unwrap();
+    fn answer(&mut self, connection: BrokerKey, node: i32, mut frame: Bytes) -> (i16, Bytes) {
+        // SaslHandshake alone has the old header.
+        let is_old = frame[..2] == key::SASL_HANDSHAKE.to_be_bytes();
+        let header = RequestHeader::decode(&mut frame, if is_old { 1 } else { 2 }).unwrap();
         let version = header.request_api_version;
         self.requests.push(header.request_api_key);
         let mut body = Vec::new();
         let mut tags = true;
+        let login = self.login.as_mut();
+        let logged_in = login.and_then(|its| its.answer(self.now, connection, header.request_api_key, &mut frame));
         match header.request_api_key {
+            _ if logged_in.is_some() => (body, tags) = logged_in.expect("looked at"),
             key::API_VERSIONS => {
                 tags = false;
                 let range =

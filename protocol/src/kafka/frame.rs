@@ -5,8 +5,8 @@
 //! response  length:i32 | correlation id:i32 | tags (not for ApiVersions) | body
 //! ```
 //!
-//! Requests carry header version 2 and responses header version 1 throughout: we speak flexible versions only
-//! ([`super::versions`]). This module never looks into a body.
+//! Requests carry header version 2 and responses header version 1 throughout, since we speak flexible versions only
+//! ([`super::versions`]), but for SaslHandshake, which has none. This module never looks into a body.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -47,6 +47,12 @@ pub fn begin_request(out: &mut Vec<u8>, api_key: i16, version: i16, correlation_
     out.extend_from_slice(client_id);
     out.push(0); // no tagged fields
     start
+}
+
+/// Takes the tags of a header off again, right behind [`begin_request`]: header version 1, which one request still has.
+pub fn drop_request_tags(out: &mut Vec<u8>) {
+    let tags = out.pop();
+    debug_assert_eq!(tags, Some(0), "right behind the header");
 }
 
 /// Ends the request that begins at `start`: fills its length in.

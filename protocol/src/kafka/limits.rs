@@ -6,6 +6,10 @@ use std::time::Duration;
 /// the answer to a produce request are both far below it.
 pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
+/// Longest answer to SaslHandshake or SaslAuthenticate, bytes: challenges and error texts are short, and who sends them has not
+/// proved anything yet.
+pub const SASL_RESPONSE_BYTES_MAX: usize = 64 << 10;
+
 /// Longest frame a client may ask for, bytes: the broker's own `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: usize = 100 << 20;
 
@@ -29,6 +33,10 @@ pub const RECONNECT_BACKOFF_MIN: Duration = Duration::from_millis(50);
 
 /// Longest wait before a broker that failed is tried again.
 pub const RECONNECT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Least wait before a broker that has refused our login is tried again: no password becomes right within a moment, and some
+/// directories lock who tries too often.
+pub const LOGIN_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Least time between two metadata requests: leaders move faster than this only while an election runs.
 pub const METADATA_GAP: Duration = Duration::from_millis(100);

@@ -100,6 +100,11 @@ impl LogReader {
         Some(Ends { topic_id: topic.id, offsets: offsets? })
     }
 
+    /// Why a broker does not take us, in one line: until it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.cluster.refusal()
+    }
+
     /// The broker's error for the topic (3: no such topic), as of [`LogReader::ask_ends`] or later.
     pub fn topic_error(&self) -> Option<i16> {
         self.cluster.topic_error().filter(|_| self.is_fresh())
@@ -299,6 +304,7 @@ mod tests {
         fake.logs.entry((fake.topic_id, 1)).or_default().values.extend(["a".to_owned(), "b".to_owned()]);
         let cluster = ClusterConfig {
             bootstrap: vec![("broker".to_owned(), BOOTSTRAP_PORT + 1)],
+            login: None,
             client_id: "test".to_owned(),
             topic: TOPIC.to_owned(),
             seed: 5,

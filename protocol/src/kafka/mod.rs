@@ -13,7 +13,7 @@
 //!   [`end_offsets`]: where they end; [`consumer`]: all of it over one cluster;
 //! - [`records`]: the record batch as it is written; [`producer`]: the idempotent producer; [`admin`]: the topic made
 //!   where it is missing;
-//! - [`security`]: whether a connection is encrypted, and whether it logs in.
+//! - [`sasl`]: who we are to a broker; [`security`]: whether a connection is encrypted, and whether it logs in.
 //!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
@@ -29,6 +29,8 @@ pub mod end_offsets;
 pub mod error_code;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_login;
 pub mod fetch;
 mod fetch_answer;
 pub mod frame;
@@ -42,6 +44,7 @@ pub mod producer;
 pub mod reader;
 pub mod records;
 pub mod records_decode;
+pub mod sasl;
 pub mod security;
 pub mod settings;
 pub mod versions;

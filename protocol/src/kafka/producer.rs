@@ -40,6 +40,7 @@ use super::connection::{Answer, RequestError, RequestLimits};
 use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, BROKER_TIMES_MAX};
 use super::metadata::{NodeId, TopicId};
 use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
+use super::sasl::identity;
 use super::versions::key;
 use super::wire::WireError;
 use crate::rare::{Rare, is_taken};
@@ -52,6 +53,8 @@ pub struct ProducerConfig {
     pub topic: String,
     /// Where to start: any of the brokers. Not empty.
     pub bootstrap: Vec<(String, u16)>,
+    /// Who we are, where brokers want a login.
+    pub login: Option<identity::Identity>,
     /// Shown in the broker's logs and quotas.
     pub client_id: String,
     /// How long a batch that is not full waits for more records. 0.5 ms costs the broker a quarter of what none does.
@@ -191,6 +194,7 @@ impl<T: Copy> Producer<T> {
         let mut random = SplitMix64::new(config.seed);
         let cluster = ClusterConfig {
             bootstrap: config.bootstrap.clone(),
+            login: config.login.clone(),
             client_id: config.client_id.clone(),
             topic: config.topic.clone(),
             seed: random.next(),
@@ -238,6 +242,11 @@ impl<T: Copy> Producer<T> {
     /// The broker's error code for the topic (3: there is no such topic), where the latest metadata had one.
     pub fn topic_error(&self) -> Option<i16> {
         self.cluster.topic_error()
+    }
+
+    /// Why a broker does not take us, in one line: until it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.cluster.refusal()
     }
 
     /// Whether a record appended now would leave without waiting for a broker: the topic is known, a leader is connected,

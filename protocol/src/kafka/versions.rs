@@ -14,6 +14,10 @@ pub mod key {
     pub const FETCH: i16 = 1;
     /// Metadata.
     pub const METADATA: i16 = 3;
+    /// SaslHandshake. Not in [`super::OURS`]: it is sent in one version, which every broker that wants a login knows.
+    pub const SASL_HANDSHAKE: i16 = 17;
+    /// SaslAuthenticate, likewise.
+    pub const SASL_AUTHENTICATE: i16 = 36;
     /// ApiVersions, the handshake.
     pub const API_VERSIONS: i16 = 18;
     /// InitProducerId.

@@ -49,6 +49,7 @@ fn producer_config(config: &Config, seed: u64) -> ProducerConfig {
     ProducerConfig {
         topic: config.topic.clone(),
         bootstrap: config.kafka.clone(),
+        login: config.kafka_login.clone(),
         client_id: "flux-worker-rebuild".to_owned(),
         linger: Duration::from_millis(1),
         batch_bytes_max: 256 << 10,

@@ -94,6 +94,7 @@ mod tests {
         let config = ProducerConfig {
             topic: "orders".to_owned(),
             bootstrap: vec![("broker".to_owned(), 9092)],
+            login: None,
             client_id: "test".to_owned(),
             linger: Duration::ZERO,
             batch_bytes_max: 1 << 10,

@@ -79,6 +79,7 @@ fn config() -> CoreConfig {
     CoreConfig {
         redis: Login::default(),
         kafka: vec![("broker".into(), 9092)],
+        kafka_login: None,
         topic: "orders".into(),
         rate: 0,
         burst: 2,

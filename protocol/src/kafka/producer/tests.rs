@@ -12,6 +12,7 @@ fn config() -> ProducerConfig {
     ProducerConfig {
         topic: TOPIC.to_owned(),
         bootstrap: vec![("broker".to_owned(), BOOTSTRAP_PORT + 1)],
+        login: None,
         client_id: "test".to_owned(),
         linger: Duration::from_micros(500),
         batch_bytes_max: 10_000,
