@@ -1,5 +1,5 @@
 //! The real `flux-edge` and `flux-worker`, as processes of ours: started with a given environment, waited for at
-//! `/readyz`, ended, killed, paused, their output in a file.
+//! `/readyz?deep`, ended, killed, paused, their output in a file.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program, not yet started. `name` names its log file in `run`; `probe` is the listener that answers `/readyz`.
+    /// A program, not yet started. `name` names its log file in `run`; `probe` is the listener that answers `/readyz?deep`.
     pub fn new(run: &RunDir, name: &str, binary: PathBuf, environment: Environment, probe: SocketAddr) -> Program {
         let log = run.join(format!("{name}.log"));
         Program {
@@ -75,7 +75,7 @@ impl Program {
         Ok(())
     }
 
-    /// Starts it and waits until `/readyz` answers 200.
+    /// Starts it and waits until `/readyz?deep` answers 200.
     ///
     /// # Errors
     /// Where it cannot be executed, ends, or is not ready within [`READY_MAX`].
@@ -84,7 +84,7 @@ impl Program {
         self.wait_ready(READY_MAX)
     }
 
-    /// Waits until `/readyz` answers 200.
+    /// Waits until `/readyz?deep` answers 200.
     ///
     /// # Errors
     /// Where it ends first, or is not ready within `timeout`.
@@ -96,7 +96,7 @@ impl Program {
         process.wait_ready(timeout, || is_ready(probe))
     }
 
-    /// What `/readyz` says now.
+    /// What `/readyz?deep` says now.
     pub fn is_ready(&self) -> bool {
         is_ready(self.probe)
     }
@@ -197,8 +197,9 @@ impl Program {
     }
 }
 
+/// All servers are to be there, Kafka too: an edge that can answer without it is not enough to begin a test.
 fn is_ready(probe: SocketAddr) -> bool {
-    let answer = http_client::request(probe, "GET", "/readyz", &[], b"", Duration::from_secs(2));
+    let answer = http_client::request(probe, "GET", "/readyz?deep", &[], b"", Duration::from_secs(2));
     answer.is_ok_and(|answer| answer.status == 200)
 }
 

@@ -46,7 +46,8 @@ pub(crate) fn answer(
     let (status, content_type, body) = match request.path {
         "/livez" => (200, JSON, "{\"status\":\"alive\"}".to_owned()),
         "/readyz" => {
-            let reasons = unready(cores);
+            let question = if asks_deep(request.query) { Question::IsAllWell } else { Question::CanAnswer };
+            let reasons = unready(cores, question);
             if reasons.is_empty() {
                 (200, JSON, "{\"status\":\"ready\"}".to_owned())
             } else {
@@ -65,8 +66,23 @@ pub(crate) fn answer(
     Some(status)
 }
 
-/// Why no load balancer should send anything here; nothing where it should.
-fn unready(cores: &[CoreCounters]) -> Vec<String> {
+/// What `/readyz` is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Whether this edge can answer, as a load balancer asks. While Kafka stands it can: a sold-out, a place in line and a
+    /// replay need no Kafka, and a 202 is an answer, too. A balancer that took such edges out would tell the same of none.
+    CanAnswer,
+    /// Whether all is well, as an operator asks, and whoever waits for all servers: `?deep`.
+    IsAllWell,
+}
+
+/// Whether the query has a parameter `deep`.
+fn asks_deep(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|parameter| parameter == "deep"))
+}
+
+/// Why the answer to the question is no; nothing where it is yes.
+fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
     let outage_ms = u64::try_from(READY_OUTAGE_MAX.as_millis()).unwrap_or(u64::MAX);
     let mut reasons = Vec::new();
     for (index, core) in cores.iter().enumerate() {
@@ -78,14 +94,16 @@ fn unready(cores: &[CoreCounters]) -> Vec<String> {
         if core.draining.get() == 1 {
             return vec!["draining".to_owned()];
         }
+        let is_starting = core.started.get() == 0;
         // What has never been reached has been out of reach for long enough.
-        let least = if core.started.get() == 0 { 0 } else { outage_ms };
-        for (name, down_ms) in [("Redis", core.redis_down_ms.get()), ("Kafka", core.kafka_down_ms.get())] {
-            if down_ms > 0 && down_ms >= least {
+        let least = if is_starting { 0 } else { outage_ms };
+        let servers = [("Redis", core.redis_down_ms.get(), true), ("Kafka", core.kafka_down_ms.get(), is_starting)];
+        for (name, down_ms, is_needed) in servers {
+            if down_ms > 0 && down_ms >= least && (is_needed || question == Question::IsAllWell) {
                 reasons.push(format!("{name} out of reach for {down_ms} ms (core {index})"));
             }
         }
-        if core.started.get() == 0 && reasons.is_empty() {
+        if is_starting && reasons.is_empty() {
             reasons.push(format!("starting (core {index})"));
         }
     }
@@ -96,25 +114,61 @@ fn unready(cores: &[CoreCounters]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const BOTH: [Question; 2] = [Question::CanAnswer, Question::IsAllWell];
+
     #[test]
-    fn ready_means_reached_once_and_not_lost_for_a_second() {
+    fn ready_means_reached_once_and_redis_not_lost_for_a_second() {
         let cores = [CoreCounters::default(), CoreCounters::default()];
-        assert_eq!(unready(&cores), ["starting (core 0)"]);
-        cores[0].shell.redis_down_ms.set(3);
-        assert_eq!(unready(&cores)[0], "Redis out of reach for 3 ms (core 0)");
-        for core in &cores {
-            core.shell.started.set(1);
-            core.shell.redis_down_ms.set(0);
+        for question in BOTH {
+            for core in &cores {
+                core.shell.started.set(0);
+            }
+            assert_eq!(unready(&cores, question)[0], "starting (core 0)");
+            cores[0].shell.redis_down_ms.set(3);
+            assert_eq!(unready(&cores, question)[0], "Redis out of reach for 3 ms (core 0)");
+            cores[0].shell.redis_down_ms.set(0);
+            cores[0].shell.kafka_down_ms.set(3);
+            assert_eq!(unready(&cores, question)[0], "Kafka out of reach for 3 ms (core 0)", "no order was possible yet");
+            cores[0].shell.kafka_down_ms.set(0);
+            for core in &cores {
+                core.shell.started.set(1);
+            }
+            assert!(unready(&cores, question).is_empty());
+            cores[1].shell.redis_down_ms.set(999);
+            assert!(unready(&cores, question).is_empty(), "a blip is no outage");
+            cores[1].shell.redis_down_ms.set(1000);
+            assert_eq!(unready(&cores, question), ["Redis out of reach for 1000 ms (core 1)"]);
+            cores[1].shell.redis_down_ms.set(0);
         }
-        assert!(unready(&cores).is_empty());
-        cores[1].shell.kafka_down_ms.set(999);
-        assert!(unready(&cores).is_empty(), "a blip is no outage");
-        cores[1].shell.kafka_down_ms.set(1000);
-        assert_eq!(unready(&cores), ["Kafka out of reach for 1000 ms (core 1)"]);
-        cores[1].shell.kafka_down_ms.set(0);
-        *cores[0].decisions.redis_refusal.lock().expect("not poisoned") = Some("OOM command not allowed".into());
-        assert_eq!(unready(&cores), ["Redis lets no order through: OOM command not allowed (core 0)"]);
-        cores[0].shell.draining.set(1);
-        assert_eq!(unready(&cores), ["draining"]);
+    }
+
+    #[test]
+    fn an_edge_answers_while_kafka_stands_and_all_is_not_well() {
+        let cores = [CoreCounters::default(), CoreCounters::default()];
+        cores.iter().for_each(|core| core.shell.started.set(1));
+        cores[1].shell.kafka_down_ms.set(60_000);
+        assert!(unready(&cores, Question::CanAnswer).is_empty());
+        assert_eq!(unready(&cores, Question::IsAllWell), ["Kafka out of reach for 60000 ms (core 1)"]);
+    }
+
+    #[test]
+    fn an_edge_that_sells_nothing_or_drains_is_not_ready() {
+        let cores = [CoreCounters::default(), CoreCounters::default()];
+        cores.iter().for_each(|core| core.shell.started.set(1));
+        for question in BOTH {
+            *cores[0].decisions.redis_refusal.lock().expect("not poisoned") = Some("OOM command not allowed".into());
+            assert_eq!(unready(&cores, question), ["Redis lets no order through: OOM command not allowed (core 0)"]);
+            cores[0].shell.draining.set(1);
+            assert_eq!(unready(&cores, question), ["draining"]);
+            cores[0].shell.draining.set(0);
+        }
+    }
+
+    #[test]
+    fn deep_is_a_parameter_of_its_own() {
+        for (query, is_deep) in [(None, false), (Some(""), false), (Some("deep"), true), (Some("a=b&deep"), true)] {
+            assert_eq!(asks_deep(query), is_deep, "{query:?}");
+        }
+        assert!(!asks_deep(Some("deeply")) && !asks_deep(Some("why=deep")));
     }
 }

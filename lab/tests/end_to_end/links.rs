@@ -7,11 +7,16 @@ use flux_lab::http_client;
 
 use crate::{buyers, deployment, endless, settle_and_check, stop, wait_until};
 
-/// What `/readyz` of the first edge answers.
-fn ready(deployment: &Deployment) -> (u16, String) {
-    let answer =
-        http_client::request(deployment.edges[0].admin(), "GET", "/readyz", &[], b"", Duration::from_secs(15)).unwrap();
+/// What the first edge answers to `path` at its admin listener.
+fn told(deployment: &Deployment, path: &str) -> (u16, String) {
+    let admin = deployment.edges[0].admin();
+    let answer = http_client::request(admin, "GET", path, &[], b"", Duration::from_secs(15)).unwrap();
     (answer.status, answer.text())
+}
+
+/// Whether all is well, by the first edge.
+fn ready(deployment: &Deployment) -> (u16, String) {
+    told(deployment, "/readyz?deep")
 }
 
 fn wait_until_ready(deployment: &Deployment) {
@@ -40,6 +45,7 @@ fn a_redis_that_is_stopped_or_refuses_is_told_while_nobody_buys() {
     wait_until_ready(&deployment);
     deployment.redis.pause().unwrap();
     wait_until_unready(&deployment, "Redis out of reach");
+    assert_eq!(told(&deployment, "/readyz").0, 503, "without Redis it can answer nobody");
     deployment.redis.resume();
     wait_until_ready(&deployment);
 
@@ -148,6 +154,7 @@ fn a_kafka_that_is_stopped_is_told_whether_anybody_buys_or_not() {
     wait_until("they buy", || deployment.edges[0].program.is_ready() && crate::units_stored(&deployment, "phone") > 0);
     deployment.kafka().pause().unwrap();
     wait_until_unready(&deployment, "Kafka out of reach");
+    assert_eq!(told(&deployment, "/readyz").0, 200, "a 202 is an answer");
     deployment.kafka().resume();
     wait_until_ready(&deployment);
     let report = stop(crowd);
