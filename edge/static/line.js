@@ -15,6 +15,8 @@ const COUNTDOWN_LOOK_MS_MAX = 60_000;
 // For how long after a second has ended edges may still report tickets of it (SETTLING_US in
 // protocol/src/queue/line.rs).
 const SETTLING_MS = 300;
+// How old a document may be for caches on its way, and an edge's clock beside Redis'.
+const DOCUMENT_AGE_MS_MAX = 10_000;
 // Browsers' clocks are compared with the shop's over so many looks.
 const CLOCK_LOOKS_MAX = 20;
 
@@ -53,6 +55,12 @@ export function position(place, { watermark, issued }) {
 // second.
 export function isCounted(place, { now, opensAt }) {
   return now >= opensAt + 1000 * place.slot + SETTLING_MS;
+}
+
+// Whether the second in which a place was given has begun in this document's sale, which is a few seconds old at most: if it has
+// not, the place is another sale's.
+export function hasBegun(place, { now, opensAt }) {
+  return place.slot === 0 || now + DOCUMENT_AGE_MS_MAX >= opensAt + 1000 * (place.slot - 1);
 }
 
 // The number to show for a place: none (null) before its second was counted, and from then on one that only falls, although

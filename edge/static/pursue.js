@@ -86,7 +86,10 @@ async function* stand(order, io) {
     if (!sale?.fair || place === null) return 'ask';
     // A ticket of an earlier sale says nothing in this one.
     if (order.seedHash && order.seedHash !== sale.seedHash) return 'ask';
+    // The sale was replaced between the answer that brought the ticket and this first look.
+    const isOfAnother = !order.seedHash && !line.hasBegun(place, sale);
     order.seedHash = sale.seedHash;
+    if (isOfAnother) return 'ask';
     if (sale.state === 'sold_out' || sale.state === 'closed') return order.owed ? 'ask' : { kind: sale.state };
     const left = untilOpening(sale, io.now());
     if (left > 0) {

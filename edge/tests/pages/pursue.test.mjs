@@ -133,6 +133,17 @@ test('a ticket of another sale is exchanged, and one that cannot be read does no
   assert.ok(it.now - 1_000_000 > 40_000, `20 tries within ${it.now - 1_000_000} ms`);
 });
 
+test('a ticket of a second that has not come is of a sale that was replaced, and asked about once', async () => {
+  const opensAt = 1_000_000 - 5_000;
+  let it = world({ answers: [inLine(ticket(0, 1)), ok], look: fairSale(opensAt) });
+  assert.equal((await all(pursue({ ...ORDER, ticket: ticket(900, 0) }, it.io))).at(-1).kind, 'accepted');
+  assert.ok(it.now < 1_000_000 + 60_000, `waited until ${it.now}, for the second of another sale`);
+  const far = (now) => fairSale(opensAt, { watermark: { slot: now < opensAt + 70_000 ? 0 : 61, rank: 0 } })(now);
+  it = world({ answers: [inLine(ticket(60, 0)), ok], look: far });
+  assert.equal((await all(pursue({ ...ORDER, ticket: ticket(60, 0) }, it.io))).at(-1).kind, 'accepted');
+  assert.equal(it.sent.length, 2, 'the edge said that it is its own');
+});
+
 test('a line that cannot be seen is looked for again, seldom', async () => {
   let failing = 10;
   const it = world({ answers: [ok], look: (now) => (failing-- > 0 ? new Error('away') : fairSale(0)(now)) });
