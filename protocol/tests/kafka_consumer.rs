@@ -82,7 +82,6 @@ fn pump(sockets: &mut Sockets, machine: &mut impl KafkaClient, now: Instant) {
 struct Scene {
     start: std::time::Instant,
     bootstrap: (String, u16),
-    login: None,
     topic: String,
     client: Cluster<()>,
     client_sockets: Sockets,
@@ -102,7 +101,6 @@ impl Scene {
         Scene {
             start: std::time::Instant::now(),
             bootstrap,
-            login: None,
             topic,
             client: Cluster::new(config, Instant::from_micros(0)),
             client_sockets: Sockets::default(),

@@ -10,7 +10,7 @@ use flux_protocol::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::answer::Site;
-use crate::identity::Identity;
+use crate::identity::IdentityProvider;
 use crate::limits::{RECORD_AGE_MAX, RELAY_HORIZON_EXTRA, RESERVED_AGE_MAX};
 use crate::pages::Pages;
 use crate::redis::connection::Login;
@@ -48,7 +48,7 @@ pub struct CoreConfig {
     /// The admin listener is not on loopback and asks for the token too.
     pub admin_needs_token: bool,
     /// Whose bearer tokens orders need; `None`: the user is whom the body says.
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Arc<IdentityProvider>>,
     /// Names this edge in outbox claims.
     pub edge_id: String,
 }

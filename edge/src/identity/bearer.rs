@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::keys::KeySet;
 use super::remembered::Remembered;
-use super::{Identity, Rules};
+use super::{IdentityProvider, Rules};
 
 /// Longest subject, in bytes.
 const SUBJECT_BYTES_MAX: usize = 1024;
@@ -66,7 +66,7 @@ impl Refusal {
 
 /// What one core knows of bearer tokens.
 pub struct Bearers {
-    identity: Arc<Identity>,
+    identity: Arc<IdentityProvider>,
     /// The keys of `version`.
     keys: Arc<KeySet>,
     version: u64,
@@ -95,7 +95,7 @@ struct Verified {
 }
 
 impl Bearers {
-    pub fn new(identity: Arc<Identity>) -> Bearers {
+    pub fn new(identity: Arc<IdentityProvider>) -> Bearers {
         let (version, keys) = (identity.version(), identity.keys());
         Bearers { identity, keys, version, remembered: Remembered::default() }
     }

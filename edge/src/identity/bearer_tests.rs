@@ -25,7 +25,7 @@ fn rules(keys: PathBuf) -> Rules {
 /// A file of keys, and who asks by it. The file is there as long as this is.
 struct Gate {
     file: NamedTempFile,
-    identity: Arc<Identity>,
+    identity: Arc<IdentityProvider>,
     bearers: Bearers,
 }
 
@@ -35,7 +35,7 @@ impl Gate {
         std::fs::write(file.path(), keys).expect("keys");
         let mut rules = rules(file.path().to_owned());
         change(&mut rules);
-        let identity = Arc::new(Identity::load(rules).expect("keys"));
+        let identity = Arc::new(IdentityProvider::load(rules).expect("keys"));
         let bearers = Bearers::new(Arc::clone(&identity));
         Gate { file, identity, bearers }
     }

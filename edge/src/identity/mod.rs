@@ -42,21 +42,21 @@ pub struct Rules {
 
 /// The rules of a process and the keys in force, shared by its cores.
 #[derive(Debug)]
-pub struct Identity {
+pub struct IdentityProvider {
     rules: Rules,
     keys: RwLock<Arc<KeySet>>,
     /// Counts the readings of the file: a core compares one number a request.
     version: AtomicU64,
 }
 
-impl Identity {
+impl IdentityProvider {
     /// Reads the keys.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn load(rules: Rules) -> Result<Identity, KeysError> {
+    pub fn load(rules: Rules) -> Result<IdentityProvider, KeysError> {
         let keys = KeySet::read(&rules.keys)?;
-        Ok(Identity { rules, keys: RwLock::new(Arc::new(keys)), version: AtomicU64::new(0) })
+        Ok(IdentityProvider { rules, keys: RwLock::new(Arc::new(keys)), version: AtomicU64::new(0) })
     }
 
     /// Reads the keys anew; how many there are. Tokens of keys that are gone are refused from then on, remembered ones too.

@@ -128,7 +128,11 @@ mod tests {
             assert_eq!(unready(&cores, question)[0], "Redis out of reach for 3 ms (core 0)");
             cores[0].shell.redis_down_ms.set(0);
             cores[0].shell.kafka_down_ms.set(3);
-            assert_eq!(unready(&cores, question)[0], "Kafka out of reach for 3 ms (core 0)", "no order was possible yet");
+            assert_eq!(
+                unready(&cores, question)[0],
+                "Kafka out of reach for 3 ms (core 0)",
+                "no order was possible yet"
+            );
             cores[0].shell.kafka_down_ms.set(0);
             for core in &cores {
                 core.shell.started.set(1);

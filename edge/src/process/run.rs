@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, ConfigError, Invocation, Secrets};
 use crate::core::Core;
 use crate::core::state::board::Board;
-use crate::identity::Identity;
+use crate::identity::IdentityProvider;
 use crate::monitoring::workers::Workers;
 use crate::process::descriptors::{connections_per_core, raise_limit};
 use crate::process::signals;
@@ -91,7 +91,7 @@ fn serve(config: &Config) -> ExitCode {
         workers,
     };
     let connections_per_core = plan.connections_per_core_max;
-    let identity = match config.identity.clone().map(Identity::load).transpose() {
+    let identity = match config.identity.clone().map(IdentityProvider::load).transpose() {
         Ok(identity) => identity.map(Arc::new),
         Err(error) => return mistake(&format!("--jwt-keys: {error}")),
     };
@@ -140,7 +140,7 @@ fn serve(config: &Config) -> ExitCode {
     }
 }
 
-fn reload_keys(identity: &Identity) {
+fn reload_keys(identity: &IdentityProvider) {
     match identity.reload() {
         Ok(keys) => info!(keys, "the keys of bearer tokens were read anew"),
         Err(error) => error!(%error, "the keys of bearer tokens stay as they were: --jwt-keys cannot be read anew"),
