@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 
-use flux_edge::config::{Invocation, Secrets};
+use flux_edge::config::{Invocation, SecretVariables};
 use flux_edge::core::request::Role;
 
 struct Response {
@@ -136,7 +136,7 @@ fn the_pages_are_written_to_a_folder_as_they_are_served() {
     let out = folder.path().join("cdn");
     let flags = ["--public-url", "https://shop.example", "--brand-name", "Shop"];
     let line = [&["flux-edge", "pages", "--out", out.to_str().expect("text")], &flags[..]].concat();
-    let Ok(Invocation::WritePages { pages, out }) = Invocation::read(line, Secrets::default(), &[0]) else {
+    let Ok(Invocation::WritePages { pages, out }) = Invocation::read(line, SecretVariables::default(), &[0]) else {
         panic!("a command")
     };
     pages.write_to(&out).expect("written");

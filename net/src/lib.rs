@@ -34,6 +34,7 @@ pub mod redis_target;
 #[cfg(not(feature = "simulated"))]
 mod resolve;
 pub mod runtime;
+pub mod secrets;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 pub mod socket_writer;

@@ -46,8 +46,11 @@ pub enum RedisTargetError {
     #[error("user or password is not percent-encoded as it should be")]
     Encoding,
     /// A user without a password: Redis has no such login.
-    #[error("a user needs a password: redis://user:password@host")]
+    #[error("a user needs a password: redis://user:password@host, or --redis-password-file")]
     UserWithoutPassword,
+    /// One in the URL, and another.
+    #[error("a password in the URL or in --redis-password-file, not in both")]
+    TwoPasswords,
     /// A Unix socket without an absolute path.
     #[error("redis+unix:// needs an absolute path, as in redis+unix:///run/redis.sock")]
     Path,
@@ -60,6 +63,16 @@ impl FromStr for RedisTarget {
     type Err = RedisTargetError;
 
     fn from_str(text: &str) -> Result<RedisTarget, RedisTargetError> {
+        RedisTarget::read(text, None)
+    }
+}
+
+impl RedisTarget {
+    /// Reads a URL; `password` is one that was given apart from it.
+    ///
+    /// # Errors
+    /// [`RedisTargetError`].
+    pub fn read(text: &str, password: Option<SharedSecret>) -> Result<RedisTarget, RedisTargetError> {
         if text.starts_with("rediss://") {
             return Err(RedisTargetError::Tls);
         }
@@ -68,7 +81,7 @@ impl FromStr for RedisTarget {
                 return Err(RedisTargetError::Path);
             }
             let address = Address::Unix(PathBuf::from(path));
-            return Ok(RedisTarget { address, user: None, password: None, database: 0 });
+            return Ok(RedisTarget { address, user: None, password, database: 0 });
         }
         let rest = text.strip_prefix("redis://").ok_or(RedisTargetError::Scheme)?;
         // The last @ ends the login: a password may hold one that was not encoded.
@@ -87,13 +100,14 @@ impl FromStr for RedisTarget {
             }
             _ => return Err(RedisTargetError::Database),
         };
-        let (user, password) = match login.split_once(':') {
-            None if login.is_empty() => (None, None),
-            None | Some((_, "")) => return Err(RedisTargetError::UserWithoutPassword),
-            Some((user, password)) => (
-                Some(percent_decoded(user)?).filter(|user| !user.is_empty()),
-                Some(SharedSecret::from(&*percent_decoded(password)?)),
-            ),
+        let (user, own) = login.split_once(':').unwrap_or((login, ""));
+        let user = Some(percent_decoded(user)?).filter(|user| !user.is_empty());
+        let password = match (own, password) {
+            ("", None) if login.is_empty() => None,
+            ("", None) => return Err(RedisTargetError::UserWithoutPassword),
+            ("", given) => given,
+            (_, Some(_)) => return Err(RedisTargetError::TwoPasswords),
+            (own, None) => Some(SharedSecret::from(&*percent_decoded(own)?)),
         };
         Ok(RedisTarget { address: Address::parse_tcp(host, PORT_DEFAULT)?, user, password, database })
     }
@@ -129,6 +143,19 @@ mod tests {
         assert!(!format!("{target:?}").contains("p@ss"), "a password is never shown");
         let target: RedisTarget = "redis+unix:///run/redis.sock".parse().unwrap();
         assert_eq!(target.address, Address::Unix("/run/redis.sock".into()));
+    }
+
+    #[test]
+    fn a_password_may_be_given_apart_from_the_url() {
+        let read = |text: &str| RedisTarget::read(text, Some("of the file".into()));
+        for (text, user) in
+            [("redis://shop@host", Some("shop")), ("redis://shop:@host", Some("shop")), ("redis://host", None)]
+        {
+            let target = read(text).unwrap();
+            assert_eq!((target.user.as_deref(), target.password), (user, Some("of the file".into())), "{text}");
+        }
+        assert_eq!(read("redis+unix:///run/redis.sock").unwrap().password, Some("of the file".into()));
+        assert_eq!(read("redis://shop:hunter2@host"), Err(RedisTargetError::TwoPasswords));
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //! rebuild what to do to one sale have no variable: one that is left behind would do it to the next.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flux_net::secrets::kafka_login::KafkaLogin;
+use flux_protocol::kafka::security::KafkaSecurity;
+use flux_protocol::secret::Secret;
 
 use crate::opening::Queue;
 
@@ -13,7 +17,8 @@ use crate::opening::Queue;
 #[command(name = "flux-worker", version, max_term_width = 100)]
 #[command(
     after_help = "Without a command it consumes until SIGTERM: it migrates its database, creates the topic if it is \
-    missing, joins the group, stores orders. Servers that are not there yet are waited for. RUST_LOG sets what is logged \
+    missing, joins the group, stores orders. Servers that are not there yet are waited for. Files of secrets are read anew on \
+    SIGHUP. RUST_LOG sets what is logged \
     (default: info). Logs go to standard error, as text on a terminal and as JSON otherwise. A mistake in the \
     configuration is one line on standard error and exit code 2."
 )]
@@ -25,6 +30,19 @@ pub struct Arguments {
     /// Kafka bootstrap brokers, a comma between them
     #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092", global = true)]
     pub kafka: String,
+
+    /// How brokers are spoken to: plaintext, ssl, sasl_plaintext, sasl_ssl
+    #[arg(
+        long,
+        env = "FLUX_KAFKA_SECURITY",
+        value_name = "SECURITY",
+        default_value_t = KafkaSecurity::Plaintext,
+        global = true
+    )]
+    pub kafka_security: KafkaSecurity,
+
+    #[command(flatten)]
+    pub kafka_sasl: KafkaSasl,
 
     /// Topic that orders are read from; created if it is missing
     #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders", global = true)]
@@ -41,11 +59,16 @@ pub struct Arguments {
     )]
     pub redis: String,
 
+    /// A file that holds Redis' password, where the URL has none; read anew on SIGHUP
+    #[arg(long, env = "FLUX_REDIS_PASSWORD_FILE", value_name = "FILE", global = true)]
+    pub redis_password_file: Option<PathBuf>,
+
     /// Consumer group; all workers of one ledger are in one group, and a group reads one topic
     #[arg(long, env = "FLUX_GROUP", value_name = "NAME", default_value = "flux-worker", global = true)]
     pub group: String,
 
-    /// PostgreSQL: postgres://user:password@host:port/db, or ?host=/socket/dir for a Unix socket
+    /// PostgreSQL: postgres://user:password@host:port/db, ?host=/socket/dir for a Unix socket, passfile=FILE for libpq's
+    /// password file (else what PGPASSFILE names)
     #[arg(
         long,
         env = "FLUX_POSTGRES",
@@ -55,6 +78,10 @@ pub struct Arguments {
         global = true
     )]
     pub postgres: String,
+
+    /// A file that holds PostgreSQL's password, where the URL has none; read anew on SIGHUP
+    #[arg(long, env = "FLUX_POSTGRES_PASSWORD_FILE", value_name = "FILE", global = true)]
+    pub postgres_password_file: Option<PathBuf>,
 
     /// Orders that a batch holds at most; one COPY each (1 to 100000)
     #[arg(long, env = "FLUX_BATCH_ORDERS", value_name = "ORDERS", default_value_t = 5_000, global = true)]
@@ -109,6 +136,57 @@ pub struct Arguments {
     /// Replicas of each partition where the topic is created (1 to 32); min.insync.replicas becomes one less, at least 1
     #[arg(long, env = "FLUX_TOPIC_REPLICAS", value_name = "REPLICAS", default_value_t = 1, global = true)]
     pub topic_replicas: u16,
+}
+
+/// Who we are to the brokers.
+#[derive(Args, Clone, Debug)]
+pub struct KafkaSasl {
+    /// How to log in to brokers: plain, scram-sha-256, scram-sha-512, oauthbearer; with --kafka-security sasl_…
+    #[arg(long, env = "FLUX_KAFKA_SASL_MECHANISM", value_name = "MECHANISM", global = true)]
+    kafka_sasl_mechanism: Option<String>,
+
+    /// As whom
+    #[arg(long, env = "FLUX_KAFKA_SASL_USER", value_name = "USER", global = true)]
+    kafka_sasl_user: Option<String>,
+
+    /// Its password; every user of the machine may read a flag: the variable or the file is better
+    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD", value_name = "PASSWORD", hide_env_values = true, global = true)]
+    kafka_sasl_password: Option<Word>,
+
+    /// A file that holds its password; read anew on SIGHUP
+    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD_FILE", value_name = "FILE", global = true)]
+    kafka_sasl_password_file: Option<PathBuf>,
+
+    /// oauthbearer: a file that holds the token; read anew every 10 s
+    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_FILE", value_name = "FILE", global = true)]
+    kafka_sasl_token_file: Option<PathBuf>,
+
+    /// oauthbearer: a command, run by /bin/sh, that writes the token; again when 80 % of the token's life are over
+    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_COMMAND", value_name = "COMMAND", global = true)]
+    kafka_sasl_token_command: Option<String>,
+}
+
+/// A secret of the command line, on its way: no `Debug` of the arguments shows it.
+#[derive(Clone, Debug)]
+pub struct Word(Secret);
+
+impl From<&str> for Word {
+    fn from(text: &str) -> Word {
+        Word(Secret::new(text))
+    }
+}
+
+impl From<KafkaSasl> for KafkaLogin {
+    fn from(flags: KafkaSasl) -> KafkaLogin {
+        KafkaLogin {
+            mechanism: flags.kafka_sasl_mechanism,
+            user: flags.kafka_sasl_user,
+            password: flags.kafka_sasl_password.map(|word| word.0),
+            password_file: flags.kafka_sasl_password_file,
+            token_file: flags.kafka_sasl_token_file,
+            token_command: flags.kafka_sasl_token_command,
+        }
+    }
 }
 
 /// Whether a suspended sale is rebuilt without being told to.

@@ -2,9 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
+use flux_net::secrets::Secrets;
+use flux_net::secrets::kafka_login::KafkaLogin;
 use flux_net::{Address, RedisTarget};
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::kafka::sasl::identity::Identity;
@@ -29,6 +33,8 @@ pub struct Config {
     pub group: String,
     pub redis: RedisTarget,
     pub postgres: PostgresConfig,
+    /// What comes from files and commands, and what is to be said about secrets at start.
+    pub secrets: Secrets,
     /// Orders that a batch holds at most.
     pub batch_orders: usize,
     /// How long a batch that is not full waits.
@@ -121,15 +127,27 @@ impl Config {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let arguments = Arguments::try_parse_from(arguments).map_err(|error| {
+        let (arguments, exposed) = parse(arguments).map_err(|error| {
             if error.use_stderr() {
                 ConfigError::Mistake(one_line(&error.render().to_string()))
             } else {
                 ConfigError::Asked(error.render().to_string())
             }
         })?;
-        checked(arguments).map_err(ConfigError::Mistake)
+        checked(arguments, &exposed).map_err(ConfigError::Mistake)
     }
+}
+
+/// The arguments, and which of those that may hold a secret stood on the command line.
+fn parse<I, T>(arguments: I) -> Result<(Arguments, Vec<&'static str>), clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let is_exposed = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let exposed = ["redis", "postgres", "kafka_sasl_password"].into_iter().filter(is_exposed).collect();
+    Ok((Arguments::from_arg_matches(&matches)?, exposed))
 }
 
 /// clap explains over several lines; the first paragraph says what is wrong.
@@ -138,7 +156,17 @@ fn one_line(message: &str) -> String {
     first.join(" ").trim_start_matches("error: ").to_owned()
 }
 
-fn checked(arguments: Arguments) -> Result<Config, String> {
+fn checked(arguments: Arguments, exposed: &[&str]) -> Result<Config, String> {
+    let mut secrets = Secrets::default();
+    let redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
+    let postgres = postgres(&arguments.postgres, arguments.postgres_password_file, exposed, &mut secrets)?;
+    if exposed.contains(&"kafka_sasl_password") {
+        secrets.note_exposed("--kafka-sasl-password", "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE");
+    }
+    if arguments.kafka_security.is_encrypted() {
+        return Err(format!("--kafka-security {} is not supported yet", arguments.kafka_security));
+    }
+    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(arguments.kafka_security, &mut secrets)?;
     if !(1..=BATCH_ORDERS_MAX).contains(&arguments.batch_orders) {
         return Err(format!("--batch-orders must be from 1 to {BATCH_ORDERS_MAX}"));
     }
@@ -161,11 +189,12 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
     Ok(Config {
         task: task(arguments.command)?,
         kafka: brokers(&arguments.kafka)?,
-        kafka_login: None,
+        kafka_login,
         topic: arguments.topic,
         group: arguments.group,
-        redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
-        postgres: PostgresConfig::parse(&arguments.postgres).map_err(|error| format!("--postgres: {error}"))?,
+        redis,
+        postgres,
+        secrets,
         batch_orders: arguments.batch_orders,
         batch_wait: arguments.batch_wait,
         admin: arguments.worker_admin,
@@ -175,6 +204,46 @@ fn checked(arguments: Arguments) -> Result<Config, String> {
         topic_partitions: arguments.topic_partitions,
         topic_replicas: arguments.topic_replicas,
     })
+}
+
+fn redis(
+    url: &str,
+    password_file: Option<PathBuf>,
+    exposed: &[&str],
+    secrets: &mut Secrets,
+) -> Result<RedisTarget, String> {
+    let file = password_file.filter(|path| !path.as_os_str().is_empty());
+    let is_apart = file.is_some();
+    let password = file.map(|path| secrets.file("--redis-password-file", path)).transpose()?;
+    let redis = RedisTarget::read(url, password).map_err(|error| format!("--redis: {error}"))?;
+    if exposed.contains(&"redis") && redis.password.is_some() && !is_apart {
+        secrets.note_exposed("--redis", "FLUX_REDIS or FLUX_REDIS_PASSWORD_FILE");
+    }
+    Ok(redis)
+}
+
+/// As libpq has it, a password that is given wins over the password file, and the URL's name of it over `PGPASSFILE`.
+fn postgres(
+    url: &str,
+    password_file: Option<PathBuf>,
+    exposed: &[&str],
+    secrets: &mut Secrets,
+) -> Result<PostgresConfig, String> {
+    let mut postgres = PostgresConfig::parse(url).map_err(|error| format!("--postgres: {error}"))?;
+    if exposed.contains(&"postgres") && postgres.password.is_some() {
+        secrets.note_exposed("--postgres", "FLUX_POSTGRES or FLUX_POSTGRES_PASSWORD_FILE");
+    }
+    if let Some(path) = password_file.filter(|path| !path.as_os_str().is_empty()) {
+        if postgres.password.is_some() {
+            return Err("a password in --postgres or in --postgres-password-file, not in both".to_owned());
+        }
+        postgres.password = Some(secrets.file("--postgres-password-file", path)?);
+    }
+    if postgres.passfile.is_none() {
+        let named = std::env::var_os("PGPASSFILE").map(PathBuf::from);
+        postgres.passfile = named.filter(|path| !path.as_os_str().is_empty());
+    }
+    Ok(postgres)
 }
 
 fn task(command: Option<Command>) -> Result<Task, String> {

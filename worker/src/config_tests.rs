@@ -58,6 +58,11 @@ fn mistakes_are_one_line_that_names_the_flag() {
         (&["--redis", "rediss://host"], "rediss"),
         (&["--postgres", "mysql://host"], "--postgres"),
         (&["--postgres", "postgres://host/db?sslmode=require"], "sslmode"),
+        (&["--postgres-password-file", "/nonexistent"], "--postgres-password-file: cannot read /nonexistent"),
+        (&["--redis-password-file", "/nonexistent"], "--redis-password-file: cannot read /nonexistent"),
+        (&["--kafka-security", "tls"], "--kafka-security"),
+        (&["--kafka-security", "sasl_plaintext"], "--kafka-sasl-mechanism"),
+        (&["--kafka-sasl-user", "shop"], "--kafka-security"),
         (&["--batch-orders", "0"], "--batch-orders"),
         (&["--batch-wait", "11s"], "--batch-wait"),
         (&["--batch-wait", "soon"], "--batch-wait"),
@@ -92,6 +97,34 @@ fn a_password_is_in_no_message() {
     }
     let config = read(&["--redis", "redis://u:hunter2@h", "--postgres", "postgres://u:hunter2@h/db"]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn secrets_come_from_files_and_those_of_the_command_line_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("password");
+    std::fs::write(&path, "hunter2\n").expect("a file");
+    let file = path.to_str().expect("a name");
+    let login =
+        ["--kafka-security", "sasl_plaintext", "--kafka-sasl-mechanism", "scram-sha-512", "--kafka-sasl-user", "u"];
+    let files = ["--redis-password-file", file, "--postgres-password-file", file, "--kafka-sasl-password-file", file];
+    for command in [&[][..], &["audit"]] {
+        let config = read(&[command, &login, &files].concat()).unwrap();
+        assert_eq!(
+            (&config.redis.password, &config.postgres.password),
+            (&Some("hunter2".into()), &Some("hunter2".into()))
+        );
+        assert_eq!(config.secrets.kept.len(), 3);
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(config.secrets.warnings.iter().all(|line| line.contains("every user of this machine may read")));
+        let urls = ["--redis", "redis://:hunter2@h", "--postgres", "postgres://u:hunter2@h/d"];
+        let exposed = [command, &urls, &login, &["--kafka-sasl-password", "hunter2"]].concat();
+        let warnings = read(&exposed).unwrap().secrets.warnings;
+        assert_eq!(warnings.len(), 3, "{command:?}");
+        assert!(!warnings.concat().contains("hunter2"));
+    }
+    let twice = ["--postgres", "postgres://u:hunter2@h/d", "--postgres-password-file", file];
+    assert!(mistake(&twice).contains("not in both"));
 }
 
 #[test]

@@ -59,7 +59,10 @@ impl BrokerOwner for Shared {
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.state.borrow_mut().consumer.handle_broker_bytes(self.clock.instant(), broker, buffer);
         if let Err(error) = &result {
-            warn!(%error, "a broker is not understood; the connection is closed");
+            // A login that is refused is told of where readiness is, once in a while.
+            if !error.is_login() {
+                warn!(%error, "a broker is not understood; the connection is closed");
+            }
             self.metrics.failed(Server::kafka);
         }
         self.turn.notify();
@@ -269,7 +272,10 @@ impl Shared {
         } else {
             match lacking(state.consumer.standing(now)) {
                 None => self.health.kafka.works(),
-                Some(reason) => self.health.kafka.fails(now, reason),
+                Some(reason) => match state.consumer.refusal() {
+                    Some(refusal) => self.health.kafka.fails(now, &refusal),
+                    None => self.health.kafka.fails(now, reason),
+                },
             }
         }
         let State { consumer, pipeline, .. } = &*state;

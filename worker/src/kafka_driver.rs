@@ -35,8 +35,11 @@ impl<C: KafkaClient + 'static> BrokerOwner for Shared<C> {
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.client.borrow_mut().handle_broker_bytes(self.clock.instant(), broker, buffer);
-        if let Err(error) = &result {
-            warn!(%error, "a broker is not understood");
+        match &result {
+            Ok(()) => {}
+            // The caller says it when it gives up, or says it meanwhile.
+            Err(error) if error.is_login() => debug!(%error, "a broker does not take us"),
+            Err(error) => warn!(%error, "a broker is not understood"),
         }
         self.turn.notify();
         result.map_err(|error| error.to_string())

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use flux_net::secrets::keeper::Keeper;
 use flux_net::{Bound, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener, logging};
 use flux_worker::config::{Config, ConfigError, Task};
 use flux_worker::serve::{ServeError, serve};
 use flux_worker::{audit, dead_letters, rebuild};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,6 +31,13 @@ fn main() -> ExitCode {
         Err(ConfigError::Mistake(line)) => return mistake(&line),
     };
     let _log = logging::start();
+    for line in &config.secrets.warnings {
+        warn!("{line}");
+    }
+    let keeper = match Keeper::start(config.secrets.kept.clone(), config.kafka_login.as_ref()) {
+        Ok(keeper) => keeper,
+        Err(error) => return mistake(&format!("no thread for secrets: {error}")),
+    };
     let mut runtime = match Runtime::build(RuntimeOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return mistake(&error.to_string()),
@@ -49,7 +57,7 @@ fn main() -> ExitCode {
         Err(error) => return mistake(&format!("--worker-admin {}: {error}", config.admin)),
     };
     info!(driver = %runtime.driver(), admin = %config.admin, topic = config.topic, group = config.group, "starting");
-    runtime.block_on(consume(&config, listener))
+    runtime.block_on(consume(&config, listener, keeper))
 }
 
 /// One line on standard error.
@@ -59,9 +67,9 @@ fn mistake(line: &str) -> ExitCode {
 }
 
 /// From the first connection to the last.
-async fn consume(config: &Config, listener: Bound) -> ExitCode {
+async fn consume(config: &Config, listener: Bound, keeper: Keeper) -> ExitCode {
     let stop = Rc::new(Notify::new());
-    if let Err(error) = listen_to_signals(Rc::clone(&stop)) {
+    if let Err(error) = listen_to_signals(Rc::clone(&stop), keeper) {
         error!(%error, "signals cannot be heard");
         return ExitCode::from(EXIT_FAILURE);
     }
@@ -81,14 +89,18 @@ async fn consume(config: &Config, listener: Bound) -> ExitCode {
     }
 }
 
-/// SIGTERM and SIGINT, heard on a thread of their own and brought here by a doorbell.
-fn listen_to_signals(stop: Rc<Notify>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// SIGTERM and SIGINT, heard on a thread of their own and brought here by a doorbell; SIGHUP has files of secrets read anew.
+fn listen_to_signals(stop: Rc<Notify>, keeper: Keeper) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let doorbell = Doorbell::new()?;
     let heard = doorbell.listen()?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for _ in signals.forever() {
-            doorbell.ring();
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                keeper.reload();
+            } else {
+                doorbell.ring();
+            }
         }
     })?;
     flux_net::spawn(async move {

@@ -173,8 +173,9 @@ impl Log {
     }
 
     async fn ends_of(&mut self, isolation: Isolation) -> Result<Ends, Ended> {
-        let mut asked = false;
+        let (mut asked, mut refusal) = (false, None);
         let found = self.driver.until(PATIENCE, |reader, now| {
+            refusal = reader.refusal();
             if !std::mem::replace(&mut asked, true) {
                 reader.ask_ends(now, isolation);
             }
@@ -184,7 +185,7 @@ impl Log {
             Some(Ok(ends)) => Ok(ends),
             Some(Err(3)) => Err(Ended::Refused(format!("Kafka has no topic {}", self.topic))),
             Some(Err(code)) => Err(Ended::Refused(format!("Kafka refuses the topic {}: error {code}", self.topic))),
-            None => Err(Ended::OutOfReach("Kafka has not answered for 30 s".to_owned())),
+            None => Err(Ended::OutOfReach(refusal.unwrap_or_else(|| "Kafka has not answered for 30 s".to_owned()))),
         }
     }
 

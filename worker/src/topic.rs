@@ -44,9 +44,12 @@ pub async fn ensure(
         ],
     };
     let mut driver = Driver::new(|now| Admin::new(cluster, Some(new), now));
+    let mut refusal = None;
     loop {
-        health.kafka.fails(clock.instant(), "no broker has told of the topic yet");
+        let reason = refusal.as_deref().unwrap_or("no broker has told of the topic yet");
+        health.kafka.fails(clock.instant(), reason);
         let found = driver.until(OBSERVE_INTERVAL, |admin, _| {
+            refusal = admin.refusal();
             while let Some(event) = admin.poll_event() {
                 match event {
                     AdminEvent::Found(topic) => return Some(topic),

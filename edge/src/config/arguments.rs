@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
+use flux_net::secrets::kafka_login::KafkaLogin;
+use flux_protocol::kafka::security::KafkaSecurity;
+use flux_protocol::secret::Secret;
 
 use crate::config::cpu_list::CoresChoice;
 use crate::config::identity::IdentityArguments;
@@ -37,9 +40,9 @@ impl FromStr for WaitingRoom {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "flux-edge", version, max_term_width = 100)]
 #[command(
-    after_help = "A secret is never a flag: FLUX_ADMIN_TOKEN (environment only) is the bearer token of /init and \
-    /close; without it they are not on the public listener. FLUX_JWT_SUBJECT_KEY is the key that users' names are hashed \
-    with (--jwt-keys). SIGHUP reads the file of --jwt-keys anew. RUST_LOG sets what is logged (default: info). Logs go to \
+    after_help = "FLUX_ADMIN_TOKEN (environment only) or --admin-token-file is the bearer token of /init and /close; without \
+    one they are not on the public listener. FLUX_JWT_SUBJECT_KEY (environment only) or --jwt-subject-key-file is the key that \
+    users' names are hashed with (--jwt-keys). Files of secrets and of --jwt-keys are read anew on SIGHUP. RUST_LOG sets what is logged (default: info). Logs go to \
     standard error, as text on a terminal and as JSON otherwise. SIGTERM drains and ends with exit code 0; a mistake in \
     the configuration is one line on standard error and exit code 2."
 )]
@@ -54,6 +57,10 @@ pub(crate) struct Arguments {
     /// Admin listener: the dashboard, /init, /close, health, metrics. An address other than loopback needs FLUX_ADMIN_TOKEN
     #[arg(long, env = "FLUX_ADMIN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3001")]
     pub(crate) admin: SocketAddr,
+
+    /// A file that holds the token of /init and /close, in place of FLUX_ADMIN_TOKEN; read anew on SIGHUP
+    #[arg(long, env = "FLUX_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
 
     /// Waiting room listener; `off` where the page is hosted elsewhere
     #[arg(long, env = "FLUX_WAITING_ROOM", value_name = "ADDRESS:PORT|off", default_value = "0.0.0.0:4000")]
@@ -78,9 +85,20 @@ pub(crate) struct Arguments {
     )]
     pub(crate) redis: String,
 
+    /// A file that holds Redis' password, where the URL has none; read anew on SIGHUP
+    #[arg(long, env = "FLUX_REDIS_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) redis_password_file: Option<PathBuf>,
+
     /// Kafka bootstrap brokers, a comma between them
     #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
     pub(crate) kafka: String,
+
+    /// How brokers are spoken to: plaintext, ssl, sasl_plaintext, sasl_ssl
+    #[arg(long, env = "FLUX_KAFKA_SECURITY", value_name = "SECURITY", default_value_t = KafkaSecurity::Plaintext)]
+    pub(crate) kafka_security: KafkaSecurity,
+
+    #[command(flatten)]
+    pub(crate) kafka_sasl: KafkaSasl,
 
     /// Topic that orders are published to; flux-worker creates it
     #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders")]
@@ -131,6 +149,57 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) pages: PageArguments,
+}
+
+/// Who we are to the brokers.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KafkaSasl {
+    /// How to log in to brokers: plain, scram-sha-256, scram-sha-512, oauthbearer; with --kafka-security sasl_…
+    #[arg(long, env = "FLUX_KAFKA_SASL_MECHANISM", value_name = "MECHANISM")]
+    kafka_sasl_mechanism: Option<String>,
+
+    /// As whom
+    #[arg(long, env = "FLUX_KAFKA_SASL_USER", value_name = "USER")]
+    kafka_sasl_user: Option<String>,
+
+    /// Its password; every user of the machine may read a flag: the variable or the file is better
+    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    kafka_sasl_password: Option<Word>,
+
+    /// A file that holds its password; read anew on SIGHUP
+    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD_FILE", value_name = "FILE")]
+    kafka_sasl_password_file: Option<PathBuf>,
+
+    /// oauthbearer: a file that holds the token; read anew every 10 s
+    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_FILE", value_name = "FILE")]
+    kafka_sasl_token_file: Option<PathBuf>,
+
+    /// oauthbearer: a command, run by /bin/sh, that writes the token; again when 80 % of the token's life are over
+    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_COMMAND", value_name = "COMMAND")]
+    kafka_sasl_token_command: Option<String>,
+}
+
+/// A secret of the command line, on its way: no `Debug` of the arguments shows it.
+#[derive(Clone, Debug)]
+struct Word(Secret);
+
+impl From<&str> for Word {
+    fn from(text: &str) -> Word {
+        Word(Secret::new(text))
+    }
+}
+
+impl From<KafkaSasl> for KafkaLogin {
+    fn from(flags: KafkaSasl) -> KafkaLogin {
+        KafkaLogin {
+            mechanism: flags.kafka_sasl_mechanism,
+            user: flags.kafka_sasl_user,
+            password: flags.kafka_sasl_password.map(|word| word.0),
+            password_file: flags.kafka_sasl_password_file,
+            token_file: flags.kafka_sasl_token_file,
+            token_command: flags.kafka_sasl_token_command,
+        }
+    }
 }
 
 /// What to do in place of serving.

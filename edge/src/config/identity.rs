@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use flux_net::secrets::Secrets;
 
 use crate::config::span::span;
 use crate::identity::{Rules, SUBJECT_KEY_BYTES_MIN, SubjectKey};
@@ -32,6 +33,10 @@ pub(crate) struct IdentityArguments {
     /// By how much the clocks of the edge and the identity provider may differ (up to 10min)
     #[arg(long, env = "FLUX_JWT_LEEWAY", value_name = "SPAN", default_value = "30s", value_parser = span)]
     pub(crate) jwt_leeway: Duration,
+
+    /// A file that holds the key which users' names are hashed with, in place of FLUX_JWT_SUBJECT_KEY
+    #[arg(long, env = "FLUX_JWT_SUBJECT_KEY_FILE", value_name = "FILE")]
+    pub(crate) jwt_subject_key_file: Option<PathBuf>,
 }
 
 impl IdentityArguments {
@@ -39,7 +44,7 @@ impl IdentityArguments {
     ///
     /// # Errors
     /// A mistake, one line.
-    pub(crate) fn rules(self, subject_key: Option<&str>) -> Result<Option<Rules>, String> {
+    pub(crate) fn rules(self, variable: Option<&str>, secrets: &mut Secrets) -> Result<Option<Rules>, String> {
         let Some(keys) = self.jwt_keys.filter(|path| !path.as_os_str().is_empty()) else {
             let orphan = [("--jwt-audience", &self.jwt_audience), ("--jwt-issuer", &self.jwt_issuer)];
             return match orphan.iter().find(|(_, value)| value.as_ref().is_some_and(|value| !value.is_empty())) {
@@ -53,7 +58,15 @@ impl IdentityArguments {
         if self.jwt_claim.is_empty() {
             return Err("--jwt-claim must name a claim".to_owned());
         }
-        let subject_key = subject_key.and_then(|key| SubjectKey::new(key.as_bytes())).ok_or_else(|| {
+        let file = self.jwt_subject_key_file.filter(|path| !path.as_os_str().is_empty());
+        let subject_key = match (variable.filter(|key| !key.is_empty()), file) {
+            (None, None) => None,
+            (Some(key), None) => SubjectKey::new(key.as_bytes()),
+            // Another key would make every such user another one: it is not read anew.
+            (None, Some(path)) => SubjectKey::new(secrets.fixed("--jwt-subject-key-file", &path)?.expose().as_bytes()),
+            (Some(_), Some(_)) => return Err("FLUX_JWT_SUBJECT_KEY or --jwt-subject-key-file, not both".to_owned()),
+        };
+        let subject_key = subject_key.ok_or_else(|| {
             format!(
                 "--jwt-keys needs FLUX_JWT_SUBJECT_KEY, at least {SUBJECT_KEY_BYTES_MIN} bytes and the same on all edges: users \
                  whose names are no identifiers are stored as its keyed hash (openssl rand -hex 32 makes one)"

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use flux_net::{Address, DriverChoice};
 
 use crate::answer::Site;
@@ -29,7 +30,10 @@ use crate::pages::{PageSettings, Pages};
 use crate::redis::connection::Login;
 use crate::verify_ticket::Claim;
 use flux_net::RedisTarget;
+use flux_net::secrets::Secrets;
+use flux_net::secrets::kafka_login::KafkaLogin;
 use flux_protocol::kafka::sasl::identity::Identity;
+use flux_protocol::secret::SharedSecret;
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
@@ -73,15 +77,17 @@ pub struct Config {
     pub pages: PageSettings,
     /// What is asked of bearer tokens; `None`: orders need none.
     pub identity: Option<Rules>,
-    /// FLUX_ADMIN_TOKEN.
+    /// FLUX_ADMIN_TOKEN, or what its file holds.
     admin_token: Option<AdminToken>,
+    /// What comes from files and commands, and what is to be said about secrets at start.
+    pub secrets: Secrets,
     /// Names this process among all edges, anew at each start: who holds a claim on an outbox entry.
     pub edge_id: String,
 }
 
 /// What is read from the environment only.
 #[derive(Clone, Copy, Default)]
-pub struct Secrets<'a> {
+pub struct SecretVariables<'a> {
     /// FLUX_ADMIN_TOKEN.
     pub admin_token: Option<&'a str>,
     /// FLUX_JWT_SUBJECT_KEY.
@@ -110,24 +116,29 @@ impl Invocation {
     ///
     /// # Errors
     /// Help that was asked for, or a mistake.
-    pub fn read<I, T>(arguments: I, secrets: Secrets<'_>, allowed: &[usize]) -> Result<Invocation, ConfigError>
+    pub fn read<I, T>(
+        arguments: I,
+        variables: SecretVariables<'_>,
+        allowed: &[usize],
+    ) -> Result<Invocation, ConfigError>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let arguments = Arguments::try_parse_from(arguments).map_err(|error| {
+        let parsed = parse(arguments).map_err(|error| {
             if error.use_stderr() {
                 ConfigError::Mistake(one_line(&error.render().to_string()))
             } else {
                 ConfigError::Asked(error.render().to_string())
             }
         })?;
+        let (arguments, exposed) = parsed;
         let invocation = match arguments.command {
             Some(Command::Pages { out, pages }) => {
                 page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
             }
             Some(Command::VerifyTicket(claim)) => Ok(Invocation::VerifyTicket(claim)),
-            None => checked(arguments, secrets, allowed).map(|config| Invocation::Serve(Box::new(config))),
+            None => checked(arguments, &exposed, variables, allowed).map(|config| Invocation::Serve(Box::new(config))),
         };
         invocation.map_err(ConfigError::Mistake)
     }
@@ -147,12 +158,12 @@ impl Config {
     ///
     /// # Errors
     /// As there; another command is a mistake.
-    pub fn read<I, T>(arguments: I, secrets: Secrets<'_>, allowed: &[usize]) -> Result<Config, ConfigError>
+    pub fn read<I, T>(arguments: I, variables: SecretVariables<'_>, allowed: &[usize]) -> Result<Config, ConfigError>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        match Invocation::read(arguments, secrets, allowed)? {
+        match Invocation::read(arguments, variables, allowed)? {
             Invocation::Serve(config) => Ok(*config),
             Invocation::WritePages { .. } => Err(ConfigError::Mistake("pages serves nothing".into())),
             Invocation::VerifyTicket(_) => Err(ConfigError::Mistake("verify-ticket serves nothing".into())),
@@ -188,17 +199,43 @@ impl Config {
     }
 }
 
+/// The arguments, and which of those that may hold a secret stood on the command line.
+fn parse<I, T>(arguments: I) -> Result<(Arguments, Vec<&'static str>), clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let is_exposed = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let exposed = ["redis", "kafka_sasl_password"].into_iter().filter(is_exposed).collect();
+    Ok((Arguments::from_arg_matches(&matches)?, exposed))
+}
+
 /// clap explains over several lines; the first paragraph says what is wrong.
 fn one_line(message: &str) -> String {
     let first: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     first.join(" ").trim_start_matches("error: ").to_owned()
 }
 
-fn checked(arguments: Arguments, secrets: Secrets<'_>, allowed: &[usize]) -> Result<Config, String> {
-    let admin_token = checked_token(secrets.admin_token)?;
+fn checked(
+    arguments: Arguments,
+    exposed: &[&str],
+    variables: SecretVariables<'_>,
+    allowed: &[usize],
+) -> Result<Config, String> {
+    let mut secrets = Secrets::default();
+    let admin_token = checked_token(variables.admin_token, arguments.admin_token_file, &mut secrets)?;
+    let redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
+    if exposed.contains(&"kafka_sasl_password") {
+        secrets.note_exposed("--kafka-sasl-password", "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE");
+    }
+    if arguments.kafka_security.is_encrypted() {
+        return Err(format!("--kafka-security {} is not supported yet", arguments.kafka_security));
+    }
+    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(arguments.kafka_security, &mut secrets)?;
     if !arguments.admin.ip().is_loopback() && admin_token.is_none() {
         return Err(format!(
-            "--admin {} is not loopback: set FLUX_ADMIN_TOKEN, or bind it to 127.0.0.1",
+            "--admin {} is not loopback: set FLUX_ADMIN_TOKEN or FLUX_ADMIN_TOKEN_FILE, or bind it to 127.0.0.1",
             arguments.admin
         ));
     }
@@ -235,9 +272,9 @@ fn checked(arguments: Arguments, secrets: Secrets<'_>, allowed: &[usize]) -> Res
         driver: arguments.driver,
         cores,
         drain_deadline: arguments.drain_deadline,
-        redis: arguments.redis.parse().map_err(|error| format!("--redis: {error}"))?,
+        redis,
         kafka: brokers(&arguments.kafka)?,
-        kafka_login: None,
+        kafka_login,
         workers: workers(arguments.workers.as_deref().unwrap_or_default())?,
         topic: arguments.topic,
         rate: arguments.rate,
@@ -249,8 +286,9 @@ fn checked(arguments: Arguments, secrets: Secrets<'_>, allowed: &[usize]) -> Res
         waiting_room_url: arguments.waiting_room_url,
         cors_origin,
         pages,
-        identity: arguments.identity.rules(secrets.jwt_subject_key)?,
+        identity: arguments.identity.rules(variables.jwt_subject_key, &mut secrets)?,
         admin_token,
+        secrets,
         edge_id: format!("edge-{:016x}", u64::from_ne_bytes(flux_net::random::draw())),
     })
 }
@@ -270,16 +308,41 @@ fn page_settings(arguments: PageArguments) -> Result<PageSettings, String> {
     })
 }
 
+fn redis(
+    url: &str,
+    password_file: Option<PathBuf>,
+    exposed: &[&str],
+    secrets: &mut Secrets,
+) -> Result<RedisTarget, String> {
+    let file = password_file.filter(|path| !path.as_os_str().is_empty());
+    let is_apart = file.is_some();
+    let password = file.map(|path| secrets.file("--redis-password-file", path)).transpose()?;
+    let redis = RedisTarget::read(url, password).map_err(|error| format!("--redis: {error}"))?;
+    if exposed.contains(&"redis") && redis.password.is_some() && !is_apart {
+        secrets.note_exposed("--redis", "FLUX_REDIS or FLUX_REDIS_PASSWORD_FILE");
+    }
+    Ok(redis)
+}
+
 /// An empty variable counts as unset: compose files pass those.
-fn checked_token(token: Option<&str>) -> Result<Option<AdminToken>, String> {
-    match token {
-        None | Some("") => Ok(None),
-        Some(token) if token.len() <= ADMIN_TOKEN_BYTES_MAX && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(Some(AdminToken::new(token.into())))
-        }
-        Some(_) => {
-            Err(format!("FLUX_ADMIN_TOKEN must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"))
-        }
+fn checked_token(
+    token: Option<&str>,
+    file: Option<PathBuf>,
+    secrets: &mut Secrets,
+) -> Result<Option<AdminToken>, String> {
+    let file = file.filter(|path| !path.as_os_str().is_empty());
+    let (name, token) = match (token.filter(|token| !token.is_empty()), file) {
+        (None, None) => return Ok(None),
+        (Some(token), None) => ("FLUX_ADMIN_TOKEN", SharedSecret::from(token)),
+        (None, Some(path)) => ("--admin-token-file", secrets.file("--admin-token-file", path)?),
+        (Some(_), Some(_)) => return Err("FLUX_ADMIN_TOKEN or --admin-token-file, not both".to_owned()),
+    };
+    let secret = token.get();
+    let text = secret.expose();
+    if text.len() <= ADMIN_TOKEN_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Some(AdminToken::new(token)))
+    } else {
+        Err(format!("{name} must be visible ASCII without blanks, {ADMIN_TOKEN_BYTES_MAX} bytes at most"))
     }
 }
 

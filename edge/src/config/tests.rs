@@ -7,10 +7,10 @@ fn read(flags: &[&str]) -> Result<Config, ConfigError> {
 }
 
 fn read_with(flags: &[&str], token: Option<&str>) -> Result<Config, ConfigError> {
-    read_as(flags, Secrets { admin_token: token, ..Secrets::default() })
+    read_as(flags, SecretVariables { admin_token: token, ..SecretVariables::default() })
 }
 
-fn read_as(flags: &[&str], secrets: Secrets<'_>) -> Result<Config, ConfigError> {
+fn read_as(flags: &[&str], secrets: SecretVariables<'_>) -> Result<Config, ConfigError> {
     Config::read(std::iter::once("flux-edge").chain(flags.iter().copied()), secrets, &[0, 1])
 }
 
@@ -83,6 +83,11 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--jwt-keys", "keys.json"], "FLUX_JWT_SUBJECT_KEY"),
         (&["--jwt-audience", "shop"], "--jwt-keys"),
         (&["--jwt-keys", "keys.json", "--jwt-leeway", "1h"], "--jwt-leeway"),
+        (&["--admin-token-file", "/nonexistent"], "--admin-token-file: cannot read /nonexistent"),
+        (&["--redis-password-file", "/nonexistent"], "--redis-password-file: cannot read /nonexistent"),
+        (&["--kafka-security", "tls"], "--kafka-security"),
+        (&["--kafka-security", "sasl_plaintext"], "--kafka-sasl-mechanism"),
+        (&["--kafka-sasl-user", "shop"], "--kafka-security"),
         (&["--brand-name", " "], "--brand-name"),
         (&["--brand-color", "red"], "--brand-color"),
         (&["--brand-color", "#12345g"], "--brand-color"),
@@ -115,6 +120,36 @@ fn the_token_opens_other_addresses_and_is_never_shown() {
 }
 
 #[test]
+fn secrets_come_from_files_and_those_of_the_command_line_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a name").to_owned()
+    };
+    let (token, password) = (file("token", "s3cret\n"), file("password", "hunter2\n"));
+    let login =
+        ["--kafka-security", "sasl_plaintext", "--kafka-sasl-mechanism", "scram-sha-512", "--kafka-sasl-user", "u"];
+    let files = ["--admin-token-file", &token, "--redis-password-file", &password, "--redis", "redis://shop@h"];
+    let kafka = ["--kafka-sasl-password-file", &*password];
+    let config = read(&[&login[..], &files, &kafka].concat()).expect("all is there");
+    assert_eq!(config.redis.password, Some("hunter2".into()));
+    assert!(config.for_core(1).admin_token.is_some_and(|token| token.matches_bearer(Some(b"Bearer s3cret"))));
+    assert_eq!(config.secrets.kept.len(), 3);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
+    assert!(config.secrets.warnings.iter().all(|line| line.contains("every user of this machine may read")));
+    let exposed = [&["--redis", "redis://:hunter2@h", "--kafka-sasl-password", "hunter2"][..], &login].concat();
+    let warnings = read(&exposed).expect("it is taken all the same").secrets.warnings;
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[0].contains("FLUX_REDIS_PASSWORD_FILE") && warnings[1].contains("FLUX_KAFKA_SASL_PASSWORD_FILE"));
+    assert!(!warnings.concat().contains("hunter2"));
+    let both = [&files[..2], &[]].concat();
+    let Err(ConfigError::Mistake(line)) = read_with(&both, Some("other")) else { panic!("two tokens") };
+    assert!(line.contains("not both"), "{line}");
+}
+
+#[test]
 fn a_rate_of_zero_and_small_bursts_are_taken() {
     let config = read(&["--rate", "0", "--burst", "2"]).expect("no limit");
     assert_eq!((config.rate, config.burst), (0, 2));
@@ -127,12 +162,15 @@ fn tokens_are_asked_for_where_there_are_keys() {
     assert!(read(&[]).expect("the defaults").identity.is_none());
     let flags = ["--jwt-keys", "keys.json", "--jwt-audience", "shop, sale", "--jwt-issuer", "https://id.example"];
     let key = "0123456789abcdef";
-    let config = read_as(&flags, Secrets { jwt_subject_key: Some(key), ..Secrets::default() }).expect("rules");
+    let config =
+        read_as(&flags, SecretVariables { jwt_subject_key: Some(key), ..SecretVariables::default() }).expect("rules");
     assert!(!format!("{config:?}").contains(key));
     let rules = config.identity.expect("asked for");
     assert_eq!((rules.audience.as_slice(), rules.issuer.len()), (&["shop".to_owned(), "sale".to_owned()][..], 1));
     assert_eq!((&*rules.claim, rules.leeway), ("sub", Duration::from_secs(30)));
-    assert!(read_as(&flags, Secrets { jwt_subject_key: Some(&key[1..]), ..Secrets::default() }).is_err());
+    assert!(
+        read_as(&flags, SecretVariables { jwt_subject_key: Some(&key[1..]), ..SecretVariables::default() }).is_err()
+    );
 }
 
 #[test]
@@ -154,6 +192,15 @@ fn help_explains_every_flag_and_its_variable() {
         "cors-origin",
         "redis",
         "kafka",
+        "kafka-security",
+        "kafka-sasl-mechanism",
+        "kafka-sasl-user",
+        "kafka-sasl-password",
+        "kafka-sasl-password-file",
+        "kafka-sasl-token-file",
+        "kafka-sasl-token-command",
+        "redis-password-file",
+        "admin-token-file",
         "topic",
         "workers",
         "rate",

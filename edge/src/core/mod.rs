@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_protocol::http::Request;
-use flux_protocol::kafka::client::{BrokerAction, BrokerKey, KafkaClient};
+use flux_protocol::kafka::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
 use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
@@ -53,6 +53,7 @@ use crate::core::state::broker_clocks::BrokerClocks;
 use crate::core::state::discovery::Discovery;
 use crate::core::state::gauges::Gauges;
 use crate::core::state::ids::Ids;
+use crate::core::state::kafka_refusal::KafkaRefusal;
 use crate::core::state::lookups::Lookups;
 use crate::core::state::operations::Operations;
 use crate::core::state::orders::Orders;
@@ -131,6 +132,7 @@ pub struct Core {
     /// Memory for tags of records that were settled.
     settled: Vec<RecordTag>,
     broker_clocks: BrokerClocks,
+    kafka_refusal: KafkaRefusal,
 }
 
 impl Core {
@@ -187,6 +189,7 @@ impl Core {
             producer,
             settled: Vec::new(),
             broker_clocks: BrokerClocks::default(),
+            kafka_refusal: KafkaRefusal::default(),
         }
     }
 
@@ -294,8 +297,13 @@ impl Core {
         self.redis.handle_time(now.instant);
     }
 
+    fn note_kafka_refusal(&mut self) {
+        self.kafka_refusal.note(&self.counters, self.is_first, self.producer.refusal());
+    }
+
     /// What is done once a second.
     fn handle_round(&mut self, now: Now) {
+        self.note_kafka_refusal();
         self.refusals.tell();
         BrokerClocks::note_untimed(&self.producer, &self.counters, self.probe.skew_ms());
         self.broker_clocks.note_times(now, &mut self.producer, &self.counters);
@@ -404,6 +412,9 @@ impl Machine for Core {
 
     fn handle_broker_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         let result = self.producer.handle_broker_bytes(now.instant, broker, buffer);
+        if result.as_ref().is_err_and(ClusterError::is_login) {
+            self.note_kafka_refusal();
+        }
         self.settle_published(now);
         result.map_err(|error| PeerFault(error.to_string()))
     }

@@ -90,6 +90,7 @@ fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
         if let Some(why) = &*refusal {
             reasons.push(format!("Redis lets no order through: {why} (core {index})"));
         }
+        let refusal = core.decisions.kafka_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let core = &core.shell;
         if core.draining.get() == 1 {
             return vec!["draining".to_owned()];
@@ -97,10 +98,14 @@ fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
         let is_starting = core.started.get() == 0;
         // What has never been reached has been out of reach for long enough.
         let least = if is_starting { 0 } else { outage_ms };
-        let servers = [("Redis", core.redis_down_ms.get(), true), ("Kafka", core.kafka_down_ms.get(), is_starting)];
-        for (name, down_ms, is_needed) in servers {
+        let kafka_why = refusal.map_or_else(String::new, |why| format!(": {why}"));
+        let links = [
+            ("Redis", core.redis_down_ms.get(), "", true),
+            ("Kafka", core.kafka_down_ms.get(), &*kafka_why, is_starting),
+        ];
+        for (name, down_ms, why, is_needed) in links {
             if down_ms > 0 && down_ms >= least && (is_needed || question == Question::IsAllWell) {
-                reasons.push(format!("{name} out of reach for {down_ms} ms (core {index})"));
+                reasons.push(format!("{name} out of reach for {down_ms} ms{why} (core {index})"));
             }
         }
         if is_starting && reasons.is_empty() {
@@ -153,6 +158,9 @@ mod tests {
         cores[1].shell.kafka_down_ms.set(60_000);
         assert!(unready(&cores, Question::CanAnswer).is_empty());
         assert_eq!(unready(&cores, Question::IsAllWell), ["Kafka out of reach for 60000 ms (core 1)"]);
+        let why = "broker:9092: the broker refuses user shop by PLAIN: no";
+        *cores[1].decisions.kafka_refusal.lock().expect("not poisoned") = Some(why.into());
+        assert_eq!(unready(&cores, Question::IsAllWell), [format!("Kafka out of reach for 60000 ms: {why} (core 1)")]);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use flux_net::secrets::keeper::Keeper;
 use flux_net::{affinity, logging, random};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError, Invocation, Secrets};
+use crate::config::{Config, ConfigError, Invocation, SecretVariables};
 use crate::core::Core;
 use crate::core::state::board::Board;
 use crate::identity::IdentityProvider;
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
         Ok(secrets) => secrets,
         Err(line) => return mistake(&line),
     };
-    let secrets = Secrets { admin_token: token.as_deref(), jwt_subject_key: subject_key.as_deref() };
+    let secrets = SecretVariables { admin_token: token.as_deref(), jwt_subject_key: subject_key.as_deref() };
     match Invocation::read(std::env::args_os(), secrets, &allowed) {
         Ok(Invocation::Serve(config)) => serve(&config),
         Ok(Invocation::WritePages { pages, out }) => match pages.write_to(&out) {
@@ -69,6 +70,13 @@ fn mistake(line: &str) -> ExitCode {
 
 fn serve(config: &Config) -> ExitCode {
     let _log = logging::start();
+    for line in &config.secrets.warnings {
+        warn!("{line}");
+    }
+    let keeper = match Keeper::start(config.secrets.kept.clone(), config.kafka_login.as_ref()) {
+        Ok(keeper) => keeper,
+        Err(error) => return mistake(&format!("no thread for secrets: {error}")),
+    };
     let descriptors = match raise_limit() {
         Ok(descriptors) => descriptors,
         Err(error) => return mistake(&format!("cannot tell how many descriptors there are: {error}")),
@@ -113,7 +121,10 @@ fn serve(config: &Config) -> ExitCode {
             "userId is what callers say: perUser and fair queues are advisory without the keys of an identity provider (--jwt-keys)"
         );
     }
-    let reload = move || identity.iter().for_each(|identity| reload_keys(identity));
+    let reload = move || {
+        keeper.reload();
+        identity.iter().for_each(|identity| reload_keys(identity));
+    };
     if let Err(error) = signals::watch(running.drain(), reload) {
         return mistake(&format!("cannot listen for signals: {error}"));
     }

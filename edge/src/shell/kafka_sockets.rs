@@ -2,6 +2,8 @@
 //!
 //! Never interprets a byte, and never decides which broker to speak to or when to try again: the machine does.
 
+use std::sync::PoisonError;
+
 use bytes::BytesMut;
 use flux_net::{Address, BrokerEnd, BrokerOwner};
 use flux_protocol::kafka::client::BrokerKey;
@@ -9,6 +11,14 @@ use tracing::{debug, warn};
 
 use crate::core::machine::Machine;
 use crate::shell::shard::Shard;
+
+impl<M: Machine> Shard<M> {
+    /// Whether it is a refusal that the machine has told of already: it is met again every few seconds.
+    fn is_told(&self, why: &str) -> bool {
+        let told = self.counters.decisions.kafka_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        told.as_ref().is_some_and(|told| told.ends_with(why))
+    }
+}
 
 impl<M: Machine> BrokerOwner for Shard<M> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
@@ -25,6 +35,9 @@ impl<M: Machine> BrokerOwner for Shard<M> {
         match end {
             BrokerEnd::Unreachable(error) => {
                 debug!(core = self.index, broker = %address, %error, "cannot connect to a broker");
+            }
+            BrokerEnd::Broken(why) if self.is_told(why) => {
+                debug!(core = self.index, broker = %address, why, "not let in")
             }
             BrokerEnd::Broken(why) => warn!(core = self.index, broker = %address, why, "connection to a broker ended"),
             BrokerEnd::Abandoned => {}

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use flux_edge::answer::ReplyTo;
-use flux_edge::config::{Config, Secrets};
+use flux_edge::config::{Config, SecretVariables};
 use flux_edge::core::Core;
 use flux_edge::core::machine::Machine;
 use flux_edge::core::request::{Outcome, Role};
@@ -17,7 +17,7 @@ const PUBLIC_PORT: u16 = 3210;
 
 /// The answer, as it is written, of an edge with these flags.
 pub(crate) fn ask(flags: &[&str], role: Role, request: &str) -> Vec<u8> {
-    let config = Config::read([&["flux-edge"], flags].concat(), Secrets::default(), &[0]).expect("flags");
+    let config = Config::read([&["flux-edge"], flags].concat(), SecretVariables::default(), &[0]).expect("flags");
     let now = Now { instant: Instant::default(), wall_ms: 0 };
     let mut core = Core::new(Rc::new(config.for_core(PUBLIC_PORT)), Arc::new(Counters::default()), 0, [0; 32], now);
     let mut bytes = request.as_bytes().to_vec();

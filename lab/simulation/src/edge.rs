@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_edge::config::{Config, ConfigError, Secrets};
+use flux_edge::config::{Config, ConfigError, SecretVariables};
 use flux_edge::core::Core;
 use flux_edge::core::state::board::Board;
 use flux_edge::counters::CoreCounters;
@@ -68,7 +68,7 @@ fn mains(
     line.extend_from_slice(flags);
     line.push(format!("--cores={cores}"));
     let allowed: Vec<usize> = (0..cores).collect();
-    let mut config = match Config::read(line, Secrets::default(), &allowed) {
+    let mut config = match Config::read(line, SecretVariables::default(), &allowed) {
         Ok(config) => config,
         Err(ConfigError::Mistake(why) | ConfigError::Asked(why)) => panic!("{why}"),
     };

@@ -32,6 +32,8 @@ pub struct KafkaOptions {
     pub controllers: usize,
     /// Whether edges and workers can reach every broker through proxies ([`Kafka::proxies`]).
     pub proxied: bool,
+    /// One more listener, on which clients have to log in ([`Kafka::login_bootstrap`]).
+    pub login: Option<KafkaLogins>,
     /// More of server.properties.
     pub properties: Vec<(String, String)>,
     /// The JVM's heap, in MiB, by broker.
@@ -39,6 +41,18 @@ pub struct KafkaOptions {
     /// How the JVM compiles and collects.
     pub jvm: Jvm,
 }
+
+/// Who may log in by SASL: every user by PLAIN and both SCRAMs, and anybody by OAUTHBEARER whose token is an unsigned one.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaLogins {
+    /// Names and passwords, of letters and digits.
+    pub users: Vec<(String, String)>,
+    /// How long a login lasts at most (`connections.max.reauth.ms`).
+    pub session: Option<Duration>,
+}
+
+/// The mechanisms of SCRAM.
+const SCRAMS: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// How a broker's JVM is set up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +70,7 @@ impl Default for KafkaOptions {
             brokers: 1,
             controllers: 3,
             proxied: false,
+            login: None,
             properties: Vec::new(),
             heap_mib: 512,
             jvm: Jvm::QuickStart,
@@ -67,6 +82,7 @@ impl Default for KafkaOptions {
 #[derive(Debug)]
 pub struct Kafka {
     brokers: Vec<Broker>,
+    login: Option<KafkaLogins>,
     _run: RunDir,
 }
 
@@ -116,6 +132,10 @@ pub struct Broker {
     /// Where it is a controller too.
     controller: Option<Port>,
     proxied: Vec<Proxied>,
+    /// Where clients log in, if anywhere.
+    login: Option<Port>,
+    /// What formatting sets up of it.
+    scram_users: Vec<String>,
     process: Option<Process>,
 }
 
@@ -141,7 +161,26 @@ impl Kafka {
             let (java, libs) = (java.clone(), libs.clone());
             let (heap_mib, jvm) = (options.heap_mib, options.jvm);
             let process = None;
-            brokers.push(Broker { id, java, libs, heap_mib, jvm, home, log, port, controller, proxied, process });
+            let login = options.login.as_ref().map(|_| Port::reserve()).transpose()?;
+            let users = options.login.iter().flat_map(|login| &login.users);
+            let scram_users = users
+                .flat_map(|(user, password)| SCRAMS.map(|scram| format!("{scram}=[name={user},password={password}]")))
+                .collect();
+            brokers.push(Broker {
+                id,
+                java,
+                libs,
+                heap_mib,
+                jvm,
+                home,
+                log,
+                port,
+                controller,
+                proxied,
+                login,
+                scram_users,
+                process,
+            });
         }
         let voter = |broker: &Broker| Some(format!("{}@{}", broker.id, broker.controller.as_ref()?.address()));
         let voters = brokers.iter().filter_map(voter).collect::<Vec<_>>().join(",");
@@ -150,7 +189,7 @@ impl Kafka {
             write(&broker.home.join("log4j2.properties"), LOG4J)?;
             broker.format()?;
         }
-        let mut kafka = Kafka { brokers, _run: run.clone() };
+        let mut kafka = Kafka { brokers, login: options.login, _run: run.clone() };
         kafka.up()?;
         Ok(kafka)
     }
@@ -227,6 +266,29 @@ impl Kafka {
             return self.bootstrap();
         }
         proxies.iter().map(|proxy| proxy.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// `host:port` of every broker's listener that wants a login, comma between; none unless [`KafkaOptions::login`].
+    pub fn login_bootstrap(&self) -> String {
+        let ports = self.brokers.iter().filter_map(|broker| broker.login.as_ref());
+        ports.map(|port| port.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Takes SCRAM's passwords of a user away, or gives those of [`KafkaOptions::login`] back. By Kafka's own tool, which takes
+    /// some seconds.
+    ///
+    /// # Errors
+    /// Where the tool fails.
+    pub fn set_scram(&self, user: &str, may_log_in: bool) -> Result<(), LabError> {
+        let users = self.login.iter().flat_map(|login| &login.users);
+        let password = users.into_iter().find(|(its, _)| its == user).map_or("", |(_, password)| password);
+        let change =
+            SCRAMS.map(|scram| if may_log_in { format!("{scram}=[password={password}]") } else { scram.to_owned() });
+        let mut command = self.brokers[0].java();
+        command.args(["kafka.admin.ConfigCommand", "--bootstrap-server", &self.brokers[0].port.address().to_string()]);
+        command.args(["--alter", "--entity-type", "users", "--entity-name", user]);
+        command.args([if may_log_in { "--add-config" } else { "--delete-config" }, &change.join(",")]);
+        run(command, "kafka.admin.ConfigCommand")
     }
 
     /// The proxies between edges or workers and each broker; none unless [`KafkaOptions::proxied`].
@@ -381,16 +443,10 @@ impl Broker {
         let mut command = self.java();
         command.args(["-Dlog4j2.level=ERROR", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
         command.arg(self.home.join("server.properties"));
-        let output = command.output().doing(|| format!("starting {}", self.java.display()))?;
-        if output.status.success() {
-            return Ok(());
+        for user in &self.scram_users {
+            command.args(["--add-scram", user]);
         }
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        Err(LabError::failed(format!(
-            "kafka.tools.StorageTool failed: {}",
-            said.lines().collect::<Vec<_>>().join(" | ")
-        )))
+        run(command, "kafka.tools.StorageTool")
     }
 
     fn wipe(&self) -> Result<(), LabError> {
@@ -417,6 +473,17 @@ impl Broker {
         command.env_remove("KAFKA_OPTS").env_remove("JAVA_TOOL_OPTIONS");
         command
     }
+}
+
+/// Runs one of Kafka's tools to its end.
+fn run(mut command: Command, tool: &str) -> Result<(), LabError> {
+    let output = command.output().doing(|| format!("starting {tool}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    Err(LabError::failed(format!("{tool} failed: {}", said.lines().collect::<Vec<_>>().join(" | "))))
 }
 
 const LOG4J: &str = "\
@@ -446,7 +513,12 @@ fn properties(broker: &Broker, voters: &str, options: &KafkaOptions) -> String {
     if let Some(controller) = &broker.controller {
         listeners.push(format!("CONTROLLER://{}", controller.address()));
     }
+    if let Some(login) = &broker.login {
+        listeners.push(format!("LOGIN://{}", login.address()));
+        advertised.push(format!("LOGIN://{}", login.address()));
+    }
     let protocols = ["PLAINTEXT", "CONTROLLER", "EDGES", "WORKERS"].map(|listener| format!("{listener}:PLAINTEXT"));
+    let protocols = [&protocols[..], &["LOGIN:SASL_PLAINTEXT".to_owned()]].concat();
     set("process.roles", &if broker.controller.is_some() { "broker,controller" } else { "broker" });
     set("node.id", &broker.id);
     set("controller.quorum.voters", &voters);
@@ -466,6 +538,23 @@ fn properties(broker: &Broker, voters: &str, options: &KafkaOptions) -> String {
     set("group.initial.rebalance.delay.ms", &0);
     // A killed member is noticed within the session timeout the worker asks for; nothing here may forbid a short one.
     set("group.min.session.timeout.ms", &1000);
+    if let Some(logins) = &options.login {
+        let security = "org.apache.kafka.common.security";
+        let users = logins.users.iter().map(|(user, password)| format!(" user_{user}=\"{password}\""));
+        let jaas = [
+            ("plain", format!("{security}.plain.PlainLoginModule required{};", users.collect::<String>())),
+            ("scram-sha-256", format!("{security}.scram.ScramLoginModule required;")),
+            ("scram-sha-512", format!("{security}.scram.ScramLoginModule required;")),
+            ("oauthbearer", format!("{security}.oauthbearer.OAuthBearerLoginModule required;")),
+        ];
+        for (mechanism, module) in &jaas {
+            set(&format!("listener.name.login.{mechanism}.sasl.jaas.config"), module);
+        }
+        set("listener.name.login.sasl.enabled.mechanisms", &"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
+        if let Some(session) = logins.session {
+            set("connections.max.reauth.ms", &session.as_millis());
+        }
+    }
     for (name, value) in &options.properties {
         set(name, value);
     }

@@ -9,7 +9,7 @@ pub mod redis;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-pub use kafka::{Jvm, Kafka, KafkaOptions, Side};
+pub use kafka::{Jvm, Kafka, KafkaLogins, KafkaOptions, Side};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{Redis, RedisOptions};
 

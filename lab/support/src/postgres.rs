@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use flux_protocol::postgres::PostgresConfig;
-use flux_protocol::secret::Secret;
+use flux_protocol::secret::SharedSecret;
 
 /// Debian's places, the newest first; else what is in the path.
 const BINARIES: &[&str] = &[
@@ -147,7 +147,7 @@ impl Server {
     pub fn tcp(&self, user: &str, password: Option<&str>) -> PostgresConfig {
         let mut config = PostgresConfig::parse(&format!("postgres://127.0.0.1:{}/postgres", self.port)).expect("a URL");
         config.user = user.to_owned();
-        config.password = password.map(Secret::new);
+        config.password = password.map(SharedSecret::from);
         config
     }
 

@@ -7,6 +7,7 @@ mod fair;
 mod identity;
 mod kafka;
 mod links;
+mod logins;
 mod options;
 mod outbox;
 mod redis;

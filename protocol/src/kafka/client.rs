@@ -48,6 +48,13 @@ pub enum ClusterError {
     Forgotten,
 }
 
+impl ClusterError {
+    /// Whether we were not let in. It is tried again by itself; what was missing is told once ([`super::cluster::Cluster::refusal`]).
+    pub fn is_login(&self) -> bool {
+        matches!(self, ClusterError::Connection(ConnectionError::Login(_)))
+    }
+}
+
 impl From<WireError> for ClusterError {
     fn from(error: WireError) -> ClusterError {
         ClusterError::Connection(ConnectionError::Wire(error))

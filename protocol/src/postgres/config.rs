@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::secret::Secret;
+use crate::secret::SharedSecret;
 
 /// The port where none is named.
 pub(super) const PORT_DEFAULT: u16 = 5432;
@@ -31,7 +31,9 @@ pub struct PostgresConfig {
     /// The role that logs in.
     pub user: String,
     /// Its password, where the server asks for one.
-    pub password: Option<Secret>,
+    pub password: Option<SharedSecret>,
+    /// libpq's password file (`passfile=`), read whenever a connection begins; a password that is given wins.
+    pub passfile: Option<PathBuf>,
     /// The database.
     pub database: String,
 }
@@ -80,6 +82,7 @@ impl PostgresConfig {
             host: text(host, "host")?,
             port: text(port, "port")?,
             database: text(database, "database")?,
+            passfile: None,
         };
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -103,6 +106,7 @@ struct Parts {
     host: String,
     port: String,
     database: String,
+    passfile: Option<PathBuf>,
 }
 
 impl Parts {
@@ -111,6 +115,7 @@ impl Parts {
             "host" => self.host = value,
             "port" => self.port = value,
             "user" => self.user = value,
+            "passfile" => self.passfile = Some(PathBuf::from(value)).filter(|path| !path.as_os_str().is_empty()),
             "password" => self.password = Some(value),
             "dbname" => self.database = value,
             // What they ask for is a connection that may be plain, and plain is what they get.
@@ -139,8 +144,8 @@ impl Parts {
         };
         // As libpq has it: a database named after its user.
         let database = if self.database.is_empty() { user.clone() } else { self.database };
-        let password = self.password.as_deref().map(Secret::new);
-        Ok(PostgresConfig { host, port, user, password, database })
+        let password = self.password.as_deref().map(SharedSecret::from);
+        Ok(PostgresConfig { host, port, user, password, passfile: self.passfile, database })
     }
 }
 
@@ -219,7 +224,7 @@ mod tests {
         let config = parse("postgres://shop:s%3Acr%40t@db.example:6432/flux");
         assert_eq!(config.host, Host::Tcp("db.example".into()));
         assert_eq!((config.port, &*config.user, &*config.database), (6432, "shop", "flux"));
-        assert_eq!(config.password, Some(Secret::new("s:cr@t")));
+        assert_eq!(config.password, Some("s:cr@t".into()));
     }
 
     #[test]
@@ -251,6 +256,13 @@ mod tests {
         }
         parse("postgres://db/flux?sslmode=disable");
         parse("postgres://db/flux?sslmode=prefer");
+    }
+
+    #[test]
+    fn takes_a_password_file() {
+        let config = parse("postgres://shop@db/flux?passfile=/run/secrets/pgpass");
+        assert_eq!((config.passfile, config.password), (Some("/run/secrets/pgpass".into()), None));
+        assert_eq!(parse("postgres://shop@db/flux?passfile=").passfile, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use postgres_protocol::message::frontend;
 
 use super::config::{Host, PostgresConfig};
 use super::error::ServerError;
-use crate::secret::Secret;
+use crate::secret::{Secret, SharedSecret};
 
 /// Why the login failed. Nothing was asked of the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum LoginError {
     /// The server says why: a wrong password, no such database, too many connections, still starting up.
     #[error("{0}")]
     Refused(Box<ServerError>),
-    /// The server asks for a password and the URL holds none.
-    #[error("the server asks for a password and the URL holds none")]
+    /// The server asks for a password and there is none.
+    #[error("the server asks for a password and there is none: in the URL, --postgres-password-file or passfile=")]
     PasswordMissing,
     /// The server asks for a method that is not spoken here; names it.
     #[error("the server asks for {0}, which is not supported: use scram-sha-256 in pg_hba.conf")]
@@ -60,7 +60,7 @@ impl Login {
     pub(super) fn new(config: &PostgresConfig) -> Login {
         Login {
             user: config.user.clone(),
-            password: config.password.clone(),
+            password: config.password.as_ref().map(SharedSecret::get),
             clear_text_allowed: matches!(config.host, Host::Unix(_)),
             step: Step::Start,
         }

@@ -14,6 +14,7 @@ mod error;
 mod login;
 mod options;
 mod param;
+pub mod pass_file;
 mod row;
 mod session;
 mod wire;

@@ -7,10 +7,12 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use flux_net::secrets::file;
 use flux_net::{Address, Clock, ReadHalf, Stream, Tail, WriteHalf, within};
 use flux_protocol::postgres::{
-    Event, Host, PostgresConfig, Session, SessionError, SessionOptions, Statement, TransactionStatus,
+    Event, Host, PostgresConfig, Session, SessionError, SessionOptions, Statement, TransactionStatus, pass_file,
 };
+use flux_protocol::secret::SharedSecret;
 
 use super::error::LedgerError;
 use super::reply::{Completed, Prepared, Reply};
@@ -58,7 +60,7 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         let at = address.to_string();
         let clock = Clock::start();
-        let mut session = Session::new(config.clone(), options.clone());
+        let mut session = Session::new(with_password(config)?, options.clone());
         session.handle_open(clock.instant());
         let mut connection =
             Connection { reader, writer, session, unread: BytesMut::new(), unwritten: Vec::new(), clock, address };
@@ -159,6 +161,17 @@ impl Connection {
         }
         Ok(collector)
     }
+}
+
+/// With the password of the password file, where there is one and no other was given. The file is read for every connection, so
+/// that what is changed there counts from the next one on.
+fn with_password(config: &PostgresConfig) -> Result<PostgresConfig, LedgerError> {
+    let mut config = config.clone();
+    if let (Some(path), None) = (&config.passfile, &config.password) {
+        let text = file::read_private(path).map_err(LedgerError::PassFile)?;
+        config.password = pass_file::find(&text, &config).map(SharedSecret::new);
+    }
+    Ok(config)
 }
 
 /// Reads until the answer is whole or the session has something to write.

@@ -1,5 +1,6 @@
 //! What can go wrong with the ledger, and what its caller must then believe.
 
+use flux_net::secrets::file::SecretFileError;
 use flux_protocol::postgres::{ErrorClass, LoginError, ServerError};
 
 /// Why the ledger could not be asked, or did not do what it was asked.
@@ -11,6 +12,9 @@ pub enum LedgerError {
     /// Connected, but the login was refused. Nothing was done.
     #[error("PostgreSQL at {address} refuses the login of {user}: {source}")]
     Login { address: String, user: String, source: LoginError },
+    /// The password file is of no use. Nothing was done.
+    #[error("PostgreSQL's passfile: {0}")]
+    PassFile(SecretFileError),
     /// The server is older than we can work with. Nothing was done.
     #[error("PostgreSQL {} is too old: 14 or later is needed", .0 / 10_000)]
     TooOld(u32),
@@ -42,6 +46,7 @@ impl LedgerError {
             LedgerError::Login { source: LoginError::Refused(error), .. } => is_retryable(error.class()),
             LedgerError::Server(error) => is_retryable(error.class()),
             LedgerError::Login { .. }
+            | LedgerError::PassFile(_)
             | LedgerError::TooOld(_)
             | LedgerError::NewerSchema { .. }
             | LedgerError::Unexpected(_) => false,

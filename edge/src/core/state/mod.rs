@@ -6,6 +6,7 @@ pub(crate) mod discovery;
 pub mod entries;
 pub(crate) mod gauges;
 pub(crate) mod ids;
+pub mod kafka_refusal;
 pub mod lookups;
 pub(crate) mod operations;
 pub mod orders;

@@ -1,0 +1,336 @@
+//! Servers that want to know who we are: Kafka by SASL, Redis by its ACL. Sales run with the rights that docs/OPERATING.md names,
+//! logins are renewed under load, and rights that are taken away in mid-sale come back without a restart.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
+use flux_lab::http_client;
+use flux_lab::programs::{Edge, Environment, Worker};
+use flux_lab::servers::{Data, KafkaLogins, KafkaOptions, PostgresOptions, RedisOptions};
+
+use crate::{accepted, buyers, endless, logs, run, settle_and_check, stop, wait_until};
+
+const MANUAL: &str = include_str!("../../../docs/OPERATING.md");
+
+/// Servers alone.
+fn servers(kafka: Option<KafkaLogins>, redis: Vec<String>) -> Deployment {
+    let servers = match kafka {
+        None => Servers::Shared,
+        Some(login) => {
+            let kafka = KafkaOptions { login: Some(login), ..KafkaOptions::default() };
+            Servers::Own { kafka, postgres: PostgresOptions::default() }
+        }
+    };
+    let redis = RedisOptions { arguments: redis, ..RedisOptions::default() };
+    Deployment::start(DeploymentOptions { edges: 0, workers: 0, servers, redis, ..DeploymentOptions::default() })
+        .expect("servers")
+}
+
+/// Starts an edge and a worker with what is told them of who they are.
+fn start(deployment: &mut Deployment, edge: &[(&str, &str)], worker: &[(&str, &str)]) {
+    let with = |more: &[(&str, &str)]| -> Environment {
+        let mut all = deployment.worker_environment();
+        all.push(("FLUX_CORES".to_owned(), "1".to_owned()));
+        for (name, value) in more {
+            all.retain(|(other, _)| other != name);
+            all.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        all
+    };
+    let mut worker = Worker::new(deployment.run(), "worker-1", &with(worker)).expect("a worker");
+    let mut edge = Edge::new(deployment.run(), "edge-1", &with(edge)).expect("an edge");
+    worker.program.launch().expect("it starts");
+    edge.program.launch().expect("it starts");
+    deployment.workers.push(worker);
+    deployment.edges.push(edge);
+}
+
+fn wait_until_both_are_ready(deployment: &mut Deployment) {
+    if let Err(error) = deployment.wait_ready() {
+        panic!("{error}\n{}", logs(deployment));
+    }
+}
+
+/// What `/readyz` answers, or `/metrics`.
+fn told(address: std::net::SocketAddr, path: &str) -> String {
+    http_client::request(address, "GET", path, &[], b"", Duration::from_secs(15)).expect("it answers").text()
+}
+
+fn figure(address: std::net::SocketAddr, name: &str) -> u64 {
+    let text = told(address, "/metrics");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+    lines.filter_map(|(_, value)| value.parse::<f64>().ok()).sum::<f64>() as u64
+}
+
+/// A file that only we may read.
+fn secret_file(deployment: &Deployment, name: &str, text: &str) -> String {
+    let path: PathBuf = deployment.run().join(name);
+    write_secret(&path, text);
+    path.to_str().expect("a name").to_owned()
+}
+
+fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("ours");
+}
+
+fn kafka_logins(session: Duration) -> KafkaLogins {
+    let user = |name: &str, password: &str| (name.to_owned(), password.to_owned());
+    KafkaLogins {
+        users: vec![user("edge", "edgespassword"), user("worker", "workerspassword")],
+        session: Some(session),
+    }
+}
+
+/// How often a text stands in a log.
+fn times(log: &str, text: &str) -> usize {
+    log.matches(text).count()
+}
+
+/// Sessions end all the time while orders come: each is stored once, over the connections that there were from the start.
+#[test]
+fn scram_logins_are_renewed_under_load_and_a_user_that_is_removed_comes_back() {
+    let mut deployment = servers(Some(kafka_logins(Duration::from_secs(4))), Vec::new());
+    let kafka = deployment.kafka().login_bootstrap();
+    let password = secret_file(&deployment, "password", "workerspassword\n");
+    let common = [("FLUX_KAFKA", &*kafka), ("FLUX_KAFKA_SECURITY", "sasl_plaintext")];
+    let edge = [
+        ("FLUX_KAFKA_SASL_MECHANISM", "scram-sha-512"),
+        ("FLUX_KAFKA_SASL_USER", "edge"),
+        ("FLUX_KAFKA_SASL_PASSWORD", "edgespassword"),
+    ];
+    let worker = [
+        ("FLUX_KAFKA_SASL_MECHANISM", "scram-sha-256"),
+        ("FLUX_KAFKA_SASL_USER", "worker"),
+        ("FLUX_KAFKA_SASL_PASSWORD_FILE", &*password),
+    ];
+    start(&mut deployment, &[&common[..], &edge].concat(), &[&common[..], &worker].concat());
+    wait_until_both_are_ready(&mut deployment);
+    deployment.init("phone", 1_000_000).unwrap();
+    let admin = deployment.edges[0].admin();
+    let connects = figure(admin, "flux_edge_kafka_connects_total");
+    let crowd = flux_lab::crowd::start(endless(&mut deployment, "phone", 32)).unwrap();
+    let begun = std::time::Instant::now();
+    // Three sessions' time: each connection has renewed its login at least twice.
+    wait_until("logins were renewed", || begun.elapsed() > Duration::from_secs(12) && crowd.progress().accepted > 500);
+    assert_eq!(
+        figure(admin, "flux_edge_kafka_connects_total"),
+        connects,
+        "no connection was made anew\n{}",
+        logs(&deployment)
+    );
+
+    // The user goes in mid-sale.
+    deployment.kafka().set_scram("edge", false).unwrap();
+    wait_until("the edge says what is missing", || {
+        told(admin, "/readyz").contains("the broker refuses user edge by SCRAM-SHA-512")
+    });
+    let log = deployment.edges[0].program.output();
+    assert_eq!(times(&log, "Kafka does not take this edge"), 1, "one line\n{log}");
+    assert!(!log.contains("edgespassword"));
+    deployment.kafka().set_scram("edge", true).unwrap();
+    wait_until("the edge is back by itself", || deployment.edges[0].program.is_ready());
+    let before = crowd.progress().accepted;
+    wait_until("orders are accepted again", || crowd.progress().accepted > before + 200);
+    let report = stop(crowd);
+    settle_and_check(&deployment, &report.history);
+    let audit = deployment_audit(&deployment, &[&common[..], &worker].concat());
+    assert!(audit.0, "{}", audit.1);
+}
+
+fn deployment_audit(deployment: &Deployment, login: &[(&str, &str)]) -> (bool, String) {
+    let mut environment = deployment.worker_environment();
+    for (name, value) in login {
+        environment.retain(|(other, _)| other != name);
+        environment.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    let worker = flux_lab::programs::worker_binary().unwrap();
+    let ran = flux_lab::programs::run_to_end(&worker, &["audit"], &environment).unwrap();
+    (ran.code == Some(0), format!("{ran:?}"))
+}
+
+/// Tokens of some seconds' life, each fetched by the command before the last one ends; and a password that was wrong at first.
+#[test]
+fn tokens_are_fetched_before_they_end_and_a_wrong_password_is_mended_in_its_file() {
+    let mut deployment = servers(Some(kafka_logins(Duration::from_secs(60))), Vec::new());
+    let kafka = deployment.kafka().login_bootstrap();
+    let password = secret_file(&deployment, "password", "wrongpassword\n");
+    let common = [("FLUX_KAFKA", &*kafka), ("FLUX_KAFKA_SECURITY", "sasl_plaintext")];
+    let encode = "base64 -w0 | tr +/ -_ | tr -d =";
+    let command = format!(
+        "now=$(date +%s); head=$(printf '{{\"alg\":\"none\"}}' | {encode}); \
+         claims=$(printf '{{\"sub\":\"edge\",\"iat\":%s,\"exp\":%s}}' $now $((now+8)) | {encode}); printf '%s.%s.\\n' $head $claims"
+    );
+    let edge = [("FLUX_KAFKA_SASL_MECHANISM", "oauthbearer"), ("FLUX_KAFKA_SASL_TOKEN_COMMAND", &*command)];
+    let worker = [
+        ("FLUX_KAFKA_SASL_MECHANISM", "plain"),
+        ("FLUX_KAFKA_SASL_USER", "worker"),
+        ("FLUX_KAFKA_SASL_PASSWORD_FILE", &*password),
+    ];
+    start(&mut deployment, &[&common[..], &edge].concat(), &[&common[..], &worker].concat());
+    let worker_admin = deployment.workers[0].admin();
+    wait_until("the worker says what is wrong", || {
+        http_client::request(worker_admin, "GET", "/readyz", &[], b"", Duration::from_secs(15))
+            .is_ok_and(|answer| answer.text().contains("the broker refuses user worker by PLAIN"))
+    });
+    write_secret(Path::new(&password), "workerspassword\n");
+    wait_until_both_are_ready(&mut deployment);
+    deployment.init("phone", 1_000_000).unwrap();
+    let admin = deployment.edges[0].admin();
+    let connects = figure(admin, "flux_edge_kafka_connects_total");
+    let crowd = flux_lab::crowd::start(endless(&mut deployment, "phone", 16)).unwrap();
+    let begun = std::time::Instant::now();
+    wait_until("tokens were renewed", || begun.elapsed() > Duration::from_secs(20) && crowd.progress().accepted > 200);
+    assert_eq!(
+        figure(admin, "flux_edge_kafka_connects_total"),
+        connects,
+        "no connection was made anew\n{}",
+        logs(&deployment)
+    );
+    let report = stop(crowd);
+    settle_and_check(&deployment, &report.history);
+    for log in [deployment.edges[0].program.output(), deployment.workers[0].program.output()] {
+        assert!(!log.contains("wrongpassword") && !log.contains("workerspassword") && !log.contains("eyJ"), "{log}");
+    }
+}
+
+/// The rules of a user of Redis, as the manual gives them, with a password.
+fn acl(user: &str, password: &str) -> Vec<String> {
+    let line = MANUAL.lines().find_map(|line| line.trim().strip_prefix(&format!("ACL SETUSER {user} ")));
+    let rules = line.unwrap_or_else(|| panic!("the manual has no rules for {user}"));
+    let rules =
+        rules.split(' ').map(|rule| if rule.starts_with('>') { format!(">{password}") } else { rule.to_owned() });
+    ["--user".to_owned(), user.to_owned()].into_iter().chain(rules).collect()
+}
+
+/// With exactly the rights that the manual names, a sale runs, is audited and rebuilt; taken away in mid-sale, they come back.
+#[test]
+fn a_sale_runs_with_the_rights_in_redis_that_the_manual_names() {
+    let users = [acl("flux-edge", "edgespassword"), acl("flux-worker", "workerspassword")].concat();
+    let mut deployment = servers(None, users);
+    let address = deployment.redis.address();
+    let (edge_url, worker_url) = (format!("redis://flux-edge@{address}"), format!("redis://flux-worker@{address}"));
+    let edge_file = secret_file(&deployment, "edge", "edgespassword\n");
+    let worker_file = secret_file(&deployment, "worker", "workerspassword\n");
+    let edge = [("FLUX_REDIS", &*edge_url), ("FLUX_REDIS_PASSWORD_FILE", &*edge_file)];
+    let worker = [("FLUX_REDIS", &*worker_url), ("FLUX_REDIS_PASSWORD_FILE", &*worker_file)];
+    start(&mut deployment, &edge, &worker);
+    wait_until_both_are_ready(&mut deployment);
+    for body in [
+        serde_json::json!({"productId": "phone", "quantity": 400, "rate": 0, "perUser": 2}),
+        serde_json::json!({"productId": "fair", "quantity": 20, "rate": 100, "queue": "fair"}),
+    ] {
+        deployment.init_with(body).unwrap();
+    }
+    let crowd = buyers(&mut deployment, "phone", 300, 16);
+    let report = run(crowd);
+    assert_eq!(accepted(&report.history), 300, "{}", report.table());
+    settle_and_check(&deployment, &report.history);
+    let refused = |log: &str| log.lines().filter(|line| line.contains("NOPERM") || line.contains("lacks")).count();
+    let audit = deployment_audit(&deployment, &worker);
+    assert!(audit.0, "{}", audit.1);
+
+    // The user is switched off in mid-sale: nothing is sold, and one line says so.
+    let mut redis = deployment.redis.connection().unwrap();
+    let mut set = |user: &str, what: &str| {
+        redis::cmd("ACL").arg("SETUSER").arg(user).arg(what).exec(&mut redis).unwrap();
+        redis::cmd("CLIENT").arg("KILL").arg("USER").arg(user).exec(&mut redis).unwrap();
+    };
+    set("flux-edge", "off");
+    let admin = deployment.edges[0].admin();
+    wait_until("the edge says what is missing", || told(admin, "/readyz").contains("WRONGPASS"));
+    let order = deployment.order("phone", "late", "late", 1).unwrap();
+    assert_eq!((order.status, order.json()["status"].as_str()), (503, Some("unavailable")));
+    set("flux-edge", "on");
+    wait_until("the edge is back by itself", || deployment.edges[0].program.is_ready());
+    assert_eq!(deployment.order("phone", "late", "late", 1).unwrap().status, 200);
+    let edge_log = deployment.edges[0].program.output();
+    assert_eq!(times(&edge_log, "Redis lets no order through"), 1, "{edge_log}");
+
+    // Redis forgets everything, users excepted.
+    deployment.redis.restart(Data::Lose).unwrap();
+    wait_until("the edge is back", || deployment.edges[0].program.is_ready());
+    let mut environment = deployment.worker_environment();
+    environment.extend(worker.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let program = flux_lab::programs::worker_binary().unwrap();
+    let rebuild = ["rebuild", "--product", "phone", "--fence", "15s"];
+    let ran = flux_lab::programs::run_to_end(&program, &rebuild, &environment).unwrap();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    wait_until("the sale goes on", || {
+        deployment.order("phone", "last", "last", 1).is_ok_and(|order| order.status == 200)
+    });
+    let worker_log = deployment.workers[0].program.output();
+    let edge_log = deployment.edges[0].program.output();
+    assert_eq!((refused(&edge_log), refused(&worker_log)), (0, 0), "{edge_log}\n{worker_log}");
+    for log in [&edge_log, &worker_log] {
+        assert!(!log.contains("edgespassword") && !log.contains("workerspassword"));
+    }
+}
+
+/// Both programs, with secrets planted wherever one may stand, at servers that refuse every one of them: none is in a log, in
+/// what a listener answers, or in the list of processes.
+#[test]
+fn secrets_are_nowhere_but_where_they_were_put() {
+    let mut deployment = servers(
+        Some(kafka_logins(Duration::from_secs(60))),
+        ["--user", "flux", "on", ">another", "~*", "+@all"].map(str::to_owned).to_vec(),
+    );
+    let kafka = deployment.kafka().login_bootstrap();
+    let address = deployment.redis.address();
+    let postgres = deployment.sources().postgres.clone();
+    let redis = format!("redis://flux:planted-redis@{address}");
+    let postgres = postgres.replacen("postgres@", "nobody:planted-postgres@", 1);
+    let token = secret_file(&deployment, "token", "planted-token\n");
+    let common = [
+        ("FLUX_KAFKA", &*kafka),
+        ("FLUX_KAFKA_SECURITY", "sasl_plaintext"),
+        ("FLUX_KAFKA_SASL_MECHANISM", "plain"),
+        ("FLUX_KAFKA_SASL_USER", "edge"),
+        ("FLUX_KAFKA_SASL_PASSWORD", "planted-kafka"),
+        ("FLUX_REDIS", &*redis),
+        ("FLUX_ADMIN_TOKEN_FILE", &*token),
+        ("RUST_LOG", "trace"),
+    ];
+    start(&mut deployment, &common, &common);
+    let mut refused_by_postgres = common.to_vec();
+    refused_by_postgres.push(("FLUX_POSTGRES", &*postgres));
+    let (edge, worker) = (deployment.edges[0].admin(), deployment.workers[0].admin());
+    let asked = |address, path: &str| {
+        http_client::request(address, "GET", path, &[], b"", Duration::from_secs(15)).map(|answer| answer.text())
+    };
+    wait_until("the edge was refused by both", || {
+        asked(edge, "/readyz").is_ok_and(|text| text.contains("WRONGPASS") && text.contains("refuses user edge"))
+    });
+    wait_until("the worker was refused", || {
+        asked(worker, "/readyz").is_ok_and(|text| text.contains("refuses user edge"))
+    });
+    let headers = [("authorization", "Bearer planted-token"), ("content-type", "application/json")];
+    let init = http_client::request(edge, "POST", "/init", &headers, b"{}", Duration::from_secs(15)).unwrap();
+    let mut texts = vec![init.text()];
+    for address in [edge, worker] {
+        for path in ["/readyz", "/metrics", "/livez"] {
+            texts.push(asked(address, path).unwrap());
+        }
+    }
+    texts.push(asked(edge, "/dashboard.json").unwrap());
+    for program in [&deployment.edges[0].program, &deployment.workers[0].program] {
+        texts.push(program.output());
+        let pid = program.pid().expect("it runs");
+        texts.push(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap());
+    }
+    let (_, audit) = deployment_audit(&deployment, &refused_by_postgres);
+    texts.push(audit);
+    for text in &texts {
+        let at = text.find("planted-");
+        assert!(at.is_none(), "{}", &text[at.unwrap().saturating_sub(300)..]);
+    }
+    // A secret on the command line is there for all to see: the program says so, once.
+    let worker = flux_lab::programs::worker_binary().unwrap();
+    let ran = flux_lab::programs::run_to_end(&worker, &["--redis", &redis, "audit"], &deployment.worker_environment())
+        .unwrap();
+    let said = format!("{ran:?}");
+    assert_eq!(times(&said, "FLUX_REDIS_PASSWORD_FILE"), 1, "{said}");
+    assert!(!said.contains("planted-"), "{said}");
+}
