@@ -9,6 +9,7 @@
 
 pub mod ages;
 pub mod exposition;
+pub mod front;
 pub mod http;
 pub mod kafka;
 pub mod observed;
