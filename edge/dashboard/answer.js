@@ -26,11 +26,17 @@ export function isHistory(told) {
   return Number.isFinite(told?.runningMs) && isCounts(told.boundsUs) && Array.isArray(told.samples) && told.samples.every(isSample);
 }
 
+// As the pages' answer.js: the edge's refusals say nothing but why, and the same in the members of RFC 9457.
+function isRefusalBody(body) {
+  const members = typeof body?.error === 'string' ? Object.keys(body).length : 0;
+  return members === 1 || (members === 5 && body.type === 'about:blank' && typeof body.title === 'string' && Number.isInteger(body.status) && body.detail === body.error);
+}
+
 // What an answer to /init or /close says, {text, light, needsToken}. What is not the edge's own says nothing.
 export function readOperation(status, body) {
   if (status === 200 && body?.status === 'ok' && typeof body.msg === 'string') return { text: body.msg, light: 'good' };
   if (status === 503 && body?.status === 'unavailable' && typeof body.msg === 'string') return { text: `${body.msg}. Nothing was done.`, light: 'bad' };
-  const isRefusal = typeof body?.error === 'string' && Object.keys(body).length === 1;
+  const isRefusal = isRefusalBody(body);
   if (status === 401 && isRefusal) return { text: 'The operator token is missing or wrong. Nothing was done.', light: 'bad', needsToken: true };
   if (status >= 400 && status < 500 && isRefusal) return { text: body.error, light: 'bad' };
   return { text: UNKNOWN, light: 'bad' };

@@ -14,6 +14,7 @@ use flux_edge::core::machine::{Machine, PeerFault};
 use flux_edge::core::request::{Outcome, Role};
 use flux_edge::monitoring::workers::Workers;
 use flux_edge::process::{descriptors, signals};
+use flux_edge::shell::front::Front;
 use flux_edge::shell::plan::Plan;
 use flux_edge::shell::server::start;
 use flux_net::{Address, affinity};
@@ -91,10 +92,16 @@ fn main() {
         connections_per_core_max: descriptors::connections_per_core(limit, cores, 0),
         // Nobody is there; the link rests for a second between two attempts.
         redis: Address::Unix("/nonexistent".into()),
+        front: Front::default(),
+        keep_alive: Duration::from_secs(75),
+        drain_delay: Duration::ZERO,
         drain_deadline: Duration::from_secs(1),
         workers: Workers::default(),
     };
-    let running = start(plan, |_, _, _, _| Constant { site: Site::new("http://localhost/", "http://localhost") });
+    let keep_alive = plan.keep_alive;
+    let running = start(plan, move |_, _, _, _| Constant {
+        site: Site::new("http://localhost/", "http://localhost", keep_alive),
+    });
     let running = running.expect("it starts");
     signals::watch(running.drain(), || ()).expect("signals");
     println!("{} on {} with {}", running.listen, cores, running.driver);

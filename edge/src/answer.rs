@@ -3,10 +3,13 @@
 //! The answers of the hot path are copied together from prebuilt pieces; nothing is allocated or formatted. Never
 //! decides what is true; that is the core's work.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use flux_protocol::http::{Date, Persistence, response};
+use flux_protocol::http::{Date, Persistence, problem, response};
 use flux_protocol::order::{Identifier, Uuid, decimal};
 
+use crate::retry_after::RetryAfter;
 use crate::sale::{SaleState, TicketText};
 
 /// Where an answer goes: a request's place in a connection's burst.
@@ -104,6 +107,11 @@ pub enum Answer {
     KeyReused,
     /// 404.
     UnknownProduct,
+    /// 429: the caller, by address or user, comes too often. Nothing was sold.
+    Limited {
+        /// When they may come again.
+        seconds: u32,
+    },
     /// 503: nothing was sold.
     Unavailable(Unavailable),
     /// 503: a unit may have been taken.
@@ -176,9 +184,10 @@ impl Answer {
         Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: "", body: Bytes::new() }))
     }
 
-    /// `{"error": …}`.
+    /// `{"error": …}`, with the members of RFC 9457.
     pub fn error(status: u16, error: &str) -> Answer {
-        Answer::json(status, &serde_json::json!({ "error": error }))
+        let body = Bytes::from(problem::error(status, error));
+        Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: JSON, body }))
     }
 
     /// With one more field; of documents only.
@@ -199,7 +208,10 @@ impl Answer {
             Answer::UnknownProduct => 404,
             Answer::SoldOut | Answer::Insufficient { .. } | Answer::LimitReached => 409,
             Answer::KeyReused => 422,
-            Answer::Waiting(_) | Answer::StatusWaiting | Answer::InQueue { wants_json: true, .. } => 429,
+            Answer::Waiting(_)
+            | Answer::StatusWaiting
+            | Answer::Limited { .. }
+            | Answer::InQueue { wants_json: true, .. } => 429,
             Answer::Unavailable(_) | Answer::Unknown => 503,
             Answer::Document(document) => document.status,
         }
@@ -226,19 +238,27 @@ pub struct Site {
     /// `<waiting room>?product=`, to which the product's name is added.
     waiting_room: Box<[u8]>,
     cors: Box<[u8]>,
+    /// That the connection is kept, and for how long.
+    keep_alive: Box<[u8]>,
+    /// When those who are turned away are asked to come back.
+    pub(crate) retry_after: RetryAfter,
 }
 
 impl Site {
-    /// Of a waiting room's URL (validated by configuration) and the origin whose scripts may read answers.
-    pub fn new(waiting_room_url: &str, cors_origin: &str) -> Site {
+    /// Of a waiting room's URL (validated by configuration), the origin whose scripts may read answers, and how long an idle
+    /// connection is kept: a client that knows closes it before the edge does, and never sends into a close.
+    pub fn new(waiting_room_url: &str, cors_origin: &str, keep_alive: Duration) -> Site {
         let joint = if waiting_room_url.contains('?') { '&' } else { '?' };
         let cors = format!(
             "access-control-allow-origin: {cors_origin}\r\nvary: origin\r\n\
              access-control-expose-headers: idempotency-replayed, retry-after\r\n"
         );
+        let keep_alive = format!("connection: keep-alive\r\nkeep-alive: timeout={}\r\n", keep_alive.as_secs());
         Site {
             waiting_room: format!("{waiting_room_url}{joint}product=").into_bytes().into_boxed_slice(),
             cors: cors.into_bytes().into_boxed_slice(),
+            keep_alive: keep_alive.into_bytes().into_boxed_slice(),
+            retry_after: RetryAfter::default(),
         }
     }
 }
@@ -252,9 +272,7 @@ struct Writer<'a> {
 }
 
 const BODY_JSON: &[u8] = b"content-type: application/json\r\n";
-const RETRY_1: &[u8] = b"content-type: application/json\r\nretry-after: 1\r\n";
 const REPLAYED: &[u8] = b"content-type: application/json\r\nidempotency-replayed: true\r\n";
-const REPLAYED_RETRY_1: &[u8] = b"content-type: application/json\r\nidempotency-replayed: true\r\nretry-after: 1\r\n";
 
 impl Writer<'_> {
     /// Writes the whole response; `body` in pieces, none of which is copied twice.
@@ -262,6 +280,26 @@ impl Writer<'_> {
         let out = &mut *self.out;
         out.extend_from_slice(status_line);
         out.extend_from_slice(fields);
+        self.finish(body);
+    }
+
+    /// The same, with a `retry-after` of this caller's.
+    fn write_retry(&mut self, status_line: &[u8], fields: &[u8], body: &[&[u8]]) {
+        let seconds = self.site.retry_after.draw();
+        self.write_retry_in(seconds, status_line, fields, body);
+    }
+
+    fn write_retry_in(&mut self, seconds: u32, status_line: &[u8], fields: &[u8], body: &[&[u8]]) {
+        let out = &mut *self.out;
+        out.extend_from_slice(status_line);
+        out.extend_from_slice(fields);
+        if seconds == 1 {
+            out.extend_from_slice(b"retry-after: 1\r\n");
+        } else {
+            out.extend_from_slice(b"retry-after: ");
+            out.extend_from_slice(decimal(u64::from(seconds), &mut [0; 20]));
+            out.extend_from_slice(b"\r\n");
+        }
         self.finish(body);
     }
 
@@ -285,8 +323,7 @@ impl Writer<'_> {
             out.extend_from_slice(&self.site.cors);
         }
         out.extend_from_slice(match self.framing.connection {
-            Persistence::KeepAlive => b"",
-            Persistence::KeepAliveOld => b"connection: keep-alive\r\n",
+            Persistence::KeepAlive | Persistence::KeepAliveOld => &self.site.keep_alive,
             Persistence::Close => b"connection: close\r\n",
         });
         out.extend_from_slice(b"\r\n");
@@ -296,6 +333,42 @@ impl Writer<'_> {
             }
         }
     }
+}
+
+/// As `flux_protocol::http::problem::refusal`, laid down when this is compiled; nothing in it needs escaping.
+macro_rules! refusal {
+    ($word:literal, $msg:literal, $title:literal) => {
+        concat!(
+            r#"{"status":""#,
+            $word,
+            r#"","msg":""#,
+            $msg,
+            r#"","type":"about:blank","title":""#,
+            $title,
+            r#"","detail":""#,
+            $msg,
+            r#""}"#
+        )
+        .as_bytes()
+    };
+}
+
+/// As `flux_protocol::http::problem::error`, likewise.
+macro_rules! error {
+    ($error:literal, $title:literal, $status:literal) => {
+        concat!(
+            r#"{"error":""#,
+            $error,
+            r#"","type":"about:blank","title":""#,
+            $title,
+            r#"","status":"#,
+            $status,
+            r#","detail":""#,
+            $error,
+            r#""}"#
+        )
+        .as_bytes()
+    };
 }
 
 impl Answer {
@@ -309,9 +382,9 @@ impl Answer {
                 if *replayed { REPLAYED } else { BODY_JSON },
                 &[b"{\"status\":\"success\",\"msg\":\"Order accepted\",\"orderId\":\"", &id.text(), b"\"}"],
             ),
-            Answer::Pending { id, replayed } => writer.write(
+            Answer::Pending { id, replayed } => writer.write_retry(
                 b"HTTP/1.1 202 Accepted\r\n",
-                if *replayed { REPLAYED_RETRY_1 } else { RETRY_1 },
+                if *replayed { REPLAYED } else { BODY_JSON },
                 &[b"{\"status\":\"pending\",\"msg\":\"Order reserved\",\"orderId\":\"", &id.text(), b"\"}"],
             ),
             Answer::Redirect(product) => {
@@ -321,10 +394,16 @@ impl Answer {
                 writer.out.extend_from_slice(b"\r\ncache-control: no-store\r\n");
                 writer.finish(&[]);
             }
-            Answer::Waiting(product) => writer.write(
-                b"HTTP/1.1 429 Too Many Requests\r\n",
-                RETRY_1,
-                &[b"{\"status\":\"waiting\",\"location\":\"", &site.waiting_room, product.as_bytes(), b"\"}"],
+            Answer::Waiting(product) => writer.write_retry(
+                TOO_MANY,
+                BODY_JSON,
+                &[
+                    b"{\"status\":\"waiting\",\"location\":\"",
+                    &site.waiting_room,
+                    product.as_bytes(),
+                    b"\",",
+                    WAITING_PROBLEM,
+                ],
             ),
             Answer::InQueue { product, ticket, wants_json: false } => {
                 writer.out.extend_from_slice(b"HTTP/1.1 302 Found\r\nlocation: ");
@@ -334,23 +413,30 @@ impl Answer {
                 writer.out.extend_from_slice(b"\r\ncache-control: no-store\r\n");
                 writer.finish(&[]);
             }
-            Answer::InQueue { product, ticket, wants_json: true } => writer.write(
-                b"HTTP/1.1 429 Too Many Requests\r\n",
-                RETRY_1,
+            Answer::InQueue { product, ticket, wants_json: true } => writer.write_retry(
+                TOO_MANY,
+                BODY_JSON,
                 &[
                     b"{\"status\":\"waiting\",\"location\":\"",
                     &site.waiting_room,
                     product.as_bytes(),
                     b"\",\"ticket\":\"",
                     ticket,
-                    b"\"}",
+                    b"\",",
+                    WAITING_PROBLEM,
                 ],
             ),
             Answer::StatusWaiting => {
-                writer.write(b"HTTP/1.1 429 Too Many Requests\r\n", RETRY_1, &[b"{\"status\":\"waiting\"}"]);
+                writer.write_retry(TOO_MANY, BODY_JSON, &[b"{\"status\":\"waiting\",", WAITING_PROBLEM]);
             }
+            Answer::Limited { seconds } => writer.write_retry_in(
+                *seconds,
+                TOO_MANY,
+                BODY_JSON,
+                &[refusal!("limited", "Too many requests", "Too Many Requests")],
+            ),
             Answer::SoldOut => {
-                writer.write(CONFLICT, BODY_JSON, &[b"{\"status\":\"sold_out\",\"msg\":\"Inventory empty\"}"]);
+                writer.write(CONFLICT, BODY_JSON, &[refusal!("sold_out", "Inventory empty", "Conflict")]);
             }
             Answer::Insufficient { available } => writer.write(
                 CONFLICT,
@@ -358,31 +444,41 @@ impl Answer {
                 &[
                     b"{\"status\":\"insufficient\",\"msg\":\"Not enough units left\",\"available\":",
                     decimal(*available, &mut digits),
-                    b"}",
+                    b",\"type\":\"about:blank\",\"title\":\"Conflict\",\"detail\":\"Not enough units left\"}",
                 ],
             ),
             Answer::LimitReached => writer.write(
                 CONFLICT,
                 BODY_JSON,
-                &[b"{\"status\":\"limit_reached\",\"msg\":\"Limit per customer reached\"}"],
+                &[refusal!("limit_reached", "Limit per customer reached", "Conflict")],
             ),
             Answer::KeyReused => writer.write(
                 b"HTTP/1.1 422 Unprocessable Content\r\n",
                 BODY_JSON,
-                &[b"{\"error\":\"Idempotency key reused with a different order\"}"],
+                &[error!("Idempotency key reused with a different order", "Unprocessable Content", "422")],
             ),
             Answer::UnknownProduct => {
-                writer.write(b"HTTP/1.1 404 Not Found\r\n", BODY_JSON, &[b"{\"error\":\"Unknown product\"}"]);
+                writer.write(
+                    b"HTTP/1.1 404 Not Found\r\n",
+                    BODY_JSON,
+                    &[error!("Unknown product", "Not Found", "404")],
+                );
             }
-            Answer::Unavailable(why) => writer.write(
+            Answer::Unavailable(why) => writer.write_retry(
                 UNAVAILABLE,
-                RETRY_1,
-                &[b"{\"status\":\"unavailable\",\"msg\":\"", why.message().as_bytes(), b"\"}"],
+                BODY_JSON,
+                &[
+                    b"{\"status\":\"unavailable\",\"msg\":\"",
+                    why.message().as_bytes(),
+                    b"\",\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"detail\":\"",
+                    why.message().as_bytes(),
+                    b"\"}",
+                ],
             ),
-            Answer::Unknown => writer.write(
+            Answer::Unknown => writer.write_retry(
                 UNAVAILABLE,
-                RETRY_1,
-                &[b"{\"status\":\"unknown\",\"msg\":\"Outcome unknown, repeat with the same key\"}"],
+                BODY_JSON,
+                &[refusal!("unknown", "Outcome unknown, repeat with the same key", "Service Unavailable")],
             ),
             Answer::Stock { product, available, state } => writer.write(
                 b"HTTP/1.1 200 OK\r\n",
@@ -422,6 +518,10 @@ impl Answer {
     }
 }
 
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n";
+/// The end of a body that says where to wait.
+const WAITING_PROBLEM: &[u8] =
+    b"\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"detail\":\"Not your turn yet\"}";
 const CONFLICT: &[u8] = b"HTTP/1.1 409 Conflict\r\n";
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n";
 

@@ -8,7 +8,7 @@
 //! 3. `core`: all decisions; `monitoring`: what an operator sees;
 //! 4. `redis`, `counters`, `pages`, `identity`;
 //! 5. `answer`: what a client is told;
-//! 6. `sale`, `limits`, `slab`.
+//! 6. `sale`, `throttle`, `retry_after`, `limits`, `slab`.
 //!
 //! `lab/floors.py`, part of the lint, keeps circles out.
 
@@ -22,9 +22,11 @@ pub mod monitoring;
 pub mod pages;
 pub mod process;
 pub mod redis;
+mod retry_after;
 pub mod sale;
 pub mod shell;
 pub mod slab;
+pub mod throttle;
 pub mod verify_ticket;
 
 pub use shell::shard::DrainEnd;

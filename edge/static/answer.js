@@ -36,8 +36,12 @@ export function secondsUntilRetry(field, now) {
   return Number.isNaN(seconds) ? 0 : Math.min(RETRY_AFTER_S_MAX, Math.max(0, seconds));
 }
 
-// The edge's refusals say nothing but why; the objects of others say more, or something else.
-const isRefusal = (body) => typeof body?.error === 'string' && Object.keys(body).length === 1;
+// The edge's refusals say nothing but why, and the same in the members of RFC 9457 (an older edge leaves those out, and a
+// page stays open while edges are changed); the objects of others say more, or something else.
+const isRefusal = (body) => {
+  const members = typeof body?.error === 'string' ? Object.keys(body).length : 0;
+  return members === 1 || (members === 5 && body.type === 'about:blank' && typeof body.title === 'string' && Number.isInteger(body.status) && body.detail === body.error);
+};
 const isUnknownProduct = ({ status, body }) => status === 404 && isRefusal(body) && body.error === 'Unknown product';
 
 // What the answer to an order means. Kinds that end nothing say what to believe meanwhile: pending (it is ours, not yet
@@ -61,6 +65,7 @@ function toldByEdge(answer, owed) {
       return isCount(body.available) ? { kind: body.status, available: body.available } : null;
     case '429 waiting':
       return { kind: 'waiting', location: body.location, ticket: isTicket(body.ticket) ? body.ticket : null, retryAfter };
+    case '429 limited':
     case '503 unavailable':
       return typeof body.msg === 'string' ? { kind: 'unavailable', retryAfter } : null;
   }

@@ -29,7 +29,7 @@ fn an_operation_is_an_object() {
         assert_eq!(status(&post(Role::Admin, path, "", object)), "503", "well-formed, and Redis is away");
         let refused = post(Role::Admin, path, "", array);
         assert_eq!(status(&refused), "400", "{refused}");
-        assert!(refused.ends_with(r#"{"error":"Not a JSON object"}"#), "{refused}");
+        assert!(refused.contains("\r\n\r\n{\"error\":\"Not a JSON object\","), "{refused}");
     }
 }
 
@@ -70,4 +70,35 @@ fn the_dashboard_is_the_operators() {
         assert_eq!(status(&answer(role, "GET /dashboard.js HTTP/1.1\r\nhost: h\r\n\r\n")), "404");
     }
     assert_eq!(status(&answer(Role::Admin, "GET /index.js HTTP/1.1\r\nhost: h\r\n\r\n")), "404");
+}
+
+#[test]
+fn what_the_server_can_do_as_a_whole_is_told() {
+    for role in [Role::Public, Role::Admin, Role::WaitingRoom] {
+        let told = answer(role, "OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n");
+        assert_eq!(status(&told), "204", "{role:?}: {told}");
+        assert!(told.contains("\r\nallow: GET, HEAD, POST, OPTIONS\r\n"), "{told}");
+    }
+}
+
+#[test]
+fn every_error_has_the_members_of_rfc_9457_beside_its_own() {
+    let json = |text: &str| -> serde_json::Value {
+        let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).expect("JSON")
+    };
+    for (text, title) in [
+        (post(Role::Public, "/order", "", ORDER), "Bad Request"),
+        (post(Role::Public, "/order", "idempotency-key: k\r\n", ORDER), "Service Unavailable"),
+        (post(Role::Public, "/stock/p", "", ORDER), "Method Not Allowed"),
+        (answer(Role::Public, "GET /nothing HTTP/1.1\r\nhost: h\r\n\r\n"), "Not Found"),
+    ] {
+        let body = json(&text);
+        assert_eq!((&body["type"], &body["title"]), (&"about:blank".into(), &title.into()), "{text}");
+        // A word where it is one of ours, else the number.
+        let number: u16 = status(&text).parse().expect("a number");
+        assert!(body["status"].is_string() || body["status"] == number, "{text}");
+        assert!(body["detail"].is_string(), "{text}");
+        assert!(text.contains("\r\ncontent-type: application/json\r\n"), "callers know our answers by it: {text}");
+    }
 }

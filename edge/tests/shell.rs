@@ -2,7 +2,10 @@
 
 mod shell_support;
 
-use shell_support::{Client, drivers, edge, edge_of, get, word};
+use std::time::{Duration, Instant};
+
+use flux_edge::counters::shell::Ended;
+use shell_support::{Client, drivers, edge, edge_of, edge_with, get, word};
 
 #[test]
 fn a_connection_is_kept_and_each_answer_comes_in_its_turn() {
@@ -303,6 +306,66 @@ fn a_request_during_the_drain_is_told_to_close() {
         held.shutdown_write();
         assert!(held.ends());
         assert!(ended.join().expect("a thread"));
+    }
+}
+
+/// Who balances load looks every second or two: until it has looked, it sends.
+#[test]
+fn until_the_delay_is_over_a_drain_takes_whatever_comes_and_tells_it_to_close() {
+    let test = |driver| {
+        let edge = edge_with(1, driver, 100, true, |plan| plan.drain_delay = Duration::from_secs(5));
+        let mut idle = Client::connect(edge.listen);
+        assert!(!idle.get("/now/before").closes());
+        let mut monitor = Client::connect(edge.admin);
+        while monitor.get("/readyz").status != 200 {}
+        edge.drain();
+        while !monitor.get("/readyz").body.contains("draining") {}
+        // One that was kept is still good for a request, and new ones are served, later answers too.
+        for mut client in [idle, Client::connect(edge.listen), Client::connect(edge.listen)] {
+            client.send(get("/redis/late").as_bytes());
+            let response = client.response();
+            assert_eq!((response.status, &response.body, response.closes()), (200, &word("late"), true), "on {driver}");
+            client.shutdown_write();
+            assert!(client.ends());
+        }
+        assert!(edge.wait());
+    };
+    let threads: Vec<_> = drivers().into_iter().map(|driver| std::thread::spawn(move || test(driver))).collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("it holds on each driver"));
+}
+
+#[test]
+fn a_drain_with_a_delay_ends_as_any_other() {
+    for driver in drivers() {
+        let edge = edge_with(2, driver, 100, true, |plan| plan.drain_delay = Duration::from_millis(300));
+        let mut idle = Client::connect(edge.listen);
+        assert_eq!(idle.get("/now/before").status, 200);
+        edge.drain();
+        assert!(idle.ends(), "nothing is under way");
+        let listen = edge.listen;
+        assert!(edge.wait());
+        assert!(std::net::TcpStream::connect(listen).is_err(), "nobody listens any more");
+    }
+}
+
+/// A pool in front of the edge keeps connections for as long as it is told, or for as long as it likes.
+#[test]
+fn how_long_an_idle_connection_is_kept_is_told_and_kept_to() {
+    for driver in drivers() {
+        let edge = edge_with(1, driver, 100, true, |plan| plan.keep_alive = Duration::from_secs(1));
+        let mut client = Client::connect(edge.listen);
+        let response = client.get("/now/x");
+        let told = "\r\nconnection: keep-alive\r\nkeep-alive: timeout=75\r\n";
+        assert!(response.head.contains(told), "what the script tells: {}", response.head);
+        client.send(b"GET /now/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let last = client.response();
+        assert!(last.closes() && !last.head.contains("keep-alive"), "{}", last.head);
+        let mut idle = Client::connect(edge.listen);
+        assert_eq!(idle.get("/now/x").status, 200);
+        let begun = Instant::now();
+        assert!(idle.ends());
+        assert!(begun.elapsed() >= Duration::from_secs(1), "never sooner than it says");
+        assert_eq!(edge.counters().shell.ended[Ended::Idle as usize].get(), 1);
     }
 }
 

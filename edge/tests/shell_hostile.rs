@@ -2,14 +2,17 @@
 
 mod shell_support;
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use flux_edge::counters::shell::Ended;
-use flux_edge::limits::shell::CONNECTION_TICK;
+use flux_edge::limits::shell::{CONNECTION_TICK, IDLE_TIME_MIN};
+use flux_edge::shell::front::Front;
+use flux_edge::throttle::Throttle;
 use flux_net::DriverChoice;
-use shell_support::{Client, Response, STALL, drivers, edge, get, word};
+use flux_protocol::front::Networks;
+use shell_support::{Client, Response, STALL, drivers, edge, edge_with, get, word};
 
 /// How long the edge may take before a test gives up: far beyond the bounds that it waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,6 +76,103 @@ fn a_crowd_that_comes_at_once_gets_no_more_places_than_there_are() {
         assert_eq!((served, refused), (29, 171), "on {driver}");
         assert_eq!(edge.counters().shell.connections_refused.get(), 171);
         assert_eq!(Client::connect(edge.admin).get("/livez").status, 200);
+    }
+}
+
+#[test]
+fn a_newcomer_to_a_full_core_gets_the_place_of_who_has_been_idle_for_longest() {
+    on_each_driver(|driver| {
+        // Thirty places are a crowd's, the last three of them while others are freed.
+        let edge = edge(driver, 40, true);
+        let counters = &edge.counters().shell;
+        let mut asks = Client::connect(edge.listen);
+        asks.send(get("/hold").as_bytes());
+        let mut idle: Vec<Client> = Vec::new();
+        for _ in 0..26 {
+            let mut client = Client::connect(edge.listen);
+            assert_eq!(client.get("/now/in").status, 200);
+            idle.push(client);
+        }
+        // Idle is who has said nothing for a second.
+        thread::sleep(IDLE_TIME_MIN + 2 * CONNECTION_TICK);
+        assert_eq!(counters.connections.get(), 27);
+        let newcomers: Vec<Client> = (0..20)
+            .map(|_| {
+                let mut client = Client::connect(edge.listen);
+                assert_eq!(client.get("/now/in").status, 200, "on {driver}");
+                client
+            })
+            .collect();
+        assert_eq!(counters.connections_refused.get(), 0);
+        assert_eq!(counters.ended[Ended::Displaced as usize].get(), 20);
+        idle[..20].iter_mut().for_each(|client| assert!(client.ends(), "the longest idle go first"));
+        for client in &mut idle[20..] {
+            assert_eq!(client.get("/now/still").status, 200, "the others stay");
+        }
+        drop(newcomers);
+        edge.drain();
+        assert_eq!(asks.response().body, word("held"), "and whoever is served");
+    });
+}
+
+#[test]
+fn a_connection_of_a_trusted_proxy_is_that_of_the_client_that_its_header_names() {
+    let v2 = |last: u8| {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+        header.extend_from_slice(&[203, 0, 113, last, 10, 0, 0, 1, 0, 1, 0, 2]);
+        header
+    };
+    for driver in drivers() {
+        let edge = edge_with(1, driver, 100, false, |plan| {
+            plan.front = Front {
+                trusted: Networks::parse("127.0.0.1").expect("an address"),
+                proxy_protocol: true,
+                addresses: Some(Arc::new(Throttle::new(1, 2))),
+                ..Front::default()
+            };
+        });
+        let ask = |header: &[u8], at_once: bool| {
+            let mut client = Client::connect(edge.listen);
+            let request = get("/now/x");
+            if at_once {
+                client.send(&[header, request.as_bytes()].concat());
+            } else {
+                header.iter().for_each(|byte| client.send(&[*byte]));
+                client.send(request.as_bytes());
+            }
+            client.response()
+        };
+        let v1 = b"PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n";
+        assert_eq!([ask(v1, true), ask(&v2(7), false)].map(|answer| answer.status), [200, 200], "on {driver}");
+        let limited = ask(v1, false);
+        assert_eq!(limited.status, 429, "two headers, one client");
+        assert!(limited.head.contains("\r\nretry-after: 1\r\n") && !limited.closes(), "{}", limited.head);
+        assert!(limited.body.starts_with("{\"status\":\"limited\","), "{}", limited.body);
+        assert_eq!(ask(&v2(8), true).status, 200, "another client");
+        assert_eq!(edge.counters().shell.requests_limited.get(), 1);
+        for wrong in [
+            get("/now/x").as_bytes(),
+            b"PROXY TCP4 203.0.113.7 10.0.0.1 4711\r\n",
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03abcde",
+        ] {
+            let mut client = Client::connect(edge.listen);
+            client.send(wrong);
+            assert!(client.ends(), "nothing of it can be believed");
+        }
+        assert_eq!(Client::connect(edge.admin).get("/livez").status, 200, "the operator speaks plainly");
+    }
+}
+
+#[test]
+fn nobody_but_a_trusted_proxy_may_say_whose_connection_it_is() {
+    for driver in drivers() {
+        let edge = edge_with(1, driver, 100, false, |plan| {
+            let trusted = Networks::parse("10.0.0.0/8").expect("a network");
+            plan.front = Front { trusted, proxy_protocol: true, ..Front::default() };
+        });
+        let mut client = Client::connect(edge.listen);
+        client.send((String::from("PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n") + &get("/now/x")).as_bytes());
+        assert!(client.ends());
     }
 }
 

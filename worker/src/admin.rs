@@ -12,7 +12,7 @@ use std::time::Duration;
 use flux_net::stream::try_read;
 use flux_net::{Bound, Clock, Listener, Stream, Window, within};
 use flux_protocol::exposition::Exposition;
-use flux_protocol::http::{Date, Limits, Method, Persistence, Read, Reader, Refusal, Request, response};
+use flux_protocol::http::{Date, Limits, Method, Persistence, Read, Reader, Refusal, Request, problem, response};
 use flux_protocol::order::{Uuid, is_identifier};
 use tracing::warn;
 
@@ -53,10 +53,15 @@ impl Answer {
         Answer { status, content_type: "application/json", body, field: None }
     }
 
+    /// `{"error": …}`, with the members of RFC 9457.
+    fn error(status: u16, error: &str) -> Answer {
+        Answer::json(status, problem::error(status, error))
+    }
+
     /// There is no place.
     fn full() -> Answer {
-        let body = r#"{"status":"unavailable","msg":"Too many connections"}"#;
-        Answer { field: Some(("retry-after", "1")), ..Answer::json(503, body.to_owned()) }
+        let body = problem::refusal(503, "unavailable", "Too many connections");
+        Answer { field: Some(("retry-after", "1")), ..Answer::json(503, body) }
     }
 
     fn text(status: u16, body: &str) -> Answer {
@@ -190,7 +195,7 @@ impl Admin {
         let order = request.path.strip_prefix("/order/");
         let known = matches!(request.path, "/livez" | "/readyz" | "/metrics") || order.is_some();
         if known && !matches!(request.method, Method::Get | Method::Head) {
-            let answer = Answer::json(405, r#"{"error":"Method Not Allowed"}"#.to_owned());
+            let answer = Answer::error(405, "Method Not Allowed");
             return Answer { field: Some(("allow", "GET, HEAD")), ..answer };
         }
         match (request.path, order) {
@@ -202,7 +207,7 @@ impl Admin {
                 Answer { status: 200, content_type: form.content_type(), body, field: Some(("vary", "accept")) }
             }
             (_, Some(order)) => self.order(order).await,
-            _ => Answer::json(404, r#"{"error":"Not Found"}"#.to_owned()),
+            _ => Answer::error(404, "Not Found"),
         }
     }
 
@@ -219,7 +224,7 @@ impl Admin {
         let parsed = path.split_once('/').and_then(|(product, order)| {
             is_identifier(product.as_bytes()).then_some(product).zip(Uuid::parse(order.as_bytes()))
         });
-        let unknown = || Answer::json(404, r#"{"error":"Unknown order"}"#.to_owned());
+        let unknown = || Answer::error(404, "Unknown order");
         let Some((product, order_id)) = parsed else { return unknown() };
         match self.questions.order_status(order_id).await {
             Ok(Some(OrderStatus { product_id, rejected })) if product_id == product => {
@@ -233,8 +238,7 @@ impl Admin {
             }
             Ok(_) => unknown(),
             Err(_) => {
-                let answer =
-                    Answer::json(503, r#"{"status":"unavailable","msg":"The ledger is out of reach"}"#.to_owned());
+                let answer = Answer::json(503, problem::refusal(503, "unavailable", "The ledger is out of reach"));
                 Answer { field: Some(("retry-after", "1")), ..answer }
             }
         }

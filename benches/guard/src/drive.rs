@@ -14,7 +14,8 @@ use flux_edge::core::request::{Outcome, Role};
 use flux_edge::counters::Counters;
 use flux_edge::pages::{PageSettings, Pages};
 use flux_edge::redis::connection::Login;
-use flux_edge::shell::connection_table::{ConnectionId, Connections, PendingResponse};
+use flux_edge::shell::burst::PendingResponse;
+use flux_edge::shell::connection_table::{ConnectionId, Connections};
 use flux_protocol::http::{Date, Limits, Read, Reader};
 use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
@@ -71,8 +72,10 @@ fn config() -> CoreConfig {
         burst: 2,
         idempotency_ttl: Duration::from_secs(24 * 3600),
         outbox_orders_max: 100_000,
-        site: Site::new("http://localhost:4000/", "http://localhost:4000"),
+        site: Site::new("http://localhost:4000/", "http://localhost:4000", Duration::from_secs(75)),
         cors_origin: "http://localhost:4000".into(),
+        cors_headers: String::new(),
+        users: None,
         redis_deadline: Duration::from_millis(500),
         publish_deadline: Duration::from_secs(2),
         pages: Pages::new(PageSettings::default(), 3000),

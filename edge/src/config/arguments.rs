@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
 use flux_net::secrets::kafka_login::KafkaLogin;
+use flux_protocol::front::ForwardedField;
 use flux_protocol::kafka::security::KafkaSecurity;
 use flux_protocol::secret::Secret;
 
@@ -74,6 +75,40 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_CORS_ORIGIN", value_name = "ORIGIN")]
     pub(crate) cors_origin: Option<String>,
 
+    /// Header fields that its scripts may send beside those of an order, authorization, traceparent, tracestate and baggage; a
+    /// comma between them [default: none]
+    #[arg(long, env = "FLUX_CORS_HEADERS", value_name = "NAME,…")]
+    pub(crate) cors_headers: Option<String>,
+
+    /// Proxies in front of the public listener whose word on a client's address is believed, addresses or networks such as
+    /// 10.0.0.0/8, a comma between them [default: none]
+    #[arg(long, env = "FLUX_TRUSTED_PROXIES", value_name = "NETWORK,…")]
+    pub(crate) trusted_proxies: Option<String>,
+
+    /// The field that they write it in: x-forwarded-for or forwarded (RFC 7239); the other is ignored
+    #[arg(long, env = "FLUX_FORWARDED_FIELD", value_name = "FIELD", default_value_t = ForwardedField::XForwardedFor)]
+    pub(crate) forwarded_field: ForwardedField,
+
+    /// Each connection to the public listener begins with a header of the PROXY protocol (1 or 2); others are closed
+    #[arg(long, env = "FLUX_PROXY_PROTOCOL")]
+    pub(crate) proxy_protocol: bool,
+
+    /// Requests a second that one address (IPv6: one /64) may make of this edge's public listener, beyond: 429; 0 is no limit
+    #[arg(long, env = "FLUX_ADDRESS_RATE", value_name = "REQUESTS_PER_SECOND", default_value_t = 0)]
+    pub(crate) address_rate: u64,
+
+    /// Requests that it may make at once (up to 60 s of the rate)
+    #[arg(long, env = "FLUX_ADDRESS_BURST", value_name = "REQUESTS", default_value_t = 20)]
+    pub(crate) address_burst: u64,
+
+    /// Orders a second that one user may send to this edge, beyond: 429; 0 is no limit. Whom an order names is believed
+    #[arg(long, env = "FLUX_USER_RATE", value_name = "ORDERS_PER_SECOND", default_value_t = 0)]
+    pub(crate) user_rate: u64,
+
+    /// Orders that they may send at once (up to 60 s of the rate)
+    #[arg(long, env = "FLUX_USER_BURST", value_name = "ORDERS", default_value_t = 5)]
+    pub(crate) user_burst: u64,
+
     // Kept as text: clap repeats a value that its parser refuses, and this one may hold a password.
     /// Redis: redis://[user:password@]host:port[/db] or redis+unix:///path
     #[arg(
@@ -128,7 +163,16 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_PUBLISH_DEADLINE", value_name = "SPAN", default_value = "2s", value_parser = span)]
     pub(crate) publish_deadline: Duration,
 
-    /// Longest drain after SIGTERM (up to 10min)
+    /// How long an idle connection is kept, told to clients (1s to 1h); longer than what stands in front keeps one
+    #[arg(long, env = "FLUX_KEEP_ALIVE", value_name = "SPAN", default_value = "75s", value_parser = span)]
+    pub(crate) keep_alive: Duration,
+
+    /// How long after SIGTERM the edge says that it is not ready and still takes whatever comes (up to 10min): longer than a
+    /// load balancer needs to see it
+    #[arg(long, env = "FLUX_DRAIN_DELAY", value_name = "SPAN", default_value = "0s", value_parser = span)]
+    pub(crate) drain_delay: Duration,
+
+    /// Longest drain after SIGTERM and that delay (up to 10min)
     #[arg(long, env = "FLUX_DRAIN_DEADLINE", value_name = "SPAN", default_value = "10s", value_parser = span)]
     pub(crate) drain_deadline: Duration,
 

@@ -8,11 +8,13 @@ pub(crate) mod span;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use flux_net::{Address, DriverChoice};
+use flux_protocol::front::Networks;
 
 use crate::answer::Site;
 use crate::config::arguments::{Arguments, Command, PageArguments, WaitingRoom};
@@ -20,14 +22,17 @@ use crate::config::cpu_list::CoresChoice;
 use crate::core::config::{AdminToken, CoreConfig};
 use crate::identity::Rules;
 use crate::limits::shell::{
-    ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, DEADLINE_MAX, DEADLINE_MIN,
-    DRAIN_DEADLINE_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, TOPIC_BYTES_MAX,
-    WORKERS_MAX,
+    ADMIN_TOKEN_BYTES_MAX, BOOTSTRAP_BROKERS_MAX, BURST_MAX, BURST_MIN, BURST_PER_RATE, CORS_HEADERS_BYTES_MAX,
+    DEADLINE_MAX, DEADLINE_MIN, DRAIN_DEADLINE_MAX, DRAIN_DELAY_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN,
+    KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, OUTBOX_ORDERS_MAX, RATE_MAX, THROTTLE_FILL_TIME_MAX, THROTTLE_RATE_MAX,
+    TOPIC_BYTES_MAX, TRUSTED_PROXIES_MAX, WORKERS_MAX,
 };
 use crate::pages::brand::Brand;
 use crate::pages::origin::origin_of;
 use crate::pages::{PageSettings, Pages};
 use crate::redis::connection::Login;
+use crate::shell::front::Front;
+use crate::throttle::Throttle;
 use crate::verify_ticket::Claim;
 use flux_net::RedisTarget;
 use flux_net::secrets::Secrets;
@@ -46,7 +51,11 @@ pub struct Config {
     pub driver: DriverChoice,
     /// Processors to run on, one thread each; never empty.
     pub cores: Vec<usize>,
-    /// Longest drain.
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How long new connections are taken after SIGTERM.
+    pub drain_delay: Duration,
+    /// Longest drain after that.
     pub drain_deadline: Duration,
     /// Redis: where, and as whom.
     pub redis: RedisTarget,
@@ -73,6 +82,12 @@ pub struct Config {
     pub waiting_room_url: String,
     /// The origin let in, as it stands in an `origin` field.
     pub cors_origin: String,
+    /// The header fields that its scripts may send, as they stand in the answer to a preflight.
+    pub cors_headers: String,
+    /// What stands in front of the public listener, and how often one address may ask there.
+    pub front: Front,
+    /// How often one user may order.
+    pub users: Option<Arc<Throttle>>,
     /// What the pages are told.
     pub pages: PageSettings,
     /// What is asked of bearer tokens; `None`: orders need none.
@@ -188,8 +203,10 @@ impl Config {
             outbox_orders_max: self.outbox_orders_max,
             redis_deadline: self.redis_deadline,
             publish_deadline: self.publish_deadline,
-            site: Site::new(&self.waiting_room_url, &self.cors_origin),
+            site: Site::new(&self.waiting_room_url, &self.cors_origin, self.keep_alive),
             cors_origin: self.cors_origin.clone(),
+            cors_headers: self.cors_headers.clone(),
+            users: self.users.clone(),
             pages: Pages::new(self.pages.clone(), public_port),
             admin_token: self.admin_token.clone(),
             admin_needs_token: !self.admin.ip().is_loopback(),
@@ -243,6 +260,11 @@ fn checked(
     check_span("--idempotency-ttl", arguments.idempotency_ttl, IDEMPOTENCY_TTL_MIN, IDEMPOTENCY_TTL_MAX)?;
     check_span("--redis-deadline", arguments.redis_deadline, DEADLINE_MIN, DEADLINE_MAX)?;
     check_span("--publish-deadline", arguments.publish_deadline, DEADLINE_MIN, DEADLINE_MAX)?;
+    check_span("--keep-alive", arguments.keep_alive, KEEP_ALIVE_MIN, KEEP_ALIVE_MAX)?;
+    if arguments.keep_alive.subsec_nanos() != 0 {
+        return Err("--keep-alive must be whole seconds: clients are told so".into());
+    }
+    check_span("--drain-delay", arguments.drain_delay, Duration::ZERO, DRAIN_DELAY_MAX)?;
     check_span("--drain-deadline", arguments.drain_deadline, Duration::ZERO, DRAIN_DEADLINE_MAX)?;
     if !(1..=OUTBOX_ORDERS_MAX).contains(&arguments.outbox_orders_max) {
         return Err(format!("--outbox-orders-max must be from 1 to {OUTBOX_ORDERS_MAX}"));
@@ -255,6 +277,17 @@ fn checked(
         Some(origin) if origin_of(&origin).is_some_and(|parsed| parsed == origin) => origin,
         Some(_) => return Err("--cors-origin must be one origin such as https://shop.example, without a path".into()),
     };
+    let cors_headers = cors_headers(arguments.cors_headers.as_deref().unwrap_or_default())?;
+    let front = Front {
+        trusted: trusted_proxies(arguments.trusted_proxies.as_deref().unwrap_or_default())?,
+        field: arguments.forwarded_field,
+        proxy_protocol: arguments.proxy_protocol,
+        addresses: throttle("--address-rate", arguments.address_rate, "--address-burst", arguments.address_burst)?,
+    };
+    if front.proxy_protocol && front.trusted.is_empty() {
+        return Err("--proxy-protocol needs --trusted-proxies: anybody may write such a header".into());
+    }
+    let users = throttle("--user-rate", arguments.user_rate, "--user-burst", arguments.user_burst)?;
     let cores = CoresChoice::choose(arguments.cores.as_ref(), allowed).map_err(|why| format!("--cores: {why}"))?;
     if cores.is_empty() {
         return Err("--cores: the process may use no core".into());
@@ -271,6 +304,8 @@ fn checked(
         waiting_room,
         driver: arguments.driver,
         cores,
+        keep_alive: arguments.keep_alive,
+        drain_delay: arguments.drain_delay,
         drain_deadline: arguments.drain_deadline,
         redis,
         kafka: brokers(&arguments.kafka)?,
@@ -285,6 +320,9 @@ fn checked(
         publish_deadline: arguments.publish_deadline,
         waiting_room_url: arguments.waiting_room_url,
         cors_origin,
+        cors_headers,
+        front,
+        users,
         pages,
         identity: arguments.identity.rules(variables.jwt_subject_key, &mut secrets)?,
         admin_token,
@@ -355,6 +393,48 @@ fn check_rate(rate: u64, burst: u64) -> Result<(), String> {
         return Err(format!("--burst must be from {least} (2, or a hundredth of --rate) to {BURST_MAX}"));
     }
     Ok(())
+}
+
+/// What a page's script may send: what an order and its callers' tracing say, and what the operator adds.
+fn cors_headers(more: &str) -> Result<String, String> {
+    let mut headers = "content-type, idempotency-key, x-idempotency-key, x-queue-ticket, authorization, traceparent, \
+                       tracestate, baggage"
+        .to_owned();
+    for name in more.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        // Tokens of RFC 9110 section 5.6.2, as far as any field's name uses them.
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+            return Err("--cors-headers must be names of header fields, a comma between them".into());
+        }
+        headers.push_str(", ");
+        headers.push_str(&name.to_ascii_lowercase());
+    }
+    if headers.len() > CORS_HEADERS_BYTES_MAX {
+        return Err(format!("--cors-headers: at most {CORS_HEADERS_BYTES_MAX} bytes in all"));
+    }
+    Ok(headers)
+}
+
+fn trusted_proxies(list: &str) -> Result<Networks, String> {
+    let networks = Networks::parse(list).map_err(|error| format!("--trusted-proxies: {error}"))?;
+    if networks.len() > TRUSTED_PROXIES_MAX {
+        return Err(format!("--trusted-proxies must name at most {TRUSTED_PROXIES_MAX} networks"));
+    }
+    Ok(networks)
+}
+
+/// The table of a limit; none where the rate is 0.
+fn throttle(rate_flag: &str, rate: u64, burst_flag: &str, burst: u64) -> Result<Option<Arc<Throttle>>, String> {
+    if rate == 0 {
+        return Ok(None);
+    }
+    if rate > THROTTLE_RATE_MAX {
+        return Err(format!("{rate_flag} must be at most {THROTTLE_RATE_MAX}"));
+    }
+    let most = rate * THROTTLE_FILL_TIME_MAX.as_secs();
+    if !(1..=most).contains(&burst) {
+        return Err(format!("{burst_flag} must be from 1 to {most} (60 s of {rate_flag})"));
+    }
+    Ok(Some(Arc::new(Throttle::new(rate, burst))))
 }
 
 fn check_span(flag: &str, span: Duration, least: Duration, most: Duration) -> Result<(), String> {

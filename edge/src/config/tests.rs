@@ -29,7 +29,8 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.waiting_room.map(|address| address.to_string()).as_deref(), Some("0.0.0.0:4000"));
     assert_eq!(config.cores, [0, 1]);
     assert_eq!(config.driver, DriverChoice::Auto);
-    assert_eq!(config.drain_deadline, Duration::from_secs(10));
+    assert_eq!((config.drain_delay, config.drain_deadline), (Duration::ZERO, Duration::from_secs(10)));
+    assert_eq!(config.keep_alive, Duration::from_secs(75));
     assert_eq!(config.kafka, [("127.0.0.1".to_owned(), 9092)]);
     assert_eq!((config.rate, config.burst, config.outbox_orders_max), (10_000, 10_000, 100_000));
     assert_eq!(config.idempotency_ttl, Duration::from_secs(24 * 3600));
@@ -66,6 +67,15 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--waiting-room-url", "http:///"], "--waiting-room-url"),
         (&["--cors-origin", "*"], "--cors-origin"),
         (&["--cors-origin", "https://shop.example/"], "--cors-origin"),
+        (&["--cors-headers", "a b"], "--cors-headers"),
+        (&["--cors-headers", "x-a\r\nset-cookie"], "--cors-headers"),
+        (&["--trusted-proxies", "balancer"], "--trusted-proxies"),
+        (&["--trusted-proxies", "10.0.0.0/40"], "--trusted-proxies"),
+        (&["--forwarded-field", "via"], "--forwarded-field"),
+        (&["--proxy-protocol"], "--trusted-proxies"),
+        (&["--address-rate", "20000"], "--address-rate"),
+        (&["--address-rate", "1", "--address-burst", "61"], "--address-burst"),
+        (&["--user-rate", "1", "--user-burst", "0"], "--user-burst"),
         (&["--kafka", ""], "--kafka"),
         (&["--kafka", "h:0"], "--kafka"),
         (&["--workers", "h:0"], "--workers"),
@@ -75,6 +85,9 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--redis-deadline", "0s"], "--redis-deadline"),
         (&["--publish-deadline", "1h"], "--publish-deadline"),
         (&["--drain-deadline", "soon"], "--drain-deadline"),
+        (&["--drain-delay", "1h"], "--drain-delay"),
+        (&["--keep-alive", "0s"], "--keep-alive"),
+        (&["--keep-alive", "1500ms"], "--keep-alive"),
         (&["--outbox-orders-max", "0"], "--outbox-orders-max"),
         (&["--cores", "3"], "--cores"),
         (&["--cores", "5-6"], "--cores"),
@@ -174,6 +187,23 @@ fn tokens_are_asked_for_where_there_are_keys() {
 }
 
 #[test]
+fn nobody_is_believed_and_nobody_limited_unless_it_is_asked_for() {
+    let config = read(&[]).expect("the defaults");
+    assert!(config.front.trusted.is_empty() && !config.front.proxy_protocol);
+    assert!(config.front.addresses.is_none() && config.users.is_none());
+    let flags = ["--trusted-proxies", "10.0.0.0/8,::1", "--proxy-protocol", "--forwarded-field", "forwarded"];
+    let limits = ["--address-rate", "10", "--user-rate", "1", "--cors-headers", "X-Shop, x-other"];
+    let config = read(&[&flags[..], &limits].concat()).expect("a balancer in front");
+    assert_eq!((config.front.trusted.len(), config.front.proxy_protocol), (2, true));
+    assert!(config.front.addresses.is_some() && config.users.is_some());
+    assert!(
+        config.cors_headers.ends_with("traceparent, tracestate, baggage, x-shop, x-other"),
+        "{}",
+        config.cors_headers
+    );
+}
+
+#[test]
 fn workers_have_a_port_of_their_own_by_default() {
     let config = read(&["--workers", "worker-1, [::1]:4002"]).expect("two workers");
     assert_eq!(config.workers, [("worker-1".to_owned(), 3002), ("::1".to_owned(), 4002)]);
@@ -190,6 +220,14 @@ fn help_explains_every_flag_and_its_variable() {
         "waiting-room",
         "waiting-room-url",
         "cors-origin",
+        "cors-headers",
+        "trusted-proxies",
+        "forwarded-field",
+        "proxy-protocol",
+        "address-rate",
+        "address-burst",
+        "user-rate",
+        "user-burst",
         "redis",
         "kafka",
         "kafka-security",
@@ -209,6 +247,8 @@ fn help_explains_every_flag_and_its_variable() {
         "outbox-orders-max",
         "redis-deadline",
         "publish-deadline",
+        "keep-alive",
+        "drain-delay",
         "drain-deadline",
         "cores",
         "driver",
@@ -223,7 +263,7 @@ fn help_explains_every_flag_and_its_variable() {
         "public-url",
         "ledger-url",
     ] {
-        assert!(help.contains(&format!("--{flag} ")), "{flag}");
+        assert!(help.contains(&format!("--{flag} ")) || help.contains(&format!("--{flag}\n")), "{flag}");
         assert!(help.contains(&format!("FLUX_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");
     }
     assert!(help.contains("FLUX_ADMIN_TOKEN"));

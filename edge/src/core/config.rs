@@ -14,6 +14,7 @@ use crate::identity::IdentityProvider;
 use crate::limits::{RECORD_AGE_MAX, RELAY_HORIZON_EXTRA, RESERVED_AGE_MAX};
 use crate::pages::Pages;
 use crate::redis::connection::Login;
+use crate::throttle::Throttle;
 
 /// What one core is built with. Validated by `config/`.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ pub struct CoreConfig {
     pub site: Site,
     /// The origin whose scripts may read answers.
     pub cors_origin: String,
+    /// The header fields that they may send.
+    pub cors_headers: String,
+    /// How often one user may order, over all cores; `None`: as often as they like.
+    pub users: Option<Arc<Throttle>>,
     /// The pages, the same of all cores.
     pub pages: Pages,
     /// What `/init` and `/close` ask for on the public listener.

@@ -305,6 +305,7 @@ impl Core {
     fn handle_round(&mut self, now: Now) {
         self.note_kafka_refusal();
         self.refusals.tell();
+        self.config.site.retry_after.note_round();
         BrokerClocks::note_untimed(&self.producer, &self.counters, self.probe.skew_ms());
         self.broker_clocks.note_times(now, &mut self.producer, &self.counters);
         self.refreshes.next_round = now.instant + REFRESH_INTERVAL;

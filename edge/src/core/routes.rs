@@ -21,6 +21,10 @@ impl Core {
         if role == Role::Public && request.method == Method::Post && request.path == "/order" {
             return self.handle_order(now, request, reply_to);
         }
+        if request.path == "*" {
+            // What the server as a whole can do (RFC 9110 section 9.3.7); only OPTIONS has this target.
+            return Outcome::Now(Answer::empty(204).with_field("allow", "GET, HEAD, POST, OPTIONS"));
+        }
         let numbered = self.replies.begin(reply_to);
         let outcome = match role {
             Role::Public => self.route_public(now, request, numbered),
@@ -59,14 +63,18 @@ impl Core {
     fn route_public(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
         if request.path == "/order" {
             return match request.method {
-                Method::Options => Outcome::Now(self.preflight(request)),
+                Method::Options => Outcome::Now(self.preflight(request, "POST")),
                 _ => not_allowed("POST, OPTIONS"),
             };
         }
         let read = matches!(request.method, Method::Get | Method::Head);
+        let is_asked_by_pages = ["/stock/", "/queue/", "/order/"].iter().any(|route| request.path.starts_with(route));
+        if request.method == Method::Options && is_asked_by_pages {
+            return Outcome::Now(self.preflight(request, "GET, HEAD"));
+        }
         if let Some(name) = request.path.strip_prefix("/stock/") {
             return match (read, Identifier::new(name.as_bytes())) {
-                (false, _) => not_allowed("GET, HEAD"),
+                (false, _) => not_allowed("GET, HEAD, OPTIONS"),
                 (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
                 (true, Some(name)) => match self.products.known(name.as_bytes()) {
                     Some(index) => self.handle_stock(now, index, reply_to),
@@ -76,7 +84,7 @@ impl Core {
         }
         if let Some(name) = request.path.strip_prefix("/queue/") {
             return match (read, Identifier::new(name.as_bytes())) {
-                (false, _) => not_allowed("GET, HEAD"),
+                (false, _) => not_allowed("GET, HEAD, OPTIONS"),
                 (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
                 (true, Some(name)) => match self.products.known(name.as_bytes()) {
                     Some(index) => self.handle_queue(now, index, reply_to),
@@ -85,7 +93,7 @@ impl Core {
             };
         }
         if let Some(rest) = request.path.strip_prefix("/order/") {
-            return if read { self.route_status(now, rest, reply_to) } else { not_allowed("GET, HEAD") };
+            return if read { self.route_status(now, rest, reply_to) } else { not_allowed("GET, HEAD, OPTIONS") };
         }
         match request.path {
             "/init" | "/close" => self.route_operation(now, request, reply_to, true),
@@ -131,18 +139,15 @@ impl Core {
         }
     }
 
-    /// The answer to a preflight (Fetch standard, CORS protocol): the waiting room's origin may order.
-    fn preflight(&self, request: &Request<'_>) -> Answer {
+    /// The answer to a preflight (Fetch standard, CORS protocol): the waiting room's origin may do this.
+    fn preflight(&self, request: &Request<'_>, methods: &'static str) -> Answer {
         let answer = Answer::empty(204);
         if !self.framing_of(request).cors || request.fields.access_control_request_method.is_none() {
-            return answer.with_field("allow", "POST, OPTIONS");
+            return answer.with_field("allow", format!("{methods}, OPTIONS"));
         }
         answer
-            .with_field("access-control-allow-methods", "POST")
-            .with_field(
-                "access-control-allow-headers",
-                "content-type, idempotency-key, x-idempotency-key, x-queue-ticket",
-            )
+            .with_field("access-control-allow-methods", methods)
+            .with_field("access-control-allow-headers", &*self.config.cors_headers)
             .with_field("access-control-max-age", "86400")
     }
 }

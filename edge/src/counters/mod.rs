@@ -63,10 +63,12 @@ pub enum OrderOutcome {
     UnavailableOtherTopic,
     /// 503: Redis did not answer in time.
     Unknown,
+    /// 429: their user came too often.
+    Limited,
 }
 
 /// Names of all [`OrderOutcome`]s, in their order.
-pub const ORDER_OUTCOMES: [&str; 19] = [
+pub const ORDER_OUTCOMES: [&str; 20] = [
     "accepted",
     "replayed",
     "pending",
@@ -86,9 +88,10 @@ pub const ORDER_OUTCOMES: [&str; 19] = [
     "unavailable_busy",
     "unavailable_other_topic",
     "unknown",
+    "limited",
 ];
 
-const _: () = assert!(OrderOutcome::Unknown as usize + 1 == ORDER_OUTCOMES.len());
+const _: () = assert!(OrderOutcome::Limited as usize + 1 == ORDER_OUTCOMES.len());
 
 impl OrderOutcome {
     /// How `answer` counts.
@@ -105,6 +108,7 @@ impl OrderOutcome {
             Answer::LimitReached => OrderOutcome::LimitReached,
             Answer::UnknownProduct => OrderOutcome::UnknownProduct,
             Answer::Unknown => OrderOutcome::Unknown,
+            Answer::Limited { .. } => OrderOutcome::Limited,
             Answer::Unavailable(why) => match why {
                 Unavailable::Redis => OrderOutcome::UnavailableRedis,
                 Unavailable::Suspended => OrderOutcome::UnavailableSuspended,

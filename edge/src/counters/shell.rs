@@ -22,12 +22,14 @@ pub enum Ended {
     Write,
     /// A message was refused after which the framing could not be trusted.
     Refused,
+    /// Idle for longest when a newcomer needed its place.
+    Displaced,
 }
 
 /// Names of all reasons, in their order.
-pub const ENDED: [&str; 5] = ["idle", "head_timeout", "body_timeout", "write_timeout", "refused"];
+pub const ENDED: [&str; 6] = ["idle", "head_timeout", "body_timeout", "write_timeout", "refused", "displaced"];
 
-const _: () = assert!(Ended::Refused as usize + 1 == ENDED.len());
+const _: () = assert!(Ended::Displaced as usize + 1 == ENDED.len());
 
 /// What the shell of one core counts.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub struct ShellCounters {
     pub accept_errors: Counter,
     /// Requests read.
     pub requests: Counter,
+    /// Those of them that were told 429, since their address came too often.
+    pub requests_limited: Counter,
     /// Bytes read from clients.
     pub bytes_read: Counter,
     /// Bytes written to clients.

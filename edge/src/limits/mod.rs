@@ -103,6 +103,10 @@ pub const CLOSED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 pub const WITNESSED_IDS_MAX: usize = 4;
 /// How long a sold-out is remembered without asking (SPEC: units may come back).
 pub const SOLD_OUT_REMEMBERED: Duration = Duration::from_millis(100);
+/// Callers that one core turns away in a second without effort: some 60 ms of its processor. Where more come, `retry-after` grows.
+pub const TURNED_AWAY_MAX: u32 = 8192;
+/// Longest `retry-after`, in seconds: a sale is over within minutes, and who is asked to wait must not sleep through it.
+pub const RETRY_AFTER_SECONDS_MAX: u32 = 32;
 /// How old an answer of `GET /stock` may be.
 pub const STOCK_AGE_MAX: Duration = Duration::from_millis(100);
 /// How old the document of `GET /queue` may be when an edge gives it away. A cache may keep it for a second after that, and a

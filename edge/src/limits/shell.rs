@@ -18,9 +18,9 @@ pub const CONNECTIONS_PER_CORE_MAX: usize = 16_000;
 /// room, signals (12 in all); and 8 for name resolution, brokers that `--kafka` does not name, and connections that are
 /// accepted only to be told that there is no place.
 pub const DESCRIPTORS_RESERVED: usize = 20;
-/// And for each core: its ring or epoll, listener, doorbell, link to Redis and timers (12 on a ring), and one for the
+/// And for each core: its ring or epoll, listener, doorbell, link to Redis and timers (13 on a ring), and one for the
 /// timer of a connect. Each broker that `--kafka` names comes on top.
-pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 13;
+pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 14;
 /// Tasks that accept from one listener on a ring: one pending accept takes one connection a loop turn.
 pub const ACCEPT_TASKS: usize = 4;
 /// And so many more once clients come, which have no timer: a turn may last 100 ms where all connections have a burst of
@@ -31,12 +31,33 @@ pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Rest after an accept that failed for want of descriptors or memory: time for a connection to end.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The last places of a core that a crowd may take, an eighth of them at most: while one of them is taken each newcomer has the
+/// connection ended that has been idle for longest, so that the next finds a place. As many as come in one turn.
+pub const LAST_PLACES_MAX: usize = 64;
+/// Who has been idle for so long may be ended to make room: less is the pause of a client between two requests.
+pub const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
+/// Idle connections that are looked at for one that is to be ended, where on some a request has just arrived.
+pub const IDLE_LOOKED_AT_MAX: usize = 8;
 /// Of a core's connections, those that only the admin listener may use, a quarter at most but one in any case: an
 /// operator gets in while a crowd does not.
 pub const ADMIN_CONNECTIONS_RESERVED: usize = 16;
 /// Connections that the admin listener may have at once, half of the core's at most: scrapers, probes, dashboards. Beyond it
 /// they are told 503, so that strangers there take no buyer's place.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+// What stands in front, and how often one caller may come.
+
+/// Networks that `--trusted-proxies` may name: each is looked at for each request that comes by a proxy.
+pub const TRUSTED_PROXIES_MAX: usize = 64;
+/// Sets of the table that limits callers, a cache line each: 8 MiB, and some 900,000 callers who come more than once in the time
+/// in which a bucket fills. That time is bounded ([`THROTTLE_FILL_TIME_MAX`]), and so is what an edge can read in it.
+pub const THROTTLE_SETS: usize = 128 << 10;
+/// Most requests a second of one caller that a limit may allow.
+pub const THROTTLE_RATE_MAX: u64 = 10_000;
+/// Longest time in which an empty bucket may fill: a caller is remembered for so long.
+pub const THROTTLE_FILL_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest `--cors-headers`, in bytes: it goes into the answer to each preflight.
+pub const CORS_HEADERS_BYTES_MAX: usize = 512;
 
 // Reading.
 
@@ -51,9 +72,8 @@ pub const WIDE_READ_BUFFER_BYTES: usize = 8 * 1024;
 pub const WIDE_READ_BUFFERS_MAX: usize = 1024;
 /// Pipelined requests taken from one connection before their answers leave. More wait in the buffer.
 pub const BURST_REQUESTS_MAX: usize = 64;
-/// Answers gathered before they are written, where a burst asks for large ones; the next request waits. As many hot
-/// answers as a burst has; they double where the last one is a page. This is what an edge keeps for a client that does
-/// not read.
+/// Answers gathered before they are written, where a burst asks for large ones; the next request waits. Some forty hot
+/// answers; they double where the last one is a page. This is what an edge keeps for a client that does not read.
 pub const BURST_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Spare read buffers and spare write buffers of the usual size that a core keeps, each: 3 MB.
 pub const SPARE_BUFFERS_MAX: usize = 1024;
@@ -66,7 +86,7 @@ pub const BURST_KEPT_MAX: usize = 4;
 pub const SPARE_BURSTS_MAX: usize = 256;
 /// A write buffer that has grown beyond this is freed, not kept: one large page must not stay in memory for good.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// A new write buffer: several hot answers of about 250 bytes.
+/// A new write buffer: several hot answers of about 300 bytes.
 pub const WRITE_BUFFER_BYTES: usize = 1024;
 
 // Times. All are kept by one coarse ticker a core, so each may take one tick longer.
@@ -82,8 +102,6 @@ pub const CROWD_LEFT_TICKS: u32 = 8;
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// From the end of the head to the end of the body: 4 KiB at most.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
-/// An idle connection is kept for this long, a new one that says nothing too.
-pub const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(15);
 /// The answers of one burst must be taken within this.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a refused sender is listened to after the answer, so that the answer is not lost to a reset (RFC 9112
@@ -111,7 +129,7 @@ pub const OVERDUE_STEP: Duration = Duration::from_millis(1);
 
 // Readiness.
 
-/// Redis or Kafka out of reach for this long makes `/readyz` say 503.
+/// Redis out of reach for this long makes `/readyz` say 503, and Kafka `/readyz?deep`.
 pub const READY_OUTAGE_MAX: Duration = Duration::from_secs(1);
 
 // The dashboard.
@@ -151,6 +169,12 @@ pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
 /// Longest `--redis-deadline` and `--publish-deadline`: what was reserved more than 10 s ago is published by the
 /// relay only, so there is nothing to wait for after that.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(10);
+/// Shortest `--keep-alive`: below a second a client has hardly read the answer.
+pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+/// Longest `--keep-alive`: what balancers keep at most.
+pub const KEEP_ALIVE_MAX: Duration = Duration::from_secs(3600);
+/// Longest `--drain-delay`: ten checks of a slow balancer.
+pub const DRAIN_DELAY_MAX: Duration = Duration::from_secs(600);
 /// Longest `--drain-deadline`.
 pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(600);
 /// Longest drain that may be configured.
@@ -187,4 +211,5 @@ const _: () = assert!(
     WRITE_TIME_MAX.as_millis() + CONNECTION_TICK.as_millis() < flux_net::limits::UNTAKEN_TIME_MAX.as_millis(),
     "the edge ends a client that takes no answers, and counts it, before the kernel does"
 );
+const _: () = assert!(THROTTLE_SETS.is_power_of_two(), "every set is as likely");
 const _: () = assert!(LINK_BACKOFF_MIN.as_millis() < LINK_BACKOFF_MAX.as_millis());

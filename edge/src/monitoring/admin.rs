@@ -5,7 +5,7 @@
 use std::sync::PoisonError;
 
 use flux_protocol::exposition::Exposition;
-use flux_protocol::http::{Date, Method, Persistence, Request, response};
+use flux_protocol::http::{Date, Method, Persistence, Request, problem, response};
 
 use crate::counters::CoreCounters;
 use crate::limits::shell::READY_OUTAGE_MAX;
@@ -39,7 +39,8 @@ pub(crate) fn answer(
     }
     if !matches!(request.method, Method::Get | Method::Head) {
         let fields = [response::JSON, ("allow", "GET, HEAD")];
-        response::write(out, 405, date, &fields, b"{\"error\":\"Method not allowed\"}", connection, false);
+        let body = problem::error(405, "Method not allowed");
+        response::write(out, 405, date, &fields, body.as_bytes(), connection, false);
         return Some(405);
     }
     let form = Exposition::asked_for(request.fields.accept);

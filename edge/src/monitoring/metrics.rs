@@ -130,6 +130,9 @@ impl Scrape {
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
             ("http_requests", "Requests read", |core| &core.shell.requests),
+            ("requests_limited", "Requests told 429 since their address came too often", |core| {
+                &core.shell.requests_limited
+            }),
             ("received_bytes", "Bytes read from clients", |core| &core.shell.bytes_read),
             ("sent_bytes", "Bytes written to clients", |core| &core.shell.bytes_written),
             ("redis_connects", "Connections opened to Redis", |core| &core.shell.redis_connects),

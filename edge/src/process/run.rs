@@ -95,6 +95,9 @@ fn serve(config: &Config) -> ExitCode {
         cores: config.cores.clone(),
         connections_per_core_max: connections_per_core(left, config.cores.len(), config.kafka.len()),
         redis: config.redis.address.clone(),
+        front: config.front.clone(),
+        keep_alive: config.keep_alive,
+        drain_delay: config.drain_delay,
         drain_deadline: config.drain_deadline,
         workers,
     };

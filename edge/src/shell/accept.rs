@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use flux_net::stream::try_read;
@@ -57,18 +58,18 @@ impl Helpers {
 
 /// Accepts until that fails. Why, and what then, is for the tasks that have a timer: they start helpers anew.
 async fn help<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: Role, helpers: Helpers) {
-    while let Ok((stream, _)) = listener.accept().await {
-        admit(&shard, stream, role);
+    while let Ok((stream, peer)) = listener.accept().await {
+        admit(&shard, stream, peer.ip(), role);
     }
     helpers.running.set(helpers.running.get() - 1);
 }
 
 /// Gives it a place, or tells it that there is none.
-fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, role: Role) {
+fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, peer: IpAddr, role: Role) {
     match ConnectionGuard::take(shard, &stream, role) {
         Some(guard) => {
             shard.counters.shell.connections_accepted.add(1);
-            spawn(connection::serve(stream, guard, role));
+            spawn(connection::serve(stream, peer, guard, role));
         }
         None => refuse(shard, &stream, role),
     }
@@ -78,8 +79,8 @@ async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: R
     let mut accepted: usize = 0;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                admit(&shard, stream, role);
+            Ok((stream, peer)) => {
+                admit(&shard, stream, peer.ip(), role);
                 helpers.start(&shard, &listener, role);
                 // On epoll an accept is ready for as long as clients come: the connections that are in need their turn,
                 // too.

@@ -5,7 +5,7 @@
 //! client that hangs up is noticed when it is written to: what was reserved for it stands.
 
 use std::io::ErrorKind;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 
 use flux_net::{Stream, Window};
 use flux_protocol::http::response::{CONTINUE, NO_STORE};
@@ -19,9 +19,11 @@ use crate::counters::shell::Ended;
 use crate::limits::shell::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 use crate::monitoring::admin::{self, EdgeView};
 use crate::shell::buffers::Inbound;
+use crate::shell::burst::PendingResponse;
 use crate::shell::connection_guard::ConnectionGuard;
-use crate::shell::connection_table::{PendingResponse, Phase};
+use crate::shell::connection_table::Phase;
 use crate::shell::shard::Shard;
+use crate::throttle::TooOften;
 
 /// How a burst ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +50,21 @@ struct Burst {
     end: End,
 }
 
-/// Serves one client until one side ends.
-pub(crate) async fn serve<M: Machine>(mut stream: Stream, guard: ConnectionGuard<M>, role: Role) {
+/// Serves one client, who connects from `peer`, until one side ends.
+pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: ConnectionGuard<M>, role: Role) {
     let shard = &*guard.shard;
+    let peer = if role == Role::Public && shard.front.proxy_protocol {
+        // It comes at once, or never: a proxy has it before it has a client's first byte.
+        guard.set_phase(Phase::Head, true);
+        let Some(client) = shard.front.read_proxy_header(&mut stream, peer).await else {
+            shard.counters.shell.ended[Ended::Refused as usize].add(1);
+            return;
+        };
+        guard.set_phase(Phase::Idle, true);
+        client
+    } else {
+        peer
+    };
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut inbound = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;
@@ -72,7 +86,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, guard: ConnectionGuard
             }
         }
         let mut out = shard.buffers.borrow_mut().take_write();
-        let burst = take_burst(&guard, role, &mut reader, &mut inbound.window, &mut out);
+        let burst = take_burst(&guard, peer, role, &mut reader, &mut inbound.window, &mut out);
         if burst.waits {
             guard.set_phase(Phase::Answers, true);
             guard.answered().await;
@@ -100,7 +114,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, guard: ConnectionGuard
                 shard.buffers.borrow_mut().fit_read(&mut inbound);
                 guard.set_phase(phase_of(reader.stage()), burst.requests > 0);
             }
-            End::Close if inbound.window.is_empty() && !shard.draining.get() => break,
+            End::Close if inbound.window.is_empty() && !shard.leaving.get() => break,
             End::Close | End::Refused => {
                 linger(&guard, &mut stream, inbound).await;
                 return;
@@ -122,6 +136,7 @@ fn phase_of(stage: Stage) -> Phase {
 /// before them is awaited.
 fn take_burst<M: Machine>(
     guard: &ConnectionGuard<M>,
+    peer: IpAddr,
     role: Role,
     reader: &mut Reader,
     window: &mut Window,
@@ -131,7 +146,7 @@ fn take_burst<M: Machine>(
     let counters = &shard.counters.shell;
     let now = shard.clock.now();
     let mut machine = shard.machine.borrow_mut();
-    let closing = shard.draining.get() && role != Role::Admin;
+    let closing = shard.leaving.get() && role != Role::Admin;
     let mut burst = Burst { requests: 0, waits: false, pending: 0, document_bytes: 0, end: End::Starved };
     while burst.end == End::Starved {
         match reader.read(window.unread()) {
@@ -153,7 +168,13 @@ fn take_burst<M: Machine>(
                 }
                 let monitored =
                     if role == Role::Admin { monitoring(shard, &request, framing.connection) } else { None };
+                let limited =
+                    if role == Role::Public { shard.front.limit(peer, &request, now.instant) } else { Ok(()) };
                 let response = monitored.unwrap_or_else(|| {
+                    if let Err(TooOften { seconds }) = limited {
+                        counters.requests_limited.add(1);
+                        return PendingResponse::Answered(Answer::Limited { seconds }, framing);
+                    }
                     match machine.handle_request(now, role, &request, guard.id.reply_to(burst.pending)) {
                         Outcome::Now(answer) => PendingResponse::Answered(answer, framing),
                         Outcome::Later => PendingResponse::Later(framing),

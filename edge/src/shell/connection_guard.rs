@@ -12,9 +12,10 @@ use flux_net::Stream;
 
 use crate::core::machine::Machine;
 use crate::core::request::Role;
-use crate::limits::shell::{ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_RESERVED};
+use crate::limits::shell::{ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_RESERVED, LAST_PLACES_MAX};
 use crate::shell::connection_table::{ConnectionId, Phase};
 use crate::shell::shard::Shard;
+use crate::shell::ticker;
 
 /// The place of one connection, held while it lives. Given up before the socket is closed: the ticker shuts sockets down by number.
 pub(crate) struct ConnectionGuard<M: Machine> {
@@ -23,11 +24,16 @@ pub(crate) struct ConnectionGuard<M: Machine> {
 }
 
 impl<M: Machine> ConnectionGuard<M> {
-    /// A place for a connection just accepted; `None` where the core has none left for one of its role.
+    /// A place for a connection just accepted; `None` where the core has none left for one of its role. Where places run out
+    /// the connection that has been idle for longest is ended, and its place is free within a turn.
     pub(crate) fn take(shard: &Rc<Shard<M>>, stream: &Stream, role: Role) -> Option<ConnectionGuard<M>> {
+        let max = shard.connections_max;
+        let open = shard.connections.borrow().open();
+        if role != Role::Admin && open + last_places(max) >= places_of_a_crowd(max) {
+            ticker::end_longest_idle(shard);
+        }
         let mut connections = shard.connections.borrow_mut();
-        let (open, public) = (connections.open(), connections.open_public());
-        if !is_place_free(role, open, open - public, shard.connections_max) {
+        if !is_place_free(role, open, open - connections.open_public(), max) {
             return None;
         }
         let id = connections.enter(stream.as_raw_fd(), role, shard.tick.get());
@@ -67,10 +73,18 @@ impl<M: Machine> Drop for ConnectionGuard<M> {
 fn is_place_free(role: Role, open: usize, admin: usize, connections_max: usize) -> bool {
     match role {
         Role::Admin => open < connections_max && admin < ADMIN_CONNECTIONS_MAX.min(connections_max / 2).max(1),
-        Role::Public | Role::WaitingRoom => {
-            open + ADMIN_CONNECTIONS_RESERVED.min(connections_max / 4).max(1) < connections_max
-        }
+        Role::Public | Role::WaitingRoom => open < places_of_a_crowd(connections_max),
     }
+}
+
+/// All but the operator's.
+fn places_of_a_crowd(connections_max: usize) -> usize {
+    connections_max.saturating_sub(ADMIN_CONNECTIONS_RESERVED.min(connections_max / 4).max(1))
+}
+
+/// Those of a crowd that are given only as others are freed.
+fn last_places(connections_max: usize) -> usize {
+    LAST_PLACES_MAX.min(places_of_a_crowd(connections_max) / 8)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 use std::os::fd::RawFd;
 use std::task::Waker;
 
-use crate::answer::{Answer, Framing, ReplyTo};
+use crate::answer::{Answer, ReplyTo};
 use crate::core::request::Role;
-use crate::limits::shell::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
+use crate::shell::burst::{BurstMemory, PendingBurst, PendingResponse};
+use crate::shell::longest_idle::LongestIdle;
 use crate::slab::{Key, Slab};
 
 /// What a connection waits for, and so which bound on time runs.
@@ -29,28 +30,6 @@ pub enum Phase {
     Lingering,
 }
 
-/// The response to one request of a burst, until the burst is written.
-#[derive(Debug)]
-pub enum PendingResponse {
-    /// The machine answers later.
-    Later(Framing),
-    /// The machine has answered.
-    Answered(Answer, Framing),
-    /// The shell has answered: the whole response, and its status.
-    Written(Vec<u8>, u16),
-}
-
-impl PendingResponse {
-    /// How much a large answer takes, in bytes; 0 for the small ones, which are bounded by their number.
-    pub fn document_bytes(&self) -> usize {
-        match self {
-            PendingResponse::Answered(Answer::Document(document), _) => document.body.len(),
-            PendingResponse::Written(response, _) => response.len(),
-            PendingResponse::Answered(..) | PendingResponse::Later(_) => 0,
-        }
-    }
-}
-
 /// A connection that is over time, and what is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overdue {
@@ -67,25 +46,18 @@ struct Connection {
     phase: Phase,
     since_tick: u32,
     timed_out: bool,
-    outstanding: u32,
-    burst: Vec<PendingResponse>,
-    waiter: Option<Waker>,
+    burst: PendingBurst,
 }
 
 /// The connections of one core.
 #[derive(Debug, Default)]
 pub struct Connections {
     all: Slab<Connection>,
-    /// Memory of long bursts: a connection has more than a short one's only while it is in one.
-    spare: Vec<Vec<PendingResponse>>,
-    /// The burst that is being written.
-    taken: Vec<PendingResponse>,
+    burst_memory: BurstMemory,
+    longest_idle: LongestIdle,
     /// How many are of the public listener and the waiting room.
     open_public: usize,
 }
-
-/// How many ticks each phase may last; `None`: no bound.
-pub type PhaseTicks = fn(Phase) -> Option<u32>;
 
 /// Names a connection in the table, and none after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,17 +96,14 @@ impl Connections {
             phase: Phase::Idle,
             since_tick: tick,
             timed_out: false,
-            outstanding: 0,
-            burst: Vec::new(),
-            waiter: None,
+            burst: PendingBurst::default(),
         }))
     }
 
     /// Takes a connection out; answers on their way to it will be dropped.
     pub fn leave(&mut self, id: ConnectionId) {
-        let Connection { role, mut burst, .. } = self.all.remove(id.0).expect("a connection leaves once");
-        burst.clear();
-        self.give_burst(burst);
+        let Connection { role, burst, .. } = self.all.remove(id.0).expect("a connection leaves once");
+        burst.discard(&mut self.burst_memory);
         self.open_public -= usize::from(role != Role::Admin);
     }
 
@@ -161,88 +130,44 @@ impl Connections {
 
     /// Adds the response to the next request of the burst.
     pub fn push(&mut self, id: ConnectionId, response: PendingResponse) {
-        let connection = self.connection(id);
-        connection.outstanding += u32::from(matches!(response, PendingResponse::Later(_)));
-        if connection.burst.len() < connection.burst.capacity() {
-            connection.burst.push(response);
-        } else {
-            self.push_more(id, response);
-        }
+        let connection = self.all.get_mut(id.0).expect("the connection is in the table");
+        connection.burst.push(response, &mut self.burst_memory);
     }
 
-    /// A burst that grows goes on in memory that an earlier one left, if there is any.
-    #[cold]
-    fn push_more(&mut self, id: ConnectionId, response: PendingResponse) {
-        let burst = &mut self.all.get_mut(id.0).expect("the connection is in the table").burst;
-        if !burst.is_empty()
-            && let Some(mut spare) = self.spare.pop()
-        {
-            spare.append(burst);
-            *burst = spare;
-        }
-        burst.push(response);
-    }
-
-    /// Keeps the memory of a burst for the next that grows, whosever that is; more than many need at once is freed.
-    fn give_burst(&mut self, burst: Vec<PendingResponse>) {
-        if burst.capacity() > BURST_KEPT_MAX && self.spare.len() < SPARE_BURSTS_MAX {
-            self.spare.push(burst);
-        }
-    }
-
-    /// A crowd has left: no more memory of bursts is kept than there are connections.
+    /// A crowd has left: no more memory is kept than there are connections.
     pub fn trim(&mut self) {
-        self.spare.truncate(self.open());
-        self.spare.shrink_to_fit();
+        self.burst_memory.trim(self.all.len());
+        self.longest_idle.trim();
     }
 
     /// Puts an answer where it is awaited; wakes the connection where it was the last one awaited.
     pub fn complete(&mut self, reply_to: ReplyTo, answer: Answer) {
         let key = Key { place: reply_to.conn, generation: reply_to.generation };
         // Else the client has gone. What was done for it stands.
-        let Some(connection) = self.all.get_mut(key) else { return };
-        let Some(response) = connection.burst.get_mut(reply_to.position as usize) else {
-            unreachable!("an answer for a request that was not asked");
-        };
-        let PendingResponse::Later(framing) = *response else { unreachable!("a request is answered once") };
-        *response = PendingResponse::Answered(answer, framing);
-        connection.outstanding -= 1;
-        if connection.outstanding == 0
-            && let Some(waiter) = &connection.waiter
-        {
-            waiter.wake_by_ref();
+        if let Some(connection) = self.all.get_mut(key) {
+            connection.burst.complete(reply_to.position, answer);
         }
     }
 
     /// Whether every answer of the burst is there; else `waker` is woken when it is.
     pub fn poll_answered(&mut self, id: ConnectionId, waker: &Waker) -> bool {
-        let connection = self.connection(id);
-        if connection.outstanding == 0 {
-            return true;
-        }
-        if !connection.waiter.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            connection.waiter = Some(waker.clone());
-        }
-        false
+        self.connection(id).burst.poll_answered(waker)
     }
 
     /// Takes the answers of the burst, in the order of its requests; all of them are there.
     pub fn take_burst(&mut self, id: ConnectionId) -> impl Iterator<Item = PendingResponse> {
-        let connection = self.connection(id);
-        assert!(connection.outstanding == 0, "an answer is still on its way");
-        if connection.burst.capacity() <= BURST_KEPT_MAX {
-            return self.connection(id).burst.drain(..);
-        }
-        let burst = std::mem::take(&mut connection.burst);
-        // Nothing is moved: the memory of the burst before goes to the spare in its place.
-        let mut before = std::mem::replace(&mut self.taken, burst);
-        before.clear();
-        self.give_burst(before);
-        self.taken.drain(..)
+        let connection = self.all.get_mut(id.0).expect("the connection is in the table");
+        connection.burst.take(&mut self.burst_memory)
     }
 
-    /// Connections whose phase has lasted too long, each told once a phase.
-    pub fn take_overdue(&mut self, tick: u32, ticks_max: PhaseTicks, mut found: impl FnMut(Overdue)) {
+    /// Connections whose phase has lasted for more ticks than `ticks_max` gives it (`None`: no bound), each told once a
+    /// phase.
+    pub fn take_overdue(
+        &mut self,
+        tick: u32,
+        ticks_max: impl Fn(Phase) -> Option<u32>,
+        mut found: impl FnMut(Overdue),
+    ) {
         for connection in self.all.iter_mut() {
             let Some(max) = ticks_max(connection.phase) else { continue };
             if !connection.timed_out && tick.wrapping_sub(connection.since_tick) > max {
@@ -250,6 +175,32 @@ impl Connections {
                 found(Overdue { descriptor: connection.descriptor, phase: connection.phase });
             }
         }
+    }
+
+    /// The socket of the public listeners that has waited for the first byte of a request for longest, and for `ticks_min` at
+    /// least: it is to be ended, so that another finds room, and is not given twice. `None` where there is none such.
+    pub fn take_longest_idle(&mut self, tick: u32, ticks_min: u32) -> Option<RawFd> {
+        let all = &self.all;
+        let is_idle = |connection: &Connection, since: u32| {
+            connection.phase == Phase::Idle
+                && connection.role != Role::Admin
+                && !connection.timed_out
+                && connection.since_tick == since
+                && tick.wrapping_sub(since) >= ticks_min
+        };
+        let key = self.longest_idle.take(
+            tick,
+            |since, key| all.get(key).is_some_and(|connection| is_idle(connection, since)),
+            || {
+                let open = (0..all.places()).filter_map(|place| all.at(place));
+                open.filter_map(|(key, connection)| {
+                    is_idle(connection, connection.since_tick).then_some((connection.since_tick, key))
+                })
+            },
+        )?;
+        let connection = self.all.get_mut(key)?;
+        connection.timed_out = true;
+        Some(connection.descriptor)
     }
 
     /// Sockets of the public listeners that wait for the first byte of a request.
@@ -266,6 +217,8 @@ mod tests {
     use flux_protocol::http::Persistence;
 
     use super::*;
+    use crate::answer::Framing;
+    use crate::limits::shell::{BURST_KEPT_MAX, SPARE_BURSTS_MAX};
 
     const FRAMING: Framing = Framing { connection: Persistence::KeepAlive, head_only: false, cors: false };
 
@@ -298,7 +251,7 @@ mod tests {
         let ids: Vec<_> = (0..CLIENTS as i32).map(|descriptor| table.enter(descriptor, Role::Public, 0)).collect();
         let bytes = |table: &Connections| {
             let held = table.all.iter().map(|connection| connection.burst.capacity()).sum::<usize>();
-            (held + table.spare.iter().map(Vec::capacity).sum::<usize>()) * size_of::<PendingResponse>()
+            (held + table.burst_memory.capacity()) * size_of::<PendingResponse>()
         };
         for id in &ids {
             (0..64).for_each(|_| table.push(*id, PendingResponse::Later(FRAMING)));
@@ -315,7 +268,7 @@ mod tests {
         assert!(table.connection(id).burst.capacity() >= 64, "what is kept is used again");
         ids[..CLIENTS / 2].iter().for_each(|id| table.leave(*id));
         table.trim();
-        assert!(table.spare.is_empty(), "nobody is left for whom it would be kept");
+        assert_eq!(table.burst_memory.capacity(), 0, "nobody is left for whom it would be kept");
     }
 
     #[test]
@@ -333,7 +286,7 @@ mod tests {
 
     #[test]
     fn each_phase_has_its_own_clock_and_is_told_once() {
-        let bound: PhaseTicks = |phase| (phase == Phase::Head).then_some(2);
+        let bound = |phase| (phase == Phase::Head).then_some(2);
         let mut table = Connections::default();
         let slow = table.enter(1, Role::Public, 0);
         let idle = table.enter(2, Role::Public, 0);
@@ -350,8 +303,26 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_idle_makes_room_and_nobody_who_is_served_does() {
+        let mut table = Connections::default();
+        let [first, second, third] = [0, 4, 8].map(|tick| table.enter(tick, Role::Public, tick as u32));
+        table.enter(99, Role::Admin, 0);
+        // The first has asked since, and is idle anew.
+        table.set_phase(first, Phase::Answers, 9, true);
+        assert_eq!(table.take_longest_idle(10, 4), Some(4), "idle since tick 4");
+        table.set_phase(first, Phase::Idle, 10, true);
+        assert_eq!(table.take_longest_idle(11, 4), None, "the others have hardly waited");
+        assert_eq!(table.timed_out(second), Some(Phase::Idle), "its task says nothing to it");
+        table.leave(third);
+        table.enter(8, Role::Public, 13);
+        assert_eq!(table.take_longest_idle(14, 4), Some(0), "not one that took the place of another");
+        assert_eq!(table.take_longest_idle(15, 0), Some(8));
+        assert_eq!(table.take_longest_idle(16, 0), None, "the operator's is nobody's to end, and none is given twice");
+    }
+
+    #[test]
     fn a_phase_after_one_that_was_over_time_is_bounded_too() {
-        let bound: PhaseTicks = |phase| matches!(phase, Phase::Head | Phase::Writing).then_some(2);
+        let bound = |phase| matches!(phase, Phase::Head | Phase::Writing).then_some(2);
         let mut table = Connections::default();
         let id = table.enter(1, Role::Public, 0);
         table.set_phase(id, Phase::Head, 0, false);

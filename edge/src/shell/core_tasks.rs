@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flux_net::listener::bind;
 use flux_net::{Bound, Clock, Doorbell, DoorbellListener, ListenOptions, Listener, Timer, random, spawn};
 use thiserror::Error;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::core::machine::Machine;
 use crate::core::request::Role;
@@ -141,9 +141,8 @@ impl CoreTasks {
 
     /// Starts the tasks of the core.
     fn start_tasks<M: Machine>(&self, sockets: Sockets, machine: M) -> io::Result<Rc<Shard<M>>> {
-        let max = self.plan.connections_per_core_max;
-        let (counters, workers) = (Arc::clone(&self.counters), self.plan.workers.clone());
-        let shard = Shard::new(self.index, machine, self.clock, max, counters, workers, self.history.clone())?;
+        let counters = Arc::clone(&self.counters);
+        let shard = Shard::new(self.index, machine, self.clock, &self.plan, counters, self.history.clone())?;
         let listen = |socket: Option<Bound>, role| -> io::Result<Option<Rc<Listener>>> {
             let Some(socket) = socket else { return Ok(None) };
             let listener = Rc::new(Listener::new(socket)?);
@@ -159,7 +158,9 @@ impl CoreTasks {
         spawn(redis_socket::keep_connected(Rc::clone(&shard), self.plan.redis.clone(), Timer::new()?, seed));
         let listeners = [public, waiting_room].into_iter().flatten().collect();
         let bell = self.control.doorbells[self.index].listen()?;
-        spawn(watch_control(Rc::clone(&shard), self.clone(), bell, listeners));
+        // Made in advance: when it is needed no descriptor may be left.
+        let delay = Timer::new()?;
+        spawn(watch_control(Rc::clone(&shard), self.clone(), bell, delay, listeners));
         Ok(shard)
     }
 }
@@ -173,17 +174,26 @@ impl Drop for ExitNotice<'_> {
     }
 }
 
-/// Begins the drain of a core when it is asked for. The admin listener stays: it says why the edge is not ready.
+/// Begins the drain of a core when it is asked for: first the edge says that it leaves, then, when those who balance load have
+/// had the time to hear of it, it stops listening. The admin listener stays: it says why the edge is not ready.
 async fn watch_control<M: Machine>(
     shard: Rc<Shard<M>>,
     core: CoreTasks,
     bell: DoorbellListener,
+    delay: Timer,
     listeners: Vec<Rc<Listener>>,
 ) {
     while !core.control.draining.load(Ordering::Acquire) {
         if let Err(error) = bell.rung().await {
             error!(core = shard.index, %error, "the doorbell failed: this core cannot be told to drain");
             return;
+        }
+    }
+    shard.leave();
+    if !core.plan.drain_delay.is_zero() {
+        delay.set(core.plan.drain_delay);
+        if let Err(error) = delay.fired().await {
+            warn!(core = shard.index, %error, "the timer of the drain's delay failed; the drain begins now");
         }
     }
     for listener in &listeners {

@@ -4,11 +4,14 @@
 pub(crate) mod accept;
 pub(crate) mod backoff;
 pub(crate) mod buffers;
+pub mod burst;
 pub(crate) mod connection;
 pub(crate) mod connection_guard;
 pub mod connection_table;
 pub mod core_tasks;
+pub mod front;
 pub(crate) mod kafka_sockets;
+mod longest_idle;
 pub(crate) mod memory;
 pub mod plan;
 pub(crate) mod redis_socket;

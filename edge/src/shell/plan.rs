@@ -6,6 +6,7 @@ use std::time::Duration;
 use flux_net::{Address, DriverChoice};
 
 use crate::monitoring::workers::Workers;
+use crate::shell::front::Front;
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -20,8 +21,14 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// Connections that each core serves at once.
     pub connections_per_core_max: usize,
+    /// What stands in front of the public listener.
+    pub front: Front,
+    /// How long an idle connection is kept, and a new one that says nothing.
+    pub keep_alive: Duration,
     pub redis: Address,
-    /// Longest drain.
+    /// How long a core that is told to drain goes on as before, but for `/readyz` and `connection: close`.
+    pub drain_delay: Duration,
+    /// Longest drain after that.
     pub drain_deadline: Duration,
     /// Workers that the dashboard shows.
     pub workers: Workers,

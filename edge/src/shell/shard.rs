@@ -25,6 +25,8 @@ use crate::monitoring::history::History;
 use crate::monitoring::workers::Workers;
 use crate::shell::buffers::Buffers;
 use crate::shell::connection_table::Connections;
+use crate::shell::front::Front;
+use crate::shell::plan::Plan;
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +50,16 @@ pub(crate) struct Shard<M> {
     pub(crate) machine: RefCell<M>,
     pub(crate) connections: RefCell<Connections>,
     pub(crate) connections_max: usize,
+    pub(crate) front: Front,
+    /// How long an idle connection is kept.
+    pub(crate) keep_alive: Duration,
     pub(crate) buffers: RefCell<Buffers>,
     pub(crate) clock: Clock,
     pub(crate) date: RefCell<Date>,
     /// Ticks of the ticker since the start: the clock of the connections' bounds on time.
     pub(crate) tick: Cell<u32>,
+    /// The core is about to drain, or does: every answer closes its connection.
+    pub(crate) leaving: Cell<bool>,
     pub(crate) draining: Cell<bool>,
     drain_until: Cell<Instant>,
     pub(crate) counters: CoreCounters,
@@ -76,9 +83,8 @@ impl<M: Machine> Shard<M> {
         index: usize,
         machine: M,
         clock: Clock,
-        connections_max: usize,
+        plan: &Plan,
         all_counters: Arc<[CoreCounters]>,
-        workers: Workers,
         history: History,
     ) -> io::Result<Rc<Shard<M>>> {
         let pump = Rc::new(Notify::new());
@@ -86,16 +92,19 @@ impl<M: Machine> Shard<M> {
             index,
             machine: RefCell::new(machine),
             connections: RefCell::default(),
-            connections_max,
+            connections_max: plan.connections_per_core_max,
+            front: plan.front.clone(),
+            keep_alive: plan.keep_alive,
             buffers: RefCell::default(),
             date: RefCell::new(Date::new(clock.now().wall_ms / 1000)),
             clock,
             tick: Cell::new(0),
+            leaving: Cell::new(false),
             draining: Cell::new(false),
             drain_until: Cell::new(Instant::FAR_FUTURE),
             counters: all_counters[index].clone(),
             all_counters,
-            workers,
+            workers: plan.workers.clone(),
             history,
             pump: Rc::clone(&pump),
             redis: RefCell::default(),
@@ -147,12 +156,18 @@ impl<M: Machine> Shard<M> {
         }
     }
 
-    /// No new work, and an end in `limit` at the latest. The machine is told, every later answer closes its connection,
-    /// and `/readyz` says 503.
+    /// The core is about to drain: `/readyz` says 503, so that no balancer sends anything new, and every answer closes its
+    /// connection, so that none keeps one. All else goes on.
+    pub(crate) fn leave(&self) {
+        self.leaving.set(true);
+        self.counters.shell.draining.set(1);
+    }
+
+    /// No new work, and an end in `limit` at the latest. The machine is told.
     pub(crate) fn drain(&self, limit: Duration) {
+        self.leave();
         if !self.draining.replace(true) {
             self.drain_until.set(self.clock.instant() + limit);
-            self.counters.shell.draining.set(1);
             self.event(|machine, now| machine.handle_drain(now));
         }
     }

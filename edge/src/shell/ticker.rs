@@ -18,23 +18,31 @@ use tracing::error;
 use crate::core::machine::Machine;
 use crate::counters::shell::Ended;
 use crate::limits::shell::{
-    BODY_TIME_MAX, CONNECTION_TICK, HEAD_TIME_MAX, KEEP_ALIVE_TIME_MAX, LINGER_TIME_MAX, WRITE_TIME_MAX,
+    BODY_TIME_MAX, CONNECTION_TICK, HEAD_TIME_MAX, IDLE_LOOKED_AT_MAX, IDLE_TIME_MIN, LINGER_TIME_MAX, WRITE_TIME_MAX,
 };
 use crate::shell::connection_table::Phase;
 use crate::shell::memory::{self, Crowd};
 use crate::shell::shard::Shard;
 
-/// Ticks until `phase` has lasted too long; `None` where the machine bounds it.
-fn ticks_max(phase: Phase) -> Option<u32> {
+/// Ticks until `phase` has lasted too long, where an idle connection is kept for `keep_alive`; `None` where the machine bounds
+/// it.
+fn ticks_max(phase: Phase, keep_alive: Duration) -> Option<u32> {
     let span = match phase {
-        Phase::Idle => KEEP_ALIVE_TIME_MAX,
+        Phase::Idle => keep_alive,
         Phase::Head => HEAD_TIME_MAX,
         Phase::Body => BODY_TIME_MAX,
         Phase::Answers => return None,
         Phase::Writing => WRITE_TIME_MAX,
         Phase::Lingering => LINGER_TIME_MAX,
     };
-    Some(u32::try_from(span.as_millis().div_ceil(CONNECTION_TICK.as_millis())).expect("a bound of seconds"))
+    Some(ticks(span))
+}
+
+/// So many ticks last for `span` at least.
+pub(crate) const fn ticks(span: Duration) -> u32 {
+    let ticks = span.as_millis().div_ceil(CONNECTION_TICK.as_millis());
+    assert!(ticks <= u32::MAX as u128, "a bound of an hour at most");
+    ticks as u32
 }
 
 /// Ticks for as long as the core runs.
@@ -67,6 +75,7 @@ pub(crate) async fn run<M: Machine>(shard: Rc<Shard<M>>, timer: Timer) {
 
 fn end_overdue<M: Machine>(shard: &Shard<M>) {
     let ended = &shard.counters.shell.ended;
+    let ticks_max = |phase| ticks_max(phase, shard.keep_alive);
     shard.connections.borrow_mut().take_overdue(shard.tick.get(), ticks_max, |overdue| {
         let (how, why) = match overdue.phase {
             Phase::Idle => (Shutdown::Both, Some(Ended::Idle)),
@@ -91,6 +100,21 @@ pub(crate) fn end_idle<M: Machine>(shard: &Shard<M>) {
             end_socket(descriptor, Shutdown::Both);
         }
     }
+}
+
+/// Ends the connection that has been idle for longest, so that a newcomer finds a place; whether there was one.
+pub(crate) fn end_longest_idle<M: Machine>(shard: &Shard<M>) -> bool {
+    const IDLE_TICKS_MIN: u32 = ticks(IDLE_TIME_MIN);
+    for _ in 0..IDLE_LOOKED_AT_MAX {
+        let longest = shard.connections.borrow_mut().take_longest_idle(shard.tick.get(), IDLE_TICKS_MIN);
+        let Some(descriptor) = longest else { return false };
+        if !has_unread(descriptor) {
+            end_socket(descriptor, Shutdown::Both);
+            shard.counters.shell.ended[Ended::Displaced as usize].add(1);
+            return true;
+        }
+    }
+    false
 }
 
 /// Failing means that the client was faster.

@@ -74,6 +74,7 @@ test('only the edge says what became of an operation', () => {
   const ours = [
     [200, { status: 'ok', msg: 'Sale of phone closed' }, 'Sale of phone closed', 'good'],
     [409, { error: 'A sale of phone is under way' }, 'A sale of phone is under way', 'bad'],
+    [409, { error: 'Sale suspended', type: 'about:blank', title: 'Conflict', status: 409, detail: 'Sale suspended' }, 'Sale suspended', 'bad'],
     [400, { error: 'quantity must be an integer from 1 to 1000000000' }, 'quantity must be an integer from 1 to 1000000000', 'bad'],
     [503, { status: 'unavailable', msg: 'Kafka unavailable' }, 'Kafka unavailable. Nothing was done.', 'bad'],
     [401, { error: 'Unauthorized' }, 'The operator token is missing or wrong. Nothing was done.', 'bad'],
@@ -84,7 +85,7 @@ test('only the edge says what became of an operation', () => {
   }
   const foreign = [
     [200, null], [200, {}], [200, { status: 'ok' }], [201, { status: 'ok', msg: 'x' }], [204, null], [302, null], [401, null], [403, null],
-    [403, { message: 'Forbidden' }], [409, { error: 'Conflict', status: 409 }], [429, { message: 'limit' }], [500, { error: 'oops' }],
+    [403, { message: 'Forbidden' }], [409, { error: 'Conflict', status: 409 }], [409, { error: 'Conflict', type: 'about:blank', title: 'Conflict', status: 409, detail: 'else' }], [429, { message: 'limit' }], [500, { error: 'oops' }],
     [502, null], [503, {}], [503, { status: 'unavailable' }], [503, { status: 'unknown', msg: 'Outcome unknown, repeat with the same key' }], [504, null],
   ];
   for (const [status, body] of foreign) assert.deepEqual(readOperation(status, body), { text: UNKNOWN, light: 'bad' }, `${status} ${JSON.stringify(body)}`);

@@ -139,6 +139,18 @@ test('what the edge or the ledger says of another order is not believed', () => 
   assert.equal(readStatus({ ...noOrder }, ID), 'forgotten');
 });
 
+// As docs/SPEC.md gives it: our member, and those of RFC 9457.
+const problem = (status, error) => ({ error, type: 'about:blank', title: 'Not Found', status, detail: error });
+
+test('a refusal with other members than the edge gives is not its own', () => {
+  const ours = problem(404, 'Unknown product');
+  assert.equal(readAnswer({ status: 404, body: ours }).kind, 'refused');
+  for (const change of [{ detail: 'else' }, { type: 'https://gateway.example/404' }, { status: '404' }, { path: '/order' }, { title: undefined }]) {
+    assert.equal(readAnswer({ status: 404, body: { ...ours, ...change } }).kind, 'unknown', JSON.stringify(change));
+  }
+  assert.deepEqual(readAnswer({ status: 429, body: { status: 'limited', msg: 'Too many requests' }, retryAfter: 3 }), { kind: 'unavailable', retryAfter: 3 });
+});
+
 test('what the edge says is final, also after an answer that was not its own', async () => {
   const ends = [
     [soldOut, 'sold_out'],
@@ -146,6 +158,8 @@ test('what the edge says is final, also after an answer that was not its own', a
     [{ status: 409, body: { status: 'insufficient', msg: 'Not enough units left', available: 0 } }, 'insufficient'],
     [{ status: 422, body: { error: 'Idempotency key reused with a different order' } }, 'refused'],
     [{ status: 404, body: { error: 'Unknown product' } }, 'refused'],
+    [{ status: 404, body: problem(404, 'Unknown product') }, 'refused'],
+    [{ status: 422, body: problem(422, 'Idempotency key reused with a different order') }, 'refused'],
   ];
   for (const [answer, kind] of ends) {
     for (const before of [[], [foreign['504 page'], foreign['403 page']]]) {

@@ -22,6 +22,7 @@ use flux_edge::core::machine::{Machine, PeerFault};
 use flux_edge::core::request::{Outcome, Role};
 use flux_edge::counters::CoreCounters;
 use flux_edge::monitoring::workers::Workers;
+use flux_edge::shell::front::Front;
 use flux_edge::shell::plan::Plan;
 use flux_edge::shell::server::{Running, start};
 use flux_net::{Address, DriverChoice};
@@ -92,7 +93,7 @@ pub struct Script {
 impl Script {
     pub fn new(broker: Option<SocketAddr>) -> Script {
         Script {
-            site: Site::new("http://localhost:4000/", "http://localhost:4000"),
+            site: Site::new("http://localhost:4000/", "http://localhost:4000", Duration::from_secs(75)),
             redis: Echo::default(),
             kafka: Echo::default(),
             broker,
@@ -288,10 +289,21 @@ pub fn edge(driver: DriverChoice, connections_max: usize, with_broker: bool) -> 
 
 /// An edge of so many cores; where the machine has fewer, some share a processor.
 pub fn edge_of(cores: usize, driver: DriverChoice, connections_max: usize, with_broker: bool) -> Edge {
+    edge_with(cores, driver, connections_max, with_broker, |_| {})
+}
+
+/// The same, with another plan.
+pub fn edge_with(
+    cores: usize,
+    driver: DriverChoice,
+    connections_max: usize,
+    with_broker: bool,
+    change: impl FnOnce(&mut Plan),
+) -> Edge {
     let redis = echo_server();
     let broker = with_broker.then(echo_server);
     let any = "127.0.0.1:0".parse().expect("an address");
-    let plan = Plan {
+    let mut plan = Plan {
         listen: any,
         admin: any,
         waiting_room: Some(any),
@@ -299,9 +311,13 @@ pub fn edge_of(cores: usize, driver: DriverChoice, connections_max: usize, with_
         cores: flux_net::affinity::allowed().expect("processors").into_iter().cycle().take(cores).collect(),
         connections_per_core_max: connections_max,
         redis: Address::Tcp { host: redis.ip().to_string(), port: redis.port() },
+        front: Front::default(),
+        keep_alive: Duration::from_secs(75),
+        drain_delay: Duration::ZERO,
         drain_deadline: Duration::from_secs(60),
         workers: Workers::default(),
     };
+    change(&mut plan);
     let running = start(plan, move |_, _, _, _| Script::new(broker)).expect("it starts");
     let waiting_room = running.waiting_room.expect("it was asked for");
     Edge { listen: running.listen, admin: running.admin, waiting_room, running: Some(running) }

@@ -82,6 +82,9 @@ fn mains(
         cores: config.cores.clone(),
         connections_per_core_max: CONNECTIONS_MAX,
         redis: config.redis.address.clone(),
+        front: config.front.clone(),
+        keep_alive: config.keep_alive,
+        drain_delay: config.drain_delay,
         drain_deadline: config.drain_deadline,
         workers: Workers::default(),
     };

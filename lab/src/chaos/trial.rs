@@ -81,7 +81,9 @@ impl Trial {
     ///
     /// # Errors
     /// Where it does not come up.
-    pub fn start(options: DeploymentOptions, units: u64) -> Result<Trial, LabError> {
+    pub fn start(mut options: DeploymentOptions, units: u64) -> Result<Trial, LabError> {
+        // What is idle is to have gone when resources are counted.
+        options.edge_environment.push(("FLUX_KEEP_ALIVE".to_owned(), "15s".to_owned()));
         let mut deployment = Deployment::start(options)?;
         deployment.init(PRODUCT, units)?;
         let mut trial = Trial {

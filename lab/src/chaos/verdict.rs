@@ -10,7 +10,7 @@ use crate::crowd::{self, Exchange};
 use crate::error::LabError;
 use crate::programs::Program;
 
-/// How long resources may take to come back to their level: an idle connection is closed after 15 s.
+/// How long resources may take to come back to their level: a trial's edges close an idle connection after 15 s.
 const CALM_MAX: Duration = Duration::from_secs(30);
 
 impl Trial {

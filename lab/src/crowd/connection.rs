@@ -19,7 +19,8 @@ use super::order::Order;
 use super::outcome::{Doubt, Outcome, Refusal};
 use super::work::{Job, Next};
 
-/// A server closes a connection that rests for so long (SPEC: 15 s); one that has rested nearly as long is opened anew.
+/// A server closes a connection that rests for long (an edge as `--keep-alive` says, what stands before it perhaps sooner); one
+/// that has rested for so long is opened anew.
 const REST_MAX_US: u64 = 10_000_000;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const READ_BYTES: usize = 1024;

@@ -51,11 +51,42 @@ pub enum KeyField<'b> {
     Conflict,
 }
 
+/// Lines kept of a field to which each proxy adds one: the last of them, which the nearest proxies wrote.
+pub(super) const LINES_MAX: usize = 4;
+
+/// The last lines of a field that may be spread over several, the last one first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastLines<'b>([Option<&'b [u8]>; LINES_MAX]);
+
+impl<'b> LastLines<'b> {
+    /// The field was not sent.
+    pub const NONE: LastLines<'static> = LastLines([None; LINES_MAX]);
+
+    /// The lines, the last one first.
+    pub fn iter(&self) -> impl Iterator<Item = &'b [u8]> {
+        self.0.into_iter().map_while(|line| line)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct LineSpans([Span; LINES_MAX]);
+
+impl LineSpans {
+    fn push(&mut self, line: Span) {
+        self.0.rotate_right(1);
+        self.0[0] = line;
+    }
+
+    fn resolve<'b>(&self, buffer: &'b [u8]) -> LastLines<'b> {
+        LastLines(self.0.map(|line| line.get(buffer)))
+    }
+}
+
 /// The header fields that a route may look at: values without the white space around them, otherwise as sent, none
 /// of them validated but `host`.
 ///
 /// Of `accept`, `accept-encoding` and `if-none-match`, which a client may spread over several lines, this is the
-/// first line. Any other field given twice is refused before it gets here.
+/// first line; of `forwarded` and `x-forwarded-for`, which proxies add to, the last ones. Any other field given twice is refused before it gets here.
 #[derive(Clone, Copy)]
 pub struct Fields<'b> {
     /// `host`, or the authority of a target in absolute form, which takes its place.
@@ -80,6 +111,10 @@ pub struct Fields<'b> {
     pub if_none_match: Option<&'b [u8]>,
     /// `accept-encoding`, its first line.
     pub accept_encoding: Option<&'b [u8]>,
+    /// `forwarded`.
+    pub forwarded: LastLines<'b>,
+    /// `x-forwarded-for`.
+    pub x_forwarded_for: LastLines<'b>,
 }
 
 impl fmt::Debug for Fields<'_> {
@@ -97,6 +132,8 @@ impl fmt::Debug for Fields<'_> {
             .field("x_queue_ticket", &text(self.x_queue_ticket))
             .field("if_none_match", &text(self.if_none_match))
             .field("accept_encoding", &text(self.accept_encoding))
+            .field("forwarded", &text(self.forwarded.0[0]))
+            .field("x_forwarded_for", &text(self.x_forwarded_for.0[0]))
             .finish()
     }
 }
@@ -123,6 +160,8 @@ pub(super) struct FieldSpans {
     x_queue_ticket: Span,
     if_none_match: Span,
     accept_encoding: Span,
+    forwarded: LineSpans,
+    x_forwarded_for: LineSpans,
 }
 
 impl FieldSpans {
@@ -147,6 +186,7 @@ impl FieldSpans {
                 6 if is(name, b"accept") => first(&mut spans.accept, value, base),
                 6 if is(name, b"expect") => control.expect(value),
                 6 if is(name, b"origin") => once(&mut spans.origin, Fault::RepeatedOrigin),
+                9 if is(name, b"forwarded") => spans.forwarded.push(Span::of(value, base)),
                 10 if is(name, b"connection") => control.connection(value),
                 12 if is(name, b"content-type") => once(&mut spans.content_type, Fault::RepeatedContentType),
                 13 if is(name, b"authorization") => once(&mut spans.authorization, Fault::RepeatedAuthorization),
@@ -154,6 +194,7 @@ impl FieldSpans {
                 14 if is(name, b"content-length") => control.content_length(value),
                 14 if is(name, b"x-queue-ticket") => once(&mut spans.x_queue_ticket, Fault::RepeatedTicket),
                 15 if is(name, b"idempotency-key") => spans.key(value, buffer),
+                15 if is(name, b"x-forwarded-for") => spans.x_forwarded_for.push(Span::of(value, base)),
                 15 if is(name, b"accept-encoding") => first(&mut spans.accept_encoding, value, base),
                 16 if is(name, b"content-encoding") => {
                     once(&mut spans.content_encoding, Fault::RepeatedContentEncoding)
@@ -199,6 +240,8 @@ impl FieldSpans {
             x_queue_ticket: self.x_queue_ticket.get(buffer),
             if_none_match: self.if_none_match.get(buffer),
             accept_encoding: self.accept_encoding.get(buffer),
+            forwarded: self.forwarded.resolve(buffer),
+            x_forwarded_for: self.x_forwarded_for.resolve(buffer),
         }
     }
 }

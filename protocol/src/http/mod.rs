@@ -17,6 +17,7 @@ mod head;
 mod limits;
 pub mod media;
 pub mod order_body;
+pub mod problem;
 mod reader;
 mod refusal;
 mod request;
@@ -24,7 +25,7 @@ pub mod response;
 mod target;
 
 pub use date::Date;
-pub use fields::{Fields, KeyField};
+pub use fields::{Fields, KeyField, LastLines};
 pub use limits::Limits;
 pub use reader::{Read, Reader, Stage};
 pub use refusal::Refusal;

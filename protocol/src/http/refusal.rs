@@ -1,6 +1,7 @@
 //! Why a message is refused, and the answer that says so.
 
 use super::date::Date;
+use super::problem;
 use super::response::{self, Persistence};
 
 /// What may be wrong with a message, in the order in which it is looked for.
@@ -135,18 +136,10 @@ impl Refusal {
         Persistence::after(self.version_minor, !self.close)
     }
 
-    /// Appends the whole answer: status, `{"error":"…"}`, `connection: close` where it ends.
+    /// Appends the whole answer: status, `{"error":"…", …}`, `connection: close` where it ends.
     pub fn write(&self, out: &mut Vec<u8>, date: &Date) {
-        debug_assert!(self.error.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')));
-        let body = [b"{\"error\":\"", self.error.as_bytes(), b"\"}"];
-        response::write_parts(
-            out,
-            self.status,
-            date,
-            &[response::JSON, response::NO_STORE],
-            &body,
-            self.connection(),
-            self.head_only,
-        );
+        let body = problem::error(self.status, self.error);
+        let fields = [response::JSON, response::NO_STORE];
+        response::write(out, self.status, date, &fields, body.as_bytes(), self.connection(), self.head_only);
     }
 }

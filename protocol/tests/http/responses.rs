@@ -80,8 +80,9 @@ fn refusals_answer_in_json() {
     let date = Date::new(NOON);
     assert_eq!(
         text(|out| Refusal::TIMEOUT.write(out, &date)),
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: 27\r\n\
-         date: Sun, 06 Nov 1994 08:49:37 GMT\r\nconnection: close\r\n\r\n{\"error\":\"Request Timeout\"}"
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: 114\r\n\
+         date: Sun, 06 Nov 1994 08:49:37 GMT\r\nconnection: close\r\n\r\n{\"error\":\"Request Timeout\",\
+         \"type\":\"about:blank\",\"title\":\"Request Timeout\",\"status\":408,\"detail\":\"Request Timeout\"}"
     );
     let open = Refusal { close: false, consumed: 9, ..Refusal::closing(501, "Unknown method") };
     assert!(!text(|out| open.write(out, &date)).contains("connection"));

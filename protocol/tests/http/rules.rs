@@ -1,6 +1,6 @@
 //! Request line and fields, one table a rule: what is read, and what is refused with which status.
 
-use flux_protocol::http::{Limits, Method, Read, Reader, Refusal};
+use flux_protocol::http::{LastLines, Limits, Method, Read, Reader, Refusal};
 
 use crate::feed::{Outcome, closes, one_by_one, refusal, refused_and_goes_on, request, whole};
 
@@ -19,6 +19,19 @@ fn an_order_is_read() {
     assert!(got.fields.contains(r#"accept: Some("text/html")"#), "{}", got.fields);
     assert!(got.fields.contains(r#"origin: Some("http://a")"#), "{}", got.fields);
     assert!(got.fields.contains("authorization: Some(\"not shown\")") && !got.fields.contains("secret"));
+}
+
+#[test]
+fn of_a_field_that_each_proxy_adds_to_the_last_lines_are_kept() {
+    let lines: String = (1..=6).map(|hop| format!("X-Forwarded-For: {hop}\r\n")).collect();
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}forwarded:\r\nForwarded: for=b\r\n\r\n");
+    let mut bytes = head.into_bytes();
+    let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a whole request") };
+    let texts = |lines: LastLines<'_>| -> Vec<String> {
+        lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    };
+    assert_eq!(texts(request.fields.x_forwarded_for), ["6", "5", "4", "3"], "the last one first");
+    assert_eq!(texts(request.fields.forwarded), ["for=b", ""]);
 }
 
 #[test]

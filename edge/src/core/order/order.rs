@@ -25,6 +25,7 @@ use crate::core::state::product_index::ProductIndex;
 use crate::core::state::reserve_calls::{Group, ReserveBatch};
 use crate::core::state::wakes::Wake;
 use crate::sale::SaleState;
+use crate::throttle::TooOften;
 
 /// An order on its way in.
 #[derive(Clone, Copy)]
@@ -46,6 +47,11 @@ impl Core {
         };
         if self.is_draining {
             return self.answered(Answer::Unavailable(Unavailable::Draining));
+        }
+        if let Some(users) = &self.config.users
+            && let Err(TooOften { seconds }) = users.take(wish.user.as_bytes(), now.instant)
+        {
+            return self.answered(Answer::Limited { seconds });
         }
         match self.products.known(name.as_bytes()) {
             Some(product) => {

@@ -31,7 +31,7 @@ fn a_preflight_lets_the_configured_origin_in_and_nobody_else() {
     for field in [
         "access-control-allow-origin: http://localhost:4000",
         "access-control-allow-methods: POST",
-        "access-control-allow-headers: content-type, idempotency-key, x-idempotency-key, x-queue-ticket",
+        "access-control-allow-headers: content-type, traceparent",
         "access-control-max-age: 86400",
         "vary: origin",
     ] {
@@ -40,6 +40,13 @@ fn a_preflight_lets_the_configured_origin_in_and_nobody_else() {
     for stranger in [&b"http://localhost:4001"[..], b"https://localhost:4000", b"null"] {
         let told = preflight(&mut bench, stranger, "/order");
         assert!(!told.contains("access-control-"), "{told}");
+    }
+    // Whatever a page asks may carry its tracing, which makes a preflight of a plain GET.
+    for path in ["/stock/p", "/queue/p", "/order/p/6933e8c6-dc7e-8652-9469-7549a1078b6f"] {
+        let told = preflight(&mut bench, ORIGIN, path);
+        for field in ["methods: GET, HEAD", "headers: content-type, traceparent"] {
+            assert!(told.contains(&format!("\r\naccess-control-allow-{field}\r\n")), "{path}: {told}");
+        }
     }
     let operators = preflight(&mut bench, ORIGIN, "/init");
     assert!(operators.starts_with("HTTP/1.1 404 "), "{operators}");

@@ -8,6 +8,7 @@ mod broker;
 mod cors;
 mod fair;
 mod figures;
+mod limits;
 mod links;
 mod many;
 mod opening;
@@ -27,7 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_protocol::http::{Date, Fields, KeyField, Method, Persistence, Request};
+use flux_protocol::http::{Date, Fields, KeyField, LastLines, Method, Persistence, Request};
 use flux_protocol::order::Uuid;
 use flux_protocol::time::{Instant, Now};
 
@@ -58,6 +59,8 @@ const FIELDS: Fields<'static> = Fields {
     x_queue_ticket: None,
     if_none_match: None,
     accept_encoding: None,
+    forwarded: LastLines::NONE,
+    x_forwarded_for: LastLines::NONE,
 };
 
 /// One core and what it is connected to.
@@ -85,8 +88,10 @@ fn config() -> CoreConfig {
         burst: 2,
         idempotency_ttl: Duration::from_secs(24 * 3600),
         outbox_orders_max: 100_000,
-        site: Site::new("http://localhost:4000/", "http://localhost:4000"),
+        site: Site::new("http://localhost:4000/", "http://localhost:4000", Duration::from_secs(75)),
         cors_origin: "http://localhost:4000".into(),
+        cors_headers: "content-type, traceparent".into(),
+        users: None,
         redis_deadline: Duration::from_millis(500),
         publish_deadline: Duration::from_secs(2),
         pages: Pages::new(PageSettings::default(), 3000),
