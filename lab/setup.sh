@@ -27,6 +27,9 @@ say() { printf 'setup: %s\n' "$*"; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Debian keeps them out of a user's PATH.
+has_sbin() { has "$1" || [ -x "/usr/sbin/$1" ]; }
+
 # Debian keeps the server programs of each major version out of PATH.
 has_postgres() {
   has postgres && return
@@ -80,6 +83,9 @@ wanted=() # tools for looking closer: benchmarks, flame graphs, the compose chec
 has wrk || wanted+=(wrk)
 has kcat || wanted+=(kcat)
 has curl || wanted+=(curl)
+has_sbin nginx || wanted+=(nginx-light) # end to end: what stands in front of edges
+has_sbin haproxy || wanted+=(haproxy)
+has openssl || wanted+=(openssl)
 has perf || wanted+=(linux-perf)
 has valgrind || wanted+=(valgrind) # make guard, part of make test
 has nft || wanted+=(nftables) # chaos: packets that vanish
@@ -108,12 +114,12 @@ has_systemd() { [ -d /run/systemd/system ]; }
 postgres_clusters() { if has pg_lsclusters; then pg_lsclusters --no-header | awk '{ print $1, $2 }' | sort; fi; }
 
 # Debian starts a service as it installs it. Only those that this run brought are stopped again.
-stop_redis() {
-  say "the redis-server service that the installation brought is stopped and disabled"
+stop_service() {
+  say "the $1 service that the installation brought is stopped and disabled"
   if has_systemd; then
-    "${as_root[@]}" systemctl disable --now --quiet redis-server || true
+    "${as_root[@]}" systemctl disable --now --quiet "$1" || true
   else
-    "${as_root[@]}" service redis-server stop >/dev/null 2>&1 || true
+    "${as_root[@]}" service "$1" stop >/dev/null 2>&1 || true
   fi
 }
 
@@ -133,8 +139,11 @@ apt_install() {
 
 install_packages() {
   say "installing from Debian: ${needed[*]} ${wanted[*]}"
-  local redis_is_new=0 clusters_before log
-  is_installed redis-server || redis_is_new=1
+  local clusters_before log service new_services=()
+  # Each with the package that brings it.
+  for service in redis-server:redis-server nginx:nginx-light haproxy:haproxy; do
+    is_installed "${service#*:}" || new_services+=("$service")
+  done
   clusters_before=$(postgres_clusters)
   log=$(mktemp)
 
@@ -150,7 +159,9 @@ install_packages() {
   mkdir -p target
   printf '%s' "${wanted[*]}" >"$wanted_tried"
 
-  if [ "$redis_is_new" -eq 1 ] && is_installed redis-server; then stop_redis; fi
+  for service in "${new_services[@]}"; do
+    if is_installed "${service#*:}"; then stop_service "${service%:*}"; fi
+  done
   stop_new_postgres_clusters
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Never touches a server that was running before, nor a default port.
 
+pub mod balancer;
 pub mod kafka;
 pub mod postgres;
 pub mod redis;
@@ -9,6 +10,7 @@ pub mod redis;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+pub use balancer::{Balancer, Kind};
 pub use kafka::{Jvm, Kafka, KafkaLogins, KafkaOptions, Side};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{Redis, RedisOptions};

@@ -4,6 +4,7 @@
 mod dashboard;
 mod edges;
 mod fair;
+mod front;
 mod identity;
 mod kafka;
 mod links;

@@ -74,14 +74,25 @@ fn the_other_answers_of_an_order() {
         (422, Some("Idempotency key reused with a different order"))
     );
     let insufficient = deployment.order("phone", "u", "k2", 2).unwrap();
-    let told = json!({"status": "insufficient", "msg": "Not enough units left", "available": 1});
+    let told = json!({
+        "status": "insufficient", "msg": "Not enough units left", "available": 1,
+        "type": "about:blank", "title": "Conflict", "detail": "Not enough units left",
+    });
     assert_eq!((insufficient.status, insufficient.json()), (409, told));
     let unknown = deployment.order("no-such-thing", "u", "k", 1).unwrap();
-    assert_eq!((unknown.status, unknown.text().as_str()), (404, r#"{"error":"Unknown product"}"#));
+    let told = json!({
+        "error": "Unknown product",
+        "type": "about:blank", "title": "Not Found", "status": 404, "detail": "Unknown product",
+    });
+    assert_eq!((unknown.status, unknown.json()), (404, told));
     let last = deployment.order("phone", "u", "k3", 1).unwrap();
     assert_eq!(last.status, 200);
     let none = deployment.order("phone", "u", "k4", 1).unwrap();
-    assert_eq!((none.status, none.text().as_str()), (409, r#"{"status":"sold_out","msg":"Inventory empty"}"#));
+    let told = json!({
+        "status": "sold_out", "msg": "Inventory empty",
+        "type": "about:blank", "title": "Conflict", "detail": "Inventory empty",
+    });
+    assert_eq!((none.status, none.json()), (409, told));
     let replayed = deployment.order("phone", "u", "k3", 1).unwrap();
     assert_eq!((replayed.status, replayed.text()), (200, last.text()), "sold out, and yet the first answer");
     let id = last.json()["orderId"].as_str().unwrap().to_owned();
