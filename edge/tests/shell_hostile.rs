@@ -87,31 +87,34 @@ fn a_newcomer_to_a_full_core_gets_the_place_of_who_has_been_idle_for_longest() {
         let counters = &edge.counters().shell;
         let mut asks = Client::connect(edge.listen);
         asks.send(get("/hold").as_bytes());
-        let mut idle: Vec<Client> = Vec::new();
-        for _ in 0..26 {
-            let mut client = Client::connect(edge.listen);
-            assert_eq!(client.get("/now/in").status, 200);
-            idle.push(client);
-        }
-        // Idle is who has said nothing for a second.
-        thread::sleep(IDLE_TIME_MIN + 2 * CONNECTION_TICK);
-        assert_eq!(counters.connections.get(), 27);
-        let newcomers: Vec<Client> = (0..20)
-            .map(|_| {
+        let come = |clients: usize| -> Vec<Client> {
+            let come = (0..clients).map(|_| {
                 let mut client = Client::connect(edge.listen);
                 assert_eq!(client.get("/now/in").status, 200, "on {driver}");
                 client
-            })
-            .collect();
+            });
+            come.collect()
+        };
+        let mut first = come(20);
+        // Which of two has been idle for longer is told apart by ticks.
+        thread::sleep(2 * CONNECTION_TICK);
+        let mut second = come(6);
+        // Idle is who has said nothing for a second.
+        thread::sleep(IDLE_TIME_MIN + 2 * CONNECTION_TICK);
+        assert_eq!(counters.connections.get(), 27);
+        let newcomers = come(20);
         assert_eq!(counters.connections_refused.get(), 0);
         assert_eq!(counters.ended[Ended::Displaced as usize].get(), 20);
-        idle[..20].iter_mut().for_each(|client| assert!(client.ends(), "the longest idle go first"));
-        for client in &mut idle[20..] {
+        first.iter_mut().for_each(|client| assert!(client.ends(), "the longest idle go first"));
+        for client in &mut second {
             assert_eq!(client.get("/now/still").status, 200, "the others stay");
         }
-        drop(newcomers);
+        drop((second, newcomers));
         edge.drain();
-        assert_eq!(asks.response().body, word("held"), "and whoever is served");
+        let ended = thread::spawn(move || edge.wait());
+        assert_eq!(asks.response().body, word("held"), "and so does who is served");
+        drop(asks);
+        assert!(ended.join().expect("a thread"));
     });
 }
 

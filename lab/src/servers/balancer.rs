@@ -63,6 +63,20 @@ impl Balancer {
     /// # Errors
     /// Where it is missing, refuses its configuration, or does not come up; the text shows the end of its log.
     pub fn start(run: &RunDir, kind: Kind, edges: &[Edge], is_secret: bool) -> Result<Balancer, LabError> {
+        Balancer::start_changed(run, kind, edges, is_secret, |text| text)
+    }
+
+    /// The same with another configuration than the example's.
+    ///
+    /// # Errors
+    /// As [`Balancer::start`].
+    pub fn start_changed(
+        run: &RunDir,
+        kind: Kind,
+        edges: &[Edge],
+        is_secret: bool,
+        change: impl FnOnce(String) -> String,
+    ) -> Result<Balancer, LabError> {
         let program = kind.program().ok_or_else(|| LabError::Missing {
             what: format!("{kind:?}"),
             install: "sudo apt-get install nginx-light haproxy".to_owned(),
@@ -76,7 +90,7 @@ impl Balancer {
         if !is_secret {
             text = without_tls(&text);
         }
-        std::fs::write(&configuration, text).doing(|| format!("writing {}", configuration.display()))?;
+        std::fs::write(&configuration, change(text)).doing(|| format!("writing {}", configuration.display()))?;
         let mut command = Command::new(program);
         match kind {
             Kind::Haproxy | Kind::HaproxyTcp => command.arg("-db").arg("-f").arg(&configuration),

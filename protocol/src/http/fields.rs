@@ -54,17 +54,27 @@ pub enum KeyField<'b> {
 /// Lines kept of a field to which each proxy adds one: the last of them, which the nearest proxies wrote.
 pub(super) const LINES_MAX: usize = 4;
 
-/// The last lines of a field that may be spread over several, the last one first.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LastLines<'b>([Option<&'b [u8]>; LINES_MAX]);
+/// The last lines of a field that may be spread over several. Found in the buffer when they are asked for: hardly anybody does.
+#[derive(Clone, Copy)]
+pub struct LastLines<'b> {
+    buffer: &'b [u8],
+    lines: LineSpans,
+}
 
 impl<'b> LastLines<'b> {
     /// The field was not sent.
-    pub const NONE: LastLines<'static> = LastLines([None; LINES_MAX]);
+    pub const NONE: LastLines<'static> = LastLines { buffer: b"", lines: LineSpans([Span::ABSENT; LINES_MAX]) };
 
     /// The lines, the last one first.
     pub fn iter(&self) -> impl Iterator<Item = &'b [u8]> {
-        self.0.into_iter().map_while(|line| line)
+        let buffer = self.buffer;
+        self.lines.0.into_iter().map_while(move |line| line.get(buffer))
+    }
+}
+
+impl fmt::Debug for LastLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|line| line.escape_ascii().to_string())).finish()
     }
 }
 
@@ -77,8 +87,8 @@ impl LineSpans {
         self.0[0] = line;
     }
 
-    fn resolve<'b>(&self, buffer: &'b [u8]) -> LastLines<'b> {
-        LastLines(self.0.map(|line| line.get(buffer)))
+    fn resolve(self, buffer: &[u8]) -> LastLines<'_> {
+        LastLines { buffer, lines: self }
     }
 }
 
@@ -132,8 +142,8 @@ impl fmt::Debug for Fields<'_> {
             .field("x_queue_ticket", &text(self.x_queue_ticket))
             .field("if_none_match", &text(self.if_none_match))
             .field("accept_encoding", &text(self.accept_encoding))
-            .field("forwarded", &text(self.forwarded.0[0]))
-            .field("x_forwarded_for", &text(self.x_forwarded_for.0[0]))
+            .field("forwarded", &self.forwarded)
+            .field("x_forwarded_for", &self.x_forwarded_for)
             .finish()
     }
 }
