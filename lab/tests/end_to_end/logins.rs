@@ -53,7 +53,7 @@ fn wait_until_both_are_ready(deployment: &mut Deployment) {
     }
 }
 
-/// What `/readyz` answers, or `/metrics`.
+/// What the admin listener answers to anybody.
 fn told(address: std::net::SocketAddr, path: &str) -> String {
     http_client::request(address, "GET", path, &[], b"", Duration::from_secs(15)).expect("it answers").text()
 }
@@ -125,7 +125,7 @@ fn scram_logins_are_renewed_under_load_and_a_user_that_is_removed_comes_back() {
     // The user goes in mid-sale.
     deployment.kafka().set_scram("edge", false).unwrap();
     wait_until("the edge says what is missing", || {
-        told(admin, "/readyz").contains("the broker refuses user edge by SCRAM-SHA-512")
+        told(admin, "/readyz?deep").contains("the broker refuses user edge by SCRAM-SHA-512")
     });
     let log = deployment.edges[0].program.output();
     assert_eq!(times(&log, "Kafka does not take this edge"), 1, "one line\n{log}");
@@ -283,6 +283,9 @@ fn secrets_are_nowhere_but_where_they_were_put() {
     let redis = format!("redis://flux:planted-redis@{address}");
     let postgres = postgres.replacen("postgres@", "nobody:planted-postgres@", 1);
     let token = secret_file(&deployment, "token", "planted-token\n");
+    // The public key of RFC 8037's example.
+    let key = r#"{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let keys = secret_file(&deployment, "keys", key);
     let common = [
         ("FLUX_KAFKA", &*kafka),
         ("FLUX_KAFKA_SECURITY", "sasl_plaintext"),
@@ -291,6 +294,8 @@ fn secrets_are_nowhere_but_where_they_were_put() {
         ("FLUX_KAFKA_SASL_PASSWORD", "planted-kafka"),
         ("FLUX_REDIS", &*redis),
         ("FLUX_ADMIN_TOKEN_FILE", &*token),
+        ("FLUX_JWT_KEYS", &*keys),
+        ("FLUX_JWT_SUBJECT_KEY", "planted-subject-key"),
         ("RUST_LOG", "trace"),
     ];
     start(&mut deployment, &common, &common);
@@ -301,7 +306,7 @@ fn secrets_are_nowhere_but_where_they_were_put() {
         http_client::request(address, "GET", path, &[], b"", Duration::from_secs(15)).map(|answer| answer.text())
     };
     wait_until("the edge was refused by both", || {
-        asked(edge, "/readyz").is_ok_and(|text| text.contains("WRONGPASS") && text.contains("refuses user edge"))
+        asked(edge, "/readyz?deep").is_ok_and(|text| text.contains("WRONGPASS") && text.contains("refuses user edge"))
     });
     wait_until("the worker was refused", || {
         asked(worker, "/readyz").is_ok_and(|text| text.contains("refuses user edge"))
@@ -310,7 +315,7 @@ fn secrets_are_nowhere_but_where_they_were_put() {
     let init = http_client::request(edge, "POST", "/init", &headers, b"{}", Duration::from_secs(15)).unwrap();
     let mut texts = vec![init.text()];
     for address in [edge, worker] {
-        for path in ["/readyz", "/metrics", "/livez"] {
+        for path in ["/readyz", "/readyz?deep", "/metrics", "/livez"] {
             texts.push(asked(address, path).unwrap());
         }
     }
