@@ -103,14 +103,38 @@ impl Stands {
     }
 }
 
+/// Whether the second of this place has begun in the document's sale; else it is another sale's.
+fn has_begun(place: Place, document: &Value) -> bool {
+    let moment = |name: &str| document[name].as_u64().unwrap_or(0);
+    let since_ms = moment("now").saturating_sub(moment("opensAt"));
+    u64::from(place.slot) <= 1 + CLOCKS_APART + since_ms / (SLOT_US / 1000)
+}
+
+/// How many seconds the clock by which a place was given may be ahead of the one that a document tells.
+const CLOCKS_APART: u64 = 2;
+
 /// How long after its end a second's places may be reported still.
 const SETTLING_MS: u64 = 300;
 
 /// Looks at the document until it says that this place was called, or that nobody is called any more; or until it cannot be
-/// had, which is no reason to stay away.
-pub(super) async fn wait_until_called(crowd: &Crowd, door: usize, order: &Order, ticket: &TicketText) {
+/// had, which is no reason to stay away, or is of another sale than the ticket (`seed_hash`, once it is known; `edge/static/pursue.js`
+/// does the same).
+pub(super) async fn wait_until_called(
+    crowd: &Crowd,
+    door: usize,
+    order: &Order,
+    ticket: &TicketText,
+    seed_hash: &mut Option<String>,
+) {
     let Some(ticket) = Ticket::claimed(ticket) else { return };
     while let Some((line, document)) = line(&crowd.doors[door], &order.product).await {
+        let told = document["seedHash"].as_str().map(str::to_owned);
+        if seed_hash.as_ref().is_some_and(|of_ticket| told.as_ref() != Some(of_ticket))
+            || !has_begun(ticket.place, &document)
+        {
+            return;
+        }
+        *seed_hash = told;
         crowd.stands.borrow_mut().extend(Stands::read(order, ticket.place, &document));
         if line.is_over || line.called.has_called(ticket.place) {
             return;

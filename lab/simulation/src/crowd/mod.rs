@@ -150,7 +150,7 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
 /// Sends the order until an answer ends the matter; whether one has.
 async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
     let mut door = pick(crowd, buyer, random);
-    let mut held = None;
+    let (mut held, mut seed_hash) = (None, None);
     for attempt in 0..buyer.attempts_max {
         let hangs_up = random.per_mille(buyer.hang_up_per_mille);
         let user = (buyer.order.product.clone(), buyer.order.user.clone());
@@ -162,7 +162,9 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
             return true;
         }
         if let Some(text) = given {
-            held = given;
+            if held != given {
+                (held, seed_hash) = (given, None);
+            }
             crowd.last_given.set(given);
             crowd.first_given.borrow_mut().entry(user).or_insert(text);
         }
@@ -173,7 +175,7 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
         let pause_ms = (50 << attempt.min(5)) + random.below(200);
         sleep(Duration::from_millis(pause_ms)).await.expect("a simulated timer");
         if let Some(ticket) = held.filter(|_| buyer.habit == Habit::Patient) {
-            line::wait_until_called(crowd, door, &buyer.order, &ticket).await;
+            line::wait_until_called(crowd, door, &buyer.order, &ticket, &mut seed_hash).await;
         }
     }
     false
