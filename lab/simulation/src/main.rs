@@ -52,6 +52,9 @@ struct Soak {
     /// Show what the first seed draws, and run nothing
     #[arg(long)]
     shape: bool,
+    /// Show what the programs log, as RUST_LOG asks, of all runs that are made
+    #[arg(long)]
+    log: bool,
 }
 
 #[derive(Args)]
@@ -108,6 +111,7 @@ fn soak(arguments: &Soak) -> ExitCode {
         println!("{:#?}", Shape::draw(&mut Random::new(first).fork()));
         return ExitCode::SUCCESS;
     }
+    let _log = arguments.log.then(flux_net::logging::start);
     let threads = processors(arguments.threads);
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let (next, done, requests) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
