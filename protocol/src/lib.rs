@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod ages;
+pub mod certificate;
 pub mod exposition;
 pub mod front;
 pub mod http;

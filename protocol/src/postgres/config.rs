@@ -1,10 +1,12 @@
-//! Where PostgreSQL is, and as which user to log in: `postgres://user:password@host:port/db`, `?host=/socket/dir`.
+//! Where PostgreSQL is, and as which user to log in: `postgres://user:password@host:port/db`, `?host=/socket/dir`, and
+//! what is asked of TLS ([`super::tls`]).
 //!
 //! Never resolves a name and never reads a file: what is not in the URL is the default written here.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::tls::{ChannelBinding, PostgresTls, SslMode};
 use crate::secret::SharedSecret;
 
 /// The port where none is named.
@@ -36,6 +38,10 @@ pub struct PostgresConfig {
     pub passfile: Option<PathBuf>,
     /// The database.
     pub database: String,
+    /// Where to connect to in place of the host (libpq's `hostaddr`): the host is then only the name in its certificate.
+    pub host_address: Option<String>,
+    /// What is asked of TLS.
+    pub tls: PostgresTls,
 }
 
 /// Why a URL is refused: one line, without the password.
@@ -44,11 +50,21 @@ pub enum ConfigError {
     /// Neither `postgres://` nor `postgresql://`.
     #[error("a PostgreSQL URL begins with postgres://")]
     Scheme,
-    /// TLS was asked for.
-    #[error(
-        "sslmode={0} is not supported yet: use a Unix socket, a private network or a TLS proxy, and sslmode=disable"
-    )]
-    Tls(String),
+    /// No mode of libpq's.
+    #[error("sslmode must be disable, prefer, require, verify-ca or verify-full")]
+    SslMode,
+    /// No mode of libpq's.
+    #[error("channel_binding must be disable, prefer or require")]
+    ChannelBinding,
+    /// Something is asked of TLS that there will not be, or not for certain.
+    #[error("{0} needs sslmode=require, verify-ca or verify-full")]
+    NeedsTls(&'static str),
+    /// TLS was asked for on a Unix socket.
+    #[error("a Unix socket has no TLS: leave sslmode out, or name the host")]
+    TlsOnSocket,
+    /// One of two files.
+    #[error("sslcert and sslkey belong together")]
+    HalfIdentity,
     /// Several hosts, as libpq would take.
     #[error("one PostgreSQL host, not a list: `{0}`")]
     SeveralHosts(String),
@@ -82,7 +98,7 @@ impl PostgresConfig {
             host: text(host, "host")?,
             port: text(port, "port")?,
             database: text(database, "database")?,
-            passfile: None,
+            ..Parts::default()
         };
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -100,6 +116,7 @@ impl PostgresConfig {
     }
 }
 
+#[derive(Default)]
 struct Parts {
     user: String,
     password: Option<String>,
@@ -107,6 +124,12 @@ struct Parts {
     port: String,
     database: String,
     passfile: Option<PathBuf>,
+    host_address: Option<String>,
+    ssl_mode: Option<SslMode>,
+    root_certificate: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    channel_binding: ChannelBinding,
 }
 
 impl Parts {
@@ -118,15 +141,21 @@ impl Parts {
             "passfile" => self.passfile = Some(PathBuf::from(value)).filter(|path| !path.as_os_str().is_empty()),
             "password" => self.password = Some(value),
             "dbname" => self.database = value,
-            // What they ask for is a connection that may be plain, and plain is what they get.
-            "sslmode" if matches!(&*value, "disable" | "allow" | "prefer") => {}
-            "sslmode" => return Err(ConfigError::Tls(value)),
+            "hostaddr" => self.host_address = Some(value),
+            "sslmode" => self.ssl_mode = Some(value.parse().map_err(|_| ConfigError::SslMode)?),
+            "sslrootcert" => self.root_certificate = Some(value.into()),
+            "sslcert" => self.certificate = Some(value.into()),
+            "sslkey" => self.key = Some(value.into()),
+            "channel_binding" => {
+                self.channel_binding = value.parse().map_err(|_| ConfigError::ChannelBinding)?;
+            }
             _ => return Err(ConfigError::Parameter(name.to_owned())),
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<PostgresConfig, ConfigError> {
+    fn finish(mut self) -> Result<PostgresConfig, ConfigError> {
+        let tls = self.tls()?;
         let user = if self.user.is_empty() { USER_DEFAULT.to_owned() } else { self.user };
         let host = match self.host {
             host if host.starts_with('/') => Host::Unix(Path::new(&host).to_owned()),
@@ -144,8 +173,37 @@ impl Parts {
         };
         // As libpq has it: a database named after its user.
         let database = if self.database.is_empty() { user.clone() } else { self.database };
+        if matches!(host, Host::Unix(_)) && tls.mode != SslMode::Disable {
+            return Err(ConfigError::TlsOnSocket);
+        }
+        let host_address = self.host_address.filter(|address| !address.is_empty());
+        if host_address.as_ref().is_some_and(|address| address.parse::<std::net::IpAddr>().is_err()) {
+            return Err(ConfigError::Part("hostaddr"));
+        }
         let password = self.password.as_deref().map(SharedSecret::from);
-        Ok(PostgresConfig { host, port, user, password, passfile: self.passfile, database })
+        Ok(PostgresConfig { host, port, user, password, passfile: self.passfile, database, host_address, tls })
+    }
+
+    /// What is asked of TLS, and could not be had, is refused: who asks for it means it.
+    fn tls(&mut self) -> Result<PostgresTls, ConfigError> {
+        let mode = self.ssl_mode.unwrap_or_default();
+        let is_certain = matches!(mode, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull);
+        let identity = match (self.certificate.take(), self.key.take()) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(ConfigError::HalfIdentity),
+        };
+        let root_certificate = self.root_certificate.take();
+        for (is_asked, name) in [
+            (root_certificate.is_some(), "sslrootcert"),
+            (identity.is_some(), "sslcert"),
+            (self.channel_binding == ChannelBinding::Require, "channel_binding=require"),
+        ] {
+            if is_asked && !is_certain {
+                return Err(ConfigError::NeedsTls(name));
+            }
+        }
+        Ok(PostgresTls { mode, root_certificate, identity, channel_binding: self.channel_binding })
     }
 }
 
@@ -248,14 +306,53 @@ mod tests {
     }
 
     #[test]
-    fn refuses_tls_in_one_clear_line() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let error = PostgresConfig::parse(&format!("postgres://db/flux?sslmode={mode}")).unwrap_err();
-            assert_eq!(error, ConfigError::Tls(mode.into()));
-            assert!(!error.to_string().contains('\n'));
+    fn reads_what_is_asked_of_tls() {
+        let mode = |text: &str| parse(&format!("postgres://db/flux?sslmode={text}")).tls.mode;
+        assert_eq!(parse("postgres://db/flux").tls, PostgresTls::default());
+        assert_eq!(
+            ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"].map(mode),
+            [
+                SslMode::Disable,
+                SslMode::Disable,
+                SslMode::Prefer,
+                SslMode::Require,
+                SslMode::VerifyCa,
+                SslMode::VerifyFull
+            ]
+        );
+        let config = parse(
+            "postgres://db/flux?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=/c.pem&sslkey=/k.pem&\
+             channel_binding=require&hostaddr=10.0.0.7",
+        );
+        assert_eq!((config.host, config.host_address.as_deref()), (Host::Tcp("db".into()), Some("10.0.0.7")));
+        assert_eq!(
+            config.tls,
+            PostgresTls {
+                mode: SslMode::VerifyFull,
+                root_certificate: Some("/ca.pem".into()),
+                identity: Some(("/c.pem".into(), "/k.pem".into())),
+                channel_binding: ChannelBinding::Require,
+            }
+        );
+    }
+
+    #[test]
+    fn refuses_what_could_only_be_done_by_halves() {
+        for (parameters, error) in [
+            ("sslmode=verify", ConfigError::SslMode),
+            ("channel_binding=maybe", ConfigError::ChannelBinding),
+            ("sslrootcert=/ca.pem", ConfigError::NeedsTls("sslrootcert")),
+            ("sslmode=prefer&sslrootcert=/ca.pem", ConfigError::NeedsTls("sslrootcert")),
+            ("sslmode=prefer&channel_binding=require", ConfigError::NeedsTls("channel_binding=require")),
+            ("sslcert=/c.pem&sslkey=/k.pem", ConfigError::NeedsTls("sslcert")),
+            ("sslmode=require&sslcert=/c.pem", ConfigError::HalfIdentity),
+            ("sslmode=require&host=/run/pg", ConfigError::TlsOnSocket),
+            ("hostaddr=db2", ConfigError::Part("hostaddr")),
+        ] {
+            let found = PostgresConfig::parse(&format!("postgres://db/flux?{parameters}")).unwrap_err();
+            assert_eq!(found, error, "{parameters}");
+            assert!(!found.to_string().contains('\n'));
         }
-        parse("postgres://db/flux?sslmode=disable");
-        parse("postgres://db/flux?sslmode=prefer");
     }
 
     #[test]
@@ -281,7 +378,7 @@ mod tests {
             ("postgres://us%0er%00:x@db", ConfigError::Part("user")),
             ("postgres://user:%zz@db", ConfigError::Part("password")),
             ("postgres://db/%ff", ConfigError::Part("database")),
-            ("postgres://db/flux?sslcert=x", ConfigError::Parameter("sslcert".into())),
+            ("postgres://db/flux?sslcompression=1", ConfigError::Parameter("sslcompression".into())),
         ] {
             assert_eq!(PostgresConfig::parse(url), Err(error), "{url}");
         }

@@ -1,6 +1,7 @@
-//! From the start-up message to AuthenticationOk: trust, SCRAM-SHA-256, MD5, and clear text where nobody can listen.
+//! From the start-up message to AuthenticationOk: trust, SCRAM-SHA-256 (bound to the TLS session where there is one), MD5,
+//! and clear text where nobody can listen.
 //!
-//! Never sends a password in clear text over TCP, and never believes a server that broke off SCRAM before it had
+//! Never sends a password in clear text over TCP but to a server whose name its certificate has proved, and never believes a server that broke off SCRAM before it had
 //! proved that it knows the password too.
 
 use bytes::BytesMut;
@@ -11,6 +12,7 @@ use postgres_protocol::message::frontend;
 
 use super::config::{Host, PostgresConfig};
 use super::error::ServerError;
+use super::tls::{ChannelBinding, SslMode, end_point};
 use crate::secret::{Secret, SharedSecret};
 
 /// Why the login failed. Nothing was asked of the database.
@@ -26,8 +28,13 @@ pub enum LoginError {
     #[error("the server asks for {0}, which is not supported: use scram-sha-256 in pg_hba.conf")]
     Method(&'static str),
     /// The server asks for the password in clear text over TCP.
-    #[error("the server asks for the password in clear text over TCP: use scram-sha-256 in pg_hba.conf")]
+    #[error(
+        "the server asks for the password in clear text over TCP: use scram-sha-256 in pg_hba.conf, or sslmode=verify-full"
+    )]
     ClearText,
+    /// `channel_binding=require`, and the login would not prove that both ends see the same TLS session.
+    #[error("channel_binding=require, and {0}")]
+    Unbound(&'static str),
     /// The exchange of SCRAM went wrong: not the server that knows this password, or not a server of this protocol.
     #[error("SCRAM-SHA-256 failed: {0}")]
     Scram(String),
@@ -40,7 +47,18 @@ pub(super) struct Login {
     user: String,
     password: Option<Secret>,
     clear_text_allowed: bool,
+    channel_binding: ChannelBinding,
+    channel: Channel,
+    /// The proof in SCRAM covers the TLS session.
+    is_bound: bool,
     step: Step,
+}
+
+/// What the connection runs through.
+enum Channel {
+    Plain,
+    /// TLS; the hash that a login can be bound to, where the server's certificate has one.
+    Tls(Option<Vec<u8>>),
 }
 
 enum Step {
@@ -62,15 +80,36 @@ impl Login {
             user: config.user.clone(),
             password: config.password.as_ref().map(SharedSecret::get),
             clear_text_allowed: matches!(config.host, Host::Unix(_)),
+            channel_binding: config.tls.channel_binding,
+            channel: Channel::Plain,
+            is_bound: false,
             step: Step::Start,
         }
+    }
+
+    /// The connection runs through TLS, and the server has shown this certificate.
+    pub(super) fn handle_tls(&mut self, mode: SslMode, certificate: &[u8]) {
+        self.channel = Channel::Tls(end_point(certificate));
+        self.clear_text_allowed |= mode == SslMode::VerifyFull;
     }
 
     /// Takes one Authentication message; appends the answer to `out`. True: logged in.
     pub(super) fn handle(&mut self, message: &Message, out: &mut BytesMut) -> Result<bool, LoginError> {
         let step = std::mem::replace(&mut self.step, Step::Answered);
         self.step = match (step, message) {
-            (Step::Start | Step::Answered | Step::Proven, Message::AuthenticationOk) => return Ok(true),
+            (Step::Start | Step::Answered | Step::Proven, Message::AuthenticationOk) => {
+                if self.channel_binding == ChannelBinding::Require && !self.is_bound {
+                    return Err(LoginError::Unbound("the server lets us in without"));
+                }
+                return Ok(true);
+            }
+            (Step::Start, Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_))
+                if self.channel_binding == ChannelBinding::Require =>
+            {
+                return Err(LoginError::Unbound(
+                    "the server asks for a password alone: use scram-sha-256 in pg_hba.conf",
+                ));
+            }
             (Step::Start, Message::AuthenticationCleartextPassword) => {
                 if !self.clear_text_allowed {
                     return Err(LoginError::ClearText);
@@ -84,18 +123,15 @@ impl Login {
                 Step::Answered
             }
             (Step::Start, Message::AuthenticationSasl(body)) => {
+                let (mut has_plain, mut has_bound) = (false, false);
                 let mut mechanisms = body.mechanisms();
-                loop {
-                    match mechanisms.next() {
-                        Ok(Some(sasl::SCRAM_SHA_256)) => break,
-                        Ok(Some(_)) => {}
-                        Ok(None) => return Err(LoginError::Method("a SASL mechanism other than SCRAM-SHA-256")),
-                        Err(_) => return Err(LoginError::Order),
-                    }
+                while let Some(mechanism) = mechanisms.next().map_err(|_| LoginError::Order)? {
+                    has_plain |= mechanism == sasl::SCRAM_SHA_256;
+                    has_bound |= mechanism == sasl::SCRAM_SHA_256_PLUS;
                 }
-                // Channel binding needs TLS.
-                let scram = sasl::ScramSha256::new(self.password()?.as_bytes(), sasl::ChannelBinding::unsupported());
-                frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), out)
+                let (mechanism, binding) = self.mechanism(has_plain, has_bound)?;
+                let scram = sasl::ScramSha256::new(self.password()?.as_bytes(), binding);
+                frontend::sasl_initial_response(mechanism, scram.message(), out)
                     .expect("a nonce is short and without NUL");
                 Step::ScramFirst(scram)
             }
@@ -117,6 +153,33 @@ impl Login {
             _ => return Err(LoginError::Order),
         };
         Ok(false)
+    }
+
+    /// Which of the mechanisms that the server offers, and what is said of channel binding (RFC 5802 section 6): a server that
+    /// can bind hears of our being able to, so that nobody in between can take its offer away.
+    fn mechanism(
+        &mut self,
+        has_plain: bool,
+        has_bound: bool,
+    ) -> Result<(&'static str, sasl::ChannelBinding), LoginError> {
+        let end_point = match &self.channel {
+            Channel::Tls(end_point) if self.channel_binding != ChannelBinding::Disable => end_point.clone(),
+            Channel::Plain | Channel::Tls(_) => None,
+        };
+        match end_point {
+            Some(end_point) if has_bound => {
+                self.is_bound = true;
+                Ok((sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(end_point)))
+            }
+            _ if self.channel_binding == ChannelBinding::Require => Err(LoginError::Unbound(if has_bound {
+                "the server's certificate has no hash to bind to (RFC 5929): ECDSA or RSA with SHA-2 has"
+            } else {
+                "the server does not offer it: does a proxy end TLS in front of it?"
+            })),
+            _ if !has_plain => Err(LoginError::Method("a SASL mechanism other than SCRAM-SHA-256")),
+            Some(_) => Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested())),
+            None => Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported())),
+        }
     }
 
     fn password(&self) -> Result<&str, LoginError> {

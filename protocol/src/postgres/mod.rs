@@ -17,6 +17,7 @@ mod param;
 pub mod pass_file;
 mod row;
 mod session;
+mod tls;
 mod wire;
 
 pub use config::{ConfigError, Host, PostgresConfig};
@@ -27,6 +28,7 @@ pub use options::{SessionOptions, StatementLimit};
 pub use param::Param;
 pub use row::Row;
 pub use session::{CancelKey, Event, Session, SessionError, Statement, TransactionStatus};
+pub use tls::{ChannelBinding, PostgresTls, SSL_REQUEST, SslAnswer, SslMode, end_point};
 pub use wire::WireError;
 
 #[cfg(test)]

@@ -172,6 +172,11 @@ impl Session {
         }
     }
 
+    /// The socket runs through TLS, in which the server has shown this certificate (DER). Before [`Session::handle_open`].
+    pub fn handle_tls(&mut self, certificate: &[u8]) {
+        self.login.handle_tls(self.config.tls.mode, certificate);
+    }
+
     /// The socket is connected.
     pub fn handle_open(&mut self, now: Instant) {
         assert_eq!(self.state, State::Fresh, "a session lives on one connection");
