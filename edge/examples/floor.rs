@@ -17,7 +17,8 @@ use flux_edge::process::{descriptors, signals};
 use flux_edge::shell::front::Front;
 use flux_edge::shell::plan::Plan;
 use flux_edge::shell::server::start;
-use flux_net::{Address, affinity};
+use flux_net::affinity;
+use flux_net::tls::Certificates;
 use flux_protocol::http::Request;
 use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
@@ -87,11 +88,13 @@ fn main() {
         listen: SocketAddr::from(([127, 0, 0, 1], port)),
         admin: any,
         waiting_room: None,
+        certificates: Certificates::default(),
         driver,
         cores: affinity::allowed().expect("processors").into_iter().take(cores).collect(),
         connections_per_core_max: descriptors::connections_per_core(limit, cores, 0),
         // Nobody is there; the link rests for a second between two attempts.
-        redis: Address::Unix("/nonexistent".into()),
+        redis: "redis+unix:///nonexistent".parse().expect("a path"),
+        kafka_tls: None,
         front: Front::default(),
         keep_alive: Duration::from_secs(75),
         drain_delay: Duration::ZERO,

@@ -17,6 +17,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
 /// Whose Kafka and PostgreSQL a deployment uses. Redis is always its own, topic and database too.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "a test has one or two of them")]
 pub enum Servers {
     /// Those of this process, started by the first deployment that asks: for tests that leave them running.
     #[default]
@@ -84,6 +86,9 @@ pub struct DeploymentOptions {
     /// Edge and worker reach every server through proxies: [`Deployment::links`]. A Kafka of one's own needs
     /// [`KafkaOptions::proxied`] for it.
     pub proxied: bool,
+    /// Edge and worker reach every server through TLS, and trust this issuer (a file, PEM): each server needs an
+    /// [`Encryption`](servers::Encryption) of its own for it.
+    pub trusted: Option<PathBuf>,
     /// More of each edge's environment, such as `("FLUX_RATE", "0")`; wins over what is set here.
     pub edge_environment: Environment,
     /// More of each worker's.
@@ -100,6 +105,7 @@ impl Default for DeploymentOptions {
             redis: RedisOptions::default(),
             redis_by_socket: false,
             proxied: false,
+            trusted: None,
             edge_environment: vec![("FLUX_CORES".to_owned(), "1".to_owned())],
             worker_environment: Vec::new(),
         }
@@ -241,6 +247,18 @@ impl Deployment {
         Ok(())
     }
 
+    /// Starts one more edge with more of an environment, and does not wait for it.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn launch_edge_with(&mut self, environment: &[(String, String)]) -> Result<(), LabError> {
+        let before = self.options.edge_environment.clone();
+        self.options.edge_environment.extend_from_slice(environment);
+        let launched = self.launch_edge();
+        self.options.edge_environment = before;
+        launched
+    }
+
     fn launch_worker(&mut self) -> Result<(), LabError> {
         self.started.1 += 1;
         let environment = self.worker_environment();
@@ -251,6 +269,9 @@ impl Deployment {
     }
 
     fn environment(&self, side: Side) -> Environment {
+        if let Some(trusted) = &self.options.trusted {
+            return self.encrypted_environment(trusted);
+        }
         let proxy = self.links.as_ref().map(|links| match side {
             Side::Edges => links.edge_redis.address(),
             Side::Workers => links.worker_redis.address(),
@@ -266,12 +287,30 @@ impl Deployment {
             .to_vec()
     }
 
+    fn encrypted_environment(&self, trusted: &Path) -> Environment {
+        let trusted = trusted.display().to_string();
+        [
+            ("FLUX_REDIS", self.redis.tls_url().expect("Redis has TLS")),
+            ("FLUX_REDIS_TLS_CA", trusted.clone()),
+            ("FLUX_KAFKA", self.kafka().bootstrap_encrypted()),
+            ("FLUX_KAFKA_SECURITY", "ssl".to_owned()),
+            ("FLUX_KAFKA_TLS_CA", trusted),
+            ("FLUX_TOPIC", self.topic.clone()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
     /// The environment of a worker, and of `flux-worker audit` and `rebuild`.
     pub fn worker_environment(&self) -> Environment {
         let mut environment = self.environment(Side::Workers);
         let postgres = match &self.links {
             Some(links) => format!("postgres://postgres@{}/{}", links.worker_postgres.address(), self.database),
             None => self.sources.postgres.clone(),
+        };
+        let postgres = match &self.options.trusted {
+            Some(trusted) => format!("{postgres}?sslmode=verify-full&sslrootcert={}", trusted.display()),
+            None => postgres,
         };
         environment.push(("FLUX_POSTGRES".to_owned(), postgres));
         environment.push(("FLUX_GROUP".to_owned(), self.group()));

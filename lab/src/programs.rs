@@ -129,6 +129,13 @@ impl Program {
         Ok(status)
     }
 
+    /// Any other signal.
+    pub fn signal(&mut self, signal: i32) {
+        if let Some(process) = &mut self.process {
+            process.signal(signal);
+        }
+    }
+
     /// SIGTERM without waiting.
     pub fn signal_terminate(&mut self) {
         if let Some(process) = &mut self.process {

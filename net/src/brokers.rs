@@ -16,6 +16,7 @@ use crate::notify::Notify;
 use crate::socket_writer::SocketWriter;
 use crate::spawn;
 use crate::stream::{ReadHalf, Stream};
+use crate::tls::ClientTls;
 
 /// Who is told what happens to the connections: the shell that holds the machine. No call is made while the caller of
 /// [`Brokers`] holds it.
@@ -45,7 +46,7 @@ pub enum BrokerEnd {
 /// How connections are made.
 #[derive(Clone, Copy, Debug)]
 pub struct BrokerOptions {
-    /// Longest time for a connect, name resolution included.
+    /// Longest time for a connect, name resolution and handshake included.
     pub connect_time_max: Duration,
     /// How long the kernel holds bytes for a broker that acknowledges nothing; `None`: as long as for any peer.
     pub silence_max: Option<Duration>,
@@ -76,15 +77,17 @@ type List = Rc<RefCell<Vec<Rc<Broker>>>>;
 /// The connections of one machine.
 pub struct Brokers {
     options: BrokerOptions,
+    tls: Option<ClientTls>,
     list: List,
     /// Notified when a connection can be written to again.
     writable: Rc<Notify>,
 }
 
 impl Brokers {
-    /// None yet. `writable` is notified when [`Brokers::flush`] is to be called again.
-    pub fn new(options: BrokerOptions, writable: Rc<Notify>) -> Brokers {
-        Brokers { options, list: List::default(), writable }
+    /// None yet; each begins with a handshake of `tls`, where there is one. `writable` is notified when [`Brokers::flush`] is
+    /// to be called again.
+    pub fn new(options: BrokerOptions, tls: Option<ClientTls>, writable: Rc<Notify>) -> Brokers {
+        Brokers { options, tls, list: List::default(), writable }
     }
 
     /// Does what the machine wants done, and sends what it wants to send: after anything has happened to it.
@@ -107,6 +110,7 @@ impl Brokers {
                     broker,
                     list: Rc::clone(&self.list),
                     options: self.options,
+                    tls: self.tls.clone(),
                     writable: Rc::clone(&self.writable),
                 };
                 spawn(connection.live(Address::Tcp { host, port }));
@@ -142,6 +146,7 @@ struct Connection<O> {
     broker: Rc<Broker>,
     list: List,
     options: BrokerOptions,
+    tls: Option<ClientTls>,
     writable: Rc<Notify>,
 }
 
@@ -158,7 +163,7 @@ impl<O: BrokerOwner> Connection<O> {
     }
 
     async fn connect(&self, address: &Address) -> io::Result<Stream> {
-        let stream = Stream::connect(address, self.options.connect_time_max).await?;
+        let stream = Stream::connect_with(address, self.tls.as_ref(), self.options.connect_time_max).await?;
         if let Some(span) = self.options.silence_max {
             stream.set_silence_max(span)?;
         }

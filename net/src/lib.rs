@@ -37,11 +37,14 @@ pub mod runtime;
 pub mod secrets;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+#[cfg(not(feature = "simulated"))]
+mod socket;
 pub mod socket_writer;
 #[cfg(not(feature = "simulated"))]
 pub mod stream;
 #[cfg(not(feature = "simulated"))]
 pub mod timer;
+pub mod tls;
 pub mod wait;
 
 #[cfg(feature = "simulated")]
@@ -60,6 +63,7 @@ pub use runtime::{Driver, DriverChoice, Runtime, RuntimeOptions};
 pub use socket_writer::SocketWriter;
 pub use stream::{ReadHalf, Stream, WriteHalf};
 pub use timer::Timer;
+pub use tls::{ClientTls, ServerTls};
 pub use wait::{sleep, within};
 
 /// Starts a task on this thread's runtime. It never moves to another thread; what it returns is dropped.

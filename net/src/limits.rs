@@ -37,5 +37,12 @@ const _: () = assert!(RING_COMPLETION_ENTRIES > RING_SUBMISSION_ENTRIES, "the ke
 pub const BIND_TIME_MAX: Duration = Duration::from_secs(3);
 /// Rest between two attempts to bind.
 pub const BIND_PAUSE: Duration = Duration::from_millis(20);
+/// Room for one read of ciphertext on a connection with TLS; as much is pinned while it is idle.
+pub const TLS_READ_BYTES_MIN: usize = 2 * 1024;
+/// And after it was found full, again and again twice as much, up to here: some records at once.
+pub const TLS_READ_BYTES_MAX: usize = 64 * 1024;
+/// Most that is encrypted before it has been written: what a slow peer makes a connection hold, but for what a machine
+/// writes at once ([`MACHINE_WRITE_BYTES`]).
+pub const TLS_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes taken from a machine before they are sent; a buffer that has grown far beyond is given back.
 pub const MACHINE_WRITE_BYTES: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! `--redis`: `redis://[user:password@]host:port[/db]` or `redis+unix:///path`.
+//! `--redis`: `redis://[user:password@]host:port[/db]`, `rediss://…` for TLS, or `redis+unix:///path`.
 //!
 //! Never connects, and never repeats the text it was given: it may hold a password.
 
@@ -8,6 +8,7 @@ use std::str::FromStr;
 use flux_protocol::secret::SharedSecret;
 
 use crate::address::Address;
+use crate::tls::ClientTls;
 
 /// The port where a URL names none.
 const PORT_DEFAULT: u16 = 6379;
@@ -23,18 +24,17 @@ pub struct RedisTarget {
     pub password: Option<SharedSecret>,
     /// SELECT is sent where it is not 0.
     pub database: u32,
+    /// `rediss://`: nothing is said to the server but through TLS.
+    pub is_encrypted: bool,
+    /// That TLS, once it was loaded; the text alone does not hold it.
+    pub tls: Option<ClientTls>,
 }
 
 /// The text is no such URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisTargetError {
-    /// TLS is asked for.
-    #[error(
-        "TLS (rediss://) is not supported yet: use redis:// on a trusted network, or a TLS proxy beside this program"
-    )]
-    Tls,
     /// Another scheme, or none.
-    #[error("must begin with redis:// or redis+unix://")]
+    #[error("must begin with redis://, rediss:// or redis+unix://")]
     Scheme,
     /// Host or port.
     #[error("{0}")]
@@ -73,17 +73,17 @@ impl RedisTarget {
     /// # Errors
     /// [`RedisTargetError`].
     pub fn read(text: &str, password: Option<SharedSecret>) -> Result<RedisTarget, RedisTargetError> {
-        if text.starts_with("rediss://") {
-            return Err(RedisTargetError::Tls);
-        }
         if let Some(path) = text.strip_prefix("redis+unix://") {
             if !path.starts_with('/') || path.len() < 2 {
                 return Err(RedisTargetError::Path);
             }
             let address = Address::Unix(PathBuf::from(path));
-            return Ok(RedisTarget { address, user: None, password, database: 0 });
+            return Ok(RedisTarget { address, user: None, password, database: 0, is_encrypted: false, tls: None });
         }
-        let rest = text.strip_prefix("redis://").ok_or(RedisTargetError::Scheme)?;
+        let (rest, is_encrypted) = match text.strip_prefix("rediss://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("redis://").ok_or(RedisTargetError::Scheme)?, false),
+        };
         // The last @ ends the login: a password may hold one that was not encoded.
         let (login, rest) = match rest.rsplit_once('@') {
             Some((login, rest)) => (login, rest),
@@ -109,7 +109,8 @@ impl RedisTarget {
             (_, Some(_)) => return Err(RedisTargetError::TwoPasswords),
             (own, None) => Some(SharedSecret::from(&*percent_decoded(own)?)),
         };
-        Ok(RedisTarget { address: Address::parse_tcp(host, PORT_DEFAULT)?, user, password, database })
+        let address = Address::parse_tcp(host, PORT_DEFAULT)?;
+        Ok(RedisTarget { address, user, password, database, is_encrypted, tls: None })
     }
 }
 
@@ -141,6 +142,9 @@ mod tests {
         assert_eq!(target.password, Some("p@ss:w@rd".into()));
         assert_eq!(target.database, 3);
         assert!(!format!("{target:?}").contains("p@ss"), "a password is never shown");
+        assert!(!target.is_encrypted);
+        let target: RedisTarget = "rediss://cache.example".parse().unwrap();
+        assert!(target.is_encrypted && target.tls.is_none());
         let target: RedisTarget = "redis+unix:///run/redis.sock".parse().unwrap();
         assert_eq!(target.address, Address::Unix("/run/redis.sock".into()));
     }
@@ -161,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_no_such_url_is_refused_without_repeating_it() {
         for (text, error) in [
-            ("rediss://host", RedisTargetError::Tls),
+            ("redisss://host", RedisTargetError::Scheme),
             ("127.0.0.1:6379", RedisTargetError::Scheme),
             ("redis+unix://relative", RedisTargetError::Path),
             ("redis://host/one", RedisTargetError::Database),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flux_net::secrets::kafka_login::KafkaLogin;
-use flux_protocol::kafka::security::KafkaSecurity;
 use flux_protocol::secret::Secret;
 
+use crate::link_arguments::LinkArguments;
 use crate::opening::Queue;
 
 /// Flux-Gate's worker: brings accepted orders from Kafka into PostgreSQL, each exactly once.
@@ -31,16 +31,6 @@ pub struct Arguments {
     #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092", global = true)]
     pub kafka: String,
 
-    /// How brokers are spoken to: plaintext, ssl, sasl_plaintext, sasl_ssl
-    #[arg(
-        long,
-        env = "FLUX_KAFKA_SECURITY",
-        value_name = "SECURITY",
-        default_value_t = KafkaSecurity::Plaintext,
-        global = true
-    )]
-    pub kafka_security: KafkaSecurity,
-
     #[command(flatten)]
     pub kafka_sasl: KafkaSasl,
 
@@ -48,7 +38,8 @@ pub struct Arguments {
     #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders", global = true)]
     pub topic: String,
 
-    /// Redis, for units that go back to the stock: redis://[user:password@]host:port[/db] or redis+unix:///path
+    /// Redis, for units that go back to the stock: redis://[user:password@]host:port[/db], rediss://… for TLS, or
+    /// redis+unix:///path
     #[arg(
         long,
         env = "FLUX_REDIS",
@@ -136,6 +127,9 @@ pub struct Arguments {
     /// Replicas of each partition where the topic is created (1 to 32); min.insync.replicas becomes one less, at least 1
     #[arg(long, env = "FLUX_TOPIC_REPLICAS", value_name = "REPLICAS", default_value_t = 1, global = true)]
     pub topic_replicas: u16,
+
+    #[command(flatten)]
+    pub links: LinkArguments,
 }
 
 /// Who we are to the brokers.

@@ -9,7 +9,8 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use flux_net::secrets::Secrets;
 use flux_net::secrets::kafka_login::KafkaLogin;
-use flux_net::{Address, RedisTarget};
+use flux_net::tls::Certificates;
+use flux_net::{Address, ClientTls, RedisTarget};
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::kafka::sasl::identity::Identity;
 use flux_protocol::order::{Identifier, PER_USER_MAX};
@@ -17,6 +18,7 @@ use flux_protocol::postgres::PostgresConfig;
 
 use crate::arguments::{Arguments, Command, DeadLettersAction, RebuildArguments, RebuildMode, Switch};
 use crate::batch::SEED_DIGITS;
+use crate::ledger::LedgerTarget;
 use crate::limits::*;
 use crate::opening::Opening;
 
@@ -29,10 +31,12 @@ pub struct Config {
     pub kafka: Vec<(String, u16)>,
     /// Who we are to them, where they want a login.
     pub kafka_login: Option<Identity>,
+    /// The TLS of the links to brokers, where they have any.
+    pub kafka_tls: Option<ClientTls>,
     pub topic: String,
     pub group: String,
     pub redis: RedisTarget,
-    pub postgres: PostgresConfig,
+    pub postgres: LedgerTarget,
     /// What comes from files and commands, and what is to be said about secrets at start.
     pub secrets: Secrets,
     /// Orders that a batch holds at most.
@@ -118,6 +122,12 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// All that was read of certificates.
+    pub fn certificates(&self) -> Certificates {
+        let links = [&self.redis.tls, &self.kafka_tls, &self.postgres.tls];
+        Certificates { links: links.into_iter().flatten().cloned().collect(), listener: None }
+    }
+
     /// Reads the command line and the environment, and checks all of it.
     ///
     /// # Errors
@@ -158,15 +168,13 @@ fn one_line(message: &str) -> String {
 
 fn checked(arguments: Arguments, exposed: &[&str]) -> Result<Config, String> {
     let mut secrets = Secrets::default();
-    let redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
+    let mut redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
     let postgres = postgres(&arguments.postgres, arguments.postgres_password_file, exposed, &mut secrets)?;
     if exposed.contains(&"kafka_sasl_password") {
         secrets.note_exposed("--kafka-sasl-password", "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE");
     }
-    if arguments.kafka_security.is_encrypted() {
-        return Err(format!("--kafka-security {} is not supported yet", arguments.kafka_security));
-    }
-    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(arguments.kafka_security, &mut secrets)?;
+    let security = arguments.links.kafka_security;
+    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(security, &mut secrets)?;
     if !(1..=BATCH_ORDERS_MAX).contains(&arguments.batch_orders) {
         return Err(format!("--batch-orders must be from 1 to {BATCH_ORDERS_MAX}"));
     }
@@ -186,14 +194,16 @@ fn checked(arguments: Arguments, exposed: &[&str]) -> Result<Config, String> {
     }
     check_topic(&arguments.topic)?;
     check_group(&arguments.group)?;
+    redis.tls = arguments.links.redis_tls(redis.is_encrypted)?;
     Ok(Config {
         task: task(arguments.command)?,
         kafka: brokers(&arguments.kafka)?,
         kafka_login,
+        kafka_tls: arguments.links.kafka_tls()?,
         topic: arguments.topic,
         group: arguments.group,
         redis,
-        postgres,
+        postgres: LedgerTarget::load(postgres).map_err(|error| format!("--postgres: {error}"))?,
         secrets,
         batch_orders: arguments.batch_orders,
         batch_wait: arguments.batch_wait,

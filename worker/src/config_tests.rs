@@ -25,7 +25,7 @@ fn defaults_are_those_of_the_specification() {
     assert_eq!((config.batch_orders, config.batch_wait), (5000, Duration::from_millis(20)));
     assert_eq!(config.admin, "127.0.0.1:3002".parse().unwrap());
     assert_eq!((config.topic_partitions, config.topic_replicas), (4, 1));
-    assert_eq!(config.postgres.database, "flux");
+    assert_eq!(config.postgres.config.database, "flux");
 }
 
 #[test]
@@ -55,14 +55,21 @@ fn mistakes_are_one_line_that_names_the_flag() {
         (&["--kafka", "a:b"], "--kafka"),
         (&["--topic", "with blank"], "--topic"),
         (&["--group", ""], "--group"),
-        (&["--redis", "rediss://host"], "rediss"),
+        (&["--redis", "rediss://host", "--redis-tls-ca", "/nonexistent/ca.pem"], "--redis-tls-ca"),
+        (&["--redis-tls-key", "/k"], "--redis-tls-key"),
+        (&["--kafka-tls-cert", "/c"], "--kafka-security"),
+        (&["--kafka-security", "on"], "--kafka-security"),
         (&["--postgres", "mysql://host"], "--postgres"),
-        (&["--postgres", "postgres://host/db?sslmode=require"], "sslmode"),
         (&["--postgres-password-file", "/nonexistent"], "--postgres-password-file: cannot read /nonexistent"),
         (&["--redis-password-file", "/nonexistent"], "--redis-password-file: cannot read /nonexistent"),
         (&["--kafka-security", "tls"], "--kafka-security"),
         (&["--kafka-security", "sasl_plaintext"], "--kafka-sasl-mechanism"),
         (&["--kafka-sasl-user", "shop"], "--kafka-security"),
+        (&["--postgres", "postgres://host/db?sslmode=yes"], "sslmode"),
+        (
+            &["--postgres", "postgres://host/db?sslmode=verify-full&sslrootcert=/nonexistent/ca.pem"],
+            "/nonexistent/ca.pem",
+        ),
         (&["--batch-orders", "0"], "--batch-orders"),
         (&["--batch-wait", "11s"], "--batch-wait"),
         (&["--batch-wait", "soon"], "--batch-wait"),
@@ -111,7 +118,7 @@ fn secrets_come_from_files_and_those_of_the_command_line_are_warned_of() {
     for command in [&[][..], &["audit"]] {
         let config = read(&[command, &login, &files].concat()).unwrap();
         assert_eq!(
-            (&config.redis.password, &config.postgres.password),
+            (&config.redis.password, &config.postgres.config.password),
             (&Some("hunter2".into()), &Some("hunter2".into()))
         );
         assert_eq!(config.secrets.kept.len(), 3);

@@ -23,7 +23,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::Config;
 use crate::health::Health;
 use crate::intake::{Intake, IntakeConfig};
-use crate::kafka_driver::BROKER_OPTIONS;
+use crate::kafka_driver::{BROKER_OPTIONS, Failures};
 use crate::ledger::Ledger;
 use crate::limits::*;
 use crate::metrics::{Metrics, Server};
@@ -34,6 +34,7 @@ struct Shared {
     clock: Clock,
     health: Rc<Health>,
     metrics: Rc<Metrics>,
+    failures: Failures,
     state: RefCell<State>,
     /// Something has happened: the main task is to take a turn.
     turn: Rc<Notify>,
@@ -52,6 +53,7 @@ struct State {
 impl BrokerOwner for Shared {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(%address, "connected to a broker");
+        self.failures.forget();
         self.state.borrow_mut().consumer.handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }
@@ -70,7 +72,7 @@ impl BrokerOwner for Shared {
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
-        debug!(%address, ?end, "a broker's connection has ended");
+        self.failures.note(address, end);
         if !matches!(end, BrokerEnd::Abandoned) {
             self.metrics.failed(Server::kafka);
         }
@@ -122,6 +124,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         clock,
         health,
         metrics,
+        failures: Failures::default(),
         state: RefCell::new(State {
             consumer: Consumer::new(consumer, now),
             pipeline: Pipeline::new(Intake::new(&config.topic, intake), now),
@@ -131,7 +134,8 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         turn: Rc::new(Notify::new()),
         job: Notify::new(),
     });
-    let (brokers, mut scratch) = (Brokers::new(BROKER_OPTIONS, Rc::clone(&shared.turn)), Vec::new());
+    let (brokers, mut scratch) =
+        (Brokers::new(BROKER_OPTIONS, config.kafka_tls.clone(), Rc::clone(&shared.turn)), Vec::new());
     flux_net::spawn(answer_jobs(Rc::clone(&shared), ledger));
     let stopper = Rc::clone(&shared);
     flux_net::spawn(async move {

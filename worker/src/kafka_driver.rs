@@ -2,13 +2,13 @@
 //!
 //! Never decides anything; what is waited for is the caller's question.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flux_net::{Address, BrokerEnd, BrokerOptions, BrokerOwner, Brokers, Clock, Notify, within};
+use flux_net::{Address, BrokerEnd, BrokerOptions, BrokerOwner, Brokers, ClientTls, Clock, Notify, within};
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::limits::CONNECT_TIMEOUT;
 use flux_protocol::time::Instant;
@@ -20,15 +20,42 @@ use crate::limits::READ_ROOM_BYTES;
 pub const BROKER_OPTIONS: BrokerOptions =
     BrokerOptions { connect_time_max: CONNECT_TIMEOUT, silence_max: None, read_bytes: READ_ROOM_BYTES };
 
+/// What is said of brokers that cannot be reached: once, and then ever more rarely, since an outage of hours must not fill a
+/// disk.
+#[derive(Debug, Default)]
+pub struct Failures(Cell<u32>);
+
+impl Failures {
+    /// A connection is open.
+    pub fn forget(&self) {
+        self.0.set(0);
+    }
+
+    /// One has ended, or could not be opened.
+    pub fn note(&self, address: &Address, end: &BrokerEnd) {
+        let BrokerEnd::Unreachable(error) = end else {
+            debug!(%address, ?end, "a broker's connection has ended");
+            return;
+        };
+        let failures = self.0.get().saturating_add(1);
+        self.0.set(failures);
+        if failures.is_power_of_two() {
+            warn!(broker = %address, failures, %error, "cannot connect to a broker");
+        }
+    }
+}
+
 struct Shared<C> {
     clock: Clock,
     client: RefCell<C>,
+    failures: Failures,
     turn: Rc<Notify>,
 }
 
 impl<C: KafkaClient + 'static> BrokerOwner for Shared<C> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(%address, "connected to a broker");
+        self.failures.forget();
         self.client.borrow_mut().handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }
@@ -46,7 +73,7 @@ impl<C: KafkaClient + 'static> BrokerOwner for Shared<C> {
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
-        debug!(%address, ?end, "a broker's connection has ended");
+        self.failures.note(address, end);
         self.client.borrow_mut().handle_broker_closed(self.clock.instant(), broker);
         self.turn.notify();
     }
@@ -60,12 +87,12 @@ pub struct Driver<C> {
 }
 
 impl<C: KafkaClient + 'static> Driver<C> {
-    /// Starts what `make` makes.
-    pub fn new(make: impl FnOnce(Instant) -> C) -> Driver<C> {
+    /// Starts what `make` makes, over links with `tls` where there is one.
+    pub fn new(tls: Option<&ClientTls>, make: impl FnOnce(Instant) -> C) -> Driver<C> {
         let clock = Clock::start();
         let client = RefCell::new(make(clock.instant()));
-        let shared = Rc::new(Shared { clock, client, turn: Rc::new(Notify::new()) });
-        let brokers = Brokers::new(BROKER_OPTIONS, Rc::clone(&shared.turn));
+        let shared = Rc::new(Shared { clock, client, failures: Failures::default(), turn: Rc::new(Notify::new()) });
+        let brokers = Brokers::new(BROKER_OPTIONS, tls.cloned(), Rc::clone(&shared.turn));
         Driver { brokers, shared, scratch: Vec::new() }
     }
 

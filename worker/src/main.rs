@@ -69,7 +69,16 @@ fn mistake(line: &str) -> ExitCode {
 /// From the first connection to the last.
 async fn consume(config: &Config, listener: Bound, keeper: Keeper) -> ExitCode {
     let stop = Rc::new(Notify::new());
-    if let Err(error) = listen_to_signals(Rc::clone(&stop), keeper) {
+    let certificates = config.certificates();
+    if let Err(error) = certificates.reload_daily() {
+        error!(%error, "certificates cannot be read anew every day");
+        return ExitCode::from(EXIT_FAILURE);
+    }
+    let reload = move || {
+        keeper.reload();
+        certificates.reload();
+    };
+    if let Err(error) = listen_to_signals(Rc::clone(&stop), reload) {
         error!(%error, "signals cannot be heard");
         return ExitCode::from(EXIT_FAILURE);
     }
@@ -89,17 +98,17 @@ async fn consume(config: &Config, listener: Bound, keeper: Keeper) -> ExitCode {
     }
 }
 
-/// SIGTERM and SIGINT, heard on a thread of their own and brought here by a doorbell; SIGHUP has files of secrets read anew.
-fn listen_to_signals(stop: Rc<Notify>, keeper: Keeper) -> std::io::Result<()> {
+/// SIGTERM and SIGINT, heard on a thread of their own and brought here by a doorbell; SIGHUP has secrets and certificates read
+/// anew.
+fn listen_to_signals(stop: Rc<Notify>, reload: impl Fn() + Send + 'static) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let doorbell = Doorbell::new()?;
     let heard = doorbell.listen()?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                keeper.reload();
-            } else {
-                doorbell.ring();
+            match signal {
+                SIGHUP => reload(),
+                _ => doorbell.ring(),
             }
         }
     })?;

@@ -153,7 +153,10 @@ impl Log {
             wait: FETCH_WAIT,
             seed: seed.wrapping_add(1),
         };
-        Log { driver: Driver::new(|now| LogReader::new(cluster, fetch, now)), topic: config.topic.clone() }
+        Log {
+            driver: Driver::new(config.kafka_tls.as_ref(), |now| LogReader::new(cluster, fetch, now)),
+            topic: config.topic.clone(),
+        }
     }
 
     /// Where every partition ends now, behind all that was acknowledged (the high watermark).

@@ -10,10 +10,9 @@ use std::rc::Rc;
 
 use flux_net::{Clock, Notify, within};
 use flux_protocol::order::Uuid;
-use flux_protocol::postgres::PostgresConfig;
 use tracing::debug;
 
-use crate::ledger::{Ledger, LedgerError, OrderStatus};
+use crate::ledger::{Ledger, LedgerError, LedgerTarget, OrderStatus};
 use crate::limits::{ADMIN_LEDGER_TIMEOUT, ADMIN_QUESTIONS_MAX, UNITS_INTERVAL};
 use crate::metrics::Metrics;
 
@@ -73,7 +72,7 @@ impl Questions {
 
 /// Answers what is asked, and reads the units of all products in each second in which they were not compared with Redis: its being
 /// away takes nothing from what the ledger tells. Never ends.
-pub async fn answer(questions: Rc<Questions>, postgres: PostgresConfig, metrics: Rc<Metrics>, clock: Clock) {
+pub async fn answer(questions: Rc<Questions>, postgres: LedgerTarget, metrics: Rc<Metrics>, clock: Clock) {
     let mut ledger = None;
     let (mut units_due, mut rounds) = (clock.instant(), metrics.rounds());
     loop {
@@ -106,7 +105,7 @@ pub async fn answer(questions: Rc<Questions>, postgres: PostgresConfig, metrics:
 
 async fn read_units(
     ledger: &mut Option<Ledger>,
-    postgres: &PostgresConfig,
+    postgres: &LedgerTarget,
     metrics: &Metrics,
 ) -> Result<(), LedgerError> {
     for units in connected(ledger, postgres).await?.units().await? {
@@ -115,10 +114,7 @@ async fn read_units(
     Ok(())
 }
 
-async fn connected<'a>(
-    ledger: &'a mut Option<Ledger>,
-    postgres: &PostgresConfig,
-) -> Result<&'a mut Ledger, LedgerError> {
+async fn connected<'a>(ledger: &'a mut Option<Ledger>, postgres: &LedgerTarget) -> Result<&'a mut Ledger, LedgerError> {
     match ledger {
         Some(ledger) => Ok(ledger),
         none => Ok(none.insert(Ledger::connect(postgres).await?)),

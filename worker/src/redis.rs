@@ -140,7 +140,8 @@ impl Redis {
 impl Connection {
     async fn open(target: &RedisTarget) -> Result<Connection, RedisError> {
         let unreachable = |source| RedisError::Unreachable { address: target.address.to_string(), source };
-        let stream = Stream::connect(&target.address, CONNECT_TIMEOUT).await.map_err(unreachable)?;
+        let stream = Stream::connect_with(&target.address, target.tls.as_ref(), CONNECT_TIMEOUT).await;
+        let stream = stream.map_err(unreachable)?;
         let mut connection = Connection { stream, decoder: Decoder::new(LIMITS), unread: BytesMut::new() };
         let (mut hello, mut count) = (Vec::new(), 1);
         if let Some(password) = target.password.as_ref().map(SharedSecret::get) {

@@ -46,7 +46,7 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
     });
     let seed = u64::from_ne_bytes(random::draw());
     let client_id = format!("flux-worker-{:08x}", seed as u32);
-    let prepared = until(&stop, prepare(config, &client_id, seed, &health, &metrics, clock)).await;
+    let prepared = until(&stop, Box::pin(prepare(config, &client_id, seed, &health, &metrics, clock))).await;
     let (ledger, known) = match prepared {
         None => return Ok(()), // Told to stop while it waited: nothing is in hand.
         Some(prepared) => prepared?,

@@ -43,7 +43,7 @@ pub async fn ensure(
             ("message.timestamp.type".to_owned(), "LogAppendTime".to_owned()),
         ],
     };
-    let mut driver = Driver::new(|now| Admin::new(cluster, Some(new), now));
+    let mut driver = Driver::new(config.kafka_tls.as_ref(), |now| Admin::new(cluster, Some(new), now));
     let mut refusal = None;
     loop {
         let reason = refusal.as_deref().unwrap_or("no broker has told of the topic yet");

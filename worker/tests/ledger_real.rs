@@ -450,7 +450,7 @@ fn dead_letters_are_replayed_exactly_once() {
         let stored = ledger.store(&mut all).await.unwrap();
         assert_eq!((stored.orders, stored.dead_letters), (5, 6));
         let mut config = Config::read(["flux-worker"]).unwrap();
-        config.postgres = postgres;
+        config.postgres = (&postgres).into();
         let refused = dead_letters::replay(&config, None).await.unwrap();
         assert_eq!(refused.stored.dead_letters, 5, "nothing was mended");
         assert_eq!(number(&mut ledger, "select count(*) from dead_letters").await, 6);

@@ -10,11 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
 use flux_net::secrets::kafka_login::KafkaLogin;
 use flux_protocol::front::ForwardedField;
-use flux_protocol::kafka::security::KafkaSecurity;
 use flux_protocol::secret::Secret;
 
 use crate::config::cpu_list::CoresChoice;
 use crate::config::identity::IdentityArguments;
+use crate::config::links::LinkArguments;
 use crate::config::span::span;
 use crate::verify_ticket::Claim;
 
@@ -54,6 +54,15 @@ pub(crate) struct Arguments {
     /// Public listener: orders, stock, the storefront
     #[arg(long, env = "FLUX_LISTEN", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:3000")]
     pub(crate) listen: SocketAddr,
+
+    /// Public listener and waiting room speak TLS with this certificate: a file (PEM) with its intermediates, such as certbot's
+    /// fullchain.pem; read anew on SIGHUP and daily
+    #[arg(long, env = "FLUX_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<String>,
+
+    /// The certificate's key (PEM, not encrypted), such as certbot's privkey.pem
+    #[arg(long, env = "FLUX_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<String>,
 
     /// Admin listener: the dashboard, /init, /close, health, metrics. An address other than loopback needs FLUX_ADMIN_TOKEN
     #[arg(long, env = "FLUX_ADMIN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3001")]
@@ -110,7 +119,7 @@ pub(crate) struct Arguments {
     pub(crate) user_burst: u64,
 
     // Kept as text: clap repeats a value that its parser refuses, and this one may hold a password.
-    /// Redis: redis://[user:password@]host:port[/db] or redis+unix:///path
+    /// Redis: redis://[user:password@]host:port[/db], rediss://… for TLS, or redis+unix:///path
     #[arg(
         long,
         env = "FLUX_REDIS",
@@ -127,10 +136,6 @@ pub(crate) struct Arguments {
     /// Kafka bootstrap brokers, a comma between them
     #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
     pub(crate) kafka: String,
-
-    /// How brokers are spoken to: plaintext, ssl, sasl_plaintext, sasl_ssl
-    #[arg(long, env = "FLUX_KAFKA_SECURITY", value_name = "SECURITY", default_value_t = KafkaSecurity::Plaintext)]
-    pub(crate) kafka_security: KafkaSecurity,
 
     #[command(flatten)]
     pub(crate) kafka_sasl: KafkaSasl,
@@ -190,6 +195,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) identity: IdentityArguments,
+
+    #[command(flatten)]
+    pub(crate) links: LinkArguments,
 
     #[command(flatten)]
     pub(crate) pages: PageArguments,

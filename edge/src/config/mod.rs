@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub(crate) mod cpu_list;
 pub(crate) mod identity;
+pub(crate) mod links;
 pub(crate) mod span;
 
 use std::ffi::OsString;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
-use flux_net::{Address, DriverChoice};
+use flux_net::tls::Certificates;
+use flux_net::{Address, ClientTls, DriverChoice, ServerTls};
 use flux_protocol::front::Networks;
 
 use crate::answer::Site;
@@ -47,6 +49,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Waiting room listener, where this edge serves it.
     pub waiting_room: Option<SocketAddr>,
+    /// The TLS of the public listener and the waiting room, where they have any.
+    pub tls: Option<ServerTls>,
     /// The driver asked for.
     pub driver: DriverChoice,
     /// Processors to run on, one thread each; never empty.
@@ -63,6 +67,8 @@ pub struct Config {
     pub kafka: Vec<(String, u16)>,
     /// Who we are to them, where they want a login.
     pub kafka_login: Option<Identity>,
+    /// The TLS of the links to brokers, where they have any.
+    pub kafka_tls: Option<ClientTls>,
     /// Admin listeners of the workers that the dashboard shows, host and port.
     pub workers: Vec<(String, u16)>,
     pub topic: String,
@@ -185,6 +191,14 @@ impl Config {
         }
     }
 
+    /// All that was read of certificates.
+    pub fn certificates(&self) -> Certificates {
+        Certificates {
+            links: [&self.redis.tls, &self.kafka_tls].into_iter().flatten().cloned().collect(),
+            listener: self.tls.clone(),
+        }
+    }
+
     /// What each core is told but whose tokens it takes: those keys are to be read first. `public_port` is the port that the
     /// public listener got.
     pub fn for_core(&self, public_port: u16) -> CoreConfig {
@@ -242,14 +256,12 @@ fn checked(
 ) -> Result<Config, String> {
     let mut secrets = Secrets::default();
     let admin_token = checked_token(variables.admin_token, arguments.admin_token_file, &mut secrets)?;
-    let redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
+    let mut redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
     if exposed.contains(&"kafka_sasl_password") {
         secrets.note_exposed("--kafka-sasl-password", "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE");
     }
-    if arguments.kafka_security.is_encrypted() {
-        return Err(format!("--kafka-security {} is not supported yet", arguments.kafka_security));
-    }
-    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(arguments.kafka_security, &mut secrets)?;
+    let security = arguments.links.kafka_security;
+    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(security, &mut secrets)?;
     if !arguments.admin.ip().is_loopback() && admin_token.is_none() {
         return Err(format!(
             "--admin {} is not loopback: set FLUX_ADMIN_TOKEN or FLUX_ADMIN_TOKEN_FILE, or bind it to 127.0.0.1",
@@ -298,10 +310,12 @@ fn checked(
     };
     check_ports(arguments.listen, arguments.admin, waiting_room)?;
     let pages = page_settings(arguments.pages)?;
+    redis.tls = arguments.links.redis_tls(redis.is_encrypted)?;
     Ok(Config {
         listen: arguments.listen,
         admin: arguments.admin,
         waiting_room,
+        tls: listener_tls(arguments.tls_cert, arguments.tls_key)?,
         driver: arguments.driver,
         cores,
         keep_alive: arguments.keep_alive,
@@ -310,6 +324,7 @@ fn checked(
         redis,
         kafka: brokers(&arguments.kafka)?,
         kafka_login,
+        kafka_tls: arguments.links.kafka_tls()?,
         workers: workers(arguments.workers.as_deref().unwrap_or_default())?,
         topic: arguments.topic,
         rate: arguments.rate,
@@ -329,6 +344,19 @@ fn checked(
         secrets,
         edge_id: format!("edge-{:016x}", u64::from_ne_bytes(flux_net::random::draw())),
     })
+}
+
+/// An empty variable counts as unset: compose files pass those.
+fn listener_tls(certificate: Option<String>, key: Option<String>) -> Result<Option<ServerTls>, String> {
+    let given = |file: Option<String>| file.filter(|file| !file.is_empty());
+    match (given(certificate), given(key)) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("--tls-cert needs --tls-key".into()),
+        (None, Some(_)) => Err("--tls-key needs --tls-cert".into()),
+        (Some(certificate), Some(key)) => ServerTls::load(certificate.into(), key.into())
+            .map(Some)
+            .map_err(|error| format!("--tls-cert, --tls-key: {error}")),
+    }
 }
 
 fn page_settings(arguments: PageArguments) -> Result<PageSettings, String> {

@@ -24,12 +24,15 @@ pub enum Ended {
     Refused,
     /// Idle for longest when a newcomer needed its place.
     Displaced,
+    /// The handshake of TLS took too long.
+    Handshake,
 }
 
 /// Names of all reasons, in their order.
-pub const ENDED: [&str; 6] = ["idle", "head_timeout", "body_timeout", "write_timeout", "refused", "displaced"];
+pub const ENDED: [&str; 7] =
+    ["idle", "head_timeout", "body_timeout", "write_timeout", "refused", "displaced", "handshake_timeout"];
 
-const _: () = assert!(Ended::Displaced as usize + 1 == ENDED.len());
+const _: () = assert!(Ended::Handshake as usize + 1 == ENDED.len());
 
 /// What the shell of one core counts.
 #[derive(Debug, Default)]

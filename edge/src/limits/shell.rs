@@ -100,6 +100,8 @@ pub const CROWD_CONNECTIONS_MIN: usize = 64;
 pub const CROWD_LEFT_TICKS: u32 = 8;
 /// From the first byte of a head to its last: nginx gives 60 s, a slow-loris needs less than that to hurt.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// A client's part of a TLS handshake: two round trips, and what it computes.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// From the end of the head to the end of the body: 4 KiB at most.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 /// The answers of one burst must be taken within this.

@@ -4,6 +4,7 @@
 
 use std::sync::PoisonError;
 
+use flux_net::tls::Certificates;
 use flux_protocol::exposition::Exposition;
 use flux_protocol::http::{Date, Method, Persistence, Request, problem, response};
 
@@ -19,6 +20,7 @@ const JSON: &str = "application/json";
 /// What they look at.
 pub(crate) struct EdgeView<'a> {
     pub(crate) cores: &'a [CoreCounters],
+    pub(crate) certificates: &'a Certificates,
     pub(crate) workers: &'a Workers,
     pub(crate) history: &'a History,
     /// Since when it counts.
@@ -33,7 +35,7 @@ pub(crate) fn answer(
     date: &Date,
     out: &mut Vec<u8>,
 ) -> Option<u16> {
-    let EdgeView { cores, workers, history, running_ms } = *edge;
+    let EdgeView { cores, certificates, workers, history, running_ms } = *edge;
     if !matches!(request.path, "/livez" | "/readyz" | "/metrics" | dashboard::FIGURES_PATH | dashboard::HISTORY_PATH) {
         return None;
     }
@@ -58,7 +60,7 @@ pub(crate) fn answer(
         }
         dashboard::HISTORY_PATH => (200, JSON, history.render(running_ms)),
         dashboard::FIGURES_PATH => (200, JSON, dashboard::figures(cores, workers, running_ms)),
-        _ => (200, form.content_type(), form.of_open_metrics(metrics::render(cores))),
+        _ => (200, form.content_type(), form.of_open_metrics(metrics::render(cores, certificates))),
     };
     let fields = [("content-type", content_type), response::NO_STORE, ("vary", "accept")];
     // Of them only `/metrics` has two forms.

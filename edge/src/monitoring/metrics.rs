@@ -6,6 +6,7 @@ use std::fmt::Error;
 use std::sync::{Arc, PoisonError};
 
 use flux_net::logging;
+use flux_net::tls::Certificates;
 use flux_protocol::resp::ErrorKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -19,12 +20,13 @@ use crate::counters::shell::{ENDED, STATUSES};
 use crate::counters::{CoreCounters, Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
 use crate::identity::REFUSALS;
 use crate::monitoring::labels::{Labels, gauge};
-use crate::monitoring::product_metrics;
+use crate::monitoring::{product_metrics, tls_metrics};
 
 /// The text of a scrape: counters of all cores added up, gauges with a label `core`.
-pub fn render(cores: &[CoreCounters]) -> String {
+pub fn render(cores: &[CoreCounters], certificates: &Certificates) -> String {
+    let scrape = Scrape { cores: cores.to_vec(), certificates: certificates.clone() };
     let mut registry = Registry::default();
-    registry.sub_registry_with_prefix("flux_edge").register_collector(Box::new(Scrape { cores: cores.to_vec() }));
+    registry.sub_registry_with_prefix("flux_edge").register_collector(Box::new(scrape));
     let first = cores.first().map(|core| Arc::clone(&core.decisions));
     registry.sub_registry_with_prefix("flux").register_collector(Box::new(Warnings { first }));
     let mut text = String::with_capacity(16 * 1024);
@@ -47,6 +49,7 @@ pub(crate) fn latency(cores: &[CoreCounters]) -> ([u64; LATENCY_BOUNDS_US.len() 
 #[derive(Debug)]
 struct Scrape {
     cores: Vec<CoreCounters>,
+    certificates: Certificates,
 }
 
 /// What the first core found wrong with the settings of Redis and Kafka: the same names whichever program warns.
@@ -75,6 +78,7 @@ impl Collector for Scrape {
         self.encode_sums(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
         self.encode_skew(&mut encoder)?;
+        tls_metrics::encode(&self.certificates, &mut encoder)?;
         product_metrics::encode(&self.cores, &mut encoder)?;
         self.encode_latency(&mut encoder)
     }
@@ -125,7 +129,7 @@ impl Scrape {
 
     fn encode_sums(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         type Of = fn(&CoreCounters) -> &Counter;
-        let sums: [(&str, &str, Of); 28] = [
+        let sums: &[(&str, &str, Of)] = &[
             ("connections_accepted", "Connections accepted", |core| &core.shell.connections_accepted),
             ("connections_refused", "Connections told 503 for want of a place", |core| &core.shell.connections_refused),
             ("accept_errors", "Accepts that failed", |core| &core.shell.accept_errors),
@@ -170,7 +174,7 @@ impl Scrape {
             }),
             ("line_calls_failed", "Of them, those without a good answer", |core| &core.decisions.queues.calls_failed),
         ];
-        for (name, help, of) in sums {
+        for &(name, help, of) in sums {
             let counter = ConstCounter::new(self.sum(|core| of(core).get()));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
@@ -268,7 +272,7 @@ mod tests {
         cores[1].decisions.queues.calls_failed.add(1);
         cores[1].decisions.queues.awaiting_token.set(6);
         cores[0].decisions.topic_warnings.lock().expect("not poisoned").push("retention.ms");
-        let text = render(&cores);
+        let text = render(&cores, &Certificates::default());
         for line in [
             "# TYPE flux_edge_orders counter",
             "flux_edge_orders_total{outcome=\"accepted\"} 2",

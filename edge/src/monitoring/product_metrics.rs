@@ -155,7 +155,7 @@ mod tests {
         // A core may have learnt of them in another order, and earlier.
         hand_over(&cores[1], &[gauge("case", 1, None), gauge("iphone-15", 12, line(40)), gauge("new", 5, None)]);
         cores[0].decisions.products_known.set(1_234);
-        let text = render(&cores);
+        let text = render(&cores, &flux_net::tls::Certificates::default());
         for line in [
             "flux_edge_products 1234",
             "flux_edge_products_left_out 1232",

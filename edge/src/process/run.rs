@@ -87,14 +87,17 @@ fn serve(config: &Config) -> ExitCode {
         Ok(workers) => workers,
         Err(error) => return mistake(&format!("cannot watch the workers: {error}")),
     };
+    let certificates = config.certificates();
     let plan = Plan {
         listen: config.listen,
         admin: config.admin,
         waiting_room: config.waiting_room,
+        certificates: certificates.clone(),
         driver: config.driver,
         cores: config.cores.clone(),
         connections_per_core_max: connections_per_core(left, config.cores.len(), config.kafka.len()),
-        redis: config.redis.address.clone(),
+        redis: config.redis.clone(),
+        kafka_tls: config.kafka_tls.clone(),
         front: config.front.clone(),
         keep_alive: config.keep_alive,
         drain_delay: config.drain_delay,
@@ -124,8 +127,12 @@ fn serve(config: &Config) -> ExitCode {
             "userId is what callers say: perUser and fair queues are advisory without the keys of an identity provider (--jwt-keys)"
         );
     }
+    if let Err(error) = certificates.reload_daily() {
+        return mistake(&format!("cannot read certificates anew every day: {error}"));
+    }
     let reload = move || {
         keeper.reload();
+        certificates.reload();
         identity.iter().for_each(|identity| reload_keys(identity));
     };
     if let Err(error) = signals::watch(running.drain(), reload) {
@@ -139,6 +146,7 @@ fn serve(config: &Config) -> ExitCode {
         listen = %running.listen,
         admin = %running.admin,
         waiting_room = running.waiting_room.map(tracing::field::display),
+        tls = config.tls.is_some(),
         redis = %config.redis.address,
         kafka = ?config.kafka,
         topic = config.topic,

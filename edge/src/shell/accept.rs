@@ -69,7 +69,12 @@ fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, peer: IpAddr, role: R
     match ConnectionGuard::take(shard, &stream, role) {
         Some(guard) => {
             shard.counters.shell.connections_accepted.add(1);
-            spawn(connection::serve(stream, peer, guard, role));
+            match &shard.certificates.listener {
+                Some(tls) if role != Role::Admin => {
+                    spawn(connection::serve_tls(stream, peer, guard, role, tls.clone()));
+                }
+                _ => spawn(connection::serve(stream, peer, guard, role)),
+            }
         }
         None => refuse(shard, &stream, role),
     }
@@ -107,6 +112,10 @@ async fn accept<M: Machine>(shard: Rc<Shard<M>>, listener: Rc<Listener>, role: R
 /// Tells a client that there is no place, without giving it one: nothing here waits for it.
 fn refuse<M: Machine>(shard: &Shard<M>, stream: &Stream, role: Role) {
     shard.counters.shell.connections_refused.add(1);
+    if shard.certificates.listener.is_some() && role != Role::Admin {
+        // Nothing can be said before a handshake, which is what there is no place for.
+        return;
+    }
     // The request has come with the connection; unread, it would turn the close into a reset that overtakes the answer.
     let mut request = [0; 4096];
     let head_only = try_read(stream, &mut request).is_ok_and(|bytes| request[..bytes].starts_with(b"HEAD "));

@@ -8,13 +8,21 @@ use crate::limits::shell::{LINK_BACKOFF_MAX, LINK_BACKOFF_MIN};
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
+    /// From the first attempt on any rest up to the longest may be drawn.
+    is_spread: bool,
     state: u64,
 }
 
 impl Backoff {
     /// Starts with the shortest rest.
     pub(crate) fn new(seed: u64) -> Backoff {
-        Backoff { next: LINK_BACKOFF_MIN, state: seed }
+        Backoff { next: LINK_BACKOFF_MIN, is_spread: false, state: seed }
+    }
+
+    /// Of a link with TLS. A server that has restarted makes some hundreds of handshakes a second, on the thread that answers
+    /// calls: the cores of all edges spread theirs over [`LINK_BACKOFF_MAX`] from the first attempt on.
+    pub(crate) fn spread(seed: u64) -> Backoff {
+        Backoff { is_spread: true, ..Backoff::new(seed) }
     }
 
     /// The rest before the next attempt: between half of the current step and all of it.
@@ -27,8 +35,9 @@ impl Backoff {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        let half_us = u64::try_from(step.as_micros() / 2).unwrap_or(u64::MAX).max(1);
-        step / 2 + Duration::from_micros(mixed % half_us)
+        let (least, most) = if self.is_spread { (LINK_BACKOFF_MIN / 2, LINK_BACKOFF_MAX) } else { (step / 2, step) };
+        let span_us = u64::try_from((most - least).as_micros()).unwrap_or(u64::MAX).max(1);
+        least + Duration::from_micros(mixed % span_us)
     }
 
     /// The last attempt was a success that lasted.
@@ -53,5 +62,16 @@ mod tests {
             step = (step * 2).min(LINK_BACKOFF_MAX);
         }
         assert_ne!(rests(7), rests(8));
+    }
+
+    #[test]
+    fn a_thousand_links_with_tls_do_not_come_back_at_once() {
+        let mut tenths = [0; 10];
+        for seed in 0..1_000 {
+            let rest = Backoff::spread(seed).rest();
+            assert!(rest >= LINK_BACKOFF_MIN / 2 && rest <= LINK_BACKOFF_MAX);
+            tenths[(rest.as_millis() as usize * 10 / LINK_BACKOFF_MAX.as_millis() as usize).min(9)] += 1;
+        }
+        assert!(tenths.iter().all(|links| *links < 200), "{tenths:?}");
     }
 }

@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Shutdown};
 
-use flux_net::{Stream, Window};
+use flux_net::{ServerTls, Stream, Window};
 use flux_protocol::http::response::{CONTINUE, NO_STORE};
 use flux_protocol::http::{Limits, Persistence, Read, Reader, Refusal, Request, Stage};
 use flux_protocol::time::Instant;
@@ -48,6 +48,26 @@ struct Burst {
     /// Bytes of the documents in those.
     document_bytes: usize,
     end: End,
+}
+
+/// What a client hears that speaks HTTP in the clear where TLS is spoken.
+const PLAIN_HTTP_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\
+    connection: close\r\n\r\n{\"error\":\"This port speaks HTTPS\"}\r\n";
+
+/// As [`serve`], behind a handshake that is bounded in time like the rest. One that fails has been counted, and the client told.
+pub(crate) async fn serve_tls<M: Machine>(
+    stream: Stream,
+    peer: IpAddr,
+    guard: ConnectionGuard<M>,
+    role: Role,
+    tls: ServerTls,
+) {
+    guard.set_phase(Phase::Handshake, true);
+    let Ok(stream) = stream.serve_tls(&tls, PLAIN_HTTP_ANSWER).await else { return };
+    // The rest of the handshake's time is over with it: the first request has a time of its own.
+    guard.set_phase(Phase::Head, true);
+    serve(stream, peer, guard, role).await;
 }
 
 /// Serves one client, who connects from `peer`, until one side ends.
@@ -225,7 +245,13 @@ fn monitoring<M: Machine>(
     let mut response = Vec::new();
     let date = shard.date.borrow();
     let running_ms = shard.clock.instant().since(Instant::default()).as_millis() as u64;
-    let edge = EdgeView { cores: &shard.all_counters, workers: &shard.workers, history: &shard.history, running_ms };
+    let edge = EdgeView {
+        cores: &shard.all_counters,
+        certificates: &shard.certificates,
+        workers: &shard.workers,
+        history: &shard.history,
+        running_ms,
+    };
     let status = admin::answer(&edge, request, persistence, &date, &mut response)?;
     Some(PendingResponse::Written(response, status))
 }

@@ -16,6 +16,8 @@ use crate::slab::{Key, Slab};
 /// What a connection waits for, and so which bound on time runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The handshake of TLS.
+    Handshake,
     /// The first byte of a request.
     Idle,
     /// The rest of a head.

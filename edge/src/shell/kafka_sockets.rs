@@ -24,6 +24,7 @@ impl<M: Machine> BrokerOwner for Shard<M> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(core = self.index, broker = %address, "connected to a broker");
         self.counters.shell.kafka_connects.add(1);
+        self.kafka_failures.set(0);
         self.event(|machine, now| machine.handle_broker_open(now, broker));
     }
 
@@ -34,7 +35,12 @@ impl<M: Machine> BrokerOwner for Shard<M> {
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
         match end {
             BrokerEnd::Unreachable(error) => {
-                debug!(core = self.index, broker = %address, %error, "cannot connect to a broker");
+                // Once and then ever more rarely: an outage of hours must not fill a disk.
+                let failures = self.kafka_failures.get().saturating_add(1);
+                self.kafka_failures.set(failures);
+                if failures.is_power_of_two() {
+                    warn!(core = self.index, broker = %address, failures, %error, "cannot connect to a broker");
+                }
             }
             BrokerEnd::Broken(why) if self.is_told(why) => {
                 debug!(core = self.index, broker = %address, why, "not let in")

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use flux_net::{Address, DriverChoice};
+use flux_net::tls::Certificates;
+use flux_net::{ClientTls, DriverChoice, RedisTarget};
 
 use crate::monitoring::workers::Workers;
 use crate::shell::front::Front;
@@ -15,6 +16,8 @@ pub struct Plan {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub waiting_room: Option<SocketAddr>,
+    /// All that was read of certificates: the listener's is the public listener's and the waiting room's.
+    pub certificates: Certificates,
     /// The driver asked for.
     pub driver: DriverChoice,
     /// A thread for each of these processors, tied to it.
@@ -25,7 +28,9 @@ pub struct Plan {
     pub front: Front,
     /// How long an idle connection is kept, and a new one that says nothing.
     pub keep_alive: Duration,
-    pub redis: Address,
+    pub redis: RedisTarget,
+    /// The TLS of the links to brokers, where they have any.
+    pub kafka_tls: Option<ClientTls>,
     /// How long a core that is told to drain goes on as before, but for `/readyz` and `connection: close`.
     pub drain_delay: Duration,
     /// Longest drain after that.

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use flux_net::{Address, ReadHalf, SocketWriter, Stream, Tail, Timer};
+use flux_net::{ReadHalf, RedisTarget, SocketWriter, Stream, Tail, Timer};
 use tracing::{info, warn};
 
 use crate::core::machine::Machine;
@@ -17,11 +17,12 @@ use crate::shell::shard::Shard;
 
 /// Runs for as long as the core does.
 /// `timer` is its own: where no descriptor is left for one, the rest before the next attempt is what is needed most.
-pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, address: Address, timer: Timer, seed: u64) {
-    let mut backoff = Backoff::new(seed);
+pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: RedisTarget, timer: Timer, seed: u64) {
+    let address = &target.address;
+    let mut backoff = if target.tls.is_some() { Backoff::spread(seed) } else { Backoff::new(seed) };
     let (mut failures, mut short_lived) = (0_u32, 0_u32);
     loop {
-        match Stream::connect(&address, LINK_CONNECT_TIME_MAX).await {
+        match Stream::connect_with(address, target.tls.as_ref(), LINK_CONNECT_TIME_MAX).await {
             Ok(stream) => {
                 let since = shard.clock.instant();
                 shard.counters.shell.redis_connects.add(1);

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flux_net::tls::Certificates;
 use flux_net::{BrokerOptions, Brokers, Clock, Notify, SocketWriter, Timer};
 use flux_protocol::http::Date;
 use flux_protocol::time::{Instant, Now};
@@ -66,11 +67,14 @@ pub(crate) struct Shard<M> {
     /// Of all cores, this one among them.
     pub(crate) all_counters: Arc<[CoreCounters]>,
     pub(crate) workers: Workers,
+    pub(crate) certificates: Certificates,
     pub(crate) history: History,
     /// Asks for a turn.
     pub(crate) pump: Rc<Notify>,
     pub(crate) redis: RefCell<Option<Rc<SocketWriter>>>,
     pub(crate) brokers: Brokers,
+    /// Connects to brokers that failed since one was a success.
+    pub(crate) kafka_failures: Cell<u32>,
     timer: Timer,
     /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
     armed: Cell<Instant>,
@@ -105,10 +109,12 @@ impl<M: Machine> Shard<M> {
             counters: all_counters[index].clone(),
             all_counters,
             workers: plan.workers.clone(),
+            certificates: plan.certificates.clone(),
             history,
             pump: Rc::clone(&pump),
             redis: RefCell::default(),
-            brokers: Brokers::new(BROKER_OPTIONS, pump),
+            brokers: Brokers::new(BROKER_OPTIONS, plan.kafka_tls.clone(), pump),
+            kafka_failures: Cell::new(0),
             timer: Timer::new()?,
             armed: Cell::new(Instant::FAR_FUTURE),
             scratch: RefCell::default(),

@@ -18,7 +18,8 @@ use tracing::error;
 use crate::core::machine::Machine;
 use crate::counters::shell::Ended;
 use crate::limits::shell::{
-    BODY_TIME_MAX, CONNECTION_TICK, HEAD_TIME_MAX, IDLE_LOOKED_AT_MAX, IDLE_TIME_MIN, LINGER_TIME_MAX, WRITE_TIME_MAX,
+    BODY_TIME_MAX, CONNECTION_TICK, HANDSHAKE_TIME_MAX, HEAD_TIME_MAX, IDLE_LOOKED_AT_MAX, IDLE_TIME_MIN,
+    LINGER_TIME_MAX, WRITE_TIME_MAX,
 };
 use crate::shell::connection_table::Phase;
 use crate::shell::memory::{self, Crowd};
@@ -28,6 +29,7 @@ use crate::shell::shard::Shard;
 /// it.
 fn ticks_max(phase: Phase, keep_alive: Duration) -> Option<u32> {
     let span = match phase {
+        Phase::Handshake => HANDSHAKE_TIME_MAX,
         Phase::Idle => keep_alive,
         Phase::Head => HEAD_TIME_MAX,
         Phase::Body => BODY_TIME_MAX,
@@ -78,6 +80,7 @@ fn end_overdue<M: Machine>(shard: &Shard<M>) {
     let ticks_max = |phase| ticks_max(phase, shard.keep_alive);
     shard.connections.borrow_mut().take_overdue(shard.tick.get(), ticks_max, |overdue| {
         let (how, why) = match overdue.phase {
+            Phase::Handshake => (Shutdown::Both, Some(Ended::Handshake)),
             Phase::Idle => (Shutdown::Both, Some(Ended::Idle)),
             // Only the reading ends: the client is told with a 408.
             Phase::Head => (Shutdown::Read, Some(Ended::Head)),

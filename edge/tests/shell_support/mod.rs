@@ -25,7 +25,8 @@ use flux_edge::monitoring::workers::Workers;
 use flux_edge::shell::front::Front;
 use flux_edge::shell::plan::Plan;
 use flux_edge::shell::server::{Running, start};
-use flux_net::{Address, DriverChoice};
+use flux_net::DriverChoice;
+use flux_net::tls::Certificates;
 use flux_protocol::http::Request;
 use flux_protocol::kafka::client::{BrokerAction, BrokerKey};
 use flux_protocol::time::{Instant, Now};
@@ -310,7 +311,9 @@ pub fn edge_with(
         driver,
         cores: flux_net::affinity::allowed().expect("processors").into_iter().cycle().take(cores).collect(),
         connections_per_core_max: connections_max,
-        redis: Address::Tcp { host: redis.ip().to_string(), port: redis.port() },
+        redis: format!("redis://{redis}").parse().expect("an address"),
+        kafka_tls: None,
+        certificates: Certificates::default(),
         front: Front::default(),
         keep_alive: Duration::from_secs(75),
         drain_delay: Duration::ZERO,

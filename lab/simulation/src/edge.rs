@@ -15,6 +15,7 @@ use flux_edge::monitoring::workers::Workers;
 use flux_edge::shell::core_tasks::{Control, CoreTasks, listen};
 use flux_edge::shell::plan::Plan;
 use flux_net::simulated::Task;
+use flux_net::tls::Certificates;
 use flux_net::{Clock, random};
 
 use crate::world::{ProcessId, World};
@@ -81,7 +82,9 @@ fn mains(
         driver: config.driver,
         cores: config.cores.clone(),
         connections_per_core_max: CONNECTIONS_MAX,
-        redis: config.redis.address.clone(),
+        redis: config.redis.clone(),
+        kafka_tls: None,
+        certificates: Certificates::default(),
         front: config.front.clone(),
         keep_alive: config.keep_alive,
         drain_delay: config.drain_delay,

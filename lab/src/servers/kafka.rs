@@ -15,7 +15,7 @@ use crate::ports::Port;
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 use crate::run_dir::RunDir;
-use crate::servers::{Data, find_in_path};
+use crate::servers::{Data, Encryption, find_in_path};
 
 const READY_MAX: Duration = Duration::from_secs(90);
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -34,6 +34,8 @@ pub struct KafkaOptions {
     pub proxied: bool,
     /// One more listener, on which clients have to log in ([`Kafka::login_bootstrap`]).
     pub login: Option<KafkaLogins>,
+    /// Whether each broker has a listener with TLS, too: [`Kafka::bootstrap_encrypted`].
+    pub tls: Option<Encryption>,
     /// More of server.properties.
     pub properties: Vec<(String, String)>,
     /// The JVM's heap, in MiB, by broker.
@@ -71,6 +73,7 @@ impl Default for KafkaOptions {
             controllers: 3,
             proxied: false,
             login: None,
+            tls: None,
             properties: Vec::new(),
             heap_mib: 512,
             jvm: Jvm::QuickStart,
@@ -136,6 +139,7 @@ pub struct Broker {
     login: Option<Port>,
     /// What formatting sets up of it.
     scram_users: Vec<String>,
+    encrypted: Option<Port>,
     process: Option<Process>,
 }
 
@@ -160,6 +164,7 @@ impl Kafka {
             let log = run.join(format!("kafka-{}.log", port.number()));
             let (java, libs) = (java.clone(), libs.clone());
             let (heap_mib, jvm) = (options.heap_mib, options.jvm);
+            let encrypted = options.tls.as_ref().map(|_| Port::reserve()).transpose()?;
             let process = None;
             let login = options.login.as_ref().map(|_| Port::reserve()).transpose()?;
             let users = options.login.iter().flat_map(|login| &login.users);
@@ -179,6 +184,7 @@ impl Kafka {
                 proxied,
                 login,
                 scram_users,
+                encrypted,
                 process,
             });
         }
@@ -186,6 +192,11 @@ impl Kafka {
         let voters = brokers.iter().filter_map(voter).collect::<Vec<_>>().join(",");
         for broker in &brokers {
             write(&broker.home.join("server.properties"), &properties(broker, &voters, &options))?;
+            if let Some(tls) = &options.tls {
+                // A PEM keystore is key and chain in one file (KIP-651).
+                let read = |path: &Path| std::fs::read_to_string(path).doing(|| format!("reading {}", path.display()));
+                write(&broker.home.join("keystore.pem"), &(read(&tls.key)? + &read(&tls.certificate)?))?;
+            }
             write(&broker.home.join("log4j2.properties"), LOG4J)?;
             broker.format()?;
         }
@@ -257,6 +268,12 @@ impl Kafka {
     /// `host:port` of every broker, comma between.
     pub fn bootstrap(&self) -> String {
         self.brokers.iter().map(|broker| broker.port.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// `host:port` of every broker's listener with TLS, comma between; empty where they have none.
+    pub fn bootstrap_encrypted(&self) -> String {
+        let ports = self.brokers.iter().filter_map(|broker| broker.encrypted.as_ref());
+        ports.map(|port| port.address().to_string()).collect::<Vec<_>>().join(",")
     }
 
     /// The same for edges or workers: their proxies, where it has any.
@@ -510,6 +527,10 @@ fn properties(broker: &Broker, voters: &str, options: &KafkaOptions) -> String {
         listeners.push(format!("{}://{}", proxied.listener(), proxied.port.address()));
         advertised.push(format!("{}://{}", proxied.listener(), proxied.proxy.address()));
     }
+    if let Some(port) = &broker.encrypted {
+        listeners.push(format!("ENCRYPTED://{}", port.address()));
+        advertised.push(format!("ENCRYPTED://{}", port.address()));
+    }
     if let Some(controller) = &broker.controller {
         listeners.push(format!("CONTROLLER://{}", controller.address()));
     }
@@ -517,14 +538,16 @@ fn properties(broker: &Broker, voters: &str, options: &KafkaOptions) -> String {
         listeners.push(format!("LOGIN://{}", login.address()));
         advertised.push(format!("LOGIN://{}", login.address()));
     }
-    let protocols = ["PLAINTEXT", "CONTROLLER", "EDGES", "WORKERS"].map(|listener| format!("{listener}:PLAINTEXT"));
-    let protocols = [&protocols[..], &["LOGIN:SASL_PLAINTEXT".to_owned()]].concat();
+    let plain = ["PLAINTEXT", "CONTROLLER", "EDGES", "WORKERS"].map(|listener| format!("{listener}:PLAINTEXT"));
+    // Where there are certificates, users log in through TLS.
+    let login = if options.tls.is_some() { "LOGIN:SASL_SSL" } else { "LOGIN:SASL_PLAINTEXT" };
+    let protocols = format!("{},{login},ENCRYPTED:SSL", plain.join(","));
     set("process.roles", &if broker.controller.is_some() { "broker,controller" } else { "broker" });
     set("node.id", &broker.id);
     set("controller.quorum.voters", &voters);
     set("listeners", &listeners.join(","));
     set("advertised.listeners", &advertised.join(","));
-    set("listener.security.protocol.map", &protocols.join(","));
+    set("listener.security.protocol.map", &protocols);
     set("controller.listener.names", &"CONTROLLER");
     set("inter.broker.listener.name", &"PLAINTEXT");
     set("log.dirs", &broker.home.join("data").display());
@@ -553,6 +576,15 @@ fn properties(broker: &Broker, voters: &str, options: &KafkaOptions) -> String {
         set("listener.name.login.sasl.enabled.mechanisms", &"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
         if let Some(session) = logins.session {
             set("connections.max.reauth.ms", &session.as_millis());
+        }
+    }
+    if let Some(tls) = &options.tls {
+        set("ssl.keystore.type", &"PEM");
+        set("ssl.keystore.location", &broker.home.join("keystore.pem").display());
+        if let Some(clients) = &tls.clients {
+            set("ssl.client.auth", &"required");
+            set("ssl.truststore.type", &"PEM");
+            set("ssl.truststore.location", &clients.display());
         }
     }
     for (name, value) in &options.properties {

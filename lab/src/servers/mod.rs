@@ -27,6 +27,17 @@ pub fn check_installed() -> Result<(), LabError> {
     if missing.is_empty() { Ok(()) } else { Err(LabError::Failed(missing.join("\n"))) }
 }
 
+/// How a server speaks TLS, beside its plain listener.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// Its certificate with intermediates, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM (PKCS #8).
+    pub key: PathBuf,
+    /// Whose clients it takes: they must show a certificate of this issuer (PEM); `None`: it asks for none.
+    pub clients: Option<PathBuf>,
+}
+
 /// What a restart does with the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {

@@ -4,6 +4,7 @@
 
 use std::ffi::CString;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::error::{Doing, LabError};
 use crate::ports::Port;
 use crate::process::{Ending, Process};
 use crate::run_dir::RunDir;
-use crate::servers::{Data, find_in_path};
+use crate::servers::{Data, Encryption, find_in_path};
 
 const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -26,13 +27,15 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// More settings, such as `("max_connections", "20")`.
     pub settings: Vec<(String, String)>,
+    /// Whether it has TLS, for those who ask for it.
+    pub tls: Option<Encryption>,
     /// Where the data lies, in place of the run's directory (a small tmpfs, for a disk that fills up).
     pub data: Option<PathBuf>,
 }
 
 impl Default for PostgresOptions {
     fn default() -> PostgresOptions {
-        PostgresOptions { fsync: true, settings: Vec::new(), data: None }
+        PostgresOptions { fsync: true, settings: Vec::new(), tls: None, data: None }
     }
 }
 
@@ -76,6 +79,10 @@ impl Postgres {
             postgres.make_directory(directory)?;
         }
         postgres.initialise()?;
+        if let Some(tls) = postgres.options.tls.clone() {
+            postgres.lay_out(&tls.certificate, "server.crt")?;
+            postgres.lay_out(&tls.key, "server.key")?;
+        }
         postgres.up()?;
         Ok(postgres)
     }
@@ -100,6 +107,11 @@ impl Postgres {
         set("logging_collector", "off");
         // In the data directory, where a killed server leaves nothing that outlives the run.
         set("dynamic_shared_memory_type", "mmap");
+        if self.options.tls.is_some() {
+            set("ssl", "on");
+            set("ssl_cert_file", "server.crt");
+            set("ssl_key_file", "server.key");
+        }
         for (name, value) in &self.options.settings {
             set(name, value);
         }
@@ -222,6 +234,18 @@ impl Postgres {
         // The directory we stand in may be closed to that user.
         command.current_dir("/").env_remove("PGDATA").env_remove("PGPORT").env_remove("PGHOST");
         command
+    }
+
+    /// Puts a copy of a file into the data directory, for the server's user alone.
+    fn lay_out(&self, from: &Path, name: &str) -> Result<(), LabError> {
+        let to = self.data.join(name);
+        let doing = || format!("copying {} to {}", from.display(), to.display());
+        std::fs::copy(from, &to).doing(doing)?;
+        std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).doing(doing)?;
+        if let Some(account) = self.account {
+            std::os::unix::fs::chown(&to, Some(account.user), Some(account.group)).doing(doing)?;
+        }
+        Ok(())
     }
 
     fn make_directory(&self, path: &Path) -> Result<(), LabError> {

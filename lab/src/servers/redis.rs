@@ -9,7 +9,7 @@ use crate::error::{Doing, LabError};
 use crate::ports::Port;
 use crate::process::{Ending, Process};
 use crate::run_dir::RunDir;
-use crate::servers::{Data, find_in_path};
+use crate::servers::{Data, Encryption, find_in_path};
 
 const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -23,6 +23,8 @@ pub struct RedisOptions {
     pub arguments: Vec<String>,
     /// More of its environment.
     pub environment: Vec<(String, String)>,
+    /// Whether it has a port with TLS, too.
+    pub tls: Option<Encryption>,
 }
 
 /// A running (or stopped) Redis. Dropping it ends it.
@@ -33,6 +35,7 @@ pub struct Redis {
     directory: PathBuf,
     log: PathBuf,
     port: Port,
+    tls_port: Option<Port>,
     process: Option<Process>,
     _run: RunDir,
 }
@@ -48,7 +51,9 @@ impl Redis {
         std::fs::create_dir_all(&directory).doing(|| format!("making {}", directory.display()))?;
         let log = run.join(format!("redis-{}.log", port.number()));
         let program = program()?;
-        let mut redis = Redis { program, options, directory, log, port, process: None, _run: run.clone() };
+        let tls_port = options.tls.as_ref().map(|_| Port::reserve()).transpose()?;
+        let run_dir = run.clone();
+        let mut redis = Redis { program, options, directory, log, port, tls_port, process: None, _run: run_dir };
         redis.up()?;
         Ok(redis)
     }
@@ -69,6 +74,12 @@ impl Redis {
         command.args(["--daemonize", "no", "--save", "", "--maxmemory-policy", "noeviction"]);
         command.args(["--appendonly", if self.options.append_only { "yes" } else { "no" }]);
         command.args(["--tcp-backlog", "4096"]);
+        if let (Some(tls), Some(port)) = (&self.options.tls, &self.tls_port) {
+            command.args(["--tls-port", &port.number().to_string()]);
+            command.arg("--tls-cert-file").arg(&tls.certificate).arg("--tls-key-file").arg(&tls.key);
+            command.arg("--tls-ca-cert-file").arg(tls.clients.as_ref().unwrap_or(&tls.certificate));
+            command.args(["--tls-auth-clients", if tls.clients.is_some() { "yes" } else { "no" }]);
+        }
         command.args(&self.options.arguments);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         let process = self.process.insert(Process::start("redis-server", command, &self.log, Ending::KILL)?);
@@ -163,6 +174,11 @@ impl Redis {
     /// `redis://…`, over TCP.
     pub fn url(&self) -> String {
         format!("redis://{}", self.port.address())
+    }
+
+    /// `rediss://…`, where it has TLS.
+    pub fn tls_url(&self) -> Option<String> {
+        self.tls_port.as_ref().map(|port| format!("rediss://{}", port.address()))
     }
 
     /// `redis+unix://…`, over its Unix socket.

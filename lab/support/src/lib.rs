@@ -3,12 +3,15 @@
 //! - `redis`: a `redis-server` of the test's own and a connection to it; `sale`: a sale as the edge's scripts see it
 //!   (feature `redis`);
 //! - `postgres`: a PostgreSQL of the test's own (feature `postgres`);
+//! - `certificates`: an issuer of the test's own (feature `certificates`);
 //! - `records`: batches of records as they stand in a Kafka log (feature `records`);
 //! - `identity`: an identity provider that signs tokens (feature `identity`);
 //! - [`skip`]: a test that cannot run here.
 
 use std::io::Write as _;
 
+#[cfg(feature = "certificates")]
+pub mod certificates;
 #[cfg(feature = "identity")]
 pub mod identity;
 #[cfg(feature = "postgres")]

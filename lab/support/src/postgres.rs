@@ -23,6 +23,7 @@ pub struct Server {
     directory: PathBuf,
     port: u16,
     durable: bool,
+    has_tls: bool,
     process: Option<Child>,
     databases: AtomicU32,
 }
@@ -50,11 +51,25 @@ impl Server {
         Server::start_as(true)
     }
 
+    /// A server of its own that has TLS, with this certificate and key (files, PEM).
+    #[allow(dead_code)]
+    pub fn with_tls(certificate: &Path, key: &Path) -> Server {
+        Server::start_with(false, Some([(certificate, "server.crt"), (key, "server.key")]))
+    }
+
     fn start_as(durable: bool) -> Server {
+        Server::start_with(durable, None)
+    }
+
+    fn start_with(durable: bool, tls: Option<[(&Path, &str); 2]>) -> Server {
         let directory = fresh_directory();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a free port").port();
-        let mut server = Server { directory, port, durable, process: None, databases: AtomicU32::new(0) };
+        let has_tls = tls.is_some();
+        let mut server = Server { directory, port, durable, has_tls, process: None, databases: AtomicU32::new(0) };
         server.initialise();
+        for (from, name) in tls.into_iter().flatten() {
+            server.lay_out(from, name);
+        }
         server.restart();
         server.sql("create role shop login password 'pass word:@%'; create role clear login password 'x'");
         server
@@ -71,6 +86,18 @@ impl Server {
         std::fs::write(data.join("pg_hba.conf"), access).expect("a writable directory");
     }
 
+    /// Puts a copy of a file into the data directory, for the server's user alone.
+    fn lay_out(&self, from: &Path, name: &str) {
+        let to = self.directory.join("data").join(name);
+        std::fs::copy(from, &to).expect("a writable directory");
+        let secret = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&to, secret).expect("a file of ours");
+        if is_root() {
+            let status = Command::new("chown").arg("postgres:postgres").arg(&to).status().expect("chown runs");
+            assert!(status.success(), "there is a user postgres");
+        }
+    }
+
     /// Starts the process on the same data, and waits until it lets us in.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "it runs");
@@ -79,6 +106,9 @@ impl Server {
             let mut command = self.command("postgres");
             command.arg("-D").arg(self.directory.join("data")).arg("-k").arg(&self.directory);
             command.args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-c", "max_connections=60"]);
+            if self.has_tls {
+                command.args(["-c", "ssl=on"]);
+            }
             if !self.durable {
                 command.args(["-c", "fsync=off"]);
             }
@@ -149,6 +179,12 @@ impl Server {
         config.user = user.to_owned();
         config.password = password.map(SharedSecret::from);
         config
+    }
+
+    /// Its port on 127.0.0.1.
+    #[allow(dead_code)]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A server's program, not run as root: PostgreSQL refuses that.

@@ -13,6 +13,7 @@ mod options;
 mod outbox;
 mod redis;
 mod sale;
+mod tls;
 mod topics;
 mod workers;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use monoio::buf::{IoBuf, IoBufMut};
 
 use super::{Descriptor, host};
-use crate::{Address, within};
+use crate::{Address, ClientTls, ServerTls, within};
 
 /// As the real one.
 #[derive(Debug)]
@@ -33,6 +33,30 @@ impl Stream {
             Some(result) => result.map(|()| stream),
             None => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    /// As [`Stream::connect`]: a simulated network has nobody who listens.
+    ///
+    /// # Panics
+    /// Where TLS is asked for: a simulation is configured without.
+    pub async fn connect_with(address: &Address, tls: Option<&ClientTls>, limit: Duration) -> io::Result<Stream> {
+        assert!(tls.is_none(), "no simulation has TLS");
+        Stream::connect(address, limit).await
+    }
+
+    /// See [`Stream::connect_with`].
+    pub async fn secure(self, _: &Address, _: &ClientTls) -> io::Result<Stream> {
+        unreachable!("no simulation has TLS")
+    }
+
+    /// See [`Stream::connect_with`].
+    pub async fn serve_tls(self, _: &ServerTls, _: &[u8]) -> io::Result<Stream> {
+        unreachable!("no simulation has TLS")
+    }
+
+    /// None: no simulation has TLS.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        None
     }
 
     pub(super) fn of(descriptor: RawFd) -> Stream {

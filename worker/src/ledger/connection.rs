@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_net::secrets::file;
-use flux_net::{Address, Clock, ReadHalf, Stream, Tail, WriteHalf, within};
+use flux_net::{Clock, ReadHalf, Tail, WriteHalf, within};
 use flux_protocol::postgres::{
-    Event, Host, PostgresConfig, Session, SessionError, SessionOptions, Statement, TransactionStatus, pass_file,
+    Event, PostgresConfig, Session, SessionError, SessionOptions, Statement, TransactionStatus, pass_file,
 };
 use flux_protocol::secret::SharedSecret;
 
 use super::error::LedgerError;
 use super::reply::{Completed, Prepared, Reply};
+use super::target::LedgerTarget;
 
 /// A connection that cannot be made within this time is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ pub(super) struct Connection {
     unread: BytesMut,
     unwritten: Vec<u8>,
     clock: Clock,
-    address: Address,
+    target: LedgerTarget,
 }
 
 /// Events of one run, put together.
@@ -48,22 +49,29 @@ struct Collector {
 }
 
 impl Connection {
-    pub(super) async fn open(config: &PostgresConfig, options: &SessionOptions) -> Result<Connection, LedgerError> {
-        let address = match (config.socket_path(), &config.host) {
-            (Some(path), _) => Address::Unix(path),
-            (None, Host::Tcp(host)) => Address::Tcp { host: host.clone(), port: config.port },
-            (None, Host::Unix(_)) => unreachable!("a socket directory gives a path"),
-        };
-        let stream = Stream::connect(&address, CONNECT_TIMEOUT)
+    pub(super) async fn open(target: &LedgerTarget, options: &SessionOptions) -> Result<Connection, LedgerError> {
+        let (config, address) = (&target.config, target.address());
+        let stream = target
+            .connect(CONNECT_TIMEOUT)
             .await
             .map_err(|source| LedgerError::Unreachable { address: address.to_string(), source })?;
-        let (reader, writer) = stream.into_split();
         let at = address.to_string();
         let clock = Clock::start();
         let mut session = Session::new(with_password(config)?, options.clone());
+        if let Some(certificate) = stream.peer_certificate() {
+            session.handle_tls(&certificate);
+        }
+        let (reader, writer) = stream.into_split();
         session.handle_open(clock.instant());
-        let mut connection =
-            Connection { reader, writer, session, unread: BytesMut::new(), unwritten: Vec::new(), clock, address };
+        let mut connection = Connection {
+            reader,
+            writer,
+            session,
+            unread: BytesMut::new(),
+            unwritten: Vec::new(),
+            clock,
+            target: target.clone(),
+        };
         let greeting = connection.run().await.map_err(|error| match error {
             Trouble::Session(SessionError::Login(source)) => {
                 LedgerError::Login { address: at.clone(), user: config.user.clone(), source }
@@ -124,7 +132,7 @@ impl Connection {
     /// later.
     async fn cancel(&self) {
         let Some(key) = self.session.cancel_key() else { return };
-        if let Ok(mut stream) = Stream::connect(&self.address, CONNECT_TIMEOUT).await {
+        if let Ok(mut stream) = self.target.connect(CONNECT_TIMEOUT).await {
             let _ = within(CONNECT_TIMEOUT, stream.write_all(key.request())).await;
         }
     }

@@ -5,10 +5,10 @@
 //! the build waits for transactions that are storing. One worker builds; what is left of a build that was cut off is
 //! dropped and begun anew. Until it is there, a rebuild works as well and reads the whole table instead.
 
-use flux_protocol::postgres::{Param, PostgresConfig, SessionOptions, StatementLimit};
+use flux_protocol::postgres::{Param, SessionOptions, StatementLimit};
 use tracing::{info, warn};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, LedgerTarget};
 use crate::limits::INDEX_RETRY_WAIT;
 
 /// Key of the advisory lock: "flux" in ASCII, then 2 for the index.
@@ -31,9 +31,9 @@ pub enum Index {
 }
 
 /// Sees to it that the index is there; tries again for as long as that may help.
-pub async fn keep(config: PostgresConfig) {
+pub async fn keep(target: LedgerTarget) {
     loop {
-        match build(&config).await {
+        match build(&target).await {
             Ok(Index::There) => return,
             Ok(Index::Built) => return info!("the orders' index by sale is built"),
             Ok(Index::Elsewhere) => {}
@@ -55,14 +55,14 @@ pub async fn keep(config: PostgresConfig) {
 ///
 /// # Errors
 /// [`LedgerError`]: it is not there, or not of use; to be begun again.
-pub async fn build(config: &PostgresConfig) -> Result<Index, LedgerError> {
+pub async fn build(target: impl Into<LedgerTarget>) -> Result<Index, LedgerError> {
     let options = SessionOptions {
         application_name: "flux-worker-index".to_owned(),
         statement: StatementLimit::None,
         lock_timeout: std::time::Duration::ZERO,
         ..SessionOptions::default()
     };
-    let mut ledger = Ledger::connect_pinned(config, options).await?;
+    let mut ledger = Ledger::connect_pinned(target, options).await?;
     if state(&mut ledger).await? == Some(true) {
         return Ok(Index::There);
     }

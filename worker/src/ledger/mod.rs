@@ -17,11 +17,13 @@ mod queries;
 pub mod reply;
 mod statements;
 pub mod store;
+mod target;
 mod views;
 
-use flux_protocol::postgres::{Param, PostgresConfig, Row, SessionOptions, Statement};
+use flux_protocol::postgres::{Param, Row, SessionOptions, Statement};
 
 pub use error::{LedgerError, StoreError};
+pub use target::LedgerTarget;
 pub use views::{OrderStatus, PendingReturn, ReturnState, Stray, Units};
 
 use crate::batch::{Batch, Stored};
@@ -31,7 +33,7 @@ use reply::Reply;
 use store::{Step, Store};
 
 pub struct Ledger {
-    config: PostgresConfig,
+    target: LedgerTarget,
     options: SessionOptions,
     connection: Option<Connection>,
     /// Whether a connection that is gone is made again.
@@ -45,18 +47,18 @@ impl Ledger {
     ///
     /// # Errors
     /// Nothing was done. [`LedgerError::is_retryable`] tells a server that is not there yet from a wrong password.
-    pub async fn connect(config: &PostgresConfig) -> Result<Ledger, LedgerError> {
+    pub async fn connect(target: impl Into<LedgerTarget>) -> Result<Ledger, LedgerError> {
         let options = SessionOptions { application_name: "flux-worker".to_owned(), ..SessionOptions::default() };
-        Ledger::connect_with(config, options).await
+        Ledger::connect_with(target, options).await
     }
 
     /// As [`Ledger::connect`], with other limits: an audit's statements may take longer.
     ///
     /// # Errors
     /// As [`Ledger::connect`].
-    pub async fn connect_with(config: &PostgresConfig, options: SessionOptions) -> Result<Ledger, LedgerError> {
+    pub async fn connect_with(target: impl Into<LedgerTarget>, options: SessionOptions) -> Result<Ledger, LedgerError> {
         let mut ledger =
-            Ledger { config: config.clone(), options, connection: None, reconnects: true, pace: Pace::default() };
+            Ledger { target: target.into(), options, connection: None, reconnects: true, pace: Pace::default() };
         ledger.connection().await?;
         Ok(ledger)
     }
@@ -66,8 +68,11 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::connect`].
-    pub async fn connect_pinned(config: &PostgresConfig, options: SessionOptions) -> Result<Ledger, LedgerError> {
-        let mut ledger = Ledger::connect_with(config, options).await?;
+    pub async fn connect_pinned(
+        target: impl Into<LedgerTarget>,
+        options: SessionOptions,
+    ) -> Result<Ledger, LedgerError> {
+        let mut ledger = Ledger::connect_with(target, options).await?;
         ledger.reconnects = false;
         Ok(ledger)
     }
@@ -156,7 +161,7 @@ impl Ledger {
         match &mut self.connection {
             Some(connection) => Ok(connection),
             None if !self.reconnects => Err(LedgerError::Lost("what it held is gone with it".to_owned())),
-            none => Ok(none.insert(Connection::open(&self.config, &self.options).await?)),
+            none => Ok(none.insert(Connection::open(&self.target, &self.options).await?)),
         }
     }
 

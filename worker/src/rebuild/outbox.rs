@@ -35,7 +35,9 @@ pub(super) async fn publish(config: &Config, redis: &mut Redis, product: &str, s
         if entries.is_empty() {
             return Ok(published);
         }
-        let driver = driver.get_or_insert_with(|| Driver::new(|now| Producer::new(producer_config(config, seed), now)));
+        let driver = driver.get_or_insert_with(|| {
+            Driver::new(config.kafka_tls.as_ref(), |now| Producer::new(producer_config(config, seed), now))
+        });
         published += page_published(driver, product, &entries).await?;
         let mut wire = Vec::new();
         let mut removal: Vec<&[u8]> = vec![b"XDEL", outbox.as_bytes()];
