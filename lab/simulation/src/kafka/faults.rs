@@ -126,7 +126,7 @@ impl Kafka {
         let options = RecordEncodeOptions { version: 2, compression: Compression::None };
         RecordBatchEncoder::encode(&mut bytes, [&record], &options).expect("a record of some bytes");
         let header = Header::read(&bytes).expect("it was made here");
-        partition.log.append(header, &bytes, partition.leader_epoch, now.instant);
+        partition.log.append(header, &bytes, partition.leader_epoch, now.instant, now.instant);
         self.work_all(now.instant);
     }
 

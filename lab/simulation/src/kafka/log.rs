@@ -48,6 +48,7 @@ pub(super) struct Batch {
     pub(super) base: i64,
     pub(super) header: Header,
     pub(super) bytes: Bytes,
+    pub(super) appended_at: Instant,
     /// Until then a new leader may not have it.
     pub(super) replicated_at: Instant,
 }
@@ -152,6 +153,7 @@ impl Log {
         header: Header,
         bytes: &[u8],
         leader_epoch: i32,
+        appended_at: Instant,
         replicated_at: Instant,
     ) -> (i64, Instant) {
         let base = self.end();
@@ -162,7 +164,7 @@ impl Log {
         written.extend_from_slice(&bytes[8..12]);
         written.put_i32(leader_epoch);
         written.extend_from_slice(&bytes[16..]);
-        self.batches.push(Batch { base, header, bytes: written.freeze(), replicated_at });
+        self.batches.push(Batch { base, header, bytes: written.freeze(), appended_at, replicated_at });
         if header.producer >= 0 {
             let producer = self.producers.entry(header.producer).or_default();
             if producer.epoch != header.epoch {
@@ -217,7 +219,7 @@ mod tests {
         let mut log = Log::default();
         for number in 0..6 {
             assert_eq!(log.fit(&header(2 * number, 2)), Fit::New);
-            log.append(header(2 * number, 2), &[0; 61], 0, at(0));
+            log.append(header(2 * number, 2), &[0; 61], 0, at(0), at(0));
         }
         assert_eq!(log.fit(&header(2, 2)), Fit::Duplicate(2, at(0)));
         assert_eq!(log.fit(&header(0, 2)), Fit::Wrong(45), "the sixth back");
@@ -231,15 +233,15 @@ mod tests {
     #[test]
     fn what_follows_is_replicated_after_what_came_before() {
         let mut log = Log::default();
-        assert_eq!(log.append(header(0, 2), &[0; 61], 0, at(9)), (0, at(9)));
-        assert_eq!(log.append(header(2, 3), &[0; 61], 0, at(1)), (2, at(9)), "acknowledged no sooner");
+        assert_eq!(log.append(header(0, 2), &[0; 61], 0, at(0), at(9)), (0, at(9)));
+        assert_eq!(log.append(header(2, 3), &[0; 61], 0, at(0), at(1)), (2, at(9)), "acknowledged no sooner");
     }
 
     #[test]
     fn what_is_not_replicated_is_not_seen_and_may_be_lost() {
         let mut log = Log::default();
-        log.append(header(0, 2), &[0; 61], 0, at(1));
-        log.append(header(2, 3), &[0; 61], 0, at(9));
+        log.append(header(0, 2), &[0; 61], 0, at(0), at(1));
+        log.append(header(2, 3), &[0; 61], 0, at(0), at(9));
         assert_eq!((log.high_watermark(at(0)), log.high_watermark(at(1)), log.high_watermark(at(9))), (0, 2, 5));
         assert_eq!(log.next_replication(at(2)), at(9));
         log.lose_unreplicated(at(5));

@@ -1,7 +1,7 @@
 //! What a checker reads. Never changes anything.
 
 use bytes::Bytes;
-use flux_protocol::order::TopicRecord;
+use flux_protocol::order::{OwnedRecord, TopicRecord};
 use flux_protocol::time::Instant;
 use kafka_protocol::records::RecordBatchDecoder;
 
@@ -24,6 +24,14 @@ impl Kafka {
         records
     }
 
+    /// Every order that is in the log, with when it came there.
+    pub fn orders(&self) -> Vec<(Instant, OwnedRecord)> {
+        let batches = self.partitions.iter().flat_map(|partition| &partition.log.batches);
+        let orders =
+            batches.flat_map(|batch| orders_of(batch).into_iter().map(|(_, order)| (batch.appended_at, order)));
+        orders.collect()
+    }
+
     /// Every record that every replica has: what was acknowledged on acks=all is among them.
     pub fn replicated(&self, now: Instant) -> Vec<(i32, i64, Bytes)> {
         let mut records = self.records();
@@ -37,8 +45,8 @@ impl Kafka {
         for (partition, index) in self.partitions.iter().zip(0..) {
             let read = self.read_until.entry(index).or_default();
             for batch in partition.log.batches.iter().rev().take_while(|batch| batch.base >= *read) {
-                for (offset, id) in orders_of(batch) {
-                    self.places.entry(id).or_default().push((index, offset));
+                for (offset, order) in orders_of(batch) {
+                    self.places.entry(order.order_id.to_string()).or_default().push((index, offset));
                 }
             }
             *read = (*read).max(partition.log.end());
@@ -90,11 +98,11 @@ impl Kafka {
 }
 
 /// The orders of a batch, each with its offset.
-fn orders_of(batch: &Batch) -> Vec<(i64, String)> {
+fn orders_of(batch: &Batch) -> Vec<(i64, OwnedRecord)> {
     let mut bytes = batch.bytes.clone();
     let decoded = RecordBatchDecoder::decode(&mut bytes).expect("its checksum was looked at");
     let order = |value: Option<Bytes>| match TopicRecord::parse(&value?) {
-        Ok(TopicRecord::Order(order)) => Some(order.order_id.to_string()),
+        Ok(TopicRecord::Order(order)) => Some(order),
         _ => None,
     };
     decoded.records.into_iter().filter_map(|record| Some((record.offset, order(record.value)?))).collect()

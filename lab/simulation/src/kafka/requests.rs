@@ -244,7 +244,7 @@ impl Kafka {
             Fit::New => {
                 let alone = self.nodes.len() == 1;
                 let at = if alone { now } else { now + delay };
-                Ok(partition.log.append(header, batch, partition.leader_epoch, at))
+                Ok(partition.log.append(header, batch, partition.leader_epoch, now, at))
             }
             Fit::Duplicate(base, at) => Ok((base, at)),
             Fit::Wrong(code) => Err(code),

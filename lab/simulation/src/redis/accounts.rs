@@ -12,6 +12,7 @@ use flux_protocol::time::Instant;
 use super::journal::Write;
 use super::keyspace::{Hash, Keyspace, Text};
 use super::observe::OutboxOrder;
+use super::reply::Reply;
 use super::server::Moment;
 use super::stream::Stream;
 
@@ -64,6 +65,32 @@ pub struct Reservation {
     pub at: Instant,
 }
 
+/// Tokens that a core was granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// When, on the world's clock.
+    pub at: Instant,
+    /// Of which product.
+    pub product: String,
+    /// How many.
+    pub tokens: u64,
+    /// How long they may be spent at most.
+    pub life: Duration,
+}
+
+/// A rebuild has set what is left of a sale.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// When, on the world's clock.
+    pub at: Instant,
+    /// Of which product.
+    pub product: String,
+    /// Which sale.
+    pub sale_id: u64,
+    /// Under which generation it goes on.
+    pub generation: u64,
+}
+
 /// An order that was reserved a second time, though Redis had lost nothing since the first.
 #[derive(Clone, Debug)]
 pub struct Second {
@@ -102,6 +129,8 @@ pub(super) struct Accounts {
     given_back: BTreeSet<(String, u32)>,
     pub(super) seconds: Vec<Second>,
     pub(super) terms: BTreeMap<(String, u64), Terms>,
+    pub(super) grants: Vec<Grant>,
+    pub(super) restored: Vec<Restored>,
     pub(super) faults: Vec<String>,
     /// Undelivered orders of one product that edges were told to allow; 0: not known.
     pub(super) outbox_orders_max: u64,
@@ -118,6 +147,22 @@ impl Accounts {
     /// What the product's stock was, in order of time.
     pub(super) fn past(&self, product: &str) -> &[Stood] {
         self.products.get(product).map_or(&[], |product| &product.past)
+    }
+
+    /// A script was called with these keys, and has answered this: tokens, where it is the one that grants them.
+    pub(super) fn handle_reply(&mut self, keys: &[Text], reply: &Reply) {
+        let [rate, sale, ..] = keys else { return };
+        let product = |key: &Text, name: &str| {
+            let (product, of) = std::str::from_utf8(key).ok()?.strip_prefix("product:{")?.split_once("}:")?;
+            (of == name).then(|| product.to_owned())
+        };
+        let (Some(product), Some(_), Reply::Array(told)) = (product(rate, "rate"), product(sale, "sale"), reply) else {
+            return;
+        };
+        let [Reply::Integer(tokens), Reply::Integer(life_us), ..] = told[..] else { return };
+        if let (Ok(tokens @ 1..), Ok(life_us)) = (u64::try_from(tokens), u64::try_from(life_us)) {
+            self.grants.push(Grant { at: self.now, product, tokens, life: Duration::from_micros(life_us) });
+        }
     }
 
     /// Redis has lost something, or somebody has laid hands on its data.
@@ -149,6 +194,8 @@ impl Accounts {
                 }
                 (b"SET", "stock") => of.is_set = true,
                 (b"HSET" | b"UNLINK" | b"DEL", "sale") => of.is_sale_changed = true,
+                // The last word of `rebuild_restore.lua`.
+                (b"HDEL", "sale") => of.is_restored = &*write.arguments[2] == b"rebuilding",
                 (b"DECRBY" | b"INCRBY" | b"UNLINK" | b"DEL", "stock") => {}
                 _ => continue,
             }
@@ -239,6 +286,9 @@ impl Accounts {
             ));
         }
         its.left = stock;
+        if of.is_restored {
+            self.restored.push(Restored { at: self.now, product: product.to_owned(), sale_id, generation });
+        }
         let state = text("state");
         let is_believed = text("replid").as_deref() == Some(replication_id);
         let is_closed = state.as_deref() == Some("closed");
@@ -294,6 +344,7 @@ struct Touched {
     back: Vec<String>,
     is_set: bool,
     is_sale_changed: bool,
+    is_restored: bool,
     counts: bool,
 }
 

@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use flux_protocol::time::{Instant, Now};
 
-pub use self::accounts::{Reservation, Second, Stood, Terms};
+pub use self::accounts::{Grant, Reservation, Restored, Second, Stood, Terms};
 use self::identity::Identity;
 pub use self::journal::LOSS_MAX;
 use self::keyspace::Keyspace;

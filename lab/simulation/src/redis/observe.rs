@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flux_protocol::queue::Seed;
+use flux_protocol::time::Instant;
 
 use super::Redis;
-use super::accounts::{Reservation, Second, Stood, Terms};
+use super::accounts::{Grant, Reservation, Restored, Second, Stood, Terms};
 use super::keyspace::{Hash, Kind, Set, Text};
 use super::limits::Limits;
 use super::stream::Stream;
@@ -139,6 +140,12 @@ impl Redis {
         self.server.accounts.past(product)
     }
 
+    /// When units of this sale could first be bought.
+    pub fn first_sold(&self, product: &str, sale_id: u64) -> Option<Instant> {
+        let mut past = self.past(product).iter();
+        past.find(|stood| stood.sale_id == sale_id && stood.left.is_some()).map(|stood| stood.from)
+    }
+
     /// Every reservation that was ever made, by its id.
     pub fn reservations(&self) -> &BTreeMap<String, Reservation> {
         &self.server.accounts.reservations
@@ -152,6 +159,16 @@ impl Redis {
     /// What each sale was opened with, by product and id.
     pub fn terms(&self) -> &BTreeMap<(String, u64), Terms> {
         &self.server.accounts.terms
+    }
+
+    /// All tokens that were granted, in order of time.
+    pub fn grants(&self) -> &[Grant] {
+        &self.server.accounts.grants
+    }
+
+    /// All rebuilds that have set a stock, in order of time.
+    pub fn restored(&self) -> &[Restored] {
+        &self.server.accounts.restored
     }
 
     /// Units that do not add up, in words.

@@ -276,6 +276,7 @@ impl Server {
         let (keys, arguments) = rest.split_at(keys);
         let (reply, store) = Lua::run(&script, keys, arguments, std::mem::take(&mut self.store));
         self.store = store;
+        self.accounts.handle_reply(keys, &reply);
         reply
     }
 }

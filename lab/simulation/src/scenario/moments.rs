@@ -5,6 +5,10 @@
 //!   remember): then none, or too few, could be bought of a Redis that is believed. `GET /stock` likewise, and the document of
 //!   `GET /queue` is no older than it may be.
 //! - No more tokens are spent than `rate` and `burst` allow, in any span, over all edges (a token that was given back was not).
+//! - Each token that is spent was granted no longer ago than it lives: what Redis has put into its bucket since then is no more
+//!   than what was left out for it.
+//! - No order comes into the log for the first time that was reserved before a rebuild which has ended by then: its units are
+//!   for sale again (I1).
 //! - An order is not reserved a second time while its first reservation is under way, nor as long as its record has to live (I3).
 //! - Units change hands only by reservations and by returns of them, each once, in the generation in which they were taken
 //!   (`redis::accounts`); the outbox is never fuller than it may be.
@@ -17,12 +21,12 @@ use std::time::Duration;
 use flux_edge::limits::{QUEUE_AGE_MAX, SOLD_OUT_REMEMBERED, STOCK_AGE_MAX};
 use flux_lab::crowd::{Outcome, Refusal};
 use flux_protocol::observed::Token;
-use flux_protocol::order::Uuid;
+use flux_protocol::order::{OwnedRecord, Uuid};
 use flux_protocol::time::Instant;
 
 use super::faults::Fault;
 use super::run::{EPOCH_MS, Run};
-use crate::redis::{Redis, Second, Stood, Terms};
+use crate::redis::{Redis, Restored, Second, Stood, Terms};
 
 /// For how long an edge may remember that nothing is left, and how old a stock may be that it tells.
 const REMEMBERED_US: u64 = SOLD_OUT_REMEMBERED.as_micros() as u64;
@@ -38,6 +42,8 @@ pub(super) fn judge(run: &Run, tokens: &[Token], faults: &mut Vec<String>) {
     add(redis.miscounts().to_vec());
     add(run.unsettled.clone());
     add(refused_wrongly(run, &redis));
+    add(dead_tokens(tokens, &redis));
+    add(too_late(run, &redis));
     add(stocks(run, &redis));
     let sets_clock = |fault: &Fault| matches!(fault, Fault::RedisClock(_));
     if !run.shape.faults.iter().any(|planned| sets_clock(&planned.fault)) {
@@ -155,6 +161,78 @@ fn too_many_tokens(tokens: &[Token], terms: &BTreeMap<(String, u64), Terms>) -> 
                 ));
                 break;
             }
+        }
+    }
+    found
+}
+
+/// A token that was spent and then given back counts as not spent.
+fn dead_tokens(tokens: &[Token], redis: &Redis) -> Vec<String> {
+    let mut by_product: BTreeMap<&str, Vec<Instant>> = BTreeMap::new();
+    for token in tokens {
+        let rate = redis.terms().get(&(token.product.clone(), token.sale_id)).map_or(0, |terms| terms.rate);
+        let spent = by_product.entry(&token.product).or_default();
+        match token.is_back {
+            true => drop(spent.pop()),
+            false if rate > 0 => spent.push(token.at),
+            false => {}
+        }
+    }
+    let mut found = Vec::new();
+    for (product, mut spent) in by_product {
+        spent.sort_unstable();
+        let mut grants = redis.grants().iter().filter(|grant| grant.product == product).peekable();
+        // By when they die: whoever dies first is spent first, so that all are spent if they can be.
+        let mut living: BTreeMap<Instant, u64> = BTreeMap::new();
+        for at in spent {
+            while let Some(grant) = grants.next_if(|grant| grant.at <= at) {
+                *living.entry(grant.at + grant.life).or_default() += grant.tokens;
+            }
+            living = living.split_off(&(at + Duration::from_micros(1)));
+            let Some(mut first) = living.first_entry() else {
+                let at = Duration::from_micros(at.as_micros());
+                found.push(format!(
+                    "rate: a token of {product} was spent at {at:?}, when all that were granted were spent or dead"
+                ));
+                break;
+            };
+            *first.get_mut() -= 1;
+            if *first.get() == 0 {
+                first.remove();
+            }
+        }
+    }
+    found
+}
+
+/// What a broker that stood still had in its sockets, or holds back, comes whenever it likes (GUARANTEES.md, "What a 200 does not
+/// mean"), and what a Redis that was given up has sold is no rebuild's to know.
+fn too_late(run: &Run, redis: &Redis) -> Vec<String> {
+    let holds_back = |fault: &Fault| matches!(fault, Fault::BrokerPaused(_) | Fault::ProduceSpoilt(_));
+    let restored = redis.restored();
+    if run.old_master_woke || restored.is_empty() || run.shape.faults.iter().any(|planned| holds_back(&planned.fault)) {
+        return Vec::new();
+    }
+    let mut first: BTreeMap<Uuid, (Instant, OwnedRecord)> = BTreeMap::new();
+    for (at, order) in run.kafka.borrow().orders() {
+        let held = first.entry(order.reservation_id).or_insert_with(|| (at, order));
+        held.0 = held.0.min(at);
+    }
+    let mut found = Vec::new();
+    for (at, order) in first.values() {
+        let is_over = |by: &&Restored| {
+            by.product == order.product_id
+                && by.sale_id == order.sale_id
+                && by.generation > u64::from(order.generation)
+                && by.at < *at
+        };
+        if let Some(by) = restored.iter().find(is_over) {
+            let since = at.since(by.at);
+            found.push(format!(
+                "I1: order {} of {}, reserved in generation {}, came into the log {since:?} after the rebuild of generation {} \
+                 had ended",
+                order.order_id, order.product_id, order.generation, by.generation
+            ));
         }
     }
     found
