@@ -23,8 +23,10 @@ use crate::redis::replies::Refreshed;
 use crate::redis::scripts::SCRIPTS;
 use crate::sale::SaleState;
 
-/// What a refresh younger than this has seen need not be refreshed in the next round: a round may come a little early.
-const REFRESHED_JUST_NOW: Duration = REFRESH_INTERVAL.saturating_sub(Duration::from_millis(100));
+/// By how much a round may come early.
+const ROUND_EARLY_MAX: Duration = Duration::from_millis(100);
+/// What a refresh younger than this has seen a core need not refresh that is not the first: the first will.
+const REFRESHED_JUST_NOW: Duration = REFRESH_INTERVAL.saturating_sub(ROUND_EARLY_MAX);
 
 impl Core {
     /// The round of every second.
@@ -121,7 +123,12 @@ impl Core {
         let product = &self.products[index];
         let is_asked_for = product.refresh.is_active && now.instant.since(product.refresh.last_asked) < ACTIVE_SPAN;
         let is_over = product.state == SaleState::Closed && product.outbox.entries == 0;
-        let interval = if is_over && !is_asked_for { CLOSED_REFRESH_INTERVAL } else { REFRESHED_JUST_NOW };
+        let interval = match (is_over && !is_asked_for, self.is_first) {
+            (true, _) => CLOSED_REFRESH_INTERVAL,
+            // All cores go by its rounds: what it leaves out now is not seen for another second.
+            (false, true) => ROUND_EARLY_MAX,
+            (false, false) => REFRESHED_JUST_NOW,
+        };
         let is_fresh = product.seen.is_some_and(|seen| now.instant.since(seen) < interval) && !is_suspect;
         !is_fresh && !product.refresh.is_under_way && self.refreshes.make_due(&mut self.products, index)
     }
@@ -149,10 +156,20 @@ impl Core {
     }
 
     /// Whether the sale this core knows is still the latest that any core of the process knows, as far as its memory can be
-    /// brought to that without asking Redis. Of a sale that another core has closed it knows then, too.
+    /// brought to that without asking Redis. Of a sale that another core has closed, or found suspended, it knows then, too.
     pub(crate) fn is_up_to_date(&mut self, now: Now, index: ProductIndex) -> bool {
         let product = &mut self.products[index];
         let Some(sale) = product.sale else { return true };
+        if product.sight.is_suspended_since(product.seen) {
+            self.catch_up(now, index);
+            let product = &mut self.products[index];
+            if product.sight.is_suspended_since(product.seen) {
+                // A core that looked at the same time has left the words to it.
+                product.state = SaleState::Suspended;
+                self.refreshes.want(&mut self.products, index);
+            }
+        }
+        let product = &mut self.products[index];
         if product.sight.is_replaced(sale.id) {
             self.catch_up(now, index);
             let product = &self.products[index];

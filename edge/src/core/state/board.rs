@@ -2,8 +2,9 @@
 //!
 //! Each product has one [`Sight`], which every core that has it in memory holds: what was last seen of it, as words
 //! behind atomics. No core waits. A reader that meets a writer keeps what it knows. A writer that meets another leaves
-//! it to that one: both have just looked. Two words stand apart, for they must not be missed: the newest sale that any
-//! core knows of, and the last that any core knows to be closed. They only rise.
+//! it to that one: both have just looked. Three words stand apart, for they must not be missed: the newest sale that any
+//! core knows of, the last that any core knows to be closed, and when a look last found that there is none to be believed. They
+//! only rise.
 //!
 //! The names are behind a lock, which is taken where a product enters a core's memory; never where it is ordered. What stands
 //! here is a memory like a core's own: every script checks.
@@ -31,6 +32,8 @@ pub struct Sight {
     closed_sale: AtomicU64,
     /// When that was last told, µs.
     closed_at: AtomicU64,
+    /// When a look was asked for that found no sale to be believed, µs; the last of them.
+    suspended_at: AtomicU64,
     asked: AtomicU64,
     /// Odd while a core writes.
     sequence: AtomicU64,
@@ -65,6 +68,12 @@ impl Sight {
             && seen.is_none_or(|seen| seen.as_micros() <= self.closed_at.load(Ordering::Acquire))
     }
 
+    /// Whether a look later than `seen` has found no sale to be believed.
+    pub fn is_suspended_since(&self, seen: Option<Instant>) -> bool {
+        let suspended_at = self.suspended_at.load(Ordering::Acquire);
+        suspended_at > 0 && seen.is_none_or(|seen| seen.as_micros() < suspended_at)
+    }
+
     /// A request asks for the product. Written now and then only, so that cores do not fight for its cache line.
     pub fn note_asked(&self, now: Instant) {
         let noted = Instant::from_micros(self.asked.load(Ordering::Relaxed));
@@ -81,8 +90,11 @@ impl Sight {
 
     /// Shows what was seen, asked for at `asked`.
     pub fn publish(&self, asked: Instant, refreshed: &Refreshed) {
-        if let Refreshed::Sale { sale, .. } = refreshed {
-            self.note_sale(sale.id);
+        match refreshed {
+            Refreshed::Sale { sale, .. } => self.note_sale(sale.id),
+            Refreshed::Unknown | Refreshed::Suspended(_) | Refreshed::Foreign(_) => {
+                self.suspended_at.fetch_max(asked.as_micros(), Ordering::AcqRel);
+            }
         }
         let before = self.sequence.load(Ordering::Relaxed);
         let is_mine = before.is_multiple_of(2)
@@ -270,6 +282,18 @@ mod tests {
         assert!(sight.is_closed_since(5, Some(at(8))) && sight.is_closed_since(5, None));
         assert!(!sight.is_closed_since(5, Some(at(10))), "who looked after that has seen it himself");
         assert!(!sight.is_closed_since(7, None), "another sale");
+    }
+
+    #[test]
+    fn a_look_that_believed_nothing_is_not_missed() {
+        let sight = Sight::default();
+        let at = Instant::from_micros;
+        sight.publish(at(5), &refreshed(1));
+        assert!(!sight.is_suspended_since(None), "it was believed");
+        sight.publish(at(7), &Refreshed::Suspended("stock".to_owned()));
+        sight.publish(at(8), &refreshed(1));
+        assert!(sight.is_suspended_since(Some(at(5))) && sight.is_suspended_since(None));
+        assert!(!sight.is_suspended_since(Some(at(7))), "who has seen that, or what came after it");
     }
 
     #[test]

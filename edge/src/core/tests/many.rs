@@ -281,3 +281,30 @@ fn after_close_was_answered_no_core_sells_and_a_first_answer_stands() {
     assert_eq!(second.redis.calls("replay_lookup").len(), 1, "but whether it was sold before");
     assert_eq!(second.answers[&late[0]], Answer::SoldOut);
 }
+
+#[test]
+fn what_the_first_core_has_found_lost_no_other_sells_a_moment_later() {
+    let (mut first, mut second) = two_cores();
+    second.orders(&["a"]);
+    second.pass(50);
+    // Only looks read this key: the first core finds it gone, and the second has looked just before.
+    first.now = second.now;
+    first.redis.sales.get_mut("p").expect("a sale").splice(0..2, ["suspended".into(), "sales".into()]);
+    first.pass(1200);
+    second.now = first.now;
+    let late = second.orders(&["b"]);
+    assert_eq!(second.statuses(&late), [Some(503)]);
+}
+
+#[test]
+fn a_look_out_of_turn_puts_the_next_one_off_by_no_more_than_a_second() {
+    let mut bench = Bench::new();
+    bench.orders(&["a"]);
+    // A look in the midst of a second, for whoever asks for the stock.
+    bench.pass(1850);
+    bench.get("/stock/p");
+    bench.pass(20);
+    let looks = bench.redis.calls("refresh").len();
+    bench.pass(1100);
+    assert!(bench.redis.calls("refresh").len() > looks, "the round behind it came when that was young");
+}
