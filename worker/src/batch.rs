@@ -437,6 +437,17 @@ mod tests {
     }
 
     #[test]
+    fn an_event_counts_with_all_that_was_read_out_of_it() {
+        let mut batch = empty();
+        let value = br#"{"event":"sale-closed","productId":"phone","saleId":1,"saleTotal":9,"withdrawn":2,"generation":1,"rate":1,"burst":1,"timestamp":1}"#;
+        batch.push(100, None, Some(Bytes::from_static(value)));
+        let Content::Closed(sale) = &batch.entries[0].content else { panic!("{:?}", batch.entries[0].content) };
+        let texts = [&sale.event, &sale.product_id, &sale.queue, &sale.seed].map(|text| text.len());
+        let read = size_of::<SaleEvent>() + texts.iter().sum::<usize>();
+        assert_eq!(batch.bytes(), size_of::<Entry>() + value.len() + read);
+    }
+
+    #[test]
     fn what_is_no_record_of_ours_is_kept_with_its_reason() {
         let mut batch = empty();
         let event = |member: &str| {

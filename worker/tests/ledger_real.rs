@@ -262,6 +262,11 @@ fn a_return_ends_by_what_is_known_of_its_sale() {
         assert_eq!(ledger.end_returns(vec![fourth], unfounded, "again").await.unwrap(), 0, "it has ended");
         let told = "select count(*) from returns where state = 'unfounded' and why = 'nobody took them'";
         assert_eq!(number(&mut ledger, told).await, 1);
+        // What came back to a sale that was over counts as withdrawn, beside what was left when it ended.
+        assert_eq!(ledger.end_returns(vec![second, third], withdrawn, "over").await.unwrap(), 2);
+        ledger.execute("INSERT INTO products (id, stock, sale_id) VALUES ('phone', 0, 1)", &[]).await.unwrap();
+        let units = ledger.units().await.unwrap();
+        assert_eq!((units[0].withdrawn, units[0].stored, units[0].awaiting_return), (3 + 2 + 1, 4, 9));
     });
 }
 
@@ -531,6 +536,13 @@ fn sales_open_and_close_by_their_events() {
         ledger.store(&mut self::batch(8, [Order { total: 100, ..order(4) }])).await.unwrap();
         assert_eq!(number(&mut ledger, "select stock from products").await, 4);
         assert_eq!(number(&mut ledger, "select sold from sales where state = 'closed'").await, 9);
+        // Of a sale whose opening has not come the close tells rate and burst.
+        let alone = String::from_utf8(event("sale-closed", 93, 1_705_235_100_000).unwrap().to_vec()).unwrap();
+        let mut batch = Batch::new(origin(0), 9);
+        batch.push(9, None, Some(alone.replace(&SALE.to_string(), &(SALE + 2).to_string()).into()));
+        assert_eq!(ledger.store(&mut batch).await.unwrap(), Stored::default());
+        let known = format!("select rate + 1000 * burst from sales where sale_id = {}", SALE + 2);
+        assert_eq!(number(&mut ledger, &known).await, 60_050);
     });
 }
 

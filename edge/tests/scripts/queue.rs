@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flux_protocol::queue::limits::{COHORT_US, SLOTS_MAX, TICKS};
-use flux_protocol::queue::{Cohort, Line, Moment, Moved, Place, Report, Terms, Watermark};
+use flux_protocol::queue::{Cohort, Line, Moment, Moved, Place, Report, Terms, Watermark, slot_at};
 
 use crate::sale::{Options, PLAIN, Sale, order};
 use crate::server::{Client, Server, strings, text};
@@ -139,6 +139,28 @@ fn the_script_and_the_model_decide_the_same_from_the_same_counts() {
         assert!(model.called > 0 && last > Watermark::default());
     }
     assert!((2..=SLOTS_MAX as usize).contains(&longest), "{longest}");
+}
+
+#[test]
+fn a_second_that_is_not_over_is_called_where_its_places_fit_to_the_last_token() {
+    let server = Server::start();
+    let mut client = server.connect();
+    // What leases may carry is not in the bucket: 99 whole tokens.
+    for (places, called) in [(99, 99), (100, 0)] {
+        let sale = Sale::open(&mut client, "p", &Options { rate: 1, burst: 100, force: true, ..FAIR });
+        let (.., line) = lease(&sale, &mut client, 0, &Report::default());
+        let (_, now, opens) = line.expect("a line");
+        let slot = slot_at(now, opens);
+        client.command(&["HSET", &sale.key("queue"), "slot", &slot.to_string()]);
+        let mut report = Report::default();
+        report.issued.push((slot, places));
+        let (.., line) = lease(&sale, &mut client, 0, &report);
+        let (moved, now, _) = line.expect("a line");
+        // Where the machine was slow the second is over and settled, 0.3 s after its end.
+        if slot_at(now - 300_000, opens) <= slot {
+            assert_eq!(moved.called, called, "{places} places");
+        }
+    }
 }
 
 #[test]

@@ -213,3 +213,15 @@ fn each_partition_has_its_share_of_what_is_handed_out() {
     let (found, behind) = sale.relay_on(&mut client, "a", &["0", "60000", "4", "", "", "", "10", "1", "9"]);
     assert_eq!((found.len(), behind), (4, found[3].0.clone()), "a call that is full goes on behind its last");
 }
+
+#[test]
+fn of_an_entry_that_names_no_sale_the_rest_moves_all_the_same() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    let lines = "r1 1 o1 u 1705234800123\nr2 1 o2 u 1705234800123";
+    let entry = text(client.command(&["XADD", &sale.key("outbox"), "*", "h", "7 2", "o", lines, "c", "2"]));
+    let new = part(&mut client, &sale, &entry, 2, &[1]);
+    let left = sale.relay(&mut client, "a", &["0", "60000", "10"]);
+    assert_eq!((ids(&left), left[0].2.as_str()), (vec![&*new], "r2 1 o2 u 1705234800123"));
+}

@@ -127,6 +127,19 @@ fn close_withdraws_what_is_left_and_says_the_same_again() {
 }
 
 #[test]
+fn a_sale_whose_options_cannot_be_read_is_not_closed() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for field in ["rate", "burst", "withdrawn"] {
+        let sale = Sale::open(&mut client, field, &PLAIN);
+        client.command(&["HDEL", &sale.key("sale"), field]);
+        let before = client.snapshot();
+        assert_eq!(sale.close(&mut client), ["S", "sale"], "{field}");
+        assert_eq!(client.snapshot(), before, "{field}");
+    }
+}
+
+#[test]
 fn refresh_shows_several_products_at_once() {
     let server = Server::start();
     let mut client = server.connect();

@@ -89,3 +89,40 @@ async fn state(ledger: &mut Ledger) -> Result<Option<bool>, LedgerError> {
     let rows = ledger.query(sql, &[]).await?;
     Ok(rows.first().map(|row| row.text(0) == Some("t")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+
+    use flux_net::{DriverChoice, Runtime, RuntimeOptions};
+
+    use super::*;
+
+    /// The parameters of the first message that a client sends, whose connection then ends (PostgreSQL's protocol, StartupMessage:
+    /// length, version, and names and values that each end with a zero byte).
+    fn asked(listener: &TcpListener) -> Vec<String> {
+        let (mut client, _) = listener.accept().expect("a connection");
+        let mut length = [0; 4];
+        client.read_exact(&mut length).expect("a length");
+        let mut message = vec![0; u32::from_be_bytes(length) as usize - length.len()];
+        client.read_exact(&mut message).expect("as long as it said");
+        message[4..].split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+
+    /// An index of a large table takes hours, and waits for whoever stores.
+    #[test]
+    fn a_build_may_take_as_long_as_it_takes() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let config = PostgresConfig::parse(&format!("postgres://flux@127.0.0.1:{port}/flux?sslmode=disable"));
+        let server = std::thread::spawn(move || asked(&listener));
+        let options = RuntimeOptions { driver: DriverChoice::Auto, monoio_timers: false };
+        let mut runtime = Runtime::build(options).expect("a runtime");
+        let outcome = runtime.block_on(build(&config.expect("an address")));
+        assert!(outcome.is_err_and(|error| error.is_retryable()), "its server has gone");
+        let words = server.join().expect("it was asked");
+        let value = |name: &str| words.iter().position(|word| word == name).map(|at| words[at + 1].as_str());
+        assert_eq!([value("statement_timeout"), value("lock_timeout")], [Some("0"); 2]);
+    }
+}

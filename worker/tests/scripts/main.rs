@@ -54,6 +54,31 @@ fn restore(client: &mut Client, product: &str, id: &str, generation: u32, stock:
 }
 
 #[test]
+fn of_a_user_s_units_only_those_go_back_that_the_reservation_took() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &Options { per_user: 5, ..PLAIN });
+    sale.reserve(&mut client, &[order("r1", 3, "o1", "ann"), order("r2", 2, "o2", "ann")]);
+    let keys = client.snapshot().len();
+    assert_eq!(give_back(&mut client, "p", &[("r1", &sale.id, 1, 3, "ann", "o1")]), ["R"]);
+    assert_eq!(strings(client.command(&["HMGET", &sale.key("users"), "ann"])), ["2"]);
+    assert_eq!(client.snapshot().len(), keys, "no other key is made");
+}
+
+#[test]
+fn a_sale_that_comes_back_closed_says_since_when() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let sale = Sale::open(&mut client, "p", &PLAIN);
+    assert_eq!(fence(&mut client, "p", &sale.id, 2), ["OK", "open"]);
+    let since = client.time_us() / 1000;
+    assert_eq!(restore(&mut client, "p", &sale.id, 2, 0, "closed"), ["OK"]);
+    let closed_at = strings(client.command(&["HMGET", &sale.key("sale"), "closed_at"])).remove(0);
+    let closed_at: u64 = closed_at.parse().expect("a moment");
+    assert!((since..=client.time_us() / 1000).contains(&closed_at), "{closed_at}, not from {since} on");
+}
+
+#[test]
 fn units_go_back_once_and_only_to_their_own_sale_and_generation() {
     let server = Server::start();
     let mut client = server.connect();
