@@ -39,7 +39,7 @@ impl Peer {
             let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
                 .with_protocol_versions(&[version])
                 .expect("a version")
-                .with_webpki_verifier(verifier.clone())
+                .with_webpki_verifier(Arc::clone(&verifier))
                 .with_no_client_auth();
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
             Arc::new(config)
