@@ -108,6 +108,7 @@ struct OnItsWay<'a> {
     order: &'a RebuildOrder,
     sale: Sale,
     was_closed: bool,
+    is_of_ledger_alone: bool,
     published: u64,
 }
 
@@ -220,17 +221,19 @@ impl<'a> Rebuild<'a> {
         let (redis, scripts, topic) = (&mut self.redis, &self.scripts, self.config.topic.as_str());
         let mut fencing = Fencing { redis, scripts, product, topic };
         fencing.try_out(&found).await?;
+        let is_of_ledger_alone = found.is_of_ledger_alone;
         let sale = found.raise(&mut self.ledger, product).await?;
         let was_closed = fencing.fence(&sale).await?;
         info!(product, sale = sale.id, generation = sale.generation, "fenced off in ledger and Redis");
-        Ok(Some(OnItsWay { at, order, sale, was_closed, published: 0 }))
+        Ok(Some(OnItsWay { at, order, sale, was_closed, is_of_ledger_alone, published: 0 }))
     }
 
     /// Everything behind the last drain; the line that says what was done.
     async fn open_again(&mut self, on_its_way: &OnItsWay<'_>) -> Result<String, Ended> {
-        let OnItsWay { order, sale, was_closed, published, .. } = on_its_way;
+        let OnItsWay { order, sale, was_closed, is_of_ledger_alone, published, .. } = on_its_way;
         let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
+        sale.is_latest(ledger, order, *is_of_ledger_alone).await?;
         let earlier = sale.settle_earlier(ledger, product).await?;
         let account: Account = sale.account(ledger, product, *was_closed || order.closes).await?;
         let (users, records) = records::write(ledger, redis, product, sale, config.idempotency_ttl).await?;

@@ -27,6 +27,8 @@ pub(super) struct Found {
     pub(super) next_generation: u32,
     /// Redis opened it, and neither its event nor an order has come to the ledger.
     is_unheard_of: bool,
+    /// The ledger alone says that this is the sale: a later one may have been lost with Redis, and its orders be on their way.
+    pub(super) is_of_ledger_alone: bool,
 }
 
 /// The same under its new generation.
@@ -78,7 +80,9 @@ impl Found {
         let rest = if order.closes { Opening::of_a_closed_sale() } else { Opening::default() };
         let now_ms = Clock::start().now().wall_ms;
         let mut in_ledger = InLedger::ask(ledger, product, Asked::of(order)).await?;
-        match (&in_ledger, view.id) {
+        // What a rebuild has written there that did not end is the ledger's word, and not Redis'.
+        let known_to_redis = view.id.filter(|_| !view.is_rebuilding);
+        match (&in_ledger, known_to_redis) {
             // Orders alone tell of it. They replace nothing that Redis and the ledger both know.
             (Some(stray), Some(id)) if stray.id > id && !stray.is_announced() => {
                 match InLedger::ask(ledger, product, Asked::Sale(id)).await? {
@@ -127,7 +131,9 @@ impl Found {
         if i32::try_from(next).is_err() {
             return Err(no_number_left(sale.id));
         }
-        Ok(Found { id: sale.id, total: sale.total, options, in_redis, next_generation: next, is_unheard_of })
+        let is_of_ledger_alone = order.sale.is_none() && known_to_redis.is_none();
+        let total = sale.total;
+        Ok(Found { id: sale.id, total, options, in_redis, next_generation: next, is_unheard_of, is_of_ledger_alone })
     }
 
     /// Takes the number of its next generation, above the ledger's and above Redis'. The one in force stays in force.
@@ -190,6 +196,25 @@ impl InLedger {
 }
 
 impl Sale {
+    /// Looks whether the ledger knows a later sale by now: the log may have brought its orders, or its event, while the rebuild
+    /// waited. Where nobody has said which sale is meant, this one does not go on then.
+    pub(super) async fn is_latest(&self, ledger: &mut Ledger, order: &RebuildOrder, alone: bool) -> Result<(), Ended> {
+        if order.sale.is_some() {
+            return Ok(());
+        }
+        match InLedger::ask(ledger, order.product.as_str(), Asked::Latest).await? {
+            Some(later) if later.id > self.id && later.is_announced() => Err(Ended::Refused(format!(
+                "the log has told of a later sale meanwhile, {}: run again; sale {} is suspended still",
+                later.id, self.id
+            ))),
+            // Stray where Redis knew this one.
+            Some(later) if later.id > self.id && alone => {
+                Err(stray::undecided(order, later.id, self.id, Clock::start().now().wall_ms))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts the generation in force that Redis has been told of, counts in what waits to be given back, and says how many
     /// units are left. Where the sale was closed, those are withdrawn: what was closed once never sells again.
     pub(super) async fn account(&self, ledger: &mut Ledger, product: &str, was_closed: bool) -> Result<Account, Ended> {

@@ -757,6 +757,37 @@ fn the_ways_out_of_a_stray_later_sale_are_printed_and_lead_to_their_end() {
     assert_eq!(code, Some(0), "{said}");
 }
 
+/// While a rebuild of the sale that the ledger knows waits behind its fence, orders of a later one come to the log: Redis was lost
+/// together with the event that opened it. The sale before does not go on over it, now or when the rebuild is begun again.
+#[test]
+fn a_later_sale_that_the_log_tells_of_while_a_rebuild_waits_is_asked_about() {
+    let world = World::start();
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales WHERE opened_at IS NOT NULL", 1);
+    world.sell(&mut client, &sale, &orders(&sale, "ann", &[3], 1));
+    let later = sale.id.parse::<u64>().expect("a number") + 1;
+    client.run("FLUSHALL");
+    let asked = |(code, said): (Option<i32>, String)| {
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("orders name sale {later}, and nothing has come of its opening")), "{said}");
+        Ways::read(&said)
+    };
+    std::thread::scope(|scope| {
+        let rebuild = scope.spawn(|| world.rebuild(&[]));
+        wait_until(|| server::text(client.command(&["HGET", &sale.key("sale"), "rebuilding"])) == "1");
+        world.publish_stray(PRODUCT, later);
+        asked(rebuild.join().expect("no panic"));
+    });
+    assert_eq!(sale.refresh(&mut client, true).state().0, "suspended");
+    let ways = asked(world.rebuild(&[]));
+    let (code, said) = world.say(&ways.with("--close"));
+    let line = format!("sale {later} is closed again as generation 2: 0 of 1000000 units left, 2 sold");
+    assert!(code == Some(0) && said.contains(&line), "{said}");
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// The command lines that a refusal names, without what is said of them.
 struct Ways(Vec<Vec<String>>);
 
