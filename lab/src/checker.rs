@@ -19,7 +19,7 @@ use std::sync::Arc;
 use flux_protocol::order::{Uuid, order_id};
 
 use crate::crowd::{Exchange, History, Order, Outcome};
-use crate::truth::{SaleKey, StoredOrder, Truth};
+use crate::truth::{EarlierSale, SaleKey, StoredOrder, Truth};
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +68,8 @@ pub struct Allow {
     pub redis_lost_data: bool,
     /// Others ordered too: the ledger may hold orders that this history did not ask for.
     pub other_buyers: bool,
+    /// Records ran out in this run, and keys were used again: of what was asked under a key the first order stands.
+    pub records_ran_out: bool,
     /// Leave conservation aside (a sale that is suspended and not yet rebuilt has no stock to count).
     pub no_account: bool,
 }
@@ -276,6 +278,10 @@ fn check_promises(
         let entry = promised.entry(order_id).or_insert_with(|| (Arc::clone(&exchange.order), false));
         entry.1 |= accepted;
     }
+    let asked: HashSet<(&str, &str, &str, u64)> = match allow.records_ran_out {
+        true => history.exchanges.iter().map(|exchange| words(&exchange.order)).collect(),
+        false => HashSet::new(),
+    };
     for (order_id, (order, accepted)) in promised {
         let mut wrong = |what: String| {
             let product = order.product.clone();
@@ -284,7 +290,8 @@ fn check_promises(
         let answer = if accepted { "200" } else { "202" };
         match stored.get(&order_id).map(Vec::as_slice) {
             Some([row]) => {
-                if (&row.product, &row.user, row.quantity) != (&order.product, &order.user, u64::from(order.quantity)) {
+                let kept = (row.product.as_str(), row.user.as_str(), order.key.as_str(), row.quantity);
+                if kept != words(&order) && !asked.contains(&kept) {
                     let (asked, kept) = ((&order.user, order.quantity), (&row.user, row.quantity));
                     wrong(format!("answered {answer} for {asked:?}, stored for {kept:?} of {}", row.product));
                 }
@@ -306,6 +313,11 @@ fn check_promises(
             }
         }
     }
+}
+
+/// Product, user, key and quantity.
+fn words(order: &Order) -> (&str, &str, &str, u64) {
+    (&order.product, &order.user, &order.key, u64::from(order.quantity))
 }
 
 /// I3.
@@ -467,7 +479,10 @@ fn opening_account(truth: &Truth, key: &SaleKey) -> Account {
     let total = ledger.map(|sale| sale.total).or_else(|| truth.opened.get(key).copied());
     let total = total.or(current.map(|sale| sale.total)).or(earlier.map(|sale| sale.total)).unwrap_or(0);
     // Of a sale that was over the ledger may know that a rebuild has withdrawn what Redis lost since.
-    let noted = earlier.map(|sale| sale.withdrawn).max(ledger.map(|sale| sale.withdrawn));
+    // A note of a Redis that had been given up before the sale was rebuilt on another says nothing of how it went on.
+    let is_behind = |note: &&EarlierSale| ledger.is_some_and(|sale| sale.generation > note.generation);
+    let noted = earlier.filter(|note| !is_behind(note)).map(|sale| sale.withdrawn);
+    let noted = noted.max(ledger.map(|sale| sale.withdrawn));
     let withdrawn = current.map(|sale| sale.withdrawn).or(noted).unwrap_or(0);
     Account { total, available: current.and_then(|sale| sale.stock).unwrap_or(0), withdrawn, ..Account::default() }
 }

@@ -1,7 +1,7 @@
 //! A sale that went well, and then every way it could have gone wrong: each must be found, and named rightly.
 
 use super::*;
-use crate::crowd::{Exchange, Refusal};
+use crate::crowd::{Doubt, Exchange, Refusal};
 use crate::truth::{DeadLetter, LedgerSale, OutboxOrder, RedisSale, RejectedOrder, ReturnedUnits, TopicOrder};
 use flux_protocol::order::OwnedRecord;
 
@@ -284,6 +284,23 @@ fn what_a_loss_of_redis_excuses_and_what_not() {
 }
 
 #[test]
+fn where_records_ran_out_the_first_order_of_a_key_stands_whatever_was_asked_later() {
+    let (truth, mut history) = went_well();
+    let again = |quantity| {
+        let order = Order { quantity, ..order_of(0) };
+        Exchange { order: Arc::new(order), ..accepted(0) }
+    };
+    // The first order's own answer was lost.
+    history.exchanges[0] = exchange(0, Outcome::Unknown(Doubt::Timeout));
+    history.exchanges.insert(0, again(5));
+    let allow = Allow { records_ran_out: true, ..Allow::default() };
+    check(&truth, &history, allow).assert_holds();
+    assert!(check(&truth, &history, Allow::default()).breaks(Invariant::I2), "its record lives");
+    history.exchanges.remove(1);
+    assert!(check(&truth, &history, allow).breaks(Invariant::I2), "nobody asked for what is stored");
+}
+
+#[test]
 fn a_key_is_good_for_one_sale_and_has_another_order_in_the_next() {
     let (mut truth, mut history) = went_well();
     let second = SALE + 1;
@@ -292,12 +309,18 @@ fn a_key_is_good_for_one_sale_and_has_another_order_in_the_next() {
     let sale = LedgerSale { total: 5, sold: 2, withdrawn: 0, state: "open".to_owned(), generation: 1 };
     truth.sales.insert((PRODUCT.to_owned(), second), sale);
     truth.products.insert(PRODUCT.to_owned(), (3, second));
-    truth.earlier.insert((PRODUCT.to_owned(), SALE), crate::truth::EarlierSale { total: 20, withdrawn: 8 });
+    truth.earlier.insert((PRODUCT.to_owned(), SALE), EarlierSale { total: 20, withdrawn: 8, generation: 1 });
     *redis(&mut truth) = RedisSale { sale_id: second, total: 5, stock: Some(3), ..RedisSale::default() };
     let reservation_id = reservation_of(50);
     truth.orders.push(StoredOrder { order_id: id, sale_id: second, reservation_id, ..stored_order(0) });
     history.exchanges.push(exchange(0, Outcome::Accepted { order_id: id, replayed: false }));
     check(&truth, &history, Allow::default()).assert_holds();
+    // Redis' note is of one that had been given up before the sale before was rebuilt and sold out.
+    let mut behind = truth.clone();
+    behind.earlier.insert((PRODUCT.to_owned(), SALE), EarlierSale { total: 20, withdrawn: 20, generation: 1 });
+    let ended = LedgerSale { total: 20, sold: 12, withdrawn: 8, state: "closed".to_owned(), generation: 2 };
+    behind.sales.insert((PRODUCT.to_owned(), SALE), ended);
+    check(&behind, &history, Allow::default()).assert_holds();
 }
 
 #[test]

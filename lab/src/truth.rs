@@ -85,6 +85,8 @@ pub struct EarlierSale {
     pub total: u64,
     /// Units that were left when it ended.
     pub withdrawn: u64,
+    /// The generation that it ended with.
+    pub generation: u64,
 }
 
 /// One order in an outbox.

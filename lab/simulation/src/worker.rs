@@ -64,17 +64,24 @@ pub fn start(world: &mut World, name: &str, flags: &[String], ttl: Duration) -> 
     Worker { process, stop }
 }
 
-/// Starts `flux-worker rebuild --product P --old-master-is-dead`; `look` is called where it has ended well, at that moment.
+/// Starts `flux-worker rebuild --product P --old-master-is-dead` with `more` behind it; `look` is called where it has ended well,
+/// at that moment.
+///
+/// # Panics
+/// Where the command line is refused: the scenario is wrong.
 pub fn start_rebuild(
     world: &mut World,
     product: &str,
+    more: &[String],
     ttl: Duration,
     look: impl FnOnce(Instant) + 'static,
 ) -> (ProcessId, Heard<String>) {
     let told: Heard<String> = Rc::default();
     let teller = Rc::clone(&told);
     let process = world.start("rebuild", || {
-        let config = config(&[], &["rebuild", "--product", product, "--old-master-is-dead"], ttl);
+        let mut command = vec!["rebuild", "--product", product, "--old-master-is-dead"];
+        command.extend(more.iter().map(String::as_str));
+        let config = config(&[], &command, ttl);
         let Told::Rebuild(order) = config.task.clone() else { unreachable!("that is what was said") };
         let order: RebuildOrder = order;
         let main: Task = Box::pin(async move {

@@ -114,7 +114,11 @@ impl Truth {
                 continue;
             };
             let number = |name: &str| json[name].as_u64().unwrap_or(0);
-            let note = EarlierSale { total: number("total"), withdrawn: number("withdrawn") };
+            let note = EarlierSale {
+                total: number("total"),
+                withdrawn: number("withdrawn"),
+                generation: number("generation"),
+            };
             self.earlier.insert((product.to_owned(), sale_id), note);
         }
         self.redis.insert(product.to_owned(), sale);

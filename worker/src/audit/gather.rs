@@ -35,8 +35,8 @@ struct InRedis {
     stock: Option<u64>,
     entries: Vec<OutboxEntry>,
     returned: BTreeSet<String>,
-    /// Sale id, total, withdrawn.
-    earlier: Vec<(u64, u64, u64)>,
+    /// Sale id, total, withdrawn, and the generation that it ended with.
+    earlier: Vec<(u64, u64, u64, u32)>,
     faults: Vec<String>,
 }
 
@@ -205,7 +205,8 @@ async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Res
         let note: serde_json::Value = serde_json::from_str(&note).unwrap_or_default();
         if let (Ok(id), Some(total), Some(withdrawn)) = (id.parse(), note["total"].as_u64(), note["withdrawn"].as_u64())
         {
-            held.earlier.push((id, total, withdrawn));
+            let generation = note["generation"].as_u64().and_then(|number| u32::try_from(number).ok());
+            held.earlier.push((id, total, withdrawn, generation.unwrap_or(0)));
         }
     }
     if held.sale.is_empty() {
@@ -223,9 +224,15 @@ async fn in_redis(redis: &mut Redis, product: &str, replid: Option<&str>) -> Res
 
 /// What Redis says of total, stock and withdrawn units.
 fn open_accounts(accounts: &mut BTreeMap<SaleKey, Account>, product: &str, held: &InRedis) {
-    for (id, total, withdrawn) in &held.earlier {
+    for (id, total, withdrawn, generation) in &held.earlier {
         let sale = (product.to_owned(), *id);
-        let account = Account { total: *total, withdrawn: *withdrawn, state: "earlier".to_owned(), ..unknown(&sale) };
+        let account = Account {
+            generation: *generation,
+            total: *total,
+            withdrawn: *withdrawn,
+            state: "earlier".to_owned(),
+            ..unknown(&sale)
+        };
         accounts.insert(sale, account);
     }
     let number = |name: &str| held.sale.get(name).and_then(|text| text.parse::<u64>().ok());
@@ -273,6 +280,7 @@ async fn in_ledger(
         let in_redis = accounts.contains_key(&sale);
         let account = accounts.entry(sale.clone()).or_insert_with(|| unknown(&sale));
         let (total, sold, withdrawn): (u64, u64, u64) = (number(&row, 4)?, number(&row, 5)?, number(&row, 6)?);
+        let generation: u32 = number(&row, 2)?;
         if !in_redis {
             account.total = total;
             account.withdrawn = withdrawn;
@@ -303,14 +311,15 @@ async fn in_ledger(
             if account.total != total {
                 account.faults.push(format!("the ledger has a total of {total}"));
             }
-            if account.state == "earlier" && withdrawn > account.withdrawn {
-                // A rebuild has withdrawn what Redis had lost of it; Redis' note is of the sale's end.
+            if account.state == "earlier" && (withdrawn > account.withdrawn || generation > account.generation) {
+                // A rebuild has withdrawn what Redis had lost of it, and Redis' note is of the sale's end; or the note is of a
+                // Redis that had been given up before the sale was rebuilt on another.
                 account.withdrawn = withdrawn;
             } else if account.withdrawn != withdrawn {
                 account.notes.push(format!("the ledger has {withdrawn} units withdrawn: its event has not come"));
             }
         }
-        account.generation = account.generation.max(number(&row, 2)?);
+        account.generation = generation.max(if account.state == "earlier" { 0 } else { account.generation });
         account.stored = number(&row, 7)?;
         account.rejected = number(&row, 8)?;
         account.dead_lettered = number(&row, 9)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::patience::Pause;
 use super::run::Run;
 use super::shape::{FAULT_MAX, Sale, Shape};
+use super::told::CUT_OPENING_UNITS;
 use crate::kafka::{HOST, PORT, ProduceFault};
 use crate::operator;
 use crate::postgres::CommitFault;
@@ -541,7 +542,7 @@ impl Fault {
             Fault::OperationCut { edge, sale, closes, writes } => {
                 let (path, body) = match closes {
                     true => ("/close", format!(r#"{{"productId":"{}"}}"#, product(run, *sale))),
-                    false => ("/init", Run::opening(&run.shape.sales[*sale], 10, true)),
+                    false => ("/init", Run::opening(&run.shape.sales[*sale], CUT_OPENING_UNITS, true)),
                 };
                 let process = run.edges[*edge].process;
                 let until = run.world.writes(process) + writes;

@@ -10,7 +10,8 @@
 //!   nothing since.
 //! - Who shows a good ticket and is sent to the line is given the same place, or, where they were served since it was given, one
 //!   farther back; where the same order comes from two hands at
-//!   once, both are one order to the edge, and are given one place: that which the first showed, else the other.
+//!   once, both are one order to the edge, and are given one place: that which the first showed, else the other. (Who hangs up or
+//!   waits no longer leaves an order behind that may be under way still.)
 //! - A ticket is good, of a sale that there was, and its lot is the true one.
 //! - Where Redis has lost nothing, a watermark never goes back.
 //! - How many stand before a place only falls, once its second is counted to the end.
@@ -163,11 +164,16 @@ fn judge_tickets(
     let shown = tickets.shown.and_then(|text| keys.verify(&order.product, sale_id, order, &text));
     let Some(shown) = shown.filter(|shown| shown.place != ticket.place) else { return };
     let is_joined = |(other, of_other): &&Asked<'_>| {
-        !std::ptr::eq(*other, exchange)
-            && other.order == exchange.order
-            && other.sent_us <= exchange.answered_us
-            && exchange.sent_us <= other.answered_us
-            && (of_other.given == Some(given) || of_other.given.is_none())
+        let is_same = !std::ptr::eq(*other, exchange) && other.order == exchange.order;
+        if !is_same || other.sent_us > exchange.answered_us {
+            return false;
+        }
+        if exchange.sent_us <= other.answered_us {
+            return of_other.given == Some(given) || of_other.given.is_none();
+        }
+        // Its sender has gone, and it may be under way still: with the place that it showed, or without any.
+        let of_other = of_other.shown.and_then(|text| keys.verify(&order.product, sale_id, order, &text));
+        matches!(other.outcome, Outcome::Unknown(_)) && of_other.is_none_or(|other| other.place == ticket.place)
     };
     // Served since, with a unit or without: told so, or nobody knows what they were told.
     let was_served = taken.iter().any(|taken| taken.sale_id == sale_id && taken.at.as_micros() <= exchange.answered_us)

@@ -10,6 +10,7 @@ use flux_protocol::time::Instant;
 
 use super::faults::{Fault, KillAt};
 use super::run::{LOOK, Run};
+use super::told;
 use crate::kafka::Kafka;
 use crate::redis::Redis;
 use crate::world::ProcessId;
@@ -23,6 +24,15 @@ const REBUILDS_MAX: u32 = 8;
 const REOPENED_AFTER: u32 = 2;
 /// How long one may take.
 const REBUILD_MAX: Duration = Duration::from_secs(200);
+
+/// Looks at which the operator leaves a sale to workers that rebuild by themselves: what a rebuild has to ask, they leave to the
+/// operator.
+const LEFT_TO_WORKERS_LOOKS: u32 = 120;
+
+/// How long a rebuild may take to come to where it is to die: a little more than one that waits for nobody, since nothing else begins
+/// or ends meanwhile. And how long all of them together.
+const DIES_WITHIN: Duration = Duration::from_secs(20);
+const DIE_WITHIN: Duration = Duration::from_secs(80);
 
 /// How often in a row all must be quiet where a Redis may hold units that its successor has sold: the workers compare every
 /// second, and suspend such a sale.
@@ -63,6 +73,7 @@ impl Run {
         self.await_rebuilds();
         let began = self.world.now().instant;
         let mut rebuilds: BTreeMap<String, u32> = BTreeMap::new();
+        let mut waited: BTreeMap<String, u32> = BTreeMap::new();
         let mut quiet_looks = 0;
         while self.world.now().instant.since(began) < SETTLE_MAX {
             let mut is_open = true;
@@ -71,7 +82,9 @@ impl Run {
                 is_open &= is_suspended.is_some();
                 if is_suspended == Some(true) {
                     is_open = false;
-                    if self.is_for_workers(&sale.product) {
+                    let waited = waited.entry(sale.product.clone()).or_insert(0);
+                    if *waited < LEFT_TO_WORKERS_LOOKS && self.is_for_workers(&sale.product) {
+                        *waited += 1;
                         continue;
                     }
                     self.note_breach(&sale.product);
@@ -79,6 +92,10 @@ impl Run {
                     *tries += 1;
                     if *tries <= REBUILDS_MAX {
                         self.rebuild(&sale.product);
+                    }
+                    // A worker's is waited for.
+                    if self.failed_rebuilds.get(&sale.product).is_some_and(|why| why.contains("another rebuild")) {
+                        *tries -= 1;
                     }
                     // An edge has seen a sale of which neither Redis nor the ledger knows any more, for whoever was to open it
                     // died with it: they are told once more.
@@ -104,6 +121,23 @@ impl Run {
         }
         let failures = std::mem::take(&mut self.failed_rebuilds).into_values();
         self.troubles.extend(failures.map(|why| format!("I6: {why}")));
+    }
+
+    /// Rebuilds what was replaced after Redis had lost it and before anybody knew: an opening was on its way, and what is left of the
+    /// sale before is nowhere, as the audit says. Whether there was such a sale.
+    pub(super) fn settle_what_was_replaced(&mut self) -> bool {
+        let products: Vec<String> = self.shape.sales.iter().map(|sale| sale.product.clone()).collect();
+        let lost: Vec<String> = products.into_iter().filter(|product| self.was_replaced_unnoticed(product)).collect();
+        lost.iter().for_each(|product| self.rebuild(product));
+        !lost.is_empty()
+    }
+
+    fn was_replaced_unnoticed(&self, product: &str) -> bool {
+        let redis = self.redis.borrow();
+        let (Some(sale), Some(distrust)) = (redis.sale(product), self.distrust.get(product)) else { return false };
+        let id = sale.get("id").and_then(|id| id.parse().ok()).unwrap_or(0);
+        let lost_us = distrust.since.unwrap_or(u64::MAX);
+        redis.first_sold(product, id).is_some_and(|at| at.as_micros() >= lost_us)
     }
 
     fn was_opening_cut(&self, product: &str) -> bool {
@@ -160,7 +194,8 @@ impl Run {
         let (found, redis, kafka) = (Rc::clone(&excess), Rc::clone(&self.redis), Rc::clone(&self.kafka));
         let of = product.to_owned();
         let look = move |now| *found.borrow_mut() = left_too_much(&redis.borrow(), &kafka.borrow(), now, &of);
-        let (process, heard) = worker::start_rebuild(&mut self.world, product, self.shape.idempotency_ttl, look);
+        let more = self.answers.get(product).cloned().unwrap_or_default();
+        let (process, heard) = worker::start_rebuild(&mut self.world, product, &more, self.shape.idempotency_ttl, look);
         let product = product.to_owned();
         self.under_way.push(Rebuild {
             product,
@@ -177,10 +212,13 @@ impl Run {
     pub(super) fn kill_rebuild(&mut self, product: &str, at: KillAt) {
         let Some(process) = self.under_way.last().map(|rebuild| rebuild.process) else { return };
         let postgres = Rc::clone(&self.postgres);
-        let was_killed = self.world.kill_when(process, REBUILD_MAX, |writes| match at {
+        let began = self.world.now().instant;
+        let longest = DIES_WITHIN.min(DIE_WITHIN.saturating_sub(self.waited_for_deaths));
+        let was_killed = self.world.kill_when(process, longest, |writes| match at {
             KillAt::Write(count) => writes >= count,
             KillAt::Raised => postgres.borrow().sales().any(|sale| sale.product_id == product && sale.raised > 1),
         });
+        self.waited_for_deaths += self.world.now().instant.since(began);
         if let Some(rebuild) = self.under_way.last_mut() {
             rebuild.was_killed = was_killed;
         }
@@ -247,12 +285,23 @@ impl Run {
             None if has_opened => self.end_distrust(&product, began_us, has_met_a_loss),
             Some(Ok(_)) => {
                 self.failed_rebuilds.remove(&product);
+                self.answers.remove(&product);
                 self.end_distrust(&product, began_us, has_met_a_loss);
             }
-            // Said where the world does not come to rest: an operator runs it again.
-            Some(Err(why)) => drop(self.failed_rebuilds.insert(product, why)),
+            // Said where the world does not come to rest: an operator runs it again, and answers what it asks.
+            Some(Err(why)) => {
+                if let Some(answer) = self.answer(&product, &why) {
+                    self.answers.insert(product.clone(), answer);
+                }
+                self.failed_rebuilds.insert(product, why);
+            }
             None => drop(self.failed_rebuilds.insert(product, "a rebuild ended without a word".to_owned())),
         }
+    }
+
+    /// What the operator says of a sale that a rebuild asks about.
+    fn answer(&self, product: &str, why: &str) -> Option<Vec<String>> {
+        told::answer(&self.shape, &self.kafka.borrow(), product, why)
     }
 
     /// Whether Redis holds the sale bound to itself and not suspended.

@@ -3,7 +3,7 @@
 //! - [`shape`]: what a run consists of (`swarm`: which parts of that there are at all), [`faults`]: what goes wrong in it; both
 //!   follow from the seed; [`aimed`]: shapes
 //!   that lead to a planted bug.
-//! - [`run`]: the run itself, `mend`: its operator; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6,
+//! - [`run`]: the run itself, `mend`: its operator, `told`: what they tell a rebuild that asks; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6,
 //!   `lines`: those of fair queues; `moments`: what holds at every moment; `patience`: that nobody waits for ever; `observers`:
 //!   that nobody's belief goes back.
 //! - [`attempt`]: a run by its seed, and what is left of it that still fails.
@@ -19,5 +19,6 @@ mod patience;
 pub mod run;
 pub mod shape;
 mod swarm;
+mod told;
 mod truth;
 pub mod verdict;

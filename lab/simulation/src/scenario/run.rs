@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use flux_edge::counters::ORDER_OUTCOMES;
 use flux_edge::limits::RECORDS_MAX;
 use flux_lab::crowd::History;
 use flux_net::simulated::Task;
@@ -89,6 +90,10 @@ pub struct Run {
     pub(super) rebuilds: u32,
     pub(super) under_way: Vec<Rebuild>,
     pub(super) failed_rebuilds: BTreeMap<String, String>,
+    /// By product, what the operator says beside its name to the next rebuild, because the last one has asked.
+    pub(super) answers: BTreeMap<String, Vec<String>>,
+    /// How long the world was let go on until a rebuild died.
+    pub(super) waited_for_deaths: Duration,
     /// Of each product what an operator has seen of it who rebuilds at once.
     pub(super) alarms: BTreeMap<String, Alarm>,
     /// Reservations that nobody had when all was quiet.
@@ -138,6 +143,8 @@ impl Run {
             rebuilds: 0,
             under_way: Vec::new(),
             failed_rebuilds: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            waited_for_deaths: Duration::ZERO,
             alarms: BTreeMap::new(),
             unsettled: Vec::new(),
             random,
@@ -258,6 +265,9 @@ impl Run {
         self.let_in();
         self.let_things_happen();
         self.settle();
+        if self.settle_what_was_replaced() {
+            self.settle();
+        }
         self.note_unsettled();
         self.note_behind();
     }
@@ -360,6 +370,20 @@ impl Run {
             }
         }
         held
+    }
+
+    /// How often each core has said what to orders, in words.
+    pub(super) fn said_by_edges(&self) -> String {
+        let mut said = Vec::new();
+        for (place, edge) in self.edges.iter().enumerate() {
+            for (core, counters) in edge.counters.iter().enumerate() {
+                let outcomes = ORDER_OUTCOMES.iter().zip(&counters.decisions.orders);
+                let counts = outcomes.filter(|(_, count)| count.get() > 0);
+                let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {}", count.get())).collect();
+                said.push(format!("edge-{place}/{core}: {}", counts.join(", ")));
+            }
+        }
+        said.join("; ")
     }
 
     /// Everybody served, the outbox empty, the topic stored, and nothing left in the hands of an edge.

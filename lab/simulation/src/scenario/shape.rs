@@ -17,6 +17,9 @@ pub const UNREST: Duration = Duration::from_secs(15);
 /// Longest that a fault lasts.
 pub const FAULT_MAX: Duration = Duration::from_secs(12);
 
+/// No record with such a life runs out during a run.
+const LONG_TTL: Duration = Duration::from_secs(3600);
+
 /// A fault and its time, counted from the opening of the sales.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -292,6 +295,17 @@ impl Shape {
                 }
             }
         }
+    }
+
+    /// Whether no idempotency record runs out during a run, on Redis' clock.
+    pub fn records_last(&self) -> bool {
+        let ahead_ms = self.faults.iter().map(|planned| match planned.fault {
+            Fault::RedisClock(offset_ms) => offset_ms.unsigned_abs(),
+            _ => 0,
+        });
+        // Set back and then forward it jumps over both.
+        let jump = Duration::from_millis(2 * ahead_ms.max().unwrap_or(0));
+        self.idempotency_ttl >= LONG_TTL + jump
     }
 
     /// Whether a sale has a fair queue.

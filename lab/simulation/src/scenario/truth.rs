@@ -60,7 +60,8 @@ fn read_redis(redis: &Redis, product: &str, truth: &mut Truth) {
             continue; // The mark.
         };
         let number = |name: &str| json[name].as_u64().unwrap_or(0);
-        let earlier = EarlierSale { total: number("total"), withdrawn: number("withdrawn") };
+        let earlier =
+            EarlierSale { total: number("total"), withdrawn: number("withdrawn"), generation: number("generation") };
         truth.earlier.insert((product.to_owned(), sale_id), earlier);
     }
     truth.redis.insert(product.to_owned(), sale);

@@ -5,14 +5,14 @@
 //! Redis' data and a rebuild was asked for before. I6: everybody was served, nothing was asked of a server that it does
 //! not know, and the shipped audit agrees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use flux_lab::checker::{Allow, Verdict, check};
-use flux_lab::crowd::{History, Order, Outcome, Refusal};
+use flux_lab::crowd::{Exchange, History, Order, Outcome, Refusal};
 use flux_lab::truth::Truth;
 use flux_protocol::observed;
-use flux_protocol::order::TopicRecord;
+use flux_protocol::order::{TopicRecord, order_id};
 use flux_protocol::queue::limits::HOLD_US;
 
 use super::faults::Fault;
@@ -20,9 +20,6 @@ use super::run::{EPOCH_MS, Run};
 use super::truth;
 use super::{lines, moments, patience};
 use crate::{operator, worker};
-
-/// No record with such a life runs out during a run.
-const LONG_TTL: Duration = Duration::from_secs(3600);
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -59,7 +56,8 @@ impl std::fmt::Display for Report {
 pub fn judge(run: &mut Run) -> Report {
     let history = run.history();
     let truth = truth::read(run);
-    let allow = Allow { redis_lost_data: run.lost_data, other_buyers: false, no_account: false };
+    let records_ran_out = !run.shape.records_last();
+    let allow = Allow { redis_lost_data: run.lost_data, records_ran_out, ..Allow::default() };
     let verdict = check(&truth, &history, allow);
     let mut faults = run.troubles.clone();
     distrusted_answers(run, &mut faults);
@@ -83,7 +81,10 @@ pub fn judge(run: &mut Run) -> Report {
         let redis = run.redis.borrow();
         let lines: Vec<_> = run.shape.sales.iter().filter_map(|sale| redis.line(&sale.product)).collect();
         let last = if lines.is_empty() { last } else { format!("{last}, lines {lines:?}") };
-        faults.push(format!("I6: {gave_up} buyers were never served and {wait} wait still{last}"));
+        let edges = run.said_by_edges();
+        faults.push(format!(
+            "I6: {gave_up} buyers were never served and {wait} wait still{last}; edges have said {edges}"
+        ));
     }
     for (server, unknown) in [
         ("Redis", run.redis.borrow().unknown().to_vec()),
@@ -115,7 +116,8 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
         let open = distrust.since.map(|since| (since, u64::MAX));
         for (from, until) in distrust.spans.iter().copied().chain(open) {
             let asked_before = first_asked[&*exchange.order] < from;
-            if exchange.sent_us >= from && exchange.answered_us < until && !asked_before {
+            let is_judged = exchange.sent_us >= from && exchange.answered_us < until && !asked_before;
+            if is_judged && !is_of_later_sale(run, exchange, from) {
                 faults.push(format!(
                     "I5: {:?} for {:?} while Redis was not to be trusted",
                     exchange.outcome, exchange.order
@@ -125,9 +127,22 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
     }
 }
 
+/// Whether an order was made in a sale that was first seen after that: an opening was on its way when Redis lost what it had, and
+/// what is opened anew has lost nothing.
+fn is_of_later_sale(run: &Run, exchange: &Exchange, since_us: u64) -> bool {
+    let Order { product, user, key, .. } = &*exchange.order;
+    let redis = run.redis.borrow();
+    let sales: BTreeSet<u64> = redis.past(product).iter().map(|stood| stood.sale_id).collect();
+    sales.into_iter().any(|sale_id| {
+        let id = order_id(product.as_bytes(), sale_id, user.as_bytes(), key.as_bytes());
+        let is_later = redis.first_sold(product, sale_id).is_some_and(|at| at.as_micros() >= since_us);
+        is_later && exchange.outcome.order_id() == Some(id)
+    })
+}
+
 /// I5 as well: a Redis that has lost something tells nobody for good that nothing is left whose order had been made before.
 fn distrusted_refusals(run: &Run, faults: &mut Vec<String>) {
-    if run.shape.rebuilds_by_itself || run.shape.idempotency_ttl < LONG_TTL || run.replaces_sales() {
+    if run.shape.rebuilds_by_itself || !run.shape.records_last() || run.replaces_sales() {
         return;
     }
     let history = run.crowd.history.borrow();
@@ -160,7 +175,7 @@ fn distrusted_refusals(run: &Run, faults: &mut Vec<String>) {
 /// I3, beyond what the checker sees: whoever was told that an order is made is never told otherwise, as long as its sale
 /// lasts and Redis has lost nothing.
 fn broken_words(run: &Run, faults: &mut Vec<String>) {
-    if run.lost_data || run.shape.idempotency_ttl < LONG_TTL || run.replaces_sales() {
+    if run.lost_data || !run.shape.records_last() || run.replaces_sales() {
         return;
     }
     let history = run.crowd.history.borrow();
@@ -189,7 +204,7 @@ fn broken_words(run: &Run, faults: &mut Vec<String>) {
 
 /// I3: a key whose record lives takes one unit only, so nothing has to be given back.
 fn second_reservations(run: &Run, truth: &Truth, faults: &mut Vec<String>) {
-    if run.lost_data || run.shape.idempotency_ttl < LONG_TTL {
+    if run.lost_data || !run.shape.records_last() {
         return;
     }
     for returned in &truth.returns {
