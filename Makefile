@@ -84,6 +84,11 @@ hunt: setup ## after how many drawn seeds the simulation finds each planted bug 
 reach: setup ## lines of the Lua scripts that the simulation's fixed seeds never run
 	cargo run --quiet --locked $(SIMULATION) -- reach
 
+# Builds the simulation once more, instrumented, the first time with all it is built of.
+.PHONY: reach-rust
+reach-rust: setup ## conditions of the Rust that decides, and which of their outcomes the fixed seeds never see (REACH=--holes: each)
+	python3 lab/simulation/reach_rust.py $(REACH)
+
 .PHONY: soak
 soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_SECONDS=600)
 	cargo run $(SIMULATION) --locked --quiet -- --seconds $(SOAK_SECONDS)
