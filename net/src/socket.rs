@@ -1,11 +1,13 @@
 //! Plain sockets, TCP or Unix, behind one type: what [`crate::stream`] carries as it is, or with TLS around it.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
+use rustix::net::{self, SendFlags};
 
 /// A connected socket.
 pub(crate) enum Socket {
@@ -92,4 +94,35 @@ impl AsRawFd for WriteSocket {
             }
         }
     }
+}
+
+/// Ends directions of a socket that is known by its number only: for a supervisor that keeps the numbers of streams
+/// that are open for certain, such as a table from which a stream is struck out before it is dropped.
+///
+/// Linux numbers descriptors anew: with the number of a closed one this would hit a stranger's.
+pub fn shutdown(descriptor: RawFd, how: Shutdown) -> io::Result<()> {
+    let how = match how {
+        Shutdown::Read => net::Shutdown::Read,
+        Shutdown::Write => net::Shutdown::Write,
+        Shutdown::Both => net::Shutdown::Both,
+    };
+    Ok(net::shutdown(numbered(&descriptor), how)?)
+}
+
+/// Sends at once what the socket has room for.
+pub(crate) fn try_write(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(net::send(numbered(&descriptor), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// As [`try_write`], of several pieces in one system call.
+pub(crate) fn try_write_vectored(descriptor: RawFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    Ok(net::sendmsg(numbered(&descriptor), pieces, &mut net::SendAncillaryBuffer::default(), flags)?)
+}
+
+/// A descriptor that is known by its number only.
+pub(crate) fn numbered(descriptor: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: what is asked of it is a system call on a socket. Its owner is the caller's stream, or a table from which a
+    // stream is struck out before it is dropped; see [`shutdown`].
+    unsafe { BorrowedFd::borrow_raw(*descriptor) }
 }

@@ -6,18 +6,19 @@
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::net::{TcpStream, UnixStream};
-use rustix::net::{self, RecvFlags, SendFlags};
+use rustix::net::{self, RecvFlags};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::address::Address;
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, PEER_SILENCE_MAX};
 use crate::resolve::resolve;
-use crate::socket::{ReadSocket, Socket, WriteSocket};
+pub use crate::socket::shutdown;
+use crate::socket::{ReadSocket, Socket, WriteSocket, numbered, try_write};
 use crate::tls::stream::{TlsReader, TlsStream, TlsWriter};
 use crate::tls::{ClientTls, ServerTls};
 use crate::wait::within;
@@ -76,7 +77,7 @@ impl Stream {
             is_connected.set(true);
             plain.secure(address, tls).await
         };
-        match within(limit, connect).await? {
+        match within(limit, Box::pin(connect)).await? {
             Some(result) => result,
             None if is_connected.get() => Err(tls.silent(address)),
             None => Err(io::ErrorKind::TimedOut.into()),
@@ -254,29 +255,6 @@ impl AsRawFd for WriteHalf {
     }
 }
 
-/// Ends directions of a socket that is known by its number only: for a supervisor that keeps the numbers of streams
-/// that are open for certain, such as a table from which a stream is struck out before it is dropped.
-///
-/// Linux numbers descriptors anew: with the number of a closed one this would hit a stranger's.
-pub fn shutdown(descriptor: RawFd, how: Shutdown) -> io::Result<()> {
-    let how = match how {
-        Shutdown::Read => net::Shutdown::Read,
-        Shutdown::Write => net::Shutdown::Write,
-        Shutdown::Both => net::Shutdown::Both,
-    };
-    Ok(net::shutdown(numbered(&descriptor), how)?)
-}
-
-pub(crate) fn try_write(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(net::send(numbered(&descriptor), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
-}
-
-/// As [`try_write`], of several pieces in one system call.
-pub(crate) fn try_write_vectored(descriptor: RawFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    Ok(net::sendmsg(numbered(&descriptor), pieces, &mut net::SendAncillaryBuffer::default(), flags)?)
-}
-
 /// Whether bytes have arrived that nobody has read, or the peer has ended. By number: see [`shutdown`].
 pub fn has_unread(descriptor: RawFd) -> bool {
     net::recv(numbered(&descriptor), &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok()
@@ -287,13 +265,6 @@ pub fn has_unread(descriptor: RawFd) -> bool {
 pub fn try_read(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
     let (read, _) = net::recv(numbered(&stream.as_raw_fd()), buffer, RecvFlags::DONTWAIT)?;
     Ok(read)
-}
-
-/// A descriptor that is known by its number only.
-fn numbered(descriptor: &RawFd) -> BorrowedFd<'_> {
-    // SAFETY: what is asked of it is a system call on a socket. Its owner is the caller's stream, or a table from which a
-    // stream is struck out before it is dropped; see [`shutdown`].
-    unsafe { BorrowedFd::borrow_raw(*descriptor) }
 }
 
 fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {

@@ -35,7 +35,7 @@ pub struct KafkaOptions {
     /// One more listener, on which clients have to log in ([`Kafka::login_bootstrap`]).
     pub login: Option<KafkaLogins>,
     /// Whether each broker has a listener with TLS, too: [`Kafka::bootstrap_encrypted`].
-    pub tls: Option<Encryption>,
+    pub tls: Option<Box<Encryption>>,
     /// More of server.properties.
     pub properties: Vec<(String, String)>,
     /// The JVM's heap, in MiB, by broker.

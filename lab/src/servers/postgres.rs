@@ -28,7 +28,7 @@ pub struct PostgresOptions {
     /// More settings, such as `("max_connections", "20")`.
     pub settings: Vec<(String, String)>,
     /// Whether it has TLS, for those who ask for it.
-    pub tls: Option<Encryption>,
+    pub tls: Option<Box<Encryption>>,
     /// Where the data lies, in place of the run's directory (a small tmpfs, for a disk that fills up).
     pub data: Option<PathBuf>,
 }

@@ -24,7 +24,7 @@ pub struct RedisOptions {
     /// More of its environment.
     pub environment: Vec<(String, String)>,
     /// Whether it has a port with TLS, too.
-    pub tls: Option<Encryption>,
+    pub tls: Option<Box<Encryption>>,
 }
 
 /// A running (or stopped) Redis. Dropping it ends it.

@@ -19,8 +19,8 @@ use crate::{buyers, run, settle_and_check, units_stored, wait_until};
 /// As certificates of servers on loopback name them.
 const LOOPBACK: &[&str] = &["127.0.0.1", "localhost"];
 
-fn encryption(identity: &Identity, clients: Option<PathBuf>) -> Option<Encryption> {
-    Some(Encryption { certificate: identity.certificate.clone(), key: identity.key.clone(), clients })
+fn encryption(identity: &Identity, clients: Option<PathBuf>) -> Option<Box<Encryption>> {
+    Some(Box::new(Encryption { certificate: identity.certificate.clone(), key: identity.key.clone(), clients }))
 }
 
 fn encrypted(authority: &Authority) -> DeploymentOptions {

@@ -23,9 +23,8 @@ use crate::address::Address;
 use crate::buffer::Window;
 use crate::limits::{TLS_READ_BYTES_MAX, TLS_READ_BYTES_MIN, TLS_WRITE_BYTES_MAX};
 use crate::notify::Notify;
-use crate::socket::{ReadSocket, Socket, WriteSocket};
+use crate::socket::{ReadSocket, Socket, WriteSocket, shutdown, try_write, try_write_vectored};
 use crate::spawn;
-use crate::stream::{shutdown, try_write, try_write_vectored};
 
 pub(crate) struct TlsStream {
     pub(crate) reader: TlsReader,

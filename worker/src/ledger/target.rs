@@ -79,7 +79,7 @@ impl LedgerTarget {
     pub(super) async fn connect(&self, limit: Duration) -> io::Result<Stream> {
         let address = self.address();
         let Some(tls) = &self.tls else { return Stream::connect(&address, limit).await };
-        match within(limit, self.encrypted(&address, tls, limit)).await? {
+        match within(limit, Box::pin(self.encrypted(&address, tls, limit))).await? {
             Some(connected) => connected,
             None => Err(io::ErrorKind::TimedOut.into()),
         }
