@@ -299,13 +299,16 @@ impl Kafka {
     pub fn set_scram(&self, user: &str, may_log_in: bool) -> Result<(), LabError> {
         let users = self.login.iter().flat_map(|login| &login.users);
         let password = users.into_iter().find(|(its, _)| its == user).map_or("", |(_, password)| password);
-        let change =
-            SCRAMS.map(|scram| if may_log_in { format!("{scram}=[password={password}]") } else { scram.to_owned() });
-        let mut command = self.brokers[0].java();
-        command.args(["kafka.admin.ConfigCommand", "--bootstrap-server", &self.brokers[0].port.address().to_string()]);
-        command.args(["--alter", "--entity-type", "users", "--entity-name", user]);
-        command.args([if may_log_in { "--add-config" } else { "--delete-config" }, &change.join(",")]);
-        run(command, "kafka.admin.ConfigCommand")
+        // A request changes one of a user's passwords.
+        SCRAMS.into_iter().try_for_each(|scram| {
+            let change = if may_log_in { format!("{scram}=[password={password}]") } else { scram.to_owned() };
+            let mut command = self.brokers[0].java();
+            command.args(["kafka.admin.ConfigCommand", "--bootstrap-server"]);
+            command.arg(self.brokers[0].port.address().to_string());
+            command.args(["--alter", "--entity-type", "users", "--entity-name", user]);
+            command.args([if may_log_in { "--add-config" } else { "--delete-config" }, &change]);
+            run(command, "kafka.admin.ConfigCommand")
+        })
     }
 
     /// The proxies between edges or workers and each broker; none unless [`KafkaOptions::proxied`].

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use flux_protocol::kafka::sasl::identity::{Errand, Identity};
-use flux_protocol::secret::Secret;
-use tracing::{info, warn};
+use flux_protocol::secret::{Secret, SharedSecret};
+use tracing::{debug, info, warn};
 
 use super::command::{self, COMMAND_TIME_MAX};
 use super::kafka_login::{is_token, token_in};
@@ -24,6 +24,10 @@ const TOKEN_FILE_GAP: Duration = Duration::from_secs(10);
 
 /// Longest wait before a source that failed is tried again.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A command's first token holds the start up for so long at most.
+const FIRST_TOKEN_MAX: Duration = Duration::from_secs(2);
+const FIRST_TOKEN_LOOK: Duration = Duration::from_millis(5);
 
 /// A source that failed goes on being told of so often.
 const REPEAT_LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,7 +46,8 @@ enum Asked {
 }
 
 impl Keeper {
-    /// Starts it, and has the identity's errands run by it. It lives as long as the process.
+    /// Starts it, and has the identity's errands run by it. It lives as long as the process. A command's first token is waited for
+    /// a little, so that no broker is asked without one; where it does not come, it is waited for as servers are.
     ///
     /// # Errors
     /// No thread is to be had.
@@ -53,8 +58,14 @@ impl Keeper {
             let errands = keeper.errands.clone();
             identity.help_by(move |errand| errands.try_send(Asked::Errand(errand)).is_ok());
         }
+        let awaited: Vec<SharedSecret> =
+            kept.iter().map(|kept| &kept.secret).filter(|secret| secret.get().is_empty()).cloned().collect();
         let shelves = kept.into_iter().map(Shelf::new).collect();
         thread::Builder::new().name("secrets".to_owned()).spawn(move || keep(shelves, &asked))?;
+        let end = Instant::now() + FIRST_TOKEN_MAX;
+        while awaited.iter().any(|secret| secret.get().is_empty()) && Instant::now() < end {
+            thread::sleep(FIRST_TOKEN_LOOK);
+        }
         Ok(keeper)
     }
 
@@ -127,8 +138,11 @@ impl Shelf {
                 self.due = gap.map(|gap| now + gap);
                 let was_failing = std::mem::take(&mut self.failures) > 0;
                 self.said = None;
-                if self.kept.secret.set(secret) || was_failing || is_told {
+                let is_another = self.kept.secret.set(secret);
+                if was_failing || is_told || (is_another && !self.kept.is_token) {
                     info!(flag, "the secret was read anew; it serves the connections that begin from now on");
+                } else if is_another {
+                    debug!(flag, "the next token");
                 }
             }
             // The last one may still be good, and is kept.
@@ -158,7 +172,6 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flux_protocol::secret::SharedSecret;
 
     fn wait_for(secret: &SharedSecret, text: &str) {
         let end = Instant::now() + Duration::from_secs(30);

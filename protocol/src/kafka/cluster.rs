@@ -43,7 +43,8 @@ use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
 use super::limits::{
-    CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, SILENCE_MAX,
+    CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, REFUSAL_AGE_MAX,
+    SILENCE_MAX,
 };
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::sasl::identity::Identity;
@@ -127,6 +128,14 @@ struct Slot<P> {
     is_silent: bool,
 }
 
+/// A login that came to nothing.
+#[derive(Debug)]
+struct Refusal {
+    address: Address,
+    why: String,
+    at: Instant,
+}
+
 /// A connection that is kept, and when it may be tried again.
 #[derive(Debug)]
 struct Wanted {
@@ -158,8 +167,8 @@ pub struct Cluster<P> {
     probe_timeout: Option<Duration>,
     /// When bytes came by any connection last.
     heard: Instant,
-    /// Which broker has refused our login last, and why; until it takes us.
-    refusal: Option<(Address, String)>,
+    /// Which broker has refused our login last.
+    refusal: Option<Refusal>,
     changes: u64,
     actions: VecDeque<BrokerAction>,
     responses: VecDeque<Response<P>>,
@@ -249,9 +258,10 @@ impl<P> Cluster<P> {
         }
     }
 
-    /// Why a broker does not take us, in one line that names it: until it does.
+    /// Why a broker does not take us, in one line that names it: until it does, or others do and it is not asked any more.
     pub fn refusal(&self) -> Option<String> {
-        self.refusal.as_ref().map(|(Address { host, port }, why)| format!("{host}:{port}: {why}"))
+        let Refusal { address: Address { host, port }, why, .. } = self.refusal.as_ref()?;
+        Some(format!("{host}:{port}: {why}"))
     }
 
     /// From now on connections on which nothing is under way are asked for a sign of life now and then, and given up where
@@ -409,7 +419,7 @@ impl<P> KafkaClient for Cluster<P> {
         let result = self.read_answers(now, index, buffer);
         if let Err(error) = &result {
             buffer.clear();
-            self.note_refusal(index, error);
+            self.note_refusal(now, index, error);
             self.fail_slot(now, index, false);
         }
         self.drive(now);
@@ -501,15 +511,15 @@ impl<P> Cluster<P> {
         }
         for (broker, error) in failed {
             if let Some(index) = self.index_of(broker) {
-                self.note_refusal(index, &error);
+                self.note_refusal(now, index, &error);
                 self.fail_slot(now, index, true);
             }
         }
     }
 
-    fn note_refusal(&mut self, index: usize, error: &ClusterError) {
+    fn note_refusal(&mut self, now: Instant, index: usize, error: &ClusterError) {
         if let ClusterError::Connection(ConnectionError::Login(why)) = error {
-            self.refusal = Some((self.slots[index].address.clone(), why.to_string()));
+            self.refusal = Some(Refusal { address: self.slots[index].address.clone(), why: why.to_string(), at: now });
         }
     }
 
@@ -577,7 +587,7 @@ impl<P> Cluster<P> {
             if let Some(wanted) = self.wanted_mut(peer) {
                 wanted.failures = 0;
             }
-            self.refusal.take_if(|(address, _)| *address == self.slots[index].address);
+            self.refusal.take_if(|refusal| refusal.address == self.slots[index].address);
         }
         if let Some(answer) = metadata_answer {
             self.metadata_in_flight = false;
@@ -657,7 +667,7 @@ impl<P> Cluster<P> {
                 Peer::Node(..) => failures,
             };
             let mut wait = backoff(rounds, &mut self.random);
-            if self.refusal.as_ref().is_some_and(|(address, _)| *address == self.slots[index].address) {
+            if self.refusal.as_ref().is_some_and(|refusal| refusal.address == self.slots[index].address) {
                 wait += LOGIN_BACKOFF;
             }
             if let Some(wanted) = self.wanted_mut(peer) {
@@ -716,6 +726,10 @@ impl<P> Cluster<P> {
 
     /// Does what is due: opens wanted connections, asks for metadata, closes a bootstrap connection that has served.
     fn drive(&mut self, now: Instant) {
+        // Under another name the broker may long have taken us.
+        if self.slots.iter().any(Slot::is_open) {
+            self.refusal.take_if(|refusal| refusal.at + REFUSAL_AGE_MAX <= now);
+        }
         for index in 0..self.wanted.len() {
             let wanted = &self.wanted[index];
             if wanted.not_before <= now && self.may_open(wanted) {

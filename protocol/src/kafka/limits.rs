@@ -38,6 +38,10 @@ pub const RECONNECT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// directories lock who tries too often.
 pub const LOGIN_BACKOFF: Duration = Duration::from_secs(2);
 
+/// A refusal that was not met again for so long, while other connections are logged in, is over: a broker that goes on refusing
+/// is asked more often than that.
+pub const REFUSAL_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// Least time between two metadata requests: leaders move faster than this only while an election runs.
 pub const METADATA_GAP: Duration = Duration::from_millis(100);
 
@@ -93,4 +97,5 @@ const _: () = assert!(END_INTERVAL.as_micros() * 2 < END_AGE_MAX.as_micros());
 const _: () = assert!(BATCH_BYTES_MAX + super::records::VALUE_BYTES_MAX + 1024 < 1 << 20);
 const _: () = assert!(SILENCE_MAX.as_micros() < CONNECT_TIMEOUT.as_micros());
 const _: () = assert!(RESPONSE_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(LOGIN_BACKOFF.as_micros() + RECONNECT_BACKOFF_MAX.as_micros() < REFUSAL_AGE_MAX.as_micros());
 const _: () = assert!(RECONNECT_BACKOFF_MIN.as_micros() < RECONNECT_BACKOFF_MAX.as_micros());

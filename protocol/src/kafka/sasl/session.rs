@@ -17,6 +17,10 @@ use crate::time::Instant;
 /// A session is renewed when so many thousandths of its life are over.
 const RENEWED_AT_PERMILLE: (u64, u64) = (850, 950);
 
+/// And so long before its end at the latest: requests that are under way then are looked at before the end, unless the broker is
+/// slower than that. It matters to sessions of some seconds.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(1);
+
 /// A broker takes no second login on a connection within a second.
 const RENEWAL_GAP_MIN: Duration = Duration::from_millis(1_050);
 
@@ -152,6 +156,7 @@ impl Session {
         let (least, most) = RENEWED_AT_PERMILLE;
         let permille = self.identity.between(least, most);
         let micros = u64::try_from(life.as_micros()).unwrap_or(u64::MAX) / 1000;
-        asked + Duration::from_micros(micros.saturating_mul(permille)).max(RENEWAL_GAP_MIN)
+        let renewed = Duration::from_micros(micros.saturating_mul(permille)).min(life.saturating_sub(RENEWAL_MARGIN));
+        asked + renewed.max(RENEWAL_GAP_MIN)
     }
 }

@@ -265,6 +265,30 @@ fn a_user_that_is_removed_is_refused_at_the_renewal_and_comes_back() {
     assert_eq!((cluster.refusal(), cluster.may_send(NODE, 3)), (None, Ok(())));
 }
 
+/// The bootstrap list and the brokers themselves may name one broker differently.
+#[test]
+fn a_refusal_is_over_when_the_broker_takes_us_under_another_name() {
+    let mut fake = fake(Mechanism::Plain);
+    let secret = SharedSecret::from("wrong");
+    let login = Identity::new(Mechanism::Plain, "shop", secret.clone(), [7; 32]);
+    let names = ["alias", "broker"].map(|name| (name.to_owned(), BOOTSTRAP_PORT + 1));
+    let config = ClusterConfig {
+        bootstrap: names.to_vec(),
+        login: Some(login),
+        client_id: "test".to_owned(),
+        topic: TOPIC.to_owned(),
+        seed: 5,
+    };
+    let mut cluster: Cluster<u32> = Cluster::new(config, fake.now);
+    while cluster.refusal().is_none_or(|line| !line.starts_with("alias")) {
+        fake.pass(100, &mut cluster);
+    }
+    secret.set(Secret::new("a pass,word="));
+    cluster.connect(fake.now, 1, Lane::DATA);
+    fake.pass(60_000, &mut cluster);
+    assert_eq!((cluster.refusal(), cluster.topic().is_some()), (None, true));
+}
+
 /// Orders come all the time while sessions end: each is in the log once, in its place, and the producer is never out of reach.
 #[test]
 fn no_record_is_lost_doubled_or_moved_by_renewals() {
