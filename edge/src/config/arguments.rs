@@ -110,7 +110,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_ADDRESS_BURST", value_name = "REQUESTS", default_value_t = 20)]
     pub(crate) address_burst: u64,
 
-    /// Orders a second that one user may send to this edge, beyond: 429; 0 is no limit. Whom an order names is believed
+    /// Orders a second that one user may send to this edge, beyond: 429; 0 is no limit. Without --jwt-keys whom
+    /// an order names is believed
     #[arg(long, env = "FLUX_USER_RATE", value_name = "ORDERS_PER_SECOND", default_value_t = 0)]
     pub(crate) user_rate: u64,
 
