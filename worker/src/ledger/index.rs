@@ -96,6 +96,7 @@ mod tests {
     use std::net::TcpListener;
 
     use flux_net::{DriverChoice, Runtime, RuntimeOptions};
+    use flux_protocol::postgres::PostgresConfig;
 
     use super::*;
 
