@@ -69,12 +69,7 @@ fn admit<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream, peer: IpAddr, role: R
     match ConnectionGuard::take(shard, &stream, role) {
         Some(guard) => {
             shard.counters.shell.connections_accepted.add(1);
-            match &shard.certificates.listener {
-                Some(tls) if role != Role::Admin => {
-                    spawn(connection::serve_tls(stream, peer, guard, role, tls.clone()));
-                }
-                _ => spawn(connection::serve(stream, peer, guard, role)),
-            }
+            spawn(connection::serve(stream, peer, guard, role));
         }
         None => refuse(shard, &stream, role),
     }

@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Shutdown};
 
-use flux_net::{ServerTls, Stream, Window};
+use flux_net::{Stream, Window};
 use flux_protocol::http::response::{CONTINUE, NO_STORE};
 use flux_protocol::http::{Limits, Persistence, Read, Reader, Refusal, Request, Stage};
 use flux_protocol::time::Instant;
@@ -55,21 +55,6 @@ const PLAIN_HTTP_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\
     connection: close\r\n\r\n{\"error\":\"This port speaks HTTPS\"}\r\n";
 
-/// As [`serve`], behind a handshake that is bounded in time like the rest. One that fails has been counted, and the client told.
-pub(crate) async fn serve_tls<M: Machine>(
-    stream: Stream,
-    peer: IpAddr,
-    guard: ConnectionGuard<M>,
-    role: Role,
-    tls: ServerTls,
-) {
-    guard.set_phase(Phase::Handshake, true);
-    let Ok(stream) = stream.serve_tls(&tls, PLAIN_HTTP_ANSWER).await else { return };
-    // The rest of the handshake's time is over with it: the first request has a time of its own.
-    guard.set_phase(Phase::Head, true);
-    serve(stream, peer, guard, role).await;
-}
-
 /// Serves one client, who connects from `peer`, until one side ends.
 pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: ConnectionGuard<M>, role: Role) {
     let shard = &*guard.shard;
@@ -85,6 +70,15 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: C
     } else {
         peer
     };
+    if let Some(tls) = &shard.certificates.listener
+        && role != Role::Admin
+    {
+        guard.set_phase(Phase::Handshake, true);
+        // One that fails has been counted, and the client told.
+        let Ok(encrypted) = stream.serve_tls(tls, PLAIN_HTTP_ANSWER).await else { return };
+        stream = encrypted;
+        guard.set_phase(Phase::Idle, true);
+    }
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut inbound = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;

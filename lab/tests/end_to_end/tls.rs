@@ -89,12 +89,20 @@ fn a_certificate_that_does_not_hold_is_said_in_a_line_and_taken_once_it_does() {
     });
 }
 
-/// One request over TLS 1.3 as a browser would send it, and whether the session was resumed.
-fn request(config: &Arc<ClientConfig>, edge: SocketAddr, head: &str, body: &str) -> (String, bool) {
+/// One request over TLS 1.3 as a browser would send it, behind what a proxy puts in front of the handshake, and whether the
+/// session was resumed.
+fn request_behind(
+    proxy: &[u8],
+    config: &Arc<ClientConfig>,
+    edge: SocketAddr,
+    head: &str,
+    body: &str,
+) -> (String, bool) {
     let name = ServerName::try_from("shop.example").unwrap();
     let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
     let mut socket = TcpStream::connect(edge).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.write_all(proxy).unwrap();
     let mut stream = rustls::Stream::new(&mut session, &mut socket);
     write!(stream, "{head}\r\nhost: shop.example\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         .unwrap();
@@ -102,6 +110,10 @@ fn request(config: &Arc<ClientConfig>, edge: SocketAddr, head: &str, body: &str)
     // With a goodbye: an end without one would be an error here.
     stream.read_to_string(&mut answer).unwrap();
     (answer, session.handshake_kind() == Some(rustls::HandshakeKind::Resumed))
+}
+
+fn request(config: &Arc<ClientConfig>, edge: SocketAddr, head: &str, body: &str) -> (String, bool) {
+    request_behind(b"", config, edge, head, body)
 }
 
 #[test]
@@ -138,6 +150,15 @@ fn one_order_over_tls_from_the_client_to_the_ledger() {
         told.starts_with("HTTP/1.1 400 ") && told.ends_with("{\"error\":\"This port speaks HTTPS\"}\r\n"),
         "{told}"
     );
+
+    // What a balancer says of its client comes before the handshake, in the clear.
+    let behind = [("FLUX_PROXY_PROTOCOL", "true"), ("FLUX_TRUSTED_PROXIES", "127.0.0.1")];
+    deployment.launch_edge_with(&behind.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    wait_until("the edge behind a balancer is ready", || deployment.edges[1].program.is_ready());
+    let behind = deployment.edges[1].public();
+    let proxy = b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 443\r\n";
+    let (stock, _) = request_behind(proxy, &config, behind, "GET /stock/phone HTTP/1.1", "");
+    assert!(stock.starts_with("HTTP/1.1 200 "), "{stock}");
 
     // Renewed while a connection stands: it goes on, and the next one is shown the new certificate.
     let expires =
