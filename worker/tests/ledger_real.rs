@@ -3,6 +3,7 @@
 
 mod cutter;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -748,7 +749,7 @@ fn passwords_go_by_scram_and_wrong_ones_are_named() {
 
         for (config, says) in [
             (server.tcp("shop", Some("wrong")), "password authentication failed for user \"shop\""),
-            (server.tcp("shop", None), "the server asks for a password and the URL holds none"),
+            (server.tcp("shop", None), "the server asks for a password and there is none"),
             (server.tcp("nobody", Some("x")), "password authentication failed for user \"nobody\""),
             (server.tcp("clear", Some("x")), "in clear text over TCP"),
         ] {
@@ -756,6 +757,24 @@ fn passwords_go_by_scram_and_wrong_ones_are_named() {
             assert!(matches!(error, LedgerError::Login { .. }) && !error.is_retryable(), "{error}");
             assert!(error.to_string().contains(says), "{error}");
         }
+        // libpq's password file, read for each connection.
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pgpass");
+        let set = |text: &str, mode: u32| {
+            std::fs::write(&path, text).expect("a file");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        let mut by_file = server.tcp("shop", None);
+        by_file.passfile = Some(path.clone());
+        set("*:*:*:other:x\n127.0.0.1:*:*:shop:pass word\\:@%\n", 0o600);
+        let mut ledger = Ledger::connect(&by_file).await.expect("its password is in the file");
+        assert_eq!(number(&mut ledger, "select 1").await, 1);
+        set("*:*:*:shop:wrong\n", 0o600);
+        let Err(error) = Ledger::connect(&by_file).await else { panic!("let in by a wrong password") };
+        assert!(error.to_string().contains("password authentication failed"), "{error}");
+        set("*:*:*:shop:pass word\\:@%\n", 0o644);
+        let Err(error) = Ledger::connect(&by_file).await else { panic!("a file that others may read") };
+        assert!(error.to_string().contains("chmod 0600"), "{error}");
         let mut nowhere = server.database();
         nowhere.database = "nowhere".into();
         let Err(error) = Ledger::connect(&nowhere).await else { panic!("no such database") };

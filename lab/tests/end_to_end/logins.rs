@@ -5,10 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client;
 use flux_lab::programs::{Edge, Environment, Worker};
-use flux_lab::servers::{Data, KafkaLogins, KafkaOptions, PostgresOptions, RedisOptions};
+use flux_lab::servers::{Data, Encryption, KafkaLogins, KafkaOptions, PostgresOptions, RedisOptions};
+
+use flux_test_support::certificates::Authority;
 
 use crate::{accepted, buyers, endless, logs, run, settle_and_check, stop, wait_until};
 
@@ -28,19 +32,22 @@ fn servers(kafka: Option<KafkaLogins>, redis: Vec<String>) -> Deployment {
         .expect("servers")
 }
 
+/// What a program is told of the servers, and more.
+fn environment(deployment: &Deployment, more: &[(&str, &str)]) -> Environment {
+    let mut all = deployment.worker_environment();
+    all.push(("FLUX_CORES".to_owned(), "1".to_owned()));
+    for (name, value) in more {
+        all.retain(|(other, _)| other != name);
+        all.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    all
+}
+
 /// Starts an edge and a worker with what is told them of who they are.
 fn start(deployment: &mut Deployment, edge: &[(&str, &str)], worker: &[(&str, &str)]) {
-    let with = |more: &[(&str, &str)]| -> Environment {
-        let mut all = deployment.worker_environment();
-        all.push(("FLUX_CORES".to_owned(), "1".to_owned()));
-        for (name, value) in more {
-            all.retain(|(other, _)| other != name);
-            all.push(((*name).to_owned(), (*value).to_owned()));
-        }
-        all
-    };
-    let mut worker = Worker::new(deployment.run(), "worker-1", &with(worker)).expect("a worker");
-    let mut edge = Edge::new(deployment.run(), "edge-1", &with(edge)).expect("an edge");
+    let (worker, edge) = (environment(deployment, worker), environment(deployment, edge));
+    let mut worker = Worker::new(deployment.run(), "worker-1", &worker).expect("a worker");
+    let mut edge = Edge::new(deployment.run(), "edge-1", &edge).expect("an edge");
     worker.program.launch().expect("it starts");
     edge.program.launch().expect("it starts");
     deployment.workers.push(worker);
@@ -92,7 +99,7 @@ fn times(log: &str, text: &str) -> usize {
 /// Sessions end all the time while orders come: each is stored once, over the connections that there were from the start.
 #[test]
 fn scram_logins_are_renewed_under_load_and_a_user_that_is_removed_comes_back() {
-    let mut deployment = servers(Some(kafka_logins(Duration::from_secs(4))), Vec::new());
+    let mut deployment = servers(Some(kafka_logins(Duration::from_secs(8))), Vec::new());
     let kafka = deployment.kafka().login_bootstrap();
     let password = secret_file(&deployment, "password", "workerspassword\n");
     let common = [("FLUX_KAFKA", &*kafka), ("FLUX_KAFKA_SECURITY", "sasl_plaintext")];
@@ -113,8 +120,8 @@ fn scram_logins_are_renewed_under_load_and_a_user_that_is_removed_comes_back() {
     let connects = figure(admin, "flux_edge_kafka_connects_total");
     let crowd = flux_lab::crowd::start(endless(&mut deployment, "phone", 32)).unwrap();
     let begun = std::time::Instant::now();
-    // Three sessions' time: each connection has renewed its login at least twice.
-    wait_until("logins were renewed", || begun.elapsed() > Duration::from_secs(12) && crowd.progress().accepted > 500);
+    // More than two sessions' time: each connection has renewed its login at least twice.
+    wait_until("logins were renewed", || begun.elapsed() > Duration::from_secs(18) && crowd.progress().accepted > 500);
     assert_eq!(
         figure(admin, "flux_edge_kafka_connects_total"),
         connects,
@@ -193,6 +200,69 @@ fn tokens_are_fetched_before_they_end_and_a_wrong_password_is_mended_in_its_file
     settle_and_check(&deployment, &report.history);
     for log in [deployment.edges[0].program.output(), deployment.workers[0].program.output()] {
         assert!(!log.contains("wrongpassword") && !log.contains("workerspassword") && !log.contains("eyJ"), "{log}");
+    }
+}
+
+/// A token that OAUTHBEARER's validator without signatures takes for an hour.
+fn unsigned_token() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let claims = format!("{{\"sub\":\"edge\",\"iat\":{now},\"exp\":{}}}", now + 3600);
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.", encode("{\"alg\":\"none\"}"), encode(&claims))
+}
+
+/// One edge for each mechanism, and a worker; all of Kafka is SASL_SSL.
+#[test]
+fn every_mechanism_logs_in_through_tls() {
+    let authority = Authority::new();
+    let identity = authority.server("servers", &["127.0.0.1", "localhost"]);
+    let tls = Encryption { certificate: identity.certificate.clone(), key: identity.key.clone(), clients: None };
+    let login = Some(kafka_logins(Duration::from_secs(8)));
+    let kafka = KafkaOptions { login, tls: Some(Box::new(tls)), ..KafkaOptions::default() };
+    let servers = Servers::Own { kafka, postgres: PostgresOptions::default() };
+    let options = DeploymentOptions { edges: 0, workers: 0, servers, ..DeploymentOptions::default() };
+    let mut deployment = Deployment::start(options).expect("servers");
+    let (bootstrap, issuer) = (deployment.kafka().login_bootstrap(), authority.file().display().to_string());
+    let token = secret_file(&deployment, "token", &unsigned_token());
+    let password = secret_file(&deployment, "password", "edgespassword\n");
+    let common = [("FLUX_KAFKA", &*bootstrap), ("FLUX_KAFKA_SECURITY", "sasl_ssl"), ("FLUX_KAFKA_TLS_CA", &*issuer)];
+    let by_password = |mechanism: &'static str| {
+        vec![
+            ("FLUX_KAFKA_SASL_MECHANISM", mechanism),
+            ("FLUX_KAFKA_SASL_USER", "edge"),
+            ("FLUX_KAFKA_SASL_PASSWORD_FILE", &*password),
+        ]
+    };
+    let by_token = vec![("FLUX_KAFKA_SASL_MECHANISM", "oauthbearer"), ("FLUX_KAFKA_SASL_TOKEN_FILE", &*token)];
+    let worker = [&common[..], &by_password("scram-sha-512")].concat();
+    start(&mut deployment, &[&common[..], &by_password("plain")].concat(), &worker);
+    for login in [by_password("scram-sha-256"), by_password("scram-sha-512"), by_token] {
+        let number = deployment.edges.len() + 1;
+        let environment = environment(&deployment, &[&common[..], &login].concat());
+        let mut edge = Edge::new(deployment.run(), &format!("edge-{number}"), &environment).expect("an edge");
+        edge.program.launch().expect("it starts");
+        deployment.edges.push(edge);
+    }
+    wait_until_both_are_ready(&mut deployment);
+    deployment.init("phone", 1_000).unwrap();
+    let crowd = buyers(&mut deployment, "phone", 400, 16);
+    let report = run(crowd);
+    assert_eq!(accepted(&report.history), 400, "{}", report.table());
+    // Each session has been renewed by then.
+    let admins: Vec<_> = deployment.edges.iter().map(Edge::admin).collect();
+    let connects = |admin: &std::net::SocketAddr| figure(*admin, "flux_edge_kafka_connects_total");
+    let before: Vec<u64> = admins.iter().map(connects).collect();
+    let begun = std::time::Instant::now();
+    wait_until("sessions have ended", || begun.elapsed() > Duration::from_secs(12));
+    assert_eq!(admins.iter().map(connects).collect::<Vec<_>>(), before, "{}", logs(&deployment));
+    let mut crowd = buyers(&mut deployment, "phone", 200, 16);
+    crowd.orders = flux_lab::crowd::Orders::unique("phone", "later");
+    let later = run(crowd);
+    assert_eq!(accepted(&later.history), 200, "{}", later.table());
+    settle_and_check(&deployment, &later.history);
+    for program in deployment.edges.iter().map(|edge| &edge.program) {
+        let log = program.output();
+        assert!(!log.contains("whoever can listen") && !log.contains("edgespassword"), "{log}");
     }
 }
 
