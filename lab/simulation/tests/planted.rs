@@ -13,7 +13,7 @@ const SEEDS_DRAWN: u64 = 5000;
 
 /// By which drawn seed each was found first (`make hunt`), so that the search is short. Where the programs or the shapes have
 /// changed since, one behind it finds it.
-const CAUGHT_BY: [(Bug, u64); 33] = [
+const CAUGHT_BY: [(Bug, u64); 36] = [
     (Bug::CompensateOnTimeout, 20),
     (Bug::AcksOne, 0),
     (Bug::OffsetBeforeCommit, 0),
@@ -47,6 +47,9 @@ const CAUGHT_BY: [(Bug, u64); 33] = [
     (Bug::SecondReservationDropped, 2),
     (Bug::AgelessWitness, 923),
     (Bug::LeadersFromTheFirst, 217),
+    (Bug::LeaseFromTheReply, 13),
+    (Bug::AgelessReservations, 801),
+    (Bug::LostRecordsBelieved, 1064),
 ];
 
 /// What is found wrong with this seed, if anything.

@@ -121,6 +121,7 @@ impl Shape {
         if features.follows {
             shape.draw_sales_that_follow(random, spread);
         }
+        shape.draw_scene(random, spread);
         shape.hide_no_history();
         shape.faults.sort_by_key(|planned| planned.at);
         shape.let_no_clock_go_back();
@@ -346,6 +347,65 @@ impl Shape {
             Fault::RecordRefused(user, _) if random.per_mille(500) => user.truncate("user-1".len()),
             _ => {}
         }
+    }
+
+    /// Some runs have one thing happen on purpose that chance brings together in one of thousands, among all else that they have.
+    /// Drawn behind all that, so that the others are what they were before there were scenes.
+    fn draw_scene(&mut self, random: &mut Random, spread: Duration) {
+        match random.below(1000) {
+            0..20 => self.draw_sleeper(random),
+            20..35 => self.draw_reloads(random, spread),
+            35..50 => self.draw_lost_replies(random),
+            _ => {}
+        }
+    }
+
+    /// An edge stands still while its calls are on their way to a Redis that is slow, for longer than a rebuild takes. Redis carries
+    /// them out, then loses them, and an operator rebuilds at once.
+    fn draw_sleeper(&mut self, random: &mut Random) {
+        let edge = random.below(self.edges.len() as u64) as usize;
+        let buyer = random.below(self.buyers.len() as u64) as usize;
+        // An edge that waits no longer gives its connection up.
+        let slow = self.bounds.redis_deadline / 4;
+        let within = |random: &mut Random, span: Duration| Duration::from_micros(random.below(span.as_micros() as u64));
+        let at = self.buyers[buyer].comes_after + within(random, slow);
+        let lost = slow + Duration::from_millis(5) + within(random, slow);
+        let loss = match random.below(3) {
+            0..=1 => Fault::RedisFlushed,
+            _ => Fault::RedisFailedOver(Duration::from_secs(1)),
+        };
+        let lasts = Duration::from_millis(26_000 + random.below(14_000));
+        let ends_at = at + lost;
+        self.faults.push(Planned { at: Duration::ZERO, lasts: ends_at, fault: Fault::SlowEdgeRedis(edge, slow) });
+        self.faults.push(Planned { at, lasts, fault: Fault::EdgePaused(edge, 0) });
+        self.faults.push(Planned { at: ends_at, lasts: Duration::from_millis(1), fault: loss });
+        (self.rebuilds_at_once, self.rebuilds_by_itself) = (true, false);
+    }
+
+    /// The first sale is sold out soon, those who have bought load their page again and again, and somebody deletes their records.
+    fn draw_reloads(&mut self, random: &mut Random, spread: Duration) {
+        let product = self.sales[0].product.clone();
+        let of_sale = self.buyers.iter().filter(|buyer| buyer.order.product == product).count() as u64;
+        self.sales[0].quantity = 1 + random.below(1 + of_sale / 2);
+        for buyer in self.buyers.iter_mut().filter(|buyer| buyer.order.product == product) {
+            if random.per_mille(500) {
+                (buyer.asks_again_after, buyer.asks_again_times) = (Some(Duration::from_millis(random.below(80))), 30);
+            }
+        }
+        let at = Duration::from_micros(random.below(spread.as_micros() as u64)) + LINGERS / 4;
+        self.faults.push(Planned { at, lasts: Duration::from_millis(1), fault: Fault::KeyDeleted("records") });
+    }
+
+    /// Every connection to Redis is reset while replies are on their way: what was carried out is asked for once more.
+    fn draw_lost_replies(&mut self, random: &mut Random) {
+        let edge = random.below(self.edges.len() as u64) as usize;
+        let buyer = random.below(self.buyers.len() as u64) as usize;
+        // Both ways, a new connection and both ways again are to fit into the deadline.
+        let slow = self.bounds.redis_deadline / 10;
+        let reset_at = self.buyers[buyer].comes_after + slow + slow.mul_f64(random.below(1000) as f64 / 1000.0);
+        let slowed = Fault::SlowEdgeRedis(edge, slow);
+        self.faults.push(Planned { at: Duration::ZERO, lasts: reset_at + self.bounds.redis_deadline, fault: slowed });
+        self.faults.push(Planned { at: reset_at, lasts: Duration::from_millis(1), fault: Fault::RedisReset });
     }
 
     fn draw_sales_that_follow(&mut self, random: &mut Random, spread: Duration) {
