@@ -52,33 +52,50 @@ struct Burst {
 
 /// What a client hears that speaks HTTP in the clear where TLS is spoken.
 const PLAIN_HTTP_ANSWER: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\
-    connection: close\r\n\r\n{\"error\":\"This port speaks HTTPS\"}\r\n";
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 124\r\n\
+    connection: close\r\n\r\n{\"error\":\"This port speaks HTTPS\",\"type\":\"about:blank\",\"title\":\"Bad Request\",\
+    \"status\":400,\"detail\":\"This port speaks HTTPS\"}";
 
 /// Serves one client, who connects from `peer`, until one side ends.
 pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: ConnectionGuard<M>, role: Role) {
-    let shard = &*guard.shard;
-    let peer = if role == Role::Public && shard.front.proxy_protocol {
-        // It comes at once, or never: a proxy has it before it has a client's first byte.
-        guard.set_phase(Phase::Head, true);
-        let Some(client) = shard.front.read_proxy_header(&mut stream, peer).await else {
-            shard.counters.shell.ended[Ended::Refused as usize].add(1);
-            return;
-        };
-        guard.set_phase(Phase::Idle, true);
-        client
-    } else {
-        peer
-    };
-    if let Some(tls) = &shard.certificates.listener
+    let Some(client) = client_of(&guard, &mut stream, peer, role).await else { return };
+    if let Some(tls) = &guard.shard.certificates.listener
         && role != Role::Admin
     {
+        // What a balancer says of its client comes as it is, before the first byte of the handshake.
         guard.set_phase(Phase::Handshake, true);
         // One that fails has been counted, and the client told.
         let Ok(encrypted) = stream.serve_tls(tls, PLAIN_HTTP_ANSWER).await else { return };
         stream = encrypted;
         guard.set_phase(Phase::Idle, true);
     }
+    serve_client(stream, client, guard, role).await;
+}
+
+/// Whose connection it is; `None` where a header had to say so, and did not in time, or could not be believed.
+async fn client_of<M: Machine>(
+    guard: &ConnectionGuard<M>,
+    stream: &mut Stream,
+    peer: IpAddr,
+    role: Role,
+) -> Option<IpAddr> {
+    let shard = &*guard.shard;
+    if role != Role::Public || !shard.front.proxy_protocol {
+        return Some(peer);
+    }
+    // It comes at once, or never: a proxy has it before it has a client's first byte.
+    guard.set_phase(Phase::Head, true);
+    let client = shard.front.read_proxy_header(stream, peer).await;
+    if client.is_none() {
+        shard.counters.shell.ended[Ended::Refused as usize].add(1);
+    }
+    guard.set_phase(Phase::Idle, true);
+    client
+}
+
+/// Serves one client, who is known by now.
+async fn serve_client<M: Machine>(mut stream: Stream, peer: IpAddr, guard: ConnectionGuard<M>, role: Role) {
+    let shard = &*guard.shard;
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut inbound = shard.buffers.borrow_mut().take_read();
     let mut end = End::Starved;

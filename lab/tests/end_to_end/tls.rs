@@ -147,7 +147,7 @@ fn one_order_over_tls_from_the_client_to_the_ledger() {
     let mut told = String::new();
     plain.read_to_string(&mut told).unwrap();
     assert!(
-        told.starts_with("HTTP/1.1 400 ") && told.ends_with("{\"error\":\"This port speaks HTTPS\"}\r\n"),
+        told.starts_with("HTTP/1.1 400 ") && told.contains("\r\n\r\n{\"error\":\"This port speaks HTTPS\",\"type\":"),
         "{told}"
     );
 
