@@ -44,6 +44,7 @@ pub mod socket_writer;
 pub mod stream;
 #[cfg(not(feature = "simulated"))]
 pub mod timer;
+#[cfg_attr(feature = "simulated", allow(dead_code, reason = "no simulation has a handshake"))]
 pub mod tls;
 pub mod wait;
 
