@@ -259,7 +259,9 @@ fn every_mechanism_logs_in_through_tls() {
     crowd.orders = flux_lab::crowd::Orders::unique("phone", "later");
     let later = run(crowd);
     assert_eq!(accepted(&later.history), 200, "{}", later.table());
-    settle_and_check(&deployment, &later.history);
+    let mut history = report.history;
+    history.extend(&later.history);
+    settle_and_check(&deployment, &history);
     for program in deployment.edges.iter().map(|edge| &edge.program) {
         let log = program.output();
         assert!(!log.contains("whoever can listen") && !log.contains("edgespassword"), "{log}");
