@@ -47,7 +47,6 @@ const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
 /// Whose Kafka and PostgreSQL a deployment uses. Redis is always its own, topic and database too.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::large_enum_variant, reason = "a test has one or two of them")]
 pub enum Servers {
     /// Those of this process, started by the first deployment that asks: for tests that leave them running.
     #[default]

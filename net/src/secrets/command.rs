@@ -73,6 +73,10 @@ fn wait(child: &mut Child, time_max: Duration) -> Result<Secret, CommandError> {
         .map_err(CommandError::Run)?;
     let too_long = || CommandError::TooLong(time_max);
     let written = receiver.recv_timeout(time_max).map_err(|_| too_long())?.map_err(CommandError::Run)?;
+    // Whoever writes on finds the pipe closed, and fails by that.
+    if written.len() > SECRET_BYTES_MAX {
+        return Err(CommandError::NoToken);
+    }
     let status = loop {
         match child.try_wait().map_err(CommandError::Run)? {
             Some(status) => break status,
@@ -82,9 +86,6 @@ fn wait(child: &mut Child, time_max: Duration) -> Result<Secret, CommandError> {
     };
     if !status.success() {
         return Err(CommandError::Failed(status));
-    }
-    if written.len() > SECRET_BYTES_MAX {
-        return Err(CommandError::NoToken);
     }
     one_line(&written).map_err(|_| CommandError::NoToken)
 }
