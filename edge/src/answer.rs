@@ -253,7 +253,7 @@ impl Site {
             "access-control-allow-origin: {cors_origin}\r\nvary: origin\r\n\
              access-control-expose-headers: idempotency-replayed, retry-after\r\n"
         );
-        let keep_alive = format!("connection: keep-alive\r\nkeep-alive: timeout={}\r\n", keep_alive.as_secs());
+        let keep_alive = format!("connection: keep-alive\r\nkeep-alive: timeout={}\r\n\r\n", keep_alive.as_secs());
         Site {
             waiting_room: format!("{waiting_room_url}{joint}product=").into_bytes().into_boxed_slice(),
             cors: cors.into_bytes().into_boxed_slice(),
@@ -310,9 +310,7 @@ impl Writer<'_> {
     /// A 204 has no length, and a 304 would name that of the page it does not send (RFC 9110 section 8.6).
     fn end(&mut self, body: &[&[u8]], has_length: bool) {
         let out = &mut *self.out;
-        out.extend_from_slice(b"date: ");
-        out.extend_from_slice(self.date.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.date.line());
         if has_length {
             let length: usize = body.iter().map(|piece| piece.len()).sum();
             out.extend_from_slice(b"content-length: ");
@@ -324,9 +322,8 @@ impl Writer<'_> {
         }
         out.extend_from_slice(match self.framing.connection {
             Persistence::KeepAlive | Persistence::KeepAliveOld => &self.site.keep_alive,
-            Persistence::Close => b"connection: close\r\n",
+            Persistence::Close => b"connection: close\r\n\r\n",
         });
-        out.extend_from_slice(b"\r\n");
         if !self.framing.head_only {
             for piece in body {
                 out.extend_from_slice(piece);

@@ -91,7 +91,7 @@ fn anybody_can_see_whether_a_ticket_holds_the_true_lot() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    for flags in [&["--redis", "rediss://host"][..], &["--burst", "1"], &["--nonsense"], &["--admin", "0.0.0.0:1"]] {
+    for flags in [&["--redis", "http://host"][..], &["--burst", "1"], &["--nonsense"], &["--admin", "0.0.0.0:1"]] {
         let output = output(flags);
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{flags:?}");

@@ -59,8 +59,8 @@ fn sigterm_under_load_ends_in_order_and_loses_nothing() {
 fn a_mistake_in_the_configuration_is_one_line_and_exit_code_2() {
     for (binary, argument, value) in [
         (flux_lab::programs::edge_binary().unwrap(), "--burst", "1"),
-        (flux_lab::programs::edge_binary().unwrap(), "--redis", "rediss://127.0.0.1"),
-        (flux_lab::programs::worker_binary().unwrap(), "--postgres", "postgres://127.0.0.1/flux?sslmode=require"),
+        (flux_lab::programs::edge_binary().unwrap(), "--redis", "http://127.0.0.1"),
+        (flux_lab::programs::worker_binary().unwrap(), "--postgres", "postgres://127.0.0.1/flux?sslmode=yes"),
     ] {
         let output = std::process::Command::new(binary).args([argument, value]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{argument} {value}");

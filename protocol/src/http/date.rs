@@ -39,7 +39,7 @@ impl Date {
     }
 
     /// The whole field line, CRLF included.
-    pub(super) fn line(&self) -> &[u8] {
+    pub fn line(&self) -> &[u8] {
         &self.line
     }
 
