@@ -93,12 +93,11 @@ fn a_user_takes_no_more_than_the_limit_and_a_rebuild_knows_what_he_has() {
     let first = deployment.order("phone", "ann", "k1", 1).unwrap();
     assert_eq!(first.status, 200, "{}", first.text());
     assert_eq!(deployment.order("phone", "bob", "k1", 2).unwrap().status, 200, "others have a limit of their own");
-    let limit = json!({"status": "limit_reached", "msg": "Limit per customer reached"});
     let over = deployment.order("phone", "ann", "k2", 2).unwrap();
-    assert_eq!((over.status, over.json()), (409, limit.clone()), "two more are one too many");
+    assert_eq!((over.status, &over.json()["status"]), (409, &json!("limit_reached")), "two more are one too many");
     assert_eq!(deployment.order("phone", "ann", "k3", 1).unwrap().status, 200, "a refusal takes nothing");
     let over = deployment.order("phone", "ann", "k4", 1).unwrap();
-    assert_eq!((over.status, over.json()), (409, limit.clone()));
+    assert_eq!((over.status, &over.json()["status"]), (409, &json!("limit_reached")));
     let again = deployment.order("phone", "ann", "k1", 1).unwrap();
     assert_eq!((again.status, again.text()), (200, first.text()), "and yet the first answer");
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
@@ -111,7 +110,11 @@ fn a_user_takes_no_more_than_the_limit_and_a_rebuild_knows_what_he_has() {
         deployment.order("phone", "cid", "k1", 1).is_ok_and(|answer| answer.status == 200)
     });
     let over = deployment.order("phone", "ann", "k5", 1).unwrap();
-    assert_eq!((over.status, over.json()), (409, limit), "the ledger knows limit and units");
+    assert_eq!(
+        (over.status, &over.json()["status"]),
+        (409, &json!("limit_reached")),
+        "the ledger knows limit and units"
+    );
     let again = deployment.order("phone", "ann", "k1", 1).unwrap();
     assert_eq!((again.status, again.text()), (200, first.text()));
     assert_eq!(deployment.order("phone", "cid", "k2", 1).unwrap().status, 200);
