@@ -191,8 +191,11 @@ fn a_shutdown_ends_a_pending_read_and_a_blocked_write() {
     let authority = Authority::new();
     let identity = authority.server("server", &["127.0.0.1"]);
     on_each_driver(|| async {
-        let server = Server::start(&identity, None, |mut peer| {
-            // Never reads: waits for the end of the socket itself.
+        let (over, is_over) = std::sync::mpsc::channel::<()>();
+        let server = Server::start(&identity, None, move |mut peer| {
+            // The handshake and a byte; then it reads nothing before the writer's end.
+            let _ = std::io::Read::read(&mut peer, &mut [0]);
+            let _ = is_over.recv();
             peer.wait_for_end();
         });
         let stream = Stream::connect_with(&server.address, Some(&client(&authority)), LIMIT).await.expect("connected");
@@ -212,7 +215,7 @@ fn a_shutdown_ends_a_pending_read_and_a_blocked_write() {
         assert_eq!(end.unwrap_or(0), 0);
         done.notified().await;
         assert!(ended.get());
-        drop(read);
+        drop((read, over));
         server.join().await;
     });
 }
