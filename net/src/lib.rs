@@ -23,6 +23,7 @@ pub mod clock;
 mod descriptor;
 #[cfg(not(feature = "simulated"))]
 pub mod doorbell;
+pub mod flags;
 pub mod limits;
 #[cfg(not(feature = "simulated"))]
 pub mod listener;

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flux_net::flags::links::LinkArguments;
 use flux_net::secrets::kafka_login::KafkaLogin;
-use flux_protocol::secret::Secret;
 
-use crate::link_arguments::LinkArguments;
 use crate::opening::Queue;
 
 /// Flux-Gate's worker: brings accepted orders from Kafka into PostgreSQL, each exactly once.
@@ -28,14 +27,14 @@ pub struct Arguments {
     pub command: Option<Command>,
 
     /// Kafka bootstrap brokers, a comma between them
-    #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092", global = true)]
+    #[arg(long, env = "FLUX_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
     pub kafka: String,
 
     #[command(flatten)]
-    pub kafka_sasl: KafkaSasl,
+    pub kafka_login: KafkaLogin,
 
     /// Topic that orders are read from; created if it is missing
-    #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders", global = true)]
+    #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders")]
     pub topic: String,
 
     /// Redis, for units that go back to the stock: redis://[user:password@]host:port[/db], rediss://… for TLS, or
@@ -45,17 +44,16 @@ pub struct Arguments {
         env = "FLUX_REDIS",
         value_name = "URL",
         default_value = "redis://127.0.0.1:6379",
-        hide_env_values = true,
-        global = true
+        hide_env_values = true
     )]
     pub redis: String,
 
     /// A file that holds Redis' password, where the URL has none; read anew on SIGHUP
-    #[arg(long, env = "FLUX_REDIS_PASSWORD_FILE", value_name = "FILE", global = true)]
+    #[arg(long, env = "FLUX_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
     /// Consumer group; all workers of one ledger are in one group, and a group reads one topic
-    #[arg(long, env = "FLUX_GROUP", value_name = "NAME", default_value = "flux-worker", global = true)]
+    #[arg(long, env = "FLUX_GROUP", value_name = "NAME", default_value = "flux-worker")]
     pub group: String,
 
     /// PostgreSQL: postgres://user:password@host:port/db, ?host=/socket/dir for a Unix socket, passfile=FILE for libpq's
@@ -65,17 +63,16 @@ pub struct Arguments {
         env = "FLUX_POSTGRES",
         value_name = "URL",
         default_value = "postgres://postgres@127.0.0.1/flux",
-        hide_env_values = true,
-        global = true
+        hide_env_values = true
     )]
     pub postgres: String,
 
     /// A file that holds PostgreSQL's password, where the URL has none; read anew on SIGHUP
-    #[arg(long, env = "FLUX_POSTGRES_PASSWORD_FILE", value_name = "FILE", global = true)]
+    #[arg(long, env = "FLUX_POSTGRES_PASSWORD_FILE", value_name = "FILE")]
     pub postgres_password_file: Option<PathBuf>,
 
     /// Orders that a batch holds at most; one COPY each (1 to 100000)
-    #[arg(long, env = "FLUX_BATCH_ORDERS", value_name = "ORDERS", default_value_t = 5_000, global = true)]
+    #[arg(long, env = "FLUX_BATCH_ORDERS", value_name = "ORDERS", default_value_t = 5_000)]
     pub batch_orders: usize,
 
     /// How long a batch that is not full waits for more orders (0s to 10s)
@@ -84,29 +81,22 @@ pub struct Arguments {
         env = "FLUX_BATCH_WAIT",
         value_name = "TIME",
         default_value = "20ms",
-        value_parser = humantime::parse_duration,
-        global = true
+        value_parser = humantime::parse_duration
     )]
     pub batch_wait: Duration,
 
     /// Admin listener: /livez, /readyz, /metrics and GET /order/{product}/{order} from the ledger
-    #[arg(
-        long,
-        env = "FLUX_WORKER_ADMIN",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:3002",
-        global = true
-    )]
+    #[arg(long, env = "FLUX_WORKER_ADMIN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3002")]
     pub worker_admin: SocketAddr,
 
     /// Whether a suspended sale is rebuilt by itself: `auto`, where its Redis was restarted and no look ever saw a replica;
     /// else it is left to `flux-worker rebuild`
-    #[arg(long, env = "FLUX_REBUILD", value_name = "off|auto", default_value = "off", global = true)]
+    #[arg(long, env = "FLUX_REBUILD", value_name = "off|auto", default_value = "off")]
     pub rebuild: RebuildMode,
 
     /// Whether a sale with more units left than the ledger leaves is suspended, until `flux-worker rebuild` has proved its
     /// stock
-    #[arg(long, env = "FLUX_SUSPEND_ON_BREACH", value_name = "on|off", default_value = "on", global = true)]
+    #[arg(long, env = "FLUX_SUSPEND_ON_BREACH", value_name = "on|off", default_value = "on")]
     pub suspend_on_breach: Switch,
 
     /// How old orders may be whose records a rebuild writes: what the edges are told (60s to 366d)
@@ -115,72 +105,20 @@ pub struct Arguments {
         env = "FLUX_IDEMPOTENCY_TTL",
         value_name = "TIME",
         default_value = "24h",
-        value_parser = humantime::parse_duration,
-        global = true
+        value_parser = humantime::parse_duration
     )]
     pub idempotency_ttl: Duration,
 
     /// Partitions of the topic where it is created (1 to 10000); as many workers can share the work
-    #[arg(long, env = "FLUX_TOPIC_PARTITIONS", value_name = "PARTITIONS", default_value_t = 4, global = true)]
+    #[arg(long, env = "FLUX_TOPIC_PARTITIONS", value_name = "PARTITIONS", default_value_t = 4)]
     pub topic_partitions: u32,
 
     /// Replicas of each partition where the topic is created (1 to 32); min.insync.replicas becomes one less, at least 1
-    #[arg(long, env = "FLUX_TOPIC_REPLICAS", value_name = "REPLICAS", default_value_t = 1, global = true)]
+    #[arg(long, env = "FLUX_TOPIC_REPLICAS", value_name = "REPLICAS", default_value_t = 1)]
     pub topic_replicas: u16,
 
     #[command(flatten)]
     pub links: LinkArguments,
-}
-
-/// Who we are to the brokers.
-#[derive(Args, Clone, Debug)]
-pub struct KafkaSasl {
-    /// How to log in to brokers: plain, scram-sha-256, scram-sha-512, oauthbearer; with --kafka-security sasl_…
-    #[arg(long, env = "FLUX_KAFKA_SASL_MECHANISM", value_name = "MECHANISM", global = true)]
-    kafka_sasl_mechanism: Option<String>,
-
-    /// As whom
-    #[arg(long, env = "FLUX_KAFKA_SASL_USER", value_name = "USER", global = true)]
-    kafka_sasl_user: Option<String>,
-
-    /// Its password; every user of the machine may read a flag: the variable or the file is better
-    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD", value_name = "PASSWORD", hide_env_values = true, global = true)]
-    kafka_sasl_password: Option<Word>,
-
-    /// A file that holds its password; read anew on SIGHUP
-    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD_FILE", value_name = "FILE", global = true)]
-    kafka_sasl_password_file: Option<PathBuf>,
-
-    /// oauthbearer: a file that holds the token; read anew every 10 s
-    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_FILE", value_name = "FILE", global = true)]
-    kafka_sasl_token_file: Option<PathBuf>,
-
-    /// oauthbearer: a command, run by /bin/sh, that writes the token; again when 80 % of the token's life are over
-    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_COMMAND", value_name = "COMMAND", global = true)]
-    kafka_sasl_token_command: Option<String>,
-}
-
-/// A secret of the command line, on its way: no `Debug` of the arguments shows it.
-#[derive(Clone, Debug)]
-pub struct Word(Secret);
-
-impl From<&str> for Word {
-    fn from(text: &str) -> Word {
-        Word(Secret::new(text))
-    }
-}
-
-impl From<KafkaSasl> for KafkaLogin {
-    fn from(flags: KafkaSasl) -> KafkaLogin {
-        KafkaLogin {
-            mechanism: flags.kafka_sasl_mechanism,
-            user: flags.kafka_sasl_user,
-            password: flags.kafka_sasl_password.map(|word| word.0),
-            password_file: flags.kafka_sasl_password_file,
-            token_file: flags.kafka_sasl_token_file,
-            token_command: flags.kafka_sasl_token_command,
-        }
-    }
 }
 
 /// Whether a suspended sale is rebuilt without being told to.

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
+pub use flux_net::flags::ConfigError;
 use flux_net::secrets::Secrets;
-use flux_net::secrets::kafka_login::KafkaLogin;
+use flux_net::secrets::kafka_login::PASSWORD_ID;
 use flux_net::tls::Certificates;
-use flux_net::{Address, ClientTls, RedisTarget};
+use flux_net::{Address, ClientTls, RedisTarget, flags};
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::kafka::sasl::identity::Identity;
 use flux_protocol::order::{Identifier, PER_USER_MAX};
@@ -112,15 +112,6 @@ impl RebuildOrder {
     }
 }
 
-/// Why nothing runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigError {
-    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
-    Asked(String),
-    /// A mistake: one line for standard error, exit code 2.
-    Mistake(String),
-}
-
 impl Config {
     /// All that was read of certificates.
     pub fn certificates(&self) -> Certificates {
@@ -137,44 +128,18 @@ impl Config {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let (arguments, exposed) = parse(arguments).map_err(|error| {
-            if error.use_stderr() {
-                ConfigError::Mistake(one_line(&error.render().to_string()))
-            } else {
-                ConfigError::Asked(error.render().to_string())
-            }
-        })?;
-        checked(arguments, &exposed).map_err(ConfigError::Mistake)
+        // Each flag may stand behind a command, too.
+        let command = Arguments::command().mut_args(|flag| flag.global(true));
+        let (arguments, secrets): (Arguments, Secrets) =
+            flags::parse(command, arguments, &["redis", "postgres", PASSWORD_ID])?;
+        checked(arguments, secrets).map_err(ConfigError::Mistake)
     }
 }
 
-/// The arguments, and which of those that may hold a secret stood on the command line.
-fn parse<I, T>(arguments: I) -> Result<(Arguments, Vec<&'static str>), clap::Error>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    let matches = Arguments::command().try_get_matches_from(arguments)?;
-    let is_exposed = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-    let exposed = ["redis", "postgres", "kafka_sasl_password"].into_iter().filter(is_exposed).collect();
-    Ok((Arguments::from_arg_matches(&matches)?, exposed))
-}
-
-/// clap explains over several lines; the first paragraph says what is wrong.
-fn one_line(message: &str) -> String {
-    let first: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    first.join(" ").trim_start_matches("error: ").to_owned()
-}
-
-fn checked(arguments: Arguments, exposed: &[&str]) -> Result<Config, String> {
-    let mut secrets = Secrets::default();
-    let mut redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
-    let postgres = postgres(&arguments.postgres, arguments.postgres_password_file, exposed, &mut secrets)?;
-    if exposed.contains(&"kafka_sasl_password") {
-        secrets.note_exposed("--kafka-sasl-password", "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE");
-    }
-    let security = arguments.links.kafka_security;
-    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(security, &mut secrets)?;
+fn checked(arguments: Arguments, mut secrets: Secrets) -> Result<Config, String> {
+    let redis = flags::redis(&arguments.redis, arguments.redis_password_file, &arguments.links, &mut secrets)?;
+    let postgres = postgres(&arguments.postgres, arguments.postgres_password_file, &mut secrets)?;
+    let kafka_login = arguments.kafka_login.checked(arguments.links.kafka_security, &mut secrets)?;
     if !(1..=BATCH_ORDERS_MAX).contains(&arguments.batch_orders) {
         return Err(format!("--batch-orders must be from 1 to {BATCH_ORDERS_MAX}"));
     }
@@ -194,7 +159,6 @@ fn checked(arguments: Arguments, exposed: &[&str]) -> Result<Config, String> {
     }
     check_topic(&arguments.topic)?;
     check_group(&arguments.group)?;
-    redis.tls = arguments.links.redis_tls(redis.is_encrypted)?;
     Ok(Config {
         task: task(arguments.command)?,
         kafka: brokers(&arguments.kafka)?,
@@ -216,32 +180,11 @@ fn checked(arguments: Arguments, exposed: &[&str]) -> Result<Config, String> {
     })
 }
 
-fn redis(
-    url: &str,
-    password_file: Option<PathBuf>,
-    exposed: &[&str],
-    secrets: &mut Secrets,
-) -> Result<RedisTarget, String> {
-    let file = password_file.filter(|path| !path.as_os_str().is_empty());
-    let is_apart = file.is_some();
-    let password = file.map(|path| secrets.file("--redis-password-file", path)).transpose()?;
-    let redis = RedisTarget::read(url, password).map_err(|error| format!("--redis: {error}"))?;
-    if exposed.contains(&"redis") && redis.password.is_some() && !is_apart {
-        secrets.note_exposed("--redis", "FLUX_REDIS or FLUX_REDIS_PASSWORD_FILE");
-    }
-    Ok(redis)
-}
-
 /// As libpq has it, a password that is given wins over the password file, and the URL's name of it over `PGPASSFILE`.
-fn postgres(
-    url: &str,
-    password_file: Option<PathBuf>,
-    exposed: &[&str],
-    secrets: &mut Secrets,
-) -> Result<PostgresConfig, String> {
+fn postgres(url: &str, password_file: Option<PathBuf>, secrets: &mut Secrets) -> Result<PostgresConfig, String> {
     let mut postgres = PostgresConfig::parse(url).map_err(|error| format!("--postgres: {error}"))?;
-    if exposed.contains(&"postgres") && postgres.password.is_some() {
-        secrets.note_exposed("--postgres", "FLUX_POSTGRES or FLUX_POSTGRES_PASSWORD_FILE");
+    if postgres.password.is_some() {
+        secrets.note_used("postgres", "--postgres", "FLUX_POSTGRES or FLUX_POSTGRES_PASSWORD_FILE");
     }
     if let Some(path) = password_file.filter(|path| !path.as_os_str().is_empty()) {
         if postgres.password.is_some() {

@@ -26,7 +26,6 @@ pub mod intake;
 pub mod kafka_driver;
 pub mod ledger;
 pub mod limits;
-pub mod link_arguments;
 pub mod metrics;
 pub mod oneshot;
 pub mod opening;

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use flux_net::DriverChoice;
+use flux_net::flags::links::LinkArguments;
 use flux_net::secrets::kafka_login::KafkaLogin;
 use flux_protocol::front::ForwardedField;
-use flux_protocol::secret::Secret;
 
 use crate::config::cpu_list::CoresChoice;
 use crate::config::identity::IdentityArguments;
-use crate::config::links::LinkArguments;
 use crate::config::span::span;
 use crate::verify_ticket::Claim;
 
@@ -139,7 +138,7 @@ pub(crate) struct Arguments {
     pub(crate) kafka: String,
 
     #[command(flatten)]
-    pub(crate) kafka_sasl: KafkaSasl,
+    pub(crate) kafka_login: KafkaLogin,
 
     /// Topic that orders are published to; flux-worker creates it
     #[arg(long, env = "FLUX_TOPIC", value_name = "NAME", default_value = "orders")]
@@ -202,57 +201,6 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) pages: PageArguments,
-}
-
-/// Who we are to the brokers.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct KafkaSasl {
-    /// How to log in to brokers: plain, scram-sha-256, scram-sha-512, oauthbearer; with --kafka-security sasl_…
-    #[arg(long, env = "FLUX_KAFKA_SASL_MECHANISM", value_name = "MECHANISM")]
-    kafka_sasl_mechanism: Option<String>,
-
-    /// As whom
-    #[arg(long, env = "FLUX_KAFKA_SASL_USER", value_name = "USER")]
-    kafka_sasl_user: Option<String>,
-
-    /// Its password; every user of the machine may read a flag: the variable or the file is better
-    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
-    kafka_sasl_password: Option<Word>,
-
-    /// A file that holds its password; read anew on SIGHUP
-    #[arg(long, env = "FLUX_KAFKA_SASL_PASSWORD_FILE", value_name = "FILE")]
-    kafka_sasl_password_file: Option<PathBuf>,
-
-    /// oauthbearer: a file that holds the token; read anew every 10 s
-    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_FILE", value_name = "FILE")]
-    kafka_sasl_token_file: Option<PathBuf>,
-
-    /// oauthbearer: a command, run by /bin/sh, that writes the token; again when 80 % of the token's life are over
-    #[arg(long, env = "FLUX_KAFKA_SASL_TOKEN_COMMAND", value_name = "COMMAND")]
-    kafka_sasl_token_command: Option<String>,
-}
-
-/// A secret of the command line, on its way: no `Debug` of the arguments shows it.
-#[derive(Clone, Debug)]
-struct Word(Secret);
-
-impl From<&str> for Word {
-    fn from(text: &str) -> Word {
-        Word(Secret::new(text))
-    }
-}
-
-impl From<KafkaSasl> for KafkaLogin {
-    fn from(flags: KafkaSasl) -> KafkaLogin {
-        KafkaLogin {
-            mechanism: flags.kafka_sasl_mechanism,
-            user: flags.kafka_sasl_user,
-            password: flags.kafka_sasl_password.map(|word| word.0),
-            password_file: flags.kafka_sasl_password_file,
-            token_file: flags.kafka_sasl_token_file,
-            token_command: flags.kafka_sasl_token_command,
-        }
-    }
 }
 
 /// What to do in place of serving.

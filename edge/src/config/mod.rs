@@ -3,7 +3,6 @@
 pub(crate) mod arguments;
 pub(crate) mod cpu_list;
 pub(crate) mod identity;
-pub(crate) mod links;
 pub(crate) mod span;
 
 use std::ffi::OsString;
@@ -12,11 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
+pub use flux_net::flags::ConfigError;
+use flux_net::secrets::Secrets;
+use flux_net::secrets::kafka_login::PASSWORD_ID;
 use flux_net::tls::Certificates;
-use flux_net::{Address, ClientTls, DriverChoice, ServerTls};
+use flux_net::{Address, ClientTls, DriverChoice, RedisTarget, ServerTls, flags};
 use flux_protocol::front::Networks;
+use flux_protocol::kafka::sasl::identity::Identity;
+use flux_protocol::secret::SharedSecret;
 
 use crate::answer::Site;
 use crate::config::arguments::{Arguments, Command, PageArguments, WaitingRoom};
@@ -36,11 +39,6 @@ use crate::redis::connection::Login;
 use crate::shell::front::Front;
 use crate::throttle::Throttle;
 use crate::verify_ticket::Claim;
-use flux_net::RedisTarget;
-use flux_net::secrets::Secrets;
-use flux_net::secrets::kafka_login::KafkaLogin;
-use flux_protocol::kafka::sasl::identity::Identity;
-use flux_protocol::secret::SharedSecret;
 
 /// Everything the process was told, checked.
 #[derive(Clone, Debug)]
@@ -146,32 +144,17 @@ impl Invocation {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let parsed = parse(arguments).map_err(|error| {
-            if error.use_stderr() {
-                ConfigError::Mistake(one_line(&error.render().to_string()))
-            } else {
-                ConfigError::Asked(error.render().to_string())
-            }
-        })?;
-        let (arguments, exposed) = parsed;
+        let (arguments, secrets): (Arguments, Secrets) =
+            flags::parse(Arguments::command(), arguments, &["redis", PASSWORD_ID])?;
         let invocation = match arguments.command {
             Some(Command::Pages { out, pages }) => {
                 page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
             }
             Some(Command::VerifyTicket(claim)) => Ok(Invocation::VerifyTicket(claim)),
-            None => checked(arguments, &exposed, variables, allowed).map(|config| Invocation::Serve(Box::new(config))),
+            None => checked(arguments, secrets, variables, allowed).map(|config| Invocation::Serve(Box::new(config))),
         };
         invocation.map_err(ConfigError::Mistake)
     }
-}
-
-/// Why nothing runs.
-#[derive(Debug)]
-pub enum ConfigError {
-    /// `--help` or `--version` was asked for: the text for standard output, exit code 0.
-    Asked(String),
-    /// A mistake: one line for standard error, exit code 2.
-    Mistake(String),
 }
 
 impl Config {
@@ -230,38 +213,15 @@ impl Config {
     }
 }
 
-/// The arguments, and which of those that may hold a secret stood on the command line.
-fn parse<I, T>(arguments: I) -> Result<(Arguments, Vec<&'static str>), clap::Error>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    let matches = Arguments::command().try_get_matches_from(arguments)?;
-    let is_exposed = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-    let exposed = ["redis", "kafka_sasl_password"].into_iter().filter(is_exposed).collect();
-    Ok((Arguments::from_arg_matches(&matches)?, exposed))
-}
-
-/// clap explains over several lines; the first paragraph says what is wrong.
-fn one_line(message: &str) -> String {
-    let first: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    first.join(" ").trim_start_matches("error: ").to_owned()
-}
-
 fn checked(
     arguments: Arguments,
-    exposed: &[&str],
+    mut secrets: Secrets,
     variables: SecretVariables<'_>,
     allowed: &[usize],
 ) -> Result<Config, String> {
-    let mut secrets = Secrets::default();
     let admin_token = checked_token(variables.admin_token, arguments.admin_token_file, &mut secrets)?;
-    let mut redis = redis(&arguments.redis, arguments.redis_password_file, exposed, &mut secrets)?;
-    if exposed.contains(&"kafka_sasl_password") {
-        secrets.note_exposed("--kafka-sasl-password", "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE");
-    }
-    let security = arguments.links.kafka_security;
-    let kafka_login = KafkaLogin::from(arguments.kafka_sasl).checked(security, &mut secrets)?;
+    let redis = flags::redis(&arguments.redis, arguments.redis_password_file, &arguments.links, &mut secrets)?;
+    let kafka_login = arguments.kafka_login.checked(arguments.links.kafka_security, &mut secrets)?;
     if !arguments.admin.ip().is_loopback() && admin_token.is_none() {
         return Err(format!(
             "--admin {} is not loopback: set FLUX_ADMIN_TOKEN or FLUX_ADMIN_TOKEN_FILE, or bind it to 127.0.0.1",
@@ -310,7 +270,6 @@ fn checked(
     };
     check_ports(arguments.listen, arguments.admin, waiting_room)?;
     let pages = page_settings(arguments.pages)?;
-    redis.tls = arguments.links.redis_tls(redis.is_encrypted)?;
     Ok(Config {
         listen: arguments.listen,
         admin: arguments.admin,
@@ -372,22 +331,6 @@ fn page_settings(arguments: PageArguments) -> Result<PageSettings, String> {
         public_url: url("--public-url", arguments.public_url)?,
         ledger_url: url("--ledger-url", arguments.ledger_url)?,
     })
-}
-
-fn redis(
-    url: &str,
-    password_file: Option<PathBuf>,
-    exposed: &[&str],
-    secrets: &mut Secrets,
-) -> Result<RedisTarget, String> {
-    let file = password_file.filter(|path| !path.as_os_str().is_empty());
-    let is_apart = file.is_some();
-    let password = file.map(|path| secrets.file("--redis-password-file", path)).transpose()?;
-    let redis = RedisTarget::read(url, password).map_err(|error| format!("--redis: {error}"))?;
-    if exposed.contains(&"redis") && redis.password.is_some() && !is_apart {
-        secrets.note_exposed("--redis", "FLUX_REDIS or FLUX_REDIS_PASSWORD_FILE");
-    }
-    Ok(redis)
 }
 
 /// An empty variable counts as unset: compose files pass those.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use flux_protocol::kafka::sasl::identity::Identity;
 use flux_protocol::kafka::sasl::mechanism::Mechanism;
 use flux_protocol::kafka::security::KafkaSecurity;
@@ -10,22 +11,42 @@ use flux_protocol::secret::{Secret, SharedSecret};
 use super::{Kept, Secrets, Source, file};
 use crate::random;
 
-/// What was given; an empty text counts as nothing.
-#[derive(Clone, Debug, Default)]
+/// Who we are to the brokers; an empty text counts as nothing.
+#[derive(Args, Clone, Debug, Default)]
 pub struct KafkaLogin {
-    /// `--kafka-sasl-mechanism`.
+    /// How to log in to brokers: plain, scram-sha-256, scram-sha-512, oauthbearer; with --kafka-security sasl_…
+    #[arg(long = "kafka-sasl-mechanism", env = "FLUX_KAFKA_SASL_MECHANISM", value_name = "MECHANISM")]
     pub mechanism: Option<String>,
-    /// `--kafka-sasl-user`.
+
+    /// As whom
+    #[arg(long = "kafka-sasl-user", env = "FLUX_KAFKA_SASL_USER", value_name = "USER")]
     pub user: Option<String>,
-    /// `--kafka-sasl-password`.
+
+    /// Its password; every user of the machine may read a flag: the variable or the file is better
+    #[arg(
+        id = PASSWORD_ID,
+        long = "kafka-sasl-password",
+        env = "FLUX_KAFKA_SASL_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true
+    )]
     pub password: Option<Secret>,
-    /// `--kafka-sasl-password-file`.
+
+    /// A file that holds its password; read anew on SIGHUP
+    #[arg(long = "kafka-sasl-password-file", env = "FLUX_KAFKA_SASL_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// `--kafka-sasl-token-file`.
+
+    /// oauthbearer: a file that holds the token; read anew every 10 s
+    #[arg(long = "kafka-sasl-token-file", env = "FLUX_KAFKA_SASL_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// `--kafka-sasl-token-command`.
+
+    /// oauthbearer: a command, run by /bin/sh, that writes the token; again when 80 % of the token's life are over
+    #[arg(long = "kafka-sasl-token-command", env = "FLUX_KAFKA_SASL_TOKEN_COMMAND", value_name = "COMMAND")]
     pub token_command: Option<String>,
 }
+
+/// What clap calls the flag that may hold a password ([`crate::flags::parse`]).
+pub const PASSWORD_ID: &str = "kafka_sasl_password";
 
 const PASSWORD_FILE: &str = "--kafka-sasl-password-file";
 const TOKEN_FILE: &str = "--kafka-sasl-token-file";
@@ -41,6 +62,11 @@ impl KafkaLogin {
         let path = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         let (mechanism, user, token_command) = (given(self.mechanism), given(self.user), given(self.token_command));
         let password = self.password.filter(|password| !password.is_empty());
+        secrets.note_used(
+            PASSWORD_ID,
+            "--kafka-sasl-password",
+            "FLUX_KAFKA_SASL_PASSWORD or FLUX_KAFKA_SASL_PASSWORD_FILE",
+        );
         let (password_file, token_file) = (path(self.password_file), path(self.token_file));
         if !security.logs_in() {
             let nothing = user.is_none() && password.is_none() && password_file.is_none();

@@ -49,9 +49,16 @@ pub struct Secrets {
     pub kept: Vec<Kept>,
     /// One line each, to be logged once.
     pub warnings: Vec<String>,
+    /// Which flags that may hold a secret stood on the command line, by the names that clap knows them by.
+    exposed: Vec<&'static str>,
 }
 
 impl Secrets {
+    /// Of a configuration whose command line has told the values of `exposed`.
+    pub fn new(exposed: Vec<&'static str>) -> Secrets {
+        Secrets { exposed, ..Secrets::default() }
+    }
+
     /// The secret that `path`, given by `flag`, holds.
     ///
     /// # Errors
@@ -76,8 +83,12 @@ impl Secrets {
         Ok(read.secret)
     }
 
-    /// A secret stood on the command line, which every user of the machine may read.
-    pub fn note_exposed(&mut self, flag: &str, variables: &str) {
+    /// The secret that `flag` holds is used. Where it stood on the command line, every user of the machine may read it: then there is
+    /// a warning that names the `variables` for it. `name` is what clap calls the flag.
+    pub fn note_used(&mut self, name: &str, flag: &str, variables: &str) {
+        if !self.exposed.contains(&name) {
+            return;
+        }
         self.warnings.push(format!(
             "the secret in {flag} stands in the list of processes, which every user of this machine may read: use {variables}"
         ));
