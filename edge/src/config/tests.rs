@@ -1,6 +1,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::limits::shell::WORKERS_MAX;
 
 fn read(flags: &[&str]) -> Result<Config, ConfigError> {
     read_with(flags, None)
