@@ -1,5 +1,7 @@
 //! Real sockets on loopback, each test on every driver that this kernel offers.
 
+mod support;
+
 use std::cell::Cell;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -18,22 +20,8 @@ use flux_net::{
 const LIMIT: Duration = Duration::from_secs(20);
 const PLAIN: ListenOptions = ListenOptions { shared_port: false, wait_for_data: false };
 
-/// Runs the test on epoll, and on a ring where one is to be had; ends it where it hangs.
 fn on_each_driver<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for choice in [DriverChoice::Epoll, DriverChoice::Uring] {
-        let mut runtime = match Runtime::build(RuntimeOptions { driver: choice, monoio_timers: false }) {
-            Ok(runtime) => runtime,
-            Err(error) if choice == DriverChoice::Uring => {
-                flux_test_support::skip(&format!("the tests on a ring: {error}"));
-                continue;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        runtime.block_on(async {
-            let finished = within(LIMIT, test()).await.expect("a timer");
-            assert!(finished.is_some(), "it hangs on {choice}");
-        });
-    }
+    support::on_each_driver_within(LIMIT, test);
 }
 
 fn listen() -> (Listener, Address) {

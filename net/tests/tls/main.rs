@@ -2,6 +2,8 @@
 //! sockets that block.
 
 mod peer;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -12,10 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use flux_net::listener::bind;
 use flux_net::tls::{FlagNames, Reason, TlsFault, TlsOptions, Verification};
-use flux_net::{
-    Address, ClientTls, DriverChoice, ListenOptions, Listener, Notify, ReadHalf, Runtime, RuntimeOptions, ServerTls,
-    Stream, Tail, spawn, within,
-};
+use flux_net::{Address, ClientTls, ListenOptions, Listener, Notify, ReadHalf, ServerTls, Stream, Tail, spawn};
 use flux_test_support::certificates::{Authority, Identity};
 use peer::{Peer, Server, joined};
 
@@ -24,22 +23,8 @@ const PLAIN: ListenOptions = ListenOptions { shared_port: false, wait_for_data: 
 const FLAGS: FlagNames =
     FlagNames { ca: "--x-tls-ca", certificate: "--x-tls-cert", key: "--x-tls-key", server_name: "--x-tls-server-name" };
 
-/// Runs the test on epoll, and on a ring where one is to be had; ends it where it hangs.
 fn on_each_driver<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for choice in [DriverChoice::Epoll, DriverChoice::Uring] {
-        let mut runtime = match Runtime::build(RuntimeOptions { driver: choice, monoio_timers: false }) {
-            Ok(runtime) => runtime,
-            Err(error) if choice == DriverChoice::Uring => {
-                flux_test_support::skip(&format!("the tests on a ring: {error}"));
-                continue;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        runtime.block_on(async {
-            let finished = within(LIMIT, test()).await.expect("a timer");
-            assert!(finished.is_some(), "it hangs on {choice}");
-        });
-    }
+    support::on_each_driver_within(LIMIT, test);
 }
 
 fn options(authority: &Authority) -> TlsOptions {
