@@ -15,6 +15,7 @@ use std::task::Poll;
 
 pub mod address;
 pub mod affinity;
+pub mod broker_failures;
 pub mod brokers;
 pub mod buffer;
 #[cfg(not(feature = "simulated"))]
@@ -32,6 +33,7 @@ pub mod notify;
 #[cfg(not(feature = "simulated"))]
 pub mod random;
 pub mod redis_target;
+pub mod reload;
 #[cfg(not(feature = "simulated"))]
 mod resolve;
 pub mod runtime;

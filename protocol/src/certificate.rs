@@ -1,5 +1,5 @@
-//! What we want to know of an X.509 certificate that TLS has already judged: when it expires, and which hash its signature
-//! stands on (RFC 5280 section 4.1, DER as in X.690).
+//! What we want to know of a certificate (X.509) or a public key beside what TLS judges: when it is valid, which hash its
+//! signature stands on (RFC 5280 section 4.1, DER as in X.690), which numbers it consists of.
 //!
 //! Never judges a certificate: `None` is "not known", where an element is not what the standard has there.
 
@@ -27,14 +27,25 @@ pub enum SignatureHash {
 
 /// When `certificate` (DER) expires, seconds since the Unix epoch; 0 where that was before it.
 pub fn expiry(certificate: &[u8]) -> Option<u64> {
+    validity(certificate).map(|(_, not_after)| not_after)
+}
+
+/// From when and until when `certificate` (DER) is valid, seconds since the Unix epoch each; 0 where that was before it.
+pub fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let (body, _) = parts(certificate)?;
     let body = if body.first() == Some(&EXPLICIT_0) { any(body)?.2 } else { body };
     let (_, rest) = typed(INTEGER, body)?; // serial number
     let (_, rest) = typed(SEQUENCE, rest)?; // signature
     let (_, rest) = typed(SEQUENCE, rest)?; // issuer
     let (validity, _) = typed(SEQUENCE, rest)?;
-    let (_, _, not_after) = any(validity)?;
-    let (kind, text, _) = any(not_after)?;
+    let (not_before, rest) = time(validity)?;
+    let (not_after, _) = time(rest)?;
+    Some((not_before, not_after))
+}
+
+/// A point of time, seconds since the Unix epoch, 0 where it was before; and what follows it.
+fn time(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (kind, text, rest) = any(bytes)?;
     let (year, text) = match kind {
         UTC_TIME => {
             let (year, text) = digits(text, 2)?;
@@ -51,7 +62,7 @@ pub fn expiry(certificate: &[u8]) -> Option<u64> {
     let (second, text) = digits(text, 2)?;
     let holds = text == b"Z" && (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60;
     let days = if holds { days_from_epoch(year, month, day) } else { return None };
-    u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok().or(Some(0))
+    Some((u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).unwrap_or(0), rest))
 }
 
 /// The hash in the algorithm that `certificate` (DER) was signed with; `None` where there is none of its own (Ed25519) or it
@@ -79,6 +90,14 @@ pub fn signature_hash(certificate: &[u8]) -> Option<SignatureHash> {
         },
         _ => None,
     }
+}
+
+/// Modulus and exponent, big-endian, of an RSA key as RFC 8017 appendix A.1.1 writes it (`RSAPublicKey`, DER).
+pub fn rsa_public_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (numbers, _) = typed(SEQUENCE, key)?;
+    let (modulus, rest) = typed(INTEGER, numbers)?;
+    let (exponent, _) = typed(INTEGER, rest)?;
+    Some((modulus, exponent))
 }
 
 /// What is signed, and what follows it.
@@ -164,7 +183,9 @@ mod tests {
             ((GENERALIZED_TIME, "99991231235959Z"), 253_402_300_799),
         ] {
             for version in [true, false] {
-                assert_eq!(expiry(&certificate(version, not_after, ECDSA_SHA384)), Some(seconds), "{not_after:?}");
+                let certificate = certificate(version, not_after, ECDSA_SHA384);
+                assert_eq!(validity(&certificate), Some((1_577_836_800, seconds)), "{not_after:?}");
+                assert_eq!(expiry(&certificate), Some(seconds));
             }
         }
     }
@@ -192,5 +213,14 @@ mod tests {
             assert_eq!(expiry(&certificate(true, wrong, ECDSA_SHA384)), None);
         }
         assert_eq!(expiry(&[SEQUENCE, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+    }
+
+    #[test]
+    fn an_rsa_key_is_two_numbers() {
+        let key = element(SEQUENCE, &[element(INTEGER, &[0, 0xff]), element(INTEGER, &[1, 0, 1])].concat());
+        assert_eq!(rsa_public_key(&key), Some((&[0, 0xff][..], &[1, 0, 1][..])));
+        for end in 0..key.len() {
+            assert_eq!(rsa_public_key(&key[..end]), None, "{end} bytes");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use flux_net::reload::Reloader;
 use flux_net::secrets::keeper::Keeper;
 use flux_net::{Bound, Doorbell, ListenOptions, Notify, Runtime, RuntimeOptions, listener, logging};
 use flux_worker::config::{Config, ConfigError, Task};
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Err(ConfigError::Mistake(line)) => return mistake(&line),
     };
     let _log = logging::start();
-    for line in &config.secrets.warnings {
+    for line in config.secrets.warnings.iter().chain(&config.certificates().warnings()) {
         warn!("{line}");
     }
     let keeper = match Keeper::start(config.secrets.kept.clone(), config.kafka_login.as_ref()) {
@@ -70,13 +71,16 @@ fn mistake(line: &str) -> ExitCode {
 async fn consume(config: &Config, listener: Bound, keeper: Keeper) -> ExitCode {
     let stop = Rc::new(Notify::new());
     let certificates = config.certificates();
-    if let Err(error) = certificates.reload_daily() {
-        error!(%error, "certificates cannot be read anew every day");
-        return ExitCode::from(EXIT_FAILURE);
-    }
+    let reloader = match Reloader::start(move |occasion| certificates.reload(occasion)) {
+        Ok(reloader) => reloader,
+        Err(error) => {
+            error!(%error, "no thread to read certificates anew");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     let reload = move || {
         keeper.reload();
-        certificates.reload();
+        reloader.ring();
     };
     if let Err(error) = listen_to_signals(Rc::clone(&stop), reload) {
         error!(%error, "signals cannot be heard");
@@ -87,10 +91,7 @@ async fn consume(config: &Config, listener: Bound, keeper: Keeper) -> ExitCode {
             info!("stopped");
             ExitCode::SUCCESS
         }
-        Err(ServeError::Refused(line)) => {
-            error!("{line}");
-            mistake(&line)
-        }
+        Err(ServeError::Refused(line)) => mistake(&line),
         Err(error @ ServeError::System(_)) => {
             error!("{error}");
             ExitCode::from(EXIT_FAILURE)

@@ -46,9 +46,16 @@ impl IdentityArguments {
     /// A mistake, one line.
     pub(crate) fn rules(self, variable: Option<&str>, secrets: &mut Secrets) -> Result<Option<Rules>, String> {
         let Some(keys) = self.jwt_keys.filter(|path| !path.as_os_str().is_empty()) else {
-            let orphan = [("--jwt-audience", &self.jwt_audience), ("--jwt-issuer", &self.jwt_issuer)];
-            return match orphan.iter().find(|(_, value)| value.as_ref().is_some_and(|value| !value.is_empty())) {
-                Some((flag, _)) => Err(format!("{flag} says what tokens must have, and --jwt-keys is missing")),
+            // Whoever says any of this believes that tokens are asked for.
+            let is_given = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+            let orphans = [
+                ("--jwt-audience", is_given(self.jwt_audience.as_deref())),
+                ("--jwt-issuer", is_given(self.jwt_issuer.as_deref())),
+                ("FLUX_JWT_SUBJECT_KEY", is_given(variable)),
+                ("--jwt-subject-key-file", self.jwt_subject_key_file.is_some_and(|path| !path.as_os_str().is_empty())),
+            ];
+            return match orphans.iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => Err(format!("{flag} is about bearer tokens, and --jwt-keys is missing")),
                 None => Ok(None),
             };
         };

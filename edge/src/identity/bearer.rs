@@ -37,7 +37,7 @@ pub enum Refusal {
     Audience,
     /// `iss` is missing or another's.
     Issuer,
-    /// `exp` or the user's claim is missing or of the wrong type.
+    /// `exp` or the user's claim is missing, or one of them or `nbf` of the wrong type.
     Claims,
 }
 
@@ -59,7 +59,7 @@ impl Refusal {
             Refusal::NotYet => "the token is not valid yet",
             Refusal::Audience => "the token is for another audience",
             Refusal::Issuer => "the token is of another issuer",
-            Refusal::Claims => "the token lacks exp or the claim that names the user",
+            Refusal::Claims => "exp, nbf or the claim that names the user is missing or of the wrong type",
         }
     }
 }
@@ -147,6 +147,9 @@ fn verify(keys: &KeySet, rules: &Rules, token: &[u8], wall_ms: u64) -> Result<Ve
     let until_ms = until_ms(&claims, rules).ok_or(Refusal::Claims)?;
     if until_ms <= wall_ms {
         return Err(Refusal::Expired);
+    }
+    if subject(&claims, rules).is_none() {
+        return Err(Refusal::Claims);
     }
     let validation = validation(rules, header.alg);
     let mut refusal = Refusal::Signature;

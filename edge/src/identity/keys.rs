@@ -4,24 +4,20 @@
 //! key is never taken for a shared secret. That a file is neither JSON nor PEM is a mistake and no secret: a shared secret is a
 //! JWK of type `oct`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use super::sound_key;
 
 /// Most keys of one file.
 const KEYS_MAX: usize = 64;
 /// Longest file: 64 keys of the largest kind, with their certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Shortest shared secret (RFC 7518 section 3.2: as long as the hash).
-const SECRET_BYTES_MIN: usize = 32;
-/// Shortest modulus of RSA (RFC 7518 section 3.3).
-const MODULUS_BYTES_MIN: usize = 2048 / 8;
-/// A point of P-256, uncompressed (SEC 1 section 2.3.3).
-const P256_BYTES: usize = 65;
-const ED25519_BYTES: usize = 32;
 
 /// What is wrong with a file of keys. Never repeats what stands in it.
 #[derive(Debug, Error)]
@@ -65,7 +61,11 @@ pub(super) struct Key {
 
 /// The keys of a file, at least one.
 #[derive(Debug)]
-pub struct KeySet(Vec<Key>);
+pub struct KeySet {
+    keys: Vec<Key>,
+    /// It holds a shared secret, with which whoever reads the file signs tokens, and everybody may read it.
+    pub is_secret_in_the_open: bool,
+}
 
 impl KeySet {
     /// Reads a file. Of a JWK set, keys for encryption and of other algorithms are left out, as RFC 7517 section 5 has it.
@@ -75,11 +75,15 @@ impl KeySet {
     pub fn read(path: &Path) -> Result<KeySet, KeysError> {
         let name = path.display().to_string();
         let unreadable = |error| KeysError::Unreadable { path: name.clone(), error };
-        if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if metadata.len() > FILE_BYTES_MAX {
             return Err(KeysError::TooLarge(name));
         }
         let bytes = std::fs::read(path).map_err(unreadable)?;
-        KeySet::parse(&name, &bytes)
+        let mut set = KeySet::parse(&name, &bytes)?;
+        let is_open = metadata.permissions().mode() & 0o004 != 0;
+        set.is_secret_in_the_open = is_open && set.keys.iter().any(|key| key.algorithm == Algorithm::HS256);
+        Ok(set)
     }
 
     fn parse(name: &str, bytes: &[u8]) -> Result<KeySet, KeysError> {
@@ -90,7 +94,7 @@ impl KeySet {
         };
         match keys.len() {
             0 => Err(KeysError::NoneUsable(name.to_owned())),
-            1..=KEYS_MAX => Ok(KeySet(keys)),
+            1..=KEYS_MAX => Ok(KeySet { keys, is_secret_in_the_open: false }),
             _ => Err(KeysError::TooMany(name.to_owned())),
         }
     }
@@ -98,7 +102,7 @@ impl KeySet {
     /// How many.
     #[allow(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// The keys that a token may have been signed with, by the `alg` and `kid` of its header. A key without an id may be any.
@@ -107,7 +111,7 @@ impl KeySet {
             (Some(wanted), Some(has)) => wanted == has,
             _ => true,
         };
-        self.0.iter().filter(move |key| key.algorithm == algorithm).filter(fits)
+        self.keys.iter().filter(move |key| key.algorithm == algorithm).filter(fits)
     }
 }
 
@@ -195,19 +199,9 @@ fn of_pem_block(block: &str) -> Result<Key, &'static str> {
     }
 }
 
-/// The lengths that the algorithms ask for: a key that no token can fit is better told when it is read.
 fn checked(algorithm: Algorithm, key: DecodingKey, id: Option<String>) -> Result<Key, &'static str> {
-    let length = match key.kind() {
-        DecodingKeyKind::SecretOrDer(bytes) => bytes.len(),
-        DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
-    };
-    match algorithm {
-        Algorithm::ES256 if length != P256_BYTES => Err("not on the curve P-256"),
-        Algorithm::EdDSA if length != ED25519_BYTES => Err("not of Ed25519"),
-        Algorithm::RS256 if length < MODULUS_BYTES_MIN => Err("RSA of less than 2048 bits"),
-        Algorithm::HS256 if length < SECRET_BYTES_MIN => Err("a shared secret of less than 32 bytes"),
-        _ => Ok(Key { id, algorithm, key }),
-    }
+    sound_key::check(algorithm, &key)?;
+    Ok(Key { id, algorithm, key })
 }
 
 #[cfg(test)]

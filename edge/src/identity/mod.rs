@@ -2,7 +2,7 @@
 //!
 //! An identity provider signs tokens; the edge holds public keys (or a shared secret) and believes the user that a valid
 //! token names, and no `userId` beside it. Signatures and the claims `exp`, `nbf`, `aud` and `iss` are checked by the
-//! `jsonwebtoken` crate. Here is decided which key may be asked (`keys.rs`), what of a token is remembered
+//! `jsonwebtoken` crate. Here is decided which key may be asked (`keys.rs`, `sound_key.rs`), what of a token is remembered
 //! (`remembered.rs`) and what its subject is called in records (`subject.rs`).
 //!
 //! Never fetches keys or asks the identity provider: whoever runs the edge puts the file there and sends SIGHUP. Never logs
@@ -11,6 +11,7 @@
 mod bearer;
 mod keys;
 mod remembered;
+mod sound_key;
 mod subject;
 
 use std::path::PathBuf;
@@ -69,6 +70,14 @@ impl IdentityProvider {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         self.version.fetch_add(1, Ordering::Release);
         Ok(count)
+    }
+
+    /// What an operator should hear of the file of keys.
+    pub fn warning(&self) -> Option<String> {
+        let path = self.rules.keys.display();
+        self.keys().is_secret_in_the_open.then(|| {
+            format!("--jwt-keys: every user of this machine may read {path}, and sign tokens with its shared secret: chmod o-rwx it")
+        })
     }
 
     /// What is asked of a token.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use flux_net::reload::Reloader;
 use flux_net::secrets::keeper::Keeper;
 use flux_net::{affinity, logging, random};
 use tracing::{error, info, warn};
@@ -70,7 +71,8 @@ fn mistake(line: &str) -> ExitCode {
 
 fn serve(config: &Config) -> ExitCode {
     let _log = logging::start();
-    for line in &config.secrets.warnings {
+    let certificates = config.certificates();
+    for line in config.secrets.warnings.iter().chain(&certificates.warnings()) {
         warn!("{line}");
     }
     let keeper = match Keeper::start(config.secrets.kept.clone(), config.kafka_login.as_ref()) {
@@ -87,7 +89,6 @@ fn serve(config: &Config) -> ExitCode {
         Ok(workers) => workers,
         Err(error) => return mistake(&format!("cannot watch the workers: {error}")),
     };
-    let certificates = config.certificates();
     let plan = Plan {
         listen: config.listen,
         admin: config.admin,
@@ -109,6 +110,9 @@ fn serve(config: &Config) -> ExitCode {
         Ok(identity) => identity.map(Arc::new),
         Err(error) => return mistake(&format!("--jwt-keys: {error}")),
     };
+    if let Some(line) = identity.as_ref().and_then(|identity| identity.warning()) {
+        warn!("{line}");
+    }
     let (told, known) = (config.clone(), identity.clone());
     let board = Arc::<Board>::default();
     let running = start(plan, move |index, listen, counters, now| {
@@ -127,13 +131,17 @@ fn serve(config: &Config) -> ExitCode {
             "userId is what callers say: perUser and fair queues are advisory without the keys of an identity provider (--jwt-keys)"
         );
     }
-    if let Err(error) = certificates.reload_daily() {
-        return mistake(&format!("cannot read certificates anew every day: {error}"));
-    }
+    let reloader = Reloader::start(move |occasion| {
+        certificates.reload(occasion);
+        identity.iter().for_each(|identity| reload_keys(identity));
+    });
+    let reloader = match reloader {
+        Ok(reloader) => reloader,
+        Err(error) => return mistake(&format!("no thread to read files anew: {error}")),
+    };
     let reload = move || {
         keeper.reload();
-        certificates.reload();
-        identity.iter().for_each(|identity| reload_keys(identity));
+        reloader.ring();
     };
     if let Err(error) = signals::watch(running.drain(), reload) {
         return mistake(&format!("cannot listen for signals: {error}"));
@@ -164,7 +172,12 @@ fn serve(config: &Config) -> ExitCode {
 
 fn reload_keys(identity: &IdentityProvider) {
     match identity.reload() {
-        Ok(keys) => info!(keys, "the keys of bearer tokens were read anew"),
+        Ok(keys) => {
+            info!(keys, "the keys of bearer tokens were read anew");
+            if let Some(line) = identity.warning() {
+                warn!("{line}");
+            }
+        }
         Err(error) => error!(%error, "the keys of bearer tokens stay as they were: --jwt-keys cannot be read anew"),
     }
 }

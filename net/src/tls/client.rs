@@ -5,14 +5,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use flux_protocol::certificate;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Error, RootCertStore};
 
 use super::fault::{FlagNames, Reason, TlsFault, explained};
 use super::figures::TlsFigures;
-use super::files::{TlsFileError, certificates, private_key};
+use super::files::{TlsFileError, certificates};
+use super::own::{OwnCertificate, OwnFiles};
 use super::provider::provider;
 use super::verify::LenientVerifier;
 use crate::address::Address;
@@ -61,18 +61,16 @@ struct Inner {
     figures: TlsFigures,
 }
 
-#[derive(Clone)]
 struct Loaded {
     config: Arc<ClientConfig>,
     /// What was in the files: where it is still that, the sessions stay.
     material: Material,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Material {
     roots: Vec<CertificateDer<'static>>,
-    chain: Vec<CertificateDer<'static>>,
-    key: Vec<u8>,
+    own: Option<OwnCertificate>,
 }
 
 impl fmt::Debug for ClientTls {
@@ -96,9 +94,9 @@ impl ClientTls {
     /// # Errors
     /// A file cannot be read or used; which, in one line.
     pub fn load(name: &'static str, options: TlsOptions) -> Result<ClientTls, TlsFileError> {
-        let loaded = read(&options)?;
+        let loaded = read(&options, None)?;
         let figures = TlsFigures::default();
-        figures.note_own_expiry(expiry(&loaded));
+        figures.note_own_expiry(loaded.expiry());
         Ok(ClientTls { inner: Arc::new(Inner { name, options, loaded: RwLock::new(loaded), figures }) })
     }
 
@@ -116,17 +114,29 @@ impl ClientTls {
     /// begins with what was read.
     ///
     /// # Errors
-    /// As [`ClientTls::load`]; what was there before stays.
+    /// As [`ClientTls::load`], and a certificate that is out of date where the one of before is not; what was there stays.
     pub fn reload(&self) -> Result<bool, TlsFileError> {
         let inner = &self.inner;
-        let loaded = read(&inner.options).inspect_err(|_| inner.figures.note_reload_failure())?;
+        let loaded = {
+            let before = inner.loaded.read().unwrap_or_else(PoisonError::into_inner);
+            read(&inner.options, before.material.own.as_ref()).inspect_err(|_| inner.figures.note_reload_failure())?
+        };
         let mut slot = inner.loaded.write().unwrap_or_else(PoisonError::into_inner);
         if slot.material == loaded.material {
             return Ok(false);
         }
-        inner.figures.note_own_expiry(expiry(&loaded));
+        inner.figures.note_own_expiry(loaded.expiry());
         *slot = loaded;
         Ok(true)
+    }
+
+    /// What an operator should hear of our certificate and its key, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let loaded = self.inner.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        match (self.inner.options.own_files(), &loaded.material.own) {
+            (Some(files), Some(own)) => files.warnings(own),
+            _ => Vec::new(),
+        }
     }
 
     /// A session about to begin, and the name that the server at `address` must show.
@@ -170,13 +180,22 @@ impl ClientTls {
     }
 }
 
-fn expiry(loaded: &Loaded) -> Option<u64> {
-    certificate::expiry(loaded.material.chain.first()?)
+impl Loaded {
+    fn expiry(&self) -> Option<u64> {
+        self.material.own.as_ref()?.expiry()
+    }
 }
 
-fn read(options: &TlsOptions) -> Result<Loaded, TlsFileError> {
+impl TlsOptions {
+    fn own_files(&self) -> Option<OwnFiles> {
+        self.identity.clone().map(|(certificate, key)| OwnFiles { certificate, key })
+    }
+}
+
+/// What the files hold, in place of `before`.
+fn read(options: &TlsOptions, before: Option<&OwnCertificate>) -> Result<Loaded, TlsFileError> {
     let provider = provider();
-    let mut material = Material { roots: Vec::new(), chain: Vec::new(), key: Vec::new() };
+    let mut material = Material { roots: Vec::new(), own: None };
     let mut roots = RootCertStore::empty();
     if options.verification != Verification::Nothing {
         for path in &options.ca {
@@ -209,25 +228,19 @@ fn read(options: &TlsOptions) -> Result<Loaded, TlsFileError> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(LenientVerifier { roots, provider }))
         }
     };
-    let mut config = match &options.identity {
+    let mut config = match options.own_files() {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let (shown, secret) = (certificates(chain)?, private_key(key)?);
-            material.chain.clone_from(&shown);
-            secret.secret_der().clone_into(&mut material.key);
-            builder.with_client_auth_cert(shown, secret).map_err(|error| {
-                TlsFileError::Other(format!("{} and {}: {}", chain.display(), key.display(), misfit(&error)))
-            })?
+        Some(files) => {
+            let own = match before {
+                Some(before) => files.read_in_place_of(before)?,
+                None => files.read()?,
+            };
+            let config =
+                builder.with_client_auth_cert(own.chain.clone(), own.key()).map_err(|error| files.misfit(&error))?;
+            material.own = Some(own);
+            config
         }
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT_MAX);
     Ok(Loaded { config: Arc::new(config), material })
-}
-
-/// Why a certificate and a key cannot be used together.
-pub(super) fn misfit(error: &Error) -> String {
-    match error {
-        Error::InconsistentKeys(_) => "the key is not this certificate's".into(),
-        other => other.to_string(),
-    }
 }

@@ -1,7 +1,7 @@
 //! TLS for the links to servers and for the public listener: rustls' buffered API behind [`Stream`](crate::Stream).
 //!
-//! - [`given`]: what flags say; [`client`], [`server`]: what is trusted and shown, read from [`files`], and read anew
-//!   ([`reload`]);
+//! - [`given`]: what flags say; [`client`], [`server`]: what is trusted and shown, read from [`files`] (our own: `own`), and read
+//!   anew ([`reload`]);
 //! - [`fault`]: what went wrong, in words; [`figures`]: what is counted;
 //! - `stream`: a session and its socket.
 //!
@@ -13,6 +13,7 @@ pub mod fault;
 pub mod figures;
 pub mod files;
 pub mod given;
+mod own;
 mod provider;
 pub mod reload;
 pub mod server;

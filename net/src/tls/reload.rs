@@ -1,18 +1,13 @@
-//! Reading certificates anew: when a process is told to (SIGHUP), and once a day, since an issuer's tool may tell nobody.
+//! All certificates of a process, to be read anew at once (`flux_net::reload` says when).
 
 use std::fmt;
-use std::io;
-use std::thread;
-use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::client::ClientTls;
 use super::figures::TlsFigures;
 use super::server::ServerTls;
-
-/// A certificate of which nothing was said is shown for a day longer at most; issuers renew weeks before the end.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::reload::Occasion;
 
 /// All that one process has read of certificates. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -30,9 +25,15 @@ impl Certificates {
         links.chain(self.listener.iter().map(|listener| ("public", listener.figures())))
     }
 
-    /// Reads all files anew. What cannot be read stays as it was, and each is said in one line.
-    pub fn reload(&self) {
-        if self.links.is_empty() && self.listener.is_none() {
+    /// What an operator should hear of our own certificates and keys, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let links = self.links.iter().flat_map(ClientTls::warnings);
+        links.chain(self.listener.iter().flat_map(ServerTls::warnings)).collect()
+    }
+
+    /// Reads all files anew. What cannot be used stays as it was, and each is said in one line.
+    pub fn reload(&self, occasion: Occasion) {
+        if occasion == Occasion::Told && self.links.is_empty() && self.listener.is_none() {
             info!("told to read certificates anew: there are none, no link and no listener has TLS");
         }
         for link in &self.links {
@@ -41,24 +42,9 @@ impl Certificates {
         if let Some(listener) = &self.listener {
             say("the public listener", listener.reload());
         }
-    }
-
-    /// Reads them anew every day, on a thread of its own, for as long as the process lives. Nothing where there are none.
-    ///
-    /// # Errors
-    /// No thread is to be had.
-    pub fn reload_daily(&self) -> io::Result<()> {
-        if self.links.is_empty() && self.listener.is_none() {
-            return Ok(());
+        for line in self.warnings() {
+            warn!("{line}");
         }
-        let certificates = self.clone();
-        thread::Builder::new().name("certificates".into()).spawn(move || {
-            loop {
-                thread::sleep(RELOAD_INTERVAL);
-                certificates.reload();
-            }
-        })?;
-        Ok(())
     }
 }
 

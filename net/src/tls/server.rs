@@ -2,19 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use flux_protocol::certificate;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{Error, ServerConfig, ServerConnection};
 
-use super::client::misfit;
 use super::fault::{Reason, TlsFault, explained};
 use super::figures::TlsFigures;
-use super::files::{TlsFileError, certificates, private_key};
+use super::files::TlsFileError;
+use super::own::{OwnCertificate, OwnFiles};
 use super::provider::provider;
 
 /// Tickets that a client of TLS 1.3 is given: one for the next connection, one for a second at the same time.
@@ -27,8 +25,7 @@ pub struct ServerTls {
 }
 
 struct Inner {
-    certificate: PathBuf,
-    key: PathBuf,
+    files: OwnFiles,
     /// One for all cores and all certificates after each other, so that any core resumes what another has begun.
     ticketer: Arc<dyn ProducesTickets>,
     loaded: RwLock<Loaded>,
@@ -37,13 +34,12 @@ struct Inner {
 
 struct Loaded {
     config: Arc<ServerConfig>,
-    chain: Vec<CertificateDer<'static>>,
-    key: Vec<u8>,
+    own: OwnCertificate,
 }
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").field("certificate", &self.inner.certificate).field("key", &self.inner.key).finish()
+        f.debug_struct("ServerTls").field("files", &self.inner.files).finish_non_exhaustive()
     }
 }
 
@@ -54,10 +50,11 @@ impl ServerTls {
     /// A file cannot be read or used; which, in one line.
     pub fn load(certificate: PathBuf, key: PathBuf) -> Result<ServerTls, TlsFileError> {
         let ticketer = Ticketer::new().map_err(|error| TlsFileError::Other(error.to_string()))?;
-        let loaded = read(&certificate, &key, &ticketer)?;
+        let files = OwnFiles { certificate, key };
+        let loaded = shown(&files, files.read()?, &ticketer)?;
         let figures = TlsFigures::default();
-        figures.note_own_expiry(certificate::expiry(&loaded.chain[0]));
-        Ok(ServerTls { inner: Arc::new(Inner { certificate, key, ticketer, loaded: RwLock::new(loaded), figures }) })
+        figures.note_own_expiry(loaded.own.expiry());
+        Ok(ServerTls { inner: Arc::new(Inner { files, ticketer, loaded: RwLock::new(loaded), figures }) })
     }
 
     /// Its counters.
@@ -69,18 +66,30 @@ impl ServerTls {
     /// what was read.
     ///
     /// # Errors
-    /// As [`ServerTls::load`]; what was there before stays.
+    /// As [`ServerTls::load`], and a certificate that is out of date where the one of before is not; what was there stays.
     pub fn reload(&self) -> Result<bool, TlsFileError> {
+        self.read_anew().inspect_err(|_| self.inner.figures.note_reload_failure())
+    }
+
+    fn read_anew(&self) -> Result<bool, TlsFileError> {
         let inner = &self.inner;
-        let loaded = read(&inner.certificate, &inner.key, &inner.ticketer)
-            .inspect_err(|_| inner.figures.note_reload_failure())?;
-        let mut slot = inner.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        if slot.chain == loaded.chain && slot.key == loaded.key {
-            return Ok(false);
-        }
-        inner.figures.note_own_expiry(certificate::expiry(&loaded.chain[0]));
-        *slot = loaded;
+        let own = {
+            let before = inner.loaded.read().unwrap_or_else(PoisonError::into_inner);
+            let own = inner.files.read_in_place_of(&before.own)?;
+            if before.own == own {
+                return Ok(false);
+            }
+            own
+        };
+        let loaded = shown(&inner.files, own, &inner.ticketer)?;
+        inner.figures.note_own_expiry(loaded.own.expiry());
+        *inner.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(true)
+    }
+
+    /// What an operator should hear of the certificate and its key, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.files.warnings(&self.inner.loaded.read().unwrap_or_else(PoisonError::into_inner).own)
     }
 
     pub(super) fn begin(&self) -> io::Result<ServerConnection> {
@@ -99,21 +108,17 @@ impl ServerTls {
     }
 }
 
-fn read(certificate: &Path, key: &Path, ticketer: &Arc<dyn ProducesTickets>) -> Result<Loaded, TlsFileError> {
-    let (chain, secret) = (certificates(certificate)?, private_key(key)?);
-    let secret_bytes = secret.secret_der().to_owned();
+fn shown(files: &OwnFiles, own: OwnCertificate, ticketer: &Arc<dyn ProducesTickets>) -> Result<Loaded, TlsFileError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsFileError::Other(error.to_string()))?
         .with_no_client_auth()
-        .with_single_cert(chain.clone(), secret)
-        .map_err(|error| {
-            TlsFileError::Other(format!("{} and {}: {}", certificate.display(), key.display(), misfit(&error)))
-        })?;
+        .with_single_cert(own.chain.clone(), own.key())
+        .map_err(|error| files.misfit(&error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = Arc::clone(ticketer);
     config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
     // Tickets are the client's to keep; a table of sessions would be ours, with a lock.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Loaded { config: Arc::new(config), chain, key: secret_bytes })
+    Ok(Loaded { config: Arc::new(config), own })
 }

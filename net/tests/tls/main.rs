@@ -6,8 +6,10 @@ mod peer;
 mod support;
 
 use std::cell::Cell;
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -350,6 +352,35 @@ fn files_are_read_anew_and_what_cannot_be_used_changes_nothing() {
         assert!(tls.reload().expect("the other"));
         connect().await.expect("trusted now");
     });
+}
+
+#[test]
+fn a_certificate_that_is_out_of_date_is_told_and_takes_no_good_ones_place() {
+    let authority = Authority::new();
+    let good = authority.server("own", &["shop.example"]);
+    let tls = ServerTls::load(good.certificate.clone(), good.key.clone()).expect("files");
+    let link = TlsOptions { identity: Some((good.certificate.clone(), good.key.clone())), ..options(&authority) };
+    let link = ClientTls::load("x", link).expect("files");
+    std::fs::set_permissions(&good.key, Permissions::from_mode(0o600)).expect("ours");
+    assert!(tls.warnings().is_empty() && link.warnings().is_empty());
+    authority.expired("own", &["shop.example"]);
+    for line in [tls.reload().map(drop), link.reload().map(drop)] {
+        let line = line.expect_err("it is out of date").to_string();
+        assert!(line.contains("own") && line.contains("expired on") && !line.contains('\n'), "{line}");
+    }
+    assert_eq!((tls.figures().reload_failures(), link.figures().reload_failures()), (1, 1));
+    // Where it is all there is, a program starts with it: the clock may be what is wrong. And a good one takes its place.
+    let late = ServerTls::load(good.certificate.clone(), good.key.clone()).expect("files");
+    std::fs::set_permissions(&good.key, Permissions::from_mode(0o644)).expect("ours");
+    let warnings = late.warnings();
+    assert!(
+        matches!(&warnings[..], [old, open] if old.contains("expired on") && open.contains("chmod")),
+        "{warnings:?}"
+    );
+    authority.server("own", &["shop.example"]);
+    assert!(late.reload().expect("a good one") && tls.reload().expect("another good one"));
+    std::fs::set_permissions(&good.key, Permissions::from_mode(0o600)).expect("ours");
+    assert!(late.warnings().is_empty());
 }
 
 fn listen() -> (Listener, Address) {
