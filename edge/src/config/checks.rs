@@ -102,10 +102,17 @@ pub(super) fn cors_headers(more: &str) -> Result<String, String> {
     Ok(headers)
 }
 
-pub(super) fn trusted_proxies(list: &str) -> Result<Networks, String> {
+/// The proxies whose word counts, and what is to be said of them.
+pub(super) fn trusted_proxies(list: &str, warnings: &mut Vec<String>) -> Result<Networks, String> {
     let networks = Networks::parse(list).map_err(|error| format!("--trusted-proxies: {error}"))?;
     if networks.len() > TRUSTED_PROXIES_MAX {
         return Err(format!("--trusted-proxies must name at most {TRUSTED_PROXIES_MAX} networks"));
+    }
+    if networks.holds_everybody() {
+        warnings.push(
+            "--trusted-proxies names everybody: whoever connects is believed to ask for whomever they say, and limited by no address"
+                .to_owned(),
+        );
     }
     Ok(networks)
 }

@@ -251,7 +251,7 @@ fn checked(
     };
     let cors_headers = cors_headers(arguments.cors_headers.as_deref().unwrap_or_default())?;
     let front = Front {
-        trusted: trusted_proxies(arguments.trusted_proxies.as_deref().unwrap_or_default())?,
+        trusted: trusted_proxies(arguments.trusted_proxies.as_deref().unwrap_or_default(), &mut secrets.warnings)?,
         field: arguments.forwarded_field,
         proxy_protocol: arguments.proxy_protocol,
         addresses: throttle("--address-rate", arguments.address_rate, "--address-burst", arguments.address_burst)?,

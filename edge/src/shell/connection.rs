@@ -15,7 +15,7 @@ use flux_protocol::time::Instant;
 use crate::answer::{Answer, Framing, Site};
 use crate::core::machine::Machine;
 use crate::core::request::{Outcome, Role};
-use crate::counters::shell::Ended;
+use crate::counters::shell::{Ended, ShellCounters};
 use crate::limits::shell::{BURST_ANSWER_BYTES_MAX, BURST_REQUESTS_MAX, LINGER_BYTES_MAX, READ_BUFFER_BYTES_MAX};
 use crate::monitoring::admin::{self, EdgeView};
 use crate::shell::buffers::Inbound;
@@ -51,10 +51,12 @@ struct Burst {
 }
 
 /// What a client hears that speaks HTTP in the clear where TLS is spoken.
-const PLAIN_HTTP_ANSWER: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 124\r\n\
-    connection: close\r\n\r\n{\"error\":\"This port speaks HTTPS\",\"type\":\"about:blank\",\"title\":\"Bad Request\",\
-    \"status\":400,\"detail\":\"This port speaks HTTPS\"}";
+fn plain_http_answer<M: Machine>(shard: &Shard<M>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let refusal = Refusal::closing(400, "This port speaks HTTPS");
+    refusal.write(&mut out, &shard.date.borrow());
+    out
+}
 
 /// Serves one client, who connects from `peer`, until one side ends.
 pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: ConnectionGuard<M>, role: Role) {
@@ -63,9 +65,14 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: C
         && role != Role::Admin
     {
         // What a balancer says of its client comes as it is, before the first byte of the handshake.
+        if role == Role::Public && guard.shard.front.limit_unread(client, guard.shard.clock.instant()).is_err() {
+            // Nothing can be said before the handshake, which is the work that is refused.
+            guard.shard.counters.shell.requests_limited.add(1);
+            return;
+        }
         guard.set_phase(Phase::Handshake, true);
         // One that fails has been counted, and the client told.
-        let Ok(encrypted) = stream.serve_tls(tls, PLAIN_HTTP_ANSWER).await else { return };
+        let Ok(encrypted) = stream.serve_tls(tls, &plain_http_answer(&guard.shard)).await else { return };
         stream = encrypted;
         guard.set_phase(Phase::Idle, true);
     }
@@ -202,9 +209,8 @@ fn take_burst<M: Machine>(
                 let limited =
                     if role == Role::Public { shard.front.limit(peer, &request, now.instant) } else { Ok(()) };
                 let response = monitored.unwrap_or_else(|| {
-                    if let Err(TooOften { seconds }) = limited {
-                        counters.requests_limited.add(1);
-                        return PendingResponse::Answered(Answer::Limited { seconds }, framing);
+                    if let Err(too_often) = limited {
+                        return limited_response(counters, too_often, framing);
                     }
                     match machine.handle_request(now, role, &request, guard.id.reply_to(burst.pending)) {
                         Outcome::Now(answer) => PendingResponse::Answered(answer, framing),
@@ -221,7 +227,12 @@ fn take_burst<M: Machine>(
             }
             Read::Refused(refusal) => {
                 burst.requests += 1;
-                put(guard, machine.site(), refused(&refusal, role), &mut burst, out);
+                let limited = if role == Role::Public { shard.front.limit_unread(peer, now.instant) } else { Ok(()) };
+                let response = match limited {
+                    Ok(()) => refused(&refusal, role),
+                    Err(too_often) => limited_response(counters, too_often, framing_of(&refusal, role)),
+                };
+                put(guard, machine.site(), response, &mut burst, out);
                 if refusal.close {
                     counters.ended[Ended::Refused as usize].add(1);
                     burst.end = End::Refused;
@@ -267,12 +278,22 @@ fn monitoring<M: Machine>(
     Some(PendingResponse::Written(response, status))
 }
 
-/// The answer to a message that is not served. Its origin is not known where its head could not be read.
+/// The answer to a message that is not served.
 fn refused(refusal: &Refusal, role: Role) -> PendingResponse {
     let (name, value) = NO_STORE;
-    let framing =
-        Framing { connection: refusal.connection(), head_only: refusal.head_only, cors: role.is_open_to_scripts() };
-    PendingResponse::Answered(Answer::error(refusal.status, refusal.error).with_field(name, value), framing)
+    let answer = Answer::error(refusal.status, refusal.error).with_field(name, value);
+    PendingResponse::Answered(answer, framing_of(refusal, role))
+}
+
+/// Its origin is not known where its head could not be read.
+fn framing_of(refusal: &Refusal, role: Role) -> Framing {
+    Framing { connection: refusal.connection(), head_only: refusal.head_only, cors: role.is_open_to_scripts() }
+}
+
+/// The answer to one who comes too often.
+fn limited_response(counters: &ShellCounters, too_often: TooOften, framing: Framing) -> PendingResponse {
+    counters.requests_limited.add(1);
+    PendingResponse::Answered(Answer::Limited { seconds: too_often.seconds }, framing)
 }
 
 /// Puts an answer behind those before it.

@@ -60,6 +60,19 @@ impl Front {
         }
     }
 
+    /// Counts what came over a connection of `peer` and is no request that could be read, or is none yet: a message that is refused for
+    /// its framing, or the handshake that TLS begins with.
+    ///
+    /// # Errors
+    /// As [`Front::limit`]. For whom a trusted proxy sent it is not known: it is not limited.
+    pub(crate) fn limit_unread(&self, peer: IpAddr, now: Instant) -> Result<(), TooOften> {
+        let client = peer.to_canonical();
+        match &self.addresses {
+            Some(throttle) if !self.trusted.contain(client) => throttle.take(subscriber(client), now),
+            _ => Ok(()),
+        }
+    }
+
     fn limit_by(&self, throttle: &Throttle, peer: IpAddr, request: &Request<'_>, now: Instant) -> Result<(), TooOften> {
         let mut client = peer.to_canonical();
         if self.trusted.contain(client) {
@@ -131,6 +144,16 @@ mod tests {
             from("::ffff:203.0.113.1") && from("203.0.113.1") && !from("::ffff:203.0.113.1"),
             "one address, written twice"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_too() {
+        let front = front("10.0.0.0/8");
+        let unread =
+            |peer: &str| front.limit_unread(peer.parse().expect("an address"), Instant::from_micros(1_000_000)).is_ok();
+        assert!(unread("203.0.113.1") && is_let_in(&front, "203.0.113.1", ""));
+        assert!(!unread("203.0.113.1") && !is_let_in(&front, "203.0.113.1", ""), "one bucket for both");
+        assert!((0..9).all(|_| unread("10.0.0.1")), "a proxy's, for whomever");
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(address))
     }
 
+    /// Whether one of them is the whole of IPv4 or of IPv6.
+    pub fn holds_everybody(&self) -> bool {
+        self.0.iter().any(|network| network.prefix == 0)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

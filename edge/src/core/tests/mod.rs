@@ -3,6 +3,7 @@
 //! The machine is driven as the shell drives it. Nothing here opens a socket or reads a clock, so hours of an outage
 //! take milliseconds, and each test is the same each time.
 
+mod admin_token;
 mod ages;
 mod broker;
 mod cors;
