@@ -71,7 +71,7 @@ impl Machine for Constant {
         Instant::FAR_FUTURE
     }
     fn handle_time(&mut self, _: Now) {}
-    fn handle_drain(&mut self, _: Now) {}
+    fn handle_drain(&mut self, _: Now, _: Instant) {}
     fn is_drained(&self) -> bool {
         true
     }

@@ -7,13 +7,15 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use monoio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::limits::{
     BACKLOG_CONNECTIONS, BIND_PAUSE, BIND_TIME_MAX, DEFER_ACCEPT_SECONDS, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES,
     UNTAKEN_TIME_MAX,
 };
 use crate::runtime::on_epoll;
+use crate::socket::numbered;
 use crate::stream::Stream;
 
 /// A socket that is bound and listens, outside any runtime.
@@ -113,6 +115,38 @@ impl Listener {
     /// Whether [`Listener::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Has the kernel leave newcomers where they are: whoever asks for a connection from now on hears nothing, asks again a second
+    /// later, and finds the port closed by then, before they have sent anything. Connections that are under way are finished and
+    /// can be accepted.
+    ///
+    /// # Errors
+    /// The kernel takes no filter.
+    pub fn ignore_newcomers(&self) -> io::Result<()> {
+        // Of the byte with TCP's flags (RFC 9293 section 3.1), SYN without ACK. What is dropped here has no socket yet.
+        const FLAGS: u32 = 13;
+        const SYN: u32 = 0x02;
+        const SYN_OR_ACK: u32 = 0x12;
+        let step = |code: u32, jt, jf, value| SockFilter::new(code as u16, jt, jf, value);
+        SockRef::from(&numbered(&self.as_raw_fd())).attach_filter(&[
+            step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS),
+            step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN_OR_ACK),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        ])
+    }
+
+    /// Whether a connection waits to be accepted.
+    ///
+    /// # Errors
+    /// The socket cannot be asked.
+    pub fn has_waiting(&self) -> io::Result<bool> {
+        let descriptor = self.as_raw_fd();
+        let descriptor = numbered(&descriptor);
+        let mut asked = [PollFd::new(&descriptor, PollFlags::IN)];
+        Ok(poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
     }
 
     /// Stops listening: every pending and later [`Listener::accept`] fails with `InvalidInput`. The port is free for

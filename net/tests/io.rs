@@ -3,6 +3,7 @@
 mod support;
 
 use std::cell::Cell;
+use std::io::Write;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
@@ -40,6 +41,48 @@ fn auto_ends_with_a_driver_and_says_what_was_refused() {
     }
     let epoll = Runtime::build(RuntimeOptions { driver: DriverChoice::Epoll, monoio_timers: true }).expect("epoll");
     assert_eq!(epoll.driver(), Driver::Epoll);
+}
+
+#[test]
+fn newcomers_that_are_ignored_are_refused_in_the_end_and_who_had_begun_is_served() {
+    on_each_driver(|| async {
+        let options = ListenOptions { shared_port: true, wait_for_data: true };
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::new(bind(address, options).expect("a port")).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        // Known to the kernel, and not handed over before it sends something.
+        let mut begun = std::net::TcpStream::connect(address).expect("connected");
+        listener.ignore_newcomers().expect("a filter");
+        let newcomer = std::thread::spawn(move || std::net::TcpStream::connect(address).map(drop));
+        let newcomer = async move {
+            while !newcomer.is_finished() {
+                sleep(Duration::from_millis(10)).await.expect("a timer");
+            }
+            newcomer.join().expect("it connects or not")
+        };
+        begun.write_all(b"hello").expect("sent");
+        let (mut stream, _) = listener.accept().await.expect("the one that had begun");
+        let (read, tail) = stream.read(Tail(BytesMut::with_capacity(64))).await;
+        assert_eq!((read.expect("bytes"), &tail.0[..]), (5, &b"hello"[..]));
+        stream.write_all(b"and more".to_vec()).await.0.expect("written");
+        sleep(Duration::from_millis(50)).await.expect("a timer");
+        assert!(!listener.has_waiting().expect("a socket"), "nobody came in since");
+        listener.close();
+        let refused = newcomer.await.expect_err("the port is closed when it asks again");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "nothing was sent that could be lost");
+    });
+}
+
+#[test]
+fn a_connection_that_waits_to_be_accepted_is_seen() {
+    on_each_driver(|| async {
+        let (listener, address) = listen();
+        assert!(!listener.has_waiting().expect("a socket"));
+        let _client = std::net::TcpStream::connect(address.to_string()).expect("connected");
+        assert!(listener.has_waiting().expect("a socket"));
+        listener.accept().await.expect("it");
+        assert!(!listener.has_waiting().expect("a socket"));
+    });
 }
 
 #[test]

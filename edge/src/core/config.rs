@@ -59,6 +59,11 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
+    /// From reading an order to its answer, at most.
+    pub fn order_time_max(&self) -> Duration {
+        self.redis_deadline + self.publish_deadline
+    }
+
     /// How long an outbox entry stands before a relay takes it over.
     pub fn relay_horizon(&self) -> Duration {
         self.publish_deadline + RELAY_HORIZON_EXTRA

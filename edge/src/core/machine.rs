@@ -61,7 +61,7 @@ pub trait Machine: 'static {
     /// Looks at the time.
     fn handle_time(&mut self, now: Now);
     /// No new orders from now on.
-    fn handle_drain(&mut self, now: Now);
+    fn handle_drain(&mut self, now: Now, until: Instant);
     /// Whether nothing is under way any more.
     fn is_drained(&self) -> bool;
 }

@@ -86,7 +86,7 @@ pub struct Core {
     counters: Arc<Counters>,
     /// The first core of an edge relays, reads the registry and looks after the servers' settings; the others do not.
     is_first: bool,
-    is_draining: bool,
+    drain_until: Option<Instant>,
     /// Where orders need a bearer token.
     bearers: Option<Bearers>,
     /// When deadlines are looked at next.
@@ -161,7 +161,7 @@ impl Core {
             config,
             counters,
             is_first: index == 0,
-            is_draining: false,
+            drain_until: None,
             next_tick: now.instant,
             ids,
             products: Products::default(),
@@ -457,8 +457,8 @@ impl Machine for Core {
         self.drive_woken(now);
     }
 
-    fn handle_drain(&mut self, _now: Now) {
-        self.is_draining = true;
+    fn handle_drain(&mut self, _now: Now, until: Instant) {
+        self.drain_until = Some(until);
     }
 
     fn is_drained(&self) -> bool {

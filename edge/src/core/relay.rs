@@ -40,7 +40,7 @@ impl Core {
     }
 
     fn line_up_for_relay(&mut self, now: Now, index: ProductIndex) {
-        if !self.is_draining && !std::mem::replace(&mut self.products[index].relay.waits, true) {
+        if self.drain_until.is_none() && !std::mem::replace(&mut self.products[index].relay.waits, true) {
             self.relay_queue.push(index);
         }
         self.relay_next(now);
@@ -52,7 +52,7 @@ impl Core {
         let entries = self.relay_entries_max();
         let has_room =
             entries > 0 && self.producer.room() >= self.orders.promised + RELAY_ENTRIES_MAX * CALL_ORDERS_MAX;
-        if !(self.redis.is_ready() && self.producer.ready() && has_room) || self.is_draining {
+        if !(self.redis.is_ready() && self.producer.ready() && has_room) || self.drain_until.is_some() {
             return;
         }
         if let Some(index) = self.relay_queue.ask(now.instant) {

@@ -175,11 +175,16 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(10);
 pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
 /// Longest `--keep-alive`: what balancers keep at most.
 pub const KEEP_ALIVE_MAX: Duration = Duration::from_secs(3600);
+/// How long connections that have begun are waited for before a listener is closed: the round trip that brings a client's
+/// request after its SYN.
+pub const LAST_ACCEPTS_PAUSE: Duration = Duration::from_millis(300);
+/// And so many times, where some still wait to be accepted.
+pub const LAST_ACCEPTS_PAUSES_MAX: u32 = 5;
 /// Longest `--drain-delay`: ten checks of a slow balancer.
 pub const DRAIN_DELAY_MAX: Duration = Duration::from_secs(600);
-/// Longest `--drain-deadline`.
+/// Longest `--jwt-leeway`.
 pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(600);
-/// Longest drain that may be configured.
+/// Longest `--drain-deadline`.
 pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(600);
 /// Most orders per second that `--rate` takes.
 pub const RATE_MAX: u64 = 1_000_000_000;

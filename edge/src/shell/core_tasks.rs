@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use crate::core::machine::Machine;
 use crate::core::request::Role;
 use crate::counters::CoreCounters;
+use crate::limits::shell::{LAST_ACCEPTS_PAUSE, LAST_ACCEPTS_PAUSES_MAX};
 use crate::monitoring::history::History;
 use crate::shell::plan::Plan;
 use crate::shell::shard::{DrainEnd, Shard};
@@ -174,6 +175,26 @@ impl Drop for ExitNotice<'_> {
     }
 }
 
+/// Accepts the connections that have begun by now, and none after them: what stands in the kernel's queue when a listener is
+/// closed is reset, and with it requests that have been sent.
+async fn take_the_last<M: Machine>(shard: &Shard<M>, listeners: &[Rc<Listener>], pause: &Timer) {
+    for listener in listeners {
+        if let Err(error) = listener.ignore_newcomers() {
+            warn!(core = shard.index, %error, "the kernel cannot hold newcomers back: the last of them may be reset");
+        }
+    }
+    for _ in 0..LAST_ACCEPTS_PAUSES_MAX {
+        pause.set(LAST_ACCEPTS_PAUSE);
+        if pause.fired().await.is_err() {
+            return;
+        }
+        // Whoever cannot be asked has nobody waiting.
+        if !listeners.iter().any(|listener| listener.has_waiting().unwrap_or(false)) {
+            return;
+        }
+    }
+}
+
 /// Begins the drain of a core when it is asked for: first the edge says that it leaves, then, when those who balance load have
 /// had the time to hear of it, it stops listening. The admin listener stays: it says why the edge is not ready.
 async fn watch_control<M: Machine>(
@@ -196,6 +217,7 @@ async fn watch_control<M: Machine>(
             warn!(core = shard.index, %error, "the timer of the drain's delay failed; the drain begins now");
         }
     }
+    take_the_last(&shard, &listeners, &delay).await;
     for listener in &listeners {
         listener.close();
     }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flux_net::broker_failures::BrokerFailures;
 use flux_net::tls::Certificates;
 use flux_net::{BrokerOptions, Brokers, Clock, Notify, SocketWriter, Timer};
 use flux_protocol::http::Date;
@@ -74,7 +75,7 @@ pub(crate) struct Shard<M> {
     pub(crate) redis: RefCell<Option<Rc<SocketWriter>>>,
     pub(crate) brokers: Brokers,
     /// Connects to brokers that failed since one was a success.
-    pub(crate) kafka_failures: Cell<u32>,
+    pub(crate) kafka_failures: BrokerFailures,
     timer: Timer,
     /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
     armed: Cell<Instant>,
@@ -114,7 +115,7 @@ impl<M: Machine> Shard<M> {
             pump: Rc::clone(&pump),
             redis: RefCell::default(),
             brokers: Brokers::new(BROKER_OPTIONS, plan.kafka_tls.clone(), pump),
-            kafka_failures: Cell::new(0),
+            kafka_failures: BrokerFailures::default(),
             timer: Timer::new()?,
             armed: Cell::new(Instant::FAR_FUTURE),
             scratch: RefCell::default(),
@@ -173,8 +174,9 @@ impl<M: Machine> Shard<M> {
     pub(crate) fn drain(&self, limit: Duration) {
         self.leave();
         if !self.draining.replace(true) {
-            self.drain_until.set(self.clock.instant() + limit);
-            self.event(|machine, now| machine.handle_drain(now));
+            let until = self.clock.instant() + limit;
+            self.drain_until.set(until);
+            self.event(|machine, now| machine.handle_drain(now, until));
         }
     }
 

@@ -197,7 +197,7 @@ impl Machine for Script {
             self.timed.pop_front();
         }
     }
-    fn handle_drain(&mut self, _now: Now) {
+    fn handle_drain(&mut self, _now: Now, _until: Instant) {
         self.draining = true;
         self.completions.extend(self.held.drain(..).map(|reply_to| (reply_to, answer("held"))));
     }

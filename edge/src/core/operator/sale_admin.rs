@@ -119,7 +119,7 @@ impl Core {
         if known.is_some_and(|product| product.state == SaleState::Suspended && product.sale.is_some()) {
             return Err(Answer::error(409, SUSPENDED));
         }
-        if self.is_draining {
+        if self.drain_until.is_some() {
             return Err(Answer::Unavailable(Unavailable::Draining));
         }
         if !self.redis.is_ready() {

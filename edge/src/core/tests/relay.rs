@@ -1,5 +1,7 @@
 //! Which outboxes the relay looks at, when, and how much it takes.
 
+use std::time::Duration;
+
 use super::redis::array;
 use super::{Bench, at, entry};
 use crate::core::machine::Machine;
@@ -110,7 +112,7 @@ fn rests_while_kafka_is_away_and_goes_on_when_it_is_back() {
 #[test]
 fn an_edge_that_drains_takes_nothing_over() {
     let mut bench = Bench::new();
-    bench.core.handle_drain(at(bench.now));
+    bench.core.handle_drain(at(bench.now), bench.now + Duration::from_secs(10));
     bench.redis.stand("p", "5-0", "5-0");
     bench.redis.script("relay", array(&entry("5-0", 1)));
     bench.pass(5_000);
