@@ -2,7 +2,7 @@
 //! has to say [`Secret::expose`].
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "***";
@@ -51,25 +51,43 @@ impl fmt::Debug for Secret {
 /// A secret that may be replaced while the program runs: all clones see the new one. Those who have used the old one are not told;
 /// it is asked for whenever a connection begins.
 #[derive(Clone)]
-pub struct SharedSecret(Arc<RwLock<Secret>>);
+pub struct SharedSecret(Arc<Shared>);
+
+struct Shared {
+    secret: RwLock<Secret>,
+    /// Who looks whether there is another by now.
+    renewal: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
 
 impl SharedSecret {
     /// One that begins as `secret`.
     pub fn new(secret: Secret) -> SharedSecret {
-        SharedSecret(Arc::new(RwLock::new(secret)))
+        SharedSecret(Arc::new(Shared { secret: RwLock::new(secret), renewal: OnceLock::new() }))
     }
 
     /// As it is now.
     pub fn get(&self) -> Secret {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.secret.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces it. Whether it was another.
     pub fn set(&self, secret: Secret) -> bool {
-        let now = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let now = &mut *self.0.secret.write().unwrap_or_else(PoisonError::into_inner);
         let is_another = *now != secret;
         *now = secret;
         is_another
+    }
+
+    /// A server has refused it: another may be had by now, where the secret came from. Never waits.
+    pub fn note_refused(&self) {
+        if let Some(look) = self.0.renewal.get() {
+            look();
+        }
+    }
+
+    /// Has `look` called whenever it is refused; it must not wait. Who says so first, stays.
+    pub fn renew_by(&self, look: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.renewal.set(Box::new(look));
     }
 }
 
@@ -114,5 +132,10 @@ mod tests {
         assert!(!shared.set(Secret::new("old")) && shared.set(Secret::new("new")));
         assert_eq!(clone.get().expose(), "new");
         assert_eq!(shared, SharedSecret::from("new"));
+        clone.note_refused();
+        let renewed = shared.clone();
+        shared.renew_by(move || assert!(renewed.set(Secret::new("newest"))));
+        clone.note_refused();
+        assert_eq!(shared.get().expose(), "newest", "whoever is refused has it looked for");
     }
 }

@@ -200,7 +200,7 @@ impl Admin {
         }
         match (request.path, order) {
             ("/livez", _) => Answer::text(200, "ok\n"),
-            ("/readyz", _) => self.readiness(),
+            ("/readyz", _) => self.readiness(request.has_parameter("deep")),
             ("/metrics", _) => {
                 let form = Exposition::asked_for(request.fields.accept);
                 let body = form.of_open_metrics(self.metrics.render());
@@ -211,13 +211,13 @@ impl Admin {
         }
     }
 
-    fn readiness(&self) -> Answer {
-        let complaints = self.health.complaints(self.clock.instant());
+    fn readiness(&self, is_deep: bool) -> Answer {
+        let now = self.clock.instant();
+        let complaints = if is_deep { self.health.deep_complaints(now) } else { self.health.complaints(now) };
         if complaints.is_empty() {
             return Answer::json(200, r#"{"status":"ready"}"#.to_owned());
         }
-        let body = serde_json::json!({ "status": "unavailable", "reasons": complaints });
-        Answer::json(503, body.to_string())
+        Answer::json(503, problem::unready("unavailable", &complaints))
     }
 
     async fn order(&self, path: &str) -> Answer {

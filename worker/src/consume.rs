@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use flux_net::broker_failures::BrokerFailures;
 use flux_net::{Address, BrokerEnd, BrokerOwner, Brokers, Clock, Notify, Timer};
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event, Standing};
@@ -23,7 +24,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::Config;
 use crate::health::Health;
 use crate::intake::{Intake, IntakeConfig};
-use crate::kafka_driver::{BROKER_OPTIONS, Failures};
+use crate::kafka_driver::{BROKER_OPTIONS, note_answer, note_end};
 use crate::ledger::Ledger;
 use crate::limits::*;
 use crate::metrics::{Metrics, Server};
@@ -34,7 +35,7 @@ struct Shared {
     clock: Clock,
     health: Rc<Health>,
     metrics: Rc<Metrics>,
-    failures: Failures,
+    failures: BrokerFailures,
     state: RefCell<State>,
     /// Something has happened: the main task is to take a turn.
     turn: Rc<Notify>,
@@ -53,18 +54,15 @@ struct State {
 impl BrokerOwner for Shared {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(%address, "connected to a broker");
-        self.failures.forget();
+        self.failures.opened();
         self.state.borrow_mut().consumer.handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.state.borrow_mut().consumer.handle_broker_bytes(self.clock.instant(), broker, buffer);
-        if let Err(error) = &result {
-            // A login that is refused is told of where readiness is, once in a while.
-            if !error.is_login() {
-                warn!(%error, "a broker is not understood; the connection is closed");
-            }
+        note_answer(&self.failures, &result);
+        if result.is_err() {
             self.metrics.failed(Server::kafka);
         }
         self.turn.notify();
@@ -72,7 +70,7 @@ impl BrokerOwner for Shared {
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
-        self.failures.note(address, end);
+        note_end(&self.failures, address, end);
         if !matches!(end, BrokerEnd::Abandoned) {
             self.metrics.failed(Server::kafka);
         }
@@ -124,7 +122,7 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         clock,
         health,
         metrics,
-        failures: Failures::default(),
+        failures: BrokerFailures::default(),
         state: RefCell::new(State {
             consumer: Consumer::new(consumer, now),
             pipeline: Pipeline::new(Intake::new(&config.topic, intake), now),

@@ -81,6 +81,8 @@ pub struct Health {
     /// The brokers and the group.
     pub kafka: Reach,
     pub postgres: Reach,
+    /// Why returns and registry in Redis have to wait, where they do. Orders are stored without Redis.
+    pub redis_trouble: RefCell<Option<String>>,
     /// SIGTERM has come.
     pub is_draining: Cell<bool>,
     /// Partitions that are ours and of which nothing is read, though there may be something.
@@ -93,6 +95,7 @@ impl Health {
         Health {
             kafka: Reach::new("kafka", now),
             postgres: Reach::new("postgres", now),
+            redis_trouble: RefCell::default(),
             is_draining: Cell::new(false),
             unread: RefCell::default(),
         }
@@ -111,6 +114,13 @@ impl Health {
             }
             *unread = partitions.to_vec();
         }
+    }
+
+    /// Why not all is well; empty where it is.
+    pub fn deep_complaints(&self, now: Instant) -> Vec<String> {
+        let trouble = self.redis_trouble.borrow();
+        let redis = trouble.as_ref().map(|why| format!("redis: {why}"));
+        self.complaints(now).into_iter().chain(redis).collect()
     }
 
     /// Why we are not ready; empty where we are.
@@ -155,6 +165,10 @@ mod tests {
         health.set_unread(&[3, 8], 2);
         assert_eq!(health.complaints(at(8000)), ["partitions [3, 8] have not been read for 15 s"]);
         health.set_unread(&[], 2);
+        assert!(health.deep_complaints(at(8000)).is_empty());
+        health.redis_trouble.replace(Some("no login".to_owned()));
+        assert_eq!(health.deep_complaints(at(8000)), ["redis: no login"]);
+        assert!(health.complaints(at(8000)).is_empty(), "orders are stored all the same");
         health.is_draining.set(true);
         assert_eq!(health.complaints(at(8000)), ["draining"]);
     }

@@ -2,13 +2,15 @@
 //!
 //! Never decides anything; what is waited for is the caller's question.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use flux_net::broker_failures::BrokerFailures;
 use flux_net::{Address, BrokerEnd, BrokerOptions, BrokerOwner, Brokers, ClientTls, Clock, Notify, within};
+use flux_protocol::kafka::client::ClusterError;
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::limits::CONNECT_TIMEOUT;
 use flux_protocol::time::Instant;
@@ -20,27 +22,27 @@ use crate::limits::READ_ROOM_BYTES;
 pub const BROKER_OPTIONS: BrokerOptions =
     BrokerOptions { connect_time_max: CONNECT_TIMEOUT, silence_max: None, read_bytes: READ_ROOM_BYTES };
 
-/// What is said of brokers that cannot be reached: once, and then ever more rarely, since an outage of hours must not fill a
-/// disk.
-#[derive(Debug, Default)]
-pub struct Failures(Cell<u32>);
-
-impl Failures {
-    /// A connection is open.
-    pub fn forget(&self) {
-        self.0.set(0);
+/// A connection has ended, or could not be opened: tells of it, where it is time to.
+pub fn note_end(failures: &BrokerFailures, address: &Address, end: &BrokerEnd) {
+    let BrokerEnd::Unreachable(error) = end else {
+        debug!(%address, ?end, "a broker's connection has ended");
+        return;
+    };
+    if let Some(failures) = failures.unreachable() {
+        warn!(broker = %address, failures, %error, "cannot connect to a broker");
     }
+}
 
-    /// One has ended, or could not be opened.
-    pub fn note(&self, address: &Address, end: &BrokerEnd) {
-        let BrokerEnd::Unreachable(error) = end else {
-            debug!(%address, ?end, "a broker's connection has ended");
-            return;
-        };
-        let failures = self.0.get().saturating_add(1);
-        self.0.set(failures);
-        if failures.is_power_of_two() {
-            warn!(broker = %address, failures, %error, "cannot connect to a broker");
+/// What a broker sent was understood, or was not: tells of it, where it is time to. A login that is refused is told of where
+/// readiness is.
+pub fn note_answer(failures: &BrokerFailures, answer: &Result<(), ClusterError>) {
+    match answer {
+        Ok(()) => failures.understood(),
+        Err(error) if error.is_login() => debug!(%error, "a broker does not take us"),
+        Err(error) => {
+            if let Some(times) = failures.broken() {
+                warn!(%error, times, "a broker is not understood; the connection is closed");
+            }
         }
     }
 }
@@ -48,32 +50,27 @@ impl Failures {
 struct Shared<C> {
     clock: Clock,
     client: RefCell<C>,
-    failures: Failures,
+    failures: BrokerFailures,
     turn: Rc<Notify>,
 }
 
 impl<C: KafkaClient + 'static> BrokerOwner for Shared<C> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(%address, "connected to a broker");
-        self.failures.forget();
+        self.failures.opened();
         self.client.borrow_mut().handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.client.borrow_mut().handle_broker_bytes(self.clock.instant(), broker, buffer);
-        match &result {
-            Ok(()) => {}
-            // The caller says it when it gives up, or says it meanwhile.
-            Err(error) if error.is_login() => debug!(%error, "a broker does not take us"),
-            Err(error) => warn!(%error, "a broker is not understood"),
-        }
+        note_answer(&self.failures, &result);
         self.turn.notify();
         result.map_err(|error| error.to_string())
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
-        self.failures.note(address, end);
+        note_end(&self.failures, address, end);
         self.client.borrow_mut().handle_broker_closed(self.clock.instant(), broker);
         self.turn.notify();
     }
@@ -91,7 +88,8 @@ impl<C: KafkaClient + 'static> Driver<C> {
     pub fn new(tls: Option<&ClientTls>, make: impl FnOnce(Instant) -> C) -> Driver<C> {
         let clock = Clock::start();
         let client = RefCell::new(make(clock.instant()));
-        let shared = Rc::new(Shared { clock, client, failures: Failures::default(), turn: Rc::new(Notify::new()) });
+        let shared =
+            Rc::new(Shared { clock, client, failures: BrokerFailures::default(), turn: Rc::new(Notify::new()) });
         let brokers = Brokers::new(BROKER_OPTIONS, tls.cloned(), Rc::clone(&shared.turn));
         Driver { brokers, shared, scratch: Vec::new() }
     }

@@ -157,7 +157,7 @@ impl Connection {
             count += 1;
         }
         command(&mut hello, &[b"INFO", b"server"]);
-        let answers = connection.exchange(hello, count).await?;
+        let answers = connection.exchange(hello, count).await.map_err(|error| refused(target, error))?;
         let info = answers.into_iter().next_back().ok_or(RedisError::Unexpected("no answer"))?;
         let info = text(info)?;
         let version = info_field(&info, "redis_version").ok_or(RedisError::Unexpected("INFO without a version"))?;
@@ -196,6 +196,21 @@ impl Connection {
                 return Err(RedisError::Lost("Redis closed it".to_owned()));
             }
         }
+    }
+}
+
+/// A login that came to nothing, with the user it was for. Where it may be for the password, another is looked for.
+fn refused(target: &RedisTarget, error: RedisError) -> RedisError {
+    match error {
+        RedisError::Server { kind: ErrorKind::Denied, belief, message } => {
+            target.password.iter().for_each(SharedSecret::note_refused);
+            let user = target.user.as_deref().unwrap_or("default");
+            // Of a permission that is missing Redis names the user itself.
+            let is_named = message.starts_with("NOPERM");
+            let message = if is_named { message } else { format!("{message} (user {user})") };
+            RedisError::Server { kind: ErrorKind::Denied, belief, message }
+        }
+        other => other,
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::behind::Behind;
 use crate::config::Config;
+use crate::health::Health;
 use crate::ledger::{Ledger, Units};
 use crate::limits::{COMPARED_MAX, COMPARED_PAGE, UNITS_INTERVAL};
 use crate::metrics::Metrics;
@@ -26,18 +27,21 @@ use crate::scripts::Scripts;
 const NAMES_MAX: usize = 1000;
 
 /// Never ends but where the process has no descriptor left for a timer.
-pub async fn run(config: Config, metrics: &Metrics) {
+pub async fn run(config: Config, health: &Health, metrics: &Metrics) {
     let scripts = Scripts::new();
     let (mut servers, mut kept) = (None, Kept::default());
     let mut failing = Repeated::default();
     loop {
         match turn(&config, &scripts, &mut servers, &mut kept, metrics).await {
             Ok(()) => {
+                health.redis_trouble.take();
                 if failing.is_over() {
                     info!("returns and registry are looked after again");
                 }
             }
             Err(error) => {
+                let trouble = matches!(error, ReturnsError::Redis(_)).then(|| error.to_string());
+                health.redis_trouble.replace(trouble);
                 // Behind a Redis that is away there may be one that refuses.
                 if failing.is_new(error.to_string()) {
                     warn!(%error, "returns and registry have to wait; nothing is lost by it");

@@ -54,8 +54,8 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
     info!(topic = config.topic, topic_id = %known, "the topic is there and the ledger is migrated");
     flux_net::spawn(order_status::answer(questions, config.postgres.clone(), Rc::clone(&metrics), clock));
     flux_net::spawn(index::keep(config.postgres.clone()));
-    let maintained = (config.clone(), Rc::clone(&metrics));
-    flux_net::spawn(async move { redis_maintenance::run(maintained.0, &maintained.1).await });
+    let (maintained, known, counted) = (config.clone(), Rc::clone(&health), Rc::clone(&metrics));
+    flux_net::spawn(async move { redis_maintenance::run(maintained, &known, &counted).await });
     if config.rebuilds {
         flux_net::spawn(auto_rebuild::run(config.clone()));
     }

@@ -296,6 +296,8 @@ pub struct Counters {
     pub producer_room: Counter,
     /// Why Redis lets no order through, in words for an operator.
     pub redis_refusal: Mutex<Option<String>>,
+    /// Why the latest attempt to connect to Redis failed; `None` where it did not.
+    pub redis_fault: Mutex<Option<String>>,
     /// Why a broker of Kafka does not take this edge, in words for an operator.
     pub kafka_refusal: Mutex<Option<String>>,
     /// Settings of Redis that put something at risk; only of the first core.

@@ -301,7 +301,7 @@ impl<C: Scheduled> RedisConnection<C> {
             Asked::SetupEnd => true,
         };
         if let Value::Error(error) = reply.value() {
-            return Err(refused(error));
+            return Err(self.login.refused(error));
         }
         if last {
             self.state = State::Ready;
@@ -377,14 +377,22 @@ fn is_unknown_script(reply: &Reply<'_>) -> bool {
     matches!(reply.value(), Value::Error(error) if error.kind() == ErrorKind::NoScript)
 }
 
-/// Why the login came to nothing: a Redis that still reads its data is another matter than one that refuses us.
-fn refused(error: ServerError<'_>) -> ConnectionError {
-    let words = refusals::words(error);
-    match error.kind() {
-        ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::ClusterDown => {
-            ConnectionError::NotYet(words)
+impl Login {
+    /// Why it came to nothing: a Redis that still reads its data is another matter than one that refuses us. Where it may be for the
+    /// password, another is looked for.
+    fn refused(&self, error: ServerError<'_>) -> ConnectionError {
+        let words = refusals::words(error);
+        let named = || format!("{words} (user {})", self.user.as_deref().unwrap_or("default"));
+        match error.kind() {
+            ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::ClusterDown => {
+                ConnectionError::NotYet(words)
+            }
+            ErrorKind::Denied => {
+                self.password.iter().for_each(SharedSecret::note_refused);
+                // Of a permission that is missing Redis names the user itself.
+                ConnectionError::Denied(if words.starts_with("NOPERM") { words } else { named() })
+            }
+            _ => ConnectionError::Setup(words),
         }
-        ErrorKind::Denied => ConnectionError::Denied(words),
-        _ => ConnectionError::Setup(words),
     }
 }

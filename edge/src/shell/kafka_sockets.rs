@@ -24,28 +24,31 @@ impl<M: Machine> BrokerOwner for Shard<M> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(core = self.index, broker = %address, "connected to a broker");
         self.counters.shell.kafka_connects.add(1);
-        self.kafka_failures.set(0);
+        self.kafka_failures.opened();
         self.event(|machine, now| machine.handle_broker_open(now, broker));
     }
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
-        self.event(|machine, now| machine.handle_broker_bytes(now, broker, buffer)).map_err(|fault| fault.0)
+        self.event(|machine, now| machine.handle_broker_bytes(now, broker, buffer)).map_err(|fault| fault.0)?;
+        self.kafka_failures.understood();
+        Ok(())
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
         match end {
             BrokerEnd::Unreachable(error) => {
-                // Once and then ever more rarely: an outage of hours must not fill a disk.
-                let failures = self.kafka_failures.get().saturating_add(1);
-                self.kafka_failures.set(failures);
-                if failures.is_power_of_two() {
+                if let Some(failures) = self.kafka_failures.unreachable() {
                     warn!(core = self.index, broker = %address, failures, %error, "cannot connect to a broker");
                 }
             }
             BrokerEnd::Broken(why) if self.is_told(why) => {
                 debug!(core = self.index, broker = %address, why, "not let in")
             }
-            BrokerEnd::Broken(why) => warn!(core = self.index, broker = %address, why, "connection to a broker ended"),
+            BrokerEnd::Broken(why) => {
+                if let Some(times) = self.kafka_failures.broken() {
+                    warn!(core = self.index, broker = %address, why, times, "connection to a broker ended");
+                }
+            }
             BrokerEnd::Abandoned => {}
         }
         self.event(|machine, now| machine.handle_broker_closed(now, broker));

@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::PoisonError;
 
 use bytes::BytesMut;
 use flux_net::{ReadHalf, RedisTarget, SocketWriter, Stream, Tail, Timer};
@@ -26,7 +27,7 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: Redi
             Ok(stream) => {
                 let since = shard.clock.instant();
                 shard.counters.shell.redis_connects.add(1);
-                info!(core = shard.index, redis = %address, "connected to Redis");
+                note_fault(&shard, None);
                 let why = converse(&shard, stream).await;
                 // Redis that hangs up at once, for want of a login for example, is not asked 20 times a second, and said ever
                 // more rarely: it may read its data for minutes.
@@ -46,6 +47,7 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: Redi
                 if failures.is_power_of_two() {
                     warn!(core = shard.index, redis = %address, failures, %error, "cannot connect to Redis");
                 }
+                note_fault(&shard, Some(error.to_string()));
                 shard.event(|machine, now| machine.handle_redis_closed(now));
             }
         }
@@ -55,6 +57,11 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: Redi
             return;
         }
     }
+}
+
+/// For `/readyz`.
+fn note_fault<M: Machine>(shard: &Shard<M>, fault: Option<String>) {
+    *shard.counters.decisions.redis_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
 }
 
 async fn converse<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream) -> String {
@@ -72,6 +79,7 @@ async fn converse<M: Machine>(shard: &Rc<Shard<M>>, stream: Stream) -> String {
 /// Hands over what comes until the connection ends; the reason.
 async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, mut read: ReadHalf) -> String {
     let mut buffer = BytesMut::with_capacity(LINK_READ_BYTES);
+    let mut is_told = false;
     loop {
         buffer.reserve(LINK_READ_BYTES / 2);
         let (result, tail) = read.read(Tail(buffer)).await;
@@ -84,6 +92,11 @@ async fn read_all<M: Machine>(shard: &Rc<Shard<M>>, mut read: ReadHalf) -> Strin
         }
         if let Err(fault) = shard.event(|machine, now| machine.handle_redis_bytes(now, &mut buffer)) {
             return fault.0;
+        }
+        // A socket that is open is no login.
+        if !is_told && shard.machine.borrow().redis_down_for(shard.clock.now()).is_zero() {
+            is_told = true;
+            info!(core = shard.index, "connected to Redis");
         }
     }
 }

@@ -52,12 +52,12 @@ impl Kind {
 #[derive(Debug)]
 pub struct Balancer {
     port: Port,
-    _process: Process,
+    process: Process,
     _run: RunDir,
 }
 
 impl Balancer {
-    /// Starts one in front of two edges, and waits until it takes connections. Where `is_secret` it speaks TLS with a
+    /// Starts one in front of two edges (or of one, as if it were two), and waits until it takes connections. Where `is_secret` it speaks TLS with a
     /// certificate of our own, for `localhost`, as the examples do; else HTTP, as our crowds do.
     ///
     /// # Errors
@@ -100,7 +100,12 @@ impl Balancer {
         let mut process = Process::start("balancer", command, &log, Ending::KILL)?;
         let address = port.address();
         process.wait_ready(READY_MAX, || std::net::TcpStream::connect(address).is_ok())?;
-        Ok(Balancer { port, _process: process, _run: run.clone() })
+        Ok(Balancer { port, process, _run: run.clone() })
+    }
+
+    /// Its process, with those below it.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Where clients connect.
@@ -111,9 +116,10 @@ impl Balancer {
 
 /// The example with our addresses in it.
 fn of_example(kind: Kind, directory: &Path, listen: SocketAddr, edges: &[Edge]) -> String {
-    assert!(edges.len() == 2, "the examples have two edges");
+    assert!(matches!(edges.len(), 1 | 2), "the examples have two edges");
     let mut text = kind.example().to_owned();
-    for (number, edge) in edges.iter().enumerate() {
+    // One alone is both of them.
+    for (number, edge) in edges.iter().cycle().take(2).enumerate() {
         let name = format!("edge-{}", number + 1);
         // HAProxy's check goes to the admin listener; its port stands behind each server's.
         text =

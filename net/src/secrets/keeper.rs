@@ -58,6 +58,11 @@ impl Keeper {
             let errands = keeper.errands.clone();
             identity.help_by(move |errand| errands.try_send(Asked::Errand(errand)).is_ok());
         }
+        for kept in &kept {
+            let errands = keeper.errands.clone();
+            // Where so much is asked for already, it will look anyway.
+            kept.secret.renew_by(move || drop(errands.try_send(Asked::Errand(Errand::Renew))));
+        }
         let awaited: Vec<SharedSecret> =
             kept.iter().map(|kept| &kept.secret).filter(|secret| secret.get().is_empty()).cloned().collect();
         let shelves = kept.into_iter().map(Shelf::new).collect();
@@ -209,8 +214,8 @@ mod tests {
         std::fs::write(&path, "new\n").expect("a file");
         let password = SharedSecret::from("old");
         let kept = Kept { flag: "--x", source: Source::File(path.clone()), is_token: false, secret: password.clone() };
-        let keeper = Keeper::start(vec![kept], None).expect("a thread");
-        keeper.errands.send(Asked::Errand(Errand::Renew)).expect("it lives");
+        let _keeper = Keeper::start(vec![kept], None).expect("a thread");
+        password.note_refused();
         wait_for(&password, "new");
         std::fs::remove_file(&path).expect("ours");
     }

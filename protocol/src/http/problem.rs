@@ -21,6 +21,15 @@ pub fn refusal(status: u16, word: &str, msg: &str) -> String {
     format!(r#"{{"status":{word},"msg":{msg},"type":"about:blank","title":"{title}","detail":{msg}}}"#)
 }
 
+/// `{"status": …, "reasons": […]}` of a server that is not ready (503), with the other members; `word` is our status.
+pub fn unready(word: &str, reasons: &[String]) -> String {
+    let (title, detail) = (response::reason(503), reasons.join("; "));
+    let body = serde_json::json!({
+        "status": word, "reasons": reasons, "type": "about:blank", "title": title, "detail": detail
+    });
+    body.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +43,10 @@ mod tests {
         assert_eq!(
             refusal(503, "unavailable", "Edge full"),
             r#"{"status":"unavailable","msg":"Edge full","type":"about:blank","title":"Service Unavailable","detail":"Edge full"}"#
+        );
+        assert_eq!(
+            unready("unready", &["Redis is away".to_owned(), "so is \"Kafka\"".to_owned()]),
+            r#"{"status":"unready","reasons":["Redis is away","so is \"Kafka\""],"type":"about:blank","title":"Service Unavailable","detail":"Redis is away; so is \"Kafka\""}"#
         );
     }
 }

@@ -46,8 +46,36 @@ impl Request<'_> {
         Persistence::after(self.version_minor, self.keep_alive)
     }
 
+    /// Whether the query has a parameter of this name, with a value or without.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        let names = self.query.iter().flat_map(|query| query.split('&')).map(|pair| pair.split('=').next());
+        names.flatten().any(|found| found == name)
+    }
+
     /// Whether the response goes without its body: the request was a `HEAD`.
     pub fn head_only(&self) -> bool {
         self.method == Method::Head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::{Limits, Read, Reader};
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name_with_a_value_or_without() {
+        for (target, expected) in [
+            ("/a", false),
+            ("/a?", false),
+            ("/a?deep", true),
+            ("/a?b=c&deep", true),
+            ("/a?deep=1", true),
+            ("/a?deeply", false),
+            ("/a?why=deep", false),
+        ] {
+            let mut bytes = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").into_bytes();
+            let Read::Request(request, _) = Reader::new(Limits::DEFAULT).read(&mut bytes) else { panic!("a request") };
+            assert_eq!(request.has_parameter("deep"), expected, "{target}");
+        }
     }
 }

@@ -27,6 +27,9 @@ pub enum FrameError {
         /// What was allowed.
         bytes_max: usize,
     },
+    /// What stands there is the beginning of a TLS record (RFC 8446 section 5.1).
+    #[error("it answers in TLS: --kafka-security must be ssl or sasl_ssl for this port")]
+    Tls,
     /// A frame ends within its header.
     #[error("a response that ends within its header")]
     Header,
@@ -77,7 +80,9 @@ pub fn take_frame(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Byte
     let length = i32::from_be_bytes(*prefix);
     let within = |length: &usize| (LENGTH_BYTES..=bytes_max.min(FRAME_BYTES_MAX)).contains(length);
     let Some(bytes) = usize::try_from(length).ok().filter(within) else {
-        return Err(FrameError::Length { length, bytes_max });
+        // Alert or handshake, version 3: no such length is within any bound.
+        let is_tls = matches!(prefix, [0x15 | 0x16, 3, ..]);
+        return Err(if is_tls { FrameError::Tls } else { FrameError::Length { length, bytes_max } });
     };
     if buffer.len() < LENGTH_BYTES + bytes {
         buffer.reserve(LENGTH_BYTES + bytes - buffer.len());

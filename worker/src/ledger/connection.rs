@@ -74,6 +74,8 @@ impl Connection {
         };
         let greeting = connection.run().await.map_err(|error| match error {
             Trouble::Session(SessionError::Login(source)) => {
+                // It may be for the password, and another in its file by now.
+                config.password.iter().for_each(SharedSecret::note_refused);
                 LedgerError::Login { address: at.clone(), user: config.user.clone(), source }
             }
             other => other.into(),

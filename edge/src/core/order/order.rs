@@ -45,7 +45,8 @@ impl Core {
             Ok(order) => order,
             Err(answer) => return self.answered(answer),
         };
-        if self.is_draining {
+        if self.drain_until.is_some_and(|until| now.instant + self.config.order_time_max() > until) {
+            // Its answer might find nobody who writes it.
             return self.answered(Answer::Unavailable(Unavailable::Draining));
         }
         if let Some(users) = &self.config.users
@@ -73,7 +74,8 @@ impl Core {
             return outcome;
         }
         let Some(sale) = self.products[product].sale else {
-            return self.turn_back(now, entrant, Answer::Unavailable(self.products[product].refusal()));
+            let why = self.untrusted(self.products[product].refusal());
+            return self.turn_back(now, entrant, Answer::Unavailable(why));
         };
         let wish = match entrant {
             Entrant::New(wish, _) => wish,
@@ -191,6 +193,11 @@ impl Core {
         }
     }
 
+    /// Why a sale cannot be trusted: where Redis lets no order through that is it, and no rebuild mends it.
+    fn untrusted(&self, why: Unavailable) -> Unavailable {
+        if why == Unavailable::Suspended && self.probe.refuses() { Unavailable::Redis } else { why }
+    }
+
     // Admit.
 
     /// The first of: suspended, under way here, Redis away, no place for one more order, not yet open, closed or sold
@@ -198,7 +205,7 @@ impl Core {
     /// queue it decides in place of the last, and of the opening.
     fn way(&mut self, now: Now, index: ProductIndex, wish: &Wish, id: Uuid) -> Way {
         if self.products[index].state == SaleState::Suspended {
-            return Way::Answer(Answer::Unavailable(Unavailable::Suspended));
+            return Way::Answer(Answer::Unavailable(self.untrusted(Unavailable::Suspended)));
         }
         if let Some(order) = self.orders.find(&id) {
             return Way::Join(order);

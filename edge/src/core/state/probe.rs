@@ -46,6 +46,11 @@ impl Probe {
         self.tell_refusal(counters, refuses);
     }
 
+    /// Whether Redis lets no order through, as far as is known.
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses.is_some()
+    }
+
     /// Redis will not serve this connection; its words.
     pub(crate) fn handle_login_refused(&mut self, words: &str) {
         self.login_refused = Some(words.to_owned());
