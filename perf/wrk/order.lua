@@ -1,8 +1,8 @@
 -- Orders with a key and a user of their own for every request of every thread: the full path, until the sale is sold out.
 --
---   wrk -t2 -c256 -d10s --latency -s perf/wrk/order.lua http://127.0.0.1:3000 -- [product] [quantity]
+--   wrk -t2 -c256 -d10s --latency -s perf/wrk/order.lua http://127.0.0.1:3000 -- [product] [quantity] [close]
 --
--- Open the sale first, large enough to last and without a limit:
+-- With `close` each order has a connection of its own. Open the sale first, large enough to last and without a limit:
 --   curl --json '{"productId":"bench","quantity":1000000000,"rate":0}' http://127.0.0.1:3001/init
 --
 -- STATUS=1 in the environment counts the answers by status. wrk then parses every answer's head in Lua, which costs
@@ -24,7 +24,7 @@ function init(arguments)
   local quantity = tonumber(arguments[2] or 1)
   prefix = string.format("%s-%d-", run_name(), number)
   count = 0
-  head = order_head()
+  head = order_head(arguments[3])
   body_before = string.format('{"productId":"%s","quantity":%d,"userId":"u-', product, quantity)
 end
 

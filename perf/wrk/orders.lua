@@ -9,11 +9,12 @@ function run_name()
 end
 
 -- An order up to its key. Requests are put together by hand: wrk.format would build the same head anew each time.
-function order_head()
+-- `connection` is what it says of the connection, if anything.
+function order_head(connection)
   return table.concat({
     "POST /order HTTP/1.1",
     "host: " .. wrk.host .. (wrk.port and ":" .. wrk.port or ""),
-    "content-type: application/json",
+    (connection and "connection: " .. connection .. "\r\n" or "") .. "content-type: application/json",
     "x-idempotency-key: ",
   }, "\r\n")
 end

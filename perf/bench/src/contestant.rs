@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::scenario::Scenario;
 use flux_lab::programs;
+use flux_lab::servers::balancer;
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -26,6 +27,14 @@ pub enum Contestant {
     Nginx,
     /// monoio with constant answers: what the runtime alone costs.
     Monoio,
+    /// flux-edge whose links to Redis and Kafka go through TLS.
+    EdgeTlsLinks,
+    /// flux-edge that speaks TLS with its clients.
+    EdgeHttps,
+    /// nginx that speaks TLS with clients, as `deploy/` has it, in front of flux-edge.
+    NginxHttps,
+    /// HAProxy, likewise.
+    HaproxyHttps,
 }
 
 /// What a contestant is started from.
@@ -47,12 +56,36 @@ impl Contestant {
             Contestant::Axum => "axum",
             Contestant::Nginx => "nginx",
             Contestant::Monoio => "monoio",
+            Contestant::EdgeTlsLinks => "edge-tls-links",
+            Contestant::EdgeHttps => "edge-https",
+            Contestant::NginxHttps => "nginx-https",
+            Contestant::HaproxyHttps => "haproxy-https",
         }
     }
 
-    /// Whether it is our edge.
+    /// Whether it is our edge, alone or behind another program.
     pub fn is_ours(self) -> bool {
-        matches!(self, Contestant::Edge | Contestant::EdgeEpoll)
+        use Contestant::{Edge, EdgeEpoll, EdgeHttps, EdgeTlsLinks, HaproxyHttps, NginxHttps};
+        matches!(self, Edge | EdgeEpoll | EdgeTlsLinks | EdgeHttps | NginxHttps | HaproxyHttps)
+    }
+
+    /// Whether its clients speak TLS.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Contestant::EdgeHttps | Contestant::NginxHttps | Contestant::HaproxyHttps)
+    }
+
+    /// What stands in front of the edge.
+    pub fn balancer(self) -> Option<balancer::Kind> {
+        match self {
+            Contestant::NginxHttps => Some(balancer::Kind::Nginx),
+            Contestant::HaproxyHttps => Some(balancer::Kind::Haproxy),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one of those whose clients and links are plain.
+    fn is_plain(self) -> bool {
+        !self.is_encrypted() && self != Contestant::EdgeTlsLinks
     }
 
     /// Whether its answers are constant, without Redis and Kafka.
@@ -63,9 +96,13 @@ impl Contestant {
     /// Whether it takes part in `scenario`.
     pub fn plays(self, scenario: Scenario) -> bool {
         match scenario {
-            Scenario::Accepted | Scenario::Replay | Scenario::SoldOut => !self.is_constant(),
-            Scenario::Redirect | Scenario::Stock | Scenario::Pipelined | Scenario::Idle => true,
-            Scenario::Zipf | Scenario::OneProduct => self.is_ours(),
+            Scenario::Accepted | Scenario::Replay | Scenario::SoldOut => !self.is_constant() && self.is_plain(),
+            Scenario::Redirect | Scenario::Stock | Scenario::Pipelined | Scenario::Idle | Scenario::OpeningStorm => {
+                self.is_plain()
+            }
+            Scenario::Zipf | Scenario::OneProduct => self.is_ours() && self.is_plain(),
+            Scenario::TlsLinks => matches!(self, Contestant::Edge | Contestant::EdgeTlsLinks),
+            Scenario::HttpsKept | Scenario::HttpsNew => self.is_encrypted(),
             Scenario::Queued => self == Contestant::Edge,
             Scenario::Opening | Scenario::Flood | Scenario::IdleProducts | Scenario::Worker => false,
         }
@@ -76,6 +113,11 @@ impl Contestant {
     /// # Errors
     /// What is missing, in words.
     pub fn find(self, peers: &Path) -> Result<Source, String> {
+        if let Some(kind) = self.balancer()
+            && kind.program().is_none()
+        {
+            return Err(format!("{kind:?} is not installed"));
+        }
         if self.is_ours() {
             return programs::edge_binary().map(|_| Source::Edge).map_err(|error| error.to_string());
         }
@@ -118,5 +160,16 @@ mod tests {
     fn constant_answers_are_no_orders() {
         assert!(!Contestant::Nginx.plays(Scenario::Accepted) && Contestant::Nginx.plays(Scenario::Redirect));
         assert!(Contestant::Go.plays(Scenario::SoldOut) && !Contestant::Go.plays(Scenario::Zipf));
+    }
+
+    #[test]
+    fn what_is_encrypted_is_held_against_what_is_encrypted() {
+        let playing = |scenario| -> Vec<&str> {
+            let all = Contestant::value_variants().iter().filter(|one| one.plays(scenario));
+            all.map(|contestant| contestant.name()).collect()
+        };
+        assert_eq!(playing(Scenario::HttpsNew), ["edge-https", "nginx-https", "haproxy-https"]);
+        assert_eq!(playing(Scenario::TlsLinks), ["edge", "edge-tls-links"]);
+        assert_eq!(playing(Scenario::Accepted), ["edge", "edge-epoll", "go", "axum"]);
     }
 }

@@ -95,6 +95,19 @@ impl Medians<'_> {
         self.findings.median_ratio(self.reference.cell(scenario, Contestant::Edge), &peers, better, figure)
     }
 
+    /// An edge whose links go through TLS to one whose links are plain, with the servers.
+    fn tls_links(&self) -> Option<f64> {
+        let of = |contestant| self.reference.cell(Scenario::TlsLinks, contestant);
+        self.findings.median_ratio(of(Contestant::EdgeTlsLinks), &[of(Contestant::Edge)], f64::min, Figures::total_us)
+    }
+
+    /// An edge that speaks TLS itself to the cheaper of nginx and HAProxy in front of a plain one, with all parts.
+    fn https(&self, scenario: Scenario) -> Option<f64> {
+        let of = |contestant| self.reference.cell(scenario, contestant);
+        let balancers = [of(Contestant::NginxHttps), of(Contestant::HaproxyHttps)];
+        self.findings.median_ratio(of(Contestant::EdgeHttps), &balancers, f64::min, Figures::total_us)
+    }
+
     fn many_to_few(&self, scenario: Scenario) -> Option<f64> {
         let with = |connections| Cell { connections, ..self.reference.cell(scenario, Contestant::Edge) };
         self.findings.median_ratio(with(4096), &[with(64)], f64::min, |figures| figures.server_us)
@@ -171,8 +184,8 @@ impl Medians<'_> {
 
 /// All goals, judged on the medians of `findings` at `reference`.
 pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
-    use Contestant::{Axum, Edge, Nginx};
-    use Scenario::{Accepted, Pipelined, Redirect, SoldOut, Stock};
+    use Contestant::{Axum, Edge, EdgeEpoll, Nginx};
+    use Scenario::{Accepted, HttpsKept, HttpsNew, Pipelined, Redirect, SoldOut, Stock};
     let medians = Medians { findings, reference };
     let server = |figures: &Figures| figures.server_us;
     let redis = |figures: &Figures| figures.redis_us;
@@ -251,6 +264,36 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
             "stocks of 1,000 products shown: p50 of an order to the one alone",
             medians.idle_products(|row| row.beside.p50_us as f64 / row.alone.p50_us.max(1) as f64),
             1.1,
+            "",
+        ),
+        Goal::at_most(
+            "opening storm: CPU of the edge to nginx, constant",
+            medians.to(Scenario::OpeningStorm, Nginx, server),
+            1.1,
+            "",
+        ),
+        Goal::at_most(
+            "opening storm: CPU of the edge on io_uring to epoll",
+            medians.to(Scenario::OpeningStorm, EdgeEpoll, server),
+            1.0,
+            "",
+        ),
+        Goal::at_most(
+            "TLS to Redis and Kafka: CPU of all an accepted order to plain links",
+            medians.tls_links(),
+            1.1,
+            "",
+        ),
+        Goal::at_most(
+            "HTTPS, kept connections: CPU of all an accepted order to the better balancer's",
+            medians.https(HttpsKept),
+            0.6,
+            "",
+        ),
+        Goal::at_most(
+            "HTTPS, new connections: CPU of all an accepted order to the better balancer's",
+            medians.https(HttpsNew),
+            0.9,
             "",
         ),
         Goal::at_least("worker: rows a second to psql \\copy", medians.stored(), 0.8, ""),

@@ -40,6 +40,14 @@ pub enum Scenario {
     /// What [`Scenario::Zipf`] is compared with, from the same script.
     #[value(skip)]
     OneProduct,
+    /// Redirects, each on a connection of its own, as a sale's opening looks.
+    OpeningStorm,
+    /// Accepted orders over links to Redis and Kafka with TLS, beside plain ones.
+    TlsLinks,
+    /// Accepted orders of clients that speak TLS, on connections that are kept.
+    HttpsKept,
+    /// The same, each on a connection of its own, with a full handshake.
+    HttpsNew,
     /// Memory of connections that rest.
     Idle,
     /// A million tickets of a fair queue: what is kept of them, and what Redis is asked.
@@ -111,6 +119,10 @@ impl Scenario {
             Scenario::Pipelined => "pipelined",
             Scenario::Zipf => "zipf",
             Scenario::OneProduct => "one-product",
+            Scenario::OpeningStorm => "opening-storm",
+            Scenario::TlsLinks => "tls-links",
+            Scenario::HttpsKept => "https-kept",
+            Scenario::HttpsNew => "https-new",
             Scenario::Idle => "idle",
             Scenario::Queued => "queued",
             Scenario::Opening => "opening",
@@ -144,11 +156,17 @@ impl Scenario {
     /// The sales it needs.
     pub fn sales(self) -> Vec<Sale> {
         match self {
-            Scenario::Accepted | Scenario::Replay | Scenario::Stock | Scenario::Idle => {
+            Scenario::Accepted
+            | Scenario::Replay
+            | Scenario::Stock
+            | Scenario::TlsLinks
+            | Scenario::HttpsKept
+            | Scenario::HttpsNew
+            | Scenario::Idle => {
                 vec![Sale::of("bench", ENDLESS, 0)]
             }
             Scenario::SoldOut => vec![Sale::of("gone", 1, 0)],
-            Scenario::Redirect | Scenario::Pipelined => vec![Sale::of("trickle", ENDLESS, 1)],
+            Scenario::Redirect | Scenario::Pipelined | Scenario::OpeningStorm => vec![Sale::of("trickle", ENDLESS, 1)],
             Scenario::OneProduct => vec![Sale::of("zipf-1", ENDLESS, 0)],
             Scenario::Zipf => (1..=ZIPF_PRODUCTS).map(|n| Sale::of(&format!("zipf-{n}"), ENDLESS, 0)).collect(),
             // Nobody is called before it opens, so everyone who comes is given a ticket.
@@ -164,7 +182,7 @@ impl Scenario {
     pub fn product(self) -> &'static str {
         match self {
             Scenario::SoldOut => "gone",
-            Scenario::Redirect | Scenario::Pipelined => "trickle",
+            Scenario::Redirect | Scenario::Pipelined | Scenario::OpeningStorm => "trickle",
             Scenario::Zipf | Scenario::OneProduct => "zipf-1",
             Scenario::Queued => "line",
             _ => "bench",
@@ -187,10 +205,14 @@ impl Scenario {
             Scenario::Replay => ("replay.lua", words(&[&"bench", &REPLAY_KEYS])),
             Scenario::Redirect => ("redirect.lua", words(&[&"trickle"])),
             Scenario::Pipelined => ("redirect.lua", words(&[&"trickle", &PIPELINED])),
+            Scenario::OpeningStorm => ("redirect.lua", words(&[&"trickle", &1, &"close"])),
+            Scenario::HttpsNew => ("order.lua", words(&[&self.product(), &1, &"close"])),
             Scenario::Stock | Scenario::Idle => ("stock.lua", words(&[&"bench"])),
             Scenario::Zipf => ("zipf.lua", words(&[&"zipf-", &ZIPF_PRODUCTS])),
             Scenario::OneProduct => ("zipf.lua", words(&[&"zipf-", &1])),
             Scenario::Accepted
+            | Scenario::TlsLinks
+            | Scenario::HttpsKept
             | Scenario::SoldOut
             | Scenario::Queued
             | Scenario::Opening
@@ -205,7 +227,9 @@ impl Scenario {
         match self {
             Scenario::Stock | Scenario::Idle => Probe::Stock("bench"),
             Scenario::SoldOut => Probe::Order("gone", 409),
-            Scenario::Redirect | Scenario::Pipelined | Scenario::Queued => Probe::Order(self.product(), 302),
+            Scenario::Redirect | Scenario::Pipelined | Scenario::OpeningStorm | Scenario::Queued => {
+                Probe::Order(self.product(), 302)
+            }
             _ => Probe::Order(self.product(), 200),
         }
     }
@@ -217,7 +241,13 @@ impl Scenario {
 
     /// Whether every answer stands for a new record in the topic.
     pub fn writes_records(self) -> bool {
-        matches!(self, Scenario::Accepted | Scenario::Zipf | Scenario::OneProduct)
+        use Scenario::{Accepted, HttpsKept, HttpsNew, OneProduct, TlsLinks, Zipf};
+        matches!(self, Accepted | Zipf | OneProduct | TlsLinks | HttpsKept | HttpsNew)
+    }
+
+    /// Whether each request has a connection of its own.
+    pub fn opens_connections(self) -> bool {
+        matches!(self, Scenario::OpeningStorm | Scenario::HttpsNew)
     }
 }
 

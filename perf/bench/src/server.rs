@@ -1,6 +1,7 @@
 //! One contestant, running: our edge or a peer, started for one measurement and ended after it.
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,12 +9,16 @@ use serde_json::json;
 
 use super::contestant::{Contestant, Source};
 use super::scenario::Sale;
+use super::stage::Certificates;
+use super::usage;
 use flux_lab::error::LabError;
 use flux_lab::http_client;
 use flux_lab::ports::Port;
 use flux_lab::process::{Ending, Process};
 use flux_lab::programs::{Edge, Environment};
 use flux_lab::run_dir::RunDir;
+use flux_lab::servers::balancer::Balancer;
+use flux_lab::servers::{Kafka, Redis};
 
 const READY_MAX: Duration = Duration::from_secs(30);
 const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -25,10 +30,12 @@ pub struct Surroundings<'a> {
     pub run: &'a RunDir,
     /// Names its log.
     pub name: String,
-    /// `host:port`.
-    pub redis: SocketAddr,
-    /// `host:port`, comma between.
-    pub kafka: String,
+    /// Redis.
+    pub redis: &'a Redis,
+    /// The broker.
+    pub kafka: &'a Kafka,
+    /// For links and listeners with TLS.
+    pub certificates: &'a Certificates,
     /// The topic of its orders, which exists.
     pub topic: String,
     /// Its threads.
@@ -47,6 +54,7 @@ pub struct Server {
 #[derive(Debug)]
 enum Running {
     Edge(Box<Edge>),
+    Behind(Box<Edge>, Balancer),
     Peer(Process, Port),
 }
 
@@ -57,13 +65,22 @@ impl Server {
     /// Where it does not come up.
     pub fn start(contestant: Contestant, source: &Source, around: &Surroundings<'_>) -> Result<Server, LabError> {
         let running = match source {
-            Source::Edge => Running::Edge(Box::new(start_edge(contestant, around)?)),
+            Source::Edge => {
+                let edge = start_edge(contestant, around)?;
+                match contestant.balancer() {
+                    None => Running::Edge(Box::new(edge)),
+                    Some(kind) => {
+                        let balancer = Balancer::start(around.run, kind, std::slice::from_ref(&edge), true)?;
+                        Running::Behind(Box::new(edge), balancer)
+                    }
+                }
+            }
             Source::Peer(program) => {
                 let port = Port::reserve()?;
                 let mode = if contestant.is_constant() { "constant" } else { "orders" };
                 let mut command = Command::new(program);
-                command.args(["--listen", &port.address().to_string(), "--redis", &around.redis.to_string()]);
-                command.args(["--kafka", &around.kafka, "--topic", &around.topic]);
+                command.args(["--listen", &port.address().to_string(), "--redis", &around.redis.address().to_string()]);
+                command.args(["--kafka", &around.kafka.bootstrap(), "--topic", &around.topic]);
                 command.args(["--threads", &around.threads.to_string(), "--mode", mode]);
                 // What it writes beside its log goes when the run does.
                 command.env("TMPDIR", around.run.path());
@@ -77,17 +94,32 @@ impl Server {
     pub fn public(&self) -> SocketAddr {
         match &self.running {
             Running::Edge(edge) => edge.public(),
+            Running::Behind(_, balancer) => balancer.address(),
             Running::Peer(_, port) => port.address(),
         }
     }
 
-    /// Its process.
+    /// CPU that it has used so far, with what stands in front of it, µs.
+    ///
+    /// # Errors
+    /// Where a process is gone.
+    pub fn cpu_us(&self) -> Result<u64, LabError> {
+        let in_front = match &self.running {
+            Running::Behind(_, balancer) => usage::cpu_us(balancer.pid())?,
+            Running::Edge(_) | Running::Peer(..) => 0,
+        };
+        Ok(usage::cpu_us(self.pid()?)? + in_front)
+    }
+
+    /// Its process; the edge's, where something stands in front of it.
     ///
     /// # Errors
     /// Where it has ended.
     pub fn pid(&self) -> Result<u32, LabError> {
         match &self.running {
-            Running::Edge(edge) => edge.program.pid().ok_or_else(|| LabError::failed("the edge does not run")),
+            Running::Edge(edge) | Running::Behind(edge, _) => {
+                edge.program.pid().ok_or_else(|| LabError::failed("the edge does not run"))
+            }
             Running::Peer(process, _) => Ok(process.pid()),
         }
     }
@@ -101,7 +133,7 @@ impl Server {
             return Ok(());
         }
         let address = match &self.running {
-            Running::Edge(edge) => edge.admin(),
+            Running::Edge(edge) | Running::Behind(edge, _) => edge.admin(),
             Running::Peer(_, port) => port.address(),
         };
         let mut body = json!({"productId": sale.product, "quantity": sale.quantity, "rate": sale.rate});
@@ -126,7 +158,7 @@ impl Server {
     /// # Errors
     /// Where the edge does not say.
     pub fn reserve_counts(&self) -> Result<Option<ReserveCounts>, LabError> {
-        let Running::Edge(edge) = &self.running else { return Ok(None) };
+        let (Running::Edge(edge) | Running::Behind(edge, _)) = &self.running else { return Ok(None) };
         let text = http_client::request(edge.admin(), "GET", "/metrics", &[], b"", REQUEST_MAX)?.text();
         let read = |name: &str| {
             counter(&text, name).ok_or_else(|| LabError::failed(format!("the edge's metrics have no {name}")))
@@ -148,18 +180,40 @@ pub struct ReserveCounts {
 fn start_edge(contestant: Contestant, around: &Surroundings<'_>) -> Result<Edge, LabError> {
     let driver = if contestant == Contestant::EdgeEpoll { "epoll" } else { "uring" };
     let mut environment: Environment = [
-        ("FLUX_REDIS", format!("redis://{}", around.redis)),
-        ("FLUX_KAFKA", around.kafka.clone()),
+        ("FLUX_REDIS", format!("redis://{}", around.redis.address())),
+        ("FLUX_KAFKA", around.kafka.bootstrap()),
         ("FLUX_TOPIC", around.topic.clone()),
         ("FLUX_CORES", around.threads.to_string()),
         ("FLUX_DRIVER", driver.to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
+    // What stands later in the list wins.
+    environment.extend(encryption(contestant, around).into_iter().map(|(name, value)| (name.to_owned(), value)));
     environment.extend(around.edge_environment.iter().cloned());
     let mut edge = Edge::new(around.run, &around.name, &environment)?;
     edge.program.start()?;
     Ok(edge)
+}
+
+/// What its environment says of TLS.
+fn encryption(contestant: Contestant, around: &Surroundings<'_>) -> Vec<(&'static str, String)> {
+    let path = |path: &Path| path.display().to_string();
+    let trusted = path(&around.certificates.authority.file());
+    match contestant {
+        Contestant::EdgeTlsLinks => vec![
+            ("FLUX_REDIS", around.redis.tls_url().unwrap_or_default()),
+            ("FLUX_REDIS_TLS_CA", trusted.clone()),
+            ("FLUX_KAFKA", around.kafka.bootstrap_encrypted()),
+            ("FLUX_KAFKA_SECURITY", "ssl".to_owned()),
+            ("FLUX_KAFKA_TLS_CA", trusted),
+        ],
+        Contestant::EdgeHttps => vec![
+            ("FLUX_TLS_CERT", path(&around.certificates.edge.certificate)),
+            ("FLUX_TLS_KEY", path(&around.certificates.edge.key)),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 fn start_peer(

@@ -11,8 +11,9 @@ use flux_lab::error::{Doing, LabError};
 use flux_lab::process::LOOK_AGAIN;
 use flux_lab::programs::Environment;
 use flux_lab::run_dir::RunDir;
-use flux_lab::servers::{Jvm, Kafka, KafkaOptions, Redis, RedisOptions};
+use flux_lab::servers::{Encryption, Jvm, Kafka, KafkaOptions, Redis, RedisOptions};
 use flux_lab::topic::TopicReader;
+use flux_test_support::certificates::{Authority, Identity};
 
 /// Partitions of the topic; flux-worker's default.
 pub const PARTITIONS: i32 = 4;
@@ -22,7 +23,19 @@ const KAFKA_HEAP_MIB: u32 = 1024;
 /// How long a new topic may be on its way.
 const TOPIC_WAIT: Duration = Duration::from_secs(10);
 
-/// Redis and Kafka of a run.
+/// Names of everything here in certificates.
+const LOOPBACK: &[&str] = &["127.0.0.1", "localhost"];
+
+/// What edges with TLS trust and show (ECDSA, P-256).
+#[derive(Debug)]
+pub struct Certificates {
+    /// Who issued all of them.
+    pub authority: Authority,
+    /// The edge's own.
+    pub edge: Identity,
+}
+
+/// Redis and Kafka of a run, with listeners for plain clients and for those that speak TLS.
 #[derive(Debug)]
 pub struct Stage {
     /// Data and logs.
@@ -33,6 +46,7 @@ pub struct Stage {
     pub redis: Redis,
     /// The broker.
     pub kafka: Kafka,
+    certificates: Certificates,
     topic: Option<String>,
     measurements: u32,
     /// Contestants, for the names of their logs.
@@ -57,7 +71,12 @@ impl Stage {
     /// Where one is missing or does not come up.
     pub fn start(root: PathBuf) -> Result<Stage, LabError> {
         let run = RunDir::new()?;
-        let redis = Redis::start(&run, RedisOptions::default())?;
+        let authority = Authority::new();
+        let encryption = |name: &str| {
+            let Identity { certificate, key } = authority.server(name, LOOPBACK);
+            Some(Box::new(Encryption { certificate, key, clients: None }))
+        };
+        let redis = Redis::start(&run, RedisOptions { tls: encryption("redis"), ..RedisOptions::default() })?;
         let properties = [
             // Topics are deleted after each measurement, and their bytes should go as well.
             ("log.segment.delete.delay.ms", "1000"),
@@ -69,10 +88,13 @@ impl Stage {
                 properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
                 heap_mib: KAFKA_HEAP_MIB,
                 jvm: Jvm::Production,
+                tls: encryption("kafka"),
                 ..KafkaOptions::default()
             },
         )?;
-        Ok(Stage { run, root, redis, kafka, topic: None, measurements: 0, started: 0 })
+        let edge = authority.server("edge", LOOPBACK);
+        let certificates = Certificates { authority, edge };
+        Ok(Stage { run, root, redis, kafka, certificates, topic: None, measurements: 0, started: 0 })
     }
 
     /// Empties Redis, and puts a new topic in the place of the last one. Returns the topic's name.
@@ -131,8 +153,9 @@ impl Stage {
         let around = Surroundings {
             run: &self.run,
             name: format!("{}-{}", contestant.name(), self.started),
-            redis: self.redis.address(),
-            kafka: self.kafka.bootstrap(),
+            redis: &self.redis,
+            kafka: &self.kafka,
+            certificates: &self.certificates,
             topic,
             threads,
             edge_environment,
@@ -168,6 +191,6 @@ impl Stage {
     pub fn used(&self, server: &Server) -> Result<Used, LabError> {
         let redis = self.redis.pid().ok_or_else(|| LabError::failed("Redis does not run"))?;
         let kafka = self.kafka.pids().into_iter().map(usage::cpu_us).sum::<Result<u64, _>>()?;
-        Ok(Used { server: usage::cpu_us(server.pid()?)?, redis: usage::cpu_us(redis)?, kafka })
+        Ok(Used { server: server.cpu_us()?, redis: usage::cpu_us(redis)?, kafka })
     }
 }

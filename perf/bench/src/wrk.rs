@@ -29,6 +29,8 @@ pub struct Wrk<'a> {
     pub connections: u32,
     /// wrk's threads.
     pub threads: u32,
+    /// Whether it speaks TLS.
+    pub is_encrypted: bool,
     /// How long, at least a second.
     pub seconds: u32,
     /// Where its output goes; a file of its own.
@@ -64,7 +66,8 @@ impl Wrk<'_> {
         command.args(["--threads", &self.threads.min(self.connections).to_string()]);
         command.args(["--connections", &self.connections.to_string()]);
         command.args(["--duration", &format!("{}s", self.seconds), "--timeout", TIMEOUT]);
-        command.arg("--script").arg(&self.script).arg(format!("http://{target}")).arg("--").args(&self.arguments);
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        command.arg("--script").arg(&self.script).arg(format!("{scheme}://{target}")).arg("--").args(&self.arguments);
         let process = Process::start("wrk", command, self.log, Ending::KILL)?;
         let longest = Duration::from_secs(u64::from(self.seconds)) + BESIDE_MAX;
         Ok(RunningWrk { process, log: self.log.to_owned(), longest })
