@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::sync::atomic::AtomicU64;
 
 use flux_net::logging;
+use flux_net::tls::Certificates;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -94,8 +95,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at nothing.
+    /// All at nothing, of a worker without TLS.
     pub fn new() -> Metrics {
+        Metrics::with(Certificates::default())
+    }
+
+    /// All at nothing.
+    pub fn with(certificates: Certificates) -> Metrics {
         let mut registry = Registry::default();
         let units = Family::default();
         let breach = Family::default();
@@ -110,6 +116,7 @@ impl Metrics {
         registry.register("flux_redis_behind_ledger", help, behind.clone());
         let worker = registry.sub_registry_with_prefix("flux_worker");
         worker.register_collector(Box::new(LogLines));
+        worker.register_collector(Box::new(certificates));
         macro_rules! register {
             ($name:literal, $help:expr, $metric:expr) => {{
                 let metric = $metric;

@@ -35,7 +35,7 @@ pub enum ServeError {
 pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result<(), ServeError> {
     let clock = Clock::start();
     let health = Rc::new(Health::new(clock.instant()));
-    let metrics = Rc::new(Metrics::new());
+    let metrics = Rc::new(Metrics::with(config.certificates()));
     let questions = Rc::new(Questions::new());
     let admin =
         Admin { health: Rc::clone(&health), metrics: Rc::clone(&metrics), questions: Rc::clone(&questions), clock };

@@ -75,9 +75,10 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_WAITING_ROOM", value_name = "ADDRESS:PORT|off", default_value = "0.0.0.0:4000")]
     pub(crate) waiting_room: WaitingRoom,
 
-    /// The `location` of a 302: where callers over the rate limit are sent. `?product=…` is added
-    #[arg(long, env = "FLUX_WAITING_ROOM_URL", value_name = "URL", default_value = "http://localhost:4000/")]
-    pub(crate) waiting_room_url: String,
+    /// The `location` of a 302: where callers over the rate limit are sent. `?product=…` is added [default:
+    /// http://localhost:4000/, or https://localhost:4000/ with --tls-cert]
+    #[arg(long, env = "FLUX_WAITING_ROOM_URL", value_name = "URL")]
+    pub(crate) waiting_room_url: Option<String>,
 
     /// The one origin whose scripts may call the public listener [default: the waiting room's]
     #[arg(long, env = "FLUX_CORS_ORIGIN", value_name = "ORIGIN")]

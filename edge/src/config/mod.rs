@@ -242,7 +242,11 @@ fn checked(
         return Err(format!("--outbox-orders-max must be from 1 to {OUTBOX_ORDERS_MAX}"));
     }
     check_topic(&arguments.topic)?;
-    let waiting_room_origin = origin_of(&arguments.waiting_room_url)
+    let tls = listener_tls(arguments.tls_cert, arguments.tls_key)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let waiting_room_url = arguments.waiting_room_url.filter(|url| !url.is_empty());
+    let waiting_room_url = waiting_room_url.unwrap_or_else(|| format!("{scheme}://localhost:4000/"));
+    let waiting_room_origin = origin_of(&waiting_room_url)
         .ok_or("--waiting-room-url must be an http:// or https:// URL without ? and #, in visible ASCII")?;
     let cors_origin = match arguments.cors_origin {
         None => waiting_room_origin,
@@ -274,7 +278,7 @@ fn checked(
         listen: arguments.listen,
         admin: arguments.admin,
         waiting_room,
-        tls: listener_tls(arguments.tls_cert, arguments.tls_key)?,
+        tls,
         driver: arguments.driver,
         cores,
         keep_alive: arguments.keep_alive,
@@ -292,7 +296,7 @@ fn checked(
         outbox_orders_max: arguments.outbox_orders_max,
         redis_deadline: arguments.redis_deadline,
         publish_deadline: arguments.publish_deadline,
-        waiting_room_url: arguments.waiting_room_url,
+        waiting_room_url,
         cors_origin,
         cors_headers,
         front,

@@ -20,7 +20,7 @@ use crate::counters::shell::{ENDED, STATUSES};
 use crate::counters::{CoreCounters, Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
 use crate::identity::REFUSALS;
 use crate::monitoring::labels::{Labels, gauge};
-use crate::monitoring::{product_metrics, tls_metrics};
+use crate::monitoring::product_metrics;
 
 /// The text of a scrape: counters of all cores added up, gauges with a label `core`.
 pub fn render(cores: &[CoreCounters], certificates: &Certificates) -> String {
@@ -78,7 +78,7 @@ impl Collector for Scrape {
         self.encode_sums(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
         self.encode_skew(&mut encoder)?;
-        tls_metrics::encode(&self.certificates, &mut encoder)?;
+        flux_net::tls::metrics::encode(&self.certificates, &mut encoder)?;
         product_metrics::encode(&self.cores, &mut encoder)?;
         self.encode_latency(&mut encoder)
     }

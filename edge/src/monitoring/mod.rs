@@ -6,5 +6,4 @@ pub mod history;
 pub(crate) mod labels;
 pub mod metrics;
 pub(crate) mod product_metrics;
-pub(crate) mod tls_metrics;
 pub mod workers;

@@ -82,6 +82,12 @@ impl Authority {
     }
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("directory", &self.directory.path()).finish_non_exhaustive()
+    }
+}
+
 impl Default for Authority {
     fn default() -> Authority {
         Authority::new()

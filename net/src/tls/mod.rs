@@ -2,7 +2,7 @@
 //!
 //! - [`given`]: what flags say; [`client`], [`server`]: what is trusted and shown, read from [`files`] (our own: `own`), and read
 //!   anew ([`reload`]);
-//! - [`fault`]: what went wrong, in words; [`figures`]: what is counted;
+//! - [`fault`]: what went wrong, in words; [`figures`]: what is counted, and [`metrics`]: as text;
 //! - `stream`: a session and its socket.
 //!
 //! Never goes on without what was asked for: where a certificate does not hold there is no connection. Never asks whether a
@@ -13,6 +13,7 @@ pub mod fault;
 pub mod figures;
 pub mod files;
 pub mod given;
+pub mod metrics;
 mod own;
 mod provider;
 pub mod reload;

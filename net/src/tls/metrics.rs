@@ -1,18 +1,29 @@
-//! What `/metrics` says of TLS: handshakes and failures of each link and of the public listener, and when certificates expire.
+//! What `/metrics` of either program says of TLS: handshakes and failures of each link and of the public listener, and when certificates expire.
 
 use std::fmt::Error;
 
-use flux_net::tls::{Certificates, Reason, TlsFigures};
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::monitoring::labels::{Labels, gauge};
+use super::{Certificates, Reason, TlsFigures};
 
+type Labels<'a> = [(&'a str, String); 1];
 type TwoLabels<'a> = [(&'a str, String); 2];
 
+impl Collector for Certificates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        encode(self, &mut encoder)
+    }
+}
+
 /// Appends them; nothing where nothing has TLS.
-pub(crate) fn encode(certificates: &Certificates, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+///
+/// # Errors
+/// The text cannot be written.
+pub fn encode(certificates: &Certificates, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
     let links: Vec<(&str, &TlsFigures)> = certificates.figures().collect();
     if links.is_empty() {
         return Ok(());
@@ -44,7 +55,8 @@ pub(crate) fn encode(certificates: &Certificates, encoder: &mut DescriptorEncode
         for (of, expiry) in [("own", figures.own_expiry()), ("peer", figures.peer_expiry())] {
             if let Some(expiry) = expiry {
                 let labels: TwoLabels<'_> = [("link", (*link).to_owned()), ("of", of.to_owned())];
-                gauge(expiry).encode(metric.encode_family(&labels)?)?;
+                let seconds = i64::try_from(expiry).unwrap_or(i64::MAX);
+                ConstGauge::new(seconds).encode(metric.encode_family(&labels)?)?;
             }
         }
     }
