@@ -4,6 +4,10 @@
 //! is 200 only when that record is acknowledged on acks=all, so that the ledger knows what only Redis would know
 //! otherwise. A caller that is told that the outcome is unknown retries: what then turns out to have been done already
 //! is published once more, and the ledger takes each record once. Never on the hot path.
+//!
+//! What Redis answered is published within the same age as what it reserved: an edge that stood still for longer, and goes on,
+//! does as one that died there. A rebuild may have looked since, at a Redis that had lost what was done, and put the sale before
+//! in force again: word of that one's end, or of a later one, would leave the ledger with another sale than Redis has.
 
 use std::rc::Rc;
 
@@ -61,7 +65,7 @@ impl Core {
             seen_id.as_bytes(),
             seen_generation.as_bytes(),
         ];
-        let index = self.operations.insert(reply_to, name);
+        let index = self.operations.insert(now.instant, reply_to, name);
         let operation = self.operations.get(index).expect("begun just now");
         operation.answer = done(&format!("Stock initialized for {name} to {total}"));
         self.redis.call_script(now.instant, PendingCall::Init(index), |out| {
@@ -96,7 +100,7 @@ impl Core {
     fn begin_close(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Answer> {
         let name = closing(request)?;
         self.may_begin(name)?;
-        let index = self.operations.insert(reply_to, name);
+        let index = self.operations.insert(now.instant, reply_to, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
         let [seen_id, seen_generation] = self.seen_of(name);
@@ -140,6 +144,9 @@ impl Core {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
+        if self.is_left_too_late(now, index) {
+            return;
+        }
         let timestamp = self.probe.redis_ms(now);
         let Some(operation) = self.operations.get(index) else { return };
         let name = operation.name;
@@ -196,6 +203,9 @@ impl Core {
             Ok(words) => words,
             Err(answer) => return self.end(index, answer),
         };
+        if self.is_left_too_late(now, index) {
+            return;
+        }
         let timestamp = self.probe.redis_ms(now);
         let Some(operation) = self.operations.get(index) else { return };
         let name = operation.name;
@@ -238,7 +248,21 @@ impl Core {
         }
     }
 
+    /// Whether what Redis did was so long ago that it is not told any more; the operation has ended then, with an outcome that
+    /// nobody knows.
+    fn is_left_too_late(&mut self, now: Now, index: OperationIndex) -> bool {
+        let asked = self.operations.get(index).map(|operation| operation.asked);
+        let is_too_late = asked.is_some_and(|asked| self.config.is_too_old(now.instant, asked));
+        if is_too_late {
+            self.end(index, Answer::Unknown);
+        }
+        is_too_late
+    }
+
     fn publish_events(&mut self, now: Now, index: OperationIndex) {
+        if self.is_left_too_late(now, index) {
+            return;
+        }
         let Some(operation) = self.operations.get(index) else { return };
         let events = std::mem::take(&mut operation.events);
         if events.is_empty() {

@@ -1,6 +1,7 @@
 //! Sales that are being opened or closed (`operator/sale_admin.rs` does it).
 
 use flux_protocol::order::{Identifier, SaleEvent};
+use flux_protocol::time::Instant;
 
 use crate::answer::{Answer, ReplyTo};
 use crate::limits::OPERATIONS_MAX;
@@ -17,6 +18,8 @@ pub(crate) struct Operation {
     /// Kafka has taken or left what is published of it.
     pub(crate) reply_to: ReplyTo,
     pub(crate) name: Identifier,
+    /// When Redis was asked.
+    pub(crate) asked: Instant,
     /// What is published once the script has done its part; the answer waits for as many acknowledgements.
     pub(crate) events: Vec<SaleEvent>,
     pub(crate) unacknowledged: usize,
@@ -61,13 +64,14 @@ impl Operations {
     }
 
     /// An operation begins. Until something is known of it its outcome is unknown.
-    pub(crate) fn insert(&mut self, reply_to: ReplyTo, name: Identifier) -> OperationIndex {
+    pub(crate) fn insert(&mut self, asked: Instant, reply_to: ReplyTo, name: Identifier) -> OperationIndex {
         let index = OperationIndex(self.next);
         self.next += 1;
         self.all.push(Operation {
             index,
             reply_to,
             name,
+            asked,
             events: Vec::new(),
             unacknowledged: 0,
             answer: Answer::Unknown,

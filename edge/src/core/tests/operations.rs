@@ -1,7 +1,7 @@
 //! Sales opened and closed while replies are lost and Kafka is silent.
 
-use super::Bench;
 use super::redis::array;
+use super::{Bench, at};
 use crate::core::machine::Machine;
 
 const SEED: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
@@ -54,6 +54,52 @@ fn an_answer_that_comes_late_is_published_all_the_same() {
     assert!(bench.broker.log[0].contains("sale-opened"));
     assert_eq!(bench.redis.calls("SADD").len(), 1);
     assert!(bench.core.is_drained());
+}
+
+/// A rebuild that has looked meanwhile knows nothing of it: the ledger would hear of an end or a beginning that its Redis has lost.
+#[test]
+fn what_an_edge_hears_of_an_operation_when_it_wakes_is_not_published() {
+    for (path, name, body, reply) in [
+        (
+            "/init",
+            "init",
+            r#"{"productId":"p","quantity":100}"#,
+            words(&["OK", "8", "1", "7", "1", "90", "40", "0", "0"]),
+        ),
+        ("/close", "close", r#"{"productId":"p"}"#, words(&["OK", "7", "1", "90", "40", "0", "0"])),
+    ] {
+        let mut bench = Bench::new();
+        bench.redis.holds = vec![name];
+        bench.redis.script(name, reply);
+        let asked = bench.operate(path, body);
+        bench.run();
+        bench.redis.holds.clear();
+        // The shell may read what lay in the socket before it looks at the time.
+        bench.redis.answer();
+        bench.sleep(60_000);
+        let now = at(bench.now);
+        bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
+        bench.pass(5_000);
+        assert_eq!(bench.broker.arrived, [] as [String; 0], "{path}");
+        assert_eq!(status(&bench, asked), Some(503), "{path}: unknown, and asked again");
+        assert!(bench.core.is_drained(), "{path}");
+    }
+}
+
+#[test]
+fn an_operation_whose_name_is_registered_too_late_is_not_published() {
+    let mut bench = Bench::new();
+    bench.redis.script("init", words(&["OK", "7", "1"]));
+    bench.redis.holds = vec!["SADD"];
+    let opened = init(&mut bench);
+    bench.redis.holds.clear();
+    bench.redis.answer();
+    bench.sleep(60_000);
+    let now = at(bench.now);
+    bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
+    bench.pass(5_000);
+    assert_eq!(bench.broker.arrived, [] as [String; 0]);
+    assert_eq!(status(&bench, opened), Some(503));
 }
 
 #[test]
