@@ -73,8 +73,8 @@ pub struct QueueState {
     asked: Instant,
     /// What the call on its way has told; one is on its way at a time.
     in_flight: Option<Report>,
-    /// The last grant left the bucket empty.
-    is_dry: bool,
+    /// When the last tokens were asked for, where that left the bucket empty.
+    found_dry: Option<Instant>,
     /// Whose places are used up.
     turns: Turns,
     /// Users of whom an order that was called is under way on this core, from its coming to its answer; by their marks. No more
@@ -99,7 +99,7 @@ impl QueueState {
             has_report: false,
             asked: Instant::default(),
             in_flight: None,
-            is_dry: false,
+            found_dry: None,
             turns: Turns::default(),
             called_users: HashSet::default(),
             waiters: Vec::new(),
@@ -239,14 +239,16 @@ impl QueueState {
     /// Whether Redis is to be asked now. `is_urgent`: orders wait for tokens or for its status. `may_move`: the sale
     /// is open and has units, so that the queue moves if users stand in it.
     pub fn is_due(&self, now: Instant, is_urgent: bool, may_move: bool) -> bool {
-        let since = now.since(self.asked);
-        if self.in_flight.is_some() || (self.is_dry && since < Duration::from_micros(ASK_INTERVAL_US)) {
+        // Others want of what comes into it, too. A call that asked for no tokens says nothing of the bucket: whoever waits for one
+        // behind it would wait for as long once more.
+        let is_dry = |found: Instant| now.since(found) < Duration::from_micros(ASK_INTERVAL_US);
+        if self.in_flight.is_some() || self.found_dry.is_some_and(is_dry) {
             return false;
         }
         let is_watched = self.view.is_none() || self.has_report || (may_move && !self.was_free);
         // Users in the queue are called even where all cores that gave places are gone.
         let interval = if is_watched { Duration::from_micros(REPORT_INTERVAL_US) } else { REFRESH_INTERVAL };
-        is_urgent || since >= interval
+        is_urgent || now.since(self.asked) >= interval
     }
 
     /// A call goes out: what it tells.
@@ -281,9 +283,9 @@ impl QueueState {
         }
     }
 
-    /// Tokens were asked for, and the bucket was left empty or not.
+    /// The last call asked for tokens, and left the bucket empty or not.
     pub fn handle_granted(&mut self, is_dry: bool) {
-        self.is_dry = is_dry;
+        self.found_dry = is_dry.then_some(self.asked);
     }
 }
 
@@ -310,5 +312,28 @@ mod tests {
         queue.handle_failed();
         assert!(queue.is_due(at(1600), false, false));
         assert!(!queue.handle_asked(at(1600)).is_empty(), "the same again");
+    }
+
+    /// Else an order that waits for a token does so until its deadline, behind the very call that told it to: with a deadline of
+    /// no more than the pause nobody would ever be served who comes alone.
+    #[test]
+    fn a_call_that_asked_for_no_tokens_puts_nobody_off_who_wants_one() {
+        let mut queue = QueueState::new(b"p", 7, [5; 32]);
+        let at = |ms: u64| Instant::from_micros(1000 * ms);
+        let marks = [Watermark::default(); TICKS];
+        let moved = Moved { watermark: marks[0], is_free: true, issued: 0, called: 0, tick: 0, marks };
+        let ask = |queue: &mut QueueState, ms: u64| {
+            queue.handle_asked(at(ms));
+            queue.handle_reply(at(ms + 1), &moved, false, 1_764_590_400_000_000, 1_764_590_400_000_000);
+        };
+        ask(&mut queue, 1000);
+        queue.handle_granted(true);
+        assert!(!queue.is_due(at(1049), true, true), "the bucket is empty, and other cores want of it, too");
+        assert!(queue.is_due(at(1050), true, true));
+        ask(&mut queue, 3000);
+        assert!(queue.is_due(at(3001), true, true), "it was found empty two seconds ago");
+        queue.handle_asked(at(3001));
+        queue.handle_failed();
+        assert!(queue.is_due(at(3002), true, true), "nor was it found empty now");
     }
 }
