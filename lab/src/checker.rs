@@ -270,40 +270,54 @@ fn check_promises(
     let in_outbox: HashSet<Uuid> =
         truth.redis.values().flat_map(|sale| &sale.outbox).map(|order| order.order_id).collect();
 
-    // By order: what was asked, and whether a 200 was among the answers.
-    let mut promised: BTreeMap<Uuid, (Arc<Order>, bool)> = BTreeMap::new();
+    // By order: what was asked, the same once, and whether a 200 was among the answers to that. (An answer that names another's
+    // order is I3's matter.)
+    let mut promised: BTreeMap<Uuid, Vec<(Arc<Order>, bool)>> = BTreeMap::new();
     for exchange in &history.exchanges {
         let Some(order_id) = exchange.outcome.order_id() else { continue };
         let accepted = matches!(exchange.outcome, Outcome::Accepted { .. });
-        let entry = promised.entry(order_id).or_insert_with(|| (Arc::clone(&exchange.order), false));
-        entry.1 |= accepted;
+        let promises = promised.entry(order_id).or_default();
+        match promises.iter_mut().find(|(order, _)| *order == exchange.order) {
+            Some(promise) => promise.1 |= accepted,
+            None => promises.push((Arc::clone(&exchange.order), accepted)),
+        }
     }
-    let asked: HashSet<(&str, &str, &str, u64)> = match allow.records_ran_out {
+    let asked: HashSet<(&str, &str, &str, u64)> = match allow.records_ran_out || allow.redis_lost_data {
         true => history.exchanges.iter().map(|exchange| words(&exchange.order)).collect(),
         false => HashSet::new(),
     };
-    for (order_id, (order, accepted)) in promised {
+    for (order_id, promises) in &promised {
+        let (order, accepted) = (&promises[0].0, promises.iter().any(|(_, accepted)| *accepted));
         let mut wrong = |what: String| {
-            let product = order.product.clone();
-            verdict.violations.push(Violation { invariant: Invariant::I2, product, order_id: Some(order_id), what });
+            let (product, order_id) = (order.product.clone(), Some(*order_id));
+            verdict.violations.push(Violation { invariant: Invariant::I2, product, order_id, what });
         };
         let answer = if accepted { "200" } else { "202" };
-        match stored.get(&order_id).map(Vec::as_slice) {
+        match stored.get(order_id).map(Vec::as_slice) {
             Some([row]) => {
                 let kept = (row.product.as_str(), row.user.as_str(), order.key.as_str(), row.quantity);
-                if kept != words(&order) && !asked.contains(&kept) {
+                // A 202 that Redis has lost took its key's record with it, and so did a 200 whose order was rejected then.
+                let is_free = |accepted: bool| !accepted || rejected.contains_key(order_id);
+                let may_be_another = |accepted| {
+                    let is_free = allow.records_ran_out || (allow.redis_lost_data && is_free(accepted));
+                    is_free && asked.contains(&kept)
+                };
+                let of_key = promises.iter().filter(|(of, _)| (&of.user, &of.key) == (&order.user, &order.key));
+                let mut broken = of_key.filter(|(of, accepted)| kept != words(of) && !may_be_another(*accepted));
+                if let Some((order, accepted)) = broken.next() {
+                    let answer = if *accepted { "200" } else { "202" };
                     let (asked, kept) = ((&order.user, order.quantity), (&row.user, row.quantity));
                     wrong(format!("answered {answer} for {asked:?}, stored for {kept:?} of {}", row.product));
                 }
             }
             Some(rows) => wrong(format!("answered {answer}, stored {} times", rows.len())),
             None => {
-                if let Some(reason) = rejected.get(&order_id) {
+                if let Some(reason) = rejected.get(order_id) {
                     if !allow.redis_lost_data {
                         wrong(format!("answered {answer}, rejected ({reason}) though Redis lost nothing"));
                     }
                 } else if accepted || !allow.redis_lost_data {
-                    let place = match (in_topic.contains(&order_id), in_outbox.contains(&order_id)) {
+                    let place = match (in_topic.contains(order_id), in_outbox.contains(order_id)) {
                         (true, _) => "it stands in the topic and is not stored",
                         (false, true) => "it stands in the outbox only",
                         (false, false) => "it is nowhere",

@@ -283,6 +283,35 @@ fn what_a_loss_of_redis_excuses_and_what_not() {
     assert_eq!((verdict.violations[0].invariant, verdict.violations[0].order_id), (Invariant::I2, Some(id_of(6))));
 }
 
+/// With its outbox entry Redis lost the record of the key, too: the key was free again, for whatever was asked then.
+#[test]
+fn where_redis_lost_a_202_its_key_may_stand_for_another_quantity_but_never_a_200s() {
+    let (mut truth, mut history) = went_well();
+    let first = Order { quantity: 5, ..order_of(0) };
+    let pending = Outcome::Pending { order_id: id_of(0), replayed: false };
+    history.exchanges.insert(0, Exchange { order: Arc::new(first), ..exchange(0, pending) });
+    let allow = Allow { redis_lost_data: true, ..Allow::default() };
+    check(&truth, &history, allow).assert_holds();
+    assert!(check(&truth, &history, Allow::default()).breaks(Invariant::I2), "its record lives");
+    // Nobody was told that the second is made, and nobody asked for it.
+    let second = history.exchanges.remove(1);
+    assert!(check(&truth, &history, allow).breaks(Invariant::I2));
+    history.exchanges.insert(1, second);
+    // Both were told 200.
+    history.exchanges[0].outcome = accepted(0).outcome;
+    assert!(check(&truth, &history, allow).breaks(Invariant::I2));
+    // A rebuild had not seen the first, and the ledger rejected it.
+    truth.rejected.push(RejectedOrder {
+        order_id: id_of(0),
+        reservation_id: reservation_of(99),
+        reason: "no_room".to_owned(),
+        product: PRODUCT.to_owned(),
+        sale_id: SALE,
+        quantity: 5,
+    });
+    check(&truth, &history, allow).assert_holds();
+}
+
 #[test]
 fn where_records_ran_out_the_first_order_of_a_key_stands_whatever_was_asked_later() {
     let (truth, mut history) = went_well();
