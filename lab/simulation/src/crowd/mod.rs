@@ -151,7 +151,11 @@ pub async fn buy(crowd: Rc<Crowd>, buyer: Buyer, mut random: Random) {
 async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
     let mut door = pick(crowd, buyer, random);
     let (mut held, mut seed_hash) = (None, None);
-    for attempt in 0..buyer.attempts_max {
+    let mut in_vain = 0;
+    for attempt in 0.. {
+        if in_vain == buyer.attempts_max {
+            return false;
+        }
         let hangs_up = random.per_mille(buyer.hang_up_per_mille);
         let user = (buyer.order.product.clone(), buyer.order.user.clone());
         let first_given = crowd.first_given.borrow().get(&user).copied();
@@ -161,6 +165,10 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
         if is_last_word(outcome) {
             return true;
         }
+        // Who holds a place and is sent back to the line stands in it for as long as it moves: where many others take places and
+        // never come, and few units are left, that may be long (docs/QUEUE.md). One that stands still ends with the run.
+        let stands_in_line = matches!(outcome, Outcome::No(Refusal::Redirected | Refusal::Waiting)) && shown.is_some();
+        in_vain += u32::from(!(stands_in_line && buyer.is_owed()));
         if let Some(text) = given {
             if held != given {
                 (held, seed_hash) = (given, None);
@@ -178,7 +186,7 @@ async fn insist(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> bool {
             line::wait_until_called(crowd, door, &buyer.order, &ticket, &mut seed_hash).await;
         }
     }
-    false
+    unreachable!("nobody asks so often")
 }
 
 fn pick(crowd: &Crowd, buyer: &Buyer, random: &mut Random) -> usize {

@@ -416,6 +416,10 @@ impl Fault {
             }
             // A suspended sale's stock is nobody's to believe: the rebuild that lets it go on sets it.
             Fault::KeyDeleted("stock") | Fault::KeySpoilt("stock") if is_suspended(&redis, &run.shape) => Vec::new(),
+            // A sale without a fair queue has neither of these keys: nothing of it is lost.
+            Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if is_of_lines(key) && !is_fair(&redis, &run.shape) => {
+                Vec::new()
+            }
             // Only a look notices these, and a Redis that refuses commands answers none.
             Fault::KeyDeleted(key) | Fault::KeySpoilt(key)
                 if is_seen_by_looks_only(key) && redis.limits() != Limits::default() =>
@@ -627,6 +631,16 @@ impl Fault {
 /// Keys that no order reads: a look misses them, and what asks for tokens.
 fn is_seen_by_looks_only(key: &str) -> bool {
     matches!(key, "rate" | "sales" | "queue")
+}
+
+/// Keys that sales with a fair queue have, and no others.
+fn is_of_lines(key: &str) -> bool {
+    matches!(key, "queue" | "turns")
+}
+
+/// Whether the first product's sale, as Redis has it now, has a fair queue: one may have been opened in the place of another.
+fn is_fair(redis: &Redis, shape: &Shape) -> bool {
+    redis.sale(&shape.sales[0].product).is_some_and(|fields| fields.get("queue").is_some_and(|queue| queue == "fair"))
 }
 
 /// Whether the first sale is, in Redis.

@@ -1,17 +1,19 @@
 //! The operator's part of a run: looks at the sales, rebuilds those that are suspended, waits until all is quiet.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use flux_protocol::order::TopicRecord;
 use flux_protocol::time::Instant;
 
-use super::faults::{Fault, KillAt};
+use super::faults::KillAt;
 use super::run::{LOOK, Run};
 use super::told;
 use crate::kafka::Kafka;
+use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::world::ProcessId;
 use crate::{operator, worker};
@@ -20,8 +22,8 @@ use crate::{operator, worker};
 const SETTLE_MAX: Duration = Duration::from_secs(400);
 /// Rebuilds of one product before the operator gives up.
 const REBUILDS_MAX: u32 = 8;
-/// Rebuilds that change nothing before what was asked for in vain is asked for again.
-const REOPENED_AFTER: u32 = 2;
+/// Rebuilds that end well and change nothing for the edges before those are started anew.
+const RESTARTED_AFTER: u32 = 2;
 /// How long one may take.
 const REBUILD_MAX: Duration = Duration::from_secs(200);
 
@@ -97,11 +99,8 @@ impl Run {
                     if self.failed_rebuilds.get(&sale.product).is_some_and(|why| why.contains("another rebuild")) {
                         *tries -= 1;
                     }
-                    // An edge has seen a sale of which neither Redis nor the ledger knows any more, for whoever was to open it
-                    // died with it: they are told once more.
-                    if *tries > REOPENED_AFTER && self.was_opening_cut(&sale.product) {
-                        let body = Run::opening(&sale, sale.quantity, true);
-                        operator::post(&mut self.world, "edge-0", "/init", &body);
+                    if *tries > RESTARTED_AFTER && self.has_an_edge_seen_what_is_lost(&sale.product) {
+                        (0..self.edges.len()).for_each(|edge| self.restart_edge(edge));
                     }
                 }
             }
@@ -140,12 +139,21 @@ impl Run {
         redis.first_sold(product, id).is_some_and(|at| at.as_micros() >= lost_us)
     }
 
-    fn was_opening_cut(&self, product: &str) -> bool {
-        let is_it = |fault: &Fault| match fault {
-            Fault::OperationCut { sale, closes: false, .. } => self.shape.sales[*sale].product == product,
-            _ => false,
-        };
-        self.shape.faults.iter().any(|planned| is_it(&planned.fault))
+    /// Whether an edge has seen a sale of which neither Redis nor the ledger knows any more, since whoever opened it died before
+    /// anybody was told, and Redis lost it then: no earlier one is believed by such an edge, whatever a rebuild has proved, and it
+    /// is to be started anew (OPERATING.md). It says so in its log.
+    fn has_an_edge_seen_what_is_lost(&self, product: &str) -> bool {
+        let (redis, postgres) = (self.redis.borrow(), self.postgres.borrow());
+        let in_redis = redis.sale(product).and_then(|sale| sale.get("id")?.parse().ok()).unwrap_or(0);
+        let in_ledger = postgres.sales().filter(|row| row.product_id == product).map(|row| row.sale_id as u64).max();
+        let latest = in_ledger.unwrap_or(0).max(in_redis);
+        let mut cores = self.edges.iter().flat_map(|edge| edge.counters.iter());
+        cores.any(|core| {
+            let products = core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen =
+                products.iter().filter(|gauge| gauge.name.as_str() == product).filter_map(|gauge| gauge.sale);
+            seen.any(|sale| sale.id > latest)
+        })
     }
 
     /// Whether an edge says that the sale is suspended; `None`: it says nothing of it yet.
@@ -192,8 +200,10 @@ impl Run {
         let began_us = self.world.now().instant.as_micros();
         let excess: Rc<RefCell<Option<String>>> = Rc::default();
         let (found, redis, kafka) = (Rc::clone(&excess), Rc::clone(&self.redis), Rc::clone(&self.kafka));
-        let of = product.to_owned();
-        let look = move |now| *found.borrow_mut() = left_too_much(&redis.borrow(), &kafka.borrow(), now, &of);
+        let (postgres, of) = (Rc::clone(&self.postgres), product.to_owned());
+        let look = move |now| {
+            *found.borrow_mut() = left_too_much(&redis.borrow(), &kafka.borrow(), &postgres.borrow(), now, &of);
+        };
         let more = self.answers.get(product).cloned().unwrap_or_default();
         let (process, heard) = worker::start_rebuild(&mut self.world, product, &more, self.shape.idempotency_ttl, look);
         let product = product.to_owned();
@@ -279,8 +289,9 @@ impl Run {
     fn rebuilt(&mut self, rebuild: Rebuild) {
         let Rebuild { product, began_us, heard, has_met_a_loss, was_killed, excess, .. } = rebuild;
         self.troubles.extend(excess.take());
-        // Its last word to Redis may have been on its way when it was killed.
-        let has_opened = was_killed && self.is_believed(&product);
+        // Its last word to Redis may have been on its way when it was killed. (That the sale is believed tells nothing: it may be
+        // another one, which was opened where Redis had lost this one.)
+        let has_opened = was_killed && self.was_restored_since(&product, began_us);
         match heard.take() {
             None if has_opened => self.end_distrust(&product, began_us, has_met_a_loss),
             Some(Ok(_)) => {
@@ -290,6 +301,9 @@ impl Run {
             }
             // Said where the world does not come to rest: an operator runs it again, and answers what it asks.
             Some(Err(why)) => {
+                if let (Some(flag), Some(said)) = (told::to_be_left_out(&why), self.answers.get_mut(&product)) {
+                    said.retain(|word| !word.starts_with(&format!("{flag}=")));
+                }
                 if let Some(answer) = self.answer(&product, &why) {
                     self.answers.insert(product.clone(), answer);
                 }
@@ -312,6 +326,13 @@ impl Run {
         field("replid") == Some(redis.replication_id()) && field("state") != Some("suspended")
     }
 
+    /// Whether a rebuild has set the product's stock since then, µs of the world.
+    fn was_restored_since(&self, product: &str, since_us: u64) -> bool {
+        let redis = self.redis.borrow();
+        let mut restored = redis.restored().iter();
+        restored.any(|restored| restored.product == product && restored.at.as_micros() >= since_us)
+    }
+
     /// A rebuild that began then has opened the sale again.
     fn end_distrust(&mut self, product: &str, began_us: u64, has_met_a_loss: bool) {
         if let Some(distrust) = self.distrust.get_mut(product)
@@ -323,8 +344,10 @@ impl Run {
 }
 
 /// I1 and I2: what a rebuild has just left to be sold, and what was acknowledged of the sale, are no more than it has. Said
-/// of the moment at which it ended: what comes later was sold later, or lay in a socket of somebody who stood still.
-fn left_too_much(redis: &Redis, kafka: &Kafka, now: Instant, product: &str) -> Option<String> {
+/// of the moment at which it ended: what comes later was sold later, or lay in a socket of somebody who stood still. An order that the
+/// ledger had rejected for want of room by then has no units, and never will.
+fn left_too_much(redis: &Redis, kafka: &Kafka, postgres: &Postgres, now: Instant, product: &str) -> Option<String> {
+    let rejected: BTreeSet<_> = postgres.rejected().map(|row| row.reservation_id).collect();
     let sale = redis.sale(product)?;
     let number = |name: &str| sale.get(name).and_then(|text| text.parse::<u64>().ok());
     let (id, total, stock) = (number("id")?, number("total")?, redis.stock(product)?);
@@ -333,6 +356,7 @@ fn left_too_much(redis: &Redis, kafka: &Kafka, now: Instant, product: &str) -> O
         if let Ok(TopicRecord::Order(order)) = TopicRecord::parse(&value)
             // What contradicts the sale's total is no order of it, whoever wrote it.
             && (order.product_id == product && order.sale_id == id && order.sale_total == total)
+            && !rejected.contains(&order.reservation_id)
         {
             orders.entry(order.order_id).or_insert(u64::from(order.quantity));
         }

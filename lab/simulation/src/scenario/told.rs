@@ -19,29 +19,50 @@ pub(super) const CUT_OPENING_UNITS: u64 = 10;
 /// died knew the seed of its lots, nor one that may be any of several.
 pub(super) fn answer(shape: &Shape, kafka: &Kafka, product: &str, why: &str) -> Option<Vec<String>> {
     let sale_id = asked_about(why)?;
-    let total = total_by_orders(kafka, product, sale_id)?;
+    let total = total_by_records(kafka, product, sale_id)?;
     let mut candidates = openings(shape, product).filter(|(_, units)| *units == total).map(|(sale, _)| sale);
     let first = candidates.next()?;
     let mut words = vec![format!("--sale={sale_id}")];
     if first.is_fair || candidates.any(|other| opened_with(&other) != opened_with(&first)) {
         words.push("--close".to_owned());
     } else {
-        words.extend(opened_with(&first));
+        let asked_for = flags_asked_for(why);
+        let is_asked_for = |word: &String| {
+            asked_for.as_ref().is_none_or(|flags| word.split_once('=').is_some_and(|(flag, _)| flags.contains(&flag)))
+        };
+        words.extend(opened_with(&first).into_iter().filter(is_asked_for));
     }
     Some(words)
 }
 
-/// The sale that only orders name, in the words of `flux-worker rebuild`.
+/// The flags that it asks for, where it names them: word of a sale's end tells some of what it was opened with.
+fn flags_asked_for(why: &str) -> Option<Vec<&str>> {
+    let (_, rest) = why.split_once(": say ")?;
+    let (flags, _) = rest.split_once(", as it was")?;
+    Some(flags.split(", ").collect())
+}
+
+/// The flag that is to be left out, since the sale is known to have been opened with something else: what was said of it was a guess.
+pub(super) fn to_be_left_out(why: &str) -> Option<&str> {
+    let (_, rest) = why.split_once("that does not change: leave ")?;
+    rest.strip_suffix(" out")
+}
+
+/// The sale of whose opening nothing has come, in the words of `flux-worker rebuild`.
 fn asked_about(why: &str) -> Option<u64> {
     let after = ["orders name sale ", "(the event that opened sale "];
     let rest = after.iter().find_map(|words| why.split_once(words)).map(|(_, rest)| rest)?;
     rest.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
 }
 
-fn total_by_orders(kafka: &Kafka, product: &str, sale_id: u64) -> Option<u64> {
+/// By its orders, or by word of its end.
+fn total_by_records(kafka: &Kafka, product: &str, sale_id: u64) -> Option<u64> {
     kafka.records().iter().find_map(|(.., value)| match TopicRecord::parse(value) {
         Ok(TopicRecord::Order(order)) if order.product_id == product && order.sale_id == sale_id => {
             Some(order.sale_total)
+        }
+        Ok(TopicRecord::SaleClosed(closed)) if closed.product_id == product && closed.sale_id == sale_id => {
+            Some(closed.sale_total)
         }
         _ => None,
     })
