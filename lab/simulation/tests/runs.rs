@@ -19,7 +19,7 @@ const USUAL_REGRESSIONS: [(u64, &str); 4] = [
 ];
 
 /// The same of what is drawn now.
-const REGRESSIONS: [(u64, &str); 40] = [
+const REGRESSIONS: [(u64, &str); 41] = [
     (
         139,
         "tokens of a sale were counted as the one's before it by edges that had not heard of it yet: the oracle's fault",
@@ -61,6 +61,10 @@ const REGRESSIONS: [(u64, &str); 40] = [
     (3_011_135, "an edge that stood still told the ledger of an opening that Redis had lost before a rebuild"),
     (3_011_299, "as 3006573"),
     (3_011_656, "the same of a close"),
+    (
+        3_014_664,
+        "an edge sold nothing, and said that it did, where Redis had lost a sale that it had opened, or another core seen",
+    ),
     (
         3_014_875,
         "an edge had seen a sale of which nobody else knows any more: the run's operator did not start it anew",

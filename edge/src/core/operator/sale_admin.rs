@@ -170,10 +170,10 @@ impl Core {
         operation.events.push(SaleEvent { sale_id, generation, timestamp, ..opening });
         // From now on no core of this process answers for the sale before.
         if let Some(product) = self.products.insert(now.instant, name) {
-            self.products[product].sight.note_sale(sale_id);
+            self.products[product].sight.note_sale(now.instant, sale_id);
             self.refreshes.want(&mut self.products, product);
         } else if let Some(sight) = self.products.board().known(&name) {
-            sight.note_sale(sale_id);
+            sight.note_sale(now.instant, sale_id);
         }
         self.redis.call(now.instant, PendingCall::Register(index), |out| {
             resp::command(out, &[b"SADD", redis_keys::REGISTRY.as_bytes(), name.as_bytes()]);

@@ -122,7 +122,7 @@ impl Core {
                 None => Err(Answer::Unavailable(Unavailable::Redis)),
                 Some(refreshed) => match self.products.insert(now.instant, *name) {
                     Some(index) => {
-                        self.products[index].sight.publish(asked_at, &refreshed);
+                        self.products[index].sight.publish(now.instant, asked_at, &refreshed);
                         self.see(now, index, asked_at, refreshed);
                         Ok(index)
                     }

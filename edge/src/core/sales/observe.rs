@@ -22,14 +22,16 @@ impl Core {
             return; // Another core has looked since.
         }
         let before = self.products[index].sale;
-        let refreshed = match (&refreshed, before) {
-            (Refreshed::Sale { sale, .. }, Some(known))
-                if known.is_later_than(sale) && !is_planted(Bug::OlderSaleBelieved) =>
-            {
-                self.note_older_sale(index, *sale);
+        let later = match &refreshed {
+            Refreshed::Sale { sale, .. } if !is_planted(Bug::OlderSaleBelieved) => self.later_than(index, sale, asked),
+            _ => None,
+        };
+        let refreshed = match (refreshed, later) {
+            (Refreshed::Sale { sale, .. }, Some(later)) => {
+                self.note_older_sale(index, sale, later);
                 Refreshed::Suspended("behind".into())
             }
-            _ => refreshed,
+            (refreshed, _) => refreshed,
         };
         let product = &mut self.products[index];
         product.seen = Some(asked);
@@ -141,25 +143,34 @@ impl Core {
         product.outbox.distrust();
     }
 
-    /// Redis shows an earlier sale or generation than this core has seen. It is told until it ends, each time twice as
+    /// Id and generation of a later sale than `shown`, which a look that was asked for at `asked` has found: this core has seen it, or
+    /// another has, or has opened it before anybody could look.
+    fn later_than(&self, index: ProductIndex, shown: &Sale, asked: Instant) -> Option<(u64, u32)> {
+        let product = &self.products[index];
+        let seen = product.sale.filter(|known| known.is_later_than(shown)).map(|known| (known.id, known.generation));
+        let by_others = product.sight.lost_since(shown.id, asked).map(|id| (id, 1));
+        seen.max(by_others)
+    }
+
+    /// Redis shows an earlier sale or generation than is known here. It is told until it ends, each time twice as
     /// rarely as before.
-    fn note_older_sale(&self, index: ProductIndex, shown: Sale) {
+    fn note_older_sale(&self, index: ProductIndex, shown: Sale, (seen_sale, seen_generation): (u64, u32)) {
         self.counters.older_sales.add(1);
         let seen = self.counters.older_sales.get();
         if !seen.is_power_of_two() {
             return;
         }
         let product = &self.products[index];
-        let Some(known) = product.sale else { return };
         error!(
             product = product.name.as_str(),
-            seen_sale = known.id,
-            seen_generation = known.generation,
+            seen_sale,
+            seen_generation,
             shown_sale = shown.id,
             shown_generation = shown.generation,
             times = seen,
             "Redis shows an earlier sale than it has shown before: an old master that woke, or a copy that was put back; \
-             nothing is sold from it"
+             nothing is sold from it. Where a rebuild has proved this sale, the later one was lost before word of it had reached \
+             the topic: start this edge anew"
         );
     }
 }

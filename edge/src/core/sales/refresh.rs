@@ -227,7 +227,7 @@ impl Core {
             product.refresh.is_under_way = false;
             let asked = product.refresh.asked;
             if let Some(refreshed) = refreshed {
-                product.sight.publish(asked, &refreshed);
+                product.sight.publish(now.instant, asked, &refreshed);
                 self.see(now, *index, asked, refreshed);
                 if self.products[*index].is_over() {
                     self.note_over(now, *index);

@@ -142,7 +142,7 @@ impl Core {
                         self.products[index].listing.scan = self.registry.scan;
                         // It was named here, not asked for.
                         self.products[index].refresh.last_asked = Instant::default();
-                        self.products[index].sight.publish(asked, &refreshed);
+                        self.products[index].sight.publish(now.instant, asked, &refreshed);
                         self.see(now, index, asked, refreshed);
                     }
                 }

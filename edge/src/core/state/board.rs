@@ -29,6 +29,8 @@ const WORDS: usize = 14;
 #[derive(Debug, Default)]
 pub struct Sight {
     newest_sale: AtomicU64,
+    /// When that was heard of, µs.
+    newest_at: AtomicU64,
     closed_sale: AtomicU64,
     /// When that was last told, µs.
     closed_at: AtomicU64,
@@ -41,9 +43,19 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// A sale that a script has told of.
-    pub fn note_sale(&self, id: u64) {
-        self.newest_sale.fetch_max(id, Ordering::AcqRel);
+    /// A sale that a script has told of, in an answer that came now.
+    pub fn note_sale(&self, now: Instant, id: u64) {
+        if self.newest_sale.load(Ordering::Acquire) < id {
+            self.newest_at.fetch_max(now.as_micros(), Ordering::AcqRel);
+            self.newest_sale.fetch_max(id, Ordering::AcqRel);
+        }
+    }
+
+    /// The newest sale, for a look that was asked for at `asked` and has found the earlier one `id`, where it was known by then:
+    /// Redis has lost it.
+    pub fn lost_since(&self, id: u64, asked: Instant) -> Option<u64> {
+        let newest = self.newest_sale.load(Ordering::Acquire);
+        (newest > id && asked.as_micros() > self.newest_at.load(Ordering::Acquire)).then_some(newest)
     }
 
     /// Whether a newer sale than `id` is known.
@@ -88,10 +100,10 @@ impl Sight {
         asked > 0 && now.since(Instant::from_micros(asked)) < span
     }
 
-    /// Shows what was seen, asked for at `asked`.
-    pub fn publish(&self, asked: Instant, refreshed: &Refreshed) {
+    /// Shows what was seen now, asked for at `asked`.
+    pub fn publish(&self, now: Instant, asked: Instant, refreshed: &Refreshed) {
         match refreshed {
-            Refreshed::Sale { sale, .. } => self.note_sale(sale.id),
+            Refreshed::Sale { sale, .. } => self.note_sale(now, sale.id),
             Refreshed::Unknown | Refreshed::Suspended(_) | Refreshed::Foreign(_) => {
                 self.suspended_at.fetch_max(asked.as_micros(), Ordering::AcqRel);
             }
@@ -253,17 +265,21 @@ mod tests {
         }
     }
 
+    fn at(us: u64) -> Instant {
+        Instant::from_micros(us)
+    }
+
     #[test]
     fn what_was_seen_comes_back_as_it_was() {
         let sight = Sight::default();
         assert_eq!(sight.take(None), None, "nobody has looked");
         for (n, seen) in [refreshed(7), refreshed(1 << 40), Refreshed::Unknown].into_iter().enumerate() {
             let asked = Instant::from_micros(10 + n as u64);
-            sight.publish(asked, &seen);
+            sight.publish(at(0), asked, &seen);
             assert_eq!(sight.take(None), Some((asked, seen)));
             assert_eq!(sight.take(Some(asked)), None, "known already");
         }
-        sight.publish(Instant::from_micros(5), &refreshed(3));
+        sight.publish(at(0), Instant::from_micros(5), &refreshed(3));
         assert_eq!(
             sight.take(None).map(|(_, refreshed)| refreshed),
             Some(Refreshed::Unknown),
@@ -274,10 +290,12 @@ mod tests {
     #[test]
     fn sales_and_closes_only_rise() {
         let sight = Sight::default();
-        sight.note_sale(7);
-        sight.note_sale(5);
+        sight.note_sale(at(4), 7);
+        sight.note_sale(at(6), 5);
         assert!(sight.is_replaced(6) && !sight.is_replaced(7));
-        let at = Instant::from_micros;
+        assert_eq!(sight.lost_since(6, at(5)), Some(7));
+        assert_eq!(sight.lost_since(6, at(4)), None, "the look may have been on its way");
+        assert_eq!(sight.lost_since(7, at(5)), None);
         sight.note_closed(at(9), 5);
         assert!(sight.is_closed_since(5, Some(at(8))) && sight.is_closed_since(5, None));
         assert!(!sight.is_closed_since(5, Some(at(10))), "who looked after that has seen it himself");
@@ -287,11 +305,10 @@ mod tests {
     #[test]
     fn a_look_that_believed_nothing_is_not_missed() {
         let sight = Sight::default();
-        let at = Instant::from_micros;
-        sight.publish(at(5), &refreshed(1));
+        sight.publish(at(0), at(5), &refreshed(1));
         assert!(!sight.is_suspended_since(None), "it was believed");
-        sight.publish(at(7), &Refreshed::Suspended("stock".to_owned()));
-        sight.publish(at(8), &refreshed(1));
+        sight.publish(at(0), at(7), &Refreshed::Suspended("stock".to_owned()));
+        sight.publish(at(0), at(8), &refreshed(1));
         assert!(sight.is_suspended_since(Some(at(5))) && sight.is_suspended_since(None));
         assert!(!sight.is_suspended_since(Some(at(7))), "who has seen that, or what came after it");
     }
@@ -304,7 +321,7 @@ mod tests {
                 let sight = &sight;
                 scope.spawn(move || {
                     for n in 1..20_000 {
-                        sight.publish(Instant::from_micros(2 * n + writer), &refreshed(2 * n + writer));
+                        sight.publish(at(0), Instant::from_micros(2 * n + writer), &refreshed(2 * n + writer));
                     }
                 });
             }

@@ -1,7 +1,7 @@
 //! Refreshes of sales: suspended by others and revived, and many of them.
 
 use super::Bench;
-use super::redis::SALE_ID;
+use super::redis::{SALE_ID, array};
 use crate::answer::{Answer, Unavailable};
 use crate::sale::SaleState;
 
@@ -84,6 +84,34 @@ fn a_sale_or_a_generation_older_than_one_seen_is_never_believed() {
     let orders = bench.orders(&["a"]);
     bench.pass(100);
     assert_eq!(bench.statuses(&orders), [Some(200)], "a rebuild raises the generation above all that were seen");
+}
+
+/// Redis lost it before any look, and before word of it had reached the topic, and a rebuild put the sale before in force again.
+#[test]
+fn a_sale_that_this_edge_has_opened_is_as_good_as_one_that_it_has_seen() {
+    let mut bench = Bench::new();
+    let set = |bench: &mut Bench, id: u64, generation: &str| {
+        let fields = bench.redis.sales.get_mut("p").expect("a sale");
+        (fields[2], fields[3]) = (id.to_string(), generation.to_owned());
+    };
+    bench.broker.silent = true;
+    let (before, opened) = (SALE_ID.to_string(), (SALE_ID + 5).to_string());
+    let reply = ["OK", &opened, "1", &before, "1", "100", "40", "0", "50"].map(str::to_owned);
+    bench.redis.script("init", array(&reply));
+    bench.operate("/init", r#"{"productId":"p","quantity":1,"force":true}"#);
+    bench.run();
+    set(&mut bench, SALE_ID, "2");
+    bench.pass(1_500);
+    let refused = bench.orders(&["a"]);
+    bench.pass(600);
+    assert_eq!(bench.answers[&refused[0]], Answer::Unavailable(Unavailable::Suspended));
+    let stock = bench.get("/stock/p");
+    bench.run();
+    assert!(bench.written(stock).contains(r#""state":"suspended""#), "{}", bench.written(stock));
+    assert!(bench.counters.older_sales.get() > 0, "told");
+    set(&mut bench, SALE_ID + 5, "1");
+    bench.pass(1_100);
+    assert_eq!(bench.core.products[bench.core.products.find(b"p").expect("known")].state, SaleState::Open);
 }
 
 #[test]

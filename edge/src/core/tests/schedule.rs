@@ -220,7 +220,7 @@ fn a_name_that_another_core_has_seen_a_sale_of_is_lost_and_not_unknown() {
     let of_another_core = bench.core.products.board().sight(name);
     let asked = bench.get("/stock/no-such");
     assert_eq!(bench.answers[&asked], Answer::UnknownProduct, "asked about, and not seen");
-    of_another_core.note_sale(7);
+    of_another_core.note_sale(bench.now, 7);
     bench.pass(UNKNOWN_REMEMBERED.as_millis() as u64 + 1);
     let asked = bench.get("/stock/no-such");
     assert_eq!(bench.answers[&asked], Answer::Unavailable(Unavailable::Suspended));

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use flux_protocol::order::TopicRecord;
@@ -139,7 +138,7 @@ impl Run {
         redis.first_sold(product, id).is_some_and(|at| at.as_micros() >= lost_us)
     }
 
-    /// Whether an edge has seen a sale of which neither Redis nor the ledger knows any more, since whoever opened it died before
+    /// Whether an edge may have seen a sale of which neither Redis nor the ledger knows any more, since whoever opened it died before
     /// anybody was told, and Redis lost it then: no earlier one is believed by such an edge, whatever a rebuild has proved, and it
     /// is to be started anew (OPERATING.md). It says so in its log.
     fn has_an_edge_seen_what_is_lost(&self, product: &str) -> bool {
@@ -147,13 +146,7 @@ impl Run {
         let in_redis = redis.sale(product).and_then(|sale| sale.get("id")?.parse().ok()).unwrap_or(0);
         let in_ledger = postgres.sales().filter(|row| row.product_id == product).map(|row| row.sale_id as u64).max();
         let latest = in_ledger.unwrap_or(0).max(in_redis);
-        let mut cores = self.edges.iter().flat_map(|edge| edge.counters.iter());
-        cores.any(|core| {
-            let products = core.decisions.products.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut seen =
-                products.iter().filter(|gauge| gauge.name.as_str() == product).filter_map(|gauge| gauge.sale);
-            seen.any(|sale| sale.id > latest)
-        })
+        redis.past(product).iter().any(|stood| stood.sale_id > latest)
     }
 
     /// Whether an edge says that the sale is suspended; `None`: it says nothing of it yet.
