@@ -63,7 +63,8 @@ fn went_well() -> (Truth, History) {
     let key = (PRODUCT.to_owned(), SALE);
     let mut truth = Truth::default();
     truth.opened.insert(key.clone(), 20);
-    let sale = LedgerSale { total: 20, sold: 12, withdrawn: 0, state: "open".to_owned(), generation: 1 };
+    let sale =
+        LedgerSale { total: 20, sold: 12, withdrawn: 0, state: "open".to_owned(), generation: 1, is_announced: true };
     truth.sales.insert(key, sale);
     truth.products.insert(PRODUCT.to_owned(), (8, SALE));
     let sale = RedisSale {
@@ -335,7 +336,8 @@ fn a_key_is_good_for_one_sale_and_has_another_order_in_the_next() {
     let second = SALE + 1;
     let id = order_id(PRODUCT.as_bytes(), second, b"u0", b"k0");
     truth.opened.insert((PRODUCT.to_owned(), second), 5);
-    let sale = LedgerSale { total: 5, sold: 2, withdrawn: 0, state: "open".to_owned(), generation: 1 };
+    let sale =
+        LedgerSale { total: 5, sold: 2, withdrawn: 0, state: "open".to_owned(), generation: 1, is_announced: true };
     truth.sales.insert((PRODUCT.to_owned(), second), sale);
     truth.products.insert(PRODUCT.to_owned(), (3, second));
     truth.earlier.insert((PRODUCT.to_owned(), SALE), EarlierSale { total: 20, withdrawn: 8, generation: 1 });
@@ -347,9 +349,49 @@ fn a_key_is_good_for_one_sale_and_has_another_order_in_the_next() {
     // Redis' note is of one that had been given up before the sale before was rebuilt and sold out.
     let mut behind = truth.clone();
     behind.earlier.insert((PRODUCT.to_owned(), SALE), EarlierSale { total: 20, withdrawn: 20, generation: 1 });
-    let ended = LedgerSale { total: 20, sold: 12, withdrawn: 8, state: "closed".to_owned(), generation: 2 };
+    let ended =
+        LedgerSale { total: 20, sold: 12, withdrawn: 8, state: "closed".to_owned(), generation: 2, is_announced: true };
     behind.sales.insert((PRODUCT.to_owned(), SALE), ended);
     check(&behind, &history, Allow::default()).assert_holds();
+}
+
+/// As the audit has it: whoever opened it died before anybody was told, and Redis has lost it since. Only its orders tell of it.
+#[test]
+fn a_sale_that_was_over_and_that_only_orders_tell_of_owes_nobody_its_rest() {
+    let (mut truth, history) = went_well();
+    let (before, key) = (SALE - 5, (PRODUCT.to_owned(), SALE - 5));
+    let sale = |is_announced, sold| LedgerSale {
+        total: 5,
+        sold,
+        withdrawn: 0,
+        state: "open".to_owned(),
+        generation: 1,
+        is_announced,
+    };
+    let order = |quantity| StoredOrder {
+        order_id: id_of(60),
+        sale_id: before,
+        reservation_id: reservation_of(60),
+        quantity,
+        ..stored_order(0)
+    };
+    truth.orders.push(order(2));
+    truth.sales.insert(key.clone(), sale(false, 2));
+    // It is of a buyer whom this history does not know.
+    let allow = Allow { other_buyers: true, ..Allow::default() };
+    check(&truth, &history, allow).assert_holds();
+    let breaks = |truth: &Truth| check(truth, &history, Allow::default()).breaks(Invariant::I4);
+    let mut announced = truth.clone();
+    announced.sales.insert(key.clone(), sale(true, 2));
+    assert!(breaks(&announced), "an event has told of it");
+    let mut opened = truth.clone();
+    opened.opened.insert(key.clone(), 5);
+    assert!(breaks(&opened), "its event is there");
+    let mut noted = truth.clone();
+    noted.earlier.insert(key, EarlierSale { total: 5, withdrawn: 0, generation: 1 });
+    assert!(breaks(&noted), "Redis knows it");
+    *truth.orders.last_mut().expect("pushed above") = order(6);
+    assert!(breaks(&truth), "more than there is");
 }
 
 #[test]

@@ -126,6 +126,8 @@ pub struct LedgerSale {
     pub state: String,
     /// How often it was rebuilt, plus one.
     pub generation: u64,
+    /// An event has told of it, or a rebuild: else only orders do.
+    pub is_announced: bool,
 }
 
 /// A row of `orders`.

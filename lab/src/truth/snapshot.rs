@@ -153,13 +153,14 @@ impl Truth {
         for row in rows("products", "id, stock, sale_id")? {
             self.products.insert(row.get(0), (row.get(1), unsigned(row.get(2))?));
         }
-        for row in rows("sales", "product_id, sale_id, total, sold, withdrawn, state, generation")? {
+        for row in rows("sales", "product_id, sale_id, total, sold, withdrawn, state, generation, rate IS NOT NULL")? {
             let sale = LedgerSale {
                 total: unsigned(row.get(2))?,
                 sold: unsigned(row.get(3))?,
                 withdrawn: unsigned(row.get(4))?,
                 state: row.get(5),
                 generation: unsigned(i64::from(row.get::<_, i32>(6)))?,
+                is_announced: row.get(7),
             };
             self.sales.insert((row.get(0), unsigned(row.get(1))?), sale);
         }

@@ -102,6 +102,7 @@ fn read_ledger(postgres: &Postgres, truth: &mut Truth) {
             withdrawn: row.withdrawn as u64,
             state: if row.is_closed { "closed" } else { "open" }.to_owned(),
             generation: row.generation as u64,
+            is_announced: row.rate.is_some(),
         };
         truth.sales.insert((row.product_id.clone(), row.sale_id as u64), sale);
     }
