@@ -51,7 +51,8 @@ pub fn client_behind<'b>(
 ) -> IpAddr {
     let mut client = plain(peer);
     for line in lines {
-        // An unbalanced quote makes one element of what may be several: nothing left of it is believed either.
+        // An unbalanced quote makes one element of what may be several: nothing left of it is believed either. What a proxy wrote
+        // is balanced, and read before anything that is not.
         for element in elements_from_the_right(line, field) {
             if !trusted.contain(client) {
                 return client;
@@ -76,9 +77,9 @@ fn elements_from_the_right(line: &[u8], field: ForwardedField) -> impl Iterator<
     std::iter::from_fn(move || {
         let line = rest?;
         let mut is_quoted = false;
-        let comma = line.iter().rposition(|byte| {
-            is_quoted ^= *byte == b'"' && field == ForwardedField::Forwarded;
-            *byte == b',' && !is_quoted
+        let comma = (0..line.len()).rev().find(|at| {
+            is_quoted ^= field == ForwardedField::Forwarded && is_quote(line, *at);
+            line[*at] == b',' && !is_quoted
         });
         let element = &line[comma.map_or(0, |comma| comma + 1)..];
         rest = comma.map(|comma| &line[..comma]);
@@ -87,9 +88,21 @@ fn elements_from_the_right(line: &[u8], field: ForwardedField) -> impl Iterator<
     .filter(|element| !element.is_empty())
 }
 
+/// Whether a quoted string begins or ends at `at`. A quote behind a backslash is part of one, unless the backslash is (RFC 9110
+/// section 5.6.4): proxies quote what clients say of themselves.
+fn is_quote(line: &[u8], at: usize) -> bool {
+    let backslashes = || line[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+    line[at] == b'"' && backslashes().is_multiple_of(2)
+}
+
 /// The value of `for` in an element of `forwarded`; quotes around it are dropped.
 fn for_parameter(element: &[u8]) -> Option<&[u8]> {
-    let mut parameters = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let (mut start, mut is_quoted) = (0, false);
+    let mut parameters = (0..=element.len()).filter_map(|at| {
+        is_quoted ^= at < element.len() && is_quote(element, at);
+        let is_end = at == element.len() || (element[at] == b';' && !is_quoted);
+        is_end.then(|| element[std::mem::replace(&mut start, at + 1)..at].trim_ascii())
+    });
     let value = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_at_checked(4)?;
         name.eq_ignore_ascii_case(b"for=").then_some(value)
@@ -158,6 +171,21 @@ mod tests {
             (&["203.0.113.7"], "10.0.0.1"),
         ] {
             assert_eq!(read(ForwardedField::Forwarded, lines), client, "{lines:?}");
+        }
+    }
+
+    /// A proxy repeats what a client said, its `host` above all, as a quoted string (RFC 7239 section 4): none of it is a parameter.
+    #[test]
+    fn what_a_proxy_quotes_names_nobody() {
+        for line in [
+            r#"host="a;for=6.6.6.6;b";for=203.0.113.7"#,
+            r#"host="a;FOR=6.6.6.6";proto=http;for="203.0.113.7:80""#,
+            r#"for=203.0.113.7;host="x\",for=6.6.6.6;y=\"z""#,
+            r#"for=203.0.113.7;host="x\\\",for=6.6.6.6;y=\"z\\""#,
+            r#"for=6.6.6.6;host="\\", for=203.0.113.7;host="\\""#,
+            r#"for=6.6.6.6;host=", for=203.0.113.7;host="a\\\",""#,
+        ] {
+            assert_eq!(read(ForwardedField::Forwarded, &[line]), "203.0.113.7", "{line}");
         }
     }
 
