@@ -51,7 +51,9 @@ fn decode_v1(bytes: &[u8]) -> Decoded {
         if bytes.len() >= V1_BYTES_MAX || bytes.contains(&b'\n') {
             return Decoded::Malformed;
         }
-        return Decoded::Incomplete { missing: if bytes.ends_with(b"\r") { 1 } else { 2 } };
+        // The last byte that there may be is asked for alone.
+        let is_one = bytes.ends_with(b"\r") || bytes.len() + 1 == V1_BYTES_MAX;
+        return Decoded::Incomplete { missing: if is_one { 1 } else { 2 } };
     };
     let Ok(line) = std::str::from_utf8(line) else { return Decoded::Malformed };
     let words: Vec<&str> = line.split(' ').collect();
@@ -163,6 +165,8 @@ mod tests {
     #[test]
     fn what_is_no_header_is_noticed_within_the_shortest_one() {
         let long_line = [&b"PROXY TCP4 "[..], &[b'1'; 200], b"\r\n"].concat();
+        // A CR that ends nothing makes the line's bytes come in other steps: one more than there may be is not taken.
+        let a_byte_too_long = [&b"PROXY UNKNOWN \r"[..], &[b'f'; V1_BYTES_MAX - 16], b"\r\n"].concat();
         for wrong in [
             &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdefgh",
@@ -174,6 +178,7 @@ mod tests {
             b"PROXY TCP4  203.0.113.7 10.0.0.1 4711 443\r\n",
             b"PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\n\r\n",
             &long_line,
+            &a_byte_too_long,
             &v2(0x21, 0x11, &[0; 11]),
             &v2(0x21, 0x21, &[0; 35]),
             &v2(0x11, 0x11, &[0; 12]),
