@@ -137,7 +137,36 @@ impl Fields<'_> {
         // Past these the server would answer 22008; the lower bound is 4713 BC, the upper one the year 294276.
         const EARLIEST: i64 = -211_813_488_000_000_000;
         const LATEST: i64 = 9_223_371_331_199_999_999;
-        let micros = value.saturating_mul(1000).saturating_sub(EPOCH_MICROS).clamp(EARLIEST, LATEST);
+        // From PostgreSQL's epoch on, so that what is beyond 64 bits is beyond the last timestamp, too.
+        let micros = value.saturating_sub(EPOCH_MICROS / 1000).saturating_mul(1000).clamp(EARLIEST, LATEST);
         self.i64(micros);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of this one timestamp, µs since PostgreSQL's epoch.
+    fn written(ms: i64) -> i64 {
+        let mut rows = CopyRows::new();
+        rows.row(1, |fields| fields.timestamp_ms(ms));
+        let bytes = rows.out.last_chunk().expect("eight bytes");
+        i64::from_be_bytes(*bytes)
+    }
+
+    #[test]
+    fn a_time_that_no_timestamp_holds_becomes_the_nearest_that_fits() {
+        assert_eq!(written(EPOCH_MICROS / 1000), 0);
+        assert_eq!(written(EPOCH_MICROS / 1000 - 1), -1000);
+        for (ms, micros) in [
+            (i64::MAX, 9_223_371_331_199_999_999),
+            // The latest millisecond before it is one of year 294276 still.
+            (9_224_318_016_000_000 - 1, 9_223_371_331_199_999_000),
+            (9_224_318_016_000_000, 9_223_371_331_199_999_999),
+            (i64::MIN, -211_813_488_000_000_000),
+        ] {
+            assert_eq!(written(ms), micros, "{ms}");
+        }
     }
 }
