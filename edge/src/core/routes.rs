@@ -14,6 +14,69 @@ use crate::core::Core;
 use crate::core::request::{Outcome, Role};
 use crate::monitoring::dashboard;
 
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// What the server as a whole can do.
+    Server,
+    /// An order.
+    Order,
+    /// What is left of a product.
+    Stock,
+    /// The document of a product's fair queue.
+    Queue,
+    /// How far an order is.
+    Status,
+    /// Opening a sale.
+    Init,
+    /// Closing one.
+    Close,
+    /// The shop's files.
+    Shop,
+    /// The operator's page.
+    Dashboard,
+    /// The waiting room's files.
+    WaitingRoom,
+}
+
+/// What a path has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// This one.
+    Is(&'static str),
+    /// One that begins so.
+    Begins(&'static str),
+}
+
+/// Every route of the machine, by listener; the first that fits counts. What the most is that one request of each can ask of Redis
+/// stands in `tests/routes.rs`.
+pub(crate) const ROUTES: [(Role, Pattern, Route); 14] = [
+    (Role::Public, Pattern::Is("/order"), Route::Order),
+    (Role::Public, Pattern::Begins("/stock/"), Route::Stock),
+    (Role::Public, Pattern::Begins("/queue/"), Route::Queue),
+    (Role::Public, Pattern::Begins("/order/"), Route::Status),
+    (Role::Public, Pattern::Is("/init"), Route::Init),
+    (Role::Public, Pattern::Is("/close"), Route::Close),
+    (Role::Public, Pattern::Is("*"), Route::Server),
+    (Role::Public, Pattern::Begins(""), Route::Shop),
+    (Role::Admin, Pattern::Is("/init"), Route::Init),
+    (Role::Admin, Pattern::Is("/close"), Route::Close),
+    (Role::Admin, Pattern::Is("*"), Route::Server),
+    (Role::Admin, Pattern::Begins(""), Route::Dashboard),
+    (Role::WaitingRoom, Pattern::Is("*"), Route::Server),
+    (Role::WaitingRoom, Pattern::Begins(""), Route::WaitingRoom),
+];
+
+/// Where `path` leads on a listener, and what of it stands behind the route's own part.
+fn find(role: Role, path: &str) -> (Route, &str) {
+    let of_listener = ROUTES.iter().filter(|(its, ..)| *its == role);
+    let mut fitting = of_listener.filter_map(|(_, pattern, route)| match *pattern {
+        Pattern::Is(whole) => (path == whole).then_some((*route, "")),
+        Pattern::Begins(start) => path.strip_prefix(start).map(|rest| (*route, rest)),
+    });
+    fitting.next().expect("the last route of each listener fits every path")
+}
+
 impl Core {
     /// Answers a request, now or later; later exactly once, and in bounded time (`replies.rs`; an order by the deadlines of
     /// its stage).
@@ -21,16 +84,9 @@ impl Core {
         if role == Role::Public && request.method == Method::Post && request.path == "/order" {
             return self.handle_order(now, request, reply_to);
         }
-        if request.path == "*" {
-            // What the server as a whole can do (RFC 9110 section 9.3.7); only OPTIONS has this target.
-            return Outcome::Now(Answer::empty(204).with_field("allow", "GET, HEAD, POST, OPTIONS"));
-        }
+        let (route, rest) = find(role, request.path);
         let numbered = self.replies.begin(reply_to);
-        let outcome = match role {
-            Role::Public => self.route_public(now, request, numbered),
-            Role::Admin => self.route_admin(now, request, numbered),
-            Role::WaitingRoom => Outcome::Now(self.config.pages.waiting_room(request)),
-        };
+        let outcome = self.follow(now, role, route, rest, request, numbered);
         match outcome {
             Outcome::Now(_) => self.replies.end(),
             Outcome::Later => {
@@ -39,6 +95,34 @@ impl Core {
             }
         }
         outcome
+    }
+
+    /// The answer of a route; `rest` is what of the path stands behind its own part.
+    fn follow(
+        &mut self,
+        now: Now,
+        role: Role,
+        route: Route,
+        rest: &str,
+        request: &Request<'_>,
+        reply_to: ReplyTo,
+    ) -> Outcome {
+        match route {
+            // RFC 9110 section 9.3.7; only OPTIONS has this target.
+            Route::Server => Outcome::Now(Answer::empty(204).with_field("allow", "GET, HEAD, POST, OPTIONS")),
+            // Orders have gone another way.
+            Route::Order if request.method == Method::Options => Outcome::Now(self.preflight(request, "POST")),
+            Route::Order => not_allowed("POST, OPTIONS"),
+            Route::Stock | Route::Queue | Route::Status => match request.method {
+                Method::Options => Outcome::Now(self.preflight(request, "GET, HEAD")),
+                Method::Get | Method::Head => self.read(now, route, rest, reply_to),
+                Method::Post | Method::Other => not_allowed("GET, HEAD, OPTIONS"),
+            },
+            Route::Init | Route::Close => self.operate(now, role, route, request, reply_to),
+            Route::Shop => Outcome::Now(self.config.pages.shop(request)),
+            Route::Dashboard => Outcome::Now(dashboard::file(request)),
+            Route::WaitingRoom => Outcome::Now(self.config.pages.waiting_room(request)),
+        }
     }
 
     /// How long a request other than an order may wait, and what it is told then. An operation goes on all the same,
@@ -60,48 +144,22 @@ impl Core {
         }
     }
 
-    fn route_public(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
-        if request.path == "/order" {
-            return match request.method {
-                Method::Options => Outcome::Now(self.preflight(request, "POST")),
-                _ => not_allowed("POST, OPTIONS"),
-            };
+    fn read(&mut self, now: Now, route: Route, rest: &str, reply_to: ReplyTo) -> Outcome {
+        if route == Route::Status {
+            return self.read_status(now, rest, reply_to);
         }
-        let read = matches!(request.method, Method::Get | Method::Head);
-        let is_asked_by_pages = ["/stock/", "/queue/", "/order/"].iter().any(|route| request.path.starts_with(route));
-        if request.method == Method::Options && is_asked_by_pages {
-            return Outcome::Now(self.preflight(request, "GET, HEAD"));
-        }
-        if let Some(name) = request.path.strip_prefix("/stock/") {
-            return match (read, Identifier::new(name.as_bytes())) {
-                (false, _) => not_allowed("GET, HEAD, OPTIONS"),
-                (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
-                (true, Some(name)) => match self.products.known(name.as_bytes()) {
-                    Some(index) => self.handle_stock(now, index, reply_to),
-                    None => self.discover_for_stock(now, name, reply_to),
-                },
-            };
-        }
-        if let Some(name) = request.path.strip_prefix("/queue/") {
-            return match (read, Identifier::new(name.as_bytes())) {
-                (false, _) => not_allowed("GET, HEAD, OPTIONS"),
-                (true, None) => Outcome::Now(Answer::error(404, "Unknown product")),
-                (true, Some(name)) => match self.products.known(name.as_bytes()) {
-                    Some(index) => self.handle_queue(now, index, reply_to),
-                    None => self.discover_for_queue(now, name, reply_to),
-                },
-            };
-        }
-        if let Some(rest) = request.path.strip_prefix("/order/") {
-            return if read { self.route_status(now, rest, reply_to) } else { not_allowed("GET, HEAD, OPTIONS") };
-        }
-        match request.path {
-            "/init" | "/close" => self.route_operation(now, request, reply_to, true),
-            _ => Outcome::Now(self.config.pages.shop(request)),
+        let Some(name) = Identifier::new(rest.as_bytes()) else {
+            return Outcome::Now(Answer::error(404, "Unknown product"));
+        };
+        match (route, self.products.known(name.as_bytes())) {
+            (Route::Queue, Some(index)) => self.handle_queue(now, index, reply_to),
+            (Route::Queue, None) => self.discover_for_queue(now, name, reply_to),
+            (_, Some(index)) => self.handle_stock(now, index, reply_to),
+            (_, None) => self.discover_for_stock(now, name, reply_to),
         }
     }
 
-    fn route_status(&mut self, now: Now, rest: &str, reply_to: ReplyTo) -> Outcome {
+    fn read_status(&mut self, now: Now, rest: &str, reply_to: ReplyTo) -> Outcome {
         let Some((name, id)) = rest.split_once('/') else { return Outcome::Now(Answer::error(404, "Not found")) };
         match (Identifier::new(name.as_bytes()), Uuid::parse(id.as_bytes())) {
             (Some(name), Some(id)) => match self.products.known(name.as_bytes()) {
@@ -112,14 +170,8 @@ impl Core {
         }
     }
 
-    fn route_admin(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
-        match request.path {
-            "/init" | "/close" => self.route_operation(now, request, reply_to, self.config.admin_needs_token),
-            _ => Outcome::Now(dashboard::file(request)),
-        }
-    }
-
-    fn route_operation(&mut self, now: Now, request: &Request<'_>, reply_to: ReplyTo, needs_token: bool) -> Outcome {
+    fn operate(&mut self, now: Now, role: Role, route: Route, request: &Request<'_>, reply_to: ReplyTo) -> Outcome {
+        let needs_token = role == Role::Public || self.config.admin_needs_token;
         let token = self.config.admin_token.as_ref();
         if needs_token && token.is_none() {
             return Outcome::Now(Answer::error(404, "Not found"));
@@ -138,8 +190,8 @@ impl Core {
             // Without a token a page that the operator happens to have open must not be able to open a sale.
             return Outcome::Now(Answer::error(403, "Cross-origin request refused"));
         }
-        match (request.method, request.path) {
-            (Method::Post, "/init") => self.handle_init(now, request, reply_to),
+        match (request.method, route) {
+            (Method::Post, Route::Init) => self.handle_init(now, request, reply_to),
             (Method::Post, _) => self.handle_close(now, request, reply_to),
             _ => not_allowed("POST"),
         }

@@ -19,6 +19,8 @@ mod redis;
 mod refreshes;
 mod relay;
 mod repeats;
+mod retire;
+mod routes;
 mod schedule;
 mod settings;
 mod statuses;

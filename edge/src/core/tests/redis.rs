@@ -174,6 +174,8 @@ impl Redis {
             // Nobody has a record.
             "replay_lookup" => array(&groups(asked, 4, 1).map(|_| "0 ".to_owned()).collect::<Vec<_>>()),
             "status" => array(&groups(asked, 3, 0).map(|ids| "-".repeat(ids)).collect::<Vec<_>>()),
+            // A sale without a line.
+            "queue" => array(&["open", "1", SEED, "50", "100", "1705234800000000", "0"].map(str::to_owned)),
             "split_entry" => bulk(""),
             "XDEL" | "settle" | "retire" | "EXISTS" | "SADD" => ":1\r\n".to_owned(),
             "SELECT" | "SCRIPT" => "+OK\r\n".to_owned(),

@@ -43,9 +43,9 @@ fn a_question_that_was_lost_or_refused_is_asked_again_with_the_next_refresh() {
     let mut bench = Bench::with(short(), |_| {});
     bench.pass(2_500);
     let before = asked(&bench).len();
-    bench.pass(14_000);
+    bench.pass(10_000);
     bench.redis.holds = vec!["retire"];
-    bench.pass(5_000);
+    bench.pass(6_000);
     assert_eq!(asked(&bench).len(), before + 1);
     bench.lose_redis();
     bench.redis.holds.clear();
