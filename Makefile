@@ -3,6 +3,7 @@
 # ONLY=12,14b  runs these rows of the chaos only
 # BENCH='--only accepted'   options of flux-bench
 # MUTANTS='--kinds lua'     options of flux-mutants
+# FUZZ_SECONDS=600 FUZZ_TARGETS=http   fuzzes longer, or less
 # PROFILE=release   runs the tests against optimised programs
 
 .DEFAULT_GOAL := help
@@ -92,6 +93,12 @@ reach-rust: setup ## conditions of the Rust that decides, and which of their out
 .PHONY: soak
 soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_SECONDS=600)
 	cargo run $(SIMULATION) --locked --quiet -- --seconds $(SOAK_SECONDS)
+
+# Needs cargo-fuzz and a nightly toolchain. What a target finds lies in target/fuzz/<target>: once it is mended it belongs into
+# lab/fuzz/corpus, which every build asks (lab/properties). Without AddressSanitizer: there is no `unsafe` in what is fuzzed.
+.PHONY: fuzz
+fuzz: ## libFuzzer against the parsers, each target for a minute (FUZZ_SECONDS=60, FUZZ_RUNS=, FUZZ_TARGETS='http jwt')
+	@lab/fuzz/run.sh
 
 # Hours with everything, on two cores; what was judged is kept, and a run that is ended goes on where it was.
 .PHONY: mutants

@@ -1,5 +1,5 @@
-"""The simulation is a workspace of its own and has a lock file of its own: this holds it to the versions of the programs that
-ship. What was simulated with another version of a library says nothing of them.
+"""The simulation and the fuzz targets are workspaces of their own and have lock files of their own: this holds them to the versions
+of the programs that ship. What was simulated or fuzzed with another version of a library says nothing of them.
 
 Prints a line for each library whose versions differ. Exit code 1 where there is one.
 """
@@ -8,7 +8,7 @@ import sys
 import tomllib
 from collections import defaultdict
 
-SHIPPED, SIMULATED = "Cargo.lock", "lab/simulation/Cargo.lock"
+SHIPPED, OTHERS = "Cargo.lock", ["lab/simulation/Cargo.lock", "lab/fuzz/Cargo.lock"]
 
 
 def versions(path):
@@ -20,10 +20,14 @@ def versions(path):
     return found
 
 
-shipped, simulated = versions(SHIPPED), versions(SIMULATED)
-others = [name for name in simulated if name in shipped and not simulated[name] <= shipped[name]]
-for name in others:
-    print(f"{SIMULATED}: {name} {', '.join(sorted(simulated[name]))}, but {SHIPPED} has {', '.join(sorted(shipped[name]))}")
-if others:
-    print(f"{SIMULATED}: begin with a copy of {SHIPPED} and let cargo take out what is not needed")
-sys.exit(1 if others else 0)
+shipped = versions(SHIPPED)
+is_faulty = False
+for path in OTHERS:
+    its = versions(path)
+    differing = [name for name in its if name in shipped and not its[name] <= shipped[name]]
+    for name in differing:
+        print(f"{path}: {name} {', '.join(sorted(its[name]))}, but {SHIPPED} has {', '.join(sorted(shipped[name]))}")
+    if differing:
+        print(f"{path}: begin with a copy of {SHIPPED} and let cargo take out what is not needed")
+        is_faulty = True
+sys.exit(1 if is_faulty else 0)

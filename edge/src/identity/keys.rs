@@ -86,7 +86,11 @@ impl KeySet {
         Ok(set)
     }
 
-    fn parse(name: &str, bytes: &[u8]) -> Result<KeySet, KeysError> {
+    /// The keys that the bytes of a file hold; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As of [`KeySet::read`].
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<KeySet, KeysError> {
         let keys = match std::str::from_utf8(bytes).map(str::trim_start) {
             Ok(text) if text.starts_with('{') => of_jwks(name, text)?,
             Ok(text) if text.contains("-----BEGIN ") => of_pem(name, text)?,

@@ -57,7 +57,12 @@ impl IdentityProvider {
     /// What is wrong with the file.
     pub fn load(rules: Rules) -> Result<IdentityProvider, KeysError> {
         let keys = KeySet::read(&rules.keys)?;
-        Ok(IdentityProvider { rules, keys: RwLock::new(Arc::new(keys)), version: AtomicU64::new(0) })
+        Ok(IdentityProvider::with_keys(rules, keys))
+    }
+
+    /// One that begins with keys that were read already.
+    pub fn with_keys(rules: Rules, keys: KeySet) -> IdentityProvider {
+        IdentityProvider { rules, keys: RwLock::new(Arc::new(keys)), version: AtomicU64::new(0) }
     }
 
     /// Reads the keys anew; how many there are. Tokens of keys that are gone are refused from then on, remembered ones too.

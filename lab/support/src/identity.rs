@@ -66,6 +66,11 @@ impl Signer {
     pub fn token_with(&self, header: &Header, claims: &Value) -> String {
         encode(header, claims, &self.key).expect("a token")
     }
+
+    /// The signature of any bytes, in base64url, as the last part of a token has it.
+    pub fn sign(&self, message: &[u8]) -> String {
+        jsonwebtoken::crypto::sign(message, &self.key, self.algorithm).expect("a signature")
+    }
 }
 
 fn jwk_of(key: &EncodingKey, algorithm: Algorithm) -> Value {

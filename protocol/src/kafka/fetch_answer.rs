@@ -13,24 +13,29 @@ use super::records_decode::AbortedTransaction;
 const DIVERGING_EPOCH: u32 = 0;
 
 /// One partition of an answer.
-pub(super) struct PartitionData {
-    pub(super) partition: i32,
-    pub(super) error: i16,
+#[derive(Clone, Debug)]
+pub struct PartitionData {
+    /// Its number.
+    pub partition: i32,
+    /// Kafka's error code; 0: none.
+    pub error: i16,
     /// The offset behind the last record that is on enough replicas.
-    pub(super) high_watermark: i64,
+    pub high_watermark: i64,
     /// Where read_committed ends: the last stable offset.
-    pub(super) end_offset: i64,
-    pub(super) aborted: Vec<AbortedTransaction>,
+    pub end_offset: i64,
+    /// Transactions of the answer's range that were aborted.
+    pub aborted: Vec<AbortedTransaction>,
     /// The log is another one below the asked offset: the last leader epoch that both have, and where that ends in the log.
-    pub(super) diverging: Option<(i32, i64)>,
-    pub(super) records: Bytes,
+    pub diverging: Option<(i32, i64)>,
+    /// Batches as they stand in the log, the last of them perhaps cut off.
+    pub records: Bytes,
 }
 
 /// All partitions of `topic` in an answer.
 ///
 /// # Errors
 /// [`Malformed`]: the bytes are not such an answer.
-pub(super) fn read_answer(body: Bytes, topic: TopicId) -> Result<Vec<PartitionData>, Malformed> {
+pub fn read_answer(body: Bytes, topic: TopicId) -> Result<Vec<PartitionData>, Malformed> {
     let mut reader = Reader::new(body);
     reader.int32()?; // throttle time
     let error = reader.int16()?;

@@ -32,7 +32,7 @@ pub(crate) mod fake;
 #[cfg(test)]
 pub(crate) mod fake_login;
 pub mod fetch;
-mod fetch_answer;
+pub mod fetch_answer;
 pub mod frame;
 pub mod group;
 pub mod group_config;

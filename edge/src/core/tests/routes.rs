@@ -257,3 +257,21 @@ fn however_many_ask_at_once_the_calls_are_few_and_bounded() {
         }
     }
 }
+
+#[test]
+fn the_manual_shows_these_bounds() {
+    let manual = include_str!("../../../../docs/GUARANTEES.md");
+    for (name, route) in [
+        ("POST /order", Route::Order),
+        ("GET /stock/", Route::Stock),
+        ("GET /queue/", Route::Queue),
+        ("GET /order/", Route::Status),
+        ("POST /init", Route::Init),
+        ("POST /close", Route::Close),
+    ] {
+        let Bound { calls, bytes_max } = bound(route);
+        let calls: Vec<String> = calls.iter().map(|call| format!("`{call}`")).collect();
+        let row = format!("| `{name}` | {} | {bytes_max} |", calls.join(", "));
+        assert!(manual.contains(&row), "{row}");
+    }
+}
