@@ -229,3 +229,20 @@ fn a_valid_token_is_remembered_until_it_ends_and_no_longer_than_its_key() {
     assert_eq!(verified(&mut gate), Err(Refusal::Signature), "its key is gone");
     assert_eq!(gate.ask(&signers[1].token("v")), Ok("v".to_owned()));
 }
+
+#[test]
+fn a_token_that_lacks_two_claims_is_told_the_same_each_time() {
+    let signers = ALGORITHMS.map(Signer::new);
+    let mut gate = Gate::new(&jwks(&signers), |rules| {
+        rules.audience = vec!["shop".to_owned()];
+        rules.issuer = vec!["https://id.example".to_owned()];
+    });
+    for asked in 0..64 {
+        let token = signers[1].token_of(&json!({ "sub": "u", "exp": now_s() + 60, "asked": asked }));
+        assert_eq!(gate.ask(&token), Err(Refusal::Audience));
+    }
+    assert_eq!(
+        gate.ask(&signers[1].token_of(&json!({ "sub": "u", "exp": now_s() + 60, "aud": "shop" }))),
+        Err(Refusal::Issuer)
+    );
+}
