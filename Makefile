@@ -20,6 +20,8 @@ MUTANTS ?=
 # A workspace of its own: it builds the programs with a simulated net and planted bugs, which must never be unified into
 # those that ship.
 SIMULATION := --manifest-path lab/simulation/Cargo.toml
+# Another one: its targets need a nightly compiler. The lint only looks at how they are written and at their lock file.
+FUZZ := --manifest-path lab/fuzz/Cargo.toml
 # Property tests draw the same cases every time; another seed is one variable away.
 export PROPTEST_RNG_SEED ?= 1705234700000
 
@@ -116,6 +118,8 @@ chaos: setup ## faults on real servers under load, and whether every promise hel
 lint: ## formatting, clippy, shell scripts, observability files
 	cargo fmt --all --check
 	cargo fmt $(SIMULATION) --check
+	cargo fmt $(FUZZ) --check
+	cargo metadata $(FUZZ) --locked --format-version 1 >/dev/null
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy $(SIMULATION) --locked --all-targets -- -D warnings
 	lab/lint-files.sh

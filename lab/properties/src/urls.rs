@@ -28,12 +28,14 @@ pub fn check(bytes: &[u8]) {
                 Ok(target) => format!("{target:?}"),
                 Err(error) => error.to_string(),
             };
-            // On the path of a Unix socket nothing is a password.
-            assert!(url.starts_with("redis+unix") || !told.contains("a-secret-of-ours"), "{told}");
+            // On the path of a Unix socket nothing is a password, and a text may hold any word by itself.
+            let is_elsewhere = url.starts_with("redis+unix") || text.contains(SECRET);
+            assert!(is_elsewhere || !told.contains(SECRET), "{told}");
         }
     }
 }
 
+const SECRET: &str = "a-secret-of-ours";
 const SECRET_LOGIN: &str = "shop:a-secret-of-ours@";
 
 fn parts(user: &[u8], password: &[u8], database: &[u8], port: u16) {
