@@ -88,6 +88,8 @@ pub struct DeploymentOptions {
     /// Edge and worker reach every server through TLS, and trust this issuer (a file, PEM): each server needs an
     /// [`Encryption`](servers::Encryption) of its own for it.
     pub trusted: Option<PathBuf>,
+    /// What they show to servers that want to know their clients: a certificate and its key (files, PEM).
+    pub shown: Option<(PathBuf, PathBuf)>,
     /// More of each edge's environment, such as `("FLUX_RATE", "0")`; wins over what is set here.
     pub edge_environment: Environment,
     /// More of each worker's.
@@ -105,6 +107,7 @@ impl Default for DeploymentOptions {
             redis_by_socket: false,
             proxied: false,
             trusted: None,
+            shown: None,
             edge_environment: vec![("FLUX_CORES".to_owned(), "1".to_owned())],
             worker_environment: Vec::new(),
         }
@@ -288,16 +291,24 @@ impl Deployment {
 
     fn encrypted_environment(&self, trusted: &Path) -> Environment {
         let trusted = trusted.display().to_string();
-        [
+        let mut environment = vec![
             ("FLUX_REDIS", self.redis.tls_url().expect("Redis has TLS")),
             ("FLUX_REDIS_TLS_CA", trusted.clone()),
             ("FLUX_KAFKA", self.kafka().bootstrap_encrypted()),
             ("FLUX_KAFKA_SECURITY", "ssl".to_owned()),
             ("FLUX_KAFKA_TLS_CA", trusted),
             ("FLUX_TOPIC", self.topic.clone()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
+        ];
+        if let Some((certificate, key)) = &self.options.shown {
+            let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+            environment.extend([
+                ("FLUX_REDIS_TLS_CERT", certificate.clone()),
+                ("FLUX_REDIS_TLS_KEY", key.clone()),
+                ("FLUX_KAFKA_TLS_CERT", certificate),
+                ("FLUX_KAFKA_TLS_KEY", key),
+            ]);
+        }
+        environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The environment of a worker, and of `flux-worker audit` and `rebuild`.
@@ -309,6 +320,12 @@ impl Deployment {
         };
         let postgres = match &self.options.trusted {
             Some(trusted) => format!("{postgres}?sslmode=verify-full&sslrootcert={}", trusted.display()),
+            None => postgres,
+        };
+        let postgres = match &self.options.shown {
+            Some((certificate, key)) => {
+                format!("{postgres}&sslcert={}&sslkey={}", certificate.display(), key.display())
+            }
             None => postgres,
         };
         environment.push(("FLUX_POSTGRES".to_owned(), postgres));

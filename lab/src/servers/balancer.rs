@@ -15,6 +15,8 @@ use crate::run_dir::RunDir;
 use crate::servers::find_in_path;
 
 const READY_MAX: Duration = Duration::from_secs(30);
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
 
 /// Which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,26 @@ impl Balancer {
         Balancer::start_changed(run, kind, edges, is_secret, |text| text)
     }
 
+    /// The same with this certificate and its key (files, PEM).
+    ///
+    /// # Errors
+    /// As [`Balancer::start`].
+    pub fn start_showing(
+        run: &RunDir,
+        kind: Kind,
+        edges: &[Edge],
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Balancer, LabError> {
+        let lay_out = |directory: &Path| {
+            for (from, to) in [(certificate, CERTIFICATE), (key, KEY)] {
+                std::fs::copy(from, directory.join(to)).doing(|| format!("copying {}", from.display()))?;
+            }
+            Ok(())
+        };
+        Balancer::start_with(run, kind, edges, true, lay_out, |text| text)
+    }
+
     /// The same with another configuration than the example's.
     ///
     /// # Errors
@@ -77,6 +99,17 @@ impl Balancer {
         is_secret: bool,
         change: impl FnOnce(String) -> String,
     ) -> Result<Balancer, LabError> {
+        Balancer::start_with(run, kind, edges, is_secret, make_certificate, change)
+    }
+
+    fn start_with(
+        run: &RunDir,
+        kind: Kind,
+        edges: &[Edge],
+        is_secret: bool,
+        lay_out: impl FnOnce(&Path) -> Result<(), LabError>,
+        change: impl FnOnce(String) -> String,
+    ) -> Result<Balancer, LabError> {
         let program = kind.program().ok_or_else(|| LabError::Missing {
             what: format!("{kind:?}"),
             install: "sudo apt-get install nginx-light haproxy".to_owned(),
@@ -84,7 +117,8 @@ impl Balancer {
         let port = Port::reserve()?;
         let directory = run.join(format!("balancer-{}", port.number()));
         std::fs::create_dir_all(&directory).doing(|| format!("making {}", directory.display()))?;
-        make_certificate(&directory)?;
+        lay_out(&directory)?;
+        join_certificate(&directory)?;
         let configuration = directory.join("configuration");
         let mut text = of_example(kind, &directory, port.address(), edges);
         if !is_secret {
@@ -161,9 +195,9 @@ fn without_tls(text: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// A key, its certificate, and both in one file.
+/// A key, and its certificate.
 fn make_certificate(directory: &Path) -> Result<(), LabError> {
-    let (key, certificate) = (directory.join("key.pem"), directory.join("certificate.pem"));
+    let (key, certificate) = (directory.join(KEY), directory.join(CERTIFICATE));
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
     command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
@@ -172,7 +206,13 @@ fn make_certificate(directory: &Path) -> Result<(), LabError> {
     if !made.status.success() {
         return Err(LabError::failed(format!("openssl: {}", String::from_utf8_lossy(&made.stderr))));
     }
-    let both = [&key, &certificate].map(std::fs::read).into_iter().collect::<Result<Vec<_>, _>>();
+    Ok(())
+}
+
+/// Both in one file, as HAProxy wants them.
+fn join_certificate(directory: &Path) -> Result<(), LabError> {
+    let both =
+        [KEY, CERTIFICATE].map(|name| std::fs::read(directory.join(name))).into_iter().collect::<Result<Vec<_>, _>>();
     let both = both.doing(|| "reading the certificate".to_owned())?.concat();
     let path = directory.join("both.pem");
     std::fs::write(&path, both).doing(|| format!("writing {}", path.display()))

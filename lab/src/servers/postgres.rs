@@ -82,6 +82,10 @@ impl Postgres {
         if let Some(tls) = postgres.options.tls.clone() {
             postgres.lay_out(&tls.certificate, "server.crt")?;
             postgres.lay_out(&tls.key, "server.key")?;
+            if let Some(clients) = &tls.clients {
+                postgres.lay_out(clients, "clients.crt")?;
+                postgres.ask_for_certificates()?;
+            }
         }
         postgres.up()?;
         Ok(postgres)
@@ -107,8 +111,11 @@ impl Postgres {
         set("logging_collector", "off");
         // In the data directory, where a killed server leaves nothing that outlives the run.
         set("dynamic_shared_memory_type", "mmap");
-        if self.options.tls.is_some() {
+        if let Some(tls) = &self.options.tls {
             set("ssl", "on");
+            if tls.clients.is_some() {
+                set("ssl_ca_file", "clients.crt");
+            }
             set("ssl_cert_file", "server.crt");
             set("ssl_key_file", "server.key");
         }
@@ -237,6 +244,14 @@ impl Postgres {
     }
 
     /// Puts a copy of a file into the data directory, for the server's user alone.
+    /// Who comes by TLS has to show a certificate. The first line that fits a connection decides.
+    fn ask_for_certificates(&self) -> Result<(), LabError> {
+        let file = self.data.join("pg_hba.conf");
+        let doing = || format!("changing {}", file.display());
+        let lines = std::fs::read_to_string(&file).doing(doing)?;
+        std::fs::write(&file, format!("hostssl all all all trust clientcert=verify-ca\n{lines}")).doing(doing)
+    }
+
     fn lay_out(&self, from: &Path, name: &str) -> Result<(), LabError> {
         let to = self.data.join(name);
         let doing = || format!("copying {} to {}", from.display(), to.display());

@@ -57,6 +57,41 @@ fn a_sale_over_three_links_with_tls() {
 }
 
 #[test]
+fn servers_that_want_to_know_their_clients_are_shown_a_certificate() {
+    let authority = Authority::new();
+    let server = |name: &str| encryption(&authority.server(name, LOOPBACK), Some(authority.file()));
+    let Identity { certificate, key } = authority.client("flux-gate");
+    let options = DeploymentOptions {
+        servers: Servers::Own {
+            kafka: KafkaOptions { tls: server("kafka"), ..KafkaOptions::default() },
+            postgres: PostgresOptions { tls: server("postgres"), ..PostgresOptions::default() },
+        },
+        redis: RedisOptions { tls: server("redis"), ..RedisOptions::default() },
+        shown: Some((certificate, key)),
+        ..encrypted(&authority)
+    };
+    let mut deployment = Deployment::start(options).expect("servers, an edge and a worker");
+    let mut ledger = deployment.ledger().unwrap();
+    let shown = "SELECT count(*) FROM pg_stat_ssl WHERE client_dn LIKE '%flux-gate%'";
+    assert!(ledger.query_one(shown, &[]).unwrap().get::<_, i64>(0) > 0, "PostgreSQL has seen who the worker is");
+    deployment.init("phone", 50).unwrap();
+    let crowd = buyers(&mut deployment, "phone", 100, 10);
+    let report = run(crowd);
+    settle_and_check(&deployment, &report.history);
+    assert_eq!(units_stored(&deployment, "phone"), 50);
+
+    // Who shows none says what is missing.
+    let none = ["FLUX_REDIS_TLS_CERT", "FLUX_REDIS_TLS_KEY", "FLUX_KAFKA_TLS_CERT", "FLUX_KAFKA_TLS_KEY"];
+    deployment.launch_edge_with(&none.map(|name| (name.to_owned(), String::new()))).unwrap();
+    let stranger = &deployment.edges[1].program;
+    wait_until("the edge says which certificates are missing", || {
+        let told = stranger.output();
+        told.contains("--redis-tls-cert") && told.contains("--kafka-tls-cert")
+    });
+    assert!(!stranger.is_ready());
+}
+
+#[test]
 fn a_certificate_that_does_not_hold_is_said_in_a_line_and_taken_once_it_does() {
     let (authority, stranger) = (Authority::new(), Authority::called("a stranger"));
     let trusted = authority.directory().join("trusted.pem");

@@ -5,7 +5,7 @@
 //! machine is busy. Costs come from wrk (a closed loop), latencies from the crowd at a constant arrival rate.
 //!
 //! - [`contestant`], [`server`]: who; [`scenario`]: what; [`stage`]: on which servers.
-//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`idle`], [`queued`], [`opening`], [`flood`], [`idle_products`], [`worker`]: those of another kind.
+//! - [`measure`], [`wrk`], [`usage`]: one measurement; [`handshakes`], [`idle`], [`queued`], [`opening`], [`flood`], [`idle_products`], [`worker`]: those of another kind.
 //! - [`flame`]: where the time goes under the load of one of them.
 //! - [`figures`], [`goals`], [`record`], [`markdown`], [`plot`], [`host`]: what is kept of it.
 //!
@@ -17,6 +17,7 @@ pub mod figures;
 pub mod flame;
 pub mod flood;
 pub mod goals;
+pub mod handshakes;
 pub mod host;
 pub mod idle;
 pub mod idle_products;
@@ -177,6 +178,7 @@ impl Bench {
     fn measure(&mut self, cell: Cell, repetition: u32) -> Result<(), LabError> {
         let figures = match cell.load {
             Load::Closed => self.enter(cell, Vec::new())?.closed()?,
+            Load::Open if cell.contestant.is_encrypted() => self.enter(cell, Vec::new())?.arrivals(repetition)?,
             Load::Open => {
                 let highest = self.findings.highest_rate(cell.scenario, cell.contestant, cell.threads);
                 let highest = highest.ok_or_else(|| LabError::failed("its highest rate is not known"))?;
@@ -310,6 +312,7 @@ impl Bench {
 fn line(cell: &Cell, which: &str, figures: &Figures) -> String {
     let load = match cell.load {
         Load::Closed => "",
+        Load::Open if cell.contestant.is_encrypted() => " at a rate",
         Load::Open => " at half rate",
     };
     let orders = figures.orders_by_call.map_or(String::new(), |orders| format!(", {orders:.1} orders a call"));

@@ -99,6 +99,9 @@ fn medians(text: &mut String, record: &Record) -> std::fmt::Result {
             title = Some((cell.scenario, cell.load));
             let load = match cell.load {
                 Load::Closed => "closed loop (wrk)",
+                Load::Open if cell.contestant.is_encrypted() => {
+                    "3,000 new connections a second (open loop: latency from the moment one was due)"
+                }
                 Load::Open => "at half of its highest rate (open loop: latency from the moment a request was due)",
             };
             writeln!(text, "\n### {}, {load}\n\n{HEAD}\n{LINE}", cell.scenario.name())?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::contestant::Source;
 use super::figures::{Cell, Figures};
+use super::handshakes;
 use super::scenario::{Probe, Scenario};
 use super::server::{ReserveCounts, Server};
 use super::stage::{Stage, Used};
@@ -210,6 +211,40 @@ impl<'a> Ready<'a> {
                 p999_us: Some(report.since_due.percentile_us(0.999)),
                 unexpected: answered - expected,
                 broken: report.requests() - answered,
+                ..Figures::default()
+            },
+        )
+    }
+
+    /// An open loop of new TLS connections, [`handshakes::PER_SECOND`], one order each.
+    ///
+    /// # Errors
+    /// As [`Ready::closed`].
+    pub fn arrivals(&self, repetition: u32) -> Result<Figures, LabError> {
+        let count = (handshakes::PER_SECOND * f64::from(self.generator.seconds)) as u64;
+        let (target, product) = (self.server.public(), self.cell.scenario.product());
+        let arrive = |name: &str, count| {
+            handshakes::run(target, &self.stage.issuer(), product, &format!("{name}-{repetition}"), count)
+        };
+        arrive("warm-up", handshakes::PER_SECOND as u64)?;
+        let before = self.before()?;
+        let arrivals = arrive("counted", count)?;
+        let answered = arrivals.spans_us.len() as u64 + arrivals.unexpected;
+        if answered == 0 {
+            return Err(LabError::failed("not one of the new connections was answered"));
+        }
+        self.figures(
+            before,
+            Figures {
+                requests: answered,
+                seconds: arrivals.seconds,
+                per_second: answered as f64 / arrivals.seconds,
+                asked_per_second: Some(handshakes::PER_SECOND),
+                p50_us: arrivals.of_thousand_us(500),
+                p99_us: arrivals.of_thousand_us(990),
+                p999_us: arrivals.of_thousand_us(999),
+                unexpected: arrivals.unexpected,
+                broken: arrivals.broken,
                 ..Figures::default()
             },
         )

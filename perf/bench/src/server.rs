@@ -19,6 +19,7 @@ use flux_lab::programs::{Edge, Environment};
 use flux_lab::run_dir::RunDir;
 use flux_lab::servers::balancer::Balancer;
 use flux_lab::servers::{Kafka, Redis};
+use flux_test_support::certificates::Identity;
 
 const READY_MAX: Duration = Duration::from_secs(30);
 const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -70,7 +71,9 @@ impl Server {
                 match contestant.balancer() {
                     None => Running::Edge(Box::new(edge)),
                     Some(kind) => {
-                        let balancer = Balancer::start(around.run, kind, std::slice::from_ref(&edge), true)?;
+                        let Identity { certificate, key } = &around.certificates.balancer;
+                        let edges = std::slice::from_ref(&edge);
+                        let balancer = Balancer::start_showing(around.run, kind, edges, certificate, key)?;
                         Running::Behind(Box::new(edge), balancer)
                     }
                 }

@@ -33,6 +33,8 @@ pub struct Certificates {
     pub authority: Authority,
     /// The edge's own.
     pub edge: Identity,
+    /// A balancer's in front of it.
+    pub balancer: Identity,
 }
 
 /// Redis and Kafka of a run, with listeners for plain clients and for those that speak TLS.
@@ -92,8 +94,8 @@ impl Stage {
                 ..KafkaOptions::default()
             },
         )?;
-        let edge = authority.server("edge", LOOPBACK);
-        let certificates = Certificates { authority, edge };
+        let [edge, balancer] = ["edge", "balancer"].map(|name| authority.server(name, LOOPBACK));
+        let certificates = Certificates { authority, edge, balancer };
         Ok(Stage { run, root, redis, kafka, certificates, topic: None, measurements: 0, started: 0 })
     }
 
@@ -174,6 +176,11 @@ impl Stage {
     /// Where nothing was cleared yet.
     pub fn topic(&self) -> Result<&str, LabError> {
         self.topic.as_deref().ok_or_else(|| LabError::failed("there is no topic yet"))
+    }
+
+    /// Who has issued all certificates here: a file, PEM.
+    pub fn issuer(&self) -> PathBuf {
+        self.certificates.authority.file()
     }
 
     /// Records in the topic.
