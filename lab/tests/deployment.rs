@@ -89,7 +89,7 @@ fn answer_all(mut stream: TcpStream) {
 const LEDGER: &str = "
     CREATE TABLE products (id text PRIMARY KEY, stock bigint NOT NULL, sale_id bigint NOT NULL);
     CREATE TABLE sales (product_id text, sale_id bigint, generation integer NOT NULL, total bigint NOT NULL,
-        sold bigint NOT NULL, withdrawn bigint NOT NULL, state text NOT NULL);
+        sold bigint NOT NULL, withdrawn bigint NOT NULL, state text NOT NULL, rate bigint);
     CREATE TABLE orders (id uuid PRIMARY KEY, product_id text, user_id text, quantity integer, sale_id bigint,
         generation integer, reservation_id uuid);
     CREATE TABLE returns (reservation_id uuid, product_id text, sale_id bigint, quantity integer, state text);
