@@ -134,7 +134,7 @@ impl Run {
         let redis = self.redis.borrow();
         let (Some(sale), Some(distrust)) = (redis.sale(product), self.distrust.get(product)) else { return false };
         let id = sale.get("id").and_then(|id| id.parse().ok()).unwrap_or(0);
-        let lost_us = distrust.since.unwrap_or(u64::MAX);
+        let lost_us = distrust.since().unwrap_or(u64::MAX);
         redis.first_sold(product, id).is_some_and(|at| at.as_micros() >= lost_us)
     }
 
@@ -328,10 +328,8 @@ impl Run {
 
     /// A rebuild that began then has opened the sale again.
     fn end_distrust(&mut self, product: &str, began_us: u64, has_met_a_loss: bool) {
-        if let Some(distrust) = self.distrust.get_mut(product)
-            && let Some(since) = distrust.since.take_if(|since| *since <= began_us || has_met_a_loss)
-        {
-            distrust.spans.push((since, began_us.max(since)));
+        if let Some(distrust) = self.distrust.get_mut(product) {
+            distrust.end(began_us, has_met_a_loss);
         }
     }
 }

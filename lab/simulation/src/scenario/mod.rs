@@ -5,11 +5,12 @@
 //!   that lead to a planted bug.
 //! - [`run`]: the run itself, `mend`: its operator, `told`: what they tell a rebuild that asks; `truth`: what the servers hold at its end; [`verdict`]: the invariants I1 to I6,
 //!   `lines`: those of fair queues; `moments`: what holds at every moment; `patience`: that nobody waits for ever; `observers`:
-//!   that nobody's belief goes back.
+//!   that nobody's belief goes back; `distrust`: when Redis may not be believed.
 //! - [`attempt`]: a run by its seed, and what is left of it that still fails.
 
 pub mod aimed;
 pub mod attempt;
+mod distrust;
 pub mod faults;
 mod lines;
 mod mend;

@@ -19,6 +19,7 @@ use flux_protocol::order::{Record, Uuid};
 use flux_protocol::rare;
 use serde_json::json;
 
+use super::distrust::Distrust;
 use super::faults::{Fault, Stray};
 use super::mend::{Alarm, Rebuild};
 use super::observers::Observers;
@@ -48,15 +49,6 @@ impl Sale {
     pub(super) fn opens_at(&self) -> Option<u64> {
         (!self.opens_after.is_zero()).then(|| EPOCH_MS + self.opens_after.as_millis() as u64)
     }
-}
-
-/// When the Redis of a run lost data, and when a rebuild of the product began; µs of the world.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Distrust {
-    /// From when on nothing may be sold, until `rebuilt`.
-    pub(super) since: Option<u64>,
-    /// Closed spans.
-    pub(super) spans: Vec<(u64, u64)>,
 }
 
 /// See the module.
@@ -337,19 +329,19 @@ impl Run {
         let from = (self.world.now().instant + noticed_within).as_micros();
         let product = self.shape.sales[sale].product.clone();
         self.note_loss(&product);
-        self.distrust.entry(product).or_default().since.get_or_insert(from);
+        self.distrust.entry(product).or_default().note_loss(from);
     }
 
     /// Whether Redis has lost something of this product and was not rebuilt since.
     pub(super) fn is_distrusted(&self, product: &str) -> bool {
-        self.distrust.get(product).is_some_and(|distrust| distrust.since.is_some())
+        self.distrust.get(product).is_some_and(|distrust| distrust.since().is_some())
     }
 
     /// A Redis that had been given up took its successor's place: it has lost nothing of its own. Whether its successor had
     /// been rebuilt by then is not looked at.
     pub(super) fn old_master_woke(&mut self) {
         self.old_master_woke = true;
-        self.distrust.values_mut().for_each(|distrust| distrust.since = None);
+        self.distrust.values_mut().for_each(Distrust::forget);
     }
 
     /// What edges hold of orders that were all answered long ago: nothing, once all is quiet.

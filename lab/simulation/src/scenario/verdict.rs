@@ -113,8 +113,7 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
     for exchange in &history.exchanges {
         let made = matches!(exchange.outcome, Outcome::Accepted { .. } | Outcome::Pending { .. });
         let Some(distrust) = run.distrust.get(&exchange.order.product).filter(|_| made) else { continue };
-        let open = distrust.since.map(|since| (since, u64::MAX));
-        for (from, until) in distrust.spans.iter().copied().chain(open) {
+        for (from, until) in distrust.spans() {
             let asked_before = first_asked[&*exchange.order] < from;
             let is_judged = exchange.sent_us >= from && exchange.answered_us < until && !asked_before;
             if is_judged && !is_of_later_sale(run, exchange, from) {
@@ -160,8 +159,7 @@ fn distrusted_refusals(run: &Run, faults: &mut Vec<String>) {
         else {
             continue;
         };
-        let open = distrust.since.map(|since| (since, u64::MAX));
-        for (from, until) in distrust.spans.iter().copied().chain(open) {
+        for (from, until) in distrust.spans() {
             if *told < from && exchange.sent_us >= from && exchange.answered_us < until {
                 faults.push(format!(
                     "I5: sold out for {:?} while Redis was not to be trusted, though it had been made",
