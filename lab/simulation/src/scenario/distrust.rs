@@ -1,39 +1,117 @@
-//! When a product's Redis may not be believed, by what befell it and by rebuilds: what I5 is judged by. Never looks at Redis.
+//! When a product's Redis may not be believed, by what it has lost and by rebuilds: what I5 is judged by. Never looks at Redis.
+//!
+//! Each loss is judged by itself, from when edges have to know of it until a rebuild began that has proved the stock. Two losses
+//! that overlap are two: the later may have to be known first (a look notices a spoilt key within a second, every script notices
+//! another Redis at once), and what one of them excuses the other does not.
 
-/// When the Redis of a run lost data, and when a rebuild of the product began; µs of the world.
+use std::time::Duration;
+
+/// Something that Redis has lost of a product; times in µs of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// When it was lost.
+    pub(super) at_us: u64,
+    /// From when on nothing may be sold by what is left.
+    pub(super) known_us: u64,
+    /// When the rebuild began that proved the stock since, and no earlier than `known_us`; `u64::MAX`: none has.
+    pub(super) until_us: u64,
+}
+
+/// All that Redis has lost of a product, in order of time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Distrust {
-    /// From when on nothing may be sold, until `rebuilt`.
-    since: Option<u64>,
-    /// Closed spans.
-    spans: Vec<(u64, u64)>,
+    losses: Vec<Loss>,
 }
 
 impl Distrust {
-    /// Redis has lost something, of which edges must know from then on.
-    pub(super) fn note_loss(&mut self, from_us: u64) {
-        self.since.get_or_insert(from_us);
+    /// Redis loses something, of which edges have to know within that span.
+    pub(super) fn note_loss(&mut self, at_us: u64, noticed_within: Duration) {
+        let known_us = at_us + noticed_within.as_micros() as u64;
+        self.losses.push(Loss { at_us, known_us, until_us: u64::MAX });
     }
 
-    /// A rebuild that began then has opened the sale again; Redis may have lost more before it had ended.
+    /// A rebuild that began then has opened the sale again: it has proved the stock after all that was lost before it began, whether
+    /// edges had noticed that by then or not. Where Redis lost something while it was under way, and it ended well all the same, it
+    /// has fenced the sale off after that, too.
     pub(super) fn end(&mut self, began_us: u64, has_met_a_loss: bool) {
-        if let Some(since) = self.since.take_if(|since| *since <= began_us || has_met_a_loss) {
-            self.spans.push((since, began_us.max(since)));
+        for loss in self.losses.iter_mut().filter(|loss| loss.is_open()) {
+            if loss.at_us <= began_us || has_met_a_loss {
+                loss.until_us = began_us.max(loss.known_us);
+            }
         }
     }
 
     /// What was lost is there again.
     pub(super) fn forget(&mut self) {
-        self.since = None;
+        self.losses.retain(|loss| !loss.is_open());
     }
 
-    /// From when on nothing may be sold until it is rebuilt; `None`: it may.
-    pub(super) fn since(&self) -> Option<u64> {
-        self.since
+    /// The first loss that no rebuild has made good.
+    pub(super) fn first_open(&self) -> Option<Loss> {
+        self.losses.iter().copied().find(Loss::is_open)
     }
 
-    /// All spans, the last of which may be open.
-    pub(super) fn spans(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.spans.iter().copied().chain(self.since.map(|since| (since, u64::MAX)))
+    /// All of them.
+    pub(super) fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+}
+
+impl Loss {
+    fn is_open(&self) -> bool {
+        self.until_us == u64::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_millis(1200);
+
+    fn spans(distrust: &Distrust) -> Vec<(u64, u64)> {
+        distrust.losses().iter().map(|loss| (loss.known_us, loss.until_us)).collect()
+    }
+
+    /// Seed 5002565: a failover loses the write that spoilt the key, and is known before that had to be.
+    #[test]
+    fn a_loss_that_is_known_sooner_counts_from_then() {
+        let mut distrust = Distrust::default();
+        distrust.note_loss(9_125_329, WITHIN);
+        distrust.note_loss(9_535_040, Duration::ZERO);
+        assert_eq!(spans(&distrust), [(10_325_329, u64::MAX), (9_535_040, u64::MAX)]);
+        distrust.end(9_966_859, false);
+        assert_eq!(distrust.first_open(), None, "it began after both");
+        assert_eq!(spans(&distrust), [(10_325_329, 10_325_329), (9_535_040, 9_966_859)]);
+    }
+
+    #[test]
+    fn a_rebuild_makes_good_what_was_lost_before_it_began_though_nobody_had_to_know_yet() {
+        let mut distrust = Distrust::default();
+        distrust.note_loss(1_000_000, WITHIN);
+        distrust.end(999_999, false);
+        assert_eq!(distrust.first_open().map(|loss| loss.at_us), Some(1_000_000), "it began before");
+        distrust.end(1_000_000, false);
+        assert_eq!(distrust.first_open(), None);
+    }
+
+    #[test]
+    fn a_rebuild_makes_good_what_it_has_met() {
+        let mut distrust = Distrust::default();
+        distrust.note_loss(2_000_000, Duration::ZERO);
+        distrust.end(1_000_000, true);
+        assert_eq!(spans(&distrust), [(2_000_000, 2_000_000)]);
+        distrust.note_loss(3_000_000, Duration::ZERO);
+        assert_eq!(distrust.first_open().map(|loss| loss.at_us), Some(3_000_000));
+    }
+
+    #[test]
+    fn what_is_there_again_was_never_lost() {
+        let mut distrust = Distrust::default();
+        distrust.note_loss(1_000_000, Duration::ZERO);
+        distrust.end(2_000_000, false);
+        distrust.note_loss(3_000_000, Duration::ZERO);
+        distrust.forget();
+        assert_eq!(spans(&distrust), [(1_000_000, 2_000_000)]);
     }
 }

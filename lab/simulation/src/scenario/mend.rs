@@ -134,7 +134,7 @@ impl Run {
         let redis = self.redis.borrow();
         let (Some(sale), Some(distrust)) = (redis.sale(product), self.distrust.get(product)) else { return false };
         let id = sale.get("id").and_then(|id| id.parse().ok()).unwrap_or(0);
-        let lost_us = distrust.since().unwrap_or(u64::MAX);
+        let lost_us = distrust.first_open().map_or(u64::MAX, |loss| loss.at_us);
         redis.first_sold(product, id).is_some_and(|at| at.as_micros() >= lost_us)
     }
 

@@ -326,15 +326,15 @@ impl Run {
     fn distrust(&mut self, sale: usize, noticed_within: Duration) {
         self.note_rebuilds();
         self.lost_data = true;
-        let from = (self.world.now().instant + noticed_within).as_micros();
+        let at_us = self.world.now().instant.as_micros();
         let product = self.shape.sales[sale].product.clone();
         self.note_loss(&product);
-        self.distrust.entry(product).or_default().note_loss(from);
+        self.distrust.entry(product).or_default().note_loss(at_us, noticed_within);
     }
 
     /// Whether Redis has lost something of this product and was not rebuilt since.
     pub(super) fn is_distrusted(&self, product: &str) -> bool {
-        self.distrust.get(product).is_some_and(|distrust| distrust.since().is_some())
+        self.distrust.get(product).is_some_and(|distrust| distrust.first_open().is_some())
     }
 
     /// A Redis that had been given up took its successor's place: it has lost nothing of its own. Whether its successor had

@@ -15,6 +15,7 @@ use flux_protocol::observed;
 use flux_protocol::order::{TopicRecord, order_id};
 use flux_protocol::queue::limits::HOLD_US;
 
+use super::distrust::Loss;
 use super::faults::Fault;
 use super::run::{EPOCH_MS, Run};
 use super::truth;
@@ -113,15 +114,14 @@ fn distrusted_answers(run: &Run, faults: &mut Vec<String>) {
     for exchange in &history.exchanges {
         let made = matches!(exchange.outcome, Outcome::Accepted { .. } | Outcome::Pending { .. });
         let Some(distrust) = run.distrust.get(&exchange.order.product).filter(|_| made) else { continue };
-        for (from, until) in distrust.spans() {
-            let asked_before = first_asked[&*exchange.order] < from;
-            let is_judged = exchange.sent_us >= from && exchange.answered_us < until && !asked_before;
-            if is_judged && !is_of_later_sale(run, exchange, from) {
-                faults.push(format!(
-                    "I5: {:?} for {:?} while Redis was not to be trusted",
-                    exchange.outcome, exchange.order
-                ));
-            }
+        let is_made_by = |loss: &Loss| {
+            let asked_before = first_asked[&*exchange.order] < loss.known_us;
+            let is_judged = exchange.sent_us >= loss.known_us && exchange.answered_us < loss.until_us && !asked_before;
+            is_judged && !is_of_later_sale(run, exchange, loss.at_us)
+        };
+        if distrust.losses().iter().any(is_made_by) {
+            faults
+                .push(format!("I5: {:?} for {:?} while Redis was not to be trusted", exchange.outcome, exchange.order));
         }
     }
 }
@@ -159,13 +159,14 @@ fn distrusted_refusals(run: &Run, faults: &mut Vec<String>) {
         else {
             continue;
         };
-        for (from, until) in distrust.spans() {
-            if *told < from && exchange.sent_us >= from && exchange.answered_us < until {
-                faults.push(format!(
-                    "I5: sold out for {:?} while Redis was not to be trusted, though it had been made",
-                    exchange.order
-                ));
-            }
+        let is_told_by = |loss: &Loss| {
+            *told < loss.known_us && exchange.sent_us >= loss.known_us && exchange.answered_us < loss.until_us
+        };
+        if distrust.losses().iter().any(is_told_by) {
+            faults.push(format!(
+                "I5: sold out for {:?} while Redis was not to be trusted, though it had been made",
+                exchange.order
+            ));
         }
     }
 }
