@@ -446,22 +446,6 @@ impl Shape {
             }
         }
     }
-
-    /// Where a sale or a line waits for Redis' clock, one that is set back has it wait for longer than anybody does.
-    fn let_no_clock_go_back(&mut self) {
-        let waits = |sale: &Sale| sale.is_fair || !sale.opens_after.is_zero();
-        let follows = |planned: &Planned| matches!(&planned.fault, Fault::SaleReopened(next) if waits(next));
-        if !self.sales.iter().any(waits) && !self.faults.iter().any(follows) {
-            return;
-        }
-        let mut latest = 0;
-        for planned in &mut self.faults {
-            if let Fault::RedisClock(offset) = &mut planned.fault {
-                *offset = offset.abs().max(latest);
-                latest = *offset;
-            }
-        }
-    }
 }
 
 fn sale(random: &mut Random, features: &Features, spread: Duration, number: u64) -> Sale {
