@@ -179,6 +179,7 @@ impl Shape {
         shape.draw_lookers(random);
         shape.draw_openings(random);
         shape.draw_ends_of_records(random);
+        shape.let_no_clock_go_back();
         shape
     }
 
@@ -207,13 +208,13 @@ impl Shape {
                 Habit::Impatient | Habit::Patient => buyer.attempts_max,
             };
         }
-        let (has_line, must_not_go_back) = (self.sales[0].is_fair, self.has_countdown() || self.has_line());
+        let has_line = self.sales[0].is_fair;
         for planned in &mut self.faults {
-            match &mut planned.fault {
-                Fault::KeyDeleted(key) | Fault::KeySpoilt(key) if has_line && random.per_mille(200) => *key = "queue",
-                // Set back, it would have sales and lines that wait for it wait for longer than anybody does.
-                Fault::RedisClock(offset) if must_not_go_back => *offset = offset.abs(),
-                _ => {}
+            if let Fault::KeyDeleted(key) | Fault::KeySpoilt(key) = &mut planned.fault
+                && has_line
+                && random.per_mille(200)
+            {
+                *key = "queue";
             }
         }
         if random.per_mille(300) {
