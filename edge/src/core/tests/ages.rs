@@ -32,12 +32,7 @@ fn a_reply_that_is_read_in_time_is_published() {
 #[test]
 fn an_edge_that_wakes_leaves_what_it_reserved_to_the_relay() {
     let (mut bench, orders) = with_reply_waiting();
-    // The shell may read what lay in the socket before it looks at the time.
-    bench.redis.answer();
-    bench.sleep(60_000);
-    let now = at(bench.now);
-    bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
-    bench.pass(5_000);
+    bench.wake_after(60_000);
     assert_eq!(bench.broker.arrived, [] as [String; 0]);
     assert_eq!(bench.redis.calls("XDEL"), [] as [Vec<String>; 0], "the entry stays");
     assert_eq!(bench.statuses(&orders), [Some(202)]);

@@ -287,6 +287,15 @@ impl Bench {
     fn sleep(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);
     }
+
+    /// The process was stopped just when Redis answered, and goes on after so long. The shell may read what lay in the socket
+    /// before it looks at the time.
+    fn wake_after(&mut self, ms: u64) {
+        self.redis.answer();
+        self.sleep(ms);
+        self.core.handle_redis_bytes(at(self.now), &mut self.redis.to_core).expect("well-formed");
+        self.pass(5_000);
+    }
 }
 
 fn at(instant: Instant) -> Now {

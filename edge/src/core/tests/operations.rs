@@ -1,7 +1,7 @@
 //! Sales opened and closed while replies are lost and Kafka is silent.
 
+use super::Bench;
 use super::redis::array;
-use super::{Bench, at};
 use crate::core::machine::Machine;
 
 const SEED: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
@@ -74,12 +74,7 @@ fn what_an_edge_hears_of_an_operation_when_it_wakes_is_not_published() {
         let asked = bench.operate(path, body);
         bench.run();
         bench.redis.holds.clear();
-        // The shell may read what lay in the socket before it looks at the time.
-        bench.redis.answer();
-        bench.sleep(60_000);
-        let now = at(bench.now);
-        bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
-        bench.pass(5_000);
+        bench.wake_after(60_000);
         assert_eq!(bench.broker.arrived, [] as [String; 0], "{path}");
         assert_eq!(status(&bench, asked), Some(503), "{path}: unknown, and asked again");
         assert!(bench.core.is_drained(), "{path}");
@@ -93,11 +88,7 @@ fn an_operation_whose_name_is_registered_too_late_is_not_published() {
     bench.redis.holds = vec!["SADD"];
     let opened = init(&mut bench);
     bench.redis.holds.clear();
-    bench.redis.answer();
-    bench.sleep(60_000);
-    let now = at(bench.now);
-    bench.core.handle_redis_bytes(now, &mut bench.redis.to_core).expect("well-formed");
-    bench.pass(5_000);
+    bench.wake_after(60_000);
     assert_eq!(bench.broker.arrived, [] as [String; 0]);
     assert_eq!(status(&bench, opened), Some(503));
 }
