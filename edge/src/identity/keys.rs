@@ -4,9 +4,9 @@
 //! key is never taken for a shared secret. That a file is neither JSON nor PEM is a mistake and no secret: a shared secret is a
 //! JWK of type `oct`.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use flux_net::secrets::file::is_open_to_others;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
@@ -81,8 +81,8 @@ impl KeySet {
         }
         let bytes = std::fs::read(path).map_err(unreadable)?;
         let mut set = KeySet::parse(&name, &bytes)?;
-        let is_open = metadata.permissions().mode() & 0o004 != 0;
-        set.is_secret_in_the_open = is_open && set.keys.iter().any(|key| key.algorithm == Algorithm::HS256);
+        set.is_secret_in_the_open =
+            is_open_to_others(&metadata) && set.keys.iter().any(|key| key.algorithm == Algorithm::HS256);
         Ok(set)
     }
 

@@ -1,6 +1,6 @@
 //! A file that holds one secret.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -49,9 +49,9 @@ pub struct SecretFile {
 /// # Errors
 /// [`SecretFileError`].
 pub fn read(path: &Path) -> Result<SecretFile, SecretFileError> {
-    let (text, mode) = text_of(path)?;
+    let (text, metadata) = text_of(path)?;
     let secret = one_line(&text).map_err(|wrong| wrong.of(path))?;
-    Ok(SecretFile { secret, is_open_to_others: mode & 0o004 != 0 })
+    Ok(SecretFile { secret, is_open_to_others: is_open_to_others(&metadata) })
 }
 
 /// Reads a file as libpq reads its password file: only where nobody but its owner may.
@@ -59,20 +59,25 @@ pub fn read(path: &Path) -> Result<SecretFile, SecretFileError> {
 /// # Errors
 /// [`SecretFileError`].
 pub fn read_private(path: &Path) -> Result<String, SecretFileError> {
-    let (text, mode) = text_of(path)?;
-    if mode & 0o077 != 0 {
+    let (text, metadata) = text_of(path)?;
+    if metadata.permissions().mode() & 0o077 != 0 {
         return Err(SecretFileError::TooOpen(path.to_owned()));
     }
     String::from_utf8(text).map_err(|_| SecretFileError::NoText(path.to_owned()))
 }
 
-fn text_of(path: &Path) -> Result<(Vec<u8>, u32), SecretFileError> {
+/// Whether every user of the machine may read a file.
+pub fn is_open_to_others(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+fn text_of(path: &Path) -> Result<(Vec<u8>, Metadata), SecretFileError> {
     let failed = |error| SecretFileError::Read { path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    let metadata = file.metadata().map_err(failed)?;
     let mut text = Vec::new();
     file.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-    if text.len() > SECRET_BYTES_MAX { Err(SecretFileError::TooLong(path.to_owned())) } else { Ok((text, mode)) }
+    if text.len() > SECRET_BYTES_MAX { Err(SecretFileError::TooLong(path.to_owned())) } else { Ok((text, metadata)) }
 }
 
 /// What is wrong with a secret's text.

@@ -4,8 +4,7 @@
 //! date takes the place of one that is not.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flux_protocol::certificate;
@@ -14,6 +13,7 @@ use rustls::Error;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::files::{TlsFileError, certificates, private_key};
+use crate::secrets::file::is_open_to_others;
 
 /// The two files.
 #[derive(Clone, Debug)]
@@ -72,7 +72,9 @@ impl OwnFiles {
     pub(super) fn warnings(&self, certificate: &OwnCertificate) -> Vec<String> {
         let outdated = certificate.outdated(now());
         let outdated = outdated.map(|why| format!("{}: {why}", self.certificate.display()));
-        let open = is_open_to_others(&self.key)
+        // A file that has gone is open to nobody.
+        let open = std::fs::metadata(&self.key)
+            .is_ok_and(|metadata| is_open_to_others(&metadata))
             .then(|| format!("every user of this machine may read {0}: chmod o-rwx {0}", self.key.display()));
         outdated.into_iter().chain(open).collect()
     }
@@ -106,9 +108,4 @@ impl OwnCertificate {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// A file that has gone is open to nobody.
-fn is_open_to_others(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
