@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_net::{Stream, Tail, within};
-use flux_protocol::resp::{Belief, Decoder, ErrorKind, Limits, OwnedFrame, Reply, Script, Value, command, printable};
+use flux_protocol::resp::{
+    Belief, Decoder, ErrorKind, Limits, OwnedFrame, Reply, Script, Value, command, printable, with_user,
+};
 
 use flux_net::RedisTarget;
 use flux_protocol::secret::SharedSecret;
@@ -204,10 +206,7 @@ fn refused(target: &RedisTarget, error: RedisError) -> RedisError {
     match error {
         RedisError::Server { kind: ErrorKind::Denied, belief, message } => {
             target.password.iter().for_each(SharedSecret::note_refused);
-            let user = target.user.as_deref().unwrap_or("default");
-            // Of a permission that is missing Redis names the user itself.
-            let is_named = message.starts_with("NOPERM");
-            let message = if is_named { message } else { format!("{message} (user {user})") };
+            let message = with_user(message, target.user.as_deref());
             RedisError::Server { kind: ErrorKind::Denied, belief, message }
         }
         other => other,

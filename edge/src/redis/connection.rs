@@ -382,15 +382,13 @@ impl Login {
     /// password, another is looked for.
     fn refused(&self, error: ServerError<'_>) -> ConnectionError {
         let words = refusals::words(error);
-        let named = || format!("{words} (user {})", self.user.as_deref().unwrap_or("default"));
         match error.kind() {
             ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::ClusterDown => {
                 ConnectionError::NotYet(words)
             }
             ErrorKind::Denied => {
                 self.password.iter().for_each(SharedSecret::note_refused);
-                // Of a permission that is missing Redis names the user itself.
-                ConnectionError::Denied(if words.starts_with("NOPERM") { words } else { named() })
+                ConnectionError::Denied(resp::with_user(words, self.user.as_deref()))
             }
             _ => ConnectionError::Setup(words),
         }

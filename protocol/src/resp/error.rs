@@ -187,3 +187,9 @@ impl<'a> ServerError<'a> {
         }
     }
 }
+
+/// What an [`ErrorKind::Denied`] said, with the user (`None`: the default one) whom it was said to: of a permission that is missing
+/// (`NOPERM`) Redis names them itself.
+pub fn with_user(words: String, user: Option<&str>) -> String {
+    if words.starts_with("NOPERM") { words } else { format!("{words} (user {})", user.unwrap_or("default")) }
+}

@@ -19,7 +19,7 @@ mod tests;
 
 pub use decode::{Decoder, Limits};
 pub use encode::{Arguments, array_header, bulk, bulk_number, bulk_parts, command};
-pub use error::{Belief, ErrorKind, ServerError, printable};
+pub use error::{Belief, ErrorKind, ServerError, printable, with_user};
 pub use head::Malformed;
 pub use redis_protocol::resp2::types::OwnedFrame;
 pub use reply::{Items, Reply, Value};

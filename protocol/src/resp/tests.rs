@@ -249,3 +249,12 @@ fn the_digest_is_sha1_of_the_source() {
 fn a_server_s_words_are_printable() {
     assert_eq!(printable(b"ERR \x07 a 'quoted' \\ \"word\"\r\n\xff"), "ERR \\x07 a 'quoted' \\ \"word\"\\r\\n\\xff");
 }
+
+#[test]
+fn whom_redis_does_not_name_is_named() {
+    let refused = "WRONGPASS invalid username-password pair or user is disabled.";
+    assert_eq!(with_user(refused.to_owned(), Some("shop")), format!("{refused} (user shop)"));
+    assert_eq!(with_user(refused.to_owned(), None), format!("{refused} (user default)"));
+    let lacking = "NOPERM User shop has no permissions to run the 'info' command";
+    assert_eq!(with_user(lacking.to_owned(), Some("shop")), lacking);
+}
