@@ -42,7 +42,7 @@ impl FromStr for WaitingRoom {
 #[command(
     after_help = "FLUX_ADMIN_TOKEN (environment only) or --admin-token-file is the bearer token of /init and /close; without \
     one they are not on the public listener. FLUX_JWT_SUBJECT_KEY (environment only) or --jwt-subject-key-file is the key that \
-    users' names are hashed with (--jwt-keys). Files of secrets and of --jwt-keys are read anew on SIGHUP. RUST_LOG sets what is logged (default: info). Logs go to \
+    users' names are hashed with (--jwt-keys). Files of secrets and of --jwt-keys are read anew on SIGHUP, the latter daily too. RUST_LOG sets what is logged (default: info). Logs go to \
     standard error, as text on a terminal and as JSON otherwise. SIGTERM drains and ends with exit code 0; a mistake in \
     the configuration is one line on standard error and exit code 2."
 )]

@@ -14,7 +14,7 @@ use crate::limits::shell::JWT_LEEWAY_MAX;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct IdentityArguments {
     /// Orders need a bearer token (JWT) signed by one of the keys in this file: a JWK set, or public keys as PEM; read anew
-    /// on SIGHUP. Needs FLUX_JWT_SUBJECT_KEY [default: none, and userId is what callers say]
+    /// on SIGHUP and daily. Needs FLUX_JWT_SUBJECT_KEY [default: none, and userId is what callers say]
     #[arg(long, env = "FLUX_JWT_KEYS", value_name = "FILE")]
     pub(crate) jwt_keys: Option<PathBuf>,
 
