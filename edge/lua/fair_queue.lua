@@ -1,4 +1,4 @@
--- Put behind trust.lua: the fair queue's decision, who is called. protocol/src/queue/line.rs has the same as a model, and
+-- Put behind trust.lua: the fair queue's decision, who is called. protocol/src/queue/fair_queue.rs has the same as a model, and
 -- says why; a test holds the two against each other.
 --
 -- The key is a hash: `.` the sale's id; `slot` and `rank`, the watermark: everyone before it may order; `here`, called of

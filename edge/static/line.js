@@ -13,7 +13,7 @@ const LOOK_MS_MIN = 1_000;
 const LOOK_MS_MAX = 10_000;
 const COUNTDOWN_LOOK_MS_MAX = 60_000;
 // For how long after a second has ended edges may still report tickets of it (SETTLING_US in
-// protocol/src/queue/line.rs).
+// protocol/src/queue/fair_queue.rs).
 const SETTLING_MS = 300;
 // How old a document may be for caches on its way, and an edge's clock beside Redis'.
 const DOCUMENT_AGE_MS_MAX = 10_000;

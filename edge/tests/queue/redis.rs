@@ -1,11 +1,11 @@
 //! The sale inside Redis, for the simulation: bucket and stock as the scripts have them, the line as its model.
 
 use flux_protocol::queue::limits::CALLED_SECONDS_MAX;
-use flux_protocol::queue::{Line, Moment, Moved, Place, Report, Terms, Watermark};
+use flux_protocol::queue::{FairQueue, Moment, Moved, Place, Report, Terms, Watermark};
 
 /// Who is called: by the line that ships, or as it was designed at first.
 pub(crate) enum Rule {
-    Line(Box<Line>),
+    Line(Box<FairQueue>),
     FirstDesign(FirstDesign),
 }
 

@@ -6,7 +6,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use flux_protocol::queue::limits::RETRY_US;
-use flux_protocol::queue::{Line, Place, Seed, Slot, TICKET_TEXT_BYTES, Terms, Ticket, TicketKey, Watermark, slot_at};
+use flux_protocol::queue::{
+    FairQueue, Place, Seed, Slot, TICKET_TEXT_BYTES, Terms, Ticket, TicketKey, Watermark, slot_at,
+};
 
 use crate::core::{Call, Core, Said};
 use crate::redis::{FirstDesign, Leased, Redis, Rule};
@@ -89,7 +91,7 @@ pub(crate) struct Played {
     pub(crate) marks: Vec<(u64, Watermark)>,
     /// Most slots that Redis ever counted.
     pub(crate) slots_max: usize,
-    pub(crate) line: Option<Line>,
+    pub(crate) line: Option<FairQueue>,
 }
 
 enum Event {

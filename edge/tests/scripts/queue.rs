@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flux_protocol::queue::limits::{COHORT_US, SLOTS_MAX, TICKS};
-use flux_protocol::queue::{Cohort, Line, Moment, Moved, Place, Report, Terms, Watermark, slot_at};
+use flux_protocol::queue::{Cohort, FairQueue, Moment, Moved, Place, Report, Terms, Watermark, slot_at};
 
 use crate::sale::{Options, PLAIN, Sale, order};
 use crate::server::{Client, Server, strings, text};
@@ -32,13 +32,13 @@ fn lease(sale: &Sale, client: &mut Client, wanted: u64, report: &Report) -> (i64
 }
 
 /// The line as it stands in Redis.
-fn held(sale: &Sale, client: &mut Client) -> Line {
+fn held(sale: &Sale, client: &mut Client) -> FairQueue {
     let flat = strings(client.command(&["HGETALL", &sale.key("queue")]));
     let mut fields: BTreeMap<&str, &str> =
         flat.as_chunks::<2>().0.iter().map(|[name, value]| (name.as_str(), value.as_str())).collect();
     assert_eq!(fields.remove("."), Some(sale.id.as_str()));
     let mut number = |name: &str| fields.remove(name).expect("there").parse::<u64>().expect("a whole number");
-    let mut line = Line {
+    let mut line = FairQueue {
         watermark: Watermark(Place { slot: number("slot") as u32, rank: number("rank") as u32 }),
         called_here: number("here"),
         issued: number("issued"),
@@ -47,7 +47,7 @@ fn held(sale: &Sale, client: &mut Client) -> Line {
         served: number("served"),
         tick: number("tick"),
         dry_us: number("dry"),
-        ..Line::default()
+        ..FairQueue::default()
     };
     let cohorts = fields.remove("cohorts").expect("there").split_ascii_whitespace();
     let cohorts: Vec<u64> = cohorts.map(|value| value.parse().expect("a whole number")).collect();
@@ -64,7 +64,7 @@ fn held(sale: &Sale, client: &mut Client) -> Line {
 }
 
 /// Lets time pass for a line, by moving all it has noted of time into the past.
-fn age(sale: &Sale, client: &mut Client, model: &mut Line, ticks: u64) {
+fn age(sale: &Sale, client: &mut Client, model: &mut FairQueue, ticks: u64) {
     let past = |moment: u64, span: u64| moment.saturating_sub(span);
     model.tick = past(model.tick, ticks);
     model.dry_us = past(model.dry_us, ticks * COHORT_US);
@@ -91,7 +91,7 @@ fn the_script_and_the_model_decide_the_same_from_the_same_counts() {
         let opens_at = client.time_us() / 1000 + 1500;
         let options = Options { total: 1_000_000_000, rate, burst, force: true, opens_at, ..FAIR };
         let sale = Sale::open(&mut client, "p", &options);
-        let mut model = Line::default();
+        let mut model = FairQueue::default();
         let (mut states, mut last) = (BTreeMap::new(), Watermark::default());
         for step in 0..500 {
             if step > 0 && random(3) == 0 {
@@ -239,7 +239,7 @@ fn what_the_line_keeps_in_redis_is_bounded() {
     let mut client = server.connect();
     let opens_at = client.time_us() / 1000 - 1;
     let sale = Sale::open(&mut client, "p", &Options { opens_at, total: 1_000_000_000, ..FAIR });
-    let mut model = Line::default();
+    let mut model = FairQueue::default();
     for hours in 0..3 {
         let report =
             Report { issued: (0..9000).map(|slot| (hours * 3600 + slot, 1_000_000)).collect(), ..Report::default() };

@@ -2,7 +2,7 @@
 //!
 //! Nobody keeps a row for each visitor. A [`Ticket`] carries its own place, signed; a [`Place`] is the second of arrival
 //! and, within it, a lot that anyone can check once the seed is known; one [`Watermark`] for all says who may order. The
-//! watermark is moved by [`Line`], whose decision is made inside Redis (`edge/lua/fair_queue.lua`) from counts that cores
+//! watermark is moved by [`FairQueue`], whose decision is made inside Redis (`edge/lua/fair_queue.lua`) from counts that cores
 //! report ([`Reporter`]); here it stands as a model that the script is held against, and that the simulation runs on.
 //! docs/QUEUE.md has the reasons and the figures.
 //!
@@ -11,8 +11,8 @@
 
 pub mod distinct;
 pub mod document;
+pub mod fair_queue;
 pub mod limits;
-pub mod line;
 pub mod place;
 pub mod report;
 pub mod ticket;
@@ -21,7 +21,7 @@ pub mod view;
 
 pub use distinct::Distinct;
 pub use document::{Document, DocumentState, position};
-pub use line::{Cohort, Line, Moment, Moved, Terms};
+pub use fair_queue::{Cohort, FairQueue, Moment, Moved, Terms};
 pub use place::{Place, Rank, Seed, Slot, Watermark, slot_at};
 pub use report::{Report, Reporter};
 pub use ticket::{TICKET_TEXT_BYTES, Ticket, TicketKey};

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use super::fair_queue::Moved;
 use super::limits::{FREE_US, TICKS};
-use super::line::Moved;
 use super::place::{Place, SLOT_LAST, Slot, Watermark, slot_at};
 use crate::planted::{Bug, is_planted};
 use crate::time::Instant;

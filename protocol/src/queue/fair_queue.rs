@@ -66,9 +66,9 @@ pub struct Cohort {
     pub arrived: u64,
 }
 
-/// The line of one sale.
+/// The fair queue of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub struct FairQueue {
     /// How far it was called.
     pub watermark: Watermark,
     /// How many of the watermark's own slot were called.
@@ -98,7 +98,7 @@ const RANKS: f64 = 4_294_967_296.0;
 /// travel, and as much again.
 const SETTLING_US: u64 = 3 * REPORT_INTERVAL_US;
 
-impl Line {
+impl FairQueue {
     /// Takes a core's report into account and calls whom the moment allows.
     pub fn handle_report(&mut self, report: &Report, terms: Terms, moment: Moment) -> Moved {
         self.turn(moment.now_us / COHORT_US);
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn nobody_is_called_before_the_sale_opens_and_then_as_many_as_two_seconds_serve() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         assert_eq!(line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(-10)).watermark, place(0, 0));
         let moved = line.handle_report(&Report::default(), TERMS, moment(0));
         assert_eq!((moved.watermark, moved.is_free), (place(0, (0.2 * RANKS) as u32), false), "a fifth of them");
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn tokens_that_lie_idle_call_more_and_stock_that_runs_out_fewer() {
         for (tokens, stock, called) in [(80, 10_000, 280), (0, 40, 51), (80, 1, 2), (80, 0, 0)] {
-            let mut line = Line::default();
+            let mut line = FairQueue::default();
             line.handle_report(&issued(&[(0, 1000)]), TERMS, Moment { tokens, stock, ..moment(0) });
             assert_eq!(line.called, called, "{tokens} tokens, {stock} units");
         }
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn units_that_come_back_open_the_line_again() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, Moment { stock: 0, ..moment(500) });
         assert_eq!(line.called, 0);
         line.handle_report(&Report::default(), TERMS, Moment { stock: 4, ..moment(900) });
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn those_who_come_late_make_no_room_for_others_a_second_time() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
         line.handle_report(&Report::default(), TERMS, moment(2250));
         assert_eq!(line.called, 400, "nobody came, and the next were called");
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn who_does_not_come_is_not_waited_for() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
         let mut calls = vec![line.called];
         for ms in (100..=5000).step_by(100) {
@@ -293,7 +293,7 @@ mod tests {
     /// By these an edge tells which of them it is who comes: a visitor counted to another cohort is waited for a second time.
     #[test]
     fn each_tick_notes_where_the_line_stood_as_it_began() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
         let first = place(0, (0.2 * RANKS) as u32);
         let moved = line.handle_report(&Report::default(), TERMS, moment(500));
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_count_of_held_visitors_that_never_falls_is_forgotten_when_tokens_lie_idle() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 1000)]), TERMS, moment(0));
         // All come, are counted twice, and leave.
         line.handle_report(&come(0, 400, 0), TERMS, moment(10));
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_not_settled_is_not_passed_unless_all_of_it_can_be_served_at_once() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 50)]), TERMS, moment(299));
         assert_eq!((line.watermark, line.called), (place(0, 0), 0), "late reports may come");
         line.handle_report(&Report::default(), TERMS, moment(300));
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn places_that_are_reported_late_count_as_called_where_they_are() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(0, 400), (1, 50)]), TERMS, moment(2000));
         assert_eq!((line.watermark, line.called), (place(0, 1 << 31), 200));
         line.handle_report(&issued(&[(0, 10)]), TERMS, moment(2000));
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn no_report_makes_a_slot_beyond_the_line_and_an_empty_line_catches_up_with_the_clock() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         line.handle_report(&issued(&[(4_000_000, 5)]), TERMS, Moment { is_open: false, ..moment(0) });
         assert_eq!(line.waiting.keys().copied().collect::<Vec<_>>(), [2]);
         for ms in [0, 5000] {
