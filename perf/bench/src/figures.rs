@@ -110,7 +110,7 @@ pub struct IdleRow {
 /// One way of getting orders into the indexed table.
 #[derive(Clone, Debug, Serialize)]
 pub struct StoredRow {
-    /// `flux-worker` or `psql \copy`.
+    /// As [`super::worker`] names it.
     pub way: &'static str,
     /// Which repetition, from 1.
     pub repetition: u32,
@@ -124,6 +124,15 @@ pub struct StoredRow {
     pub program_us: f64,
     /// CPU of PostgreSQL by row, µs.
     pub postgres_us: f64,
+    /// CPU of the broker by row, µs.
+    pub kafka_us: f64,
+}
+
+impl StoredRow {
+    /// CPU of all that a row needs behind the topic's acknowledgement, µs.
+    pub fn total_us(&self) -> f64 {
+        self.program_us + self.postgres_us + self.kafka_us
+    }
 }
 
 /// One minute of a long run.

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::contestant::Contestant;
-use super::figures::{Cell, Figures, Findings, Load};
+use super::figures::{Cell, Figures, Findings, Load, StoredRow};
 use super::flood::{FloodRow, Route};
 use super::idle;
 use super::idle_products::IdleProductsRow;
@@ -99,6 +99,15 @@ impl Medians<'_> {
     fn tls_links(&self) -> Option<f64> {
         let of = |contestant| self.reference.cell(Scenario::TlsLinks, contestant);
         self.findings.median_ratio(of(Contestant::EdgeTlsLinks), &[of(Contestant::Edge)], f64::min, Figures::total_us)
+    }
+
+    /// The same with what the worker and PostgreSQL do for the order: from the request to its row.
+    fn tls_to_the_row(&self) -> Option<f64> {
+        let of = |contestant, way: &str| {
+            let stored = self.findings.stored.iter().filter(|row| row.way == way).map(StoredRow::total_us);
+            Some(self.of(Scenario::TlsLinks, contestant, Figures::total_us)? + median(stored)?)
+        };
+        Some(of(Contestant::EdgeTlsLinks, worker::WORKER_TLS)? / of(Contestant::Edge, worker::WORKER)?)
     }
 
     /// An edge that speaks TLS itself to the cheaper of nginx and HAProxy in front of a plain one, with all parts.
@@ -285,6 +294,12 @@ pub fn judge(findings: &Findings, reference: Reference) -> Vec<Goal> {
             "",
         ),
         Goal::at_most(
+            "TLS to Redis, Kafka and PostgreSQL: CPU of all from an order to its row to plain links",
+            medians.tls_to_the_row(),
+            1.1,
+            "",
+        ),
+        Goal::at_most(
             "HTTPS, kept connections: CPU of all an accepted order to the better balancer's",
             medians.https(HttpsKept),
             0.6,
@@ -337,6 +352,29 @@ mod tests {
         let rate = found(&goals, "accepted: orders a second");
         assert_eq!((rate.found, rate.is_met()), (Some(1.5), Some(false)));
         assert_eq!(found(&goals, "accepted: orders of a reserve call").is_met(), Some(true));
+    }
+
+    #[test]
+    fn tls_costs_what_orders_and_their_rows_do() {
+        let stored = |way, us| StoredRow {
+            way,
+            repetition: 1,
+            rows: 1,
+            seconds: 1.0,
+            per_second: 1.0,
+            program_us: us,
+            postgres_us: us,
+            kafka_us: us,
+        };
+        let mut findings = Findings::default();
+        findings.rows.push(row(Scenario::TlsLinks, Contestant::Edge, 256, 1.0, 20.0));
+        findings.rows.push(row(Scenario::TlsLinks, Contestant::EdgeTlsLinks, 256, 1.0, 22.0));
+        let plain = findings.rows[0].figures.total_us();
+        let encrypted = findings.rows[1].figures.total_us();
+        let found_of = |findings: &Findings| found(&judge(findings, REFERENCE), "TLS to Redis, Kafka and P").found;
+        assert_eq!(found_of(&findings), None, "no rows were stored");
+        findings.stored.extend([stored(worker::WORKER, 1.0), stored(worker::WORKER_TLS, 2.0)]);
+        assert_eq!(found_of(&findings), Some((encrypted + 6.0) / (plain + 3.0)));
     }
 
     #[test]

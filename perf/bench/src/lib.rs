@@ -122,18 +122,28 @@ impl Bench {
         }
     }
 
-    /// Orders that nobody counts, until the broker's JVM has compiled what it runs: else the first contestant pays for it.
+    /// Orders that nobody counts, until the broker's JVM has compiled what it runs, with TLS too where that is measured:
+    /// else the first contestant pays for it.
     fn warm_up(&mut self) {
-        let takes_orders = |(contestant, _): &&(Contestant, Source)| contestant.plays(Scenario::Accepted);
-        let measured = [Scenario::Accepted, Scenario::Zipf].iter().any(|one| self.settings.scenarios.contains(one));
-        let Some((contestant, _)) = self.contestants.iter().find(takes_orders).filter(|_| measured) else { return };
-        let cell = self.settings.reference.cell(Scenario::Accepted, *contestant);
-        self.note_failure("warming up", |bench| {
-            let short = std::mem::replace(&mut bench.generator.seconds, WARM_UP_SECONDS);
-            let warmed = bench.enter(cell, Vec::new()).and_then(|ready| ready.closed());
-            bench.generator.seconds = short;
-            warmed.map(drop)
-        });
+        let measured: Vec<Scenario> =
+            self.settings.scenarios.iter().copied().filter(|one| one.writes_records()).collect();
+        let first = |takes_part: &dyn Fn(Contestant) -> bool| {
+            self.contestants.iter().map(|(contestant, _)| *contestant).find(|contestant| takes_part(*contestant))
+        };
+        let plain = first(&|contestant| contestant.plays(Scenario::Accepted)).filter(|_| !measured.is_empty());
+        let encrypted = first(&|contestant| contestant == Contestant::EdgeTlsLinks)
+            .filter(|_| measured.contains(&Scenario::TlsLinks));
+        let cells = [(Scenario::Accepted, plain), (Scenario::TlsLinks, encrypted)];
+        for (scenario, contestant) in cells {
+            let Some(contestant) = contestant else { continue };
+            let cell = self.settings.reference.cell(scenario, contestant);
+            self.note_failure("warming up", |bench| {
+                let short = std::mem::replace(&mut bench.generator.seconds, WARM_UP_SECONDS);
+                let warmed = bench.enter(cell, Vec::new()).and_then(|ready| ready.closed());
+                bench.generator.seconds = short;
+                warmed.map(drop)
+            });
+        }
     }
 
     fn scenario(&mut self, scenario: Scenario) {
@@ -265,8 +275,8 @@ impl Bench {
         let (say, stored) = (self.say, &mut self.findings.stored);
         worker::measure(&mut self.stage, self.settings.repetitions, |row| {
             say(&format!(
-                "worker {:<12}#{} {:>8.0} rows/s, {:.1} s; its CPU {:.2} µs, PostgreSQL {:.2} µs a row",
-                row.way, row.repetition, row.per_second, row.seconds, row.program_us, row.postgres_us
+                "worker {:<17}#{} {:>8.0} rows/s, {:.1} s; its CPU {:.2}, PostgreSQL {:.2}, Kafka {:.2} µs a row",
+                row.way, row.repetition, row.per_second, row.seconds, row.program_us, row.postgres_us, row.kafka_us
             ));
             stored.push(row);
         })

@@ -290,13 +290,20 @@ fn stored(text: &mut String, record: &Record) -> std::fmt::Result {
     writeln!(
         text,
         "## From the topic to committed rows\n\nFrom the start of the program to the last commit. CPU is µs a row.\n\n\
-         | way | # | rows | seconds | rows/s | its CPU | PostgreSQL |\n|---|---|---|---|---|---|---|"
+         | way | # | rows | seconds | rows/s | its CPU | PostgreSQL | Kafka |\n|---|---|---|---|---|---|---|---|"
     )?;
     for row in &record.findings.stored {
         writeln!(
             text,
-            "| {} | {} | {} | {:.2} | {:.0} | {:.2} | {:.2} |",
-            row.way, row.repetition, row.rows, row.seconds, row.per_second, row.program_us, row.postgres_us
+            "| {} | {} | {} | {:.2} | {:.0} | {:.2} | {:.2} | {:.2} |",
+            row.way,
+            row.repetition,
+            row.rows,
+            row.seconds,
+            row.per_second,
+            row.program_us,
+            row.postgres_us,
+            row.kafka_us
         )?;
     }
     writeln!(text)

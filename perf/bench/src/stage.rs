@@ -74,10 +74,7 @@ impl Stage {
     pub fn start(root: PathBuf) -> Result<Stage, LabError> {
         let run = RunDir::new()?;
         let authority = Authority::new();
-        let encryption = |name: &str| {
-            let Identity { certificate, key } = authority.server(name, LOOPBACK);
-            Some(Box::new(Encryption { certificate, key, clients: None }))
-        };
+        let encryption = |name: &str| Some(encryption(&authority, name));
         let redis = Redis::start(&run, RedisOptions { tls: encryption("redis"), ..RedisOptions::default() })?;
         let properties = [
             // Topics are deleted after each measurement, and their bytes should go as well.
@@ -183,6 +180,11 @@ impl Stage {
         self.certificates.authority.file()
     }
 
+    /// What a server of that name shows to those who ask for TLS.
+    pub fn encryption(&self, name: &str) -> Box<Encryption> {
+        encryption(&self.certificates.authority, name)
+    }
+
     /// Records in the topic.
     ///
     /// # Errors
@@ -197,7 +199,19 @@ impl Stage {
     /// Where a process is gone.
     pub fn used(&self, server: &Server) -> Result<Used, LabError> {
         let redis = self.redis.pid().ok_or_else(|| LabError::failed("Redis does not run"))?;
-        let kafka = self.kafka.pids().into_iter().map(usage::cpu_us).sum::<Result<u64, _>>()?;
-        Ok(Used { server: server.cpu_us()?, redis: usage::cpu_us(redis)?, kafka })
+        Ok(Used { server: server.cpu_us()?, redis: usage::cpu_us(redis)?, kafka: self.kafka_us()? })
     }
+
+    /// CPU that the broker has used so far, µs.
+    ///
+    /// # Errors
+    /// Where its process is gone.
+    pub fn kafka_us(&self) -> Result<u64, LabError> {
+        self.kafka.pids().into_iter().map(usage::cpu_us).sum()
+    }
+}
+
+fn encryption(authority: &Authority, name: &str) -> Box<Encryption> {
+    let Identity { certificate, key } = authority.server(name, LOOPBACK);
+    Box::new(Encryption { certificate, key, clients: None })
 }

@@ -1,5 +1,5 @@
 //! From the topic to committed rows: a million orders through flux-worker, beside `psql \copy` of the very same rows into
-//! a table with the same indexes and constraints.
+//! a table with the same indexes and constraints. The worker goes that way twice: over plain links and over links with TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,10 +24,12 @@ const STORE_MAX: Duration = Duration::from_secs(300);
 
 /// The way through the topic, in records of runs.
 pub const WORKER: &str = "flux-worker";
+/// The same with TLS to Kafka, PostgreSQL and Redis.
+pub const WORKER_TLS: &str = "flux-worker, TLS";
 /// The way it is compared with.
 pub const COPY: &str = "psql \\copy";
 
-/// Both ways in turns, `repetitions` times; `note` is told each as it is done.
+/// All ways in turns, `repetitions` times; `note` is told each as it is done.
 ///
 /// # Errors
 /// Where a server or program does not do its part.
@@ -38,24 +40,35 @@ pub fn measure(stage: &mut Stage, repetitions: u32, mut note: impl FnMut(StoredR
     })?;
     let topic = stage.clear()?;
     fill(&stage.kafka.bootstrap(), &topic)?;
-    let postgres = Postgres::start(&stage.run, PostgresOptions::default())?;
+    let tls = Some(stage.encryption("postgres"));
+    let postgres = Postgres::start(&stage.run, PostgresOptions { tls, ..PostgresOptions::default() })?;
     // Where PostgreSQL runs as another user, it is psql that writes and reads this file, as we do.
     let rows = stage.run.join("rows");
     for repetition in 1..=repetitions {
-        let database = format!("stored_{repetition}");
+        let (database, encrypted) = (format!("stored_{repetition}"), format!("stored_tls_{repetition}"));
+        postgres.create_database(&encrypted)?;
+        note(store(stage, &postgres, &topic, &encrypted, WORKER_TLS, repetition)?);
+        drop_database(&postgres, &encrypted)?;
         postgres.create_database(&database)?;
-        note(store(stage, &postgres, &topic, &database, repetition)?);
+        note(store(stage, &postgres, &topic, &database, WORKER, repetition)?);
         if repetition == 1 {
-            run_psql(stage, &psql, &postgres.url(&database), &format!("\\copy orders to '{}'", rows.display()))?;
+            run_psql(stage, &psql, &plain(&postgres, &database), &format!("\\copy orders to '{}'", rows.display()))?;
         }
         note(copy(stage, &postgres, &psql, &database, &rows, repetition)?);
-        // A million rows, twice, a repetition: the disk may be small.
-        postgres
-            .client("postgres")?
-            .batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)"))
-            .doing(|| format!("dropping database {database}"))?;
+        drop_database(&postgres, &database)?;
     }
     Ok(())
+}
+
+/// A million rows, three times a repetition: the disk may be small.
+fn drop_database(postgres: &Postgres, database: &str) -> Result<(), LabError> {
+    let drop = format!("DROP DATABASE {database} WITH (FORCE)");
+    postgres.client("postgres")?.batch_execute(&drop).doing(|| format!("dropping database {database}"))
+}
+
+/// Left alone, a client would ask this server for TLS.
+fn plain(postgres: &Postgres, database: &str) -> String {
+    format!("{}?sslmode=disable", postgres.url(database))
 }
 
 /// Writes [`ORDERS`] records, batch by batch in turns of the partitions.
@@ -97,22 +110,21 @@ fn store(
     postgres: &Postgres,
     topic: &str,
     database: &str,
+    way: &'static str,
     repetition: u32,
 ) -> Result<StoredRow, LabError> {
-    let environment: Environment = [
-        ("FLUX_REDIS", stage.redis.url()),
-        ("FLUX_KAFKA", stage.kafka.bootstrap()),
+    let mut environment: Environment = [
         ("FLUX_TOPIC", topic.to_owned()),
         ("FLUX_TOPIC_PARTITIONS", PARTITIONS.to_string()),
-        ("FLUX_POSTGRES", postgres.url(database)),
         ("FLUX_GROUP", format!("bench-{database}")),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
+    environment.extend(links(stage, postgres, database, way).into_iter().map(|(name, value)| (name.to_owned(), value)));
     let mut worker = Worker::new(&stage.run, &format!("worker-{database}"), &environment)?;
     let mut ledger = postgres.client(database)?;
     let postmaster = postmaster(postgres)?;
-    let used_before = usage::cpu_us(postmaster)?;
+    let (used_before, kafka_before) = (usage::cpu_us(postmaster)?, stage.kafka_us()?);
     let begun = Instant::now();
     worker.program.launch()?;
     let pid = worker.program.pid().ok_or_else(|| LabError::failed("the worker does not run"))?;
@@ -124,9 +136,37 @@ fn store(
     }
     let seconds = begun.elapsed().as_secs_f64();
     let program = usage::cpu_us(pid)?;
-    let used = usage::cpu_us(postmaster)? - used_before;
+    let used =
+        Used { program, postgres: usage::cpu_us(postmaster)? - used_before, kafka: stage.kafka_us()? - kafka_before };
     let rows = count(&mut ledger, "orders")?;
-    row(WORKER, repetition, rows, seconds, program, used)
+    row(way, repetition, rows, seconds, used)
+}
+
+/// What a worker's environment says of the servers.
+fn links(stage: &Stage, postgres: &Postgres, database: &str, way: &str) -> Vec<(&'static str, String)> {
+    if way == WORKER {
+        return vec![
+            ("FLUX_REDIS", stage.redis.url()),
+            ("FLUX_KAFKA", stage.kafka.bootstrap()),
+            ("FLUX_POSTGRES", plain(postgres, database)),
+        ];
+    }
+    let issuer = stage.issuer().display().to_string();
+    vec![
+        ("FLUX_REDIS", stage.redis.tls_url().unwrap_or_default()),
+        ("FLUX_REDIS_TLS_CA", issuer.clone()),
+        ("FLUX_KAFKA", stage.kafka.bootstrap_encrypted()),
+        ("FLUX_KAFKA_SECURITY", "ssl".to_owned()),
+        ("FLUX_KAFKA_TLS_CA", issuer.clone()),
+        ("FLUX_POSTGRES", format!("{}?sslmode=verify-full&sslrootcert={issuer}", postgres.url(database))),
+    ]
+}
+
+/// CPU that a way has used, µs.
+struct Used {
+    program: u64,
+    postgres: u64,
+    kafka: u64,
 }
 
 /// How far the partitions are stored; 0 before the worker has made its tables.
@@ -155,13 +195,13 @@ fn copy(
     let postmaster = postmaster(postgres)?;
     let used_before = usage::cpu_us(postmaster)?;
     let (reaped_before, begun) = (usage::reaped_us()?, Instant::now());
-    run_psql(stage, psql, &postgres.url(database), &format!("\\copy copied from '{}'", rows.display()))?;
+    run_psql(stage, psql, &plain(postgres, database), &format!("\\copy copied from '{}'", rows.display()))?;
     let seconds = begun.elapsed().as_secs_f64();
     // psql is the only child that was waited for meanwhile.
     let program = usage::reaped_us()? - reaped_before;
-    let used = usage::cpu_us(postmaster)? - used_before;
+    let used = Used { program, postgres: usage::cpu_us(postmaster)? - used_before, kafka: 0 };
     let copied = count(&mut ledger, "copied")?;
-    row(COPY, repetition, copied, seconds, program, used)
+    row(COPY, repetition, copied, seconds, used)
 }
 
 fn run_psql(stage: &Stage, psql: &Path, url: &str, command: &str) -> Result<(), LabError> {
@@ -182,21 +222,14 @@ fn postmaster(postgres: &Postgres) -> Result<u32, LabError> {
     postgres.pid().ok_or_else(|| LabError::failed("PostgreSQL does not run"))
 }
 
-fn row(
-    way: &'static str,
-    repetition: u32,
-    rows: u64,
-    seconds: f64,
-    program_us: u64,
-    postgres_us: u64,
-) -> Result<StoredRow, LabError> {
+fn row(way: &'static str, repetition: u32, rows: u64, seconds: f64, used: Used) -> Result<StoredRow, LabError> {
     if rows != ORDERS {
         return Err(LabError::failed(format!("{way} left {rows} rows of {ORDERS}")));
     }
     let by_row = |us: u64| us as f64 / rows as f64;
     let per_second = rows as f64 / seconds;
-    let (program_us, postgres_us) = (by_row(program_us), by_row(postgres_us));
-    Ok(StoredRow { way, repetition, rows, seconds, per_second, program_us, postgres_us })
+    let (program_us, postgres_us, kafka_us) = (by_row(used.program), by_row(used.postgres), by_row(used.kafka));
+    Ok(StoredRow { way, repetition, rows, seconds, per_second, program_us, postgres_us, kafka_us })
 }
 
 #[cfg(test)]
