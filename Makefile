@@ -102,6 +102,11 @@ soak: ## fresh seeds of the simulation until the time is up or one fails (SOAK_S
 fuzz: ## libFuzzer against the parsers, each target for a minute (FUZZ_SECONDS=60, FUZZ_RUNS=, FUZZ_TARGETS='http jwt')
 	@lab/fuzz/run.sh
 
+# Needs a nightly toolchain with Miri and rust-src; builds all it runs once more, in target/sanitize.
+.PHONY: sanitize
+sanitize: ## tests of the code that holds `unsafe` under AddressSanitizer, and what needs no system call under Miri
+	@lab/sanitize.sh
+
 # Hours with everything, on two cores; what was judged is kept, and a run that is ended goes on where it was.
 .PHONY: mutants
 mutants: ## small changes to Lua, SQL and Rust, one at a time: which test notices? (MUTANTS='--kinds lua': some)
