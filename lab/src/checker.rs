@@ -19,7 +19,7 @@ use std::sync::Arc;
 use flux_protocol::order::{Uuid, order_id};
 
 use crate::crowd::{Exchange, History, Order, Outcome};
-use crate::truth::{EarlierSale, SaleKey, StoredOrder, Truth};
+use crate::truth::{EarlierSale, RedisSale, SaleKey, StoredOrder, Truth};
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -419,13 +419,19 @@ fn check_accounts(truth: &Truth, allow: Allow, verdict: &mut Verdict) {
     }
 }
 
-/// Whether only orders tell of a sale that was over: it was opened by somebody who died before anybody was told, and Redis has lost
-/// it since, or the orders are stray (docs/GUARANTEES.md, "What is not promised"). Nobody knows what it had, and the audit says so.
+/// Whether only orders tell of a sale, and Redis sells another: it was opened by somebody who died before anybody was told, and
+/// Redis has lost it since, or the orders are stray (docs/GUARANTEES.md, "What is not promised"). Nobody knows what it had, and the
+/// audit says so. The other is a later one, or one that was announced: a stray order replaces no sale.
 fn is_unannounced(truth: &Truth, product: &str, sale_id: u64) -> bool {
     let key = (product.to_owned(), sale_id);
-    let is_over = truth.redis.get(product).is_some_and(|sale| sale.sale_id > sale_id);
-    let is_told_of = truth.opened.contains_key(&key) || truth.earlier.contains_key(&key);
-    is_over && !is_told_of && truth.sales.get(&key).is_some_and(|sale| !sale.is_announced)
+    let is_announced = |sale_id: u64| {
+        let key = (product.to_owned(), sale_id);
+        truth.opened.contains_key(&key) || truth.sales.get(&key).is_some_and(|sale| sale.is_announced)
+    };
+    let another_sells =
+        |sale: &RedisSale| sale.sale_id > sale_id || (sale.sale_id < sale_id && is_announced(sale.sale_id));
+    let is_told_of = is_announced(sale_id) || truth.earlier.contains_key(&key);
+    !is_told_of && truth.sales.contains_key(&key) && truth.redis.get(product).is_some_and(another_sells)
 }
 
 /// The account of every sale that any of the servers knows.

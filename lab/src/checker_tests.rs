@@ -394,6 +394,32 @@ fn a_sale_that_was_over_and_that_only_orders_tell_of_owes_nobody_its_rest() {
     assert!(breaks(&truth), "more than there is");
 }
 
+/// An edge opened a later one and died before anybody was told; a failover lost it, and a rebuild sells the one that was announced.
+#[test]
+fn a_later_sale_that_only_orders_tell_of_replaces_none_that_was_announced() {
+    let (mut truth, history) = went_well();
+    let (later, key) = (SALE + 5, (PRODUCT.to_owned(), SALE + 5));
+    let order = |quantity| StoredOrder {
+        order_id: id_of(60),
+        sale_id: later,
+        reservation_id: reservation_of(60),
+        quantity,
+        ..stored_order(0)
+    };
+    truth.orders.push(order(2));
+    let stray =
+        LedgerSale { total: 5, sold: 2, withdrawn: 0, state: "open".to_owned(), generation: 1, is_announced: false };
+    truth.sales.insert(key, stray);
+    let allow = Allow { other_buyers: true, ..Allow::default() };
+    check(&truth, &history, allow).assert_holds();
+    let mut neither = truth.clone();
+    neither.opened.clear();
+    neither.sales.get_mut(&(PRODUCT.to_owned(), SALE)).expect("the one that sells").is_announced = false;
+    assert!(check(&neither, &history, allow).breaks(Invariant::I4), "nobody was told of either");
+    *truth.orders.last_mut().expect("pushed above") = order(6);
+    assert!(check(&truth, &history, allow).breaks(Invariant::I4), "more than there is");
+}
+
 #[test]
 fn what_is_sold_without_a_trusted_redis_is_found() {
     let at = |buyer, sent_us, answered_us, outcome| Exchange { sent_us, answered_us, ..exchange(buyer, outcome) };
