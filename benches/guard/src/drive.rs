@@ -83,6 +83,7 @@ fn config() -> CoreConfig {
         admin_needs_token: false,
         identity: None,
         edge_id: "edge".into(),
+        only_asks: false,
     }
 }
 

@@ -106,18 +106,18 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FLUX_ADDRESS_RATE", value_name = "REQUESTS_PER_SECOND", default_value_t = 0)]
     pub(crate) address_rate: u64,
 
-    /// Requests that it may make at once (up to 60 s of the rate)
-    #[arg(long, env = "FLUX_ADDRESS_BURST", value_name = "REQUESTS", default_value_t = 20)]
-    pub(crate) address_burst: u64,
+    /// Requests that it may make at once (up to 60 s of the rate) [default: 20]
+    #[arg(long, env = "FLUX_ADDRESS_BURST", value_name = "REQUESTS")]
+    pub(crate) address_burst: Option<u64>,
 
     /// Orders a second that one user may send to this edge, beyond: 429; 0 is no limit. Without --jwt-keys whom
     /// an order names is believed
     #[arg(long, env = "FLUX_USER_RATE", value_name = "ORDERS_PER_SECOND", default_value_t = 0)]
     pub(crate) user_rate: u64,
 
-    /// Orders that they may send at once (up to 60 s of the rate)
-    #[arg(long, env = "FLUX_USER_BURST", value_name = "ORDERS", default_value_t = 5)]
-    pub(crate) user_burst: u64,
+    /// Orders that they may send at once (up to 60 s of the rate) [default: 5]
+    #[arg(long, env = "FLUX_USER_BURST", value_name = "ORDERS")]
+    pub(crate) user_burst: Option<u64>,
 
     // Kept as text: clap repeats a value that its parser refuses, and this one may hold a password.
     /// Redis: redis://[user:password@]host:port[/db], rediss://… for TLS, or redis+unix:///path
@@ -218,6 +218,14 @@ pub(crate) enum Command {
     },
     /// Says whether a ticket's lot is the one that the published seed draws for its user; exit code 1 where it is not
     VerifyTicket(Claim),
+    /// Asks Redis and Kafka, with the flags that an edge is started with, whether they are as an edge needs them: each server, each
+    /// permission, each setting, a line each. Sells nothing and writes nothing. Exit code 0: they are; 1: something would lose
+    /// orders or sell none; 3: a server was out of reach
+    Check {
+        /// How long they may take to answer
+        #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = span)]
+        within: Duration,
+    },
 }
 
 /// What the pages are told.

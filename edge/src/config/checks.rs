@@ -117,16 +117,19 @@ pub(super) fn trusted_proxies(list: &str, warnings: &mut Vec<String>) -> Result<
     Ok(networks)
 }
 
-/// The table of a limit; none where the rate is 0.
+/// The table of a limit; none where the rate is 0. `usual_burst` holds where none was chosen.
 pub(super) fn throttle(
-    rate_flag: &str,
-    rate: u64,
-    burst_flag: &str,
-    burst: u64,
+    (rate_flag, rate): (&str, u64),
+    (burst_flag, burst): (&str, Option<u64>),
+    usual_burst: u64,
 ) -> Result<Option<Arc<Throttle>>, String> {
     if rate == 0 {
-        return Ok(None);
+        return match burst {
+            None => Ok(None),
+            Some(_) => Err(format!("{burst_flag} limits nothing without {rate_flag}")),
+        };
     }
+    let burst = burst.unwrap_or(usual_burst);
     if rate > THROTTLE_RATE_MAX {
         return Err(format!("{rate_flag} must be at most {THROTTLE_RATE_MAX}"));
     }

@@ -30,8 +30,8 @@ use crate::config::cpu_list::CoresChoice;
 use crate::core::config::{AdminToken, CoreConfig};
 use crate::identity::Rules;
 use crate::limits::shell::{
-    DEADLINE_MAX, DEADLINE_MIN, DRAIN_DEADLINE_MAX, DRAIN_DELAY_MAX, IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN,
-    KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, OUTBOX_ORDERS_MAX,
+    ADDRESS_BURST, CHECK_WITHIN_MAX, CHECK_WITHIN_MIN, DEADLINE_MAX, DEADLINE_MIN, DRAIN_DEADLINE_MAX, DRAIN_DELAY_MAX,
+    IDEMPOTENCY_TTL_MAX, IDEMPOTENCY_TTL_MIN, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, OUTBOX_ORDERS_MAX, USER_BURST,
 };
 use crate::pages::origin::origin_of;
 use crate::pages::{PageSettings, Pages};
@@ -126,6 +126,12 @@ pub enum Invocation {
     },
     /// To say whether a ticket's lot is the true one.
     VerifyTicket(Claim),
+    /// To say what of the servers is not as an edge needs it.
+    Check {
+        config: Box<Config>,
+        /// How long they may take to answer.
+        within: Duration,
+    },
 }
 
 impl Invocation {
@@ -151,6 +157,9 @@ impl Invocation {
                 page_settings(pages).map(|pages| Invocation::WritePages { pages, out })
             }
             Some(Command::VerifyTicket(claim)) => Ok(Invocation::VerifyTicket(claim)),
+            Some(Command::Check { within }) => check_span("--within", within, CHECK_WITHIN_MIN, CHECK_WITHIN_MAX)
+                .and_then(|()| checked(arguments, secrets, variables, allowed))
+                .map(|config| Invocation::Check { config: Box::new(config), within }),
             None => checked(arguments, secrets, variables, allowed).map(|config| Invocation::Serve(Box::new(config))),
         };
         invocation.map_err(ConfigError::Mistake)
@@ -171,6 +180,7 @@ impl Config {
             Invocation::Serve(config) => Ok(*config),
             Invocation::WritePages { .. } => Err(ConfigError::Mistake("pages serves nothing".into())),
             Invocation::VerifyTicket(_) => Err(ConfigError::Mistake("verify-ticket serves nothing".into())),
+            Invocation::Check { .. } => Err(ConfigError::Mistake("check serves nothing".into())),
         }
     }
 
@@ -209,6 +219,7 @@ impl Config {
             admin_needs_token: !self.admin.ip().is_loopback(),
             identity: None,
             edge_id: self.edge_id.clone(),
+            only_asks: false,
         }
     }
 }
@@ -258,12 +269,16 @@ fn checked(
         trusted: trusted_proxies(arguments.trusted_proxies.as_deref().unwrap_or_default(), &mut secrets.warnings)?,
         field: arguments.forwarded_field,
         proxy_protocol: arguments.proxy_protocol,
-        addresses: throttle("--address-rate", arguments.address_rate, "--address-burst", arguments.address_burst)?,
+        addresses: throttle(
+            ("--address-rate", arguments.address_rate),
+            ("--address-burst", arguments.address_burst),
+            ADDRESS_BURST,
+        )?,
     };
     if front.proxy_protocol && front.trusted.is_empty() {
         return Err("--proxy-protocol needs --trusted-proxies: anybody may write such a header".into());
     }
-    let users = throttle("--user-rate", arguments.user_rate, "--user-burst", arguments.user_burst)?;
+    let users = throttle(("--user-rate", arguments.user_rate), ("--user-burst", arguments.user_burst), USER_BURST)?;
     let cores = CoresChoice::choose(arguments.cores.as_ref(), allowed).map_err(|why| format!("--cores: {why}"))?;
     if cores.is_empty() {
         return Err("--cores: the process may use no core".into());

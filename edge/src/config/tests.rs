@@ -82,6 +82,8 @@ fn every_mistake_is_one_line_that_names_the_flag() {
         (&["--address-rate", "20000"], "--address-rate"),
         (&["--address-rate", "1", "--address-burst", "61"], "--address-burst"),
         (&["--user-rate", "1", "--user-burst", "0"], "--user-burst"),
+        (&["--address-burst", "50"], "--address-rate"),
+        (&["--user-rate", "0", "--user-burst", "50"], "--user-rate"),
         (&["--kafka", ""], "--kafka"),
         (&["--kafka", "h:0"], "--kafka"),
         (&["--workers", "h:0"], "--workers"),

@@ -56,6 +56,8 @@ pub struct CoreConfig {
     pub identity: Option<Arc<IdentityProvider>>,
     /// Names this edge in outbox claims.
     pub edge_id: String,
+    /// It is here to ask how the servers are kept: it reads no registry, so it knows of no product and relays nothing.
+    pub only_asks: bool,
 }
 
 impl CoreConfig {

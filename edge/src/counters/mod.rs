@@ -4,6 +4,7 @@
 //! writes, so there is no bus lock and no wait. Gauges by product are handed over once a second.
 
 mod counter;
+pub mod finding;
 pub mod shell;
 
 pub use counter::Counter;
@@ -16,6 +17,7 @@ use flux_protocol::queue::{Report, Slot};
 use flux_protocol::resp::ErrorKind;
 
 use crate::answer::{Answer, Unavailable};
+use crate::counters::finding::Finding;
 use crate::counters::shell::ShellCounters;
 use crate::identity::REFUSALS;
 use crate::limits::shell::GAUGE_AGE_MAX;
@@ -300,10 +302,12 @@ pub struct Counters {
     pub redis_fault: Mutex<Option<String>>,
     /// Why a broker of Kafka does not take this edge, in words for an operator.
     pub kafka_refusal: Mutex<Option<String>>,
-    /// Settings of Redis that put something at risk; only of the first core.
-    pub redis_warnings: Mutex<Vec<&'static str>>,
+    /// What Redis' user may not do that an edge needs now and then; `None` until it was asked. Only of the first core.
+    pub redis_lacks: Mutex<Option<Vec<String>>>,
+    /// Settings of Redis that put something at risk, or are not told; `None` until they were looked at. Only of the first core.
+    pub redis_findings: Mutex<Option<Vec<Finding>>>,
     /// The same of the topic.
-    pub topic_warnings: Mutex<Vec<&'static str>>,
+    pub topic_findings: Mutex<Option<Vec<Finding>>>,
     /// Products in memory. A gauge.
     pub products_known: Counter,
     /// The figures of some of them, once a second.

@@ -45,6 +45,11 @@ pub const ADMIN_CONNECTIONS_RESERVED: usize = 16;
 /// they are told 503, so that strangers there take no buyer's place.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 
+/// What `flux-edge check --within` may be.
+pub const CHECK_WITHIN_MIN: Duration = Duration::from_secs(1);
+/// Longer than any outage that somebody waits for at a prompt.
+pub const CHECK_WITHIN_MAX: Duration = Duration::from_secs(600);
+
 // What stands in front, and how often one caller may come.
 
 /// Networks that `--trusted-proxies` may name: each is looked at for each request that comes by a proxy.
@@ -54,6 +59,10 @@ pub const TRUSTED_PROXIES_MAX: usize = 64;
 pub const THROTTLE_SETS: usize = 128 << 10;
 /// Most requests a second of one caller that a limit may allow.
 pub const THROTTLE_RATE_MAX: u64 = 10_000;
+/// What one address may ask for at once, where `--address-burst` says nothing.
+pub const ADDRESS_BURST: u64 = 20;
+/// What one user may order at once, where `--user-burst` says nothing.
+pub const USER_BURST: u64 = 5;
 /// Longest time in which an empty bucket may fill: a caller is remembered for so long.
 pub const THROTTLE_FILL_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest `--cors-headers`, in bytes: it goes into the answer to each preflight.

@@ -11,6 +11,7 @@ use flux_protocol::http::{Method, Request};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Document};
+use crate::counters::finding::names;
 use crate::counters::{CoreCounters, LATENCY_BOUNDS_US, ORDER_OUTCOMES, ProductGauge};
 use crate::monitoring::metrics;
 use crate::monitoring::product_metrics;
@@ -111,8 +112,8 @@ fn core(core: &CoreCounters) -> Value {
 
 fn warnings(cores: &[CoreCounters]) -> Vec<&'static str> {
     let of_first =
-        cores.iter().take(1).flat_map(|core| [&core.decisions.redis_warnings, &core.decisions.topic_warnings]);
-    of_first.flat_map(|warnings| warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        cores.iter().take(1).flat_map(|core| [&core.decisions.redis_findings, &core.decisions.topic_findings]);
+    of_first.flat_map(|found| names(found.lock().unwrap_or_else(PoisonError::into_inner).as_deref())).collect()
 }
 
 fn product(gauge: &ProductGauge, workers: &Workers, now: Instant) -> Value {
@@ -138,6 +139,7 @@ mod tests {
     use flux_protocol::http::{Limits, Read, Reader};
 
     use super::*;
+    use crate::counters::finding::Finding;
     use crate::counters::{OrderOutcome, QueueGauge};
 
     fn ask(line: &str) -> Answer {
@@ -177,7 +179,7 @@ mod tests {
             ..ProductGauge::example(name)
         };
         cores[0].decisions.products.lock().unwrap().extend([gauge("phone", Some(120)), gauge("new", None)]);
-        cores[0].decisions.redis_warnings.lock().unwrap().push("appendonly");
+        *cores[0].decisions.redis_findings.lock().unwrap() = Some(vec![Finding::example("appendonly")]);
         let figures: Value = serde_json::from_str(&figures(&cores, &Workers::default(), 5000)).unwrap();
         assert_eq!((&figures["orders"]["accepted"], &figures["orders"]["sold_out"]), (&json!(2), &json!(0)));
         assert_eq!((&figures["latency"]["boundsUs"][3], &figures["latency"]["counts"][3]), (&json!(1000), &json!(2)));

@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::counters::finding::names;
 use crate::counters::shell::{ENDED, STATUSES};
 use crate::counters::{CoreCounters, Counter, Counters, LATENCY_BOUNDS_US, ORDER_OUTCOMES};
 use crate::identity::REFUSALS;
@@ -62,9 +63,9 @@ impl Collector for Warnings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let help = "1 for a setting of Redis or Kafka that puts orders at risk";
         let mut metric = encoder.encode_descriptor("setting_warning", help, None, MetricType::Gauge)?;
-        for warnings in self.first.iter().flat_map(|first| [&first.redis_warnings, &first.topic_warnings]) {
-            for setting in &*warnings.lock().unwrap_or_else(PoisonError::into_inner) {
-                let labels: Labels<'_> = [("setting", (*setting).to_owned())];
+        for found in self.first.iter().flat_map(|first| [&first.redis_findings, &first.topic_findings]) {
+            for setting in names(found.lock().unwrap_or_else(PoisonError::into_inner).as_deref()) {
+                let labels: Labels<'_> = [("setting", setting.to_owned())];
                 gauge(1).encode(metric.encode_family(&labels)?)?;
             }
         }
@@ -247,6 +248,7 @@ mod tests {
 
     use super::*;
     use crate::counters::OrderOutcome;
+    use crate::counters::finding::Finding;
 
     #[test]
     fn cores_are_added_up_and_names_follow_the_standard() {
@@ -271,7 +273,7 @@ mod tests {
         cores[1].decisions.queues.told(&Report { served: 1, ..Report::default() });
         cores[1].decisions.queues.calls_failed.add(1);
         cores[1].decisions.queues.awaiting_token.set(6);
-        cores[0].decisions.topic_warnings.lock().expect("not poisoned").push("retention.ms");
+        *cores[0].decisions.topic_findings.lock().expect("not poisoned") = Some(vec![Finding::example("retention.ms")]);
         let text = render(&cores, &Certificates::default());
         for line in [
             "# TYPE flux_edge_orders counter",

@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::core::state::board::Board;
 use crate::identity::IdentityProvider;
 use crate::monitoring::workers::Workers;
+use crate::process::check;
 use crate::process::descriptors::{connections_per_core, raise_limit};
 use crate::process::signals;
 use crate::shell::plan::Plan;
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
             let is_told = logging::say(&finding).is_ok();
             if is_told && finding.is_true { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Ok(Invocation::Check { config, within }) => check::check(&config, within),
         Err(ConfigError::Asked(text)) => {
             // Who asked and does not listen to the end is content.
             let _ = logging::say(text.trim_end());
@@ -64,7 +66,7 @@ fn secret(variable: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn mistake(line: &str) -> ExitCode {
+pub(super) fn mistake(line: &str) -> ExitCode {
     logging::complain(format_args!("flux-edge: {line}"));
     ExitCode::from(EXIT_MISTAKE)
 }

@@ -8,17 +8,23 @@ use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::{DescribeConfigsRequest, MetadataRequest};
 
 use super::connection::Answer;
-use super::metadata::text;
+use super::metadata::{self, text};
 use super::wire::WireError;
 
 /// `ConfigResource.Type.TOPIC` of Kafka's protocol.
 const TOPIC: i8 = 2;
+/// `AclOperation.WRITE` of Kafka's protocol: its bit in `topic_authorized_operations`.
+const WRITE: i32 = 1 << 4;
+/// `topic_authorized_operations` where the broker does not say.
+const NOT_TOLD: i32 = i32::MIN;
 
 /// A topic as the brokers keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
     /// Copies of the partition that has fewest; 0 where that was not told.
     pub replicas: usize,
+    /// Whether our user may write to it; `None` where that was not told.
+    pub may_write: Option<bool>,
     /// The settings asked for by name, defaults of the broker included; the error code where it refuses to tell.
     pub values: Result<BTreeMap<String, String>, i16>,
 }
@@ -49,13 +55,20 @@ pub(super) fn read(answer: &Answer) -> Result<Result<BTreeMap<String, String>, i
     Ok(Ok(told.map(|(name, value)| (name, value.to_string())).collect()))
 }
 
-/// The copies of each partition of `topic` in an answer to [`super::metadata::request`]: the fewest.
+/// The request for the copies of `topic`, and for what our user may do with it.
+pub(super) fn request_copies(topic: &str) -> MetadataRequest {
+    metadata::request(topic).with_include_topic_authorized_operations(true)
+}
+
+/// Of `topic` in an answer to [`request_copies`]: the copies of the partition that has fewest, and whether our user may write to it.
 ///
 /// # Errors
 /// [`WireError`] where it does not decode.
-pub(super) fn read_replicas(answer: &Answer, topic: &str) -> Result<usize, WireError> {
+pub(super) fn read_copies(answer: &Answer, topic: &str) -> Result<(usize, Option<bool>), WireError> {
     let response = answer.decode::<MetadataRequest>()?;
     let named = response.topics.iter().find(|found| found.name.as_ref().is_some_and(|name| name.0.as_str() == topic));
     let partitions = named.map_or(&[][..], |topic| &topic.partitions);
-    Ok(partitions.iter().map(|partition| partition.replica_nodes.len()).min().unwrap_or(0))
+    let copies = partitions.iter().map(|partition| partition.replica_nodes.len()).min().unwrap_or(0);
+    let operations = named.map(|topic| topic.topic_authorized_operations).filter(|told| *told != NOT_TOLD);
+    Ok((copies, operations.map(|operations| operations & WRITE != 0)))
 }

@@ -34,7 +34,7 @@ const ALWAYS: &[u8] = b".";
 impl Core {
     /// Once a second: the next pages.
     pub(crate) fn read_registry(&mut self, now: Now) {
-        if !self.is_first {
+        if !self.is_first || self.config.only_asks {
             return;
         }
         let registry = &mut self.registry;

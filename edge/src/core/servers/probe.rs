@@ -6,6 +6,8 @@
 //! What it finds is logged when it changes, shown in the metrics and by `/readyz`. Never refuses an order: the scripts
 //! do that by themselves.
 
+use std::sync::PoisonError;
+
 use flux_protocol::resp::{Reply, printable};
 use flux_protocol::time::Now;
 use tracing::warn;
@@ -70,6 +72,7 @@ impl Core {
             }
             self.probe.lacks = lacks;
         }
+        *self.counters.redis_lacks.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.probe.lacks.clone());
         let refuses = (!without.is_empty()).then(|| format!("its user may not {}", without.join(", ")));
         self.probe.set_refusal(&self.counters, refuses);
     }

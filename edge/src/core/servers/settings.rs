@@ -12,7 +12,7 @@ use flux_protocol::time::Now;
 use crate::core::Core;
 use crate::core::calls::PendingCall;
 use crate::core::state::server_settings::{
-    Question, REDIS_SETTINGS, TOPIC_SETTINGS, info_field, judge_redis, judge_topic, names, pairs, report,
+    Question, REDIS_SETTINGS, TOPIC_SETTINGS, info_field, judge_redis, judge_topic, pairs, report,
 };
 
 impl Core {
@@ -43,7 +43,7 @@ impl Core {
                 self.server_settings.run_id = run_id.to_owned();
                 let findings = judge_redis(&info, &pairs(reply));
                 report("Redis", &findings);
-                *self.counters.redis_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
+                *self.counters.redis_findings.lock().unwrap_or_else(PoisonError::into_inner) = Some(findings);
             }
         }
     }
@@ -58,7 +58,7 @@ impl Core {
                 self.server_settings.topic = self.producer.topic_id();
                 let findings = judge_topic(&told);
                 report("Kafka", &findings);
-                *self.counters.topic_warnings.lock().unwrap_or_else(PoisonError::into_inner) = names(&findings);
+                *self.counters.topic_findings.lock().unwrap_or_else(PoisonError::into_inner) = Some(findings);
             }
             None => self.producer.ask_topic_settings(now.instant, &TOPIC_SETTINGS),
         }

@@ -9,6 +9,8 @@ use flux_protocol::kafka::metadata::TopicId;
 use flux_protocol::kafka::settings::TopicSettings;
 use flux_protocol::resp::Reply;
 
+use crate::counters::finding::Finding;
+
 /// The settings of Redis that are asked for by name.
 pub(crate) const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
 /// The settings of the topic that are asked for by name.
@@ -20,19 +22,6 @@ pub(crate) const TOPIC_SETTINGS: [&str; 6] = [
     "cleanup.policy",
     "message.timestamp.type",
 ];
-
-/// One setting that is not as the guarantees need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// Its name, as its server has it.
-    pub setting: &'static str,
-    /// What it is set to; `None`: the server does not say.
-    pub value: Option<String>,
-    /// What may be lost.
-    pub risk: &'static str,
-    /// What to set.
-    pub remedy: &'static str,
-}
 
 /// What was asked of a Redis, and of which.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +37,6 @@ pub(crate) struct ServerSettings {
     pub(crate) info: String,
     pub(crate) run_id: String,
     pub(crate) topic: Option<TopicId>,
-}
-
-pub(crate) fn names(findings: &[Finding]) -> Vec<&'static str> {
-    findings.iter().filter(|finding| finding.value.is_some()).map(|finding| finding.setting).collect()
 }
 
 pub(crate) fn report(server: &str, findings: &[Finding]) {
@@ -142,6 +127,13 @@ pub(crate) fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
             findings.push(Finding { setting, value: value.map(str::to_owned), risk, remedy });
         }
     };
+    judge(
+        "acl",
+        told.may_write.map(|may_write| if may_write { "WRITE" } else { "not WRITE" }),
+        &|may| may == "WRITE",
+        "no order of this edge's user is taken, and each waits in the outbox",
+        "permit Write on the topic",
+    );
     let replicas = Some(told.replicas.to_string()).filter(|_| told.replicas > 0);
     judge(
         "replication.factor",
@@ -263,7 +255,7 @@ mod tests {
             ("message.timestamp.type", "LogAppendTime"),
         ]);
         let judged = |replicas, values: &BTreeMap<String, String>| {
-            let told = TopicSettings { replicas, values: Ok(values.clone()) };
+            let told = TopicSettings { replicas, may_write: Some(true), values: Ok(values.clone()) };
             judge_topic(&told).into_iter().map(|finding| (finding.setting, finding.value)).collect::<Vec<_>>()
         };
         assert_eq!(judged(3, &good), []);
@@ -280,7 +272,9 @@ mod tests {
             bad.insert(setting.to_owned(), value.to_owned());
             assert_eq!(judged(3, &bad), [(setting, Some(value.to_owned()))]);
         }
-        let refused = judge_topic(&TopicSettings { replicas: 3, values: Err(29) });
-        assert!(refused.len() == 6 && refused.iter().all(|finding| finding.value.is_none()));
+        let refused = judge_topic(&TopicSettings { replicas: 3, may_write: None, values: Err(29) });
+        assert!(refused.len() == 7 && refused.iter().all(|finding| finding.value.is_none()));
+        let reader = judge_topic(&TopicSettings { replicas: 3, may_write: Some(false), values: Ok(good) });
+        assert_eq!(found(&reader), [("acl", Some("not WRITE"))]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::redis::{array, bulk};
 use super::{Bench, at, config};
+use crate::counters::finding::names;
 
 fn info(run_id: &str) -> String {
     bulk(&format!("redis_version:7.0.15\r\nrun_id:{run_id}\r\nmaxmemory_policy:noeviction\r\nconnected_slaves:0\r\n"))
@@ -12,7 +13,7 @@ fn settings(append_only: &str) -> String {
 }
 
 fn warnings(bench: &Bench) -> Vec<&'static str> {
-    bench.counters.redis_warnings.lock().expect("not poisoned").clone()
+    names(bench.counters.redis_findings.lock().expect("not poisoned").as_deref())
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn a_redis_that_does_not_let_its_settings_be_read_is_judged_by_what_it_tells() {
 fn the_topic_is_judged_once_it_is_there() {
     let mut bench = Bench::new();
     bench.pass(3_000);
-    let told = |bench: &Bench| bench.counters.topic_warnings.lock().expect("not poisoned").clone();
+    let told = |bench: &Bench| names(bench.counters.topic_findings.lock().expect("not poisoned").as_deref());
     assert_eq!(told(&bench), ["replication.factor", "cleanup.policy"]);
     assert_eq!(bench.broker.inquiries, 1);
     bench.broker.go_down(at(bench.now), &mut bench.core);
@@ -74,5 +75,5 @@ fn an_inquiry_that_was_lost_is_made_again() {
     bench.broker.tells = true;
     bench.pass(5_000);
     assert_eq!(bench.broker.inquiries, 2);
-    assert!(!bench.counters.topic_warnings.lock().expect("not poisoned").is_empty());
+    assert!(bench.counters.topic_findings.lock().expect("not poisoned").is_some());
 }

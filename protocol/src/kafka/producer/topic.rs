@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use super::{Producer, Token};
 use crate::kafka::cluster::Target;
 use crate::kafka::connection::{Answer, RequestError, RequestLimits};
-use crate::kafka::metadata;
 use crate::kafka::settings::{self, TopicSettings};
 use crate::kafka::wire::WireError;
 use crate::time::Instant;
@@ -16,7 +15,7 @@ use crate::time::Instant;
 /// What was asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Question {
-    Replicas,
+    Copies,
     Values,
 }
 
@@ -24,7 +23,8 @@ pub(super) enum Question {
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
     in_flight: usize,
-    replicas: Option<usize>,
+    /// And whether our user may write.
+    copies: Option<(usize, Option<bool>)>,
     values: Option<Result<BTreeMap<String, String>, i16>>,
 }
 
@@ -37,9 +37,9 @@ impl<T: Copy> Producer<T> {
         }
         self.topic = Inquiry::default();
         let limits = RequestLimits::within(self.config.request_timeout);
-        let token = Token::Topic(Question::Replicas);
-        let replicas = metadata::request(&self.config.topic);
-        if self.cluster.request(now, Target::Any, &replicas, token, limits).is_err() {
+        let token = Token::Topic(Question::Copies);
+        let copies = settings::request_copies(&self.config.topic);
+        if self.cluster.request(now, Target::Any, &copies, token, limits).is_err() {
             return;
         }
         self.topic.in_flight += 1;
@@ -57,11 +57,12 @@ impl<T: Copy> Producer<T> {
 
     /// What was found out, once, where both questions were answered.
     pub fn poll_topic_settings(&mut self) -> Option<TopicSettings> {
-        if self.topic.in_flight > 0 || self.topic.replicas.is_none() || self.topic.values.is_none() {
+        if self.topic.in_flight > 0 || self.topic.copies.is_none() || self.topic.values.is_none() {
             return None;
         }
         let told = std::mem::take(&mut self.topic);
-        Some(TopicSettings { replicas: told.replicas?, values: told.values? })
+        let (replicas, may_write) = told.copies?;
+        Some(TopicSettings { replicas, may_write, values: told.values? })
     }
 
     /// `None`: the connection was lost, and with it the whole inquiry.
@@ -69,7 +70,7 @@ impl<T: Copy> Producer<T> {
         self.topic.in_flight -= 1;
         let Some(answer) = answer else { return Ok(()) };
         match question {
-            Question::Replicas => self.topic.replicas = Some(settings::read_replicas(&answer, &self.config.topic)?),
+            Question::Copies => self.topic.copies = Some(settings::read_copies(&answer, &self.config.topic)?),
             Question::Values => self.topic.values = Some(settings::read(&answer)?),
         }
         Ok(())

@@ -1,0 +1,27 @@
+//! What an operator has set wrong in a server, as it is logged, exported and told by `flux-edge check`.
+
+/// One setting that is not as the guarantees need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its name, as its server has it.
+    pub setting: &'static str,
+    /// What it is set to; `None`: the server does not say.
+    pub value: Option<String>,
+    /// What may be lost.
+    pub risk: &'static str,
+    /// What to set.
+    pub remedy: &'static str,
+}
+
+#[cfg(test)]
+impl Finding {
+    pub(crate) fn example(setting: &'static str) -> Finding {
+        Finding { setting, value: Some("wrong".to_owned()), risk: "orders are lost", remedy: "set it right" }
+    }
+}
+
+/// The names of what is set wrong in `findings`; none where nothing was looked at yet.
+pub fn names(findings: Option<&[Finding]>) -> Vec<&'static str> {
+    let wrong = findings.unwrap_or_default().iter().filter(|finding| finding.value.is_some());
+    wrong.map(|finding| finding.setting).collect()
+}
