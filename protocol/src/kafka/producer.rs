@@ -268,7 +268,8 @@ impl<T: Copy> Producer<T> {
     }
 
     /// The partition that new reserve calls should name. It stays the same until a batch of it leaves, then the next one's
-    /// turn comes; only partitions with a leader, those within reach and without trouble first.
+    /// turn comes; those within reach and without trouble first, then those with a leader. While none has one, it is the last that
+    /// had: its records wait here, as they do for a leader that is away. `None` until some partition has had a leader.
     pub fn current_partition(&self) -> Option<i32> {
         self.current.map(|index| index as i32)
     }
@@ -568,12 +569,15 @@ impl<T: Copy> Producer<T> {
         for node in leaders {
             self.cluster.connect(now, node, Lane::DATA);
         }
-        if self.current.is_some_and(|index| self.partitions[index].leader().is_none()) {
-            self.current = None;
-        }
-        if self.current.is_none() {
-            let start = self.random.below(self.partition_count as u64) as usize;
-            self.choose_partition(start);
+        match self.current {
+            None => {
+                let start = self.random.below(self.partition_count as u64) as usize;
+                self.choose_partition(start);
+            }
+            Some(index) if self.partitions[index].leader().is_none() || !self.has_partition(index as i32) => {
+                self.choose_partition(index);
+            }
+            Some(_) => {}
         }
     }
 
@@ -589,11 +593,14 @@ impl<T: Copy> Producer<T> {
         !self.partitions[index].is_troubled() && self.is_within_reach(index)
     }
 
-    /// The first partition from `start` on that will do, healthy ones before those that merely have a leader.
+    /// The first partition from `start` on that will do, healthy ones before those that merely have a leader. While there is no
+    /// such, as when a broker that stood comes back and leads nothing yet, it stays what it was.
     fn choose_partition(&mut self, start: usize) {
         let turn = || (0..self.partition_count).map(|step| (start + step) % self.partition_count);
         let healthy = turn().find(|index| self.is_healthy(*index));
-        self.current = healthy.or_else(|| turn().find(|index| self.partitions[*index].leader().is_some()));
+        let led = || turn().find(|index| self.partitions[*index].leader().is_some());
+        let last = self.current.filter(|index| *index < self.partition_count);
+        self.current = healthy.or_else(led).or(last);
     }
 
     fn move_on(&mut self, index: usize) {

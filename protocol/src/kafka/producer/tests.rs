@@ -637,13 +637,35 @@ fn a_partition_without_a_leader_is_not_named() {
         assert_eq!(bench.producer.current_partition(), Some(1));
         bench.batch(1, 1);
     }
-    bench.fake.leaders_told = Some(vec![-1, -1, -1]);
-    bench.pass(60_000);
-    assert_eq!(bench.producer.current_partition(), None);
-    assert!(!bench.producer.ready());
     bench.fake.leaders_told = None;
     bench.pass(2000);
     assert!(bench.producer.ready());
+}
+
+/// A broker that stood and comes back leads nothing for a moment. What is ordered then waits, as it did while the broker stood.
+#[test]
+fn while_no_partition_has_a_leader_the_last_one_is_named() {
+    let mut bench = Bench::started(1, 3);
+    bench.fake.leaders_told = Some(vec![-1, 1, -1]);
+    bench.pass(60_000);
+    bench.fake.leaders_told = Some(vec![-1, -1, -1]);
+    bench.pass(60_000);
+    assert_eq!(bench.producer.current_partition(), Some(1));
+    assert!(!bench.producer.ready());
+    let tokens = bench.batch(1, 2);
+    bench.fake.leaders_told = None;
+    bench.pass(2000);
+    bench.assert_all(&tokens, Settled::Acknowledged);
+    assert_eq!(bench.log(1), values(&tokens));
+}
+
+#[test]
+fn a_topic_that_never_had_a_leader_has_no_partition_to_name() {
+    let mut fake = Fake::new(1, 3);
+    fake.leaders_told = Some(vec![-1, -1, -1]);
+    let mut bench = Bench::with(fake, config());
+    bench.pass(60_000);
+    assert_eq!(bench.producer.current_partition(), None);
 }
 
 #[test]
