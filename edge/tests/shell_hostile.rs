@@ -179,6 +179,52 @@ fn nobody_but_a_trusted_proxy_may_say_whose_connection_it_is() {
     }
 }
 
+/// Who begins a message takes a place, whether it ever becomes a whole one or not.
+#[test]
+fn half_a_message_counts_to_its_address_and_a_whole_one_once() {
+    for driver in drivers() {
+        let edge = edge_with(1, driver, 100, false, |plan| {
+            plan.front = Front { addresses: Some(Arc::new(Throttle::new(1, 3))), ..Front::default() };
+        });
+        let begin = |half: &str| {
+            let mut client = Client::connect(edge.listen);
+            client.send(half.as_bytes());
+            client
+        };
+        let request = get("/now/x");
+        let (half, rest) = request.split_at(12);
+        let halves = [
+            half,
+            "POST /now/x HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc",
+            "POST /now/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
+        ];
+        let mut first = begin(half);
+        let limited = || edge.counters().shell.requests_limited.get();
+        let mut others = Vec::new();
+        // The bucket fills by one a second, however slow this machine is.
+        while limited() == 0 && others.len() < 90 {
+            others.push(begin(halves[others.len() % halves.len()]));
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(limited() > 0, "on {driver}");
+        first.send(rest.as_bytes());
+        assert_eq!(first.response().status, 200, "it was counted when it began");
+        // Whoever comes too often is told so, and keeps no place.
+        let refused = loop {
+            let mut client = begin(half);
+            let before = limited();
+            thread::sleep(2 * CONNECTION_TICK);
+            if limited() > before {
+                break client.response();
+            }
+            others.push(client);
+            assert!(others.len() < 190, "on {driver}");
+        };
+        assert_eq!(refused.status, 429);
+        assert!(refused.closes(), "{}", refused.head);
+    }
+}
+
 /// Where each turn is long, for there are bursts to be answered, those who come new must not wait for many of them.
 #[test]
 fn a_crowd_that_came_during_a_long_turn_is_let_in_within_a_few() {

@@ -65,7 +65,7 @@ pub(crate) async fn serve<M: Machine>(mut stream: Stream, peer: IpAddr, guard: C
         && role != Role::Admin
     {
         // What a balancer says of its client comes as it is, before the first byte of the handshake.
-        if role == Role::Public && guard.shard.front.limit_unread(client, guard.shard.clock.instant()).is_err() {
+        if guard.shard.front.limit_unread(client, guard.shard.clock.instant()).is_err() {
             // Nothing can be said before the handshake, which is the work that is refused.
             guard.shard.counters.shell.requests_limited.add(1);
             return;
@@ -105,7 +105,7 @@ async fn serve_client<M: Machine>(mut stream: Stream, peer: IpAddr, guard: Conne
     let shard = &*guard.shard;
     let mut reader = Reader::new(Limits::DEFAULT);
     let mut inbound = shard.buffers.borrow_mut().take_read();
-    let mut end = End::Starved;
+    let (mut end, mut is_counted) = (End::Starved, false);
     loop {
         if end == End::Starved {
             let (read, filled) = stream.read(std::mem::take(&mut inbound.window)).await;
@@ -124,7 +124,7 @@ async fn serve_client<M: Machine>(mut stream: Stream, peer: IpAddr, guard: Conne
             }
         }
         let mut out = shard.buffers.borrow_mut().take_write();
-        let burst = take_burst(&guard, peer, role, &mut reader, &mut inbound.window, &mut out);
+        let burst = take_burst(&guard, peer, role, &mut is_counted, &mut reader, &mut inbound.window, &mut out);
         if burst.waits {
             guard.set_phase(Phase::Answers, true);
             guard.answered().await;
@@ -171,11 +171,12 @@ fn phase_of(stage: Stage) -> Phase {
 }
 
 /// Hands every whole request to the machine. Answers that are there at once go straight into `out`, as long as none
-/// before them is awaited.
+/// before them is awaited. `is_counted`: the message that has begun was counted to its address.
 fn take_burst<M: Machine>(
     guard: &ConnectionGuard<M>,
     peer: IpAddr,
     role: Role,
+    is_counted: &mut bool,
     reader: &mut Reader,
     window: &mut Window,
     out: &mut Vec<u8>,
@@ -195,19 +196,34 @@ fn take_burst<M: Machine>(
                     let response = refused(&reader.refuse_unfinished(window.unread(), refusal), role);
                     put(guard, machine.site(), response, &mut burst, out);
                     burst.end = End::Refused;
+                } else if role == Role::Public && !*is_counted && reader.stage() != Stage::Idle {
+                    // Half a message takes a place, and may never become a whole one: it counts from its beginning.
+                    *is_counted = true;
+                    if let Err(too_often) = shard.front.limit_unread(peer, now.instant) {
+                        burst.requests += 1;
+                        let unfinished = reader.refuse_unfinished(window.unread(), Refusal::TIMEOUT);
+                        let response = limited_response(counters, too_often, framing_of(&unfinished, role));
+                        put(guard, machine.site(), response, &mut burst, out);
+                        burst.end = End::Refused;
+                    }
                 }
                 break;
             }
             Read::Request(request, consumed) => {
                 burst.requests += 1;
+                let is_counted = std::mem::take(is_counted);
                 let mut framing = machine.framing(&request);
                 if closing {
                     framing.connection = Persistence::Close;
                 }
                 let monitored =
                     if role == Role::Admin { monitoring(shard, &request, framing.connection) } else { None };
-                let limited =
-                    if role == Role::Public { shard.front.limit(peer, &request, now.instant) } else { Ok(()) };
+                let limited = match role {
+                    Role::Public if !is_counted || shard.front.is_by_proxy(peer) => {
+                        shard.front.limit(peer, &request, now.instant)
+                    }
+                    Role::Public | Role::WaitingRoom | Role::Admin => Ok(()),
+                };
                 let response = monitored.unwrap_or_else(|| {
                     if let Err(too_often) = limited {
                         return limited_response(counters, too_often, framing);
@@ -227,7 +243,10 @@ fn take_burst<M: Machine>(
             }
             Read::Refused(refusal) => {
                 burst.requests += 1;
-                let limited = if role == Role::Public { shard.front.limit_unread(peer, now.instant) } else { Ok(()) };
+                let limited = match role {
+                    Role::Public if !std::mem::take(is_counted) => shard.front.limit_unread(peer, now.instant),
+                    Role::Public | Role::WaitingRoom | Role::Admin => Ok(()),
+                };
                 let response = match limited {
                     Ok(()) => refused(&refusal, role),
                     Err(too_often) => limited_response(counters, too_often, framing_of(&refusal, role)),

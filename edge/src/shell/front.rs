@@ -73,6 +73,11 @@ impl Front {
         }
     }
 
+    /// Whether a connection of `peer` brings requests of others: whose a message is it tells when its head is read.
+    pub(crate) fn is_by_proxy(&self, peer: IpAddr) -> bool {
+        self.trusted.contain(peer.to_canonical())
+    }
+
     fn limit_by(&self, throttle: &Throttle, peer: IpAddr, request: &Request<'_>, now: Instant) -> Result<(), TooOften> {
         let mut client = peer.to_canonical();
         if self.trusted.contain(client) {
