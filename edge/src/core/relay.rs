@@ -17,8 +17,9 @@ use std::time::Duration;
 use flux_protocol::outbox_entry::{EntryHead, EntryId};
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::rare::{self, Rare};
-use flux_protocol::resp::Reply;
+use flux_protocol::resp::{Reply, printable};
 use flux_protocol::time::Now;
+use tracing::warn;
 
 use crate::core::Core;
 use crate::core::calls::{PendingCall, RecordTag};
@@ -107,7 +108,7 @@ impl Core {
                     };
                     handed_out += 1;
                     if self.relay_entry(now, index, id, head, orders).is_none() {
-                        self.counters.relay_unreadable.add(1);
+                        self.note_unreadable(index, id);
                     }
                 }
             }
@@ -127,6 +128,21 @@ impl Core {
             self.line_up_for_relay(now, index);
         } else {
             self.relay_next(now);
+        }
+    }
+
+    /// It stays where it is, and is met by each look: told once and then ever more rarely.
+    fn note_unreadable(&self, index: ProductIndex, id: &[u8]) {
+        self.counters.relay_unreadable.add(1);
+        let times = self.counters.relay_unreadable.get();
+        if times.is_power_of_two() {
+            let (product, entry) = (self.products[index].name.as_str(), printable(id));
+            warn!(
+                product,
+                entry,
+                times,
+                "an entry of an outbox cannot be read: it is none of an edge's, and stays (flux-worker audit)"
+            );
         }
     }
 
