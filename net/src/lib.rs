@@ -15,7 +15,6 @@ use std::task::Poll;
 
 pub mod address;
 pub mod affinity;
-pub mod broker_failures;
 pub mod brokers;
 pub mod buffer;
 #[cfg(not(feature = "simulated"))]
@@ -24,6 +23,7 @@ pub mod clock;
 mod descriptor;
 #[cfg(not(feature = "simulated"))]
 pub mod doorbell;
+pub mod failures;
 pub mod flags;
 pub mod limits;
 #[cfg(not(feature = "simulated"))]

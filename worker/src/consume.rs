@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use flux_net::broker_failures::BrokerFailures;
+use flux_net::failures::BrokerFailures;
 use flux_net::{Address, BrokerEnd, BrokerOwner, Brokers, Clock, Notify, Timer};
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event, Standing};
@@ -54,7 +54,7 @@ struct State {
 impl BrokerOwner for Shared {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(%address, "connected to a broker");
-        self.failures.opened();
+        self.failures.unreachable.clear();
         self.state.borrow_mut().consumer.handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }

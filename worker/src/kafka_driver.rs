@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flux_net::broker_failures::BrokerFailures;
+use flux_net::failures::BrokerFailures;
 use flux_net::{Address, BrokerEnd, BrokerOptions, BrokerOwner, Brokers, ClientTls, Clock, Notify, within};
 use flux_protocol::kafka::client::ClusterError;
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
@@ -28,8 +28,9 @@ pub fn note_end(failures: &BrokerFailures, address: &Address, end: &BrokerEnd) {
         debug!(%address, ?end, "a broker's connection has ended");
         return;
     };
-    if let Some(failures) = failures.unreachable() {
-        warn!(broker = %address, failures, %error, "cannot connect to a broker");
+    let error = error.to_string();
+    if let Some(failures) = failures.unreachable.note(&error) {
+        warn!(broker = %address, failures, error, "cannot connect to a broker");
     }
 }
 
@@ -37,10 +38,10 @@ pub fn note_end(failures: &BrokerFailures, address: &Address, end: &BrokerEnd) {
 /// readiness is.
 pub fn note_answer(failures: &BrokerFailures, answer: &Result<(), ClusterError>) {
     match answer {
-        Ok(()) => failures.understood(),
+        Ok(()) => failures.broken.clear(),
         Err(error) if error.is_login() => debug!(%error, "a broker does not take us"),
         Err(error) => {
-            if let Some(times) = failures.broken() {
+            if let Some(times) = failures.broken.note(&error.to_string()) {
                 warn!(%error, times, "a broker is not understood; the connection is closed");
             }
         }
@@ -57,7 +58,7 @@ struct Shared<C> {
 impl<C: KafkaClient + 'static> BrokerOwner for Shared<C> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(%address, "connected to a broker");
-        self.failures.opened();
+        self.failures.unreachable.clear();
         self.client.borrow_mut().handle_broker_open(self.clock.instant(), broker);
         self.turn.notify();
     }

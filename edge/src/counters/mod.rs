@@ -300,6 +300,8 @@ pub struct Counters {
     pub redis_refusal: Mutex<Option<String>>,
     /// Why the latest attempt to connect to Redis failed; `None` where it did not.
     pub redis_fault: Mutex<Option<String>>,
+    /// Why the latest attempt to connect to a broker of Kafka failed; `None` where it did not.
+    pub kafka_fault: Mutex<Option<String>>,
     /// Why a broker of Kafka does not take this edge, in words for an operator.
     pub kafka_refusal: Mutex<Option<String>>,
     /// What Redis' user may not do that an edge needs now and then; `None` until it was asked. Only of the first core.

@@ -91,6 +91,7 @@ fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
             reasons.push(format!("Redis lets no order through: {why} (core {index})"));
         }
         let refusal = core.decisions.kafka_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kafka_fault = core.decisions.kafka_fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let redis_fault = core.decisions.redis_fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let core = &core.shell;
         if core.draining.get() == 1 {
@@ -102,7 +103,7 @@ fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
         let why = |known: Option<String>| known.map_or_else(String::new, |why| format!(": {why}"));
         let links = [
             ("Redis", core.redis_down_ms.get(), why(redis_fault), true),
-            ("Kafka", core.kafka_down_ms.get(), why(refusal), is_starting),
+            ("Kafka", core.kafka_down_ms.get(), why(refusal.or(kafka_fault)), is_starting),
         ];
         for (name, down_ms, why, is_needed) in links {
             if down_ms > 0 && down_ms >= least && (is_needed || question == Question::IsAllWell) {

@@ -211,7 +211,7 @@ fn kafka(config: &Config, core: &CoreCounters) -> Vec<Line> {
     let counters = &core.decisions;
     let findings = locked(&counters.topic_findings);
     if core.shell.kafka_down_ms.get() > 0 || findings.is_none() {
-        return vec![out_of_reach(&server, locked(&counters.kafka_refusal))];
+        return vec![out_of_reach(&server, locked(&counters.kafka_refusal).or_else(|| locked(&counters.kafka_fault)))];
     }
     let mut lines = vec![Line::new(Verdict::Good, format!("{server}: answers, and its partitions have leaders"))];
     lines.extend(settings(&server, findings));

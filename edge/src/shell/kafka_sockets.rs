@@ -18,34 +18,42 @@ impl<M: Machine> Shard<M> {
         let told = self.counters.decisions.kafka_refusal.lock().unwrap_or_else(PoisonError::into_inner);
         told.as_ref().is_some_and(|told| told.ends_with(why))
     }
+
+    /// For `/readyz`.
+    fn note_kafka_fault(&self, fault: Option<String>) {
+        *self.counters.decisions.kafka_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
 }
 
 impl<M: Machine> BrokerOwner for Shard<M> {
     fn broker_opened(&self, broker: BrokerKey, address: &Address) {
         debug!(core = self.index, broker = %address, "connected to a broker");
         self.counters.shell.kafka_connects.add(1);
-        self.kafka_failures.opened();
+        self.kafka_failures.unreachable.clear();
+        self.note_kafka_fault(None);
         self.event(|machine, now| machine.handle_broker_open(now, broker));
     }
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         self.event(|machine, now| machine.handle_broker_bytes(now, broker, buffer)).map_err(|fault| fault.0)?;
-        self.kafka_failures.understood();
+        self.kafka_failures.broken.clear();
         Ok(())
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
         match end {
             BrokerEnd::Unreachable(error) => {
-                if let Some(failures) = self.kafka_failures.unreachable() {
-                    warn!(core = self.index, broker = %address, failures, %error, "cannot connect to a broker");
+                let error = error.to_string();
+                if let Some(failures) = self.kafka_failures.unreachable.note(&error) {
+                    warn!(core = self.index, broker = %address, failures, error, "cannot connect to a broker");
                 }
+                self.note_kafka_fault(Some(format!("{address}: {error}")));
             }
             BrokerEnd::Broken(why) if self.is_told(why) => {
                 debug!(core = self.index, broker = %address, why, "not let in")
             }
             BrokerEnd::Broken(why) => {
-                if let Some(times) = self.kafka_failures.broken() {
+                if let Some(times) = self.kafka_failures.broken.note(why) {
                     warn!(core = self.index, broker = %address, why, times, "connection to a broker ended");
                 }
             }

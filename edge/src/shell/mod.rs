@@ -13,6 +13,7 @@ pub mod front;
 pub(crate) mod kafka_sockets;
 mod longest_idle;
 pub(crate) mod memory;
+mod outage;
 pub mod plan;
 pub(crate) mod redis_socket;
 pub mod server;

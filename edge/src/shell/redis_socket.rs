@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::PoisonError;
 
 use bytes::BytesMut;
+use flux_net::failures::Failures;
 use flux_net::{ReadHalf, RedisTarget, SocketWriter, Stream, Tail, Timer};
 use tracing::{info, warn};
 
@@ -21,7 +22,7 @@ use crate::shell::shard::Shard;
 pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: RedisTarget, timer: Timer, seed: u64) {
     let address = &target.address;
     let mut backoff = if target.tls.is_some() { Backoff::spread(seed) } else { Backoff::new(seed) };
-    let (mut failures, mut short_lived) = (0_u32, 0_u32);
+    let (unreachable, short_lived) = (Failures::default(), Failures::default());
     loop {
         match Stream::connect_with(address, target.tls.as_ref(), LINK_CONNECT_TIME_MAX).await {
             Ok(stream) => {
@@ -33,21 +34,19 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: Redi
                 // more rarely: it may read its data for minutes.
                 if shard.clock.instant().since(since) > LINK_BACKOFF_MAX {
                     backoff.reset();
-                    short_lived = 0;
+                    short_lived.clear();
                 }
-                short_lived += 1;
-                if short_lived.is_power_of_two() {
-                    warn!(core = shard.index, redis = %address, why, times = short_lived, "connection to Redis ended");
+                if let Some(times) = short_lived.note(&why) {
+                    warn!(core = shard.index, redis = %address, why, times, "connection to Redis ended");
                 }
-                failures = 0;
+                unreachable.clear();
             }
             Err(error) => {
-                // Once and then ever more rarely: an outage of hours must not fill a disk.
-                failures += 1;
-                if failures.is_power_of_two() {
-                    warn!(core = shard.index, redis = %address, failures, %error, "cannot connect to Redis");
+                let error = error.to_string();
+                if let Some(failures) = unreachable.note(&error) {
+                    warn!(core = shard.index, redis = %address, failures, error, "cannot connect to Redis");
                 }
-                note_fault(&shard, Some(error.to_string()));
+                note_fault(&shard, Some(error));
                 shard.event(|machine, now| machine.handle_redis_closed(now));
             }
         }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_net::broker_failures::BrokerFailures;
+use flux_net::failures::BrokerFailures;
 use flux_net::tls::Certificates;
 use flux_net::{BrokerOptions, Brokers, Clock, Notify, SocketWriter, Timer};
 use flux_protocol::http::Date;
@@ -28,6 +28,7 @@ use crate::monitoring::workers::Workers;
 use crate::shell::buffers::Buffers;
 use crate::shell::connection_table::Connections;
 use crate::shell::front::Front;
+use crate::shell::outage::Outage;
 use crate::shell::plan::Plan;
 
 /// How a drain ended.
@@ -74,8 +75,9 @@ pub(crate) struct Shard<M> {
     pub(crate) pump: Rc<Notify>,
     pub(crate) redis: RefCell<Option<Rc<SocketWriter>>>,
     pub(crate) brokers: Brokers,
-    /// Connects to brokers that failed since one was a success.
     pub(crate) kafka_failures: BrokerFailures,
+    pub(crate) redis_outage: Outage,
+    pub(crate) kafka_outage: Outage,
     timer: Timer,
     /// When the timer fires; [`Instant::FAR_FUTURE`] while it is not set.
     armed: Cell<Instant>,
@@ -116,6 +118,8 @@ impl<M: Machine> Shard<M> {
             redis: RefCell::default(),
             brokers: Brokers::new(BROKER_OPTIONS, plan.kafka_tls.clone(), pump),
             kafka_failures: BrokerFailures::default(),
+            redis_outage: Outage::of("Redis"),
+            kafka_outage: Outage::of("Kafka"),
             timer: Timer::new()?,
             armed: Cell::new(Instant::FAR_FUTURE),
             scratch: RefCell::default(),

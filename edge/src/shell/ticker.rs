@@ -132,6 +132,8 @@ fn look_at_peers<M: Machine>(shard: &Shard<M>, now: Now) {
     let counters = &shard.counters.shell;
     counters.redis_down_ms.set(ms(redis_away));
     counters.kafka_down_ms.set(ms(kafka_away));
+    shard.redis_outage.note(shard.index, redis_away);
+    shard.kafka_outage.note(shard.index, kafka_away);
     if redis_away.is_zero() && kafka_away.is_zero() {
         counters.started.set(1);
     }
