@@ -1,6 +1,7 @@
 //! Whole sales on real servers: real edges and workers, real Redis, Kafka and PostgreSQL, a crowd with a history, and
 //! the checker's word on that history. Every wait is for a condition; no test asserts a time.
 
+mod check;
 mod dashboard;
 mod edges;
 mod fair;
