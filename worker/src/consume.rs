@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use flux_net::failures::BrokerFailures;
+use flux_net::failures::{BrokerFailures, Failures};
 use flux_net::{Address, BrokerEnd, BrokerOwner, Brokers, Clock, Notify, Timer};
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event, Standing};
@@ -36,6 +36,7 @@ struct Shared {
     health: Rc<Health>,
     metrics: Rc<Metrics>,
     failures: BrokerFailures,
+    refusals: Failures,
     state: RefCell<State>,
     /// Something has happened: the main task is to take a turn.
     turn: Rc<Notify>,
@@ -49,6 +50,8 @@ struct State {
     /// On its way to the ledger's task.
     job: Option<Job>,
     observe_due: Instant,
+    /// The right that a broker has denied us last, in words, and when.
+    denied: Option<(String, Instant)>,
 }
 
 impl BrokerOwner for Shared {
@@ -61,7 +64,7 @@ impl BrokerOwner for Shared {
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.state.borrow_mut().consumer.handle_broker_bytes(self.clock.instant(), broker, buffer);
-        note_answer(&self.failures, &result);
+        note_answer(self.clock.instant(), &self.failures, &result);
         if result.is_err() {
             self.metrics.failed(Server::kafka);
         }
@@ -70,7 +73,7 @@ impl BrokerOwner for Shared {
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
-        note_end(&self.failures, address, end);
+        note_end(self.clock.instant(), &self.failures, address, end);
         if !matches!(end, BrokerEnd::Abandoned) {
             self.metrics.failed(Server::kafka);
         }
@@ -123,11 +126,13 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
         health,
         metrics,
         failures: BrokerFailures::default(),
+        refusals: Failures::default(),
         state: RefCell::new(State {
             consumer: Consumer::new(consumer, now),
             pipeline: Pipeline::new(Intake::new(&config.topic, intake), now),
             job: None,
             observe_due: now,
+            denied: None,
         }),
         turn: Rc::new(Notify::new()),
         job: Notify::new(),
@@ -205,7 +210,12 @@ impl Shared {
     fn carry(&self, state: &mut State, now: Instant) {
         loop {
             if let Some(event) = state.consumer.poll_event() {
-                self.note_event(&event);
+                let denied = match event {
+                    Event::Refused { code, .. } => state.consumer.denial(code),
+                    _ => None,
+                };
+                self.note_event(&event, denied.as_deref());
+                state.denied = denied.map(|denied| (denied, now)).or(state.denied.take());
                 state.pipeline.handle_event(now, event);
             } else if let Some(command) = state.pipeline.poll_command(now) {
                 match command {
@@ -224,8 +234,8 @@ impl Shared {
         }
     }
 
-    /// Logs and counts what the consumer says.
-    fn note_event(&self, event: &Event) {
+    /// Logs and counts what the consumer says; `denied`: the right that is missing, where it says so.
+    fn note_event(&self, event: &Event, denied: Option<&str>) {
         match event {
             Event::Assigned { generation, partitions, .. } => {
                 info!(generation, ?partitions, "assigned");
@@ -256,7 +266,10 @@ impl Shared {
                 self.metrics.damaged();
             }
             Event::Refused { partition, code } => {
-                warn!(?partition, code, "a broker refuses; asked again");
+                let why = denied.map_or_else(|| format!("error {code}"), str::to_owned);
+                if let Some(times) = self.refusals.note(self.clock.instant(), &why) {
+                    warn!(?partition, code, why, times, "a broker refuses; asked again");
+                }
                 self.metrics.failed(Server::kafka);
             }
             Event::Left => {}
@@ -270,7 +283,11 @@ impl Shared {
         state.observe_due = now + OBSERVE_INTERVAL;
         // A topic that was known and is gone is an error too, though brokers and group are well.
         if let Some(code) = state.consumer.topic_error() {
-            self.health.kafka.fails(now, &format!("the brokers answer error {code} for the topic"));
+            let told = state.consumer.refusal();
+            let why = told.unwrap_or_else(|| format!("the brokers answer error {code} for the topic"));
+            self.health.kafka.fails(now, &why);
+        } else if let Some((denied, _)) = state.denied.as_ref().filter(|(_, at)| now.since(*at) < DENIAL_AGE_MAX) {
+            self.health.kafka.fails(now, denied);
         } else {
             match lacking(state.consumer.standing(now)) {
                 None => self.health.kafka.works(),

@@ -23,25 +23,25 @@ pub const BROKER_OPTIONS: BrokerOptions =
     BrokerOptions { connect_time_max: CONNECT_TIMEOUT, silence_max: None, read_bytes: READ_ROOM_BYTES };
 
 /// A connection has ended, or could not be opened: tells of it, where it is time to.
-pub fn note_end(failures: &BrokerFailures, address: &Address, end: &BrokerEnd) {
+pub fn note_end(now: Instant, failures: &BrokerFailures, address: &Address, end: &BrokerEnd) {
     let BrokerEnd::Unreachable(error) = end else {
         debug!(%address, ?end, "a broker's connection has ended");
         return;
     };
     let error = error.to_string();
-    if let Some(failures) = failures.unreachable.note(&error) {
+    if let Some(failures) = failures.unreachable.note(now, &error) {
         warn!(broker = %address, failures, error, "cannot connect to a broker");
     }
 }
 
 /// What a broker sent was understood, or was not: tells of it, where it is time to. A login that is refused is told of where
 /// readiness is.
-pub fn note_answer(failures: &BrokerFailures, answer: &Result<(), ClusterError>) {
+pub fn note_answer(now: Instant, failures: &BrokerFailures, answer: &Result<(), ClusterError>) {
     match answer {
-        Ok(()) => failures.broken.clear(),
+        Ok(()) => {}
         Err(error) if error.is_login() => debug!(%error, "a broker does not take us"),
         Err(error) => {
-            if let Some(times) = failures.broken.note(&error.to_string()) {
+            if let Some(times) = failures.broken.note(now, &error.to_string()) {
                 warn!(%error, times, "a broker is not understood; the connection is closed");
             }
         }
@@ -65,13 +65,13 @@ impl<C: KafkaClient + 'static> BrokerOwner for Shared<C> {
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         let result = self.client.borrow_mut().handle_broker_bytes(self.clock.instant(), broker, buffer);
-        note_answer(&self.failures, &result);
+        note_answer(self.clock.instant(), &self.failures, &result);
         self.turn.notify();
         result.map_err(|error| error.to_string())
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {
-        note_end(&self.failures, address, end);
+        note_end(self.clock.instant(), &self.failures, address, end);
         self.client.borrow_mut().handle_broker_closed(self.clock.instant(), broker);
         self.turn.notify();
     }

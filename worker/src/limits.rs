@@ -42,6 +42,8 @@ pub const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often readiness and gauges are brought up to date.
 pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a right that a broker has denied is told of: while it is missing, it is denied more often.
+pub const DENIAL_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// First wait before PostgreSQL is asked again; doubled up to [`RETRY_WAIT_MAX`].
 pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);

@@ -187,7 +187,10 @@ impl Log {
         match found.await? {
             Some(Ok(ends)) => Ok(ends),
             Some(Err(3)) => Err(Ended::Refused(format!("Kafka has no topic {}", self.topic))),
-            Some(Err(code)) => Err(Ended::Refused(format!("Kafka refuses the topic {}: error {code}", self.topic))),
+            Some(Err(code)) => Err(Ended::Refused(match refusal {
+                Some(why) => format!("Kafka: {why}"),
+                None => format!("Kafka refuses the topic {}: error {code}", self.topic),
+            })),
             None => Err(Ended::OutOfReach(refusal.unwrap_or_else(|| "Kafka has not answered for 30 s".to_owned()))),
         }
     }

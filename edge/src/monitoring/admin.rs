@@ -100,6 +100,10 @@ fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
         let is_starting = core.started.get() == 0;
         // What has never been reached has been out of reach for long enough.
         let least = if is_starting { 0 } else { outage_ms };
+        if let Some(why) = refusal.as_ref().filter(|_| core.kafka_down_ms.get() == 0 && question == Question::IsAllWell)
+        {
+            reasons.push(format!("Kafka takes nothing of this edge: {why} (core {index})"));
+        }
         let why = |known: Option<String>| known.map_or_else(String::new, |why| format!(": {why}"));
         let links = [
             ("Redis", core.redis_down_ms.get(), why(redis_fault), true),
@@ -166,6 +170,10 @@ mod tests {
         let why = "broker:9092: the broker refuses user shop by PLAIN: no";
         *cores[1].decisions.kafka_refusal.lock().expect("not poisoned") = Some(why.into());
         assert_eq!(unready(&cores, Question::IsAllWell), [format!("Kafka out of reach for 60000 ms: {why} (core 1)")]);
+        // A broker that can be reached, and takes no record of this user.
+        cores[1].shell.kafka_down_ms.set(0);
+        assert_eq!(unready(&cores, Question::IsAllWell), [format!("Kafka takes nothing of this edge: {why} (core 1)")]);
+        assert!(unready(&cores, Question::CanAnswer).is_empty());
     }
 
     #[test]

@@ -187,7 +187,10 @@ impl Scrape {
         let gauges: [(&str, &str, Of); 10] = [
             ("connections", "Connections open", |core| core.shell.connections.get()),
             ("redis_up", "1 while Redis can be asked", |core| u64::from(core.shell.redis_down_ms.get() == 0)),
-            ("kafka_up", "1 while Kafka takes records", |core| u64::from(core.shell.kafka_down_ms.get() == 0)),
+            ("kafka_up", "1 while Kafka takes records", |core| {
+                let refusal = core.decisions.kafka_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                u64::from(core.shell.kafka_down_ms.get() == 0 && refusal.is_none())
+            }),
             ("redis_refuses", "1 while Redis lets no order through", |core| core.decisions.redis_refuses.get()),
             ("records_untimed", "1 once a broker has refused records for their times", |core| {
                 core.decisions.records_untimed.get()

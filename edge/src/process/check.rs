@@ -21,8 +21,8 @@ use crate::counters::finding::Finding;
 use crate::identity::IdentityProvider;
 use crate::limits::CLOCK_SKEW_MAX_MS;
 use crate::monitoring::workers::Workers;
+use crate::process::complaint::mistake;
 use crate::process::descriptors::raise_limit;
-use crate::process::run::mistake;
 use crate::shell::plan::Plan;
 use crate::shell::server::start;
 
@@ -219,7 +219,7 @@ fn kafka(config: &Config, core: &CoreCounters) -> Vec<Line> {
 }
 
 fn out_of_reach(server: &str, why: Option<String>) -> Line {
-    let why = why.map_or_else(|| "no answer".to_owned(), |why| why);
+    let why = why.unwrap_or_else(|| "no answer".to_owned());
     Line::new(Verdict::OutOfReach, format!("{server}: {why}"))
 }
 

@@ -16,13 +16,11 @@ use crate::core::state::board::Board;
 use crate::identity::IdentityProvider;
 use crate::monitoring::workers::Workers;
 use crate::process::check;
+use crate::process::complaint::mistake;
 use crate::process::descriptors::{connections_per_core, raise_limit};
 use crate::process::signals;
 use crate::shell::plan::Plan;
 use crate::shell::server::{StartError, start};
-
-/// Exit code of a mistake in the configuration.
-const EXIT_MISTAKE: u8 = 2;
 
 /// Runs the edge until it has drained; its exit code.
 pub fn main() -> ExitCode {
@@ -64,11 +62,6 @@ fn secret(variable: &str) -> Result<Option<String>, String> {
         Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => Err(format!("{variable} must be text")),
     }
-}
-
-pub(super) fn mistake(line: &str) -> ExitCode {
-    logging::complain(format_args!("flux-edge: {line}"));
-    ExitCode::from(EXIT_MISTAKE)
 }
 
 fn serve(config: &Config) -> ExitCode {

@@ -20,6 +20,8 @@ pub enum Head {
     Mixed(Option<EntryId>),
     /// A key is missing or Redis is not the sale's.
     Suspended,
+    /// Its user may not do what an order needs: no rebuild mends that.
+    NotPermitted,
     /// The sale was rebuilt.
     OtherGeneration,
     /// There is no such product.
@@ -36,6 +38,7 @@ impl Head {
             (b'A', id) => EntryId::parse(id).map(Head::AllAccepted),
             (b'M', []) => Some(Head::Mixed(None)),
             (b'M', id) => EntryId::parse(id).map(|id| Head::Mixed(Some(id))),
+            (b'S', b"permission") => Some(Head::NotPermitted),
             (b'S', _) => Some(Head::Suspended),
             (b'G', _) => Some(Head::OtherGeneration),
             (b'U', _) => Some(Head::UnknownProduct),

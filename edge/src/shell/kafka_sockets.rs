@@ -36,7 +36,6 @@ impl<M: Machine> BrokerOwner for Shard<M> {
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
         self.event(|machine, now| machine.handle_broker_bytes(now, broker, buffer)).map_err(|fault| fault.0)?;
-        self.kafka_failures.broken.clear();
         Ok(())
     }
 
@@ -44,7 +43,7 @@ impl<M: Machine> BrokerOwner for Shard<M> {
         match end {
             BrokerEnd::Unreachable(error) => {
                 let error = error.to_string();
-                if let Some(failures) = self.kafka_failures.unreachable.note(&error) {
+                if let Some(failures) = self.kafka_failures.unreachable.note(self.clock.instant(), &error) {
                     warn!(core = self.index, broker = %address, failures, error, "cannot connect to a broker");
                 }
                 self.note_kafka_fault(Some(format!("{address}: {error}")));
@@ -53,7 +52,7 @@ impl<M: Machine> BrokerOwner for Shard<M> {
                 debug!(core = self.index, broker = %address, why, "not let in")
             }
             BrokerEnd::Broken(why) => {
-                if let Some(times) = self.kafka_failures.broken.note(why) {
+                if let Some(times) = self.kafka_failures.broken.note(self.clock.instant(), why) {
                     warn!(core = self.index, broker = %address, why, times, "connection to a broker ended");
                 }
             }

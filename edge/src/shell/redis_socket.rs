@@ -36,14 +36,14 @@ pub(crate) async fn keep_connected<M: Machine>(shard: Rc<Shard<M>>, target: Redi
                     backoff.reset();
                     short_lived.clear();
                 }
-                if let Some(times) = short_lived.note(&why) {
+                if let Some(times) = short_lived.note(shard.clock.instant(), &why) {
                     warn!(core = shard.index, redis = %address, why, times, "connection to Redis ended");
                 }
                 unreachable.clear();
             }
             Err(error) => {
                 let error = error.to_string();
-                if let Some(failures) = unreachable.note(&error) {
+                if let Some(failures) = unreachable.note(shard.clock.instant(), &error) {
                     warn!(core = shard.index, redis = %address, failures, error, "cannot connect to Redis");
                 }
                 note_fault(&shard, Some(error));

@@ -158,7 +158,7 @@ impl Admin {
 
     /// Why a broker does not take us, in one line: until it does.
     pub fn refusal(&self) -> Option<String> {
-        self.cluster.refusal()
+        self.cluster.refusal().or_else(|| self.cluster.topic_refusal())
     }
 
     /// Whether the topic is known to be missing and is to be made.

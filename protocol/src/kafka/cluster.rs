@@ -42,6 +42,7 @@ use kafka_protocol::protocol::Request;
 use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
+use super::denial;
 use super::limits::{
     CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, REFUSAL_AGE_MAX,
     SILENCE_MAX,
@@ -262,6 +263,16 @@ impl<P> Cluster<P> {
     pub fn refusal(&self) -> Option<String> {
         let Refusal { address: Address { host, port }, why, .. } = self.refusal.as_ref()?;
         Some(format!("{host}:{port}: {why}"))
+    }
+
+    /// Who we are to the brokers, in words.
+    pub fn who(&self) -> String {
+        self.config.login.as_ref().map_or_else(|| "this client".to_owned(), Identity::who)
+    }
+
+    /// Why brokers tell nothing of the topic, where an operator can mend that.
+    pub fn topic_refusal(&self) -> Option<String> {
+        denial::in_words(self.topic_error?, &self.who(), "Describe", &self.config.topic)
     }
 
     /// From now on connections on which nothing is under way are asked for a sign of life now and then, and given up where

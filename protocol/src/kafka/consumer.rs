@@ -30,6 +30,7 @@ use kafka_protocol::messages::{
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
+use super::denial;
 use super::end_offsets::EndOffsets;
 use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation, Position};
 use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKind, LostReason};
@@ -315,9 +316,14 @@ impl Consumer {
         }
     }
 
-    /// Why a broker does not take us, in one line: until it does.
+    /// Why brokers do not take us, in one line: until they do.
     pub fn refusal(&self) -> Option<String> {
-        self.cluster.refusal()
+        self.cluster.refusal().or_else(|| self.cluster.topic_refusal())
+    }
+
+    /// What an operator has to mend where a broker has answered `code`; `None` where that says something else.
+    pub fn denial(&self, code: i16) -> Option<String> {
+        denial::in_words(code, &self.cluster.who(), "Read", &self.config.topic)
     }
 
     /// The broker's error for the topic in its latest metadata (3: no such topic).

@@ -102,7 +102,7 @@ impl LogReader {
 
     /// Why a broker does not take us, in one line: until it does.
     pub fn refusal(&self) -> Option<String> {
-        self.cluster.refusal()
+        self.cluster.refusal().or_else(|| self.cluster.topic_refusal())
     }
 
     /// The broker's error for the topic (3: no such topic), as of [`LogReader::ask_ends`] or later.

@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod connection;
 pub mod consumer;
 pub mod decompress;
+pub mod denial;
 pub mod end_offsets;
 pub mod error_code;
 #[cfg(test)]

@@ -22,6 +22,15 @@ mod request;
 mod topic;
 mod verdict;
 
+/// An answer with `code` has come: a right is missing, or the one that was is there.
+fn note_denial(denied: &mut Option<i16>, code: i16) {
+    if code == 0 {
+        *denied = None;
+    } else if denial::is_denial(code) {
+        *denied = Some(code);
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +46,7 @@ use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
+use super::denial;
 use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, BROKER_TIMES_MAX};
 use super::metadata::{NodeId, TopicId};
 use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
@@ -177,6 +187,8 @@ pub struct Producer<T> {
     away_since: Option<Instant>,
     /// A broker has refused our times.
     is_untimed: bool,
+    /// The error code by which a broker has denied us a right, until one takes what we send.
+    denied: Option<i16>,
     /// Of each broker what was last told of its clock and not yet taken, the most exact of it.
     times: Vec<BrokerTime>,
     counters: ProducerCounters,
@@ -221,6 +233,7 @@ impl<T: Copy> Producer<T> {
             wake: Instant::FAR_FUTURE,
             away_since: Some(now),
             is_untimed: false,
+            denied: None,
             times: Vec::new(),
             counters: ProducerCounters::default(),
             config,
@@ -244,9 +257,10 @@ impl<T: Copy> Producer<T> {
         self.cluster.topic_error()
     }
 
-    /// Why a broker does not take us, in one line: until it does.
+    /// Why brokers do not take us, or not our records, in one line: until they do.
     pub fn refusal(&self) -> Option<String> {
-        self.cluster.refusal()
+        let denied = || denial::in_words(self.denied?, &self.cluster.who(), "Write", &self.config.topic);
+        self.cluster.refusal().or_else(denied).or_else(|| self.cluster.topic_refusal())
     }
 
     /// Whether a record appended now would leave without waiting for a broker: the topic is known, a leader is connected,
@@ -477,6 +491,7 @@ impl<T: Copy> Producer<T> {
             return Ok(());
         };
         let response = answer.decode::<InitProducerIdRequest>()?;
+        note_denial(&mut self.denied, response.error_code);
         if response.error_code != 0 {
             return Ok(());
         }
@@ -501,6 +516,7 @@ impl<T: Copy> Producer<T> {
             match &read {
                 Some(Ok(_)) => {
                     let (_, code) = codes[at];
+                    note_denial(&mut self.denied, code);
                     self.counters.batches_failed += u64::from(code != 0);
                     self.is_untimed |= code == INVALID_TIMESTAMP;
                     let serials = &mut self.serial_last;

@@ -104,7 +104,7 @@ impl Core {
             }
             Some(Head::Mixed(id)) => id,
             refused => {
-                let answer = self.refusal(group.product, refused);
+                let answer = self.refusal(now, group.product, refused);
                 for index in orders {
                     self.refuse(now, *index, answer.clone(), call.repeated);
                 }
@@ -227,13 +227,18 @@ impl Core {
     }
 
     /// What a head that accepts no order tells its orders, and this core's memory.
-    fn refusal(&mut self, product: ProductIndex, head: Option<Head>) -> Answer {
+    fn refusal(&mut self, now: Now, product: ProductIndex, head: Option<Head>) -> Answer {
         match head {
             Some(Head::Suspended) => {
                 self.products[product].state = SaleState::Suspended;
                 // The change may be a harmless one: a refresh that vouches for this connection takes it over.
                 self.refreshes.want(&mut self.products, product);
                 Answer::Unavailable(Unavailable::Suspended)
+            }
+            Some(Head::NotPermitted) => {
+                // The probe says which, in the log and in `/readyz`.
+                self.probe.next = now.instant;
+                Answer::Unavailable(Unavailable::Redis)
             }
             Some(Head::OtherGeneration) => {
                 self.refreshes.want(&mut self.products, product);

@@ -6,6 +6,7 @@ use super::redis::array;
 use super::{Bench, at};
 use crate::answer::{Answer, Unavailable};
 use crate::core::machine::Machine;
+use crate::counters::OrderOutcome;
 use crate::limits::{PROBE_INTERVAL, REDIS_REPLY_OVERDUE, REDIS_SILENCE_MAX};
 
 fn refusal(bench: &Bench) -> Option<String> {
@@ -208,4 +209,19 @@ fn a_record_that_a_broker_refuses_for_its_time_does_not_wait_for_a_clock() {
     assert_eq!(bench.broker.arrived.len(), 5, "the first two were refused once");
     assert_eq!(bench.counters.records_untimed.get(), 1, "and it is shown");
     assert_eq!(bench.counters.records_refused.get(), 0);
+}
+
+/// No rebuild mends a right that is missing, so nobody is told that the sale is suspended.
+#[test]
+fn a_user_of_redis_that_may_not_write_is_no_suspended_sale() {
+    let mut bench = Bench::new();
+    bench.redis.script("reserve", array(&["Spermission".to_owned()]));
+    let orders = bench.orders(&["a"]);
+    bench.pass(1);
+    let code = OrderOutcome::UnavailableRedis as usize;
+    assert_eq!(bench.statuses(&orders), [Some(503)]);
+    assert_eq!(bench.counters.orders[code].get(), 1, "it says that Redis is what stands in the way");
+    let orders = bench.orders(&["b"]);
+    bench.pass(10);
+    assert_eq!(bench.statuses(&orders), [Some(200)], "the right is there again");
 }

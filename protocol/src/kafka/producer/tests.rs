@@ -584,8 +584,11 @@ fn refused_for_certain_says_so() {
     bench.script(0, &[29]);
     let tokens = bench.batch(0, 3);
     bench.assert_all(&tokens, Settled::Refused(29));
+    let told = bench.producer.refusal().expect("an operator has to mend it");
+    assert!(told.contains("lacks the right Write on topic"), "{told}");
     let tokens = bench.batch(0, 3);
     bench.assert_all(&tokens, Settled::Acknowledged);
+    assert_eq!(bench.producer.refusal(), None, "the right is there again");
 }
 
 #[test]
