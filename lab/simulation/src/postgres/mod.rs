@@ -105,6 +105,8 @@ pub struct Postgres {
     sequence: u64,
     now: Now,
     strangers: Vec<String>,
+    /// Whether it knows statements that have changed since their meaning was written.
+    with_changed: bool,
     writes: VecDeque<(SocketId, Bytes)>,
     closes: VecDeque<SocketId>,
 }
@@ -122,9 +124,17 @@ impl Postgres {
             sequence: 0,
             now: Now::default(),
             strangers: Vec::new(),
+            with_changed: false,
             writes: VecDeque::new(),
             closes: VecDeque::new(),
         }
+    }
+
+    /// Takes a statement that has changed for what it was before. Only beside a real server: there it comes out whether the meaning is
+    /// still right, and not merely that the words are others.
+    pub fn with_changed_statements(mut self) -> Postgres {
+        self.with_changed = true;
+        self
     }
 
     /// What was asked and is not known here, in its order. Must be empty at the end of every run.

@@ -150,7 +150,7 @@ impl Postgres {
 
     /// A statement's text has come: the transaction begins with it, where none is open, and its time runs.
     fn begin_statement(&mut self, socket: SocketId, sql: &str) -> Result<&'static Known, SqlError> {
-        let (clock, now) = (self.clock(), self.now.instant);
+        let (clock, now, with_changed) = (self.clock(), self.now.instant, self.with_changed);
         let backend = self.backend(socket);
         if backend.statement_deadline == Instant::FAR_FUTURE
             && let Some(limit) = backend.limits.statement
@@ -161,7 +161,8 @@ impl Postgres {
             backend.block = Block::Implicit;
             backend.began_at = clock;
         }
-        let known = find(sql).ok_or_else(|| SqlError::stranger(format!("this statement is not known: {sql}")))?;
+        let known =
+            find(sql, with_changed).ok_or_else(|| SqlError::stranger(format!("this statement is not known: {sql}")))?;
         if backend.block == Block::Failed && !matches!(known.verb, Verb::Commit | Verb::Rollback) {
             let message = "current transaction is aborted, commands ignored until end of transaction block";
             return Err(SqlError::new(b"25P02", message));

@@ -195,6 +195,18 @@ fn a_cursor_lives_as_long_as_its_transaction() {
 }
 
 #[test]
+fn a_rebuild_finds_young_rejected_orders_that_nothing_is_stored_of() {
+    let mut both = Both::new();
+    both.ask(0, &[note_rejected(&[1, 2, 3]), copy(&[Row::new(2)])]);
+    for (age_max_s, found) in [(86_400, 2), (0, 0)] {
+        let of_sale = vec![Param::Text("a".into()), Param::I64(1), Param::I64(age_max_s)];
+        let answer = both.ask(0, &[begin(), file!("rebuild_rejected", of_sale), fetch(), commit()]);
+        assert_eq!(answer.completed[2].1.len(), found, "no older than {age_max_s} s");
+    }
+    both.end();
+}
+
+#[test]
 fn a_return_is_settled_once() {
     let mut both = Both::new();
     both.ask(0, &[note_returns(&[1, 2], 1)]);

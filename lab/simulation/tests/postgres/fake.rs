@@ -40,7 +40,7 @@ impl Fake {
     }
 
     pub(crate) fn with_pace(seed: u64, pace: Pace) -> Fake {
-        let server = Postgres::new(Random::new(seed), pace);
+        let server = Postgres::new(Random::new(seed), pace).with_changed_statements();
         Fake { server, now: Instant::from_micros(1), clients: Vec::new() }
     }
 

@@ -283,15 +283,19 @@ fn rebuild_read(random: &mut Random) -> Asked {
         0 => file!("rebuild_records", vec![product, sale, Param::I64(86_400)]),
         1 => file!("rebuild_rejected", vec![product, sale, Param::I64(86_400)]),
         2 => file!("rebuild_users", vec![product, sale]),
-        _ => file!("rebuild_sale", vec![product, sale]),
+        // -1: the latest that was announced.
+        _ => file!("rebuild_sale", vec![product, Param::I64(small(random, 4) - 1)]),
     }
 }
 
 fn audit(random: &mut Random) -> Asked {
-    match random.below(4) {
-        0 => file!("audit_dead_letters", vec![product(random)]),
-        1 => file!("audit_returns", vec![product(random)]),
-        2 => file!("audit_sales", vec![product(random)]),
+    // '': of all products.
+    let product = if random.per_mille(300) { Param::Text(String::new()) } else { product(random) };
+    match random.below(5) {
+        0 => file!("audit_dead_letters", vec![product]),
+        1 => file!("audit_returns", vec![product]),
+        2 => file!("audit_sales", vec![product]),
+        3 => file!("audit_unfounded", vec![product]),
         _ => file!("audit_settled", vec![ids(random), ids(random)]),
     }
 }

@@ -162,6 +162,17 @@ pub(crate) fn note_returns(reservations: &[u8], quantity: i32) -> Asked {
     )
 }
 
+/// Orders of sale 1 of product a that found no room, each by the reservation of its number.
+pub(crate) fn note_rejected(orders: &[u8]) -> Asked {
+    let count = orders.len();
+    let ids = || Param::Uuids(orders.iter().map(|number| id(*number)).collect());
+    let texts = |text: &str| Param::Texts(vec![text.to_owned(); count]);
+    let (ones, numbers) = (|| Param::I32s(vec![1; count]), |number: i64| Param::I64s(vec![number; count]));
+    let of_sale = [texts("no_room"), texts("a"), texts("user"), ones(), numbers(1), ones()];
+    let of_log = [numbers(0), Param::I32(0), numbers(1_000)];
+    file!("note_rejected", [ids(), ids()].into_iter().chain(of_sale).chain(of_log).collect())
+}
+
 pub(crate) fn mark_returned(reservations: &[u8], state: &str) -> Asked {
     let ids = reservations.iter().map(|number| id(*number)).collect();
     file!("mark_returned", vec![Param::Uuids(ids), Param::Text(state.to_owned())])

@@ -193,11 +193,14 @@ pub(in super::super) static KNOWN: &[Known] = &[
     ),
 ];
 
-/// The statement of this text; `None`: it is not known. One whose file has changed since is not.
-pub(in super::super) fn find(text: &str) -> Option<&'static Known> {
-    static BY_TEXT: LazyLock<BTreeMap<&str, &Known>> =
-        LazyLock::new(|| KNOWN.iter().filter(|known| !has_changed(known)).map(|known| (known.text, known)).collect());
-    BY_TEXT.get(text).copied()
+/// The statement of this text; `None`: it is not known. One whose file has changed since its meaning was written is known only where
+/// `with_changed`.
+pub(in super::super) fn find(text: &str, with_changed: bool) -> Option<&'static Known> {
+    /// Each with whether it has changed.
+    static BY_TEXT: LazyLock<BTreeMap<&str, (&Known, bool)>> =
+        LazyLock::new(|| KNOWN.iter().map(|known| (known.text, (known, has_changed(known)))).collect());
+    let (known, is_changed) = *BY_TEXT.get(text)?;
+    (with_changed || !is_changed).then_some(known)
 }
 
 fn has_changed(known: &Known) -> bool {
