@@ -209,8 +209,12 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!((expiry(&whole[..end]), signature_hash(&whole[..end])), (None, None), "{end} bytes");
         }
-        for wrong in [(UTC_TIME, "2611301213Z"), (UTC_TIME, "261330121318Z"), (INTEGER, "261130121318Z")] {
+        for wrong in [(UTC_TIME, "2611301213Z"), (INTEGER, "261130121318Z")] {
             assert_eq!(expiry(&certificate(true, wrong, ECDSA_SHA384)), None);
+        }
+        let no_times = ["261330121318Z", "261100121318Z", "261132121318Z", "261130241318Z", "261130126018Z"];
+        for no_time in no_times {
+            assert_eq!(expiry(&certificate(true, (UTC_TIME, no_time), ECDSA_SHA384)), None, "{no_time}");
         }
         assert_eq!(expiry(&[SEQUENCE, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }

@@ -108,3 +108,15 @@ fn a_request_that_drips_is_ended() {
     }
     assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"), "{answer:?}");
 }
+
+/// Where one request cannot be read, nobody knows where the next begins.
+#[test]
+fn behind_a_request_that_cannot_be_read_nothing_is_answered() {
+    let mut stream = connect(serving());
+    let requests = b"nonsense\r\n\r\nGET /livez HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n";
+    stream.write_all(requests).expect("taken");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer:?}");
+}

@@ -233,14 +233,16 @@ fn a_return_ends_by_what_is_known_of_its_sale() {
             ledger.execute(&sql, &[]).await.unwrap();
         }
         let notes = [(1, 1, 1, 9), (2, 1, 2, 2), (3, 1, 2, 1), (4, 1, 2, 1), (5, 2, 4, 1), (6, 2, 3, 1), (7, 3, 1, 1)];
-        for (number, sale, generation, quantity) in notes {
-            let sql = format!(
+        let note = |(number, sale, generation, quantity): (u8, u64, u32, u32)| {
+            format!(
                 "INSERT INTO returns (reservation_id, order_id, product_id, sale_id, generation, quantity, user_id) \
                  VALUES ('{}', '{}', 'phone', {sale}, {generation}, {quantity}, 'u')",
                 Uuid([number; 16]),
                 Uuid([number; 16]),
-            );
-            ledger.execute(&sql, &[]).await.unwrap();
+            )
+        };
+        for noted in notes {
+            ledger.execute(&note(noted), &[]).await.unwrap();
         }
         let all: Vec<Uuid> = (1..=7).map(|number| Uuid([number; 16])).collect();
         let mut over = ledger.over_returns(all[..4].to_vec()).await.unwrap();
@@ -265,6 +267,11 @@ fn a_return_ends_by_what_is_known_of_its_sale() {
         assert_eq!(number(&mut ledger, told).await, 1);
         // What came back to a sale that was over counts as withdrawn, beside what was left when it ended.
         assert_eq!(ledger.end_returns(vec![second, third], withdrawn, "over").await.unwrap(), 2);
+        let late = Uuid([8; 16]);
+        ledger.execute(&note((8, 1, 2, 1)), &[]).await.unwrap();
+        let over = ledger.over_returns(vec![late]).await.unwrap();
+        assert_eq!(over, [(late, unfounded)], "what came back before has taken the room");
+        assert_eq!(ledger.end_returns(vec![late], unfounded, "nobody took it").await.unwrap(), 1);
         ledger.execute("INSERT INTO products (id, stock, sale_id) VALUES ('phone', 0, 1)", &[]).await.unwrap();
         let units = ledger.units().await.unwrap();
         assert_eq!((units[0].withdrawn, units[0].stored, units[0].awaiting_return), (3 + 2 + 1, 4, 9));
@@ -296,6 +303,11 @@ fn what_does_not_fit_is_rejected_in_the_order_of_the_log() {
         // Nor does anybody else get unit 11 in.
         let error = ledger.query("update sales set sold = 11 where product_id = 'phone'", &[]).await.unwrap_err();
         assert!(matches!(error, LedgerError::Server(error) if error.constraint == "sales_room"));
+        for withdrawn in ["-1", "total + 1"] {
+            let sql = format!("update sales set withdrawn = {withdrawn} where product_id = 'phone'");
+            let error = ledger.query(&sql, &[]).await.unwrap_err();
+            assert!(matches!(error, LedgerError::Server(error) if error.constraint == "sales_numbers"), "{withdrawn}");
+        }
     });
 }
 

@@ -150,6 +150,8 @@ pub struct Judge<'a> {
     texts: &'a BTreeMap<String, String>,
     /// Stages and programs that are left out.
     without: &'a [String],
+    /// The program and the one test of it that are asked, where not all are.
+    by: Option<(&'a str, &'a str)>,
     /// By program, how long it takes without a mutant.
     spans: BTreeMap<Name, Duration>,
 }
@@ -157,6 +159,18 @@ pub struct Judge<'a> {
 /// `edge` of `edge/src/answer.rs` and of `edge/lib`.
 fn crate_of(path: &str) -> Option<&str> {
     path.split('/').next()
+}
+
+/// Splits what the record says that a mutant was killed by: a program, and a test of it that judges mutants of this kind.
+///
+/// # Errors
+/// Where no stage asks that program.
+pub fn one_test(kind: Kind, by: &str) -> Result<(&str, &str), MutantsError> {
+    let is_asked = |name: &str| stages(kind).iter().flat_map(|stage| stage.programs).any(|(asked, _)| *asked == name);
+    let parts = by.split_once(' ').filter(|(program, test)| is_asked(program) && !test.is_empty());
+    parts.ok_or_else(|| {
+        MutantsError::Other(format!("{by:?} is no program that judges {}, and a test of it", kind.name()))
+    })
 }
 
 fn words(arguments: &[&str]) -> Vec<String> {
@@ -170,8 +184,9 @@ impl<'a> Judge<'a> {
         bench: &'a dyn Bench,
         texts: &'a BTreeMap<String, String>,
         without: &'a [String],
+        by: Option<(&'a str, &'a str)>,
     ) -> Judge<'a> {
-        Judge { kind, bench, texts, without, spans: BTreeMap::new() }
+        Judge { kind, bench, texts, without, by, spans: BTreeMap::new() }
     }
 
     /// What comes of it.
@@ -199,9 +214,14 @@ impl<'a> Judge<'a> {
                 if !is_asked || is_left_out || !self.bench.holds(name, &mutant.file) || passed.contains(name) {
                     continue;
                 }
-                let patience = Patience::of(self.span(name, arguments)?, self.kind);
+                let arguments = match self.by {
+                    None => words(arguments),
+                    Some((program, test)) if program == *name => words(&[test, "--exact"]),
+                    Some(_) => continue,
+                };
+                let patience = Patience::of(self.span(name, &arguments)?, self.kind);
                 self.bench.write(&mutant.file, changed)?;
-                let verdict = self.verdict_of(stage, name, arguments, patience, unsure);
+                let verdict = self.verdict_of(stage, name, &arguments, patience, unsure);
                 self.bench.write(&mutant.file, &self.texts[&mutant.file])?;
                 if let Some(verdict) = verdict? {
                     return Ok(verdict);
@@ -213,14 +233,14 @@ impl<'a> Judge<'a> {
     }
 
     /// How long the program takes without a mutant, which it must pass. None is in place.
-    fn span(&mut self, name: &str, arguments: &[&str]) -> Result<Duration, MutantsError> {
+    fn span(&mut self, name: &str, arguments: &[String]) -> Result<Duration, MutantsError> {
         if let Some(span) = self.spans.get(name) {
             return Ok(*span);
         }
         let path = self.bench.program(name)?;
         let path = path.ok_or_else(|| MutantsError::Other(format!("{name} does not compile without a mutant")))?;
         let begun = Instant::now();
-        let outcome = run(&path, &words(arguments), Patience::of(Duration::from_secs(1200), self.kind))?;
+        let outcome = run(&path, arguments, Patience::of(Duration::from_secs(1200), self.kind))?;
         if outcome != Outcome::Passed {
             return Err(MutantsError::Other(format!("{name} does not pass without a mutant: {outcome:?}")));
         }
@@ -235,12 +255,12 @@ impl<'a> Judge<'a> {
         &self,
         stage: &Stage,
         name: &str,
-        arguments: &[&str],
+        arguments: &[String],
         patience: Patience,
         unsure: &mut Vec<String>,
     ) -> Result<Option<Verdict>, MutantsError> {
         let Some(path) = self.bench.program(name)? else { return Ok(Some(Verdict::Unviable)) };
-        let by = match run(&path, &words(arguments), patience)? {
+        let by = match run(&path, arguments, patience)? {
             Outcome::Passed => return Ok(None),
             Outcome::Hung => format!("{name} did not end"),
             Outcome::Crashed(how) => format!("{name} ended with {how}"),
@@ -255,5 +275,19 @@ impl<'a> Judge<'a> {
             }
         };
         Ok(Some(Verdict::Killed { stage: stage.name.to_owned(), by }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_test_is_asked_as_the_record_names_it() {
+        let named = one_test(Kind::Sql, "flux-worker/rebuild every_unit_is_counted").expect("it judges SQL");
+        assert_eq!(named, ("flux-worker/rebuild", "every_unit_is_counted"));
+        for wrong in ["flux-worker/rebuild", "flux-worker/rebuild ", "flux-worker/admin a_test", "a_test"] {
+            assert!(one_test(Kind::Sql, wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod judge;
+pub mod lock;
 pub mod lua;
 pub mod mutant;
 pub mod programs;

@@ -6,7 +6,8 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use flux_mutants::error::MutantsError;
-use flux_mutants::judge::{Bench, Judge, Judged, Verdict};
+use flux_mutants::judge::{Bench, Judge, Judged, Verdict, one_test};
+use flux_mutants::lock::Lock;
 use flux_mutants::mutant::{Candidates, Kind, Mutant, sample};
 use flux_mutants::programs::{Built, Copies, Incremental, build};
 use flux_mutants::record::{Count, note, read_argued, read_journal, record};
@@ -41,6 +42,9 @@ struct Arguments {
     /// Leave these stages or programs out, by name, as the record has them; who survives the others is judged by them later, with --again
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// Ask one test only, as the record names it: its program, a blank, its path
+    #[arg(long)]
+    by: Option<String>,
     /// Only list what would be judged
     #[arg(long)]
     list: bool,
@@ -142,14 +146,18 @@ fn of_kind(arguments: &Arguments, paths: &Paths, kind: Kind) -> Result<Vec<Judge
     let Candidates { texts, parts } = text::read(&paths.root, kind)?;
     let drawn = arguments.drawn(kind);
     eprintln!("{drawn} of {} mutants of {}", parts.iter().map(Vec::len).sum::<usize>(), kind.name());
+    let is_judging = !arguments.list && !arguments.record;
+    let place = paths.target.join(if kind == Kind::Rust { "mutants" } else { "patch" });
+    let _lock = is_judging.then(|| Lock::take(&place)).transpose()?;
     let bench: Option<Box<dyn Bench>> = match kind {
-        _ if arguments.list || arguments.record => None,
+        _ if !is_judging => None,
         Kind::Lua | Kind::Sql => {
             Some(Box::new(Copies::new(&built(paths, kind, &arguments.without)?, &paths.target, &texts)?))
         }
         Kind::Rust => Some(Box::new(Tree::new(&paths.root, &paths.target)?)),
     };
-    let mut judge = bench.as_deref().map(|bench| Judge::new(kind, bench, &texts, &arguments.without));
+    let by = arguments.by.as_deref().map(|by| one_test(kind, by)).transpose()?;
+    let mut judge = bench.as_deref().map(|bench| Judge::new(kind, bench, &texts, &arguments.without, by));
     let mut journal = read_journal(&paths.journal)?;
     let mut judged = Vec::new();
     let (count, mut left) = (parts.len(), drawn);

@@ -388,9 +388,18 @@ fn a_sale_that_redis_lost_is_suspended_for_everybody_until_it_is_rebuilt() {
     assert_eq!(server::text(client.run("EXISTS product:{nobody-s}:sale")), "0", "orders alone stop nobody's sale");
 
     // The earlier of two is not put in place of the one that sells.
-    let later = Sale::open(&mut client, PRODUCT, &Options { force: true, ..PLAIN });
+    let later = Sale::open(&mut client, PRODUCT, &Options { total: 100, force: true, ..PLAIN });
     world.publish_event(&later, "sale-opened", 0);
     world.wait_for("SELECT count(*) FROM sales WHERE rate IS NOT NULL", 2);
+    // Redis alone knows yet how the one before ended, and of the other nothing was bought.
+    let (code, said) = world.audit();
+    assert_eq!(code, Some(0), "{said}");
+    for account in [
+        "total 100 = available 0 + reserved 0 + stored 2 + dead-lettered 0 + awaiting return 0 + withdrawn 98: holds",
+        "total 100 = available 100 + reserved 0 + stored 0 + dead-lettered 0 + awaiting return 0 + withdrawn 0: holds",
+    ] {
+        assert!(said.contains(account), "{account} is not in {said}");
+    }
     let (code, said) = world.rebuild(&["--sale", &sale.id, "--close"]);
     assert!(code != Some(0) && said.contains("Redis holds a later sale of this product"), "{code:?} {said}");
     assert_eq!(later.refresh(&mut client, true).state(), ("open", ""));
@@ -403,6 +412,9 @@ fn what_redis_lost_and_others_bought_meanwhile_is_rejected_counted_and_named() {
     let sale = world.open(&mut client);
     let lost = orders(&sale, "ann", &[1], 1);
     sale.reserve(&mut client, &lost);
+    let outbox = sale.key("outbox");
+    let fields = ["EVAL", "return redis.call('XRANGE', KEYS[1], '-', '+')[1][2]", "1", &outbox];
+    let entry = strings(client.command(&fields));
     client.run("FLUSHALL");
     world.wait_for("SELECT count(*) FROM sales", 1);
     let (code, said) = world.rebuild(&[]);
@@ -424,6 +436,19 @@ fn what_redis_lost_and_others_bought_meanwhile_is_rejected_counted_and_named() {
     let (code, said) = world.audit();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("rejected for want of room 1"), "{said}");
+    // Its entry may stand in the outbox still: it is settled all the same, and its unit reserved for nobody.
+    let again: Vec<&str> = ["XADD", &outbox, "*"].into_iter().chain(entry.iter().map(String::as_str)).collect();
+    client.command(&again);
+    let (code, said) = world.audit();
+    assert!(code == Some(0) && said.contains("available 0 + reserved 0 + stored 100 +"), "{said}");
+
+    // Whoever repeats it after another loss gets the order that they were promised, and not a second one.
+    client.run("FLUSHALL");
+    let (code, said) = world.rebuild(&[]);
+    assert!(code == Some(0) && said.contains("0 of 100 units left, 100 sold"), "{said}");
+    let rebuilt = Sale { generation: 3, ..sale.clone() };
+    let again = Order { reservation: Uuid([9; 16]).to_string(), ..lost[0].clone() };
+    assert_eq!(rebuilt.codes(&mut client, &[again]), ["M".to_owned(), format!("R{} 1 1", lost[0].reservation)]);
 }
 
 /// Every state that units can be in, as metrics and audit tell it, through a rebuild of an open sale and of a closed one.
@@ -449,7 +474,7 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     // A second reservation of a stored order, when nothing can be given back: the sale is suspended.
     let again = orders(&sale, "ann", &[10], 2);
     client.command(&["HDEL", &sale.records_key(), &again[0].id]);
-    world.reserve_and_forget(&mut client, &sale, &again);
+    let entry = sale.reserve(&mut client, &again)[0][1..].to_owned();
     client.command(&["HSET", &sale.key("sale"), "state", "suspended", "was", "open"]);
     world.publish(&sale, &again);
     units("awaiting_return", 10);
@@ -459,10 +484,12 @@ fn every_unit_is_counted_in_one_state_whatever_is_rebuilt() {
     for named in [
         format!("10 units of order {id}'s second reservation {reservation} await return"),
         "partition 1 offset 1 is a dead letter: ".to_owned(),
-        "dead-lettered 7 + awaiting return 10".to_owned(),
+        // Once each: the entry in the outbox is of what awaits its return.
+        "reserved 0 + stored 10 + dead-lettered 7 + awaiting return 10".to_owned(),
     ] {
         assert!(said.contains(&named), "{named} is not in {said}");
     }
+    client.command(&["XDEL", &sale.key("outbox"), &entry]);
     let (code, said) = world.rebuild(&[]);
     assert!(code == Some(0) && said.contains("83 of 100 units left, 10 sold, 0 withdrawn"), "{said}");
     let eve = &orders(&sale, "eve", &[7], 1)[0];
@@ -567,13 +594,23 @@ fn returns_that_have_to_wait_keep_no_others_waiting_and_a_redis_behind_the_ledge
         SELECT ('00000000-0000-8000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(), 'nowhere', 1, 1, 1, 'u',
         now() - interval '1 hour' FROM generate_series(1, 1100) n";
     ledger.batch_execute(note).expect("a table");
+    // One more of a product whose sale cannot be believed.
+    client.command(&["HSET", "product:{suspended}:sale", "id", "1"]);
+    let one = note.replace("'nowhere'", "'suspended'").replace("-8000-8000-", "-8000-8001-").replace("1100", "1");
+    ledger.batch_execute(&one).expect("a table");
     let stored = orders(&sale, "ann", &[1, 2, 3], 1);
     world.sell(&mut client, &sale, &stored);
     client.command(&["HDEL", &sale.records_key(), &stored[1].id]);
     world.sell(&mut client, &sale, &orders(&sale, "ann", &[1, 2, 3], 2)[1..2]);
     world.wait_for("SELECT count(*) FROM returns WHERE state = 'returned'", 1);
     assert_eq!(sale.stock(&mut client), 94);
-    assert_eq!(world.number("SELECT count(*) FROM returns WHERE state = 'pending'"), 1100);
+    assert_eq!(world.number("SELECT count(*) FROM returns WHERE state = 'pending'"), 1101);
+    // And the operator is told how many wait, for whatever reason.
+    wait_until(|| {
+        std::fs::read_to_string(&world.log)
+            .expect("a log")
+            .contains("returned: 1, absorbed: 0, withdrawn: 0, unfounded: 0, waiting: 1101")
+    });
 
     // An old master that woke: Redis holds an earlier generation than the ledger.
     world.wait_for_metric(&format!("flux_redis_behind_ledger{{product=\"{PRODUCT}\"}} 0"));
@@ -642,10 +679,13 @@ fn what_nobody_knows_of_a_sale_is_refused_by_name() {
     assert!(said.contains("say --rate, --burst, --per-user, --opens-at, --queue"), "{said}");
     let (code, said) = world.rebuild(&["--rate", "50", "--burst", "50"]);
     assert!(code == Some(1) && said.contains("say --per-user, --opens-at, --queue, as it was"), "{said}");
-    let rest = ["--burst", "60", "--per-user", "9", "--opens-at", "none", "--queue", "retry"];
+    let rest = ["--burst", "60", "--per-user", "9", "--opens-at", "2024-01-14T12:20:00Z", "--queue", "retry"];
     let (code, said) = world.rebuild(&[&["--rate", "50"], &rest[..]].concat());
     assert!(code == Some(0) && said.contains("97 of 100 units left"), "{said}");
-    assert_eq!(options(&mut client), ["50", "60", "9", "0", "retry"]);
+    assert_eq!(options(&mut client), ["50", "60", "9", "1705234800000", "retry"]);
+    // And the ledger is told, for the next time.
+    let opens_at = "SELECT (extract(epoch FROM opens_at) * 1000)::bigint FROM sales";
+    assert_eq!(world.number(opens_at), 1_705_234_800_000);
     let (code, said) = world.rebuild(&["--rate", "51"]);
     assert!(code == Some(1) && said.contains("was opened with --rate 50; that does not change"), "{said}");
 }

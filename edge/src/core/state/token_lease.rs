@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn another_sale_asks_when_the_request_of_the_one_before_is_answered() {
+        let mut lease = Tokens::default();
+        assert_eq!(lease.admit(at(0)), Admission::Wait);
+        lease.handle_asked(at(0));
+        lease.reset(Bucket::default());
+        assert_eq!(lease.admit(at(1)), Admission::Wait);
+        assert_eq!(lease.wants(at(1), 1), None, "one request at a time, whichever sale it is of");
+        lease.handle_failed();
+        assert_eq!(lease.wants(at(2), 1), Some(1));
+    }
+
+    #[test]
     fn a_lost_request_grants_nothing() {
         let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);

@@ -207,6 +207,26 @@ fn a_rebuild_finds_young_rejected_orders_that_nothing_is_stored_of() {
 }
 
 #[test]
+fn a_rebuild_fills_what_is_not_known_of_an_opening_and_changes_nothing_else() {
+    let mut both = Both::new();
+    both.ask(0, &[open_sales(&[("a", 1, 5, 0)])]);
+    let of_sale = || vec![Param::Text("a".into()), Param::I64(1)];
+    let opened = |with: i64, queue: &str| {
+        let numbers = [Param::I32(1), Param::I64(with), Param::I64(with), Param::Text(with.to_string())];
+        let rest = [Param::I32(with as i32), Param::I64(1_000_000_000_000 + with), Param::Text(queue.to_owned())];
+        file!("rebuild_in_force", of_sale().into_iter().chain(numbers).chain(rest).collect())
+    };
+    let [first, second] = [(7, "fair"), (8, "retry")].map(|(with, queue)| {
+        let answer = both.ask(0, &[opened(with, queue), file!("rebuild_sale", of_sale())]);
+        assert_eq!(count(&answer, 0), 1);
+        answer.completed[1].1.clone()
+    });
+    assert_eq!(first[0][4].as_deref(), Some("7"), "the rate");
+    assert_eq!(first, second);
+    both.end();
+}
+
+#[test]
 fn a_return_is_settled_once() {
     let mut both = Both::new();
     both.ask(0, &[note_returns(&[1, 2], 1)]);
