@@ -283,7 +283,7 @@ mod tests {
         let mut lease = Tokens::default();
         assert_eq!(lease.admit(at(0)), Admission::Wait);
         lease.handle_asked(at(0));
-        lease.reset(Bucket::default());
+        lease.reset(Bucket::of("phone", 2));
         assert_eq!(lease.admit(at(1)), Admission::Wait);
         assert_eq!(lease.wants(at(1), 1), None, "one request at a time, whichever sale it is of");
         lease.handle_failed();
