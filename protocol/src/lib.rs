@@ -10,6 +10,7 @@
 pub mod ages;
 pub mod certificate;
 pub mod exposition;
+pub mod fence;
 pub mod front;
 pub mod http;
 pub mod kafka;

@@ -27,8 +27,8 @@ pub fn is_identifier(bytes: &[u8]) -> bool {
         && !matches!(bytes, b"." | b"..")
 }
 
-/// A validated identifier, stored inline: no allocation, 65 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// A validated identifier, stored inline: no allocation, 65 bytes. Ordered, for maps: the shorter first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identifier {
     length: u8,
     bytes: [u8; IDENTIFIER_BYTES_MAX],
