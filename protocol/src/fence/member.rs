@@ -9,8 +9,8 @@
 //! Never walks back: what it has obeyed once it holds against whatever else is read, in whatever order, for as long as the
 //! process lives. Never takes absence for leave: a product without a fence is refused.
 
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::record::{Fence, FenceRecord, Heartbeat, Replid};
 use super::spans::Spans;
@@ -147,13 +147,7 @@ impl Member {
 
     /// Whether the sale may be sold from the Redis of that history, by what was read: whether that is up to date is
     /// [`Member::is_current`].
-    pub fn permits(
-        &self,
-        product: &Identifier,
-        sale_id: u64,
-        generation: u32,
-        replid: &Replid,
-    ) -> Result<(), Refusal> {
+    pub fn permits(&self, product: &Identifier, sale_id: u64, generation: u32, replid: &Replid) -> Result<(), Refusal> {
         let standing = self.standings.get(product).ok_or(Refusal::NoFence)?;
         match (sale_id, generation).cmp(&(standing.sale_id, standing.generation)) {
             std::cmp::Ordering::Less => Err(Refusal::Behind),

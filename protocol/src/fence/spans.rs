@@ -44,7 +44,8 @@ impl Spans {
     /// the fence. So the last question is asked less than `currency` behind the fence, and its 200 less than `answered_age`
     /// behind that.
     const fn is_waited_out(&self) -> bool {
-        let sold = (self.currency.as_micros() + self.answered_age.as_micros()) * (100 + CLOCK_DRIFT_PERCENT_MAX as u128);
+        let sold =
+            (self.currency.as_micros() + self.answered_age.as_micros()) * (100 + CLOCK_DRIFT_PERCENT_MAX as u128);
         self.wait.as_micros() * (100 - CLOCK_DRIFT_PERCENT_MAX as u128) >= sold
     }
 }

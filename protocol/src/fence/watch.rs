@@ -215,7 +215,10 @@ mod tests {
         watch.handle_record(13, &gone(2), at(6));
         watch.handle_record(14, &says(2, 13), at(6));
         watch.handle_record(15, &says(3, 0), at(6));
-        assert!(matches!(watch.wait(at(6)), Wait::Edges(1, _)), "its heartbeats before the fence may have been compacted");
+        assert!(
+            matches!(watch.wait(at(6)), Wait::Edges(1, _)),
+            "its heartbeats before the fence may have been compacted"
+        );
         watch.handle_record(16, &says(3, 15), at(7));
         assert_eq!(watch.wait(at(7)), Wait::Over);
         watch.handle_record(17, &says(1, 3), at(7));
