@@ -127,6 +127,7 @@ impl Scenario {
                 steps.push(Step::OpenInRedis(at));
             }
             Opening::Opened(_) => steps.push(Step::OpeningLands(at)),
+            Opening::Fenced(_) if self.has(Bug::OpeningFencedTwice) => steps.push(Step::OpeningLands(at)),
             _ => {}
         }
     }

@@ -45,6 +45,8 @@ pub enum Bug {
     KeyWithoutReplid,
     /// Of two fences of one generation the last stands.
     EqualFenceReplaces,
+    /// `/init` writes its fence by a producer that is not idempotent: it may come twice, and the second is what compaction keeps.
+    OpeningFencedTwice,
     /// A product of which no fence is known is sold.
     AbsenceSells,
     /// The ledger takes a record of an older generation that comes after that one's end.

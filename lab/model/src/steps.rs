@@ -308,9 +308,11 @@ impl Model for Scenario {
                 world.edges[at].opening = Opening::Opened(target);
             }
             Step::OpeningLands(at) => {
-                let Opening::Opened(redis) = world.edges[at].opening else { return None };
+                let opening = &mut world.edges[at].opening;
+                let (Opening::Opened(redis) | Opening::Fenced(redis)) = *opening else { return None };
+                let is_first = *opening == Opening::Opened(redis);
+                *opening = if is_first { Opening::Fenced(redis) } else { Opening::FencedTwice };
                 world.append(Record::Fence { generation: (1, 1), redis });
-                world.edges[at].opening = Opening::Fenced;
             }
         }
         Some(world)

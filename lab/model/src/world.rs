@@ -89,7 +89,9 @@ pub enum Opening {
     Asked(u8),
     /// The sale is open in Redis; the fence is on its way.
     Opened(u8),
-    Fenced,
+    Fenced(u8),
+    /// Only where it is a bug: its fence has come twice.
+    FencedTwice,
 }
 
 /// One edge process.

@@ -94,6 +94,7 @@ found! {
     one_fence_of_a_product_kept: KeyedByProduct, Scenario::compacted(), NO_WALK_BACK | NO_REJECTION;
     one_fence_of_a_generation_kept: KeyWithoutReplid, Scenario::opening(), NO_OVERSELLING | NO_REJECTION;
     an_equal_fence_replaces: EqualFenceReplaces, Scenario::opening(), NO_OVERSELLING | NO_REJECTION;
+    a_fence_of_an_opening_that_comes_twice: OpeningFencedTwice, Scenario::opening(), NO_OVERSELLING | NO_REJECTION;
     absence_sells: AbsenceSells, Scenario::opening(), NO_OVERSELLING | NO_REJECTION;
     late_records_stored: LateRecordsStored, Scenario::failover(), NO_OVERSELLING | NO_REJECTION;
     answers_however_late: AnswersHoweverLate, Scenario::failover(), NO_REJECTION;
