@@ -117,7 +117,7 @@ impl Identity {
     }
 
     /// Whom messages name.
-    pub(in crate::kafka) fn who(&self) -> String {
+    pub(crate) fn who(&self) -> String {
         if self.0.mechanism.wants_password() { format!("user {}", self.0.user) } else { "the token".to_owned() }
     }
 
