@@ -37,7 +37,7 @@ pub enum RedisTargetError {
     #[error("must begin with redis://, rediss:// or redis+unix://")]
     Scheme,
     /// Host or port.
-    #[error("{0}")]
+    #[error("{0} (the whole of it: redis://user:password@host:port/db)")]
     Address(#[from] crate::address::AddressError),
     /// No number after the slash.
     #[error("the database must be a number")]
@@ -160,6 +160,28 @@ mod tests {
         }
         assert_eq!(read("redis+unix:///run/redis.sock").unwrap().password, Some("of the file".into()));
         assert_eq!(read("redis://shop:hunter2@host"), Err(RedisTargetError::TwoPasswords));
+    }
+
+    /// Whatever is forgotten of a URL.
+    #[test]
+    fn no_piece_that_may_be_a_password_is_repeated() {
+        for url in [
+            "redis://u:s3cr3tX",
+            "rediss://u:s3cr3tX/0",
+            "redis://:s3cr3tX",
+            "redis://s3cr3t!X",
+            "redis://[s3cr3tX",
+            "redis://[::1]s3cr3tX",
+            "redis://u:p@host:s3cr3tX",
+            "redis://u:p@host/s3cr3tX",
+            "redis://u:p@host?s3cr3tX",
+            "redis://u:%s3cr3tX@host",
+            "redis+unix://s3cr3tX",
+            "s3cr3tX",
+        ] {
+            let line = url.parse::<RedisTarget>().expect_err(url).to_string();
+            assert!(!line.contains("s3cr3t"), "{url}: {line}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use flux_net::flags::ConfigError;
 use flux_net::secrets::Secrets;
 use flux_net::secrets::kafka_login::PASSWORD_ID;
 use flux_net::tls::Certificates;
-use flux_net::{Address, ClientTls, RedisTarget, flags};
+use flux_net::{ClientTls, RedisTarget, flags};
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::kafka::sasl::identity::Identity;
 use flux_protocol::order::{Identifier, PER_USER_MAX};
@@ -287,14 +287,7 @@ fn check_group(group: &str) -> Result<(), String> {
 }
 
 fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
-    let mut brokers = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        match Address::parse_tcp(part, 9092) {
-            Ok(Address::Tcp { host, port }) => brokers.push((host, port)),
-            Ok(Address::Unix(_)) => return Err("--kafka: a broker is a host and a port".to_owned()),
-            Err(error) => return Err(format!("--kafka: {error}")),
-        }
-    }
+    let brokers = flags::addresses("--kafka", list, 9092)?;
     if brokers.is_empty() || brokers.len() > BOOTSTRAP_BROKERS_MAX {
         return Err(format!("--kafka must name 1 to {BOOTSTRAP_BROKERS_MAX} brokers"));
     }

@@ -99,8 +99,19 @@ fn mistakes_are_one_line_that_names_the_flag() {
 
 #[test]
 fn a_password_is_in_no_message() {
-    for arguments in [["--redis", "redis://u:hunter2@host/x"], ["--postgres", "postgres://u:hunter2@host/db?x=y"]] {
-        assert!(!mistake(&arguments).contains("hunter2"));
+    for arguments in [
+        &["--redis", "redis://u:hunter2@host/x"][..],
+        &["--redis", "redis://u:hunter2"],
+        &["--redis", "rediss://u:hunter2/0"],
+        &["--postgres", "postgres://u:hunter2@host/db?x=y"],
+        &["--postgres", "postgres://u:hunter2"],
+        &["--postgres", "postgres://u:p?hunter2@host/db"],
+        &["--kafka", "u:hunter2@kafka-1:9092"],
+        &["postgres://u:hunter2@host/db"],
+        &["audit", "postgres://u:hunter2@host/db"],
+    ] {
+        let line = mistake(arguments);
+        assert!(!line.contains("hunter2"), "{arguments:?}: {line}");
     }
     let config = read(&["--redis", "redis://u:hunter2@h", "--postgres", "postgres://u:hunter2@h/db"]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flux_net::secrets::Secrets;
-use flux_net::{Address, ServerTls};
+use flux_net::{ServerTls, flags};
 use flux_protocol::front::Networks;
 use flux_protocol::secret::SharedSecret;
 
@@ -174,7 +174,7 @@ pub(super) fn check_ports(
 }
 
 pub(super) fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
-    let brokers = addresses("--kafka", list, 9092)?;
+    let brokers = flags::addresses("--kafka", list, 9092)?;
     if brokers.is_empty() || brokers.len() > BOOTSTRAP_BROKERS_MAX {
         return Err(format!("--kafka must name 1 to {BOOTSTRAP_BROKERS_MAX} brokers"));
     }
@@ -182,20 +182,9 @@ pub(super) fn brokers(list: &str) -> Result<Vec<(String, u16)>, String> {
 }
 
 pub(super) fn workers(list: &str) -> Result<Vec<(String, u16)>, String> {
-    let workers = addresses("--workers", list, 3002)?;
+    let workers = flags::addresses("--workers", list, 3002)?;
     if workers.len() > WORKERS_MAX {
         return Err(format!("--workers must name at most {WORKERS_MAX} workers"));
     }
     Ok(workers)
-}
-
-fn addresses(flag: &str, list: &str, default_port: u16) -> Result<Vec<(String, u16)>, String> {
-    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts
-        .map(|part| match Address::parse_tcp(part, default_port) {
-            Ok(Address::Tcp { host, port }) => Ok((host, port)),
-            Ok(Address::Unix(_)) => Err(format!("{flag}: each is a host and a port")),
-            Err(error) => Err(format!("{flag}: {error}")),
-        })
-        .collect()
 }

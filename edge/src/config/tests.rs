@@ -126,8 +126,22 @@ fn every_mistake_is_one_line_that_names_the_flag() {
 
 #[test]
 fn a_password_in_a_mistaken_url_is_not_repeated() {
-    let line = mistake(&["--redis", "redis://user:hunter2@host/nodb"], None);
-    assert!(!line.contains("hunter2"), "{line}");
+    for flags in [
+        &["--redis", "redis://user:hunter2@host/nodb"][..],
+        &["--redis", "redis://user:hunter2"],
+        &["--redis", "rediss://user:hunter2/0"],
+        &["--kafka", "kafka-1:9092,user:hunter2@kafka-2:9092"],
+        &["--workers", "http://user:hunter2@worker:3002"],
+        // The flag was forgotten, or what is no flag of ours.
+        &["redis://user:hunter2@host"],
+        &["check", "redis://user:hunter2@host"],
+        &["--redis-url=redis://user:hunter2@host"],
+    ] {
+        let line = mistake(flags, None);
+        assert!(!line.contains("hunter2") && !line.is_empty(), "{flags:?}: {line}");
+    }
+    let second = mistake(&["--kafka", "kafka-1:9092,kafka-2:x,kafka-3"], None);
+    assert!(second.starts_with("--kafka: address 2: "), "{second}");
 }
 
 #[test]

@@ -21,16 +21,21 @@ pub fn check(bytes: &[u8]) {
             let _ = (config.socket_path(), config.to_string());
         }
     }
-    for scheme in ["", "redis://", "rediss://", "redis+unix://"] {
-        for login in ["", SECRET_LOGIN] {
+    for scheme in ["", "redis://", "rediss://", "redis+unix://", "postgres://"] {
+        // The host may have been forgotten, too.
+        for login in ["", SECRET_LOGIN, SECRET_LOGIN.trim_end_matches('@')] {
             let url = format!("{scheme}{login}{text}");
-            let told = match url.parse::<RedisTarget>() {
+            let redis = match url.parse::<RedisTarget>() {
                 Ok(target) => format!("{target:?}"),
+                Err(error) => error.to_string(),
+            };
+            let postgres = match PostgresConfig::parse(&url) {
+                Ok(config) => format!("{config:?}"),
                 Err(error) => error.to_string(),
             };
             // On the path of a Unix socket nothing is a password, and a text may hold any word by itself.
             let is_elsewhere = url.starts_with("redis+unix") || text.contains(SECRET);
-            assert!(is_elsewhere || !told.contains(SECRET), "{told}");
+            assert!(is_elsewhere || !format!("{redis}{postgres}").contains(SECRET), "{redis} {postgres}");
         }
     }
 }

@@ -7,9 +7,11 @@ pub mod links;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Command, FromArgMatches};
 
+use crate::address::Address;
 use crate::flags::links::LinkArguments;
 use crate::redis_target::RedisTarget;
 use crate::secrets::Secrets;
@@ -25,6 +27,10 @@ pub enum ConfigError {
 
 impl From<clap::Error> for ConfigError {
     fn from(error: clap::Error) -> ConfigError {
+        if is_stray(&error) {
+            let line = "an argument is neither a flag nor a command (not repeated here: it may hold a password)";
+            return ConfigError::Mistake(line.to_owned());
+        }
         let text = error.render().to_string();
         if error.use_stderr() { ConfigError::Mistake(one_line(&text)) } else { ConfigError::Asked(text) }
     }
@@ -45,6 +51,18 @@ where
     let is_exposed = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let exposed = may_be_secret.iter().copied().filter(is_exposed).collect();
     Ok((A::from_arg_matches(&matches)?, Secrets::new(exposed)))
+}
+
+/// Whether the message would repeat what may be a secret: what stands where no value belongs is a URL whose flag was forgotten, or
+/// a value behind an unknown flag. Names of flags and commands are letters and hyphens.
+fn is_stray(error: &clap::Error) -> bool {
+    let named = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return false,
+    };
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    !matches!(error.get(named), Some(ContextValue::String(text)) if is_name(text))
 }
 
 /// clap explains over several lines; the first paragraph says what is wrong.
@@ -72,4 +90,18 @@ pub fn redis(
     }
     redis.tls = links.redis_tls(redis.is_encrypted)?;
     Ok(redis)
+}
+
+/// Hosts and ports, a comma between them; the port is `default_port` where none is named.
+///
+/// # Errors
+/// One line that names the flag and which of them is wrong, and repeats none.
+pub fn addresses(flag: &str, list: &str, default_port: u16) -> Result<Vec<(String, u16)>, String> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let address = |(index, part)| match Address::parse_tcp(part, default_port) {
+        Ok(Address::Tcp { host, port }) => Ok((host, port)),
+        Ok(Address::Unix(_)) => Err(format!("{flag}: each is a host and a port")),
+        Err(error) => Err(format!("{flag}: address {}: {error}", index + 1)),
+    };
+    parts.enumerate().map(address).collect()
 }

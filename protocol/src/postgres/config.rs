@@ -44,7 +44,27 @@ pub struct PostgresConfig {
     pub tls: PostgresTls,
 }
 
-/// Why a URL is refused: one line, without the password.
+/// Parameters of libpq's that are not taken: named where one is given. Others are not, since a `?` that stands unencoded in a
+/// password makes a parameter of the rest of it.
+const NOT_TAKEN: [&str; 15] = [
+    "application_name",
+    "client_encoding",
+    "connect_timeout",
+    "gssencmode",
+    "keepalives",
+    "load_balance_hosts",
+    "options",
+    "replication",
+    "require_auth",
+    "service",
+    "sslcompression",
+    "sslcrl",
+    "ssl_min_protocol_version",
+    "sslnegotiation",
+    "target_session_attrs",
+];
+
+/// Why a URL is refused: one line, without any piece of it that may be a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Neither `postgres://` nor `postgresql://`.
@@ -66,11 +86,14 @@ pub enum ConfigError {
     #[error("sslcert and sslkey belong together")]
     HalfIdentity,
     /// Several hosts, as libpq would take.
-    #[error("one PostgreSQL host, not a list: `{0}`")]
-    SeveralHosts(String),
-    /// A parameter that has no meaning here; silently ignoring it could mean ignoring a safeguard.
-    #[error("unknown parameter `{0}` in the PostgreSQL URL")]
-    Parameter(String),
+    #[error("one PostgreSQL host, not a list")]
+    SeveralHosts,
+    /// A parameter of libpq's that has no meaning here; silently ignoring it could mean ignoring a safeguard.
+    #[error("the parameter `{0}` of a PostgreSQL URL is not taken")]
+    Parameter(&'static str),
+    /// No parameter of libpq's.
+    #[error("an unknown parameter in the PostgreSQL URL (in a password ? is written %3F)")]
+    UnknownParameter,
     /// A part that cannot be what it should be.
     #[error("the PostgreSQL URL's {0} is not valid")]
     Part(&'static str),
@@ -86,6 +109,10 @@ impl PostgresConfig {
             url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")).ok_or(ConfigError::Scheme)?;
         let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        // The rest of a password with an unencoded slash, and the host behind it.
+        if database.contains('@') {
+            return Err(ConfigError::Part("database"));
+        }
         let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = match login.split_once(':') {
             Some((user, password)) => (user, Some(password)),
@@ -149,7 +176,10 @@ impl Parts {
             "channel_binding" => {
                 self.channel_binding = value.parse().map_err(|_| ConfigError::ChannelBinding)?;
             }
-            _ => return Err(ConfigError::Parameter(name.to_owned())),
+            _ => {
+                let known = NOT_TAKEN.into_iter().find(|known| *known == name);
+                return Err(known.map_or(ConfigError::UnknownParameter, ConfigError::Parameter));
+            }
         }
         Ok(())
     }
@@ -159,7 +189,7 @@ impl Parts {
         let user = if self.user.is_empty() { USER_DEFAULT.to_owned() } else { self.user };
         let host = match self.host {
             host if host.starts_with('/') => Host::Unix(Path::new(&host).to_owned()),
-            host if host.contains(',') => return Err(ConfigError::SeveralHosts(host)),
+            host if host.contains(',') => return Err(ConfigError::SeveralHosts),
             host if host.is_empty() => Host::Tcp(HOST_DEFAULT.to_owned()),
             host if host.contains(char::is_whitespace) => return Err(ConfigError::Part("host")),
             host => Host::Tcp(host),
@@ -218,7 +248,7 @@ fn split_address(address: &str) -> Result<(&str, &str), ConfigError> {
         };
     }
     if address.contains(',') {
-        return Err(ConfigError::SeveralHosts(address.to_owned()));
+        return Err(ConfigError::SeveralHosts);
     }
     match address.split_once(':') {
         Some((_, port)) if port.contains(':') => Err(ConfigError::Part("host")),
@@ -373,14 +403,36 @@ mod tests {
             ("postgres://[::1", ConfigError::Part("host")),
             ("postgres://[::1]x", ConfigError::Part("host")),
             ("postgres://a b/flux", ConfigError::Part("host")),
-            ("postgres://a,b/flux", ConfigError::SeveralHosts("a,b".into())),
-            ("postgres://db/flux?host=a,b", ConfigError::SeveralHosts("a,b".into())),
+            ("postgres://a,b/flux", ConfigError::SeveralHosts),
+            ("postgres://db/flux?host=a,b", ConfigError::SeveralHosts),
             ("postgres://us%0er%00:x@db", ConfigError::Part("user")),
             ("postgres://user:%zz@db", ConfigError::Part("password")),
             ("postgres://db/%ff", ConfigError::Part("database")),
-            ("postgres://db/flux?sslcompression=1", ConfigError::Parameter("sslcompression".into())),
+            ("postgres://db/flux?sslcompression=1", ConfigError::Parameter("sslcompression")),
+            ("postgres://db/flux?sslcompresssion=1", ConfigError::UnknownParameter),
+            ("postgres://u:1/p@db/flux", ConfigError::Part("database")),
         ] {
             assert_eq!(PostgresConfig::parse(url), Err(error), "{url}");
+        }
+    }
+
+    /// Whatever is forgotten of a URL, or stands unencoded in its password.
+    #[test]
+    fn repeats_no_piece_that_may_be_a_password() {
+        for url in [
+            "postgres://u:s3cr3tX",
+            "postgres://u:s3cr3tX/flux",
+            "postgres://u:s3cr3t,X/flux",
+            "postgres://u:pa?s3cr3tX@db/flux",
+            "postgres://u:pa?s3cr3tX=y@db/flux",
+            "postgres://u:12/s3cr3tX@db/flux",
+            "postgres://u:[s3cr3tX/flux",
+            "postgres://u:%s3cr3tX@db/flux",
+            "postgres://db/flux?host=s3cr3tX,b",
+            "s3cr3tX",
+        ] {
+            let line = PostgresConfig::parse(url).expect_err(url).to_string();
+            assert!(!line.contains("s3cr3t"), "{url}: {line}");
         }
     }
 
