@@ -39,7 +39,7 @@ pub enum Refusal {
     Audience,
     /// `iss` is missing or another's.
     Issuer,
-    /// `exp` or the user's claim is missing, or one of them or `nbf` of the wrong type.
+    /// `exp` or the user's claim is missing, or one of them, `nbf`, `iss` or `aud` of the wrong type.
     Claims,
 }
 
@@ -61,7 +61,7 @@ impl Refusal {
             Refusal::NotYet => "the token is not valid yet",
             Refusal::Audience => "the token is for another audience",
             Refusal::Issuer => "the token is of another issuer",
-            Refusal::Claims => "exp, nbf or the claim that names the user is missing or of the wrong type",
+            Refusal::Claims => "exp or the claim that names the user is missing, or a claim is of the wrong type",
         }
     }
 }
@@ -150,7 +150,7 @@ fn verify(keys: &KeySet, rules: &Rules, token: &[u8], wall_ms: u64) -> Result<Ve
     if until_ms <= wall_ms {
         return Err(Refusal::Expired);
     }
-    if subject(&claims, rules).is_none() {
+    if subject(&claims, rules).is_none() || !are_of_their_types(&claims) {
         return Err(Refusal::Claims);
     }
     let validation = validation(rules, header.alg);
@@ -179,6 +179,16 @@ fn names_extensions(token: &[u8]) -> bool {
     let header = URL_SAFE_NO_PAD.decode(header).ok();
     let members = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
     members.is_none_or(|members| members.contains_key("crit"))
+}
+
+/// Whether `iss` is one string, and `aud` one or a list of them (RFC 7519, sections 4.1.1 and 4.1.3), where the token has them. The
+/// crate takes a list of issuers of which one is right, and passes over an audience that is neither.
+fn are_of_their_types(claims: &Map<String, Value>) -> bool {
+    let is_audience = |value: &Value| match value {
+        Value::Array(names) => names.iter().all(Value::is_string),
+        value => value.is_string(),
+    };
+    claims.get("iss").is_none_or(Value::is_string) && claims.get("aud").is_none_or(is_audience)
 }
 
 fn validation(rules: &Rules, algorithm: Algorithm) -> Validation {

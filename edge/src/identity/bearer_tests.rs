@@ -162,6 +162,14 @@ fn claims_are_looked_at() {
         ("aud", Value::Null, Err(Refusal::Audience)),
         ("iss", json!("https://evil.example"), Err(Refusal::Issuer)),
         ("iss", Value::Null, Err(Refusal::Issuer)),
+        // RFC 7519, section 4.1.1: one string, never a list that holds the right one.
+        ("iss", json!(["https://evil.example", "https://id.example"]), Err(Refusal::Claims)),
+        ("iss", json!(["https://id.example"]), Err(Refusal::Claims)),
+        ("iss", json!({"https://id.example": 1}), Err(Refusal::Claims)),
+        ("iss", json!(17), Err(Refusal::Claims)),
+        ("aud", json!(17), Err(Refusal::Claims)),
+        ("aud", json!(["shop", 17]), Err(Refusal::Claims)),
+        ("aud", json!({"shop": 1}), Err(Refusal::Claims)),
         ("sub", json!(17), Ok("17".to_owned())),
         ("sub", json!(""), Err(Refusal::Claims)),
         ("sub", json!(["u"]), Err(Refusal::Claims)),
@@ -178,6 +186,14 @@ fn claims_are_looked_at() {
     // Where the edge was told no audience, a token for somebody is for somebody else.
     let mut gate = Gate::new(&signer.public_pem.clone().expect("public"), |_| {});
     assert_eq!(gate.ask(&signer.token_of(&good)), Err(Refusal::Audience));
+    // What the edge was told nothing of has to be of its type all the same.
+    for (claim, value) in
+        [("iss", json!(["a"])), ("iss", json!(17)), ("aud", json!(17)), ("aud", json!({})), ("aud", json!([17]))]
+    {
+        let mut claims = json!({ "sub": "u", "exp": now + 60 });
+        claims[claim] = value.clone();
+        assert_eq!(gate.ask(&signer.token_of(&claims)), Err(Refusal::Claims), "{claim} {value}");
+    }
 }
 
 #[test]
