@@ -1,9 +1,10 @@
 //! TLS of the links to servers: whom we trust, and who we are.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,6 +20,9 @@ use crate::address::Address;
 
 /// Sessions of servers that are kept to be resumed; one of TLS 1.3 is used once, and a link brings two or more.
 const SESSIONS_KEPT_MAX: usize = 256;
+
+/// Servers of which is remembered that they have spoken TLS. Of more it is asked again whether they do.
+const SPEAKERS_MAX: usize = 256;
 
 /// What of a server's certificate is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,8 @@ struct Inner {
     options: TlsOptions,
     loaded: RwLock<Loaded>,
     figures: TlsFigures,
+    /// Where a handshake has succeeded since the process started.
+    speakers: Mutex<HashSet<Address>>,
 }
 
 struct Loaded {
@@ -97,7 +103,8 @@ impl ClientTls {
         let loaded = read(&options, None)?;
         let figures = TlsFigures::default();
         figures.note_own_expiry(loaded.expiry());
-        Ok(ClientTls { inner: Arc::new(Inner { name, options, loaded: RwLock::new(loaded), figures }) })
+        let (loaded, speakers) = (RwLock::new(loaded), Mutex::default());
+        Ok(ClientTls { inner: Arc::new(Inner { name, options, loaded, figures, speakers }) })
     }
 
     /// What metrics and logs call the link.
@@ -175,8 +182,29 @@ impl ClientTls {
 
     /// The server has taken the connection and does not answer the handshake.
     pub(crate) fn silent(&self, address: &Address) -> io::Error {
-        let what = "no answer to the handshake: is TLS spoken on that port?".to_owned();
+        let what = format!("no answer to the handshake{}", self.doubt(address));
         self.failed(Reason::Silent, &address.to_string(), what)
+    }
+
+    /// A handshake has succeeded there.
+    pub(super) fn note_speaker(&self, address: &Address) {
+        let mut speakers = self.speakers();
+        if speakers.len() < SPEAKERS_MAX && !speakers.contains(address) {
+            speakers.insert(address.clone());
+        }
+    }
+
+    /// What is to be thought of a server that does not answer a handshake, as the end of a sentence.
+    pub(super) fn doubt(&self, address: &Address) -> &'static str {
+        if self.speakers().contains(address) {
+            ", where one has succeeded before"
+        } else {
+            ": is TLS spoken on that port?"
+        }
+    }
+
+    fn speakers(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.inner.speakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

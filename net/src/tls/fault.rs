@@ -5,7 +5,7 @@ use std::io;
 
 use flux_protocol::http::Date;
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// The flags and parameters by which an operator says what a link needs, as messages name them.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,8 @@ impl From<TlsFault> for io::Error {
     }
 }
 
-/// What rustls has found wrong, in words. `flags`: of a client, whose operator can mend it with them.
+/// What rustls has found wrong, in words that are the same as long as that is: logs tell by them what they have said already, so
+/// that they hold no time of day. `flags`: of a client, whose operator can mend it with them.
 pub(super) fn explained(error: &Error, flags: Option<&FlagNames>) -> (Reason, String) {
     let hint = |pick: fn(&FlagNames) -> &'static str| match flags {
         Some(flags) => format!(" ({})", pick(flags)),
@@ -115,7 +116,7 @@ pub(super) fn explained(error: &Error, flags: Option<&FlagNames>) -> (Reason, St
         Error::NoCertificatesPresented => (Reason::BadCertificate, "it showed no certificate".into()),
         Error::AlertReceived(alert) => refusal(*alert, hint),
         Error::InvalidMessage(_) => (Reason::NotTls, "what it sent is not TLS".into()),
-        Error::PeerIncompatible(what) => (Reason::Incompatible, format!("nothing in common to speak: {what:?}")),
+        Error::PeerIncompatible(what) => (Reason::Incompatible, format!("nothing in common to speak: {}", lack(what))),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } | Error::DecryptError => {
             (Reason::Other, format!("it broke the protocol: {error}"))
         }
@@ -129,14 +130,13 @@ fn certificate(error: &CertificateError, hint: impl Fn(fn(&FlagNames) -> &'stati
     let hint: Hint<'_> = &hint;
     match error {
         CertificateError::Expired => (Reason::Expired, "its certificate has expired".into()),
-        CertificateError::ExpiredContext { time, not_after } => (
-            Reason::Expired,
-            format!("its certificate expired on {}, and it is {} here", date(*not_after), date(*time)),
-        ),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            (Reason::Expired, format!("its certificate expired on {}, by the clock here", date(*not_after)))
+        }
         CertificateError::NotValidYet => (Reason::NotYetValid, "its certificate is not valid yet".into()),
-        CertificateError::NotValidYetContext { time, not_before } => (
+        CertificateError::NotValidYetContext { not_before, .. } => (
             Reason::NotYetValid,
-            format!("its certificate is valid from {}, and it is {} here", date(*not_before), date(*time)),
+            format!("its certificate is valid from {} only, by the clock here", date(*not_before)),
         ),
         CertificateError::UnknownIssuer => {
             (Reason::UnknownIssuer, format!("its certificate was issued by nobody who is trusted{}", hint(|f| f.ca)))
@@ -184,7 +184,14 @@ fn refusal(alert: AlertDescription, hint: impl Fn(fn(&FlagNames) -> &'static str
         | AlertDescription::CertificateUnknown
         | AlertDescription::CertificateRevoked
         | AlertDescription::AccessDenied => {
-            format!("it does not take our certificate: {alert:?}{}", hint(|f| f.certificate))
+            let why = match alert {
+                AlertDescription::BadCertificate => "it is damaged or its signature is wrong",
+                AlertDescription::UnsupportedCertificate => "it is of a kind that it does not know",
+                AlertDescription::CertificateRevoked => "it was revoked",
+                AlertDescription::AccessDenied => "it is good, and who it names may not connect",
+                _ => "it does not say why",
+            };
+            format!("it does not take our certificate: {why}{}", hint(|f| f.certificate))
         }
         AlertDescription::UnrecognisedName => format!("it serves no such name{}", hint(|f| f.server_name)),
         // What OpenSSL says before TLS 1.3 where a client certificate is missing, too.
@@ -193,9 +200,64 @@ fn refusal(alert: AlertDescription, hint: impl Fn(fn(&FlagNames) -> &'static str
             hint(|f| f.certificate)
         ),
         AlertDescription::ProtocolVersion => "it speaks neither TLS 1.3 nor 1.2".into(),
-        other => format!("it refused: {other:?}"),
+        other => format!("it broke off: {}", complaint(other)),
     };
     (if alert == AlertDescription::ProtocolVersion { Reason::Incompatible } else { Reason::Refused }, what)
+}
+
+/// What the other alerts mean (RFC 8446, section 6.2; RFC 5246, section 7.2.2).
+fn complaint(alert: AlertDescription) -> String {
+    let what = match alert {
+        AlertDescription::CloseNotify | AlertDescription::UserCanceled => "it ended the connection",
+        AlertDescription::UnexpectedMessage => "a message of ours came where it expected another",
+        AlertDescription::BadRecordMac | AlertDescription::DecryptionFailed => {
+            "it could not decrypt what we sent, which may have been changed on its way"
+        }
+        AlertDescription::RecordOverflow => "a record of ours was too long for it",
+        AlertDescription::DecodeError => "it could not read a message of ours, which may have been changed on its way",
+        AlertDescription::DecryptError => "a signature or a check of the handshake did not hold",
+        AlertDescription::IllegalParameter => "something that we said contradicts itself or the protocol",
+        AlertDescription::InsufficientSecurity => "it asks for stronger ciphers than we have",
+        AlertDescription::InternalError => "it failed by itself (internal error): its own log may say why",
+        AlertDescription::InappropriateFallback => "it knows a later version of TLS than it was offered",
+        AlertDescription::NoRenegotiation => "it does not begin anew on a connection",
+        AlertDescription::MissingExtension => "it misses an extension in what we sent",
+        AlertDescription::UnsupportedExtension => "we answered with an extension that it had not offered",
+        AlertDescription::UnknownPSKIdentity => "it does not know the key that we have in common",
+        AlertDescription::NoApplicationProtocol => "it speaks none of the application protocols that we offer (ALPN)",
+        other => return format!("alert {} of TLS", u8::from(other)),
+    };
+    what.to_owned()
+}
+
+/// What the two ends do not have in common.
+fn lack(what: &PeerIncompatible) -> String {
+    let what = match what {
+        PeerIncompatible::NoCipherSuitesInCommon => "no cipher",
+        PeerIncompatible::NoKxGroupsInCommon | PeerIncompatible::NamedGroupsExtensionRequired => {
+            "no key exchange (here: X25519, P-256, P-384)"
+        }
+        PeerIncompatible::NoEcPointFormatsInCommon
+        | PeerIncompatible::UncompressedEcPointsRequired
+        | PeerIncompatible::EcPointsExtensionRequired => "no form of points on a curve",
+        PeerIncompatible::NoSignatureSchemesInCommon
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
+            "no kind of signature that fits the certificate's key"
+        }
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled => "it speaks neither TLS 1.3 nor 1.2",
+        PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
+            "its TLS 1.2 has no extended master secret (RFC 7627)"
+        }
+        PeerIncompatible::NullCompressionRequired => "it insists on compression",
+        PeerIncompatible::KeyShareExtensionRequired => "it offers no key share",
+        other => return format!("{other:?}"),
+    };
+    what.to_owned()
 }
 
 /// The first of them: a certificate may have a hundred. rustls writes them as its own types are called.
@@ -214,4 +276,60 @@ fn names(presented: &[String]) -> String {
 
 fn date(time: UnixTime) -> impl fmt::Display {
     String::from_utf8_lossy(Date::new(time.as_secs()).as_bytes()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn words(error: impl Into<Error>) -> String {
+        let line = explained(&error.into(), None).1;
+        assert!(!line.contains('\n') && !line.is_empty(), "{line:?}");
+        line
+    }
+
+    /// Logs compare texts to say the same only once: the time would make another of each.
+    #[test]
+    fn the_same_fault_has_the_same_words_at_any_time() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = |time| CertificateError::ExpiredContext { time: at(time), not_after: at(1_609_372_800) };
+        assert_eq!(words(expired(1_700_000_000)), words(expired(1_700_000_001)));
+        assert!(words(expired(1_700_000_000)).contains("expired on Thu, 31 Dec 2020 00:00:00 GMT"));
+        let early = |time| CertificateError::NotValidYetContext { time: at(time), not_before: at(1_609_372_800) };
+        assert_eq!(words(early(1_600_000_000)), words(early(1_600_000_001)));
+        assert!(words(early(1_600_000_000)).contains("valid from Thu, 31 Dec 2020 00:00:00 GMT"));
+    }
+
+    /// No word of rustls' own names, which are written as one: `DecodeError`.
+    #[test]
+    fn every_alert_and_every_lack_of_something_in_common_is_told_in_words() {
+        let is_name = |word: &str| {
+            word.chars()
+                .skip(1)
+                .zip(word.chars().skip(2))
+                .any(|(one, next)| one.is_ascii_lowercase() && next.is_ascii_uppercase())
+        };
+        for code in 0..=255_u8 {
+            let line = words(Error::AlertReceived(AlertDescription::from(code)));
+            assert!(!line.split(' ').any(is_name) && !line.contains("Unknown("), "{code}: {line}");
+        }
+        assert!(words(Error::AlertReceived(AlertDescription::DecodeError)).contains("could not read"));
+        for what in [
+            PeerIncompatible::NoCipherSuitesInCommon,
+            PeerIncompatible::NoKxGroupsInCommon,
+            PeerIncompatible::NoSignatureSchemesInCommon,
+            PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
+            PeerIncompatible::ServerDoesNotSupportTls12Or13,
+            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            PeerIncompatible::Tls12NotOffered,
+            PeerIncompatible::Tls12NotOfferedOrEnabled,
+            PeerIncompatible::ExtendedMasterSecretExtensionRequired,
+            PeerIncompatible::UncompressedEcPointsRequired,
+        ] {
+            let line = words(what.clone());
+            assert!(!line.split(' ').any(is_name), "{what:?}: {line}");
+        }
+    }
 }

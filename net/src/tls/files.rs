@@ -60,7 +60,7 @@ fn text(path: &Path) -> Result<Vec<u8>, TlsFileError> {
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let text = text(path)?;
     let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let all = all.map_err(|error| TlsFileError::unusable(path, error))?;
+    let all = all.map_err(|error| TlsFileError::unusable(path, fault(&error)))?;
     if all.is_empty() {
         return Err(TlsFileError::Nothing { path: path.into(), what: "certificate" });
     }
@@ -76,6 +76,20 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFile
             Err(TlsFileError::unusable(path, "the key is encrypted with a passphrase: it must lie there without one"))
         }
         Err(pem::Error::NoItemsFound) => Err(TlsFileError::Nothing { path: path.into(), what: "private key" }),
-        Err(error) => Err(TlsFileError::unusable(path, error)),
+        Err(error) => Err(TlsFileError::unusable(path, fault(&error))),
+    }
+}
+
+/// What is wrong with a file's PEM (RFC 7468), without a line of it: it may be a key's.
+fn fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            let section: String =
+                String::from_utf8_lossy(end_marker).chars().filter(|char| !char.is_control()).collect();
+            format!("the section {section} has no end: the file is cut off")
+        }
+        pem::Error::IllegalSectionStart { .. } => "a line that begins a section does not end with five dashes".into(),
+        pem::Error::Base64Decode(_) => "what a section holds is no base64".into(),
+        other => other.to_string(),
     }
 }

@@ -75,12 +75,13 @@ impl TlsStream {
             Ok(()) => {}
             Err(Trouble::Tls(error)) => return Err(tls.fault(&error, &name)),
             Err(Trouble::Closed | Trouble::PlainHttp) => {
-                let what = "it hung up during the handshake: is TLS spoken on that port?".to_owned();
+                let what = format!("it hung up during the handshake{}", tls.doubt(address));
                 return Err(tls.failed(Reason::Closed, &name, what));
             }
             Err(Trouble::Io(error)) => return Err(tls.failed(Reason::Closed, &name, error.to_string())),
         }
         tls.figures().note_handshake(connection.handshake_kind() == Some(HandshakeKind::Resumed));
+        tls.note_speaker(address);
         if let Some(expiry) = connection.peer_certificates().and_then(|chain| certificate::expiry(chain.first()?)) {
             tls.figures().note_peer_expiry(expiry);
         }

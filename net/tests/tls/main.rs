@@ -227,7 +227,7 @@ fn what_is_missing_is_said_in_one_line_and_counted() {
         );
         let expired = meet(authority.expired("expired", &["127.0.0.1"])).await;
         assert_eq!(expired.reason, Reason::Expired);
-        assert!(expired.what.starts_with("its certificate expired on Thu, 31 Dec 2020 00:00:00 GMT, and it is "));
+        assert_eq!(expired.what, "its certificate expired on Thu, 31 Dec 2020 00:00:00 GMT, by the clock here");
         let unknown = meet(stranger.server("unknown", &["127.0.0.1"])).await;
         assert_eq!(unknown.reason, Reason::UnknownIssuer);
         assert_eq!(unknown.what, "its certificate was issued by nobody who is trusted (--x-tls-ca)");
@@ -311,6 +311,7 @@ fn a_server_without_tls_is_no_server() {
         let limit = Duration::from_millis(200);
         let silence = fault(Stream::connect_with(&address, Some(&tls), limit).await).await;
         assert_eq!(silence.reason, Reason::Silent);
+        assert_eq!(silence.what, "no answer to the handshake: is TLS spoken on that port?");
         let plain = std::thread::spawn(move || {
             // The one that was given up waits first.
             for _ in 0..2 {
@@ -323,6 +324,36 @@ fn a_server_without_tls_is_no_server() {
         let spoken = fault(Stream::connect_with(&address, Some(&tls), LIMIT).await).await;
         assert_eq!((spoken.reason, &*spoken.what), (Reason::NotTls, "what it sent is not TLS"));
         joined(plain).await;
+    });
+}
+
+/// Where TLS was spoken before, nobody is sent to look at ports: the server hangs, or something on the way closes.
+#[test]
+fn whether_tls_is_spoken_there_is_not_asked_of_a_server_that_spoke_it() {
+    let authority = Authority::new();
+    let identity = authority.server("server", &["127.0.0.1"]);
+    on_each_driver(|| async {
+        let tls = client(&authority);
+        let server = Server::start(&identity, None, |mut peer| peer.wait_for_end());
+        let address = server.address.clone();
+        drop(Stream::connect_with(&address, Some(&tls), LIMIT).await.expect("connected"));
+        server.join().await;
+        let again = std::net::TcpListener::bind(address.to_string()).expect("the same port");
+        let limit = Duration::from_millis(200);
+        let silence = fault(Stream::connect_with(&address, Some(&tls), limit).await).await;
+        assert_eq!(silence.reason, Reason::Silent);
+        assert_eq!(silence.what, "no answer to the handshake, where one has succeeded before");
+        let closing = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = again.accept().expect("a client");
+                // What was said is read, so that the end is no reset.
+                let _ = stream.read(&mut [0; 4096]);
+            }
+        });
+        let closed = fault(Stream::connect_with(&address, Some(&tls), LIMIT).await).await;
+        assert_eq!(closed.reason, Reason::Closed);
+        assert!(!closed.what.contains("is TLS spoken"), "{}", closed.what);
+        joined(closing).await;
     });
 }
 
@@ -505,4 +536,29 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     let swapped = Identity { certificate: one.key.clone(), key: one.certificate.clone() };
     assert!(line(&swapped, &one).contains("no certificate in it"));
     assert!(line(&one, &swapped).contains("no private key in it"));
+}
+
+/// A copy that was cut off, or an editor's slip: what is wrong is said in words, and no line of a key.
+#[test]
+fn a_file_that_was_written_by_half_is_told_in_words() {
+    let authority = Authority::new();
+    let (good, broken) = (authority.server("good", &["a"]), authority.server("broken", &["b"]));
+    let text = |path| std::fs::read_to_string(path).expect("a file");
+    let (certificate, key) = (text(&good.certificate), text(&good.key));
+    let line = |certificate: &str, key: &str| {
+        std::fs::write(&broken.certificate, certificate).expect("written");
+        std::fs::write(&broken.key, key).expect("written");
+        let line = ServerTls::load(broken.certificate.clone(), broken.key.clone()).expect_err("refused").to_string();
+        assert!(!line.contains('[') && !line.contains('\n'), "{line}");
+        line
+    };
+    let half = |text: &str| text[..text.len() / 2].to_owned();
+    let cut = line(&half(&certificate), &key);
+    assert!(cut.ends_with("the section CERTIFICATE has no end: the file is cut off"), "{cut}");
+    let cut = line(&certificate, &half(&key));
+    assert!(cut.ends_with("the section PRIVATE KEY has no end: the file is cut off"), "{cut}");
+    let begun = line(&certificate.replacen("-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE--", 1), &key);
+    assert!(begun.ends_with("a line that begins a section does not end with five dashes"), "{begun}");
+    let garbled = line(&certificate.replacen("MII", "M!I", 1), &key);
+    assert!(garbled.ends_with("what a section holds is no base64"), "{garbled}");
 }
