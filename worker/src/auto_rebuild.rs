@@ -100,7 +100,7 @@ impl Seen {
             self.undecided.insert(product.to_owned(), view.clone());
             self.refused.remove(product);
             error!(product, "not rebuilt, and left to the operator: {reason}");
-        } else if self.refused.entry(product.to_owned()).or_default().is_new(reason) {
+        } else if self.refused.entry(product.to_owned()).or_default().is_due(reason) {
             // The next look tells whether it is still to be done.
             warn!(product, "not rebuilt; tried again: {ended}");
         }
@@ -159,7 +159,7 @@ pub async fn run(config: Config) {
                 }
             }
             Err(error) => {
-                if failing.is_new(error.to_string()) {
+                if failing.is_due(error.to_string()) {
                     warn!(%error, "no sale is rebuilt by itself for now");
                 }
                 servers = None;

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use flux_protocol::time::Instant;
 use tracing::{info, warn};
 
-use crate::limits::{READY_PATIENCE, REPEAT_LOG_INTERVAL, UNREAD_PATIENCE};
+use crate::limits::{READY_PATIENCE, REPEAT_LOG_INTERVAL, REPEAT_LOG_REASONS_MAX, UNREAD_PATIENCE};
 
 /// The reason at the start.
 const FIRST: &str = "not reached yet";
@@ -21,8 +21,8 @@ pub struct Reach {
     was_reached: Cell<bool>,
     since: Cell<Option<Instant>>,
     reason: RefCell<String>,
-    /// When and for what reason it was logged last, while it is out of reach.
-    logged: RefCell<Option<(Instant, String)>>,
+    /// When and for what reasons it was logged within the last [`REPEAT_LOG_INTERVAL`], while it is out of reach.
+    logged: RefCell<Vec<(Instant, String)>>,
 }
 
 impl Reach {
@@ -39,7 +39,7 @@ impl Reach {
 
     pub fn works(&self) {
         self.was_reached.set(true);
-        let was_logged = self.logged.take().is_some();
+        let was_logged = !self.logged.take().is_empty();
         let was_first = self.since.take().is_some() && self.reason.borrow().as_str() == FIRST;
         self.reason.borrow_mut().clear();
         if was_logged || was_first {
@@ -47,19 +47,28 @@ impl Reach {
         }
     }
 
-    /// It does not, and why. What lasts for a moment only is not logged, and the same reason every ten seconds only.
+    /// It does not, and why. What lasts for a moment only is not logged, the same reason every ten seconds only, and no more than a
+    /// few reasons in that time.
     pub fn fails(&self, now: Instant, reason: &str) {
+        if self.is_told(now, reason) {
+            warn!(server = self.name, reason, "not usable; asked again");
+        }
+    }
+
+    fn is_told(&self, now: Instant, reason: &str) -> bool {
         if self.since.get().is_none() {
             self.since.set(Some(now));
         }
         self.reason.replace(reason.to_owned());
         let lasts = self.since.get().is_some_and(|since| now.since(since) >= READY_PATIENCE);
         let logged = &mut *self.logged.borrow_mut();
-        let is_said = logged.as_ref().is_some_and(|(at, said)| said == reason && *at + REPEAT_LOG_INTERVAL > now);
-        if lasts && !is_said {
-            warn!(server = self.name, reason, "not usable; asked again");
-            *logged = Some((now, reason.to_owned()));
+        logged.retain(|(at, _)| *at + REPEAT_LOG_INTERVAL > now);
+        let is_said = logged.len() >= REPEAT_LOG_REASONS_MAX || logged.iter().any(|(_, said)| said == reason);
+        let is_told = lasts && !is_said;
+        if is_told {
+            logged.push((now, reason.to_owned()));
         }
+        is_told
     }
 
     /// Whether the last attempt failed.
@@ -180,12 +189,31 @@ mod tests {
         let reach = Reach::new("kafka", at(0));
         let logged = |millis: u64, reason: &str| {
             reach.fails(at(millis), reason);
-            reach.logged.borrow().as_ref().map(|(logged_at, _)| logged_at.as_micros() / 1000)
+            reach.logged.borrow().last().map(|(logged_at, _)| logged_at.as_micros() / 1000)
         };
         assert_eq!(logged(500, "refused"), None, "it may last for a moment only");
         assert_eq!(logged(1_000, "refused"), Some(1_000));
         assert_eq!([2_000, 6_000, 10_999].map(|millis| logged(millis, "refused")), [Some(1_000); 3]);
         assert_eq!(logged(11_000, "refused"), Some(11_000));
         assert_eq!(logged(11_500, "unreachable"), Some(11_500));
+    }
+
+    /// A text that is another one each time, since something in it rises or changes from one to the next, is as long an outage.
+    #[test]
+    fn reasons_that_are_never_the_same_fill_no_disk() {
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let reach = Reach::new("postgres", at(0));
+        let mut lines = 0;
+        for second in 1..=3600 {
+            for part in 0..3 {
+                lines +=
+                    usize::from(reach.is_told(at(second * 1000 + part * 300), &format!("attempt {second}.{part}")));
+            }
+        }
+        assert!((1..=4 * 360).contains(&lines), "{lines}");
+        let taking_turns = Reach::new("kafka", at(0));
+        let mut told =
+            (1..=9).filter(|second| taking_turns.is_told(at(second * 1000), ["one", "other"][*second as usize % 2]));
+        assert_eq!((told.next(), told.next(), told.next()), (Some(1), Some(2), None));
     }
 }

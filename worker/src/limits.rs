@@ -58,6 +58,8 @@ pub const TABLE_WAIT_MIN: Duration = Duration::from_millis(500);
 pub const TABLE_WAIT_MAX: Duration = Duration::from_secs(15);
 /// An error that repeats itself is logged this often.
 pub const REPEAT_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Reasons that are said of one thing in that time, however many there are.
+pub const REPEAT_LOG_REASONS_MAX: usize = 4;
 /// Times in a row that a partition is claimed anew because another worker went on with it; then the group is joined
 /// anew, for two members believe that they hold it.
 pub const FENCED_IN_A_ROW_MAX: u32 = 3;

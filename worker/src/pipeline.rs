@@ -354,7 +354,7 @@ impl Pipeline {
     }
 
     fn ask_again(&mut self, now: Instant, is_retryable: bool, error: &LedgerError) -> Outcome {
-        let hint = if is_retryable { "" } else { " (waiting does not mend this)" };
+        let hint = if is_retryable { "" } else { " (somebody has to mend this; it is asked again meanwhile)" };
         let reason = format!("{error}{hint}");
         let Some(work) = self.begin_pause() else { return Outcome::Dropped(Some(reason)) };
         work.due = now + if is_retryable { work.pause } else { FATAL_WAIT };

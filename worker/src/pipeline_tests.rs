@@ -106,7 +106,7 @@ fn a_position_is_asked_for_again_and_what_is_known_is_kept() {
     let Outcome::AskedAgain(reason) = pipeline.handle_claim(at(0), Err(LedgerError::TooOld(13))) else {
         panic!("it is asked again")
     };
-    assert!(reason.ends_with("(waiting does not mend this)"), "{reason}");
+    assert!(reason.ends_with("(somebody has to mend this; it is asked again meanwhile)"), "{reason}");
     assert_eq!(pipeline.next_deadline(at(0)), at(0) + FATAL_WAIT);
     assert!(matches!(pipeline.poll_job(at(0) + FATAL_WAIT), Some(Job::Claim { partition: 5, .. })));
 }

@@ -43,7 +43,7 @@ pub async fn run(config: Config, health: &Health, metrics: &Metrics) {
                 let trouble = matches!(error, ReturnsError::Redis(_)).then(|| error.to_string());
                 health.redis_trouble.replace(trouble);
                 // Behind a Redis that is away there may be one that refuses.
-                if failing.is_new(error.to_string()) {
+                if failing.is_due(error.to_string()) {
                     warn!(%error, "returns and registry have to wait; nothing is lost by it");
                 }
             }

@@ -10,8 +10,10 @@ use crate::counters::Counters;
 #[derive(Debug, Default)]
 pub(crate) struct KafkaRefusal(Option<String>);
 
-/// Brokers word the refusal of a renewal differently from that of the first login that follows it.
-fn in_general(why: &str) -> String {
+/// Brokers word the refusal of a renewal differently from that of the first login that follows it; and what one refuses, the next
+/// one does, too. Each line begins with the broker.
+fn in_general(line: &str) -> String {
+    let (_, why) = line.split_once(": ").unwrap_or(("", line));
     why.replace("re-authentication", "authentication")
 }
 
@@ -46,5 +48,13 @@ mod tests {
         assert_eq!(told(&counters).as_deref(), Some(line));
         refusal.note(&counters, true, None);
         assert_eq!(told(&counters), None);
+    }
+
+    #[test]
+    fn brokers_that_refuse_alike_are_one_refusal() {
+        let line =
+            |broker: &str| format!("{broker}:9092: the broker refuses user shop by PLAIN: Authentication failed");
+        assert_eq!(in_general(&line("kafka-1")), in_general(&line("kafka-2")));
+        assert_ne!(in_general(&line("kafka-1")), in_general("kafka-1:9092: the broker has no mechanism PLAIN"));
     }
 }
