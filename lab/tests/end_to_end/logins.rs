@@ -283,6 +283,12 @@ fn a_sale_runs_with_the_rights_in_redis_that_the_manual_names() {
     let users = [acl("flux-edge", "edgespassword"), acl("flux-worker", "workerspassword")].concat();
     let mut deployment = servers(None, users);
     let address = deployment.redis.address();
+    for (user, password) in [("flux-edge", "edgespassword"), ("flux-worker", "workerspassword")] {
+        let client = redis::Client::open(format!("redis://{user}:{password}@{address}")).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let told = redis::cmd("CONFIG").arg("GET").arg("requirepass").query::<Vec<String>>(&mut connection);
+        assert_eq!(told.expect_err("the configuration holds passwords").code(), Some("NOPERM"), "{user}");
+    }
     let (edge_url, worker_url) = (format!("redis://flux-edge@{address}"), format!("redis://flux-worker@{address}"));
     let edge_file = secret_file(&deployment, "edge", "edgespassword\n");
     let worker_file = secret_file(&deployment, "worker", "workerspassword\n");

@@ -11,8 +11,8 @@ use flux_protocol::resp::Reply;
 
 use crate::counters::finding::Finding;
 
-/// The settings of Redis that are asked for by name.
-pub(crate) const REDIS_SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"];
+/// The settings of Redis that are asked for by name. A user who may not ask is told all of them but `appendfsync` by `INFO`.
+pub(crate) const REDIS_SETTINGS: [&str; 3] = ["maxmemory-policy", "appendonly", "appendfsync"];
 /// The settings of the topic that are asked for by name.
 pub(crate) const TOPIC_SETTINGS: [&str; 6] = [
     "min.insync.replicas",
@@ -108,12 +108,15 @@ pub(crate) fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Ve
     }
     // Without a replica there is nothing to wait for.
     if info_field(info, "connected_slaves").is_some_and(|replicas| replicas != "0") {
+        // The field stands there where both min-replicas-to-write and min-replicas-max-lag are above 0: Redis holds to the one only
+        // with the other.
+        let is_held_to = info_field(info, "min_slaves_good_slaves").is_some();
         judge(
             "min-replicas-to-write",
-            set("min-replicas-to-write"),
-            &|value| value != "0",
+            Some(if is_held_to { "on" } else { "off" }),
+            &|value| value == "on",
             "a master cut off from its replicas goes on selling what a failover then loses",
-            "set min-replicas-to-write 1",
+            "set min-replicas-to-write 1, and min-replicas-max-lag above 0",
         );
     }
     findings
@@ -209,26 +212,36 @@ mod tests {
         let good = map(&[("maxmemory-policy", "noeviction"), ("appendonly", "yes"), ("appendfsync", "everysec")]);
         assert_eq!(found(&judge_redis(INFO, &good)), []);
         let replicated = INFO.replace("slaves:0", "slaves:1");
-        assert_eq!(found(&judge_redis(&replicated, &good)), [("min-replicas-to-write", None)]);
-        let mut replicas = good.clone();
-        replicas.insert("min-replicas-to-write".into(), "1".into());
-        assert_eq!(found(&judge_redis(&replicated, &replicas)), []);
+        let held = format!("{replicated}min_slaves_good_slaves:1\r\n");
+        assert_eq!(found(&judge_redis(&held, &good)), []);
+    }
+
+    /// Redis writes `min_slaves_good_slaves` where both min-replicas-to-write and min-replicas-max-lag are above 0, and holds to
+    /// the former only then: `CONFIG GET` tells less.
+    #[test]
+    fn whether_writes_wait_for_replicas_is_told_by_info() {
+        let replicated = INFO.replace("slaves:0", "slaves:1");
+        let fsync = map(&[("appendfsync", "everysec")]);
+        let off = [("min-replicas-to-write", Some("off"))];
+        assert_eq!(found(&judge_redis(&replicated, &fsync)), off);
+        // With a lag of 0.
+        let without_lag = map(&[("appendfsync", "everysec"), ("min-replicas-to-write", "1")]);
+        assert_eq!(found(&judge_redis(&replicated, &without_lag)), off);
+        for good_now in ["0", "1"] {
+            let held = format!("{replicated}min_slaves_good_slaves:{good_now}\r\n");
+            assert_eq!(found(&judge_redis(&held, &fsync)), []);
+        }
     }
 
     #[test]
     fn each_setting_of_redis_that_loses_something_is_named() {
-        let bad = map(&[
-            ("maxmemory-policy", "allkeys-lru"),
-            ("appendonly", "yes"),
-            ("appendfsync", "no"),
-            ("min-replicas-to-write", "0"),
-        ]);
+        let bad = map(&[("maxmemory-policy", "allkeys-lru"), ("appendonly", "yes"), ("appendfsync", "no")]);
         let info = INFO.replace("7.2.4", "6.2.14").replace("slaves:0", "slaves:2");
         let expected = [
             ("redis_version", Some("6.2.14")),
             ("maxmemory-policy", Some("allkeys-lru")),
             ("appendfsync", Some("no")),
-            ("min-replicas-to-write", Some("0")),
+            ("min-replicas-to-write", Some("off")),
         ];
         assert_eq!(found(&judge_redis(&info, &bad)), expected);
         assert_eq!(found(&judge_redis(INFO, &map(&[("appendonly", "no")]))), [("appendonly", Some("no"))]);

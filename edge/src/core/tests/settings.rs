@@ -24,7 +24,7 @@ fn redis_is_judged_at_the_start_and_whenever_another_one_answers() {
     });
     assert_eq!(warnings(&bench), ["appendonly"]);
     let asked = bench.redis.calls("CONFIG").pop().expect("it was asked");
-    assert_eq!(asked, ["GET", "maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"]);
+    assert_eq!(asked, ["GET", "maxmemory-policy", "appendonly", "appendfsync"]);
     let mut reconnect = |run_id: &str, append_only: &str| {
         bench.lose_redis();
         bench.redis.script("INFO", info(run_id));
