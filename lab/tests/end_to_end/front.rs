@@ -109,6 +109,40 @@ fn an_edge_that_drains_behind_a_balancer_costs_nobody_an_answer() {
     settle_and_check(&deployment, &report.history);
 }
 
+/// With Redis away no edge is ready, and with the edges gone none is there: callers get JSON of the contract's all the same.
+#[test]
+fn callers_are_told_in_the_contracts_words_where_no_edge_is_ready() {
+    let mut deployment = edges(&[], Servers::Shared);
+    let Some(balancer) = in_front(Kind::Haproxy, &deployment, false) else { return };
+    deployment.init("phone", 10_000).unwrap();
+    let order = |key: &str| {
+        let headers = [("content-type", "application/json"), ("x-idempotency-key", key)];
+        let body = br#"{"productId":"phone","userId":"u"}"#;
+        let patience = Duration::from_secs(20);
+        http_client::request(balancer.address(), "POST", "/order", &headers, body, patience).expect("an answer")
+    };
+    wait_until("the balancer has found the edges", || order("first").status == 200);
+    deployment.redis.kill();
+    let is_unready = |edge: &flux_lab::programs::Edge| {
+        http_client::request(edge.admin(), "GET", "/readyz", &[], b"", Duration::from_secs(15)).unwrap().status == 503
+    };
+    wait_until("no edge is ready", || deployment.edges.iter().all(is_unready));
+    // Five seconds: two checks of the balancer, and some.
+    for number in 0..50 {
+        let answer = order(&format!("without-redis-{number}"));
+        assert_eq!(answer.status, 503);
+        let told = answer.text();
+        assert!(
+            told.starts_with(r#"{"status":"unavailable","#) || told.starts_with(r#"{"status":"unknown","#),
+            "{told}"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    deployment.edges.iter_mut().for_each(|edge| edge.program.kill());
+    let answer = order("without-edges");
+    assert_eq!((answer.status, answer.json()["status"].clone()), (503, "unknown".into()), "{}", answer.text());
+}
+
 /// Each client has an address of loopback's; the balancer comes from the first, which alone is trusted.
 #[test]
 fn who_comes_by_a_balancer_is_limited_by_their_own_address() {
