@@ -79,7 +79,8 @@ impl Run {
         while self.world.now().instant.since(began) < SETTLE_MAX {
             let mut is_open = true;
             for sale in self.shape.sales.clone() {
-                let is_suspended = self.is_suspended(&sale.product);
+                let is_behind = self.is_behind_the_ledger(&sale.product);
+                let is_suspended = self.is_suspended(&sale.product).map(|is| is || is_behind);
                 is_open &= is_suspended.is_some();
                 if is_suspended == Some(true) {
                     is_open = false;
@@ -147,6 +148,17 @@ impl Run {
         let in_ledger = postgres.sales().filter(|row| row.product_id == product).map(|row| row.sale_id as u64).max();
         let latest = in_ledger.unwrap_or(0).max(in_redis);
         redis.past(product).iter().any(|stood| stood.sale_id > latest)
+    }
+
+    /// Whether Redis shows an earlier sale than one that the ledger was told of, as a worker says in its log and metrics: word of its
+    /// opening came while a rebuild proved the one before. Edges that have not seen it sell on.
+    fn is_behind_the_ledger(&self, product: &str) -> bool {
+        let (redis, postgres) = (self.redis.borrow(), self.postgres.borrow());
+        let Some(in_redis) = redis.sale(product).and_then(|sale| sale.get("id")?.parse::<u64>().ok()) else {
+            return false;
+        };
+        let announced = postgres.sales().filter(|row| row.product_id == product && row.rate.is_some());
+        announced.filter(|row| !row.is_closed).any(|row| row.sale_id as u64 > in_redis)
     }
 
     /// Whether an edge says that the sale is suspended; `None`: it says nothing of it yet.
