@@ -22,7 +22,7 @@ const USUAL_REGRESSIONS: [(u64, &str); 4] = [
 ];
 
 /// The same of what is drawn now.
-const REGRESSIONS: [(u64, &str); 44] = [
+const REGRESSIONS: [(u64, &str); 46] = [
     (
         139,
         "tokens of a sale were counted as the one's before it by edges that had not heard of it yet: the oracle's fault",
