@@ -354,7 +354,7 @@ fn check_keys(
     for exchange in &history.exchanges {
         let order = &*exchange.order;
         let ids = expected.entry(order).or_insert_with(|| {
-            let sales = sale_ids.entry(&order.product).or_insert_with(|| truth.sale_ids(&order.product));
+            let sales = sale_ids.entry(&order.product).or_insert_with(|| truth.sale_ids_ever(&order.product));
             let id = |sale| order_id(order.product.as_bytes(), sale, order.user.as_bytes(), order.key.as_bytes());
             sales.iter().map(|sale| id(*sale)).collect()
         });

@@ -394,6 +394,22 @@ fn a_sale_that_was_over_and_that_only_orders_tell_of_owes_nobody_its_rest() {
     assert!(breaks(&truth), "more than there is");
 }
 
+/// A 202 of a sale that Redis has lost, and that nobody else knew of, is a loss; its id is no other buyer's.
+#[test]
+fn an_order_of_a_sale_that_redis_has_lost_is_still_who_ordered_it_s() {
+    let (truth, mut history) = went_well();
+    let lost = SALE + 5;
+    let told = order_id(PRODUCT.as_bytes(), lost, b"u90", b"k90");
+    let order = Order::new(PRODUCT, "u90", "k90", 1);
+    let pending = Outcome::Pending { order_id: told, replayed: false };
+    history.exchanges.push(Exchange { order: Arc::new(order), ..exchange(0, pending) });
+    let allow = Allow { redis_lost_data: true, ..Allow::default() };
+    assert!(check(&truth, &history, allow).breaks(Invariant::I3), "no sale is known that it could be of");
+    let mut known = truth.clone();
+    known.sold.insert((PRODUCT.to_owned(), lost));
+    assert!(!check(&known, &history, allow).breaks(Invariant::I3));
+}
+
 /// An edge opened a later one and died before anybody was told; a failover lost it, and a rebuild sells the one that was announced.
 #[test]
 fn a_later_sale_that_only_orders_tell_of_replaces_none_that_was_announced() {

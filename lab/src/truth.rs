@@ -31,6 +31,9 @@ pub type SaleKey = (String, u64);
 pub struct Truth {
     /// Current sales, by product.
     pub redis: BTreeMap<String, RedisSale>,
+    /// Sales of which Redis had units for sale at some moment, as far as that is known: on real servers nobody can tell of one that
+    /// Redis has lost, and it is empty.
+    pub sold: BTreeSet<SaleKey>,
     /// Sales before the current ones.
     pub earlier: BTreeMap<SaleKey, EarlierSale>,
     /// Orders in the topic, in order of partition and offset; redeliveries included.
@@ -198,6 +201,13 @@ impl Truth {
         ids.extend(self.opened.keys().filter_map(of_product));
         ids.extend(self.earlier.keys().filter_map(of_product));
         ids.extend(self.redis.get(product).map(|sale| sale.sale_id).filter(|id| *id != 0));
+        ids
+    }
+
+    /// Those, and the ones that a Redis sold and has lost before anybody else knew of them: a 202 may have told an order of them.
+    pub fn sale_ids_ever(&self, product: &str) -> BTreeSet<u64> {
+        let mut ids = self.sale_ids(product);
+        ids.extend(self.sold.iter().filter(|(name, _)| name == product).map(|(_, id)| *id));
         ids
     }
 }

@@ -32,6 +32,8 @@ pub(super) fn read(run: &Run) -> Truth {
 }
 
 fn read_redis(redis: &Redis, product: &str, truth: &mut Truth) {
+    let sold = redis.past(product).iter().filter(|stood| stood.left.is_some());
+    truth.sold.extend(sold.map(|stood| (product.to_owned(), stood.sale_id)));
     let Some(fields) = redis.sale(product) else { return };
     let number = |name: &str| fields.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
     let returned = redis.returned(product).unwrap_or_default();
