@@ -134,8 +134,10 @@ fn scram_logins_are_renewed_under_load_and_a_user_that_is_removed_comes_back() {
     wait_until("the edge says what is missing", || {
         told(admin, "/readyz?deep").contains("the broker refuses user edge by SCRAM-SHA-512")
     });
+    let words = "Kafka does not take this edge";
+    wait_until("the log says so", || times(&deployment.edges[0].program.output(), words) > 0);
     let log = deployment.edges[0].program.output();
-    assert_eq!(times(&log, "Kafka does not take this edge"), 1, "one line\n{log}");
+    assert_eq!(times(&log, words), 1, "one line\n{log}");
     assert!(!log.contains("edgespassword"));
     deployment.kafka().set_scram("edge", true).unwrap();
     wait_until("the edge is back by itself", || deployment.edges[0].program.is_ready());

@@ -96,9 +96,11 @@ fn settings_that_put_orders_at_risk_are_said_and_shown() {
     ] {
         assert!(!warned(good), "{good}");
     }
-    let log = deployment.edges[0].program.output();
     for setting in ["replication.factor", "appendonly"] {
-        assert_eq!(log.lines().filter(|line| line.contains(&format!("{setting} is "))).count(), 1, "once: {log}");
+        let told = |log: &str| log.lines().filter(|line| line.contains(&format!("{setting} is "))).count();
+        wait_until("the log says so", || told(&deployment.edges[0].program.output()) > 0);
+        let log = deployment.edges[0].program.output();
+        assert_eq!(told(&log), 1, "once: {log}");
     }
 }
 
