@@ -13,6 +13,17 @@ pub struct Finding {
     pub remedy: &'static str,
 }
 
+impl Finding {
+    /// What is wrong with its server, or not known of it, in words for an operator.
+    pub fn in_words(&self) -> String {
+        let Finding { setting, value, risk, remedy } = self;
+        match value {
+            Some(value) => format!("{setting} is {value}: {risk}; {remedy}"),
+            None => format!("does not say what {setting} is: {remedy}"),
+        }
+    }
+}
+
 #[cfg(test)]
 impl Finding {
     pub(crate) fn example(setting: &'static str) -> Finding {

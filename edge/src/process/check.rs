@@ -231,11 +231,11 @@ fn settings(server: &str, findings: Option<Vec<Finding>>) -> Vec<Line> {
         }
         Some(findings) => findings,
     };
-    let line = |Finding { setting, value, risk, remedy }: Finding| match value {
-        Some(value) => Line::new(Verdict::Risk, format!("{server}: {setting} is {value}: {risk}; {remedy}")),
-        None => Line::new(Verdict::Unknown, format!("{server}: does not say what {setting} is: {remedy}")),
+    let line = |finding: &Finding| {
+        let verdict = if finding.value.is_some() { Verdict::Risk } else { Verdict::Unknown };
+        Line::new(verdict, format!("{server}: {}", finding.in_words()))
     };
-    findings.into_iter().map(line).collect()
+    findings.iter().map(line).collect()
 }
 
 #[cfg(test)]

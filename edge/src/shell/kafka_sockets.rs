@@ -35,8 +35,7 @@ impl<M: Machine> BrokerOwner for Shard<M> {
     }
 
     fn broker_bytes(&self, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), String> {
-        self.event(|machine, now| machine.handle_broker_bytes(now, broker, buffer)).map_err(|fault| fault.0)?;
-        Ok(())
+        self.event(|machine, now| machine.handle_broker_bytes(now, broker, buffer)).map_err(|fault| fault.0)
     }
 
     fn broker_closed(&self, broker: BrokerKey, address: &Address, end: &BrokerEnd) {

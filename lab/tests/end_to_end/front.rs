@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flux_lab::crowd::{Outcome, Refusal};
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
-use flux_lab::http_client;
+use flux_lab::http_client::{self, HttpAnswer};
 use flux_lab::servers::balancer::{Balancer, Kind};
 use flux_test_support::skip;
 
@@ -41,18 +41,21 @@ fn curl(arguments: &[&str]) -> (String, String) {
     (status.to_owned(), told.to_owned())
 }
 
+/// What a buyer of one phone hears.
+fn order_through(balancer: &Balancer, key: &str) -> HttpAnswer {
+    let headers = [("content-type", "application/json"), ("x-idempotency-key", key)];
+    let body = br#"{"productId":"phone","userId":"u"}"#;
+    let patience = Duration::from_secs(20);
+    http_client::request(balancer.address(), "POST", "/order", &headers, body, patience).expect("an answer")
+}
+
 #[test]
 fn a_balancers_pool_does_not_empty_because_kafka_stands() {
     let variables = [("FLUX_PUBLISH_DEADLINE", "200ms")];
     let mut deployment = edges(&variables, Servers::own());
     let Some(balancer) = in_front(Kind::Haproxy, &deployment, false) else { return };
     deployment.init("phone", 10_000).unwrap();
-    let order = |key: &str| {
-        let headers = [("content-type", "application/json"), ("x-idempotency-key", key)];
-        let body = br#"{"productId":"phone","userId":"u"}"#;
-        let patience = Duration::from_secs(20);
-        http_client::request(balancer.address(), "POST", "/order", &headers, body, patience).expect("an answer")
-    };
+    let order = |key: &str| order_through(&balancer, key);
     wait_until("the balancer has found the edges", || order("first").status == 200);
     deployment.kafka().pause().unwrap();
     let deep = |deployment: &Deployment| {
@@ -115,12 +118,7 @@ fn callers_are_told_in_the_contracts_words_where_no_edge_is_ready() {
     let mut deployment = edges(&[], Servers::Shared);
     let Some(balancer) = in_front(Kind::Haproxy, &deployment, false) else { return };
     deployment.init("phone", 10_000).unwrap();
-    let order = |key: &str| {
-        let headers = [("content-type", "application/json"), ("x-idempotency-key", key)];
-        let body = br#"{"productId":"phone","userId":"u"}"#;
-        let patience = Duration::from_secs(20);
-        http_client::request(balancer.address(), "POST", "/order", &headers, body, patience).expect("an answer")
-    };
+    let order = |key: &str| order_through(&balancer, key);
     wait_until("the balancer has found the edges", || order("first").status == 200);
     deployment.redis.kill();
     let is_unready = |edge: &flux_lab::programs::Edge| {

@@ -40,10 +40,11 @@ pub(crate) struct ServerSettings {
 }
 
 pub(crate) fn report(server: &str, findings: &[Finding]) {
-    for Finding { setting, value, risk, remedy } in findings {
-        match value {
-            Some(value) => tracing::warn!(setting, value, "{server}: {setting} is {value}: {risk}; {remedy}"),
-            None => tracing::info!(setting, "{server} does not say what {setting} is: {remedy}"),
+    for finding in findings {
+        let (setting, words) = (finding.setting, finding.in_words());
+        match &finding.value {
+            Some(value) => tracing::warn!(setting, value, "{server}: {words}"),
+            None => tracing::info!(setting, "{server} {words}"),
         }
     }
 }
