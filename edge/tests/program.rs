@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
+use flux_test_support::certificates::Authority;
+
 fn edge(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flux-edge"));
     command.args(flags).env_clear();
@@ -24,24 +26,27 @@ fn start(more: &[&str]) -> (Child, serde_json::Value) {
 
 /// The same, and the rest of its log.
 fn start_with_log(more: &[&str]) -> (Child, serde_json::Value, BufReader<ChildStderr>) {
+    let (child, mut lines, log) = start_at("127.0.0.1:0", more);
+    (child, lines.pop().expect("the last one says that it serves"), log)
+}
+
+/// Starts it on an address: what it logs until it serves, each line, and the rest of its log.
+fn start_at(listen: &str, more: &[&str]) -> (Child, Vec<serde_json::Value>, BufReader<ChildStderr>) {
     let any = "127.0.0.1:0";
-    let mut child = edge(&["--listen", any, "--admin", any, "--waiting-room", any])
+    let mut child = edge(&["--listen", listen, "--admin", any, "--waiting-room", any])
         .args(["--redis", "redis+unix:///nonexistent/redis.sock", "--kafka", "127.0.0.1:1", "--cores", "1"])
         .args(more)
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
     let mut log = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    let started = loop {
-        line.clear();
+    let mut lines: Vec<serde_json::Value> = Vec::new();
+    while lines.last().is_none_or(|entry| entry["message"] != "flux-edge serves") {
+        let mut line = String::new();
         assert!(log.read_line(&mut line).expect("text") > 0, "it ended without a word");
-        let entry: serde_json::Value = serde_json::from_str(&line).expect("one JSON object a line");
-        if entry["message"] == "flux-edge serves" {
-            break entry;
-        }
-    };
-    (child, started, log)
+        lines.push(serde_json::from_str(&line).expect("one JSON object a line"));
+    }
+    (child, lines, log)
 }
 
 fn terminate(child: &Child) {
@@ -108,6 +113,52 @@ fn a_port_that_is_taken_is_a_mistake_too() {
     let output = output(&["--listen", &address, "--admin", "127.0.0.1:0", "--waiting-room", "off"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).expect("text").contains(&address));
+}
+
+#[test]
+fn a_second_edge_on_one_port_serves_and_says_that_it_shares_it() {
+    let says_so = |lines: &[serde_json::Value]| {
+        lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("another process listens")))
+    };
+    let (mut first, lines, _log) = start_at("127.0.0.1:0", &[]);
+    assert!(!says_so(&lines), "{lines:?}");
+    let listen = lines.last().expect("a line")["listen"].as_str().expect("an address").to_owned();
+    let (mut second, lines, _log) = start_at(&listen, &[]);
+    assert!(says_so(&lines), "{lines:?}");
+    for edge in [&mut first, &mut second] {
+        terminate(edge);
+        assert!(edge.wait().expect("it ends").success());
+    }
+}
+
+/// A handshake costs more than most requests, and nothing can be said before it.
+#[test]
+fn handshakes_count_to_their_address_in_the_waiting_room_too() {
+    let authority = Authority::new();
+    let server = authority.server("edge", &["localhost"]);
+    let (certificate, key) = (server.certificate.display().to_string(), server.key.display().to_string());
+    let limits = ["--address-rate", "1", "--address-burst", "3"];
+    let (mut child, started) = start(&[&["--tls-cert", &certificate, "--tls-key", &key], &limits[..]].concat());
+    for listener in ["listen", "waiting_room"] {
+        let address = started[listener].as_str().expect("an address");
+        let answers: Vec<String> = (0..40).map(|_| plain_text_to(address)).collect();
+        let answered = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 400 ")).count();
+        // The first has what is left of the address' burst, or what came to it meanwhile.
+        assert!(answered < 40, "{listener}: {answers:?}");
+        assert!(answers.iter().any(String::is_empty), "{listener}: {answers:?}");
+    }
+    terminate(&child);
+    assert!(child.wait().expect("it ends").success());
+}
+
+/// What a listener that speaks TLS says to who does not: all of it, or nothing where it closed before it had read.
+fn plain_text_to(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    let mut response = String::new();
+    // It may be closed by then.
+    let _ = write!(stream, "GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    let _ = stream.read_to_string(&mut response);
+    response
 }
 
 #[test]

@@ -51,6 +51,21 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     Ok(socket.into())
 }
 
+/// Whether somebody listens on an address already, also where they would share its port with us. Patient, as [`bind`] is: a process
+/// that has just ended is not somebody.
+///
+/// # Errors
+/// It can be told no more than whether it is taken: no such address, no right to a port below 1024.
+pub fn is_taken(address: SocketAddr) -> io::Result<bool> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    match bind_patiently(&socket, address) {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// The kernel closes the sockets in a killed process' ring a moment after its end: a supervisor that starts it again at
 /// once would find the port taken.
 fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flux_net::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, UNTAKEN_TIME_MAX};
-use flux_net::listener::bind;
+use flux_net::listener::{bind, is_taken};
 use flux_net::{
     Address, Clock, Doorbell, Driver, DriverChoice, ListenOptions, Listener, Notify, Runtime, RuntimeOptions, Stream,
     Tail, Timer, sleep, spawn, within,
@@ -30,6 +30,17 @@ fn listen() -> (Listener, Address) {
         Listener::new(bind("127.0.0.1:0".parse().expect("an address"), PLAIN).expect("a port")).expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     (listener, Address::Tcp { host: "127.0.0.1".into(), port })
+}
+
+#[test]
+fn a_port_that_others_share_is_told_from_one_that_nobody_has() {
+    let shared = ListenOptions { shared_port: true, wait_for_data: true };
+    let first = bind("127.0.0.1:0".parse().expect("an address"), shared).expect("a port");
+    let address = first.local_addr().expect("an address");
+    assert!(is_taken(address).expect("an answer"));
+    drop(bind(address, shared).expect("nothing keeps a second one from it"));
+    drop(first);
+    assert!(!is_taken(address).expect("an answer"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flux_net::listener::bind;
+use flux_net::listener::{bind, is_taken};
 use flux_net::{Bound, Clock, Doorbell, DoorbellListener, ListenOptions, Listener, Timer, random, spawn};
 use thiserror::Error;
 use tracing::{error, warn};
@@ -54,13 +54,16 @@ pub struct Listening {
     pub sockets: Vec<Sockets>,
 }
 
-/// Binds all that a plan names.
+/// Binds all that a plan names. Another edge that listens there already is told of, not refused: it may be the one before, which drains.
 ///
 /// # Errors
 /// The first address that cannot be bound.
 pub fn listen(plan: &Plan) -> Result<Listening, ListenError> {
     let mut address = plan.listen;
     let mut sockets = Vec::with_capacity(plan.cores.len());
+    if is_taken(address).map_err(|error| ListenError { address, flag: "--listen", error })? {
+        warn!(%address, "another process listens on --listen too: where both may, the kernel gives each a part of the connections");
+    }
     for _ in &plan.cores {
         let public = bind_one(address, "--listen", true)?;
         // With port 0 the first one chooses for all.
