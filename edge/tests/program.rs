@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 
 use flux_test_support::certificates::Authority;
 
@@ -16,8 +16,25 @@ fn output(flags: &[&str]) -> Output {
     edge(flags).output().expect("it runs")
 }
 
+/// An edge that runs, and ends with the test, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn wait(&mut self) -> ExitStatus {
+        self.0.wait().expect("it ends")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has been waited for is not there any more.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts it without Redis and Kafka: servers that are not there yet are waited for.
-fn start(more: &[&str]) -> (Child, serde_json::Value) {
+fn start(more: &[&str]) -> (Running, serde_json::Value) {
     let (child, started, mut log) = start_with_log(more);
     // Its log must not fill the pipe.
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
@@ -25,21 +42,21 @@ fn start(more: &[&str]) -> (Child, serde_json::Value) {
 }
 
 /// The same, and the rest of its log.
-fn start_with_log(more: &[&str]) -> (Child, serde_json::Value, BufReader<ChildStderr>) {
+fn start_with_log(more: &[&str]) -> (Running, serde_json::Value, BufReader<ChildStderr>) {
     let (child, mut lines, log) = start_at("127.0.0.1:0", more);
     (child, lines.pop().expect("the last one says that it serves"), log)
 }
 
 /// Starts it on an address: what it logs until it serves, each line, and the rest of its log.
-fn start_at(listen: &str, more: &[&str]) -> (Child, Vec<serde_json::Value>, BufReader<ChildStderr>) {
+fn start_at(listen: &str, more: &[&str]) -> (Running, Vec<serde_json::Value>, BufReader<ChildStderr>) {
     let any = "127.0.0.1:0";
-    let mut child = edge(&["--listen", listen, "--admin", any, "--waiting-room", any])
+    let child = edge(&["--listen", listen, "--admin", any, "--waiting-room", any])
         .args(["--redis", "redis+unix:///nonexistent/redis.sock", "--kafka", "127.0.0.1:1", "--cores", "1"])
         .args(more)
         .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        .spawn();
+    let mut child = Running(child.expect("it starts"));
+    let mut log = BufReader::new(child.0.stderr.take().expect("piped"));
     let mut lines: Vec<serde_json::Value> = Vec::new();
     while lines.last().is_none_or(|entry| entry["message"] != "flux-edge serves") {
         let mut line = String::new();
@@ -49,8 +66,8 @@ fn start_at(listen: &str, more: &[&str]) -> (Child, Vec<serde_json::Value>, BufR
     (child, lines, log)
 }
 
-fn terminate(child: &Child) {
-    let pid = libc::pid_t::try_from(child.id()).expect("a process id");
+fn terminate(edge: &Running) {
+    let pid = libc::pid_t::try_from(edge.0.id()).expect("a process id");
     // SAFETY: a plain system call; the child has not been waited for, so its id is still its own.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
 }
@@ -72,7 +89,7 @@ fn a_log_that_cannot_be_written_ends_nothing() {
     assert!(get(&admin, "/livez").starts_with("HTTP/1.1 200 "));
     // It says that it drains, and that it has ended: to nobody.
     terminate(&child);
-    let status = child.wait().expect("it ends");
+    let status = child.wait();
     assert!(status.success(), "{status}");
 }
 
@@ -127,7 +144,7 @@ fn a_second_edge_on_one_port_serves_and_says_that_it_shares_it() {
     assert!(says_so(&lines), "{lines:?}");
     for edge in [&mut first, &mut second] {
         terminate(edge);
-        assert!(edge.wait().expect("it ends").success());
+        assert!(edge.wait().success());
     }
 }
 
@@ -148,7 +165,7 @@ fn handshakes_count_to_their_address_in_the_waiting_room_too() {
         assert!(answers.iter().any(String::is_empty), "{listener}: {answers:?}");
     }
     terminate(&child);
-    assert!(child.wait().expect("it ends").success());
+    assert!(child.wait().success());
 }
 
 /// What a listener that speaks TLS says to who does not: all of it, or nothing where it closed before it had read.
@@ -188,6 +205,6 @@ fn it_serves_without_its_servers_says_why_it_is_not_ready_and_ends_well() {
         assert!(get(&address("admin"), "/metrics").ends_with("# EOF\n"));
         assert!(get(&address("listen"), "/stock/nothing").starts_with("HTTP/1.1 "));
         terminate(&child);
-        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        assert_eq!(child.wait().code(), Some(0));
     }
 }

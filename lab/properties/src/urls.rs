@@ -73,7 +73,9 @@ fn parts(user: &[u8], password: &[u8], database: &[u8], port: u16) {
             assert_eq!(found.as_deref().unwrap_or_default(), password);
             assert_eq!(target.database, 3);
             let shown = format!("{target:?}");
-            assert!(password.len() < 8 || user.contains(password) || !shown.contains(password), "{shown}");
+            // A password may be what the user's name looks like there.
+            let is_a_name = format!("{user:?}").contains(password);
+            assert!(password.len() < 8 || is_a_name || !shown.contains(password), "{shown}");
         }
         // Redis has no login of a user without a password.
         Err(error) => assert!(password.is_empty(), "{url}: {error}"),

@@ -419,11 +419,16 @@ fn transaction_status(byte: u8) -> Result<TransactionStatus, WireError> {
 
 /// `15.4 (Debian 15.4-1)` is 150004, `16beta1` is 160000; 0 where it does not begin with a number.
 fn version_number(text: &str) -> u32 {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse::<u32>().ok());
-    let major = numbers.next().flatten().unwrap_or(0).min(9999);
-    let minor =
-        if text[text.len().min(major.to_string().len())..].starts_with('.') { numbers.next().flatten() } else { None };
-    major * 10_000 + minor.unwrap_or(0).min(9999)
+    let (major, rest) = leading_number(text);
+    let minor = rest.strip_prefix('.').map_or(0, |rest| leading_number(rest).0);
+    major * 10_000 + minor
+}
+
+/// The digits that `text` begins with as a number up to 9999, 0 where there are none or too many, and what stands behind them.
+fn leading_number(text: &str) -> (u32, &str) {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(digits);
+    (digits.parse().unwrap_or(0).min(9999), rest)
 }
 
 fn message_name(message: &Message) -> &'static str {
@@ -439,5 +444,29 @@ fn message_name(message: &Message) -> &'static str {
         Message::ReadyForQuery(_) => "ReadyForQuery",
         Message::RowDescription(_) => "RowDescription",
         _ => "a message",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_number;
+
+    #[test]
+    fn versions_are_numbers_and_what_is_none_is_0() {
+        for (text, number) in [
+            ("15.4 (Debian 15.4-1)", 150_004),
+            ("16beta1", 160_000),
+            ("17", 170_000),
+            ("9.6.24", 90_006),
+            ("015.4", 150_004),
+            ("15.", 150_000),
+            ("", 0),
+            ("devel", 0),
+            ("\u{29a};4 (Debian)", 0),
+            ("99999999999.1", 1),
+            ("15.99999", 159_999),
+        ] {
+            assert_eq!(version_number(text), number, "{text}");
+        }
     }
 }
