@@ -179,7 +179,7 @@ impl KafkaConnection {
 }
 
 /// An error for the first code that is none of 0.
-fn all_well(doing: &str, mut codes: impl Iterator<Item = i16>) -> Result<(), LabError> {
+pub(crate) fn all_well(doing: &str, mut codes: impl Iterator<Item = i16>) -> Result<(), LabError> {
     match codes.find(|code| *code != 0) {
         None => Ok(()),
         Some(code) => Err(LabError::failed(format!("{doing}: Kafka error {code}"))),

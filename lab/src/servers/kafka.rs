@@ -378,7 +378,7 @@ impl Kafka {
         self.connection()?.delete_group(group)
     }
 
-    fn connection(&self) -> Result<KafkaConnection, LabError> {
+    pub(super) fn connection(&self) -> Result<KafkaConnection, LabError> {
         KafkaConnection::open(&self.brokers[0].port.address().to_string())
     }
 }

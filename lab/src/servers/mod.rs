@@ -4,6 +4,7 @@
 
 pub mod balancer;
 pub mod kafka;
+pub mod kafka_rights;
 pub mod postgres;
 pub mod redis;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 pub use balancer::{Balancer, Kind};
 pub use kafka::{Jvm, Kafka, KafkaLogins, KafkaOptions, Side};
+pub use kafka_rights::KafkaRight;
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{Redis, RedisOptions};
 

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client;
 use flux_lab::programs::{Edge, Environment, Worker};
-use flux_lab::servers::{Data, Encryption, KafkaLogins, KafkaOptions, PostgresOptions, RedisOptions};
+use flux_lab::servers::kafka_rights::AUTHORIZER;
+use flux_lab::servers::{Data, Encryption, KafkaLogins, KafkaOptions, KafkaRight, PostgresOptions, RedisOptions};
 
 use flux_test_support::certificates::Authority;
 
@@ -347,6 +348,67 @@ fn a_sale_runs_with_the_rights_in_redis_that_the_manual_names() {
     for log in [&edge_log, &worker_log] {
         assert!(!log.contains("edgespassword") && !log.contains("workerspassword"));
     }
+}
+
+/// With exactly the rights that the manual names a sale runs and its topic is created; each that is taken away in mid-sale is named
+/// by who lacks it, and the sale goes on by itself when it is back.
+#[test]
+fn a_sale_runs_with_the_rights_in_kafka_that_the_manual_names() {
+    let user = |name: &str| (name.to_owned(), format!("{name}-password"));
+    let login = KafkaLogins { users: vec![user("flux-edge"), user("flux-worker")], session: None };
+    let properties = AUTHORIZER.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let kafka = KafkaOptions { login: Some(login), properties, ..KafkaOptions::default() };
+    let servers = Servers::Own { kafka, postgres: PostgresOptions::default() };
+    let options = DeploymentOptions { edges: 0, workers: 0, servers, ..DeploymentOptions::default() };
+    let mut deployment = Deployment::start(options).expect("servers");
+    let lines: Vec<&str> = MANUAL.lines().filter(|line| line.trim().starts_with("kafka-acls.sh")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let (topic, group) = (deployment.sources().topic.clone(), format!("workers-of-{}", deployment.sources().topic));
+    let named = |line: &&str| {
+        line.replace("--topic orders", &format!("--topic {topic}"))
+            .replace("--group flux-worker", &format!("--group {group}"))
+    };
+    let rights: Vec<_> = lines.iter().map(|line| KafkaRight::parse(&named(line)).unwrap()).collect();
+    rights.iter().for_each(|rights| deployment.kafka().grant(rights).unwrap());
+    let bootstrap = deployment.kafka().login_bootstrap();
+    let common = [
+        ("FLUX_KAFKA", &*bootstrap),
+        ("FLUX_KAFKA_SECURITY", "sasl_plaintext"),
+        ("FLUX_KAFKA_SASL_MECHANISM", "scram-sha-512"),
+    ];
+    let edge = [("FLUX_KAFKA_SASL_USER", "flux-edge"), ("FLUX_KAFKA_SASL_PASSWORD", "flux-edge-password")];
+    let worker = [("FLUX_KAFKA_SASL_USER", "flux-worker"), ("FLUX_KAFKA_SASL_PASSWORD", "flux-worker-password")];
+    start(&mut deployment, &[&common[..], &edge].concat(), &[&common[..], &worker].concat());
+    wait_until_both_are_ready(&mut deployment);
+    deployment.init("phone", 1_000_000).unwrap();
+    let crowd = flux_lab::crowd::start(endless(&mut deployment, "phone", 8)).unwrap();
+    wait_until("orders are accepted", || crowd.progress().accepted > 100);
+    let denied = |log: &str| log.lines().filter(|line| line.contains("lacks the right")).count();
+    let outputs =
+        |deployment: &Deployment| (deployment.edges[0].program.output(), deployment.workers[0].program.output());
+    let (edge_log, worker_log) = outputs(&deployment);
+    assert_eq!((denied(&edge_log), denied(&worker_log)), (0, 0), "{edge_log}\n{worker_log}");
+
+    let (edge_admin, worker_admin) = (deployment.edges[0].admin(), deployment.workers[0].admin());
+    for (line, operation, address, path, words) in [
+        (0, 0, edge_admin, "/readyz?deep", format!("user flux-edge lacks the right Write on topic {topic}")),
+        (1, 0, worker_admin, "/readyz", format!("user flux-worker lacks the right Read on topic {topic}")),
+        (2, 0, worker_admin, "/readyz", "user flux-worker lacks the right Read on its group".to_owned()),
+    ] {
+        let right = &rights[line][operation..=operation];
+        deployment.kafka().revoke(right).unwrap();
+        wait_until(&words, || told(address, path).contains(&words));
+        let log = || if line == 0 { outputs(&deployment).0 } else { outputs(&deployment).1 };
+        wait_until("the log says so", || log().contains(&words));
+        deployment.kafka().grant(right).unwrap();
+        wait_until("what was said is taken back", || !told(address, path).contains(&words));
+        let before = crowd.progress().accepted;
+        wait_until("orders are accepted again", || crowd.progress().accepted > before + 100);
+    }
+    let report = stop(crowd);
+    settle_and_check(&deployment, &report.history);
+    let audit = deployment_audit(&deployment, &[&common[..], &worker].concat());
+    assert!(audit.0, "{}", audit.1);
 }
 
 /// Both programs, with secrets planted wherever one may stand, at servers that refuse every one of them: none is in a log, in

@@ -24,7 +24,10 @@ pub fn in_words(code: i16, who: &str, right: &str, topic: &str) -> Option<String
             Some(format!("{who} lacks the right Read on its group (GROUP_AUTHORIZATION_FAILED)"))
         }
         CLUSTER_AUTHORIZATION_FAILED => {
-            Some(format!("{who} lacks the right IdempotentWrite on the cluster (CLUSTER_AUTHORIZATION_FAILED)"))
+            // Of InitProducerId: whoever may write to any topic may have a producer id (KIP-679); before, it was a right of its own.
+            Some(format!(
+                "{who} lacks the right {right} on topic {topic}, or, of brokers before 2.8, IdempotentWrite on the cluster (CLUSTER_AUTHORIZATION_FAILED)"
+            ))
         }
         _ => None,
     }
@@ -38,6 +41,9 @@ mod tests {
     fn who_lacks_what_is_named_and_nothing_is_made_up() {
         let words = in_words(29, "user shop", "Write", "orders").expect("a denial");
         assert_eq!(words, "user shop lacks the right Write on topic orders (TOPIC_AUTHORIZATION_FAILED)");
+        // What a broker says of a producer id to who may write nowhere.
+        let words = in_words(31, "user shop", "Write", "orders").expect("a denial");
+        assert!(words.starts_with("user shop lacks the right Write on topic orders, or"), "{words}");
         assert!(is_denial(29) && is_denial(30) && is_denial(31));
         for code in [0, 5, 6, 7, 19, 72] {
             assert!(!is_denial(code) && in_words(code, "user shop", "Write", "orders").is_none(), "{code}");
