@@ -64,7 +64,7 @@ impl fmt::Display for Violation {
 /// What a run may show without being wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allow {
-    /// Redis lost data in this run: a 202 may be gone, a 200 may end in `rejected`.
+    /// Redis lost data in this run: a 202 may be gone, or end in `rejected`.
     pub redis_lost_data: bool,
     /// Others ordered too: the ledger may hold orders that this history did not ask for.
     pub other_buyers: bool,
@@ -296,10 +296,9 @@ fn check_promises(
         match stored.get(order_id).map(Vec::as_slice) {
             Some([row]) => {
                 let kept = (row.product.as_str(), row.user.as_str(), order.key.as_str(), row.quantity);
-                // A 202 that Redis has lost took its key's record with it, and so did a 200 whose order was rejected then.
-                let is_free = |accepted: bool| !accepted || rejected.contains_key(order_id);
-                let may_be_another = |accepted| {
-                    let is_free = allow.records_ran_out || (allow.redis_lost_data && is_free(accepted));
+                // A 202 that Redis has lost took its key's record with it.
+                let may_be_another = |accepted: bool| {
+                    let is_free = allow.records_ran_out || (allow.redis_lost_data && !accepted);
                     is_free && asked.contains(&kept)
                 };
                 let of_key = promises.iter().filter(|(of, _)| (&of.user, &of.key) == (&order.user, &order.key));
@@ -313,7 +312,9 @@ fn check_promises(
             Some(rows) => wrong(format!("answered {answer}, stored {} times", rows.len())),
             None => {
                 if let Some(reason) = rejected.get(order_id) {
-                    if !allow.redis_lost_data {
+                    if accepted {
+                        wrong(format!("answered {answer}, rejected ({reason})"));
+                    } else if !allow.redis_lost_data {
                         wrong(format!("answered {answer}, rejected ({reason}) though Redis lost nothing"));
                     }
                 } else if accepted || !allow.redis_lost_data {

@@ -74,6 +74,8 @@ pub struct Stored {
     pub returns: u64,
     /// Rejections noted.
     pub rejected: u64,
+    /// Orders noted that came too late to be counted by a rebuild.
+    pub late: u64,
     /// Dead letters kept.
     pub dead_letters: u64,
 }
@@ -85,6 +87,7 @@ impl Stored {
         self.duplicates += other.duplicates;
         self.returns += other.returns;
         self.rejected += other.rejected;
+        self.late += other.late;
         self.dead_letters += other.dead_letters;
     }
 }

@@ -322,6 +322,13 @@ impl Shared {
                 if stored.rejected > 0 {
                     error!(partition, orders = stored.rejected, "orders were rejected: table `rejected` says why");
                 }
+                if stored.late > 0 {
+                    warn!(
+                        partition,
+                        orders = stored.late,
+                        "orders came too late for a rebuild to count them, and are not stored: table `rejected` names them"
+                    );
+                }
                 if stored.dead_letters > 0 {
                     error!(
                         partition,

@@ -72,6 +72,7 @@ pub struct Metrics {
     returns: Counter,
     unfounded_returns: Counter,
     rejected: Counter,
+    late: Counter,
     dead_letters: Counter,
     batches: Counter,
     batch_orders: Histogram,
@@ -130,6 +131,8 @@ impl Metrics {
         let help = "Returns that only a stray record told of: nothing was given back";
         let unfounded_returns = register!("unfounded_returns", help, Counter::default());
         let rejected = register!("rejected", "Orders rejected by the ledger", Counter::default());
+        let help = "Orders that came too late for a rebuild to count them: nobody was told that they are accepted";
+        let late = register!("late", help, Counter::default());
         let dead_letters = register!("dead_letters", "Records kept as dead letters", Counter::default());
         let batches = register!("batches", "Batches stored", Counter::default());
         let batch_orders =
@@ -177,6 +180,7 @@ impl Metrics {
             returns,
             unfounded_returns,
             rejected,
+            late,
             dead_letters,
             batches,
             batch_orders,
@@ -207,6 +211,7 @@ impl Metrics {
         self.duplicates.inc_by(stored.duplicates);
         self.returns.inc_by(stored.returns);
         self.rejected.inc_by(stored.rejected);
+        self.late.inc_by(stored.late);
         self.dead_letters.inc_by(stored.dead_letters);
         self.batch_orders.observe(stored.orders as f64);
         self.store_seconds.observe(seconds);

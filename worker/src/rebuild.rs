@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use flux_net::logging::{complain, say};
 use flux_net::{random, sleep};
+use flux_protocol::kafka::log_reader::Ends;
 use flux_protocol::postgres::Param;
 use tracing::{error, info};
 
@@ -180,9 +181,9 @@ impl<'a> Rebuild<'a> {
         if published.is_empty() {
             return Ok(());
         }
-        drain::drain(&mut self.ledger, &mut self.log).await?;
+        let ends = drain::drain(&mut self.ledger, &mut self.log).await?;
         for sale in published {
-            let step = self.open_again(&sale).await;
+            let step = self.open_again(&sale, &ends).await;
             if let Some(line) = noted(outcomes, sale.at, step.map(Some))? {
                 outcomes.insert(sale.at, Ok(Some(line)));
             }
@@ -228,14 +229,14 @@ impl<'a> Rebuild<'a> {
         Ok(Some(OnItsWay { at, order, sale, was_closed, is_of_ledger_alone, published: 0 }))
     }
 
-    /// Everything behind the last drain; the line that says what was done.
-    async fn open_again(&mut self, on_its_way: &OnItsWay<'_>) -> Result<String, Ended> {
+    /// Everything behind the last drain, which counted what stands in the log up to `ends`; the line that says what was done.
+    async fn open_again(&mut self, on_its_way: &OnItsWay<'_>, ends: &Ends) -> Result<String, Ended> {
         let OnItsWay { order, sale, was_closed, is_of_ledger_alone, published, .. } = on_its_way;
         let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
         sale.is_latest(ledger, order, *is_of_ledger_alone).await?;
-        let earlier = sale.settle_earlier(ledger, product).await?;
-        let account: Account = sale.account(ledger, product, *was_closed || order.closes).await?;
+        let earlier = sale.settle_earlier(ledger, product, ends).await?;
+        let account: Account = sale.account(ledger, product, *was_closed || order.closes, ends).await?;
         let (users, records) = records::write(ledger, redis, product, sale, config.idempotency_ttl).await?;
         Fencing { redis, scripts, product, topic: &config.topic }.restore(sale, &account).await?;
         let earlier = match earlier {

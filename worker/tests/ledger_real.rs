@@ -177,7 +177,7 @@ fn redeliveries_are_dropped_and_second_reservations_given_back() {
         let second = Order { reservation: 100, ..order(3) };
         let other_quantity = Order { reservation: 101, quantity: 5, ..order(4) };
         let outcome = ledger.store(&mut batch(31, [second, other_quantity, second, order(11)])).await.unwrap();
-        assert_eq!(outcome, Stored { orders: 1, duplicates: 1, returns: 2, rejected: 1, dead_letters: 0 });
+        assert_eq!(outcome, Stored { orders: 1, duplicates: 1, returns: 2, rejected: 1, late: 0, dead_letters: 0 });
         // Within one batch, nothing stored before: the first reservation stands.
         let inside = Order { reservation: 102, ..order(12) };
         let outcome = ledger.store(&mut batch(35, [order(12), inside])).await.unwrap();

@@ -272,7 +272,7 @@ impl Core {
         match tag {
             RecordTag::Order { order, entry, place } => self.published(now, order, entry, place, acknowledged),
             RecordTag::Relayed { entry, place } => self.handle_relayed(now, entry, place, acknowledged),
-            RecordTag::Operation(operation) => self.handle_event_settled(operation, acknowledged),
+            RecordTag::Operation(operation) => self.handle_event_settled(now, operation, acknowledged),
         }
     }
 

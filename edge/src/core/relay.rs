@@ -18,7 +18,7 @@ use flux_protocol::outbox_entry::{EntryHead, EntryId};
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::rare::{self, Rare};
 use flux_protocol::resp::{Reply, printable};
-use flux_protocol::time::Now;
+use flux_protocol::time::{Instant, Now};
 use tracing::warn;
 
 use crate::core::Core;
@@ -107,7 +107,7 @@ impl Core {
                         break;
                     };
                     handed_out += 1;
-                    if self.relay_entry(now, index, id, head, orders).is_none() {
+                    if self.relay_entry(now, (index, asked), id, head, orders).is_none() {
                         self.note_unreadable(index, id);
                     }
                 }
@@ -147,7 +147,14 @@ impl Core {
     }
 
     /// Publishes one entry whole; `None` where it is not as `reserve.lua` writes them: it stays, counted.
-    fn relay_entry(&mut self, now: Now, index: ProductIndex, id: &[u8], head: &[u8], lines: &[u8]) -> Option<()> {
+    fn relay_entry(
+        &mut self,
+        now: Now,
+        (index, asked): (ProductIndex, Instant),
+        id: &[u8],
+        head: &[u8],
+        lines: &[u8],
+    ) -> Option<()> {
         let id = EntryId::parse(id)?;
         let head = EntryHead::parse(head)?;
         let orders = head.orders(lines)?;
@@ -155,7 +162,7 @@ impl Core {
             return None;
         }
         let name = self.products[index].name;
-        let entry = self.outbox.entries.insert_claimed(index, id, head.orders, head.partition);
+        let entry = self.outbox.entries.insert_claimed(index, id, head.orders, head.partition, asked);
         if is_planted(Bug::RelayWithoutClaim) {
             self.outbox.remove_too_early(now.instant, &mut self.products, entry);
         }

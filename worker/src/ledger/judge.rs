@@ -29,6 +29,19 @@ pub struct KnownSale {
     pub withdrawn: u64,
     /// An event has told of it, or Redis when it was rebuilt: its total is certain. Else only orders have.
     pub is_announced: bool,
+    /// The generation in force.
+    pub generation: u32,
+    /// Where in the span's partition begins what a rebuild did not count when it put that generation in force; `None` where none has
+    /// said, or of another topic.
+    pub counted_to: Option<i64>,
+}
+
+impl KnownSale {
+    /// Whether what an older generation did comes too late: its units were given to others, whose 200 counts.
+    fn is_too_late(&self, generation: u32, offset: i64) -> bool {
+        let is_uncounted = self.counted_to.is_some_and(|end| offset >= end);
+        generation < self.generation && is_uncounted && !is_planted(Bug::LateRecordsStored)
+    }
 }
 
 /// What the ledger holds, read after the sales' rows were locked.
@@ -49,6 +62,9 @@ pub enum Rejection {
     NoRoom,
     /// It is stored with another quantity.
     KeyReused,
+    /// Of an older generation, and written after a rebuild had counted what was sold: its units were given to others, and its caller
+    /// was told nothing better than that nobody knows. Its id is free.
+    Late,
 }
 
 impl Rejection {
@@ -57,6 +73,7 @@ impl Rejection {
         match self {
             Rejection::NoRoom => "no_room",
             Rejection::KeyReused => "key_reused",
+            Rejection::Late => "late",
         }
     }
 }
@@ -90,17 +107,26 @@ pub fn judge(span: &[Entry], mut known: Known) -> Verdicts {
     // The events first: what they say of a total holds for the orders before them, too.
     for (at, entry) in span.iter().enumerate() {
         match &entry.content {
+            Content::Closed(event) if is_late_close(event, entry.offset, &known) => {
+                let reason = "late: a rebuild had counted what was sold before this close was written".to_owned();
+                verdicts.contradictions.push((at, DeadReason { reason, order: None }));
+            }
             Content::Opened(event) | Content::Closed(event) => judge_event(at, event, &mut known, &mut verdicts),
             Content::Order(_) | Content::Dead(_) => {}
         }
     }
     for (at, entry) in span.iter().enumerate() {
         if let Content::Order(order) = &entry.content {
-            judge_order(at, order, &mut known, &mut verdicts);
+            judge_order(at, order, entry.offset, &mut known, &mut verdicts);
         }
     }
     verdicts.contradictions.sort_unstable_by_key(|(at, _)| *at);
     verdicts
+}
+
+fn is_late_close(event: &SaleEvent, offset: i64, known: &Known) -> bool {
+    let sale = known.sales.get(&(event.product_id.clone(), event.sale_id));
+    sale.is_some_and(|sale| sale.is_too_late(event.generation, offset))
 }
 
 fn judge_event(at: usize, event: &SaleEvent, known: &mut Known, verdicts: &mut Verdicts) {
@@ -118,7 +144,7 @@ fn judge_event(at: usize, event: &SaleEvent, known: &mut Known, verdicts: &mut V
     verdicts.contradictions.push((at, DeadReason { reason, order: None }));
 }
 
-fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut Verdicts) {
+fn judge_order(at: usize, order: &OwnedRecord, offset: i64, known: &mut Known, verdicts: &mut Verdicts) {
     let quantity = u32::from(order.quantity);
     // First: rejected for want of room and delivered again after another reservation of the order was stored, it would
     // otherwise be given back as well.
@@ -146,6 +172,11 @@ fn judge_order(at: usize, order: &OwnedRecord, known: &mut Known, verdicts: &mut
         if stored_quantity != quantity {
             verdicts.rejected.push((at, Rejection::KeyReused));
         }
+        return;
+    }
+    if sale.is_too_late(order.generation, offset) {
+        known.rejected.insert((order.order_id, order.reservation_id));
+        verdicts.rejected.push((at, Rejection::Late));
         return;
     }
     let sold = sale.sold + u64::from(quantity);

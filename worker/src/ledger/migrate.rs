@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (4, "0004_rebuilds", include_str!("../../sql/0004_rebuilds.sql")),
     (5, "0005_leader_epochs", include_str!("../../sql/0005_leader_epochs.sql")),
     (6, "0006_unfounded_returns", include_str!("../../sql/0006_unfounded_returns.sql")),
+    (7, "0007_late", include_str!("../../sql/0007_late.sql")),
 ];
 
 /// Key of the advisory lock: "flux" in ASCII, then 1 for migrations.

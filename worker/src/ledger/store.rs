@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The short way asks nothing first: a batch of new orders is one write, one answer, one COMMIT. Whatever meets it (a
-//! key that exists, a sale without room or of another total, a transaction that crosses it) undoes it and takes the careful
-//! way, where the sales' rows are locked before anything is read, so that what is read still stands when it is acted upon.
+//! key that exists, a sale without room or of another total, an order of an older generation than is in force, a transaction
+//! that crosses it) undoes it and takes the careful way, where the sales' rows are locked before anything is read, so that what is read still stands when it is acted upon.
 //! A record that the database cannot store is found by halving and becomes a dead letter, unless the database does not take
 //! what it took before either ([`super::probe`]): then it is no record's fault, and nothing is set aside. What takes the
 //! server too long is halved as well, and so is what comes after it for a while ([`super::pace`]).
@@ -26,7 +26,7 @@ use flux_protocol::postgres::{ErrorClass, Row, ServerError, TransactionStatus};
 use flux_protocol::rare::{Rare, is_taken};
 
 use super::error::{LedgerError, StoreError};
-use super::judge::{Known, KnownSale, Verdicts, judge};
+use super::judge::{Known, KnownSale, Rejection, Verdicts, judge};
 use super::pace::Pace;
 use super::reply::{Prepared, Purpose, Reply};
 use super::statements::AskedSales;
@@ -59,7 +59,7 @@ enum State {
     /// The careful way is asked what stands.
     Examining,
     /// The careful way writes.
-    Writing { redelivered: u64 },
+    Writing { redelivered: u64, late: u64 },
     /// COMMIT is sent; what it stores.
     Committing(Stored),
     /// ROLLBACK is sent; then this.
@@ -127,8 +127,8 @@ impl Store {
                 Some(step) => step,
                 None => match state {
                     State::Examining => self.examined(batch, asked, &reply),
-                    State::Writing { redelivered } => self.written(batch, asked, &reply, redelivered),
-                    _ => self.written(batch, asked, &reply, 0),
+                    State::Writing { redelivered, late } => self.written(batch, asked, &reply, redelivered, late),
+                    _ => self.written(batch, asked, &reply, 0, 0),
                 },
             },
         }
@@ -152,7 +152,7 @@ impl Store {
         let sales = statements::sales_of(entries);
         if batch.progress.careful || is_taken(Rare::CarefulStore) || statements::are_disputed(&sales) {
             self.state = State::Examining;
-            ask_careful(entries, &sales, &mut asked);
+            ask_careful(batch.origin(), entries, &sales, &mut asked);
         } else {
             self.state = State::Short;
             ask_short(batch.origin(), entries, &sales, &mut asked);
@@ -285,11 +285,12 @@ impl Store {
             return self.end(unexpected("a sale that was opened and is not there"));
         }
         let verdicts = judge(span, known);
-        self.state = State::Writing { redelivered: verdicts.redelivered };
+        let late = verdicts.rejected.iter().filter(|(_, why)| *why == Rejection::Late).count() as u64;
+        self.state = State::Writing { redelivered: verdicts.redelivered, late };
         Step::Ask(ask_written(batch, &verdicts))
     }
 
-    fn written(&mut self, batch: &mut Batch, asked: &[Prepared], reply: &Reply, redelivered: u64) -> Step {
+    fn written(&mut self, batch: &mut Batch, asked: &[Prepared], reply: &Reply, redelivered: u64, late: u64) -> Step {
         let count = |purpose| reply.of(asked, purpose).map_or(0, |completed| completed.count);
         if count(Purpose::Take) < statements::sales_asked(asked) {
             // A sale without room, or of another total, was passed over. Under the sales' locks none would have been.
@@ -298,11 +299,23 @@ impl Store {
             }
             return self.undo(Next::GoOn);
         }
+        if !batch.progress.careful {
+            let sales = statements::sales_of(batch.entries(batch.span()));
+            match has_older_generation(asked, reply, &sales) {
+                Some(false) => {}
+                Some(true) => {
+                    batch.progress.careful = true;
+                    return self.undo(Next::GoOn);
+                }
+                None => return self.end(unexpected("rows that cannot be read")),
+            }
+        }
         self.state = State::Committing(Stored {
             orders: count(Purpose::Orders),
             duplicates: redelivered,
             returns: count(Purpose::Returns),
-            rejected: count(Purpose::Rejected),
+            rejected: count(Purpose::Rejected).saturating_sub(late),
+            late,
             dead_letters: count(Purpose::DeadLetters),
         });
         Step::Ask(vec![statements::commit()])
@@ -344,10 +357,10 @@ fn ask_short(origin: &Origin, span: &[Entry], sales: &AskedSales<'_>, asked: &mu
     }
 }
 
-fn ask_careful(span: &[Entry], sales: &AskedSales<'_>, asked: &mut Vec<Prepared>) {
+fn ask_careful(origin: &Origin, span: &[Entry], sales: &AskedSales<'_>, asked: &mut Vec<Prepared>) {
     if !sales.is_empty() {
         asked.push(statements::open_sales(sales));
-        asked.push(statements::lock_sales(sales));
+        asked.push(statements::lock_sales(origin, sales));
         asked.extend(statements::known_orders(span));
     }
 }
@@ -384,7 +397,9 @@ fn known(asked: &[Prepared], reply: &Reply) -> Option<Known> {
     let mut known = Known::default();
     for row in rows(Purpose::LockSales) {
         let is_announced = row.text(5)? == "t";
-        let sale = KnownSale { total: row.get(2)?, sold: row.get(3)?, withdrawn: row.get(4)?, is_announced };
+        let (total, sold, withdrawn, generation) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(6)?);
+        let counted_to = row.text(7).map(str::parse).transpose().ok()?;
+        let sale = KnownSale { total, sold, withdrawn, is_announced, generation, counted_to };
         known.sales.insert((row.text(0)?.to_owned(), row.get(1)?), sale);
     }
     for row in rows(Purpose::KnownOrders) {
@@ -394,6 +409,17 @@ fn known(asked: &[Prepared], reply: &Reply) -> Option<Known> {
         known.rejected.insert((uuid(row.text(0))?, uuid(row.text(1))?));
     }
     Some(known)
+}
+
+/// Whether a sale that was taken from has a higher generation in force than one of its orders; `None` where that cannot be read.
+fn has_older_generation(asked: &[Prepared], reply: &Reply, sales: &AskedSales<'_>) -> Option<bool> {
+    let rows = reply.of(asked, Purpose::Take).map_or(&[][..], |completed| &completed.rows);
+    let mut is_older = false;
+    for row in rows {
+        let (product, sale, in_force) = (row.text(0)?, row.get::<u64>(1)?, row.get::<u32>(2)?);
+        is_older |= sales.get(&(product, sale))?.is_older_than(in_force);
+    }
+    Some(is_older)
 }
 
 fn fenced(batch: &Batch) -> StoreError {

@@ -140,9 +140,65 @@ fn what_meets_the_short_way_takes_the_careful_one() {
     // A second reservation inside the batch: the short way is not even tried.
     let second = Order { reservation: 99, quantity: 2, ..order(15) };
     let (stored, runs) = store(&mut model, &mut batch(0, 8, 4, &[order(15), second, order(15)]));
-    assert_eq!((stored, runs), (Stored { orders: 1, duplicates: 1, returns: 1, rejected: 1, dead_letters: 0 }, 3));
+    assert_eq!(
+        (stored, runs),
+        (Stored { orders: 1, duplicates: 1, returns: 1, rejected: 1, late: 0, dead_letters: 0 }, 3)
+    );
     assert_eq!(model.committed.rejected[&(id(1, 15), id(2, 99))], "key_reused");
     assert_eq!(model.committed.returns[&id(2, 99)], (id(1, 15), 2));
+}
+
+/// A rebuild has counted the log up to offset 3 and put generation 2 in force; all orders here are of the first.
+#[test]
+fn what_an_older_generation_sold_behind_what_was_counted_is_refused_whatever_room_there_is() {
+    let mut model = model(1);
+    store(&mut model, &mut batch(0, 0, 9, &[order(2)]));
+    let sale = model.committed.sales.get_mut(&("phone".into(), 7)).expect("opened by its order");
+    (sale.generation, sale.counted_to) = (2, Some(3));
+    let second = Order { reservation: 99, ..order(2) };
+    let orders = [order(4), order(2), order(6), second, order(8)];
+    // short, ROLLBACK, examine, write, COMMIT
+    let (stored, runs) = store(&mut model, &mut batch(0, 1, 9, &orders));
+    // The one at offset 1 was counted, though it comes only now; a second reservation goes back as ever.
+    let expected = Stored { orders: 1, duplicates: 1, returns: 1, late: 2, ..Stored::default() };
+    assert_eq!((stored, runs), (expected, 5));
+    let phone = ("phone".to_owned(), 7);
+    assert_eq!(model.committed.sales[&phone].sold, 2);
+    for late in [6, 8] {
+        assert_eq!(model.committed.rejected[&(id(1, late), id(2, late))], "late");
+    }
+    // It comes again: it has been told.
+    let (stored, _) = store(&mut model, &mut batch(0, 6, 9, &[order(6)]));
+    assert_eq!(stored, Stored { duplicates: 1, ..Stored::default() });
+    // Its id is free: its caller orders anew.
+    let anew = Order { reservation: 100, ..order(6) };
+    model.committed.sales.get_mut(&phone).expect("it is there").generation = 1;
+    let (stored, _) = store(&mut model, &mut batch(0, 7, 9, &[anew]));
+    assert_eq!(stored, Stored { orders: 1, ..Stored::default() });
+    // Where no rebuild has said how far it counted, or of another topic, room decides.
+    let sale = model.committed.sales.get_mut(&phone).expect("it is there");
+    (sale.generation, sale.counted_to) = (3, None);
+    let (stored, _) = store(&mut model, &mut batch(0, 8, 9, &[order(10)]));
+    assert_eq!(stored, Stored { orders: 1, ..Stored::default() });
+}
+
+#[test]
+fn a_close_of_an_older_generation_that_comes_too_late_closes_nothing() {
+    let mut model = model(1);
+    store(&mut model, &mut batch(0, 0, 9, &[order(2)]));
+    let phone = ("phone".to_owned(), 7);
+    let sale = model.committed.sales.get_mut(&phone).expect("opened by its order");
+    (sale.generation, sale.counted_to) = (2, Some(2));
+    let close = r#"{"event":"sale-closed","productId":"phone","saleId":7,"saleTotal":9,"withdrawn":8,"rate":0,"burst":0,"generation":1,"timestamp":1705234800123}"#;
+    for (offset, is_late) in [(1, false), (2, true)] {
+        let mut close_of_old = batch(0, offset, 9, &[]);
+        close_of_old.push(offset, None, Some(Bytes::from_static(close.as_bytes())));
+        model.committed.sales.get_mut(&phone).expect("it is there").is_announced = false;
+        let (stored, _) = store(&mut model, &mut close_of_old);
+        assert_eq!(stored.dead_letters, u64::from(is_late));
+        assert_eq!(model.committed.sales[&phone].is_announced, !is_late);
+    }
+    assert!(model.committed.dead_letters[&(0, 2)].starts_with("late: "));
 }
 
 /// Every fault at every step of both ways: handed in until it is stored, the batch is stored once, and nothing before
@@ -472,7 +528,7 @@ fn check(seed: u64, model: &Model, logs: &[Vec<Order>; 2], total: u64) {
     let tables = &model.committed;
     for product in PRODUCTS {
         let stored: i64 = tables.orders.values().filter(|o| o.sale.0 == product).map(|o| o.quantity).sum();
-        let sale = tables.sales.get(&(product.to_owned(), 7)).cloned().unwrap_or_default();
+        let sale = tables.sales.get(&(product.to_owned(), 7)).cloned().unwrap_or(model::Sale::of(0));
         assert_eq!(sale.sold, stored, "seed {seed}: sold is what is stored");
         assert!(stored <= total as i64, "seed {seed}: oversold");
     }

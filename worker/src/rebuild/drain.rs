@@ -59,11 +59,11 @@ impl Progress {
     }
 }
 
-/// Waits until the ledger has stored what the log holds now, in every partition there is.
+/// Waits until the ledger has stored what the log holds now, in every partition there is; where that ends.
 ///
 /// # Errors
 /// [`Ended::Refused`] names the partitions that come no further.
-pub(super) async fn drain(ledger: &mut Ledger, log: &mut Log) -> Result<(), Ended> {
+pub(super) async fn drain(ledger: &mut Ledger, log: &mut Log) -> Result<Ends, Ended> {
     loop {
         let ends = if is_planted(Bug::DrainedToTheStable) { log.stable_ends().await? } else { log.ends().await? };
         drain_to(ledger, log, &ends).await?;
@@ -72,7 +72,7 @@ pub(super) async fn drain(ledger: &mut Ledger, log: &mut Log) -> Result<(), Ende
             return Err(Ended::Refused("the topic was deleted and made anew meanwhile: run again".to_owned()));
         }
         if now.offsets.len() == ends.offsets.len() {
-            return Ok(());
+            return Ok(ends);
         }
         info!(partitions = now.offsets.len(), "partitions were added meanwhile: they are waited for, too");
     }

@@ -4,6 +4,8 @@
 //! rebuild may end at any point, and nothing that is asked of the ledger meanwhile is measured by the number that was taken.
 
 use flux_net::Clock;
+use flux_protocol::kafka::log_reader::Ends;
+use flux_protocol::order::Uuid;
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{Param, Row};
 use tracing::{info, warn};
@@ -149,7 +151,7 @@ impl Found {
                     rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no generation"))?;
                 let sale = Sale { id: self.id, generation, total: self.total, options: self.options };
                 if is_planted(Bug::RaisedIsInForce) {
-                    sale.put_in_force(ledger, product).await?;
+                    sale.put_in_force(ledger, product, &Ends { topic_id: [0; 16], offsets: Vec::new() }).await?;
                 }
                 Ok(sale)
             })
@@ -216,8 +218,15 @@ impl Sale {
     }
 
     /// Puts the generation in force that Redis has been told of, counts in what waits to be given back, and says how many
-    /// units are left. Where the sale was closed, those are withdrawn: what was closed once never sells again.
-    pub(super) async fn account(&self, ledger: &mut Ledger, product: &str, was_closed: bool) -> Result<Account, Ended> {
+    /// units are left. Where the sale was closed, those are withdrawn: what was closed once never sells again. What stands behind
+    /// `ends` in the log is not counted, and the ledger refuses what older generations sold there.
+    pub(super) async fn account(
+        &self,
+        ledger: &mut Ledger,
+        product: &str,
+        was_closed: bool,
+        ends: &Ends,
+    ) -> Result<Account, Ended> {
         ledger
             .atomically(async |ledger| -> Result<Account, Ended> {
                 let of_sale = [text_of(product), bigint(self.id)?];
@@ -229,7 +238,7 @@ impl Sale {
                 let is_closed = was_closed || is_closed_in_ledger;
                 // A dead letter got its 200 and may yet be stored by hand: its units are nobody else's.
                 let left = total.saturating_sub(sold).saturating_sub(number(row, 4)?);
-                self.put_in_force(ledger, product).await?;
+                self.put_in_force(ledger, product, ends).await?;
                 let absorbed = [product_id.clone(), id.clone(), Param::I32(self.generation_in_ledger())];
                 ledger.execute(include_str!("../../sql/statements/rebuild_absorb.sql"), &absorbed).await?;
                 if !is_closed {
@@ -245,20 +254,21 @@ impl Sale {
     /// Draws up the accounts of the product's sales that were over before this one, where units are nowhere: no edge publishes
     /// their orders any more, the outbox is in the log and the log in the ledger, so their reservations were lost with Redis,
     /// and what nobody has is withdrawn. How many such sales there were.
-    pub(super) async fn settle_earlier(&self, ledger: &mut Ledger, product: &str) -> Result<usize, Ended> {
+    pub(super) async fn settle_earlier(&self, ledger: &mut Ledger, product: &str, ends: &Ends) -> Result<usize, Ended> {
         let sql = include_str!("../../sql/statements/rebuild_earlier.sql");
         let short = ledger.query(sql, &[text_of(product), bigint(self.id)?]).await?;
         for row in &short {
             let id = number(row, 0)?;
-            let withdrawn = withdraw_rest(ledger, product, id).await?;
+            let withdrawn = withdraw_rest(ledger, product, id, ends).await?;
             info!(product, sale = id, withdrawn, "Redis had lost reservations of this sale after it was over");
         }
         Ok(short.len())
     }
 
-    async fn put_in_force(&self, ledger: &mut Ledger, product: &str) -> Result<(), Ended> {
+    async fn put_in_force(&self, ledger: &mut Ledger, product: &str, ends: &Ends) -> Result<(), Ended> {
         let mut params = vec![text_of(product), bigint(self.id)?, Param::I32(self.generation_in_ledger())];
         params.extend(opened_with(&self.options)?);
+        params.extend(counted_to(ends));
         ledger.execute(include_str!("../../sql/statements/rebuild_in_force.sql"), &params).await?;
         Ok(())
     }
@@ -290,7 +300,7 @@ fn opening(row: &Row, column: usize) -> Result<Opening, LedgerError> {
 
 /// Withdraws all units of a sale that was over and that no order has; how many it has withdrawn then. Returns to it, which Redis
 /// takes no more, are counted in.
-async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64) -> Result<u64, Ended> {
+async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64, ends: &Ends) -> Result<u64, Ended> {
     ledger
         .atomically(async |ledger| -> Result<u64, Ended> {
             let of_sale = [text_of(product), bigint(id)?];
@@ -301,7 +311,8 @@ async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64) -> Result<u6
             let [product_id, id] = of_sale;
             let absorbed = [product_id.clone(), id.clone(), Param::I32(i32::MAX)];
             ledger.execute(include_str!("../../sql/statements/rebuild_absorb.sql"), &absorbed).await?;
-            let withdrawn = [product_id, id, bigint(left)?];
+            let mut withdrawn = vec![product_id, id, bigint(left)?];
+            withdrawn.extend(counted_to(ends));
             ledger.execute(include_str!("../../sql/statements/rebuild_withdraw.sql"), &withdrawn).await?;
             Ok(left)
         })
@@ -357,6 +368,11 @@ fn opened_with(options: &Options) -> Result<[Param; 6], Ended> {
     let Options { rate, burst, per_user, opens_at, queue, seed } = options;
     let per_user = Param::I32(*per_user);
     Ok([bigint(*rate)?, bigint(*burst)?, text_of(seed), per_user, bigint(*opens_at)?, text_of(queue.as_str())])
+}
+
+/// Where what was counted of the log ends, as statements take it.
+fn counted_to(ends: &Ends) -> [Param; 2] {
+    [Param::Uuid(Uuid(ends.topic_id)), Param::I64s(ends.offsets.clone())]
 }
 
 fn text_of(text: &str) -> Param {

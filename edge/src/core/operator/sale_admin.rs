@@ -11,6 +11,7 @@
 
 use std::rc::Rc;
 
+use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::redis_keys;
@@ -284,10 +285,13 @@ impl Core {
     }
 
     /// Kafka's word on one of an operation's events.
-    pub(crate) fn handle_event_settled(&mut self, index: OperationIndex, acknowledged: bool) {
+    pub(crate) fn handle_event_settled(&mut self, now: Now, index: OperationIndex, acknowledged: bool) {
         let Some(operation) = self.operations.get(index) else { return };
         if !acknowledged {
             operation.answer = operation.unpublished();
+        } else if now.instant.since(operation.asked) >= PUBLISHED_AGE_MAX {
+            // A rebuild may have looked before the word of it stood in the log.
+            operation.answer = Answer::Unknown;
         }
         operation.unacknowledged -= 1;
         if operation.unacknowledged == 0 {

@@ -7,7 +7,7 @@
 use flux_protocol::order::Uuid;
 use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::resp::{Belief, ErrorKind, Items, Reply, ServerError};
-use flux_protocol::time::Now;
+use flux_protocol::time::{Instant, Now};
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Unavailable};
@@ -95,7 +95,13 @@ impl Core {
     ) {
         let entry = match head {
             Some(Head::AllAccepted(id)) => {
-                let entry = self.outbox.entries.insert(group.product, id, orders.len() as u32, Origin::Reserved);
+                let entry = self.outbox.entries.insert(
+                    group.product,
+                    id,
+                    orders.len() as u32,
+                    Origin::Reserved,
+                    call.first_sent,
+                );
                 for (place, index) in orders.iter().enumerate() {
                     self.use_turn_up(*index, None);
                     self.publish(now, *index, (entry, place as u8), call, group);
@@ -114,7 +120,7 @@ impl Core {
         // The codes tell which orders are in the entry; they are counted before the first of them can settle.
         let codes: SmallVec<[Option<Code>; 64]> =
             orders.iter().map(|_| items.as_mut().and_then(Iterator::next).and_then(|item| Code::read(&item))).collect();
-        let mut entries = self.open_entries(group.product, entry, orders, &codes);
+        let mut entries = self.open_entries((group.product, call.first_sent), entry, orders, &codes);
         for (index, code) in orders.iter().zip(&codes) {
             let place = self
                 .entry_of(*index, code.as_ref(), entry)
@@ -144,7 +150,7 @@ impl Core {
     /// The entries this reply makes this core's business. Their orders stand in them in the order of the call.
     fn open_entries(
         &mut self,
-        product: ProductIndex,
+        (product, asked): (ProductIndex, Instant),
         own: Option<EntryId>,
         orders: &[OrderIndex],
         codes: &[Option<Code>],
@@ -160,7 +166,7 @@ impl Core {
         let own_is_whole = codes.iter().all(Option::is_some);
         let mut open = |(id, orders): &(EntryId, u32)| {
             let origin = if own == Some(*id) && own_is_whole { Origin::Reserved } else { Origin::Recorded };
-            Opened { id: *id, index: self.outbox.entries.insert(product, *id, *orders, origin), placed: 0 }
+            Opened { id: *id, index: self.outbox.entries.insert(product, *id, *orders, origin, asked), placed: 0 }
         };
         counted.iter().map(&mut open).collect()
     }

@@ -44,13 +44,14 @@ impl Core {
     /// Kafka has acknowledged an order, or will not acknowledge it to this core.
     pub(crate) fn published(&mut self, now: Now, index: OrderIndex, entry: EntryIndex, place: u8, acknowledged: bool) {
         // The entry's deletion is queued before the answer is.
-        self.outbox.settle(now.instant, &mut self.products, entry, place, acknowledged);
+        let in_time = self.outbox.settle(now.instant, &mut self.products, entry, place, acknowledged);
         let Some(order) = self.orders.get(index) else { return };
         let id = order.order_id;
-        let answer = if acknowledged {
-            Answer::Accepted { id, replayed: false }
-        } else {
-            Answer::Pending { id, replayed: false }
+        let answer = match (acknowledged, in_time) {
+            (true, true) => Answer::Accepted { id, replayed: false },
+            // This process was stopped meanwhile, and a rebuild may have sold the unit: the ledger knows.
+            (true, false) => Answer::Unknown,
+            (false, _) => Answer::Pending { id, replayed: false },
         };
         self.respond(now, index, answer);
     }

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::outbox_entry::EntryId;
+use flux_protocol::planted::{Bug, is_planted};
+use flux_protocol::time::Instant;
 
 use crate::core::state::product_index::ProductIndex;
 use crate::limits::CALL_ORDERS_MAX;
@@ -38,6 +41,8 @@ struct Entry {
     product: ProductIndex,
     id: EntryId,
     origin: Origin,
+    /// When that was asked of Redis whose answer told of it.
+    asked: Instant,
     /// The partition that its orders go to, where the relay was handed it; else [`NO_PARTITION`].
     partition: i32,
     /// How many orders it holds.
@@ -89,11 +94,19 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// An entry of `orders` orders is this core's to deliver.
-    pub fn insert(&mut self, product: ProductIndex, id: EntryId, orders: u32, origin: Origin) -> EntryIndex {
+    /// An entry of `orders` orders is this core's to deliver, as Redis told it when it was `asked`.
+    pub fn insert(
+        &mut self,
+        product: ProductIndex,
+        id: EntryId,
+        orders: u32,
+        origin: Origin,
+        asked: Instant,
+    ) -> EntryIndex {
         assert!((1..=ENTRY_ORDERS_MAX).contains(&orders), "an entry holds as many orders as a call at most");
         self.claimed += usize::from(origin == Origin::Claimed);
-        let entry = Entry { product, id, origin, partition: NO_PARTITION, orders, unsettled: orders, acknowledged: 0 };
+        let (partition, unsettled, acknowledged) = (NO_PARTITION, orders, 0);
+        let entry = Entry { product, id, origin, asked, partition, orders, unsettled, acknowledged };
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = entry;
@@ -107,8 +120,15 @@ impl Entries {
     }
 
     /// The same of one that the relay was handed, whose orders go to `partition`.
-    pub fn insert_claimed(&mut self, product: ProductIndex, id: EntryId, orders: u32, partition: i32) -> EntryIndex {
-        let index = self.insert(product, id, orders, Origin::Claimed);
+    pub fn insert_claimed(
+        &mut self,
+        product: ProductIndex,
+        id: EntryId,
+        orders: u32,
+        partition: i32,
+        asked: Instant,
+    ) -> EntryIndex {
+        let index = self.insert(product, id, orders, Origin::Claimed, asked);
         self.places[index.0 as usize].partition = partition;
         *self.claimed_by_partition.entry(partition).or_default() += 1;
         index
@@ -117,6 +137,13 @@ impl Entries {
     /// How many of those that the relay was handed go to each partition; those to which none goes are left out.
     pub fn claimed_by_partition(&self) -> impl Iterator<Item = (i32, usize)> {
         self.claimed_by_partition.iter().map(|(partition, entries)| (*partition, *entries))
+    }
+
+    /// Whether an acknowledgement that comes `now` counts. Since then a rebuild may have waited, and looked into the log before the
+    /// record stood there.
+    pub fn counts_still(&self, index: EntryIndex, now: Instant) -> bool {
+        let age = now.since(self.places[index.0 as usize].asked);
+        age < PUBLISHED_AGE_MAX || is_planted(Bug::AnswersHoweverLate)
     }
 
     /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
@@ -180,7 +207,8 @@ mod tests {
 
     fn settled(origin: Origin, acknowledged: &[bool]) -> EntryOutcome {
         let mut entries = Entries::default();
-        let entry = entries.insert(ProductIndex::of_place(7), ID, acknowledged.len() as u32, origin);
+        let entry =
+            entries.insert(ProductIndex::of_place(7), ID, acknowledged.len() as u32, origin, Instant::from_micros(0));
         assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
         let mut last = EntryOutcome::NotYet;
         // Kafka's word may come in any order.

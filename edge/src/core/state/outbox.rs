@@ -21,7 +21,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The order at `place` of an entry is settled: acknowledged by Kafka, or left to the relay.
+    /// The order at `place` of an entry is settled: acknowledged by Kafka, or left to the relay. Whether it is acknowledged in time: one
+    /// that is not stays in the outbox, and is delivered once more.
     pub(crate) fn settle(
         &mut self,
         now: Instant,
@@ -29,13 +30,15 @@ impl Outbox {
         entry: EntryIndex,
         place: u8,
         acknowledged: bool,
-    ) {
+    ) -> bool {
+        let acknowledged = acknowledged && self.entries.counts_still(entry, now);
         if acknowledged && is_planted(Bug::EntryGoneWithFirstOrder) {
             self.remove_too_early(now, products, entry);
         }
         if let EntryOutcome::Remove(product, removal) = self.entries.settle(entry, place, acknowledged) {
             self.queue_removal(now, products, product, removal);
         }
+        acknowledged
     }
 
     fn queue_removal(&mut self, now: Instant, products: &mut Products, product: ProductIndex, removal: Removal) {

@@ -107,6 +107,27 @@ fn what_a_relay_was_handed_before_a_sleep_it_does_not_publish_after_it() {
     assert_eq!(bench.broker.log.len(), 1, "asked again, it is delivered");
 }
 
+/// The acknowledgement lies in a socket while the process stands still: a rebuild may have looked, and sold the unit.
+#[test]
+fn an_acknowledgement_that_is_read_too_late_settles_nothing_and_is_no_200() {
+    let limit = PUBLISHED_AGE_MAX.as_millis() as u64;
+    for (asleep, status, removed) in [(limit - 100 - 50, 200, 1), (limit, 503, 0)] {
+        let mut bench = Bench::new();
+        bench.broker.silent = true;
+        let orders = bench.orders(&["a"]);
+        bench.pass(50);
+        assert_eq!(bench.broker.log.len(), 1, "it stands in the log");
+        bench.sleep(asleep);
+        bench.broker.speak();
+        // The shell reads what lay in the socket before it looks at the time.
+        bench.broker.carry(at(bench.now), &mut bench.core);
+        bench.run();
+        assert_eq!(bench.statuses(&orders), [Some(status)], "after {asleep} ms");
+        bench.pass(1_000);
+        assert_eq!(bench.redis.calls("XDEL").len(), removed, "after {asleep} ms");
+    }
+}
+
 /// Whatever the publish deadline, the last byte of a record is with the kernel, or its connection ended, within what
 /// a rebuild waits for: the spans, each of them tested above, add up.
 #[test]

@@ -1,7 +1,9 @@
 //! Sales opened and closed while replies are lost and Kafka is silent.
 
-use super::Bench;
+use flux_protocol::ages::PUBLISHED_AGE_MAX;
+
 use super::redis::array;
+use super::{Bench, at};
 use crate::core::machine::Machine;
 
 const SEED: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
@@ -34,6 +36,22 @@ fn a_sale_opens_when_the_topic_knows_of_it() {
     for part in ["sale-opened", "\"saleId\":7", "\"generation\":1"] {
         assert!(bench.broker.log[0].contains(part), "{part} in {}", bench.broker.log[0]);
     }
+}
+
+/// Kafka's word lay in a socket while the process stood still: a rebuild that looked meanwhile knows nothing of the sale.
+#[test]
+fn a_sale_whose_event_is_acknowledged_too_late_is_not_told_as_opened() {
+    let mut bench = Bench::new();
+    bench.broker.silent = true;
+    bench.redis.script("init", words(&["OK", "7", "1"]));
+    let opened = init(&mut bench);
+    bench.pass(50);
+    assert_eq!(bench.broker.log.len(), 1, "it stands in the log");
+    bench.sleep(PUBLISHED_AGE_MAX.as_millis() as u64);
+    bench.broker.speak();
+    bench.broker.carry(at(bench.now), &mut bench.core);
+    bench.run();
+    assert_eq!(status(&bench, opened), Some(503), "unknown");
 }
 
 #[test]

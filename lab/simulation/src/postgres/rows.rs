@@ -39,6 +39,8 @@ pub struct Sale {
     pub opens_at: Option<i64>,
     pub queue: Option<String>,
     pub raised: i32,
+    pub log_topic: Option<Uuid>,
+    pub log_ends: Option<Vec<i64>>,
 }
 
 /// A row of `orders`.

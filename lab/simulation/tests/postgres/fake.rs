@@ -200,7 +200,7 @@ impl Server for Fake {
         lines.extend(server.products().map(|row| format!("products {} {} {}", row.id, row.stock, row.sale_id)));
         lines.extend(server.sales().map(|row| {
             format!(
-                "sales {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
+                "sales {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
                 row.product_id,
                 row.sale_id,
                 row.generation,
@@ -216,7 +216,11 @@ impl Server for Fake {
                 null(row.per_user.map(i64::from)),
                 row.opens_at.map_or("".to_owned(), time),
                 text(&row.queue),
-                row.raised
+                row.raised,
+                row.log_topic.map_or("".to_owned(), id),
+                row.log_ends.as_ref().map_or("".to_owned(), |ends| {
+                    ends.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+                })
             )
         }));
         lines.extend(server.orders().map(|row| {

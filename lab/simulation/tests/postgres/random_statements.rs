@@ -251,12 +251,21 @@ fn sale_closed(random: &mut Random) -> Asked {
     file!("sale_closed", params)
 }
 
+fn counted_log(random: &mut Random) -> [Param; 2] {
+    let ends: Vec<i64> = (0..random.below(4)).map(|_| bigint(random)).collect();
+    words::counted(random.per_mille(700), &ends)
+}
+
 fn rebuild_write(random: &mut Random) -> Asked {
     let (product, sale) = (product(random), Param::I64(small(random, 3)));
     match random.below(6) {
         0 => file!("sale_total", vec![product, sale, Param::I64(bigint(random))]),
         1 => file!("rebuild_absorb", vec![product, sale, Param::I32(integer(random))]),
-        2 if random.per_mille(500) => file!("rebuild_withdraw", vec![product, sale, Param::I64(bigint(random))]),
+        2 if random.per_mille(500) => {
+            let mut params = vec![product, sale, Param::I64(bigint(random))];
+            params.extend(counted_log(random));
+            file!("rebuild_withdraw", params)
+        }
         2 => file!("rebuild_close", vec![product, sale, Param::I64(bigint(random))]),
         3 => file!("rebuild_raise", vec![product, sale, Param::I32(integer(random))]),
         4 => {
@@ -264,6 +273,7 @@ fn rebuild_write(random: &mut Random) -> Asked {
             params.extend([bigint(random), bigint(random)].map(Param::I64));
             params.extend([Param::Text(text(random)), Param::I32(integer(random))]);
             params.extend([Param::I64(milliseconds_or_0(random)), queue(random)]);
+            params.extend(counted_log(random));
             file!("rebuild_in_force", params)
         }
         _ => {

@@ -166,7 +166,8 @@ const TABLES: &str = "
             ELSE encode(timestamptz_send(closed_at), 'hex') END,
         coalesce(per_user::text, ''),
         CASE WHEN opens_at IS NULL THEN '' WHEN opens_at >= first AND opens_at < past THEN 'now'
-            ELSE encode(timestamptz_send(opens_at), 'hex') END, coalesce(queue, ''), raised) FROM sales, said
+            ELSE encode(timestamptz_send(opens_at), 'hex') END, coalesce(queue, ''), raised,
+        coalesce(log_topic::text, ''), coalesce(array_to_string(log_ends, ','), '')) FROM sales, said
     UNION ALL SELECT concat_ws(' ', 'orders', id, product_id, user_id, quantity, sale_id, generation, reservation_id,
         partition, kafka_offset, encode(timestamptz_send(created_at), 'hex')) FROM orders
     UNION ALL SELECT concat_ws(' ', 'offsets', topic_id, partition, next_offset, coalesce(leader_epoch, -1),

@@ -6,13 +6,14 @@ use flux_protocol::postgres::{CopyRows, Param};
 use crate::client::Asked;
 
 pub(crate) const TOPIC: Uuid = Uuid([7; 16]);
-pub(crate) const MIGRATIONS: [&str; 6] = [
+pub(crate) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../../worker/sql/0001_ledger.sql"),
     include_str!("../../../../worker/sql/0002_sale_options.sql"),
     include_str!("../../../../worker/sql/0003_sale_queue.sql"),
     include_str!("../../../../worker/sql/0004_rebuilds.sql"),
     include_str!("../../../../worker/sql/0005_leader_epochs.sql"),
     include_str!("../../../../worker/sql/0006_unfounded_returns.sql"),
+    include_str!("../../../../worker/sql/0007_late.sql"),
 ];
 
 macro_rules! file {
@@ -120,6 +121,11 @@ pub(crate) fn take(sales: &[Taken]) -> Asked {
     file!("take", params)
 }
 
+/// How far the log was counted: of our topic or another, in so many partitions.
+pub(crate) fn counted(is_ours: bool, ends: &[i64]) -> [Param; 2] {
+    [Param::Uuid(if is_ours { TOPIC } else { id(8) }), Param::I64s(ends.to_vec())]
+}
+
 pub(crate) fn open_sales(sales: &[Taken]) -> Asked {
     file!("open_sales", open_params(sales))
 }
@@ -138,7 +144,9 @@ fn keys(sales: &[Taken]) -> Vec<Param> {
 }
 
 pub(crate) fn lock_sales(sales: &[Taken]) -> Asked {
-    file!("lock_sales", keys(sales))
+    let mut params = keys(sales);
+    params.extend([Param::Uuid(TOPIC), Param::I32(1)]);
+    file!("lock_sales", params)
 }
 
 pub(crate) fn show_stock(sales: &[Taken]) -> Asked {

@@ -18,12 +18,21 @@ pub(super) struct Order {
     pub(super) reservation: Uuid,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sale {
     pub(super) total: i64,
     pub(super) sold: i64,
     /// An event has told of it.
     pub(super) is_announced: bool,
+    pub(super) generation: i64,
+    /// Up to where a rebuild has counted, in each partition.
+    pub(super) counted_to: Option<i64>,
+}
+
+impl Sale {
+    pub(super) fn of(total: i64) -> Sale {
+        Sale { total, sold: 0, is_announced: false, generation: 1, counted_to: None }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,26 +187,29 @@ fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) ->
                     // The row that is proposed is checked before anybody looks whether there is one.
                     return Err(error(*b"23514", "sales_room"));
                 }
-                let sale = tables.sales.entry(key).or_insert(Sale { total: totals[at], ..Sale::default() });
+                let sale = tables.sales.entry(key.clone()).or_insert(Sale::of(totals[at]));
                 if sale.total == totals[at] && sale.sold + units <= sale.total {
                     sale.sold += units;
                     completed.count += 1;
+                    let (id, generation) = (key.1.to_string(), sale.generation.to_string());
+                    completed.rows.push(Row::of(&[Some(&key.0), Some(&id), Some(&generation)]));
                 }
             }
         }
         Purpose::OpenSales => {
             for (key, total) in keys(params).into_iter().zip(i64s(&params[2])) {
-                tables.sales.entry(key).or_insert(Sale { total, ..Sale::default() });
+                tables.sales.entry(key).or_insert(Sale::of(total));
             }
         }
         Purpose::LockSales => {
             for key in keys(params) {
                 let sale = &tables.sales[&key];
-                let numbers = [key.1.to_string(), sale.total.to_string(), sale.sold.to_string()];
+                let numbers = [key.1, sale.total, sale.sold, sale.generation].map(|number| number.to_string());
                 let is_announced = if sale.is_announced { "t" } else { "f" };
-                let numbers = numbers.each_ref().map(|number| Some(number.as_str()));
-                let [id, total, sold] = numbers;
-                completed.rows.push(Row::of(&[Some(&key.0), id, total, sold, Some("0"), Some(is_announced)]));
+                let [id, total, sold, generation] = numbers.each_ref().map(|number| Some(number.as_str()));
+                let counted_to = sale.counted_to.map(|end| end.to_string());
+                let rest = [Some("0"), Some(is_announced), generation, counted_to.as_deref()];
+                completed.rows.push(Row::of(&[&[Some(&*key.0), id, total, sold], &rest[..]].concat()));
             }
         }
         Purpose::KnownOrders => {

@@ -130,7 +130,7 @@ pub(super) fn rejected(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (product, sale, ttl) = (params.text(1)?, *params.i64(2)?, *params.i64(3)?);
     let now = scope.now;
     let rows = scope.database.rejected.scan(scope.owner);
-    let rows = rows.filter(|row| row.product_id == product && row.sale_id == sale);
+    let rows = rows.filter(|row| row.product_id == product && row.sale_id == sale && row.reason != "late");
     let rows = rows.filter(|row| scope.database.orders.get(scope.owner, &row.order_id).is_none());
     let rows = rows.filter(|row| is_younger(row.rejected_at, now, ttl)).cloned().collect();
     // Those rejected in one transaction are equal.

@@ -27,6 +27,8 @@ fn proposed(product_id: &str, sale_id: i64, generation: i32, total: i64, sold: i
         opens_at: None,
         queue: None,
         raised: 1,
+        log_topic: None,
+        log_ends: None,
     }
 }
 
@@ -50,7 +52,7 @@ pub(super) fn take(_: &mut Scope<'_>, params: &Params) -> Plan {
     let rows = asked(params, Some(params.i64s(4)?))?;
     let take = |row: Sale| {
         step(move |scope| {
-            scope.insert_or_update(
+            let written = scope.insert_or_update(
                 |database| &mut database.sales,
                 row.clone(),
                 |held, excluded| {
@@ -61,6 +63,9 @@ pub(super) fn take(_: &mut Scope<'_>, params: &Params) -> Plan {
                     Ok((sum <= held.total).then_some(Sale { sold: sum, ..held }))
                 },
             )?;
+            if let Some(sale) = written {
+                scope.answer(row![sale.product_id, sale.sale_id, sale.generation]);
+            }
             Ok(())
         })
     };
@@ -95,12 +100,16 @@ fn found(scope: &Scope<'_>, params: &Params) -> Result<Vec<Sale>, SqlError> {
 }
 
 pub(super) fn lock(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (topic_id, partition) = (*params.uuid(3)?, *params.i32(4)?);
     let lock = |sale: Sale| {
         let key = (sale.product_id, sale.sale_id);
         step(move |scope| {
             if let Some(held) = scope.database.sales.lock(scope.owner, &key)? {
                 let is_announced = boolean(held.rate.is_some());
-                scope.answer(row![held.product_id, held.sale_id, held.total, held.sold, held.withdrawn, is_announced]);
+                let Sale { product_id, sale_id, total, sold, withdrawn, generation, .. } = &held;
+                let mut answer = row![product_id, sale_id, total, sold, withdrawn, is_announced, generation];
+                answer.push((held.log_topic == Some(topic_id)).then(|| log_end(&held, partition).to_string()));
+                scope.answer(answer);
             }
             Ok(())
         })
@@ -212,6 +221,12 @@ pub(super) fn closed(scope: &mut Scope<'_>, params: &Params) -> Plan {
     update_sale(scope, params, change, false)
 }
 
+/// `coalesce(log_ends[$4 + 1], 0)`.
+fn log_end(sale: &Sale, partition: i32) -> i64 {
+    let ends = sale.log_ends.as_deref().unwrap_or_default();
+    usize::try_from(partition).ok().and_then(|partition| ends.get(partition)).copied().unwrap_or(0)
+}
+
 pub(super) fn rebuild_close(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (withdrawn, now) = (*params.i64(3)?, scope.now);
     let change = move |held: Sale| {
@@ -222,11 +237,14 @@ pub(super) fn rebuild_close(scope: &mut Scope<'_>, params: &Params) -> Plan {
 
 pub(super) fn rebuild_withdraw(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (withdrawn, now) = (*params.i64(3)?, scope.now);
+    let (log_topic, log_ends) = (Some(*params.uuid(4)?), Some(params.i64s(5)?.to_vec()));
     let change = move |held: Sale| {
+        let log_ends = log_ends.clone();
         let highest = held.generation.max(held.raised);
         let next = highest.checked_add(1).ok_or_else(|| SqlError::out_of_range("integer"))?;
         let closed_at = held.closed_at.or(Some(now));
-        Ok(Some(Sale { is_closed: true, closed_at, withdrawn, generation: next, raised: next, ..held }))
+        let (generation, raised) = (next, next);
+        Ok(Some(Sale { is_closed: true, closed_at, withdrawn, generation, raised, log_topic, log_ends, ..held }))
     };
     update_sale(scope, params, change, false)
 }
@@ -245,7 +263,10 @@ pub(super) fn rebuild_in_force(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (generation, rate, burst) = (*params.i32(3)?, *params.i64(4)?, *params.i64(5)?);
     let (seed, per_user, opens_at) = (params.text(6)?.to_owned(), *params.i32(7)?, interval_unless_0(*params.i64(8)?)?);
     let queue = unless_empty(params.text(9)?);
+    let counted = (Some(*params.uuid(10)?), Some(params.i64s(11)?.to_vec()));
     let change = move |held: Sale| {
+        let overtaken = held.generation > generation;
+        let (log_topic, log_ends) = if overtaken { (held.log_topic, held.log_ends.clone()) } else { counted.clone() };
         let opens_at = match held.opens_at {
             Some(opens_at) => Some(opens_at),
             None => opens_at.map(timestamp_of_interval).transpose()?,
@@ -258,6 +279,8 @@ pub(super) fn rebuild_in_force(scope: &mut Scope<'_>, params: &Params) -> Plan {
             per_user: held.per_user.or(Some(per_user)),
             opens_at,
             queue: held.queue.or_else(|| queue.clone()),
+            log_topic,
+            log_ends,
             ..held
         }))
     };

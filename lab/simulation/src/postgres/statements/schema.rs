@@ -13,6 +13,7 @@ pub(super) const LEDGER: &[&str] = &["products", "sales", "orders", "offsets", "
 const SALE_OPTIONS: &str = "sales (per_user, opens_at)";
 const SALE_QUEUE: &str = "sales (queue)";
 const SALE_RAISED: &str = "sales (raised)";
+const SALE_LOG_ENDS: &str = "sales (log_topic, log_ends)";
 const OFFSET_EPOCHS: &str = "offsets (leader_epoch, epoch_offset)";
 const RETURN_REASON: &str = "returns (why)";
 /// What `0001_ledger.sql` makes, in its order.
@@ -79,6 +80,11 @@ pub(super) fn add_epochs(_: &mut Scope<'_>, _: &Params) -> Plan {
 /// `0006_unfounded_returns.sql`. The state that it allows is always allowed.
 pub(super) fn add_return_reason(_: &mut Scope<'_>, _: &Params) -> Plan {
     Ok(add_columns(RETURN_REASON, "why"))
+}
+
+/// `0007_late.sql`.
+pub(super) fn add_log_ends(_: &mut Scope<'_>, _: &Params) -> Plan {
+    Ok(add_columns(SALE_LOG_ENDS, "log_topic"))
 }
 
 /// The columns are always there; what is kept is that they were added.
