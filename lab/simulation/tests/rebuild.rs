@@ -42,6 +42,24 @@ fn a_rebuild_that_dies_at_any_step_is_begun_again() {
     assert_sound(&[Fault::RedisRolledBack(Duration::from_millis(300))], &[]);
 }
 
+/// Who asks for the first time while Redis is not to be trusted is sold to behind a rebuild only, and that is in force from when Redis
+/// has carried out its last word, whether or not anybody lived to hear so (seed 8002430).
+#[test]
+fn a_rebuild_whose_last_word_was_on_its_way_has_opened_the_sale() {
+    for write in 1..=WRITES_MAX {
+        let mut random = Random::new(write);
+        let mut shape = quiet(&[1, 1], 100);
+        wave(&mut shape, &mut random.fork(), 50, Duration::from_secs(2), Duration::from_secs(1));
+        happens(&mut shape, 1000, 1, Fault::RedisFlushed);
+        happens(&mut shape, 2000, 1, Fault::RebuildKilled(0, KillAt::Write(write)));
+        // Nothing else happens before somebody looks.
+        shape.unrest = Duration::ZERO;
+        if let Err(what) = attempt_shape(shape, random) {
+            panic!("killed at write {write}:\n{what}");
+        }
+    }
+}
+
 #[test]
 fn a_sale_that_is_closed_after_it_stays_closed() {
     assert_sound(&[], &[Fault::SaleClosed(0), Fault::RedisFlushed]);

@@ -1,8 +1,12 @@
-//! When a product's Redis may not be believed, by what it has lost and by rebuilds: what I5 is judged by. Never looks at Redis.
+//! When a product's Redis may not be believed, by what it has lost and by rebuilds: what I5 is judged by. Never looks at what Redis
+//! holds.
 //!
-//! Each loss is judged by itself, from when edges have to know of it until a rebuild began that has proved the stock. Two losses
-//! that overlap are two: the later may have to be known first (a look notices a spoilt key within a second, every script notices
-//! another Redis at once), and what one of them excuses the other does not.
+//! Each loss is judged by itself, from when edges have to know of it until a rebuild has let the sale go on. Two losses that overlap
+//! are two: the later may have to be known first (a look notices a spoilt key within a second, every script notices another Redis
+//! at once), and what one of them excuses the other does not.
+//!
+//! A rebuild counts from when Redis has carried out its last word, whether or not it lived to say that it ended well: one that is
+//! killed while that word is on its way opens the sale after its death.
 
 use std::time::Duration;
 
@@ -13,7 +17,7 @@ pub(super) struct Loss {
     pub(super) at_us: u64,
     /// From when on nothing may be sold by what is left.
     pub(super) known_us: u64,
-    /// When the rebuild began that proved the stock since, and no earlier than `known_us`; `u64::MAX`: none has.
+    /// When a rebuild has let the sale go on since, and no earlier than `known_us`; `u64::MAX`: none has.
     pub(super) until_us: u64,
 }
 
@@ -30,14 +34,11 @@ impl Distrust {
         self.losses.push(Loss { at_us, known_us, until_us: u64::MAX });
     }
 
-    /// A rebuild that began then has opened the sale again: it has proved the stock after all that was lost before it began, whether
-    /// edges had noticed that by then or not. Where Redis lost something while it was under way, and it ended well all the same, it
-    /// has fenced the sale off after that, too.
-    pub(super) fn end(&mut self, began_us: u64, has_met_a_loss: bool) {
+    /// A rebuild has let the sale go on then, after all that was noted so far: it has proved the stock behind each loss that came
+    /// before its fence, whether edges had noticed that by then or not, and is refused its last word where it met one that matters.
+    pub(super) fn end(&mut self, opened_us: u64) {
         for loss in self.losses.iter_mut().filter(|loss| loss.is_open()) {
-            if loss.at_us <= began_us || has_met_a_loss {
-                loss.until_us = began_us.max(loss.known_us);
-            }
+            loss.until_us = opened_us.max(loss.known_us);
         }
     }
 
@@ -80,36 +81,35 @@ mod tests {
         distrust.note_loss(9_125_329, WITHIN);
         distrust.note_loss(9_535_040, Duration::ZERO);
         assert_eq!(spans(&distrust), [(10_325_329, u64::MAX), (9_535_040, u64::MAX)]);
-        distrust.end(9_966_859, false);
-        assert_eq!(distrust.first_open(), None, "it began after both");
-        assert_eq!(spans(&distrust), [(10_325_329, 10_325_329), (9_535_040, 9_966_859)]);
+        distrust.end(25_000_000);
+        assert_eq!(distrust.first_open(), None, "it was after both");
+        assert_eq!(spans(&distrust), [(10_325_329, 25_000_000), (9_535_040, 25_000_000)]);
     }
 
     #[test]
-    fn a_rebuild_makes_good_what_was_lost_before_it_began_though_nobody_had_to_know_yet() {
+    fn a_rebuild_makes_good_what_was_lost_before_though_nobody_had_to_know_yet() {
         let mut distrust = Distrust::default();
         distrust.note_loss(1_000_000, WITHIN);
-        distrust.end(999_999, false);
-        assert_eq!(distrust.first_open().map(|loss| loss.at_us), Some(1_000_000), "it began before");
-        distrust.end(1_000_000, false);
-        assert_eq!(distrust.first_open(), None);
+        distrust.end(1_500_000);
+        assert_eq!(spans(&distrust), [(2_200_000, 2_200_000)]);
     }
 
     #[test]
-    fn a_rebuild_makes_good_what_it_has_met() {
+    fn a_rebuild_makes_good_nothing_that_is_lost_after_it() {
         let mut distrust = Distrust::default();
+        distrust.note_loss(1_000_000, Duration::ZERO);
+        distrust.end(2_000_000);
         distrust.note_loss(2_000_000, Duration::ZERO);
-        distrust.end(1_000_000, true);
-        assert_eq!(spans(&distrust), [(2_000_000, 2_000_000)]);
-        distrust.note_loss(3_000_000, Duration::ZERO);
-        assert_eq!(distrust.first_open().map(|loss| loss.at_us), Some(3_000_000));
+        assert_eq!(spans(&distrust), [(1_000_000, 2_000_000), (2_000_000, u64::MAX)]);
+        distrust.end(4_000_000);
+        assert_eq!(spans(&distrust), [(1_000_000, 2_000_000), (2_000_000, 4_000_000)]);
     }
 
     #[test]
     fn what_is_there_again_was_never_lost() {
         let mut distrust = Distrust::default();
         distrust.note_loss(1_000_000, Duration::ZERO);
-        distrust.end(2_000_000, false);
+        distrust.end(2_000_000);
         distrust.note_loss(3_000_000, Duration::ZERO);
         distrust.forget();
         assert_eq!(spans(&distrust), [(1_000_000, 2_000_000)]);

@@ -57,11 +57,8 @@ pub(super) struct Alarm {
 /// A rebuild on its way.
 pub(super) struct Rebuild {
     product: String,
-    began_us: u64,
     process: ProcessId,
     heard: worker::Heard<String>,
-    /// Redis lost something before it had ended: where it ends well, it has fenced the sale off after that.
-    has_met_a_loss: bool,
     /// A fault has killed it.
     was_killed: bool,
     /// What it left too much of, when it had just ended well.
@@ -125,6 +122,7 @@ impl Run {
     /// Rebuilds what was replaced after Redis had lost it and before anybody knew: an opening was on its way, and what is left of the
     /// sale before is nowhere, as the audit says. Whether there was such a sale.
     pub(super) fn settle_what_was_replaced(&mut self) -> bool {
+        self.note_restored();
         let products: Vec<String> = self.shape.sales.iter().map(|sale| sale.product.clone()).collect();
         let lost: Vec<String> = products.into_iter().filter(|product| self.was_replaced_unnoticed(product)).collect();
         lost.iter().for_each(|product| self.rebuild(product));
@@ -202,7 +200,6 @@ impl Run {
     /// Begins a rebuild, and goes on.
     pub(super) fn begin_rebuild(&mut self, product: &str) {
         self.rebuilds += 1;
-        let began_us = self.world.now().instant.as_micros();
         let excess: Rc<RefCell<Option<String>>> = Rc::default();
         let (found, redis, kafka) = (Rc::clone(&excess), Rc::clone(&self.redis), Rc::clone(&self.kafka));
         let (postgres, of) = (Rc::clone(&self.postgres), product.to_owned());
@@ -212,15 +209,7 @@ impl Run {
         let more = self.answers.get(product).cloned().unwrap_or_default();
         let (process, heard) = worker::start_rebuild(&mut self.world, product, &more, self.shape.idempotency_ttl, look);
         let product = product.to_owned();
-        self.under_way.push(Rebuild {
-            product,
-            began_us,
-            process,
-            heard,
-            has_met_a_loss: false,
-            was_killed: false,
-            excess,
-        });
+        self.under_way.push(Rebuild { product, process, heard, was_killed: false, excess });
     }
 
     /// Kills the rebuild that was begun last; lets time pass until it has come so far.
@@ -236,13 +225,6 @@ impl Run {
         self.waited_for_deaths += self.world.now().instant.since(began);
         if let Some(rebuild) = self.under_way.last_mut() {
             rebuild.was_killed = was_killed;
-        }
-    }
-
-    /// Redis has lost something of this product.
-    pub(super) fn note_loss(&mut self, product: &str) {
-        for rebuild in self.under_way.iter_mut().filter(|rebuild| rebuild.product == product) {
-            rebuild.has_met_a_loss |= rebuild.heard.borrow().is_none();
         }
     }
 
@@ -292,17 +274,12 @@ impl Run {
     }
 
     fn rebuilt(&mut self, rebuild: Rebuild) {
-        let Rebuild { product, began_us, heard, has_met_a_loss, was_killed, excess, .. } = rebuild;
+        let Rebuild { product, heard, excess, .. } = rebuild;
         self.troubles.extend(excess.take());
-        // Its last word to Redis may have been on its way when it was killed. (That the sale is believed tells nothing: it may be
-        // another one, which was opened where Redis had lost this one.)
-        let has_opened = was_killed && self.was_restored_since(&product, began_us);
         match heard.take() {
-            None if has_opened => self.end_distrust(&product, began_us, has_met_a_loss),
             Some(Ok(_)) => {
                 self.failed_rebuilds.remove(&product);
                 self.answers.remove(&product);
-                self.end_distrust(&product, began_us, has_met_a_loss);
             }
             // Said where the world does not come to rest: an operator runs it again, and answers what it asks.
             Some(Err(why)) => {
@@ -331,18 +308,18 @@ impl Run {
         field("replid") == Some(redis.replication_id()) && field("state") != Some("suspended")
     }
 
-    /// Whether a rebuild has set the product's stock since then, µs of the world.
-    fn was_restored_since(&self, product: &str, since_us: u64) -> bool {
+    /// Notes which sales rebuilds have let go on since this was asked last. To be asked before anything else is noted of them.
+    ///
+    /// By what Redis has carried out, and not by what the rebuilds say: the last word of one that was killed may have been on its way.
+    /// (That the sale is believed tells nothing: it may be another one, which was opened where Redis had lost this one.)
+    pub(super) fn note_restored(&mut self) {
         let redis = self.redis.borrow();
-        let mut restored = redis.restored().iter();
-        restored.any(|restored| restored.product == product && restored.at.as_micros() >= since_us)
-    }
-
-    /// A rebuild that began then has opened the sale again.
-    fn end_distrust(&mut self, product: &str, began_us: u64, has_met_a_loss: bool) {
-        if let Some(distrust) = self.distrust.get_mut(product) {
-            distrust.end(began_us, has_met_a_loss);
+        for restored in &redis.restored()[self.restored_noted..] {
+            if let Some(distrust) = self.distrust.get_mut(&restored.product) {
+                distrust.end(restored.at.as_micros());
+            }
         }
+        self.restored_noted = redis.restored().len();
     }
 }
 

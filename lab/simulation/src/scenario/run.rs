@@ -70,6 +70,8 @@ pub struct Run {
     /// Who buys.
     pub crowd: Rc<Crowd>,
     pub(super) distrust: BTreeMap<String, Distrust>,
+    /// How many rebuilds that have let a sale go on `distrust` knows of.
+    pub(super) restored_noted: usize,
     /// Redis lost data at some time.
     pub(super) lost_data: bool,
     /// A Redis that had been given up took its successor's place.
@@ -127,6 +129,7 @@ impl Run {
             workers: Vec::new(),
             crowd,
             distrust: BTreeMap::new(),
+            restored_noted: 0,
             lost_data: false,
             old_master_woke: false,
             pauses: Vec::new(),
@@ -260,6 +263,7 @@ impl Run {
         if self.settle_what_was_replaced() {
             self.settle();
         }
+        self.note_restored();
         self.note_unsettled();
         self.note_behind();
     }
@@ -275,6 +279,7 @@ impl Run {
         for (at, begins, fault) in steps {
             let passed = self.world.now().instant.since(began);
             self.pass_watched(at.saturating_sub(passed));
+            self.note_restored();
             for sale in fault.distrusts(self, begins) {
                 self.distrust(sale, fault.noticed_within());
             }
@@ -324,11 +329,9 @@ impl Run {
 
     /// From now on this sale may not be believed, until it is rebuilt.
     fn distrust(&mut self, sale: usize, noticed_within: Duration) {
-        self.note_rebuilds();
         self.lost_data = true;
         let at_us = self.world.now().instant.as_micros();
         let product = self.shape.sales[sale].product.clone();
-        self.note_loss(&product);
         self.distrust.entry(product).or_default().note_loss(at_us, noticed_within);
     }
 
