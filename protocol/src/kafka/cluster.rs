@@ -32,6 +32,11 @@
 //!
 //! Never retries a request of its user, never decides what an error code means, never resolves a name.
 
+mod slot;
+mod target;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -39,38 +44,19 @@ use bytes::BytesMut;
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Request;
 
+use self::slot::{Peer, Purpose, Slot, Socket};
+pub use self::target::{Lane, Target};
 use super::backoff::{SplitMix64, backoff};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
 use super::denial;
 use super::limits::{
-    CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, PROBE_IDLE, REFUSAL_AGE_MAX,
-    SILENCE_MAX,
+    CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, REFUSAL_AGE_MAX,
 };
 use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
 use super::sasl::identity::Identity;
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
-
-/// Which of several connections to the same broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lane(pub u8);
-
-impl Lane {
-    /// Produce, fetch, metadata.
-    pub const DATA: Lane = Lane(0);
-    /// A group's coordinator: heartbeats must not wait behind a fetch.
-    pub const GROUP: Lane = Lane(1);
-}
-
-/// Whom to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Any broker whose connection is ready, the least busy one.
-    Any,
-    /// The broker with this id, over this lane; see [`Cluster::connect`].
-    Node(NodeId, Lane),
-}
 
 /// How a cluster is found.
 #[derive(Clone, Debug)]
@@ -96,37 +82,6 @@ pub struct Response<P> {
     pub broker: BrokerKey,
     /// The answer; `None`: the connection was lost first, so what became of the request is unknown.
     pub answer: Option<Answer>,
-}
-
-#[derive(Debug)]
-enum Purpose<P> {
-    Metadata,
-    User(P),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peer {
-    /// Known by its address only.
-    Bootstrap,
-    Node(NodeId, Lane),
-}
-
-#[derive(Debug)]
-enum Socket<P> {
-    Opening { deadline: Instant },
-    Open(BrokerConnection<Purpose<P>>),
-}
-
-#[derive(Debug)]
-struct Slot<P> {
-    key: BrokerKey,
-    peer: Peer,
-    address: Address,
-    socket: Socket<P>,
-    /// When bytes came by it last, or it was begun.
-    heard: Instant,
-    /// It was asked for something, a sign of life where there was nothing else, and has said nothing for too long.
-    is_silent: bool,
 }
 
 /// A login that came to nothing.
@@ -282,7 +237,8 @@ impl<P> Cluster<P> {
         self.probe_timeout = Some(timeout);
     }
 
-    /// Whether the broker behind `target` owes an answer, and has said nothing at all, for longer than [`SILENCE_MAX`].
+    /// Whether the broker behind `target` owes an answer, and has said nothing at all, for longer than
+    /// [`SILENCE_MAX`](super::limits::SILENCE_MAX).
     pub fn is_silent(&self, target: Target) -> bool {
         self.ready_slot(target).is_some_and(|index| self.slots[index].is_silent)
     }
@@ -792,43 +748,3 @@ impl<P> Cluster<P> {
         }
     }
 }
-
-impl<P> Slot<P> {
-    fn is_ready(&self) -> bool {
-        matches!(&self.socket, Socket::Open(connection) if connection.is_ready())
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(&self.socket, Socket::Open(connection) if connection.is_open())
-    }
-
-    fn in_flight(&self) -> usize {
-        match &self.socket {
-            Socket::Open(connection) => connection.in_flight(),
-            Socket::Opening { .. } => 0,
-        }
-    }
-
-    /// When a sign of life is to be asked for, or something has been owed for too long; where neither, never.
-    fn probe_deadline(&self) -> Instant {
-        match &self.socket {
-            Socket::Open(connection) if connection.is_ready() && !self.is_silent => match connection.owes_since() {
-                // An answer to an earlier request is a sign of life, too.
-                Some(since) => since.max(self.heard) + SILENCE_MAX,
-                None => self.heard + PROBE_IDLE,
-            },
-            _ => Instant::FAR_FUTURE,
-        }
-    }
-
-    fn is_overdue(&self, now: Instant) -> bool {
-        match &self.socket {
-            Socket::Opening { deadline } => *deadline <= now,
-            Socket::Open(connection) => connection.deadline() <= now,
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "cluster_tests.rs"]
-mod tests;

@@ -18,6 +18,11 @@
 //!
 //! Never decides where a partition starts, never skips a record silently, never acknowledges anything to anyone.
 
+mod config;
+mod event;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -27,17 +32,17 @@ use kafka_protocol::messages::{
     SyncGroupRequest,
 };
 
+pub use self::config::ConsumerConfig;
+pub use self::event::{Event, Standing};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::denial;
 use super::end_offsets::EndOffsets;
 use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation, Position};
-use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKind, LostReason};
+use super::group::{Group, GroupConfig, GroupEvent, GroupRequest, GroupRequestKind};
 use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId};
-use super::records_decode::ScanError;
-use super::sasl::identity::Identity;
 use crate::time::Instant;
 
 /// How long an answer may take for which the broker need not wait.
@@ -52,109 +57,6 @@ const SILENCE_SLACK: Duration = Duration::from_secs(1);
 const FETCH_ANSWER_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(FETCH_ANSWER_BYTES_MAX <= FRAME_BYTES_MAX);
-
-/// What to consume and how.
-#[derive(Clone, Debug)]
-pub struct ConsumerConfig {
-    /// The one topic.
-    pub topic: String,
-    /// The group's id.
-    pub group: String,
-    /// Brokers to begin with.
-    pub bootstrap: Vec<(String, u16)>,
-    /// Who we are, where brokers want a login.
-    pub login: Option<Identity>,
-    /// Shown in the brokers' logs.
-    pub client_id: String,
-    /// See [`GroupConfig::session_timeout`].
-    pub session_timeout: Duration,
-    /// See [`GroupConfig::rebalance_timeout`].
-    pub rebalance_timeout: Duration,
-    /// See [`GroupConfig::heartbeat_interval`].
-    pub heartbeat_interval: Duration,
-    /// See [`FetchConfig::answer_bytes_max`].
-    pub answer_bytes_max: usize,
-    /// See [`FetchConfig::buffered_bytes_max`].
-    pub buffered_bytes_max: usize,
-    /// See [`FetchConfig::wait`].
-    pub fetch_wait: Duration,
-    /// For jitter.
-    pub seed: u64,
-}
-
-/// What the owner is to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// These partitions are ours: [`Consumer::start`] each.
-    Assigned {
-        /// The topic's id: positions belong to it, not to the name.
-        topic_id: TopicId,
-        /// Of the group.
-        generation: i32,
-        /// Ascending; may be empty.
-        partitions: Vec<i32>,
-    },
-    /// A rebalance: store what is in hand, then [`Consumer::release`]. Nothing more is read meanwhile.
-    Release,
-    /// The partitions are gone: drop what is in hand.
-    Lost(LostReason),
-    /// The topic of this name has another id now: it was deleted and made anew. [`Event::Lost`] and a new assignment
-    /// follow. Its deletion has deleted orders.
-    TopicReplaced {
-        /// Before.
-        was: TopicId,
-        /// Now.
-        is: TopicId,
-    },
-    /// The offset is outside the log: the partition stands still, and is asked for again. Nothing was skipped.
-    OffsetOutOfRange {
-        /// Which partition.
-        partition: i32,
-        /// What was asked for.
-        offset: i64,
-    },
-    /// The log is another one than was read ([`FetchEvent::Diverged`]): likewise.
-    Diverged {
-        /// Which partition.
-        partition: i32,
-        /// What was asked for.
-        offset: i64,
-        /// Where the two part: what stands from here to `offset` was never read.
-        end_offset: i64,
-    },
-    /// Damaged records came; they are asked for again.
-    Damaged {
-        /// Which partition.
-        partition: i32,
-        /// What is wrong.
-        error: ScanError,
-    },
-    /// A broker refuses; it is asked again.
-    Refused {
-        /// Which partition, or the group as a whole.
-        partition: Option<i32>,
-        /// Kafka's error code.
-        code: i16,
-    },
-    /// The group has been left.
-    Left,
-}
-
-/// How a consumer stands with brokers and group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// A member whose coordinator is connected; brokers answer.
-    Member,
-    /// No connection to a broker is open, or none of them has answered for longer than it should.
-    NoBroker,
-    /// Brokers answer, but which of them coordinates the group is not known, or it is not connected.
-    NoCoordinator,
-    /// Membership is asked for. The coordinator answers JoinGroup when every member has let go or its time to do so is over,
-    /// and SyncGroup when the leader has dealt out the partitions.
-    Waiting,
-    /// Not a member, and about to ask: it was refused, its membership has ended, or the topic is not known yet.
-    Outside,
-}
 
 #[derive(Clone, Debug)]
 enum Token {
@@ -685,7 +587,3 @@ impl Consumer {
 
 /// UNSUPPORTED_VERSION, as brokers say it.
 const UNSUPPORTED_VERSION: i16 = 35;
-
-#[cfg(test)]
-#[path = "consumer_tests.rs"]
-mod tests;

@@ -18,6 +18,10 @@
 //! [`Group::coordinator`] can be reached and brings back each answer, or that it was lost. Never stores a position: the
 //! offsets committed here are for lag tools only.
 
+mod event;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use kafka_protocol::messages::{
     FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, OffsetCommitResponse, SyncGroupResponse,
 };
 
+pub use self::event::{GroupEvent, LostReason};
 use super::assignor;
 use super::backoff::{SplitMix64, backoff};
 use super::error_code as code;
@@ -49,43 +54,6 @@ pub struct CoordinatorAddress {
     pub host: String,
     /// Its port, not checked.
     pub port: i32,
-}
-
-/// What the owner is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupEvent {
-    /// These partitions are ours from now on, and no others.
-    Assigned {
-        /// Of which generation.
-        generation: i32,
-        /// Ascending; may be empty.
-        partitions: Vec<i32>,
-    },
-    /// A rebalance is under way: finish what is in hand, then call [`Group::release`]. Still a member until then.
-    Release,
-    /// The partitions are another's already: drop what is in hand. What was being stored is fenced or it was in time.
-    Lost {
-        /// Why.
-        reason: LostReason,
-    },
-    /// The coordinator refuses for a reason that time alone does not cure; asked again all the same.
-    Refused {
-        /// Kafka's error code.
-        code: i16,
-    },
-    /// The group has been left; nothing more will come.
-    Left,
-}
-
-/// Why a membership ended without being left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LostReason {
-    /// The coordinator has forgotten us.
-    UnknownMember,
-    /// The group has gone on without us.
-    IllegalGeneration,
-    /// No heartbeat was answered for a whole session timeout.
-    SessionOver,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -585,7 +553,3 @@ impl Group {
 fn is_coordinator_error(error: i16) -> bool {
     matches!(error, code::COORDINATOR_LOAD_IN_PROGRESS | code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR)
 }
-
-#[cfg(test)]
-#[path = "group_tests.rs"]
-mod tests;

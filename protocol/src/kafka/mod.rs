@@ -15,6 +15,8 @@
 //!   where it is missing;
 //! - [`sasl`]: who we are to a broker; [`security`]: whether a connection is encrypted, and whether it logs in.
 //!
+//! A cluster, and each machine that owns one, has a folder of its own; what they are made of stands flat beside them.
+//!
 //! Nothing here opens a socket, reads a clock, or keeps a record beyond its machine's bounds ([`limits`]).
 
 pub mod admin;

@@ -17,6 +17,7 @@
 //!
 //! Never gives up a record silently, never compresses, never creates a topic, knows nothing of transactions.
 
+mod config;
 mod partition;
 mod request;
 mod topic;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kafka_protocol::messages::InitProducerIdRequest;
 
+pub use self::config::ProducerConfig;
 use self::partition::{Finished, Next, Pace, Partition};
 pub use self::verdict::Settled;
 use self::verdict::code::INVALID_TIMESTAMP;
@@ -50,39 +52,10 @@ use super::denial;
 use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, BROKER_TIMES_MAX};
 use super::metadata::{NodeId, TopicId};
 use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
-use super::sasl::identity;
 use super::versions::key;
 use super::wire::WireError;
 use crate::rare::{Rare, is_taken};
 use crate::time::Instant;
-
-/// How a producer works.
-#[derive(Clone, Debug)]
-pub struct ProducerConfig {
-    /// The one topic it writes to.
-    pub topic: String,
-    /// Where to start: any of the brokers. Not empty.
-    pub bootstrap: Vec<(String, u16)>,
-    /// Who we are, where brokers want a login.
-    pub login: Option<identity::Identity>,
-    /// Shown in the broker's logs and quotas.
-    pub client_id: String,
-    /// How long a batch that is not full waits for more records. 0.5 ms costs the broker a quarter of what none does.
-    pub linger: Duration,
-    /// A batch that has reached this is full, bytes (its last record may reach over it); 1 to [`BATCH_BYTES_MAX`].
-    pub batch_bytes_max: usize,
-    /// Batches in flight by partition, 1 to [`BATCHES_IN_FLIGHT_MAX`].
-    pub in_flight_max: usize,
-    /// How long an answer may take before the connection is given up. The broker is told three quarters of it, so that it
-    /// answers first.
-    pub request_timeout: Duration,
-    /// Records that may be held: open, waiting, in flight, or settled and not yet polled.
-    pub records_max: usize,
-    /// Records appended longer ago are never sent, nor sent again: they come back [`Settled::Abandoned`].
-    pub record_age_max: Duration,
-    /// For jitter, and for which partition is the first.
-    pub seed: u64,
-}
 
 /// Why a record was not taken. It left no trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
