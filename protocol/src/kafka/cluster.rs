@@ -32,28 +32,34 @@
 //!
 //! Never retries a request of its user, never decides what an error code means, never resolves a name.
 
+mod refusal;
 mod slot;
+mod slots;
 mod target;
 #[cfg(test)]
 mod tests;
+mod topology;
+mod wanted;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Request;
 
+use self::refusal::Refusal;
 use self::slot::{Peer, Purpose, Slot, Socket};
+use self::slots::Slots;
 pub use self::target::{Lane, Target};
-use super::backoff::{SplitMix64, backoff};
+use self::topology::Topology;
+use self::wanted::{Kept, Wanted};
+use super::backoff::SplitMix64;
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
 use super::denial;
-use super::limits::{
-    CONNECT_TIMEOUT, LOGIN_BACKOFF, METADATA_AGE_MAX, METADATA_GAP, METADATA_TIMEOUT, REFUSAL_AGE_MAX,
-};
-use super::metadata::{self, Address, Metadata, NodeId, Partition, Topic};
+use super::limits::{LOGIN_BACKOFF, METADATA_TIMEOUT};
+use super::metadata::{self, Address, NodeId, Topic};
 use super::sasl::identity::Identity;
 use super::versions::ApiKeyCode;
 use crate::time::Instant;
@@ -84,47 +90,19 @@ pub struct Response<P> {
     pub answer: Option<Answer>,
 }
 
-/// A login that came to nothing.
-#[derive(Debug)]
-struct Refusal {
-    address: Address,
-    why: String,
-    at: Instant,
-}
-
-/// A connection that is kept, and when it may be tried again.
-#[derive(Debug)]
-struct Wanted {
-    peer: Peer,
-    failures: u32,
-    not_before: Instant,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Cluster<P> {
     config: ClusterConfig,
     random: SplitMix64,
-    slots: Vec<Slot<P>>,
-    wanted: Vec<Wanted>,
-    /// The start, and the way back in when all that is known is out of reach.
-    bootstrap: Wanted,
-    bootstrap_next: usize,
-    key_next: u32,
-    nodes: BTreeMap<NodeId, Address>,
-    topic: Option<Topic>,
-    topic_error: Option<i16>,
-    metadata_due: Instant,
-    metadata_asked: Option<Instant>,
-    /// When the latest answer was asked for.
-    metadata_as_of: Option<Instant>,
-    metadata_in_flight: bool,
+    slots: Slots<P>,
+    wanted: Wanted,
+    topology: Topology,
     /// How long a sign of life may take before the connection is given up; `None`: none is asked for.
     probe_timeout: Option<Duration>,
     /// When bytes came by any connection last.
     heard: Instant,
-    /// Which broker has refused our login last.
-    refusal: Option<Refusal>,
+    refusal: Refusal,
     changes: u64,
     actions: VecDeque<BrokerAction>,
     responses: VecDeque<Response<P>>,
@@ -135,28 +113,18 @@ impl<P> Cluster<P> {
     ///
     /// # Panics
     /// Where there is no bootstrap broker: the configuration has been checked before.
-    pub fn new(config: ClusterConfig, now: Instant) -> Cluster<P> {
-        assert!(!config.bootstrap.is_empty(), "no bootstrap broker");
+    pub fn new(mut config: ClusterConfig, now: Instant) -> Cluster<P> {
         let mut random = SplitMix64::new(config.seed);
-        let bootstrap_next = random.below(config.bootstrap.len() as u64) as usize;
+        let wanted = Wanted::new(std::mem::take(&mut config.bootstrap), now, &mut random);
         let mut cluster = Cluster {
             config,
             random,
-            slots: Vec::new(),
-            wanted: Vec::new(),
-            bootstrap: Wanted { peer: Peer::Bootstrap, failures: 0, not_before: now },
-            bootstrap_next,
-            key_next: 0,
-            nodes: BTreeMap::new(),
-            topic: None,
-            topic_error: None,
-            metadata_due: now,
-            metadata_asked: None,
-            metadata_as_of: None,
-            metadata_in_flight: false,
+            slots: Slots::new(),
+            wanted,
+            topology: Topology::new(now),
             probe_timeout: None,
             heard: now,
-            refusal: None,
+            refusal: Refusal::default(),
             changes: 0,
             actions: VecDeque::new(),
             responses: VecDeque::new(),
@@ -169,27 +137,27 @@ impl<P> Cluster<P> {
 
     /// The topic, once metadata has told of it; kept while brokers are away.
     pub fn topic(&self) -> Option<&Topic> {
-        self.topic.as_ref()
+        self.topology.topic.as_ref()
     }
 
     /// The broker's error code for the topic in its latest metadata (3: there is no such topic), or `None`.
     pub fn topic_error(&self) -> Option<i16> {
-        self.topic_error
+        self.topology.topic_error
     }
 
     /// When the metadata that is known was asked for: it tells of that moment or a later one. `None`: none has come.
     pub fn metadata_as_of(&self) -> Option<Instant> {
-        self.metadata_as_of
+        self.topology.as_of
     }
 
     /// The leader of `partition`, where known.
     pub fn leader(&self, partition: i32) -> Option<NodeId> {
-        self.topic.as_ref()?.partitions.get(usize::try_from(partition).ok()?)?.leader
+        self.topology.leader(partition)
     }
 
     /// Where a broker listens, where known.
     pub fn address(&self, node: NodeId) -> Option<&Address> {
-        self.nodes.get(&node)
+        self.topology.nodes.get(&node)
     }
 
     /// Goes up with each connection that becomes ready or ends and with each metadata answer. A client that looked at leaders or
@@ -200,7 +168,7 @@ impl<P> Cluster<P> {
 
     /// Whether a request to `target` would be sent now.
     pub fn is_ready(&self, target: Target) -> bool {
-        self.ready_slot(target).is_some()
+        self.slots.ready(target).is_some()
     }
 
     /// Whether a request of this kind to `target` would be sent now, and why not.
@@ -208,16 +176,12 @@ impl<P> Cluster<P> {
     /// # Errors
     /// What [`Cluster::request`] would answer.
     pub fn may_send(&self, target: Target, api_key: ApiKeyCode) -> Result<(), RequestError> {
-        match self.ready_slot(target).or_else(|| self.open_slot_of(target)).map(|index| &self.slots[index].socket) {
-            Some(Socket::Open(connection)) => connection.may_send(api_key).map(|_| ()),
-            Some(Socket::Opening { .. }) | None => Err(RequestError::NotReady),
-        }
+        self.slots.may_send(target, api_key)
     }
 
     /// Why a broker does not take us, in one line that names it: until it does, or others do and it is not asked any more.
     pub fn refusal(&self) -> Option<String> {
-        let Refusal { address: Address { host, port }, why, .. } = self.refusal.as_ref()?;
-        Some(format!("{host}:{port}: {why}"))
+        self.refusal.in_words()
     }
 
     /// Who we are to the brokers, in words.
@@ -227,7 +191,7 @@ impl<P> Cluster<P> {
 
     /// Why brokers tell nothing of the topic, where an operator can mend that.
     pub fn topic_refusal(&self) -> Option<String> {
-        denial::in_words(self.topic_error?, &self.who(), "Describe", &self.config.topic)
+        denial::in_words(self.topology.topic_error?, &self.who(), "Describe", &self.config.topic)
     }
 
     /// From now on connections on which nothing is under way are asked for a sign of life now and then, and given up where
@@ -240,7 +204,7 @@ impl<P> Cluster<P> {
     /// Whether the broker behind `target` owes an answer, and has said nothing at all, for longer than
     /// [`SILENCE_MAX`](super::limits::SILENCE_MAX).
     pub fn is_silent(&self, target: Target) -> bool {
-        self.ready_slot(target).is_some_and(|index| self.slots[index].is_silent)
+        self.slots.is_silent(target)
     }
 
     /// When any broker was heard last.
@@ -250,16 +214,12 @@ impl<P> Cluster<P> {
 
     /// Requests to `node` over `lane` that have no answer yet.
     pub fn in_flight(&self, node: NodeId, lane: Lane) -> usize {
-        let peer = Peer::Node(node, lane);
-        self.slots.iter().find(|slot| slot.peer == peer).map_or(0, Slot::in_flight)
+        self.slots.in_flight(node, lane)
     }
 
     /// The version in which `target` would get a request; `None` where it is not ready or there is no common one.
     pub fn version(&self, target: Target, api_key: ApiKeyCode) -> Option<i16> {
-        match &self.slots[self.ready_slot(target)?].socket {
-            Socket::Open(connection) => connection.version(api_key),
-            Socket::Opening { .. } => None,
-        }
+        self.slots.version(target, api_key)
     }
 
     // What is wanted.
@@ -269,16 +229,14 @@ impl<P> Cluster<P> {
         let Some(address) = metadata::address(host, port) else {
             return false;
         };
-        self.nodes.insert(node, address);
+        self.topology.nodes.insert(node, address);
         self.drive(now);
         true
     }
 
     /// Keeps a connection to `node` from now on. Harmless where it is kept already.
     pub fn connect(&mut self, now: Instant, node: NodeId, lane: Lane) {
-        let peer = Peer::Node(node, lane);
-        if !self.wanted.iter().any(|wanted| wanted.peer == peer) {
-            self.wanted.push(Wanted { peer, failures: 0, not_before: now });
+        if self.wanted.add(now, Peer::Node(node, lane)) {
             self.drive(now);
         }
     }
@@ -286,8 +244,8 @@ impl<P> Cluster<P> {
     /// Keeps no connection to `node` any more. One that exists is closed; its requests come back lost.
     pub fn disconnect(&mut self, now: Instant, node: NodeId, lane: Lane) {
         let peer = Peer::Node(node, lane);
-        self.wanted.retain(|wanted| wanted.peer != peer);
-        if let Some(index) = self.slots.iter().position(|slot| slot.peer == peer) {
+        self.wanted.remove(peer);
+        if let Some(index) = self.slots.find(|slot| slot.peer == peer) {
             self.close_slot(now, index, true);
             self.drive(now);
         }
@@ -295,16 +253,13 @@ impl<P> Cluster<P> {
 
     /// Nodes to which a connection is kept over `lane`.
     pub fn connected_nodes(&self, lane: Lane) -> impl Iterator<Item = NodeId> {
-        self.wanted.iter().filter_map(move |wanted| match wanted.peer {
-            Peer::Node(node, its) if its == lane => Some(node),
-            _ => None,
-        })
+        self.wanted.nodes().filter(move |(_, its)| *its == lane).map(|(node, _)| node)
     }
 
-    /// Says that the metadata is stale: asked for again as soon as [`METADATA_GAP`] has passed since the last time.
+    /// Says that the metadata is stale: asked for again as soon as
+    /// [`METADATA_GAP`](super::limits::METADATA_GAP) has passed since the last time.
     pub fn refresh_metadata(&mut self, now: Instant) {
-        let earliest = self.metadata_asked.map_or(now, |asked| (asked + METADATA_GAP).max(now));
-        self.metadata_due = self.metadata_due.min(earliest);
+        self.topology.expire(now);
         self.drive(now);
     }
 
@@ -320,7 +275,7 @@ impl<P> Cluster<P> {
         token: P,
         limits: RequestLimits,
     ) -> Result<BrokerKey, RequestError> {
-        let (key, connection) = self.ready_connection(target)?;
+        let (key, connection) = self.slots.ready_connection(target)?;
         connection.request(now, request, Purpose::User(token), limits)?;
         Ok(key)
     }
@@ -338,7 +293,7 @@ impl<P> Cluster<P> {
         limits: RequestLimits,
         write: impl FnOnce(&mut Vec<u8>, i16),
     ) -> Result<BrokerKey, RequestError> {
-        let (key, connection) = self.ready_connection(target)?;
+        let (key, connection) = self.slots.ready_connection(target)?;
         connection.request_with(now, api_key, Purpose::User(token), limits, write)?;
         Ok(key)
     }
@@ -350,7 +305,7 @@ impl<P> Cluster<P> {
 
     /// Gives a connection up because of what an answer said; its other requests come back lost.
     pub fn close_broker(&mut self, now: Instant, broker: BrokerKey) {
-        if let Some(index) = self.index_of(broker) {
+        if let Some(index) = self.slots.place_of(broker) {
             self.fail_slot(now, index, true);
             self.drive(now);
         }
@@ -363,7 +318,7 @@ impl<P> KafkaClient for Cluster<P> {
     }
 
     fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
-        let Some(index) = self.index_of(broker) else {
+        let Some(index) = self.slots.place_of(broker) else {
             return;
         };
         let slot = &mut self.slots[index];
@@ -379,7 +334,7 @@ impl<P> KafkaClient for Cluster<P> {
         broker: BrokerKey,
         buffer: &mut BytesMut,
     ) -> Result<(), ClusterError> {
-        let Some(index) = self.index_of(broker) else {
+        let Some(index) = self.slots.place_of(broker) else {
             buffer.clear();
             return Err(ClusterError::Forgotten);
         };
@@ -394,16 +349,14 @@ impl<P> KafkaClient for Cluster<P> {
     }
 
     fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
-        if let Some(index) = self.index_of(broker) {
+        if let Some(index) = self.slots.place_of(broker) {
             self.fail_slot(now, index, false);
             self.drive(now);
         }
     }
 
     fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
-        if let Some(Slot { socket: Socket::Open(connection), .. }) =
-            self.slots.iter_mut().find(|slot| slot.key == broker)
-        {
+        if let Some(connection) = self.slots.connection(broker) {
             connection.poll_write(out);
         }
     }
@@ -411,34 +364,31 @@ impl<P> KafkaClient for Cluster<P> {
     fn next_deadline(&self) -> Instant {
         let mut earliest = Instant::FAR_FUTURE;
         let (mut any_ready, mut any_open) = (false, false);
-        for slot in &self.slots {
-            earliest = earliest.min(match &slot.socket {
-                Socket::Opening { deadline } => *deadline,
-                Socket::Open(connection) => connection.deadline().min(connection.next_time()),
-            });
+        for slot in self.slots.iter() {
+            earliest = earliest.min(slot.deadline());
             any_ready |= slot.is_ready();
             any_open |= slot.is_open();
             if self.probe_timeout.is_some() {
                 earliest = earliest.min(slot.probe_deadline());
             }
         }
-        for wanted in &self.wanted {
-            if self.may_open(wanted) {
-                earliest = earliest.min(wanted.not_before);
+        for kept in &self.wanted.kept {
+            if self.may_open(kept) {
+                earliest = earliest.min(kept.not_before);
             }
         }
-        if !self.metadata_in_flight {
+        if let Some(due) = self.topology.due() {
             if any_ready {
-                earliest = earliest.min(self.metadata_due);
+                earliest = earliest.min(due);
             } else if !any_open && self.bootstrap_may_open() {
-                earliest = earliest.min(self.metadata_due.max(self.bootstrap.not_before));
+                earliest = earliest.min(due.max(self.wanted.bootstrap.not_before()));
             }
         }
         earliest
     }
 
     fn handle_time(&mut self, now: Instant) {
-        while let Some(index) = self.slots.iter().position(|slot| slot.is_overdue(now)) {
+        while let Some(index) = self.slots.find(|slot| slot.is_overdue(now)) {
             self.fail_slot(now, index, true);
         }
         self.renew_logins(now);
@@ -451,34 +401,15 @@ impl<P> Cluster<P> {
     // Inside.
 
     fn look_for_silence(&mut self, now: Instant) {
-        let Some(timeout) = self.probe_timeout else { return };
-        for slot in &mut self.slots {
-            if slot.probe_deadline() > now {
-                continue;
-            }
-            let Socket::Open(connection) = &mut slot.socket else { continue };
-            if connection.owes_since().is_some() {
-                slot.is_silent = true;
-                self.changes += 1;
-            } else {
-                connection.probe(now, timeout);
-            }
+        if let Some(timeout) = self.probe_timeout {
+            self.changes += self.slots.look_for_silence(now, timeout);
         }
     }
 
     fn renew_logins(&mut self, now: Instant) {
-        let mut failed = Vec::new();
-        for slot in &mut self.slots {
-            if let Socket::Open(connection) = &mut slot.socket
-                && connection.next_time() <= now
-                && let Err(error) = connection.handle_time(now)
-            {
-                failed.push((slot.key, ClusterError::from(error)));
-            }
-        }
-        for (broker, error) in failed {
-            if let Some(index) = self.index_of(broker) {
-                self.note_refusal(now, index, &error);
+        for (broker, error) in self.slots.renew_logins(now) {
+            if let Some(index) = self.slots.place_of(broker) {
+                self.note_refusal(now, index, &error.into());
                 self.fail_slot(now, index, true);
             }
         }
@@ -486,48 +417,7 @@ impl<P> Cluster<P> {
 
     fn note_refusal(&mut self, now: Instant, index: usize, error: &ClusterError) {
         if let ClusterError::Connection(ConnectionError::Login(why)) = error {
-            self.refusal = Some(Refusal { address: self.slots[index].address.clone(), why: why.to_string(), at: now });
-        }
-    }
-
-    fn index_of(&self, broker: BrokerKey) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.key == broker)
-    }
-
-    fn ready_slot(&self, target: Target) -> Option<usize> {
-        match target {
-            Target::Node(node, lane) => {
-                let peer = Peer::Node(node, lane);
-                self.slots.iter().position(|slot| slot.peer == peer && slot.is_ready())
-            }
-            Target::Any => {
-                // Not over the group's lane: the broker reads nothing behind a JoinGroup until the whole group has joined.
-                let may_wait = |slot: &Slot<P>| matches!(slot.peer, Peer::Node(_, Lane::GROUP));
-                let ready = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_ready() && !may_wait(slot));
-                ready.min_by_key(|(_, slot)| (slot.is_silent, slot.in_flight())).map(|(index, _)| index)
-            }
-        }
-    }
-
-    /// A connection that waits for its login to be renewed.
-    fn open_slot_of(&self, target: Target) -> Option<usize> {
-        self.slots.iter().position(|slot| {
-            slot.is_open()
-                && match target {
-                    Target::Node(node, lane) => slot.peer == Peer::Node(node, lane),
-                    Target::Any => !matches!(slot.peer, Peer::Node(_, Lane::GROUP)),
-                }
-        })
-    }
-
-    fn ready_connection(
-        &mut self,
-        target: Target,
-    ) -> Result<(BrokerKey, &mut BrokerConnection<Purpose<P>>), RequestError> {
-        let index = self.ready_slot(target).ok_or(RequestError::NotReady)?;
-        match &mut self.slots[index] {
-            Slot { key, socket: Socket::Open(connection), .. } => Ok((*key, connection)),
-            Slot { socket: Socket::Opening { .. }, .. } => Err(RequestError::NotReady),
+            self.refusal.note(now, &self.slots[index].address, why.to_string());
         }
     }
 
@@ -550,100 +440,45 @@ impl<P> Cluster<P> {
         }
         if !was_ready && connection.is_ready() {
             self.changes += 1;
-            let peer = self.slots[index].peer;
-            if let Some(wanted) = self.wanted_mut(peer) {
-                wanted.failures = 0;
-            }
-            self.refusal.take_if(|refusal| refusal.address == self.slots[index].address);
+            self.wanted.note_ready(self.slots[index].peer);
+            self.refusal.clear(&self.slots[index].address);
         }
         if let Some(answer) = metadata_answer {
-            self.metadata_in_flight = false;
-            self.metadata_due = now + METADATA_GAP;
+            self.topology.note_answered(now);
             let response = answer.decode::<MetadataRequest>()?;
             let metadata = metadata::read(&response, &self.config.topic)?;
-            self.take_metadata(now, metadata);
+            self.changes += 1;
+            let wanted = &self.wanted;
+            self.topology.take(now, metadata, |node| wanted.nodes().any(|(its, _)| its == node));
+            self.adopt_bootstrap();
         }
         Ok(())
-    }
-
-    fn take_metadata(&mut self, now: Instant, metadata: Metadata) {
-        self.changes += 1;
-        self.metadata_as_of = self.metadata_asked;
-        let kept = &self.wanted;
-        self.nodes
-            .retain(|node, _| kept.iter().any(|wanted| matches!(wanted.peer, Peer::Node(its, _) if its == *node)));
-        self.nodes.extend(metadata.nodes);
-        let mut complete = true;
-        match metadata.topic {
-            Ok(newer) => {
-                self.topic_error = None;
-                match &mut self.topic {
-                    Some(topic) => topic.update(newer),
-                    None => self.topic = Some(newer),
-                }
-                // A leader may be named while its broker is away.
-                let nodes = &self.nodes;
-                let led = |its: &Partition| its.leader.is_some_and(|leader| nodes.contains_key(&leader));
-                complete &= self.topic.iter().flat_map(|topic| &topic.partitions).all(led);
-            }
-            // A broker that has just started may not know the topic yet: what is known is kept.
-            Err(code) => {
-                self.topic_error = Some(code);
-                complete = false;
-            }
-        }
-        self.metadata_due = now + if complete { METADATA_AGE_MAX } else { METADATA_GAP * 2 };
-        self.adopt_bootstrap();
     }
 
     /// A bootstrap connection to an address that turns out to be a node's becomes that node's.
     fn adopt_bootstrap(&mut self) {
         for index in 0..self.slots.len() {
-            if self.slots[index].peer != Peer::Bootstrap {
+            let slot = &self.slots[index];
+            if slot.peer != Peer::Bootstrap {
                 continue;
             }
-            let at = |(_, address): &(&NodeId, &Address)| **address == self.slots[index].address;
-            let Some((node, _)) = self.nodes.iter().find(at) else {
+            let Some(node) = self.topology.node_at(&slot.address) else {
                 continue;
             };
-            let peer = Peer::Node(*node, Lane::DATA);
-            if !self.slots.iter().any(|slot| slot.peer == peer) {
+            let peer = Peer::Node(node, Lane::DATA);
+            if !self.slots.has(peer) {
                 self.slots[index].peer = peer;
             }
         }
     }
 
-    fn wanted_mut(&mut self, peer: Peer) -> Option<&mut Wanted> {
-        match peer {
-            Peer::Bootstrap => Some(&mut self.bootstrap),
-            Peer::Node(..) => self.wanted.iter_mut().find(|wanted| wanted.peer == peer),
-        }
-    }
-
     /// A connection has ended by no wish of ours: wait before the next, and see whether leaders have moved.
     fn fail_slot(&mut self, now: Instant, index: usize, tell_shell: bool) {
-        let peer = self.slots[index].peer;
-        let failures = self.wanted_mut(peer).map(|wanted| {
-            wanted.failures = wanted.failures.saturating_add(1);
-            wanted.failures
-        });
-        if let Some(failures) = failures {
-            // The bootstrap list is gone through once before the wait grows.
-            let rounds = match peer {
-                Peer::Bootstrap => failures.div_ceil(self.config.bootstrap.len() as u32),
-                Peer::Node(..) => failures,
-            };
-            let mut wait = backoff(rounds, &mut self.random);
-            if self.refusal.as_ref().is_some_and(|refusal| refusal.address == self.slots[index].address) {
-                wait += LOGIN_BACKOFF;
-            }
-            if let Some(wanted) = self.wanted_mut(peer) {
-                wanted.not_before = now + wait;
-            }
-        }
+        let slot = &self.slots[index];
+        let longer = if self.refusal.is_of(&slot.address) { LOGIN_BACKOFF } else { Duration::ZERO };
+        self.wanted.note_failure(now, slot.peer, longer, &mut self.random);
         self.close_slot(now, index, tell_shell);
-        let earliest = self.metadata_asked.map_or(now, |asked| (asked + METADATA_GAP).max(now));
-        self.metadata_due = self.metadata_due.min(earliest);
+        self.topology.expire(now);
     }
 
     fn close_slot(&mut self, now: Instant, index: usize, tell_shell: bool) {
@@ -658,56 +493,46 @@ impl<P> Cluster<P> {
         for purpose in connection.into_tokens() {
             match purpose {
                 Purpose::User(token) => self.responses.push_back(Response { token, broker: slot.key, answer: None }),
-                Purpose::Metadata => {
-                    self.metadata_in_flight = false;
-                    self.metadata_due = now;
-                }
+                Purpose::Metadata => self.topology.note_lost(now),
             }
         }
     }
 
     fn open_slot(&mut self, now: Instant, peer: Peer, address: Address) {
-        let broker = BrokerKey(self.key_next);
-        self.key_next = self.key_next.wrapping_add(1);
         let (host, port) = (address.host.clone(), address.port);
+        let broker = self.slots.add(now, peer, address);
         self.actions.push_back(BrokerAction::Connect { broker, host, port });
-        let socket = Socket::Opening { deadline: now + CONNECT_TIMEOUT };
-        self.slots.push(Slot { key: broker, peer, address, socket, heard: now, is_silent: false });
     }
 
-    fn may_open(&self, wanted: &Wanted) -> bool {
-        let Peer::Node(node, _) = wanted.peer else {
+    fn may_open(&self, kept: &Kept) -> bool {
+        let Peer::Node(node, _) = kept.peer else {
             return false;
         };
-        self.nodes.contains_key(&node) && !self.slots.iter().any(|slot| slot.peer == wanted.peer)
+        self.topology.nodes.contains_key(&node) && !self.slots.has(kept.peer)
     }
 
     /// One attempt at a time, and none at an address to which a connection is under way or open.
     fn bootstrap_may_open(&self) -> bool {
-        let (host, port) = &self.config.bootstrap[self.bootstrap_next];
-        !self
-            .slots
-            .iter()
-            .any(|slot| slot.peer == Peer::Bootstrap || (slot.address.host == *host && slot.address.port == *port))
+        let bootstrap = &self.wanted.bootstrap;
+        !self.slots.iter().any(|slot| slot.peer == Peer::Bootstrap || bootstrap.is_next(&slot.address))
     }
 
     /// Does what is due: opens wanted connections, asks for metadata, closes a bootstrap connection that has served.
     fn drive(&mut self, now: Instant) {
-        // Under another name the broker may long have taken us.
         if self.slots.iter().any(Slot::is_open) {
-            self.refusal.take_if(|refusal| refusal.at + REFUSAL_AGE_MAX <= now);
+            self.refusal.forget_old(now);
         }
-        for index in 0..self.wanted.len() {
-            let wanted = &self.wanted[index];
-            if wanted.not_before <= now && self.may_open(wanted) {
-                let peer = wanted.peer;
+        for index in 0..self.wanted.kept.len() {
+            let kept = &self.wanted.kept[index];
+            if kept.not_before <= now && self.may_open(kept) {
+                let peer = kept.peer;
                 let Peer::Node(node, _) = peer else { continue };
-                if let Some(address) = self.nodes.get(&node).cloned() {
+                if let Some(address) = self.topology.nodes.get(&node).cloned() {
                     self.open_slot(now, peer, address);
                 }
             }
         }
-        if !self.metadata_in_flight && self.metadata_due <= now {
+        if self.topology.due().is_some_and(|due| due <= now) {
             self.ask_for_metadata(now);
         }
         self.close_spare_bootstrap(now);
@@ -715,31 +540,27 @@ impl<P> Cluster<P> {
 
     fn ask_for_metadata(&mut self, now: Instant) {
         let request = metadata::request(&self.config.topic);
-        if let Ok((_, connection)) = self.ready_connection(Target::Any) {
+        if let Ok((_, connection)) = self.slots.ready_connection(Target::Any) {
             let limits = RequestLimits::within(METADATA_TIMEOUT);
             match connection.request(now, &request, Purpose::Metadata, limits) {
-                Ok(()) => {
-                    self.metadata_in_flight = true;
-                    self.metadata_asked = Some(now);
-                }
+                Ok(()) => self.topology.note_asked(now),
                 // Full, or a broker without a common version: another time, perhaps another broker.
-                Err(_) => self.metadata_due = now + METADATA_GAP,
+                Err(_) => self.topology.put_off(now),
             }
         } else if self.slots.iter().any(Slot::is_open) {
             // Asked as soon as its login has been renewed.
-        } else if self.bootstrap.not_before <= now && self.bootstrap_may_open() {
-            let (host, port) = self.config.bootstrap[self.bootstrap_next].clone();
-            self.bootstrap_next = (self.bootstrap_next + 1) % self.config.bootstrap.len();
-            self.open_slot(now, Peer::Bootstrap, Address { host, port });
         } else if !self.bootstrap_may_open() {
-            self.bootstrap_next = (self.bootstrap_next + 1) % self.config.bootstrap.len();
+            self.wanted.bootstrap.skip();
+        } else if self.wanted.bootstrap.not_before() <= now {
+            let address = self.wanted.bootstrap.take_next();
+            self.open_slot(now, Peer::Bootstrap, address);
         }
     }
 
     /// One connection a leader: the one we came in through is closed once another is ready and it is idle.
     fn close_spare_bootstrap(&mut self, now: Instant) {
         let spare = |slot: &Slot<P>| slot.peer == Peer::Bootstrap && slot.is_ready() && slot.in_flight() == 0;
-        let Some(index) = self.slots.iter().position(spare) else {
+        let Some(index) = self.slots.find(spare) else {
             return;
         };
         let other = |slot: &Slot<P>| slot.peer != Peer::Bootstrap && slot.is_ready();

@@ -68,6 +68,14 @@ impl<P> Slot<P> {
         }
     }
 
+    /// When it is given up, or its login is to be renewed.
+    pub(super) fn deadline(&self) -> Instant {
+        match &self.socket {
+            Socket::Opening { deadline } => *deadline,
+            Socket::Open(connection) => connection.deadline().min(connection.next_time()),
+        }
+    }
+
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         match &self.socket {
             Socket::Opening { deadline } => *deadline <= now,

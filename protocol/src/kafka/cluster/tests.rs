@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::kafka::fake::{BOOTSTRAP_PORT, Fake, TOPIC};
-use crate::kafka::limits::{RECONNECT_BACKOFF_MAX, RESPONSE_BYTES_MAX};
+use crate::kafka::limits::{CONNECT_TIMEOUT, RECONNECT_BACKOFF_MAX, RESPONSE_BYTES_MAX};
+use crate::kafka::metadata::Partition;
 
 const LIMITS: RequestLimits = RequestLimits::within(Duration::from_secs(2));
 
