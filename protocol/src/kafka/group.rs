@@ -18,11 +18,13 @@
 //! [`Group::coordinator`] can be reached and brings back each answer, or that it was lost. Never stores a position: the
 //! offsets committed here are for lag tools only.
 
+mod commits;
 mod event;
+mod leader;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
@@ -30,6 +32,7 @@ use kafka_protocol::messages::{
     FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, OffsetCommitResponse, SyncGroupResponse,
 };
 
+use self::commits::Commits;
 pub use self::event::{GroupEvent, LostReason};
 use super::assignor;
 use super::backoff::{SplitMix64, backoff};
@@ -37,14 +40,11 @@ use super::error_code as code;
 pub use super::group_config::GroupConfig;
 use super::group_request::Speaker;
 pub use super::group_request::{GroupRequest, GroupRequestKind};
-use super::metadata::{NodeId, text};
+use super::metadata::NodeId;
 use crate::time::Instant;
 
 /// Longest wait for the answer to a LeaveGroup: the process wants to end, and the session ends by itself.
 const LEAVE_WAIT: Duration = Duration::from_secs(3);
-/// Most members a leader deals partitions to: the assignor's work grows with their product with the partitions.
-const MEMBERS_MAX: usize = 1_000;
-
 /// Where the coordinator listens, as FindCoordinator says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoordinatorAddress {
@@ -102,9 +102,8 @@ pub struct Group {
     heartbeat_asked: Option<Instant>,
     session_end: Instant,
     failures: u32,
-    commits: BTreeMap<i32, i64>,
-    commits_in_flight: Option<BTreeMap<i32, i64>>,
-    events: std::collections::VecDeque<GroupEvent>,
+    commits: Commits,
+    events: VecDeque<GroupEvent>,
 }
 
 impl Group {
@@ -125,9 +124,8 @@ impl Group {
             heartbeat_asked: None,
             session_end: Instant::FAR_FUTURE,
             failures: 0,
-            commits: BTreeMap::new(),
-            commits_in_flight: None,
-            events: std::collections::VecDeque::new(),
+            commits: Commits::default(),
+            events: VecDeque::new(),
         }
     }
 
@@ -182,7 +180,7 @@ impl Group {
     /// Notes offsets to be committed, the next to be read by partition.
     pub fn commit(&mut self, offsets: impl IntoIterator<Item = (i32, i64)>) {
         if self.is_member() {
-            self.commits.extend(offsets);
+            self.commits.note(offsets);
         }
     }
 
@@ -242,7 +240,7 @@ impl Group {
             }
             Membership::In | Membership::Releasing => self.commit_request().or_else(|| self.heartbeat_request(now)),
             Membership::Leaving { asked: false, .. } => {
-                if !self.commits.is_empty() || self.commits_in_flight.is_some() {
+                if !self.commits.is_done() {
                     return self.commit_request(); // Nothing while one is in flight: its answer, or the deadline, comes first.
                 }
                 if let Membership::Leaving { asked, .. } = &mut self.membership {
@@ -336,31 +334,13 @@ impl Group {
         self.generation = response.generation_id;
         let leads = response.leader == response.member_id;
         self.assigned_count = leads.then_some(self.partition_count);
-        if response.members.len() > MEMBERS_MAX {
+        if response.members.len() > leader::MEMBERS_MAX {
             return self.join_failed(now, code::GROUP_MAX_SIZE_REACHED);
         }
-        let mut assignments = Vec::new();
         // With `skip_assignment` the leader is told that the group stands as it was (KIP-814, static members only).
-        if leads && !response.skip_assignment {
-            let members: Vec<_> = response
-                .members
-                .iter()
-                .map(|member| {
-                    let subscription = assignor::decode_subscription(member.metadata.clone(), &self.config.topic);
-                    // A member that cannot be understood is given nothing: the others must not wait for it.
-                    let nothing = assignor::Subscription { subscribed: false, owned: Vec::new(), generation: -1 };
-                    (member.member_id.to_string(), subscription.unwrap_or(nothing))
-                })
-                .collect();
-            let partitions: Vec<i32> = (0..self.partition_count).map(|partition| partition as i32).collect();
-            for (member, partitions) in assignor::assign(&members, &partitions) {
-                assignments.push(
-                    SyncGroupRequestAssignment::default()
-                        .with_member_id(text(&member))
-                        .with_assignment(assignor::encode_assignment(&self.config.topic, &partitions)),
-                );
-            }
-        }
+        let deals = leads && !response.skip_assignment;
+        let assignments =
+            if deals { leader::deal(response, &self.config.topic, self.partition_count) } else { Vec::new() };
         self.membership = Membership::Joined(assignments);
     }
 
@@ -387,7 +367,7 @@ impl Group {
                     self.heartbeat_due = now + self.config.heartbeat_interval;
                     self.heartbeat_asked = None;
                     self.session_end = now + self.config.session_timeout;
-                    self.commits.clear();
+                    self.commits.forget_noted();
                     self.events.push_back(GroupEvent::Assigned { generation: self.generation, partitions });
                     // Partitions may have been added between the join and now.
                     self.set_partition_count(self.partition_count);
@@ -431,13 +411,14 @@ impl Group {
     /// The answer to OffsetCommit. What fails is dropped, unless it was only asked in the wrong place: the next batch
     /// commits again, and nothing depends on it.
     pub fn handle_commit(&mut self, now: Instant, response: &OffsetCommitResponse) {
-        let Some(sent) = self.commits_in_flight.take() else {
+        if self.commits.in_flight().is_none() {
             return;
-        };
+        }
         let mut errors =
             response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
-        if errors.any(is_coordinator_error) {
-            self.put_commits_back(sent);
+        let is_elsewhere = errors.any(is_coordinator_error);
+        self.commits.end(is_elsewhere);
+        if is_elsewhere {
             self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
         }
     }
@@ -465,11 +446,7 @@ impl Group {
                 self.heartbeat_asked = None;
                 self.heartbeat_due = now;
             }
-            GroupRequestKind::Commit => {
-                if let Some(sent) = self.commits_in_flight.take() {
-                    self.put_commits_back(sent);
-                }
-            }
+            GroupRequestKind::Commit => self.commits.end(true),
             GroupRequestKind::Leave => {
                 if let Membership::Leaving { asked, .. } = &mut self.membership {
                     *asked = false;
@@ -496,7 +473,6 @@ impl Group {
         self.assigned_count = None;
         self.heartbeat_asked = None;
         self.commits.clear();
-        self.commits_in_flight = None;
         if self.is_member() {
             self.membership = Membership::Out { not_before: now };
             self.events.push_back(GroupEvent::Lost { reason });
@@ -511,12 +487,6 @@ impl Group {
     fn wait(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         backoff(self.failures, &mut self.random)
-    }
-
-    fn put_commits_back(&mut self, sent: BTreeMap<i32, i64>) {
-        for (partition, offset) in sent {
-            self.commits.entry(partition).or_insert(offset);
-        }
     }
 
     /// Who speaks.
@@ -539,13 +509,10 @@ impl Group {
     }
 
     fn commit_request(&mut self) -> Option<GroupRequest> {
-        if self.commits.is_empty() || self.commits_in_flight.is_some() {
+        if !self.commits.begin() {
             return None;
         }
-        let commits = std::mem::take(&mut self.commits);
-        let request = self.speaker().commit(&commits);
-        self.commits_in_flight = Some(commits);
-        Some(request)
+        Some(self.speaker().commit(self.commits.in_flight()?))
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kafka::metadata::text;
 use bytes::Bytes;
 use kafka_protocol::messages::find_coordinator_response::Coordinator as Found;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
