@@ -12,6 +12,15 @@ pub fn is_denial(code: i16) -> bool {
     matches!(code, TOPIC_AUTHORIZATION_FAILED | GROUP_AUTHORIZATION_FAILED | CLUSTER_AUTHORIZATION_FAILED)
 }
 
+/// An answer with `code` has come: a right is missing, or the one that was is there.
+pub(crate) fn note(denied: &mut Option<i16>, code: i16) {
+    if code == 0 {
+        *denied = None;
+    } else if is_denial(code) {
+        *denied = Some(code);
+    }
+}
+
 /// What `who` lacks where a broker answers `code` to a request that needs `right` on `topic`; `None` where the code says something
 /// else, which an operator cannot mend by a right.
 pub fn in_words(code: i16, who: &str, right: &str, topic: &str) -> Option<String> {

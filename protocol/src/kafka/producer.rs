@@ -17,20 +17,16 @@
 //!
 //! Never gives up a record silently, never compresses, never creates a topic, knows nothing of transactions.
 
+mod broker_times;
 mod config;
+mod identity;
+mod in_flight;
+mod leaders;
 mod partition;
 mod request;
+mod sending;
 mod topic;
 mod verdict;
-
-/// An answer with `code` has come: a right is missing, or the one that was is there.
-fn note_denial(denied: &mut Option<i16>, code: i16) {
-    if code == 0 {
-        *denied = None;
-    } else if denial::is_denial(code) {
-        *denied = Some(code);
-    }
-}
 
 #[cfg(test)]
 mod tests;
@@ -38,21 +34,22 @@ mod tests;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use kafka_protocol::messages::InitProducerIdRequest;
 
+pub use self::broker_times::BrokerTime;
+use self::broker_times::BrokerTimes;
 pub use self::config::ProducerConfig;
-use self::partition::{Finished, Next, Pace, Partition};
+use self::identity::Identity;
+use self::in_flight::InFlight;
+use self::partition::{Finished, Pace, Partition};
 pub use self::verdict::Settled;
-use self::verdict::code::INVALID_TIMESTAMP;
-use super::backoff::{SplitMix64, backoff};
+use super::backoff::SplitMix64;
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
-use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
+use super::cluster::{Cluster, ClusterConfig, Response, Target};
 use super::connection::{Answer, RequestError, RequestLimits};
 use super::denial;
-use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, BROKER_TIMES_MAX};
-use super::metadata::{NodeId, TopicId};
-use super::records::{NO_TIMESTAMP, ProducerId, VALUE_BYTES_MAX, ValueTooLong};
-use super::versions::key;
+use super::limits::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX};
+use super::metadata::TopicId;
+use super::records::{NO_TIMESTAMP, VALUE_BYTES_MAX, ValueTooLong};
 use super::wire::WireError;
 use crate::rare::{Rare, is_taken};
 use crate::time::Instant;
@@ -92,43 +89,12 @@ pub struct ProducerCounters {
     pub producer_ids: u64,
 }
 
-/// What an acknowledgement tells of a broker's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BrokerTime {
-    /// Whose.
-    pub node: NodeId,
-    /// It showed this, in milliseconds since the epoch, …
-    pub shown_ms: u64,
-    /// … between here …
-    pub asked: Instant,
-    /// … and here.
-    pub answered: Instant,
-}
-
-/// A produce request in flight: its batches are told by partition and serial. Those of ended requests are empty.
-#[derive(Debug)]
-struct InFlight {
-    node: NodeId,
-    asked: Instant,
-    batches: Vec<(usize, u64)>,
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Token {
     Identity,
-    /// A place in [`Producer::requests`].
+    /// A place in [`Producer::in_flight`].
     Produce(usize),
     Topic(topic::Question),
-}
-
-/// The producer id in use, and the way to the next.
-#[derive(Debug)]
-struct Identity {
-    current: Option<ProducerId>,
-    wanted: bool,
-    in_flight: bool,
-    failures: u32,
-    not_before: Instant,
 }
 
 /// See the module. `T` tells its owner which record is meant.
@@ -147,8 +113,7 @@ pub struct Producer<T> {
     listed: Vec<usize>,
     current: Option<usize>,
     serial_last: u64,
-    requests: Vec<InFlight>,
-    requests_free: Vec<usize>,
+    in_flight: InFlight,
     /// Of the answer that is being read, by partition.
     codes: Vec<(i32, i16)>,
     finished: Finished<T>,
@@ -162,8 +127,7 @@ pub struct Producer<T> {
     is_untimed: bool,
     /// The error code by which a broker has denied us a right, until one takes what we send.
     denied: Option<i16>,
-    /// Of each broker what was last told of its clock and not yet taken, the most exact of it.
-    times: Vec<BrokerTime>,
+    times: BrokerTimes,
     counters: ProducerCounters,
 }
 
@@ -190,15 +154,14 @@ impl<T: Copy> Producer<T> {
             cluster: Cluster::new(cluster, now),
             changes_seen: 0,
             random,
-            identity: Identity { current: None, wanted: true, in_flight: false, failures: 0, not_before: now },
+            identity: Identity::new(now),
             topic_id: None,
             partition_count: 0,
             partitions: Vec::new(),
             listed: Vec::new(),
             current: None,
             serial_last: 0,
-            requests: Vec::new(),
-            requests_free: Vec::new(),
+            in_flight: InFlight::default(),
             codes: Vec::new(),
             finished: Finished::new(),
             topic: topic::Inquiry::default(),
@@ -207,7 +170,7 @@ impl<T: Copy> Producer<T> {
             away_since: Some(now),
             is_untimed: false,
             denied: None,
-            times: Vec::new(),
+            times: BrokerTimes::default(),
             counters: ProducerCounters::default(),
             config,
         }
@@ -239,7 +202,7 @@ impl<T: Copy> Producer<T> {
     /// Whether a record appended now would leave without waiting for a broker: the topic is known, a leader is connected,
     /// a producer id is held.
     pub fn ready(&self) -> bool {
-        self.identity.current.is_some() && self.current.is_some_and(|index| self.is_within_reach(index))
+        self.identity.current().is_some() && self.current.is_some_and(|index| self.is_within_reach(index))
     }
 
     /// For how long it has not been [`Producer::ready`], counted from when Kafka was last heard; zero while it is.
@@ -273,7 +236,7 @@ impl<T: Copy> Producer<T> {
 
     /// What was told of a broker's clock since the last time, the most exact of it; of brokers that give records their times.
     pub fn poll_broker_time(&mut self) -> Option<BrokerTime> {
-        self.times.pop()
+        self.times.poll()
     }
 
     /// How many more records may be appended.
@@ -455,239 +418,28 @@ impl<T: Copy> Producer<T> {
         }
     }
 
-    /// Error 14 (the coordinator is loading) passes. An id of −1 must never be used: the broker would take duplicates.
-    fn handle_identity(&mut self, now: Instant, answer: Option<Answer>) -> Result<(), WireError> {
-        self.identity.in_flight = false;
-        self.identity.failures = self.identity.failures.saturating_add(1);
-        self.identity.not_before = now + backoff(self.identity.failures, &mut self.random);
-        let Some(answer) = answer else {
-            return Ok(());
-        };
-        let response = answer.decode::<InitProducerIdRequest>()?;
-        note_denial(&mut self.denied, response.error_code);
-        if response.error_code != 0 {
-            return Ok(());
-        }
-        if response.producer_id.0 < 0 || response.producer_epoch < 0 {
-            return Err(WireError { kind: "InitProducerIdResponse", reason: "no producer id".to_owned() });
-        }
-        self.identity.current = Some(ProducerId { id: response.producer_id.0, epoch: response.producer_epoch });
-        (self.identity.wanted, self.identity.failures, self.identity.not_before) = (false, 0, now);
-        self.counters.producer_ids += 1;
-        Ok(())
-    }
-
-    fn handle_produced(&mut self, now: Instant, place: usize, answer: Option<Answer>) -> Result<(), WireError> {
-        let InFlight { node, asked: asked_at, .. } = self.requests[place];
-        let mut batches = std::mem::take(&mut self.requests[place].batches);
-        let mut codes = std::mem::take(&mut self.codes);
-        let asked = batches.iter().map(|(index, _)| *index as i32);
-        let read = answer.map(|answer| request::read(&answer, asked, &mut codes));
-        let mut stale = false;
-        for (at, (index, serial)) in batches.iter().enumerate() {
-            let its = &mut self.partitions[*index];
-            match &read {
-                Some(Ok(_)) => {
-                    let (_, code) = codes[at];
-                    note_denial(&mut self.denied, code);
-                    self.counters.batches_failed += u64::from(code != 0);
-                    self.is_untimed |= code == INVALID_TIMESTAMP;
-                    let serials = &mut self.serial_last;
-                    stale |= its.handle_code(now, *serial, code, serials, &mut self.random, &mut self.finished);
-                }
-                Some(Err(_)) | None => {
-                    self.counters.batches_failed += 1;
-                    its.handle_lost(*serial);
-                }
-            }
-        }
-        batches.clear();
-        self.requests[place].batches = batches;
-        self.requests_free.push(place);
-        self.codes = codes;
-        if stale {
-            self.cluster.refresh_metadata(now);
-        }
-        let appended_ms = read.transpose()?.flatten();
-        if let Some(shown_ms) = appended_ms {
-            self.note_time(BrokerTime { node, shown_ms, asked: asked_at, answered: now });
-        }
-        Ok(())
-    }
-
-    /// The longer an answer was under way, the less it proves.
-    fn note_time(&mut self, time: BrokerTime) {
-        let span = |time: &BrokerTime| time.answered.since(time.asked);
-        match self.times.iter().position(|known| known.node == time.node) {
-            Some(place) if span(&self.times[place]) <= span(&time) => {}
-            Some(place) => self.times[place] = time,
-            None if self.times.len() < BROKER_TIMES_MAX => self.times.push(time),
-            None => {}
-        }
-    }
-
-    /// Takes over what the cluster knows of the topic, and keeps connections to its leaders and to no other broker.
-    fn follow_leaders(&mut self, now: Instant) {
-        let Some(topic) = self.cluster.topic() else {
-            return;
-        };
-        let is_another = self.topic_id.replace(topic.id).is_some_and(|known| known != topic.id);
-        self.partition_count = topic.partitions.len();
-        while self.partitions.len() < self.partition_count {
-            self.partitions.push(Partition::new());
-        }
-        let mut leaders: Vec<NodeId> = Vec::new();
-        for (index, its) in self.partitions.iter_mut().enumerate() {
-            let leader = topic.partitions.get(index).and_then(|partition| partition.leader);
-            its.follow(now, leader);
-            leaders.extend(leader);
-            if is_another {
-                its.leave_session();
-            }
-        }
-        let all_led = leaders.len() >= self.partition_count;
-        leaders.sort_unstable();
-        leaders.dedup();
-        // While an election runs the old leader may well be the new one; and answers that are due are waited for.
-        let connected: Vec<NodeId> = self.cluster.connected_nodes(Lane::DATA).collect();
-        for node in connected.into_iter().filter(|node| all_led && !leaders.contains(node)) {
-            if self.cluster.in_flight(node, Lane::DATA) == 0 {
-                self.cluster.disconnect(now, node, Lane::DATA);
-            }
-        }
-        for node in leaders {
-            self.cluster.connect(now, node, Lane::DATA);
-        }
-        match self.current {
-            None => {
-                let start = self.random.below(self.partition_count as u64) as usize;
-                self.choose_partition(start);
-            }
-            Some(index) if self.partitions[index].leader().is_none() || !self.has_partition(index as i32) => {
-                self.choose_partition(index);
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn is_within_reach(&self, index: usize) -> bool {
-        let leader = self.partitions[index].leader();
-        let may_send = |node| self.cluster.may_send(Target::Node(node, Lane::DATA), key::PRODUCE);
-        // Full is busy, not out of reach.
-        let is_silent = |node| self.cluster.is_silent(Target::Node(node, Lane::DATA));
-        leader.is_some_and(|node| matches!(may_send(node), Ok(()) | Err(RequestError::Full)) && !is_silent(node))
-    }
-
-    fn is_healthy(&self, index: usize) -> bool {
-        !self.partitions[index].is_troubled() && self.is_within_reach(index)
-    }
-
-    /// The first partition from `start` on that will do, healthy ones before those that merely have a leader. While there is no
-    /// such, as when a broker that stood comes back and leads nothing yet, it stays what it was.
-    fn choose_partition(&mut self, start: usize) {
-        let turn = || (0..self.partition_count).map(|step| (start + step) % self.partition_count);
-        let healthy = turn().find(|index| self.is_healthy(*index));
-        let led = || turn().find(|index| self.partitions[*index].leader().is_some());
-        let last = self.current.filter(|index| *index < self.partition_count);
-        self.current = healthy.or_else(led).or(last);
-    }
-
-    fn move_on(&mut self, index: usize) {
-        if self.current == Some(index) {
-            self.choose_partition(index + 1);
-        }
-    }
-
     fn ask_for_identity(&mut self, now: Instant) {
-        if !self.identity.wanted || self.identity.in_flight {
+        let Some(due) = self.identity.due() else {
+            return;
+        };
+        if now < due {
+            self.wake = self.wake.min(due);
             return;
         }
-        if now < self.identity.not_before {
-            self.wake = self.wake.min(self.identity.not_before);
-            return;
-        }
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(i32::MAX)
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1);
         let limits = RequestLimits::within(self.config.request_timeout);
-        match self.cluster.request(now, Target::Any, &request, Token::Identity, limits) {
-            Ok(_) => self.identity.in_flight = true,
+        match self.cluster.request(now, Target::Any, &Identity::request(), Token::Identity, limits) {
+            Ok(_) => self.identity.note_asked(),
             // A connection that becomes ready, or an answer, brings us back here.
             Err(RequestError::NotReady | RequestError::Full) => {}
             Err(RequestError::Unsupported(_) | RequestError::Encode(_)) => {
-                self.identity.failures = self.identity.failures.saturating_add(1);
-                self.identity.not_before = now + backoff(self.identity.failures, &mut self.random);
-                self.wake = self.wake.min(self.identity.not_before);
+                self.wake = self.wake.min(self.identity.put_off(now, &mut self.random));
             }
         }
     }
 
-    /// Sends every batch that may go, one request after the other, each with at most one batch of a partition.
-    fn send_batches(&mut self, now: Instant) {
-        while self.send_request(now) {}
-        self.ask_for_identity(now);
-    }
-
-    /// Sends one request to one broker; `false`: there is none to send.
-    fn send_request(&mut self, now: Instant) -> bool {
-        let mut target: Option<NodeId> = None;
-        let mut place = None;
-        for at in 0..self.listed.len() {
-            let index = self.listed[at];
-            let its = &mut self.partitions[index];
-            let Some(leader) = its.leader().filter(|leader| target.is_none_or(|node| node == *leader)) else {
-                continue;
-            };
-            let next = its.next(now, &self.pace);
-            if next == Next::Nothing {
-                continue;
-            }
-            if !its.adopt(self.identity.current) {
-                self.identity.wanted = true;
-                continue;
-            }
-            let to = Target::Node(leader, Lane::DATA);
-            if target.is_none() && self.cluster.may_send(to, key::PRODUCE).is_err() {
-                continue;
-            }
-            let serial = its.send(next);
-            target = Some(leader);
-            let place = *place.get_or_insert_with(|| {
-                self.requests_free.pop().unwrap_or_else(|| {
-                    self.requests.push(InFlight { node: leader, asked: now, batches: Vec::new() });
-                    self.requests.len() - 1
-                })
-            });
-            self.requests[place].batches.push((index, serial));
-            if next == Next::Open {
-                self.move_on(index);
-            }
-        }
-        let (Some(node), Some(place)) = (target, place) else {
-            return false;
-        };
-        self.write_request(now, node, place);
-        true
-    }
-
-    fn write_request(&mut self, now: Instant, node: NodeId, place: usize) {
-        let timeout = self.config.request_timeout;
-        let timeout_ms = i32::try_from(timeout.as_millis() * 3 / 4).unwrap_or(i32::MAX);
-        let topic = (self.config.topic.as_str(), self.topic_id.unwrap_or_default());
-        (self.requests[place].node, self.requests[place].asked) = (node, now);
-        let (partitions, batches) = (&self.partitions, &self.requests[place].batches);
-        let views = batches.iter().map(|(index, serial)| (*index as i32, partitions[*index].bytes(*serial)));
-        let limits = RequestLimits::within(timeout);
-        let target = Target::Node(node, Lane::DATA);
-        self.counters.requests += 1;
-        self.counters.batches += batches.len() as u64;
-        self.counters.bytes += views.clone().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-        let sent =
-            self.cluster.request_with(now, target, key::PRODUCE, Token::Produce(place), limits, |out, version| {
-                request::write(out, version, topic, timeout_ms, views);
-            });
-        assert!(sent.is_ok(), "the cluster has just said that it would send this: {sent:?}");
+    fn handle_identity(&mut self, now: Instant, answer: Option<Answer>) -> Result<(), WireError> {
+        let is_new = self.identity.handle_answer(now, answer, &mut self.random, &mut self.denied)?;
+        self.counters.producer_ids += u64::from(is_new);
+        Ok(())
     }
 }
