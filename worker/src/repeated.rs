@@ -1,4 +1,8 @@
 //! What goes wrong again and again is said at once and then ever more rarely, and so is that it is over. Pure.
+//!
+//! Of one thing that is tried in turns of its own pace, of which the reason that stands now is what counts: one that comes back
+//! after another is said again. [`flux_net::failures`] counts each cause of a link for itself, and forgets those that are not
+//! met for a minute; [`crate::health::Reach`] says by the clock, not by how often it was asked.
 
 /// Other reasons that are said as soon as they are met; a text that is never the same twice would else be said each time.
 const REASONS_SAID_AT_ONCE_MAX: u32 = 8;
