@@ -15,105 +15,33 @@
 //! # }
 //! ```
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+mod environment;
+mod options;
+mod rest;
+mod shared;
 
-use flux_protocol::order::Uuid;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::checker::{self, Allow, Verdict};
-use crate::crowd::{CrowdOptions, History};
-use crate::error::{Doing, LabError};
+pub use self::options::{DeploymentOptions, Servers};
+use self::shared::{lock, shared, start_servers};
+use crate::crowd::CrowdOptions;
+use crate::error::LabError;
 use crate::http_client::{self, HttpAnswer};
 use crate::links::Links;
-use crate::programs::{self, Edge, Environment, Ran, Worker};
+use crate::programs::{self, Edge, Ran, Worker};
 use crate::run_dir::RunDir;
-use crate::servers::{self, Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions, Side};
-use crate::truth::{self, Sources, Truth};
+use crate::servers::{self, Kafka, Postgres, Redis, Side};
+use crate::truth::Sources;
 
 /// How long one administrative request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(15);
 /// Open files each program should be allowed: many shells allow 1,024.
 const FILES_WANTED: u64 = 20_000;
-/// How long a deployment that is checked may take to come to rest, where nobody has waited for it: the worker's batches, and an
-/// outbox that its edge has left to the relay.
-const REST_MAX: Duration = Duration::from_secs(60);
-/// How often [`Deployment::settle`] looks.
-const SETTLE_LOOK: Duration = Duration::from_millis(50);
-
-/// Whose Kafka and PostgreSQL a deployment uses. Redis is always its own, topic and database too.
-#[derive(Clone, Debug, Default)]
-pub enum Servers {
-    /// Those of this process, started by the first deployment that asks: for tests that leave them running.
-    #[default]
-    Shared,
-    /// Its own: for tests that stop, kill or pause them.
-    Own {
-        /// How Kafka is set up.
-        kafka: KafkaOptions,
-        /// How PostgreSQL is set up.
-        postgres: PostgresOptions,
-    },
-}
-
-impl Servers {
-    /// Its own, set up as usual.
-    pub fn own() -> Servers {
-        Servers::Own { kafka: KafkaOptions::default(), postgres: PostgresOptions::default() }
-    }
-}
-
-/// What a deployment consists of.
-#[derive(Clone, Debug)]
-pub struct DeploymentOptions {
-    /// Edges, each on ports of its own.
-    pub edges: usize,
-    /// Workers of one group.
-    pub workers: usize,
-    /// Partitions of the topic.
-    pub partitions: u32,
-    /// Kafka and PostgreSQL.
-    pub servers: Servers,
-    /// Redis.
-    pub redis: RedisOptions,
-    /// Edge and worker reach Redis over its Unix socket.
-    pub redis_by_socket: bool,
-    /// Edge and worker reach every server through proxies: [`Deployment::links`]. A Kafka of one's own needs
-    /// [`KafkaOptions::proxied`] for it.
-    pub proxied: bool,
-    /// Edge and worker reach every server through TLS, and trust this issuer (a file, PEM): each server needs an
-    /// [`Encryption`](servers::Encryption) of its own for it.
-    pub trusted: Option<PathBuf>,
-    /// What they show to servers that want to know their clients: a certificate and its key (files, PEM).
-    pub shown: Option<(PathBuf, PathBuf)>,
-    /// More of each edge's environment, such as `("FLUX_RATE", "0")`; wins over what is set here.
-    pub edge_environment: Environment,
-    /// More of each worker's.
-    pub worker_environment: Environment,
-}
-
-impl Default for DeploymentOptions {
-    fn default() -> DeploymentOptions {
-        DeploymentOptions {
-            edges: 1,
-            workers: 1,
-            partitions: 4,
-            servers: Servers::Shared,
-            redis: RedisOptions::default(),
-            redis_by_socket: false,
-            proxied: false,
-            trusted: None,
-            shown: None,
-            edge_environment: vec![("FLUX_CORES".to_owned(), "1".to_owned())],
-            worker_environment: Vec::new(),
-        }
-    }
-}
-
 impl Drop for Deployment {
     fn drop(&mut self) {
         // Other deployments may use the same Kafka, and its proxies with it.
@@ -144,8 +72,6 @@ pub struct Deployment {
     started: (u32, u32),
     run: RunDir,
 }
-
-type Shared = (Arc<Mutex<Kafka>>, Arc<Mutex<Postgres>>);
 
 impl Deployment {
     /// Starts servers, workers and edges and waits until every edge and worker is ready.
@@ -268,71 +194,6 @@ impl Deployment {
         worker.program.launch()?;
         self.workers.push(worker);
         Ok(())
-    }
-
-    fn environment(&self, side: Side) -> Environment {
-        if let Some(trusted) = &self.options.trusted {
-            return self.encrypted_environment(trusted);
-        }
-        let proxy = self.links.as_ref().map(|links| match side {
-            Side::Edges => links.edge_redis.address(),
-            Side::Workers => links.worker_redis.address(),
-        });
-        let redis = match proxy {
-            Some(proxy) => format!("redis://{proxy}"),
-            None if self.options.redis_by_socket => self.redis.socket_url(),
-            None => self.redis.url(),
-        };
-        let kafka = if self.links.is_some() { self.kafka().bootstrap_for(side) } else { self.sources.kafka.clone() };
-        [("FLUX_REDIS", redis), ("FLUX_KAFKA", kafka), ("FLUX_TOPIC", self.topic.clone())]
-            .map(|(name, value)| (name.to_owned(), value))
-            .to_vec()
-    }
-
-    fn encrypted_environment(&self, trusted: &Path) -> Environment {
-        let trusted = trusted.display().to_string();
-        let mut environment = vec![
-            ("FLUX_REDIS", self.redis.tls_url().expect("Redis has TLS")),
-            ("FLUX_REDIS_TLS_CA", trusted.clone()),
-            ("FLUX_KAFKA", self.kafka().bootstrap_encrypted()),
-            ("FLUX_KAFKA_SECURITY", "ssl".to_owned()),
-            ("FLUX_KAFKA_TLS_CA", trusted),
-            ("FLUX_TOPIC", self.topic.clone()),
-        ];
-        if let Some((certificate, key)) = &self.options.shown {
-            let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
-            environment.extend([
-                ("FLUX_REDIS_TLS_CERT", certificate.clone()),
-                ("FLUX_REDIS_TLS_KEY", key.clone()),
-                ("FLUX_KAFKA_TLS_CERT", certificate),
-                ("FLUX_KAFKA_TLS_KEY", key),
-            ]);
-        }
-        environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-
-    /// The environment of a worker, and of `flux-worker audit` and `rebuild`.
-    pub fn worker_environment(&self) -> Environment {
-        let mut environment = self.environment(Side::Workers);
-        let postgres = match &self.links {
-            Some(links) => format!("postgres://postgres@{}/{}", links.worker_postgres.address(), self.database),
-            None => self.sources.postgres.clone(),
-        };
-        let postgres = match &self.options.trusted {
-            Some(trusted) => format!("{postgres}?sslmode=verify-full&sslrootcert={}", trusted.display()),
-            None => postgres,
-        };
-        let postgres = match &self.options.shown {
-            Some((certificate, key)) => {
-                format!("{postgres}&sslcert={}&sslkey={}", certificate.display(), key.display())
-            }
-            None => postgres,
-        };
-        environment.push(("FLUX_POSTGRES".to_owned(), postgres));
-        environment.push(("FLUX_GROUP".to_owned(), self.group()));
-        environment.push(("FLUX_TOPIC_PARTITIONS".to_owned(), self.options.partitions.to_string()));
-        environment.extend(self.options.worker_environment.iter().cloned());
-        environment
     }
 
     /// The workers' group. Worlds share Kafka: a group of several topics would leave the members of all but one without
@@ -479,78 +340,6 @@ impl Deployment {
         let arguments = [&["rebuild", "--product", product], more].concat();
         programs::run_to_end(&programs::worker_binary()?, &arguments, &self.worker_environment())
     }
-
-    /// Waits until every order that `history` was promised (200 or 202) is stored or rejected, and nothing is on its way: every
-    /// outbox empty, the topic read to its ends, no return pending. Returns how long that took.
-    ///
-    /// # Errors
-    /// Where it is not so after `timeout`; the text says how much is left. Servers out of reach are waited for too.
-    pub fn settle(&self, history: &History, timeout: Duration) -> Result<Duration, LabError> {
-        let begun = Instant::now();
-        let mut open: HashSet<Uuid> = history.promised().into_iter().collect();
-        loop {
-            let left = self.unsettled(&mut open);
-            if begun.elapsed() >= timeout || matches!(left, Ok(None)) {
-                return match left {
-                    Ok(None) => Ok(begun.elapsed()),
-                    Ok(Some(what)) => Err(LabError::failed(format!("not settled after {timeout:?}: {what}"))),
-                    Err(error) => Err(LabError::failed(format!("not settled after {timeout:?}: {error}"))),
-                };
-            }
-            std::thread::sleep(SETTLE_LOOK);
-        }
-    }
-
-    /// What is still open, in words; takes what is settled out of `open`.
-    fn unsettled(&self, open: &mut HashSet<Uuid>) -> Result<Option<String>, LabError> {
-        /// Asked for at once.
-        const IDS_MAX: usize = 5_000;
-        let mut ledger = crate::servers::postgres::connect(&self.sources.postgres)?;
-        loop {
-            let asked: Vec<String> = open.iter().take(IDS_MAX).map(Uuid::to_string).collect();
-            let sql = "SELECT id::text FROM orders WHERE id = ANY ($1::text[]::uuid[]) UNION \
-                       SELECT order_id::text FROM rejected WHERE order_id = ANY ($1::text[]::uuid[])";
-            let rows = ledger.query(sql, &[&asked]).doing(|| "looking for orders".to_owned())?;
-            for row in &rows {
-                Uuid::parse(row.get::<_, &str>(0).as_bytes()).inspect(|id| {
-                    open.remove(id);
-                });
-            }
-            if rows.is_empty() || open.is_empty() {
-                break;
-            }
-        }
-        if !open.is_empty() {
-            return Ok(Some(format!("{} promised orders are not stored", open.len())));
-        }
-        drop(ledger);
-        truth::rest::moves(&self.sources)
-    }
-
-    /// What Redis, topic and ledger hold, as of one moment.
-    ///
-    /// # Errors
-    /// Where one of them cannot be read, or they change all the time.
-    pub fn truth(&self) -> Result<Truth, LabError> {
-        Truth::read(&self.sources, REST_MAX)
-    }
-
-    /// Checks I1 to I4 of a deployment that has come to rest, nothing excused.
-    ///
-    /// # Errors
-    /// Where a server cannot be read, or they change all the time. A broken promise is not an error here: it is in the
-    /// verdict.
-    pub fn check(&self, history: &History) -> Result<Verdict, LabError> {
-        self.check_allowing(history, Allow::default())
-    }
-
-    /// The same, with what is excused.
-    ///
-    /// # Errors
-    /// As [`Deployment::check`].
-    pub fn check_allowing(&self, history: &History, allow: Allow) -> Result<Verdict, LabError> {
-        Ok(checker::check(&Truth::at_rest(&self.sources, REST_MAX)?, history, allow))
-    }
 }
 
 fn expect_200(what: &str, body: &Value, answer: &HttpAnswer) -> Result<(), LabError> {
@@ -558,31 +347,4 @@ fn expect_200(what: &str, body: &Value, answer: &HttpAnswer) -> Result<(), LabEr
         return Ok(());
     }
     Err(LabError::failed(format!("{what} {body}: {} {}", answer.status, answer.text())))
-}
-
-fn start_servers(run: &RunDir, kafka: KafkaOptions, postgres: PostgresOptions) -> Result<Shared, LabError> {
-    let (kafka, postgres) = std::thread::scope(|scope| {
-        let kafka = scope.spawn(|| Kafka::start(run, kafka));
-        let postgres = Postgres::start(run, postgres);
-        (kafka.join().unwrap_or_else(|_| Err(LabError::failed("starting Kafka panicked"))), postgres)
-    });
-    Ok((Arc::new(Mutex::new(kafka?)), Arc::new(Mutex::new(postgres?))))
-}
-
-/// Kafka and PostgreSQL of this process. They end with it.
-fn shared() -> Result<Shared, LabError> {
-    static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
-    let started = SHARED.get_or_init(|| {
-        // Many small tests: the disk is not what they test.
-        let postgres = PostgresOptions { fsync: false, ..PostgresOptions::default() };
-        let kafka = KafkaOptions { proxied: true, ..KafkaOptions::default() };
-        let started = RunDir::new().and_then(|run| start_servers(&run, kafka, postgres));
-        started.map_err(|error| error.to_string())
-    });
-    started.clone().map_err(LabError::Failed)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test that panicked while it held the lock has left a server, not half a data structure.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
