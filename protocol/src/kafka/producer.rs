@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! append ─▶ open batch ─▶ queue of the partition ─▶ produce request ─▶ answer ─▶ poll_settled
-//!                              ▲     (partition.rs)                      │ (verdict.rs)
+//!                              ▲     (partition.rs)   (sending.rs)       │ (verdict.rs)
 //!                              └──────────── again, same sequence ◀──────┘
 //! ```
 //!
