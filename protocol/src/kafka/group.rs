@@ -8,7 +8,7 @@
 //!    └── member unknown, generation illegal, session over ────┴─── Lost ──────┘
 //! ```
 //!
-//! Where the coordinator is, is a question of its own: it can move while the membership stands.
+//! Where the coordinator is, is a question of its own (`coordinator`): it can move while the membership stands.
 //!
 //! A rebalance is eager: the owner is told to finish ([`GroupEvent::Release`]), goes on being a member meanwhile, and
 //! joins again when it has said [`Group::release`]. What it had is told to the leader, which leaves it there if it can
@@ -19,6 +19,7 @@
 //! offsets committed here are for lag tools only.
 
 mod commits;
+mod coordinator;
 mod event;
 mod leader;
 #[cfg(test)]
@@ -33,6 +34,8 @@ use kafka_protocol::messages::{
 };
 
 use self::commits::Commits;
+pub use self::coordinator::CoordinatorAddress;
+use self::coordinator::{Coordinator, is_elsewhere};
 pub use self::event::{GroupEvent, LostReason};
 use super::assignor;
 use super::backoff::{SplitMix64, backoff};
@@ -45,24 +48,6 @@ use crate::time::Instant;
 
 /// Longest wait for the answer to a LeaveGroup: the process wants to end, and the session ends by itself.
 const LEAVE_WAIT: Duration = Duration::from_secs(3);
-/// Where the coordinator listens, as FindCoordinator says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CoordinatorAddress {
-    /// Its id.
-    pub node: NodeId,
-    /// Its host, not checked.
-    pub host: String,
-    /// Its port, not checked.
-    pub port: i32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coordinator {
-    Unknown { not_before: Instant },
-    Asked,
-    Known(NodeId),
-}
-
 #[derive(Clone, Debug, PartialEq)]
 enum Membership {
     Out {
@@ -131,10 +116,7 @@ impl Group {
 
     /// The coordinator, where known: requests go to it, except for FindCoordinator.
     pub fn coordinator(&self) -> Option<NodeId> {
-        match self.coordinator {
-            Coordinator::Known(node) => Some(node),
-            Coordinator::Unknown { .. } | Coordinator::Asked => None,
-        }
+        self.coordinator.node()
     }
 
     /// Whether partitions are held, or would be if there were enough of them.
@@ -200,9 +182,8 @@ impl Group {
 
     /// The coordinator cannot be reached, though no request was lost with it: asks where it is.
     pub fn forget_coordinator(&mut self, now: Instant) {
-        if matches!(self.coordinator, Coordinator::Known(_)) {
-            let wait = self.wait();
-            self.coordinator = Coordinator::Unknown { not_before: now + wait };
+        if self.coordinator.node().is_some() {
+            self.look_elsewhere(now);
         }
     }
 
@@ -213,20 +194,16 @@ impl Group {
 
     /// The request to any broker that is due.
     pub fn poll_find(&mut self, now: Instant) -> Option<GroupRequest> {
-        match self.coordinator {
-            Coordinator::Unknown { not_before } if not_before <= now && self.membership != Membership::Left => {
-                self.coordinator = Coordinator::Asked;
-                Some(self.speaker().find_coordinator())
-            }
-            _ => None,
+        if self.membership == Membership::Left || self.coordinator.due().is_none_or(|due| due > now) {
+            return None;
         }
+        self.coordinator = Coordinator::Asked;
+        Some(self.speaker().find_coordinator())
     }
 
     /// The next request to the coordinator that is due. Called only while it can be reached.
     pub fn poll_request(&mut self, now: Instant) -> Option<GroupRequest> {
-        if !matches!(self.coordinator, Coordinator::Known(_)) {
-            return None;
-        }
+        self.coordinator.node()?;
         match &mut self.membership {
             Membership::Out { not_before } if *not_before <= now && self.partition_count > 0 => {
                 self.membership = Membership::Joining;
@@ -254,12 +231,10 @@ impl Group {
 
     /// When [`Group::handle_time`], and [`Group::poll_request`] after it, is to be called at the latest.
     pub fn next_deadline(&self) -> Instant {
-        let mut earliest = match self.coordinator {
-            Coordinator::Unknown { not_before } if self.membership != Membership::Left => not_before,
-            _ => Instant::FAR_FUTURE,
-        };
-        earliest = earliest.min(self.membership_deadline());
-        let reachable = matches!(self.coordinator, Coordinator::Known(_));
+        let find =
+            self.coordinator.due().filter(|_| self.membership != Membership::Left).unwrap_or(Instant::FAR_FUTURE);
+        let earliest = find.min(self.membership_deadline());
+        let reachable = self.coordinator.node().is_some();
         match self.membership {
             Membership::Out { not_before } if reachable && self.partition_count > 0 => earliest.min(not_before),
             Membership::In | Membership::Releasing if reachable && self.heartbeat_asked.is_none() => {
@@ -293,18 +268,16 @@ impl Group {
 
     /// The answer to FindCoordinator: the address, to be told to the cluster, where there is one.
     pub fn handle_find(&mut self, now: Instant, response: &FindCoordinatorResponse) -> Option<CoordinatorAddress> {
-        let found = response.coordinators.iter().find(|its| *its.key == *self.config.group);
-        let error = found.map_or(code::COORDINATOR_NOT_AVAILABLE, |its| its.error_code);
-        match found {
-            Some(its) if error == 0 && its.node_id.0 >= 0 => {
-                self.coordinator = Coordinator::Known(its.node_id.0);
-                Some(CoordinatorAddress { node: its.node_id.0, host: its.host.to_string(), port: its.port })
+        match coordinator::read(response, &self.config.group) {
+            Ok(found) => {
+                self.coordinator = Coordinator::Known(found.node);
+                Some(found)
             }
-            _ => {
-                if !is_coordinator_error(error) {
+            Err(error) => {
+                if !is_elsewhere(error) {
                     self.events.push_back(GroupEvent::Refused { code: error });
                 }
-                self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+                self.look_elsewhere(now);
                 None
             }
         }
@@ -345,8 +318,8 @@ impl Group {
     }
 
     fn join_failed(&mut self, now: Instant, error: i16) {
-        if is_coordinator_error(error) {
-            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+        if is_elsewhere(error) {
+            self.look_elsewhere(now);
         } else if error != code::REBALANCE_IN_PROGRESS {
             self.events.push_back(GroupEvent::Refused { code: error });
         }
@@ -401,8 +374,8 @@ impl Group {
             }
             code::UNKNOWN_MEMBER_ID => self.lose(LostReason::UnknownMember, now),
             code::ILLEGAL_GENERATION => self.lose(LostReason::IllegalGeneration, now),
-            error if is_coordinator_error(error) => {
-                self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+            error if is_elsewhere(error) => {
+                self.look_elsewhere(now);
             }
             error => self.events.push_back(GroupEvent::Refused { code: error }),
         }
@@ -416,10 +389,10 @@ impl Group {
         }
         let mut errors =
             response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
-        let is_elsewhere = errors.any(is_coordinator_error);
-        self.commits.end(is_elsewhere);
-        if is_elsewhere {
-            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+        let again = errors.any(is_elsewhere);
+        self.commits.end(again);
+        if again {
+            self.look_elsewhere(now);
         }
     }
 
@@ -454,7 +427,7 @@ impl Group {
             }
         }
         if kind == GroupRequestKind::FindCoordinator || matches!(self.coordinator, Coordinator::Known(_)) {
-            self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
+            self.look_elsewhere(now);
         }
     }
 
@@ -482,6 +455,11 @@ impl Group {
     fn left(&mut self) {
         self.membership = Membership::Left;
         self.events.push_back(GroupEvent::Left);
+    }
+
+    /// Asks after a while who coordinates the group.
+    fn look_elsewhere(&mut self, now: Instant) {
+        self.coordinator = Coordinator::Unknown { not_before: now + self.wait() };
     }
 
     fn wait(&mut self) -> Duration {
@@ -514,9 +492,4 @@ impl Group {
         }
         Some(self.speaker().commit(self.commits.in_flight()?))
     }
-}
-
-/// The group is not there, or not yet: ask who coordinates it.
-fn is_coordinator_error(error: i16) -> bool {
-    matches!(error, code::COORDINATOR_LOAD_IN_PROGRESS | code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR)
 }
