@@ -66,6 +66,8 @@ impl fmt::Display for Violation {
 pub struct Allow {
     /// Redis lost data in this run: a 202 may be gone, or end in `rejected`.
     pub redis_lost_data: bool,
+    /// Another Redis took its place: a 200 of the old one may end in `rejected`.
+    pub redis_was_replaced: bool,
     /// Others ordered too: the ledger may hold orders that this history did not ask for.
     pub other_buyers: bool,
     /// Records ran out in this run, and keys were used again: of what was asked under a key the first order stands.
@@ -296,9 +298,11 @@ fn check_promises(
         match stored.get(order_id).map(Vec::as_slice) {
             Some([row]) => {
                 let kept = (row.product.as_str(), row.user.as_str(), order.key.as_str(), row.quantity);
-                // A 202 that Redis has lost took its key's record with it.
+                // A 202 that Redis has lost took its key's record with it, and so did a 200 whose order was rejected then.
+                let was_rejected = allow.redis_was_replaced && rejected.contains_key(order_id);
                 let may_be_another = |accepted: bool| {
-                    let is_free = allow.records_ran_out || (allow.redis_lost_data && !accepted);
+                    let is_lost = allow.redis_lost_data && (!accepted || was_rejected);
+                    let is_free = allow.records_ran_out || is_lost;
                     is_free && asked.contains(&kept)
                 };
                 let of_key = promises.iter().filter(|(of, _)| (&of.user, &of.key) == (&order.user, &order.key));
@@ -312,7 +316,7 @@ fn check_promises(
             Some(rows) => wrong(format!("answered {answer}, stored {} times", rows.len())),
             None => {
                 if let Some(reason) = rejected.get(order_id) {
-                    if accepted {
+                    if accepted && !allow.redis_was_replaced {
                         wrong(format!("answered {answer}, rejected ({reason})"));
                     } else if !allow.redis_lost_data {
                         wrong(format!("answered {answer}, rejected ({reason}) though Redis lost nothing"));

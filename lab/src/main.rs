@@ -149,9 +149,12 @@ struct CheckArguments {
     /// `postgres://…`
     #[arg(long, env = "FLUX_POSTGRES", default_value = "postgres://postgres@127.0.0.1/flux")]
     postgres: String,
-    /// Redis lost data in this run: a 202 may be gone, a 200 may end in `rejected`.
+    /// Redis lost data in this run: a 202 may be gone, or end in `rejected`.
     #[arg(long)]
     redis_lost_data: bool,
+    /// Another Redis took its place: a 200 of the old one may end in `rejected`.
+    #[arg(long)]
+    redis_was_replaced: bool,
     /// Others ordered too: the ledger may hold orders that these histories do not.
     #[arg(long)]
     other_buyers: bool,
@@ -305,8 +308,9 @@ fn run_check(arguments: &CheckArguments) -> Result<ExitCode, LabError> {
     if let Some(what) = truth.moves() {
         say(&format!("not at rest: {what}"));
     }
-    let (redis_lost_data, other_buyers) = (arguments.redis_lost_data, arguments.other_buyers);
-    let verdict = checker::check(&truth, &history, Allow { redis_lost_data, other_buyers, ..Allow::default() });
+    let CheckArguments { redis_lost_data, redis_was_replaced, other_buyers, .. } = *arguments;
+    let allow = Allow { redis_lost_data, redis_was_replaced, other_buyers, ..Allow::default() };
+    let verdict = checker::check(&truth, &history, allow);
     say(verdict.to_string().trim_end());
     Ok(if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -157,7 +157,7 @@ pub struct RejectedOrder {
     pub order_id: Uuid,
     /// Which taking of units.
     pub reservation_id: Uuid,
-    /// `no_room` or `key_reused`.
+    /// `no_room`, `key_reused` or `late`.
     pub reason: String,
     /// Its product.
     pub product: String,

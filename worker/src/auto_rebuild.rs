@@ -243,7 +243,14 @@ mod tests {
     const PRODUCT: &str = "phone";
 
     fn server(run_id: &str, replid: &str) -> Server {
-        Server { run_id: run_id.into(), replid: replid.into(), is_master: true, has_replica: false, is_cluster: false }
+        Server {
+            run_id: run_id.into(),
+            replid: replid.into(),
+            is_master: true,
+            has_replica: false,
+            is_cluster: false,
+            stands_alone: true,
+        }
     }
 
     fn sale(run_id: &str, replid: &str) -> SaleView {

@@ -110,6 +110,8 @@ struct OnItsWay<'a> {
     sale: Sale,
     was_closed: bool,
     is_of_ledger_alone: bool,
+    /// No older Redis may sell it still: what comes of older generations when the log has been counted is refused.
+    has_no_predecessor: bool,
     published: u64,
 }
 
@@ -226,12 +228,14 @@ impl<'a> Rebuild<'a> {
         let sale = found.raise(&mut self.ledger, product).await?;
         let was_closed = fencing.fence(&sale).await?;
         info!(product, sale = sale.id, generation = sale.generation, "fenced off in ledger and Redis");
-        Ok(Some(OnItsWay { at, order, sale, was_closed, is_of_ledger_alone, published: 0 }))
+        let has_no_predecessor = view.has_no_predecessor(&server, order);
+        Ok(Some(OnItsWay { at, order, sale, was_closed, is_of_ledger_alone, has_no_predecessor, published: 0 }))
     }
 
     /// Everything behind the last drain, which counted what stands in the log up to `ends`; the line that says what was done.
     async fn open_again(&mut self, on_its_way: &OnItsWay<'_>, ends: &Ends) -> Result<String, Ended> {
         let OnItsWay { order, sale, was_closed, is_of_ledger_alone, published, .. } = on_its_way;
+        let ends = on_its_way.has_no_predecessor.then_some(ends);
         let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
         sale.is_latest(ledger, order, *is_of_ledger_alone).await?;

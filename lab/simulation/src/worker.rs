@@ -64,7 +64,7 @@ pub fn start(world: &mut World, name: &str, flags: &[String], ttl: Duration) -> 
     Worker { process, stop }
 }
 
-/// Starts `flux-worker rebuild --product P --old-master-is-dead` with `more` behind it; `look` is called where it has ended well,
+/// Starts `flux-worker rebuild --product P` with `more` behind it; `look` is called where it has ended well,
 /// at that moment.
 ///
 /// # Panics
@@ -79,7 +79,7 @@ pub fn start_rebuild(
     let told: Heard<String> = Rc::default();
     let teller = Rc::clone(&told);
     let process = world.start("rebuild", || {
-        let mut command = vec!["rebuild", "--product", product, "--old-master-is-dead"];
+        let mut command = vec!["rebuild", "--product", product];
         command.extend(more.iter().map(String::as_str));
         let config = config(&[], &command, ttl);
         let Told::Rebuild(order) = config.task.clone() else { unreachable!("that is what was said") };

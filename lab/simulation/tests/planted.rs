@@ -13,7 +13,7 @@ const SEEDS_DRAWN: u64 = 5000;
 
 /// By which drawn seed each was found first (`make hunt`), so that the search is short. Where the programs or the shapes have
 /// changed since, one behind it finds it.
-const CAUGHT_BY: [(Bug, u64); 36] = [
+const CAUGHT_BY: [(Bug, u64); 37] = [
     (Bug::CompensateOnTimeout, 20),
     (Bug::AcksOne, 0),
     (Bug::OffsetBeforeCommit, 0),
@@ -50,6 +50,7 @@ const CAUGHT_BY: [(Bug, u64); 36] = [
     (Bug::LeaseFromTheReply, 13),
     (Bug::AgelessReservations, 801),
     (Bug::LostRecordsBelieved, 1064),
+    (Bug::LateRecordsStored, 1148),
 ];
 
 /// What is found wrong with this seed, if anything.

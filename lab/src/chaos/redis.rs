@@ -123,6 +123,7 @@ fn newest_append_only_file(directory: &Path) -> Result<PathBuf, LabError> {
 pub(super) fn failed_over() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), FEW)?;
     trial.allow.redis_lost_data = true;
+    trial.allow.redis_was_replaced = true;
     trial.load()?;
     let mut replica = replica_of(&mut trial)?;
     replica.pause()?;
@@ -143,6 +144,7 @@ pub(super) fn failed_over() -> Result<Outcome, LabError> {
 pub(super) fn there_and_back() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), FEW)?;
     trial.allow.redis_lost_data = true;
+    trial.allow.redis_was_replaced = true;
     trial.load()?;
     let stale = replica_of(&mut trial)?;
     command(&stale, &["REPLICAOF", "NO", "ONE"])?;

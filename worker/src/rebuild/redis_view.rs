@@ -20,6 +20,8 @@ pub struct Server {
     pub has_replica: bool,
     /// A node of a Redis Cluster.
     pub is_cluster: bool,
+    /// It has never had a replica nor been one, as far as it knows: it keeps no backlog for one, and no second history.
+    pub stands_alone: bool,
 }
 
 impl Server {
@@ -37,6 +39,8 @@ impl Server {
             is_master: field(&replication, "role") == "master",
             has_replica: field(&replication, "connected_slaves") != "0",
             is_cluster: field(&server, "redis_mode") == "cluster",
+            stands_alone: field(&replication, "repl_backlog_active") == "0"
+                && field(&replication, "master_replid2") == "0".repeat(40),
         })
     }
 }
@@ -149,6 +153,13 @@ impl SaleView {
     /// The topic that the sale's orders belong into, where that is another than `own`: then it is another worker's.
     pub fn other_topic(&self, own: &str) -> Option<&str> {
         self.topic.as_deref().filter(|noted| *noted != own)
+    }
+
+    /// Whether the Redis that is there has no predecessor that might sell on: then whatever an older generation brings from now on was
+    /// lost with it, and is nobody's.
+    pub(super) fn has_no_predecessor(&self, server: &Server, order: &RebuildOrder) -> bool {
+        let is_said = order.old_master_is_dead || order.slot_moved;
+        server.stands_alone && !server.is_cluster && !server.has_replica && !self.had_replica && !is_said
     }
 
     /// Whether it is safe to go on, as far as it can be known without the operator: where a master was replaced, the

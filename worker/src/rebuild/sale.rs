@@ -151,7 +151,7 @@ impl Found {
                     rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no generation"))?;
                 let sale = Sale { id: self.id, generation, total: self.total, options: self.options };
                 if is_planted(Bug::RaisedIsInForce) {
-                    sale.put_in_force(ledger, product, &Ends { topic_id: [0; 16], offsets: Vec::new() }).await?;
+                    sale.put_in_force(ledger, product, None).await?;
                 }
                 Ok(sale)
             })
@@ -219,13 +219,13 @@ impl Sale {
 
     /// Puts the generation in force that Redis has been told of, counts in what waits to be given back, and says how many
     /// units are left. Where the sale was closed, those are withdrawn: what was closed once never sells again. What stands behind
-    /// `ends` in the log is not counted, and the ledger refuses what older generations sold there.
+    /// `ends` in the log is not counted, and the ledger refuses what older generations sold there; without, room decides.
     pub(super) async fn account(
         &self,
         ledger: &mut Ledger,
         product: &str,
         was_closed: bool,
-        ends: &Ends,
+        ends: Option<&Ends>,
     ) -> Result<Account, Ended> {
         ledger
             .atomically(async |ledger| -> Result<Account, Ended> {
@@ -254,7 +254,12 @@ impl Sale {
     /// Draws up the accounts of the product's sales that were over before this one, where units are nowhere: no edge publishes
     /// their orders any more, the outbox is in the log and the log in the ledger, so their reservations were lost with Redis,
     /// and what nobody has is withdrawn. How many such sales there were.
-    pub(super) async fn settle_earlier(&self, ledger: &mut Ledger, product: &str, ends: &Ends) -> Result<usize, Ended> {
+    pub(super) async fn settle_earlier(
+        &self,
+        ledger: &mut Ledger,
+        product: &str,
+        ends: Option<&Ends>,
+    ) -> Result<usize, Ended> {
         let sql = include_str!("../../sql/statements/rebuild_earlier.sql");
         let short = ledger.query(sql, &[text_of(product), bigint(self.id)?]).await?;
         for row in &short {
@@ -265,7 +270,7 @@ impl Sale {
         Ok(short.len())
     }
 
-    async fn put_in_force(&self, ledger: &mut Ledger, product: &str, ends: &Ends) -> Result<(), Ended> {
+    async fn put_in_force(&self, ledger: &mut Ledger, product: &str, ends: Option<&Ends>) -> Result<(), Ended> {
         let mut params = vec![text_of(product), bigint(self.id)?, Param::I32(self.generation_in_ledger())];
         params.extend(opened_with(&self.options)?);
         params.extend(counted_to(ends));
@@ -300,7 +305,7 @@ fn opening(row: &Row, column: usize) -> Result<Opening, LedgerError> {
 
 /// Withdraws all units of a sale that was over and that no order has; how many it has withdrawn then. Returns to it, which Redis
 /// takes no more, are counted in.
-async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64, ends: &Ends) -> Result<u64, Ended> {
+async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64, ends: Option<&Ends>) -> Result<u64, Ended> {
     ledger
         .atomically(async |ledger| -> Result<u64, Ended> {
             let of_sale = [text_of(product), bigint(id)?];
@@ -371,8 +376,10 @@ fn opened_with(options: &Options) -> Result<[Param; 6], Ended> {
 }
 
 /// Where what was counted of the log ends, as statements take it.
-fn counted_to(ends: &Ends) -> [Param; 2] {
-    [Param::Uuid(Uuid(ends.topic_id)), Param::I64s(ends.offsets.clone())]
+fn counted_to(ends: Option<&Ends>) -> [Param; 2] {
+    // No topic has the id of zeros.
+    let (topic_id, offsets) = ends.map_or(([0; 16], Vec::new()), |ends| (ends.topic_id, ends.offsets.clone()));
+    [Param::Uuid(Uuid(topic_id)), Param::I64s(offsets)]
 }
 
 fn text_of(text: &str) -> Param {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use flux_protocol::ages::PUBLISHED_AGE_MAX;
 use flux_protocol::outbox_entry::EntryId;
-use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::time::Instant;
 
 use crate::core::state::product_index::ProductIndex;
@@ -142,8 +141,7 @@ impl Entries {
     /// Whether an acknowledgement that comes `now` counts. Since then a rebuild may have waited, and looked into the log before the
     /// record stood there.
     pub fn counts_still(&self, index: EntryIndex, now: Instant) -> bool {
-        let age = now.since(self.places[index.0 as usize].asked);
-        age < PUBLISHED_AGE_MAX || is_planted(Bug::AnswersHoweverLate)
+        now.since(self.places[index.0 as usize].asked) < PUBLISHED_AGE_MAX
     }
 
     /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.

@@ -24,6 +24,7 @@ pub fn shape(bug: Bug, random: &mut Random) -> Option<Shape> {
         Bug::LeaseNotExpired => two_waves(),
         Bug::ReturnedTwice => expired_keys(random),
         Bug::AgelessReservations => sleeper(random),
+        Bug::LateRecordsStored => late_records(random),
         Bug::SettleBeforeAck => lost_produce(random),
         Bug::CompensateOnTimeout => slow_redis(random),
         Bug::StockDefault => lost_stock(random),
@@ -162,6 +163,25 @@ fn sleeper(random: &mut Random) -> Shape {
     happens(&mut shape, 1001 + random.below(30), 60_000, Fault::EdgePaused(1, 0));
     happens(&mut shape, 1200, 300, Fault::RedisRolledBack(Duration::from_millis(900)));
     happens(&mut shape, 5000, 1, Fault::SaleRebuilt(0));
+    shape
+}
+
+/// An edge sends, is killed, and Redis loses what it had taken; what it sent was on a way that is so slow that it arrives behind the
+/// rebuild. Then everything is sold.
+fn late_records(random: &mut Random) -> Shape {
+    let mut shape = quiet(&[1, 1], 60);
+    wave(&mut shape, random, 40, Duration::from_millis(1000), Duration::from_millis(30));
+    for buyer in &mut shape.buyers {
+        buyer.attempts_max = 1;
+        buyer.door = Some(1);
+    }
+    for node in 0..shape.nodes {
+        happens(&mut shape, 900, 300, Fault::SlowEdgeKafka(1, node, Duration::from_secs(20)));
+    }
+    happens(&mut shape, 1010 + random.below(40), 20_000, Fault::EdgeKilled(1));
+    happens(&mut shape, 1200, 300, Fault::RedisRolledBack(Duration::from_millis(900)));
+    happens(&mut shape, 1600, 1, Fault::SaleRebuilt(0));
+    wave(&mut shape, random, 80, Duration::from_secs(22), Duration::from_secs(3));
     shape
 }
 

@@ -108,6 +108,8 @@ pub enum Fault {
 
     /// The way from an edge to Redis, and from no other, is slow.
     SlowEdgeRedis(usize, Duration),
+    /// The way from an edge to a broker is slow.
+    SlowEdgeKafka(usize, usize, Duration),
     /// The way from an edge to Redis is cut.
     CutEdgeRedis(usize),
     /// The way from an edge to a broker is cut.
@@ -512,6 +514,7 @@ impl Fault {
             Fault::LedgerStandby => run.postgres.borrow_mut().set_standby(true),
             Fault::CutWorkerLedger(worker) => run.world.cut(&format!("worker-{worker}"), LEDGER),
             Fault::SlowEdgeRedis(edge, by) => run.world.slow(&format!("edge-{edge}"), "redis:6379", *by),
+            Fault::SlowEdgeKafka(edge, node, by) => run.world.slow(&format!("edge-{edge}"), &broker(*node), *by),
             Fault::CutEdgeRedis(edge) => run.world.cut(&format!("edge-{edge}"), "redis:6379"),
             Fault::CutEdgeKafka(edge, node) => run.world.cut(&format!("edge-{edge}"), &broker(*node)),
             Fault::CutWorkerKafka(worker, node) => run.world.cut(&format!("worker-{worker}"), &broker(*node)),
@@ -618,6 +621,9 @@ impl Fault {
             Fault::LedgerStandby => run.postgres.borrow_mut().set_standby(false),
             Fault::CutWorkerLedger(worker) => run.world.mend(&format!("worker-{worker}"), LEDGER),
             Fault::SlowEdgeRedis(edge, _) => run.world.slow(&format!("edge-{edge}"), "redis:6379", Duration::ZERO),
+            Fault::SlowEdgeKafka(edge, node, _) => {
+                run.world.slow(&format!("edge-{edge}"), &broker(*node), Duration::ZERO);
+            }
             Fault::CutEdgeRedis(edge) => run.world.mend(&format!("edge-{edge}"), "redis:6379"),
             Fault::CutEdgeKafka(edge, node) => run.world.mend(&format!("edge-{edge}"), &broker(*node)),
             Fault::CutWorkerKafka(worker, node) => run.world.mend(&format!("worker-{worker}"), &broker(*node)),

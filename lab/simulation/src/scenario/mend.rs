@@ -18,6 +18,8 @@ use crate::world::ProcessId;
 use crate::{operator, worker};
 
 /// How long a mended world may take to come to rest: sessions of 10 s, a relay's horizon and claims, a rebuild's fence.
+/// What an operator says where a replica may have taken Redis' place.
+const OLD_MASTER_IS_DEAD: &str = "--old-master-is-dead";
 const SETTLE_MAX: Duration = Duration::from_secs(400);
 /// Rebuilds of one product before the operator gives up.
 const REBUILDS_MAX: u32 = 8;
@@ -206,7 +208,11 @@ impl Run {
         let look = move |now| {
             *found.borrow_mut() = left_too_much(&redis.borrow(), &kafka.borrow(), &postgres.borrow(), now, &of);
         };
-        let more = self.answers.get(product).cloned().unwrap_or_default();
+        let mut more = self.answers.get(product).cloned().unwrap_or_default();
+        let is_said = more.iter().any(|flag| flag == OLD_MASTER_IS_DEAD);
+        if !is_said && self.shape.faults.iter().any(|planned| planned.fault.is_of_replicas()) {
+            more.push(OLD_MASTER_IS_DEAD.to_owned());
+        }
         let (process, heard) = worker::start_rebuild(&mut self.world, product, &more, self.shape.idempotency_ttl, look);
         let product = product.to_owned();
         self.under_way.push(Rebuild { product, process, heard, was_killed: false, excess });

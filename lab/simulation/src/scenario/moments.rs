@@ -205,14 +205,16 @@ fn dead_tokens(tokens: &[Token], redis: &Redis) -> Vec<String> {
     found
 }
 
-/// What a broker that stood still had in its sockets, or holds back, comes whenever it likes (GUARANTEES.md, "What a 200 does not
-/// mean"), and what a Redis that was given up has sold is no rebuild's to know.
+/// What an older generation sold is in the log when a rebuild has opened the sale. What a broker that stood still had in its sockets, or
+/// holds back, or a slow way, comes whenever it likes, and is not stored. What a Redis that was given up has sold is no rebuild's to know: room
+/// decides.
 fn too_late(run: &Run, redis: &Redis) -> Vec<String> {
-    let holds_back = |fault: &Fault| matches!(fault, Fault::BrokerPaused(_) | Fault::ProduceSpoilt(_));
+    let holds_back =
+        |fault: &Fault| matches!(fault, Fault::BrokerPaused(_) | Fault::ProduceSpoilt(_) | Fault::SlowEdgeKafka(..));
     let restored = redis.restored();
-    if run.old_master_woke || restored.is_empty() || run.shape.faults.iter().any(|planned| holds_back(&planned.fault)) {
-        return Vec::new();
-    }
+    let may_come = run.old_master_woke || run.shape.faults.iter().any(|planned| holds_back(&planned.fault));
+    let was_replaced = run.shape.faults.iter().any(|planned| planned.fault.is_of_replicas());
+    let stored: BTreeSet<Uuid> = run.postgres.borrow().orders().map(|row| row.reservation_id).collect();
     let mut first: BTreeMap<Uuid, (Instant, OwnedRecord)> = BTreeMap::new();
     for (at, order) in run.kafka.borrow().orders() {
         let held = first.entry(order.reservation_id).or_insert_with(|| (at, order));
@@ -226,7 +228,9 @@ fn too_late(run: &Run, redis: &Redis) -> Vec<String> {
                 && by.generation > u64::from(order.generation)
                 && by.at < *at
         };
-        if let Some(by) = restored.iter().find(is_over) {
+        if let Some(by) = restored.iter().find(is_over)
+            && (!may_come || (stored.contains(&order.reservation_id) && !was_replaced))
+        {
             let since = at.since(by.at);
             found.push(format!(
                 "I1: order {} of {}, reserved in generation {}, came into the log {since:?} after the rebuild of generation {} \

@@ -356,6 +356,7 @@ impl Shape {
             0..20 => self.draw_sleeper(random),
             20..35 => self.draw_reloads(random, spread),
             35..50 => self.draw_lost_replies(random),
+            50..65 => self.draw_late_records(random),
             _ => {}
         }
     }
@@ -406,6 +407,34 @@ impl Shape {
         let slowed = Fault::SlowEdgeRedis(edge, slow);
         self.faults.push(Planned { at: Duration::ZERO, lasts: reset_at + self.bounds.redis_deadline, fault: slowed });
         self.faults.push(Planned { at: reset_at, lasts: Duration::from_millis(1), fault: Fault::RedisReset });
+    }
+
+    /// An edge sends what it has reserved on a way that is so slow that it arrives when a rebuild is over, and is killed. Redis loses
+    /// the reservations, and an operator rebuilds at once.
+    fn draw_late_records(&mut self, random: &mut Random) {
+        let edge = random.below(self.edges.len() as u64) as usize;
+        let buyer = random.below(self.buyers.len() as u64) as usize;
+        let at = self.buyers[buyer].comes_after;
+        let slow = Duration::from_millis(16_000 + random.below(8000));
+        let killed_at = at + Duration::from_millis(8 + random.below(40));
+        // Some are sure to be there by then.
+        for other in self.buyers.iter_mut().skip(buyer).take(8) {
+            let within = Duration::from_micros(random.below(6000));
+            (other.comes_after, other.door) = (at + within, Some(edge));
+        }
+        let loss = match random.below(2) {
+            0 => Fault::RedisFlushed,
+            _ => Fault::RedisRolledBack(Duration::from_millis(200 + random.below(800))),
+        };
+        for node in 0..self.nodes {
+            let slowed = Fault::SlowEdgeKafka(edge, node, slow);
+            self.faults.push(Planned { at, lasts: killed_at - at, fault: slowed });
+        }
+        let a_second = Duration::from_secs(1);
+        self.faults.push(Planned { at: killed_at, lasts: a_second, fault: Fault::EdgeKilled(edge) });
+        let lost_at = killed_at + Duration::from_millis(random.below(50));
+        self.faults.push(Planned { at: lost_at, lasts: a_second / 4, fault: loss });
+        (self.rebuilds_at_once, self.rebuilds_by_itself) = (true, false);
     }
 
     fn draw_sales_that_follow(&mut self, random: &mut Random, spread: Duration) {

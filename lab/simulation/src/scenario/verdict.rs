@@ -58,7 +58,8 @@ pub fn judge(run: &mut Run) -> Report {
     let history = run.history();
     let truth = truth::read(run);
     let records_ran_out = !run.shape.records_last();
-    let allow = Allow { redis_lost_data: run.lost_data, records_ran_out, ..Allow::default() };
+    let redis_was_replaced = run.shape.faults.iter().any(|planned| planned.fault.is_of_replicas());
+    let allow = Allow { redis_lost_data: run.lost_data, redis_was_replaced, records_ran_out, ..Allow::default() };
     let verdict = check(&truth, &history, allow);
     let mut faults = run.troubles.clone();
     distrusted_answers(run, &mut faults);

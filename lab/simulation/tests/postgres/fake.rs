@@ -218,9 +218,9 @@ impl Server for Fake {
                 text(&row.queue),
                 row.raised,
                 row.log_topic.map_or("".to_owned(), id),
-                row.log_ends.as_ref().map_or("".to_owned(), |ends| {
-                    ends.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
-                })
+                row.log_ends
+                    .as_ref()
+                    .map_or("".to_owned(), |ends| { ends.iter().map(i64::to_string).collect::<Vec<_>>().join(",") })
             )
         }));
         lines.extend(server.orders().map(|row| {
