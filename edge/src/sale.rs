@@ -50,24 +50,15 @@ pub struct Sale {
     pub burst: u64,
 }
 
-impl Sale {
-    /// Whether `other` came before this one: an earlier sale, or an earlier generation of the same. Sale ids and
-    /// generations only ever rise, so a Redis that shows an earlier one than was seen has slept, or has lost what came
-    /// since.
-    pub fn is_later_than(&self, other: &Sale) -> bool {
-        (self.id, self.generation) > (other.id, other.generation)
-    }
-}
-
 /// The latest sale id and generation that a core has seen of a product, as the scripts take them: an earlier one is never
 /// believed (`is_behind` of `lua/trust.lua`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen(Option<(u64, u32)>);
 
 impl Seen {
-    /// Of a product whose sale, as far as it is known, is this.
-    pub fn of(sale: Option<&Sale>) -> Seen {
-        Seen(sale.map(|sale| (sale.id, sale.generation)))
+    /// Of a product whose latest sale and generation, as far as they are known, are these.
+    pub fn of(latest: Option<(u64, u32)>) -> Seen {
+        Seen(latest)
     }
 
     /// Appends the two as arguments of a call; they are empty where no sale was seen.

@@ -130,8 +130,13 @@ const REFRESH_FIELDS: usize = 15;
 pub enum Refreshed {
     /// There is no such product.
     Unknown,
-    /// Redis cannot be trusted with it; the script's reason.
-    Suspended(String),
+    /// Redis cannot be trusted with it.
+    Suspended {
+        /// The script's reason.
+        reason: String,
+        /// Sale id and generation that stand there, where they can be read: a rebuild may have fenced the sale off under them.
+        stands: Option<(u64, u32)>,
+    },
     /// Its orders belong into this topic, which is another than the edge's.
     Foreign(String),
     /// How it stands.
@@ -164,7 +169,10 @@ impl Refreshed {
             fields;
         let state = match state {
             b"unknown" => return Some(Refreshed::Unknown),
-            b"suspended" => return Some(Refreshed::Suspended(printable(reason))),
+            b"suspended" => {
+                let generation = number(generation).and_then(|generation| u32::try_from(generation).ok());
+                return Some(Refreshed::Suspended { reason: printable(reason), stands: number(id).zip(generation) });
+            }
             b"foreign" => return Some(Refreshed::Foreign(printable(reason))),
             b"open" | b"sold_out" => SaleState::Open,
             b"scheduled" => SaleState::Scheduled,

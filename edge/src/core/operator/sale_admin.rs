@@ -114,8 +114,8 @@ impl Core {
 
     /// The latest sale id and generation that this core has seen of a product, as the scripts take them.
     fn seen_of(&self, name: Identifier) -> [String; 2] {
-        let sale = self.products.find(name.as_bytes()).and_then(|index| self.products[index].sale);
-        Seen::of(sale.as_ref()).texts()
+        let latest = self.products.find(name.as_bytes()).and_then(|index| self.products[index].latest());
+        Seen::of(latest).texts()
     }
 
     fn may_begin(&self, name: Identifier) -> Result<(), Answer> {

@@ -29,7 +29,7 @@ impl Core {
         let refreshed = match (refreshed, later) {
             (Refreshed::Sale { sale, .. }, Some(later)) => {
                 self.note_older_sale(index, sale, later);
-                Refreshed::Suspended("behind".into())
+                Refreshed::Suspended { reason: "behind".into(), stands: None }
             }
             (refreshed, _) => refreshed,
         };
@@ -46,7 +46,10 @@ impl Core {
                 self.note_foreign(name, topic);
             }
             Refreshed::Unknown => self.suspend(index, "unknown"),
-            Refreshed::Suspended(reason) => self.suspend(index, &reason),
+            Refreshed::Suspended { reason, stands } => {
+                product.fenced = product.fenced.max(stands);
+                self.suspend(index, &reason);
+            }
             Refreshed::Sale {
                 sale,
                 state,
@@ -143,11 +146,11 @@ impl Core {
         product.outbox.distrust();
     }
 
-    /// Id and generation of a later sale than `shown`, which a look that was asked for at `asked` has found: this core has seen it, or
-    /// another has, or has opened it before anybody could look.
+    /// Id and generation of a later sale than `shown`, which a look that was asked for at `asked` has found: this core has seen it,
+    /// open or fenced off by a rebuild, or another has, or has opened it before anybody could look.
     fn later_than(&self, index: ProductIndex, shown: &Sale, asked: Instant) -> Option<(u64, u32)> {
         let product = &self.products[index];
-        let seen = product.sale.filter(|known| known.is_later_than(shown)).map(|known| (known.id, known.generation));
+        let seen = product.latest().filter(|latest| *latest > (shown.id, shown.generation));
         let by_others = product.sight.lost_since(shown.id, asked).map(|id| (id, 1));
         seen.max(by_others)
     }

@@ -104,7 +104,7 @@ impl Sight {
     pub fn publish(&self, now: Instant, asked: Instant, refreshed: &Refreshed) {
         match refreshed {
             Refreshed::Sale { sale, .. } => self.note_sale(now, sale.id),
-            Refreshed::Unknown | Refreshed::Suspended(_) | Refreshed::Foreign(_) => {
+            Refreshed::Unknown | Refreshed::Suspended { .. } | Refreshed::Foreign(_) => {
                 self.suspended_at.fetch_max(asked.as_micros(), Ordering::AcqRel);
             }
         }
@@ -156,7 +156,12 @@ fn to_words(asked: Instant, refreshed: &Refreshed) -> [u64; WORDS] {
     words[0] = asked.as_micros();
     words[1] = match refreshed {
         Refreshed::Unknown => UNKNOWN,
-        Refreshed::Suspended(_) => SUSPENDED,
+        Refreshed::Suspended { stands, .. } => {
+            // No sale has the id 0.
+            let (id, generation) = stands.unwrap_or_default();
+            words[2] = id;
+            SUSPENDED | u64::from(generation) << 32
+        }
         Refreshed::Foreign(_) => FOREIGN,
         Refreshed::Sale { sale, state, opens_in, stock, outbox_entries, outbox_orders, queue_seed, .. } => {
             let opens_us = u64::try_from(opens_in.as_micros()).unwrap_or(u64::MAX);
@@ -182,9 +187,13 @@ fn to_words(asked: Instant, refreshed: &Refreshed) -> [u64; WORDS] {
 
 fn from_words(words: &[u64; WORDS]) -> Refreshed {
     let kind = words[1];
-    match kind {
+    let generation = (kind >> 32) as u32;
+    match kind & u64::from(u32::MAX) {
         UNKNOWN => return Refreshed::Unknown,
-        SUSPENDED => return Refreshed::Suspended("as another core has seen".to_owned()),
+        SUSPENDED => {
+            let stands = Some((words[2], generation)).filter(|(id, _)| *id > 0);
+            return Refreshed::Suspended { reason: "as another core has seen".to_owned(), stands };
+        }
         FOREIGN => return Refreshed::Foreign(String::new()),
         _ => {}
     }
@@ -193,7 +202,7 @@ fn from_words(words: &[u64; WORDS]) -> Refreshed {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     Refreshed::Sale {
-        sale: Sale { id: words[2], generation: (kind >> 32) as u32, total: words[3], rate: words[4], burst: words[5] },
+        sale: Sale { id: words[2], generation, total: words[3], rate: words[4], burst: words[5] },
         state: STATES[(kind & 0xf) as usize],
         opens_in: Duration::from_micros(words[6]),
         stock: words[7],
@@ -307,7 +316,11 @@ mod tests {
         let sight = Sight::default();
         sight.publish(at(0), at(5), &refreshed(1));
         assert!(!sight.is_suspended_since(None), "it was believed");
-        sight.publish(at(0), at(7), &Refreshed::Suspended("stock".to_owned()));
+        let fenced = Refreshed::Suspended { reason: "state".to_owned(), stands: Some((7, u32::MAX)) };
+        sight.publish(at(0), at(7), &fenced);
+        let taken = sight.take(Some(at(5)));
+        let Some((_, Refreshed::Suspended { stands, .. })) = taken else { panic!("{taken:?}") };
+        assert_eq!(stands, Some((7, u32::MAX)));
         sight.publish(at(0), at(8), &refreshed(1));
         assert!(sight.is_suspended_since(Some(at(5))) && sight.is_suspended_since(None));
         assert!(!sight.is_suspended_since(Some(at(7))), "who has seen that, or what came after it");

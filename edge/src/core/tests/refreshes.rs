@@ -86,6 +86,31 @@ fn a_sale_or_a_generation_older_than_one_seen_is_never_believed() {
     assert_eq!(bench.statuses(&orders), [Some(200)], "a rebuild raises the generation above all that were seen");
 }
 
+/// The successor is away before its rebuild has come to its end, and the old master wakes: the rebuild's number is taken, and whoever
+/// sells at the old master sells under one that no ledger counts.
+#[test]
+fn a_generation_that_was_seen_fenced_off_is_not_gone_back_behind() {
+    let mut bench = Bench::new();
+    let set = |bench: &mut Bench, state: &str, reason: &str, generation: &str| {
+        let fields = bench.redis.sales.get_mut("p").expect("a sale");
+        (fields[0], fields[1], fields[3]) = (state.to_owned(), reason.to_owned(), generation.to_owned());
+    };
+    set(&mut bench, "suspended", "state", "2");
+    bench.pass(1_500);
+    set(&mut bench, "open", "", "1");
+    bench.lose_redis();
+    bench.connect();
+    bench.pass(1_500);
+    let refused = bench.orders(&["a"]);
+    assert_eq!(bench.answers[&refused[0]], Answer::Unavailable(Unavailable::Suspended));
+    assert!(bench.counters.older_sales.get() > 0, "counted");
+    set(&mut bench, "open", "", "2");
+    bench.pass(1_500);
+    let orders = bench.orders(&["b"]);
+    bench.pass(100);
+    assert_eq!(bench.statuses(&orders), [Some(200)], "the rebuild has come to its end");
+}
+
 /// Redis lost it before any look, and before word of it had reached the topic, and a rebuild put the sale before in force again.
 #[test]
 fn a_sale_that_this_edge_has_opened_is_as_good_as_one_that_it_has_seen() {
