@@ -410,8 +410,9 @@ impl Shape {
     }
 
     /// An edge sends what it has reserved on a way that is so slow that it arrives when a rebuild is over, and is killed. Redis loses
-    /// the reservations, and an operator rebuilds at once.
+    /// the reservations, and an operator rebuilds at once. No other Redis takes its place: what an old master has sold is not refused.
     fn draw_late_records(&mut self, random: &mut Random) {
+        self.faults.retain(|planned| !planned.fault.is_of_replicas());
         let edge = random.below(self.edges.len() as u64) as usize;
         let buyer = random.below(self.buyers.len() as u64) as usize;
         let at = self.buyers[buyer].comes_after;
