@@ -66,7 +66,7 @@ impl fmt::Display for Violation {
 pub struct Allow {
     /// Redis lost data in this run: a 202 may be gone, or end in `rejected`.
     pub redis_lost_data: bool,
-    /// Another Redis took its place: a 200 of the old one may end in `rejected`.
+    /// Another Redis took its place, or one that knew nothing of the sale any more: a 200 of the one before may end in `rejected`.
     pub redis_was_replaced: bool,
     /// Others ordered too: the ledger may hold orders that this history did not ask for.
     pub other_buyers: bool,

@@ -152,7 +152,7 @@ struct CheckArguments {
     /// Redis lost data in this run: a 202 may be gone, or end in `rejected`.
     #[arg(long)]
     redis_lost_data: bool,
-    /// Another Redis took its place: a 200 of the old one may end in `rejected`.
+    /// Another Redis took its place, or it forgot the sale: a 200 of the one before may end in `rejected`.
     #[arg(long)]
     redis_was_replaced: bool,
     /// Others ordered too: the ledger may hold orders that these histories do not.

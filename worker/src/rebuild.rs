@@ -110,8 +110,8 @@ struct OnItsWay<'a> {
     sale: Sale,
     was_closed: bool,
     is_of_ledger_alone: bool,
-    /// No older Redis may sell it still: what comes of older generations when the log has been counted is refused.
-    has_no_predecessor: bool,
+    /// This Redis is the one that sold it: what comes of older generations when the log has been counted is refused.
+    is_the_sellers: bool,
     published: u64,
 }
 
@@ -135,7 +135,8 @@ fn noted<T>(outcomes: &mut Outcomes, at: usize, step: Result<Option<T>, Ended>) 
 
 impl<'a> Rebuild<'a> {
     async fn begin(config: &'a Config) -> Result<Rebuild<'a>, Ended> {
-        let ledger = oneshot::ledger(config).await?;
+        let mut ledger = oneshot::ledger(config).await?;
+        ledger.check_schema().await?;
         let redis = oneshot::redis(config).await?;
         let log = Log::new(config, u64::from_ne_bytes(random::draw()));
         Ok(Rebuild { config, scripts: Scripts::new(), ledger, redis, log })
@@ -228,14 +229,14 @@ impl<'a> Rebuild<'a> {
         let sale = found.raise(&mut self.ledger, product).await?;
         let was_closed = fencing.fence(&sale).await?;
         info!(product, sale = sale.id, generation = sale.generation, "fenced off in ledger and Redis");
-        let has_no_predecessor = view.has_no_predecessor(&server, order);
-        Ok(Some(OnItsWay { at, order, sale, was_closed, is_of_ledger_alone, has_no_predecessor, published: 0 }))
+        let is_the_sellers = view.is_the_sellers(&server, order);
+        Ok(Some(OnItsWay { at, order, sale, was_closed, is_of_ledger_alone, is_the_sellers, published: 0 }))
     }
 
     /// Everything behind the last drain, which counted what stands in the log up to `ends`; the line that says what was done.
     async fn open_again(&mut self, on_its_way: &OnItsWay<'_>, ends: &Ends) -> Result<String, Ended> {
         let OnItsWay { order, sale, was_closed, is_of_ledger_alone, published, .. } = on_its_way;
-        let ends = on_its_way.has_no_predecessor.then_some(ends);
+        let ends = on_its_way.is_the_sellers.then_some(ends);
         let Rebuild { config, scripts, ledger, redis, .. } = self;
         let product = order.product.as_str();
         sale.is_latest(ledger, order, *is_of_ledger_alone).await?;

@@ -59,25 +59,26 @@ pub struct Listening {
 /// # Errors
 /// The first address that cannot be bound.
 pub fn listen(plan: &Plan) -> Result<Listening, ListenError> {
+    // First: the kernel gives newcomers to a public socket from the moment it listens, also where this process ends at once.
+    let (admin, admin_socket) = bind_one(plan.admin, "--admin", false)?;
+    let waiting_room = plan.waiting_room.map(|address| bind_one(address, "--waiting-room", false)).transpose()?;
     let mut address = plan.listen;
     let mut sockets = Vec::with_capacity(plan.cores.len());
-    if is_taken(address).map_err(|error| ListenError { address, flag: "--listen", error })? {
-        warn!(%address, "another process listens on --listen too: where both may, the kernel gives each a part of the connections");
-    }
+    let is_shared = is_taken(address).map_err(|error| ListenError { address, flag: "--listen", error })?;
     for _ in &plan.cores {
         let public = bind_one(address, "--listen", true)?;
         // With port 0 the first one chooses for all.
         address = public.0;
         sockets.push(Sockets { public: public.1, admin: None, waiting_room: None });
     }
-    let (admin, socket) = bind_one(plan.admin, "--admin", false)?;
-    sockets[0].admin = Some(socket);
-    let mut waiting_room = None;
-    if let Some(address) = plan.waiting_room {
-        let (address, socket) = bind_one(address, "--waiting-room", false)?;
-        sockets[0].waiting_room = Some(socket);
-        waiting_room = Some(address);
+    if is_shared {
+        warn!(%address, "another process listens on --listen too: the kernel gives each a part of the connections");
     }
+    sockets[0].admin = Some(admin_socket);
+    let waiting_room = waiting_room.map(|(address, socket)| {
+        sockets[0].waiting_room = Some(socket);
+        address
+    });
     Ok(Listening { listen: address, admin, waiting_room, sockets })
 }
 

@@ -50,7 +50,7 @@ const CAUGHT_BY: [(Bug, u64); 37] = [
     (Bug::LeaseFromTheReply, 13),
     (Bug::AgelessReservations, 801),
     (Bug::LostRecordsBelieved, 1064),
-    (Bug::LateRecordsStored, 1148),
+    (Bug::LateRecordsStored, 986),
 ];
 
 /// What is found wrong with this seed, if anything.

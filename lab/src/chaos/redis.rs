@@ -53,6 +53,7 @@ pub(super) fn replies_lost() -> Result<Outcome, LabError> {
 pub(super) fn restarted_empty() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), FEW)?;
     trial.allow.redis_lost_data = true;
+    trial.allow.redis_was_replaced = true;
     trial.load()?;
     trial.deployment.redis.kill();
     trial.distrust();
@@ -165,6 +166,7 @@ pub(super) fn there_and_back() -> Result<Outcome, LabError> {
 pub(super) fn flushed() -> Result<Outcome, LabError> {
     let mut trial = Trial::start(two_edges(), FEW)?;
     trial.allow.redis_lost_data = true;
+    trial.allow.redis_was_replaced = true;
     trial.load()?;
     command(&trial.deployment.redis, &["FLUSHALL"])?;
     trial.distrust();

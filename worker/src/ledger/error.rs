@@ -26,6 +26,17 @@ pub enum LedgerError {
         /// In this program.
         known: i32,
     },
+    /// No worker of this version has migrated the database yet.
+    #[error(
+        "the database's schema is version {found}, this program's is {known}: start a flux-worker of this version, which brings it up \
+         to date, and run again"
+    )]
+    OlderSchema {
+        /// In the database.
+        found: i32,
+        /// In this program.
+        known: i32,
+    },
     /// The connection is gone. What was asked without a transaction may or may not have been done; an open transaction
     /// whose COMMIT was not sent is undone.
     #[error("the connection to PostgreSQL was lost: {0}")]
@@ -49,6 +60,7 @@ impl LedgerError {
             | LedgerError::PassFile(_)
             | LedgerError::TooOld(_)
             | LedgerError::NewerSchema { .. }
+            | LedgerError::OlderSchema { .. }
             | LedgerError::Unexpected(_) => false,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Never goes back, and never touches a schema that a newer program has made.
 
+use std::cmp::Ordering;
+
 use flux_protocol::postgres::Param;
 
 use super::error::LedgerError;
@@ -62,9 +64,7 @@ impl Ledger {
             )
             .await?;
         }
-        let rows = self.query("SELECT coalesce(max(version), 0) FROM flux_schema", &[]).await?;
-        let found = rows.first().and_then(|row| row.get::<i32>(0)).ok_or(LedgerError::Unexpected("no version"))?;
-        let known = MIGRATIONS.len() as i32;
+        let (found, known) = (self.schema_version().await?, MIGRATIONS.len() as i32);
         if found > known {
             return Err(LedgerError::NewerSchema { found, known });
         }
@@ -75,6 +75,24 @@ impl Ledger {
             self.query("INSERT INTO flux_schema (version, name) VALUES ($1, $2)", &params).await?;
         }
         Ok(missing.len())
+    }
+
+    async fn schema_version(&mut self) -> Result<i32, LedgerError> {
+        let rows = self.query("SELECT coalesce(max(version), 0) FROM flux_schema", &[]).await?;
+        rows.first().and_then(|row| row.get(0)).ok_or(LedgerError::Unexpected("no version"))
+    }
+
+    /// Whether the schema is this program's, for a command that migrates nothing: before it has changed anything anywhere.
+    ///
+    /// # Errors
+    /// [`LedgerError::OlderSchema`] or [`LedgerError::NewerSchema`] where it is not.
+    pub async fn check_schema(&mut self) -> Result<(), LedgerError> {
+        let (found, known) = (self.schema_version().await?, MIGRATIONS.len() as i32);
+        match found.cmp(&known) {
+            Ordering::Less => Err(LedgerError::OlderSchema { found, known }),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(LedgerError::NewerSchema { found, known }),
+        }
     }
 
     pub(super) async fn text(&mut self, sql: &str) -> Result<(), LedgerError> {

@@ -155,11 +155,13 @@ impl SaleView {
         self.topic.as_deref().filter(|noted| *noted != own)
     }
 
-    /// Whether the Redis that is there has no predecessor that might sell on: then whatever an older generation brings from now on was
-    /// lost with it, and is nobody's.
-    pub(super) fn has_no_predecessor(&self, server: &Server, order: &RebuildOrder) -> bool {
+    /// Whether the Redis that is there is the one that sold the sale, as far as can be known: it has the sale still, and stands alone.
+    /// Then no other sells it, and whatever an older generation brings from now on was lost, and is nobody's. A Redis that knows nothing
+    /// of the sale may be another one.
+    pub(super) fn is_the_sellers(&self, server: &Server, order: &RebuildOrder) -> bool {
         let is_said = order.old_master_is_dead || order.slot_moved;
-        server.stands_alone && !server.is_cluster && !server.has_replica && !self.had_replica && !is_said
+        let has_sale = self.id.is_some() && self.replid.is_some();
+        has_sale && server.stands_alone && !server.is_cluster && !server.has_replica && !self.had_replica && !is_said
     }
 
     /// Whether it is safe to go on, as far as it can be known without the operator: where a master was replaced, the

@@ -347,6 +347,11 @@ impl Fault {
         )
     }
 
+    /// Whether Redis may know nothing of a sale behind it.
+    pub fn loses_a_sale(&self) -> bool {
+        matches!(self, Fault::RedisEmptied | Fault::RedisFlushed | Fault::KeyDeleted(_) | Fault::KeySpoilt(_))
+    }
+
     /// Whether it is somebody who stands still, or is cut off, and goes on where they were.
     pub(super) fn may_outlast_a_rebuild(&self) -> bool {
         matches!(

@@ -213,8 +213,16 @@ fn too_late(run: &Run, redis: &Redis) -> Vec<String> {
         |fault: &Fault| matches!(fault, Fault::BrokerPaused(_) | Fault::ProduceSpoilt(_) | Fault::SlowEdgeKafka(..));
     let restored = redis.restored();
     let may_come = run.old_master_woke || run.shape.faults.iter().any(|planned| holds_back(&planned.fault));
-    let was_replaced = run.shape.faults.iter().any(|planned| planned.fault.is_of_replicas());
-    let stored: BTreeSet<Uuid> = run.postgres.borrow().orders().map(|row| row.reservation_id).collect();
+    let postgres = run.postgres.borrow();
+    // How far the log was counted is noted where Redis was the one that had sold.
+    let is_counted = |by: &Restored| {
+        postgres.sales().any(|row| {
+            let is_its = row.product_id == by.product && row.sale_id.cast_unsigned() == by.sale_id;
+            let is_in_force = u64::from(row.generation.cast_unsigned()) == by.generation;
+            is_its && is_in_force && row.log_ends.as_ref().is_some_and(|ends| !ends.is_empty())
+        })
+    };
+    let stored: BTreeSet<Uuid> = postgres.orders().map(|row| row.reservation_id).collect();
     let mut first: BTreeMap<Uuid, (Instant, OwnedRecord)> = BTreeMap::new();
     for (at, order) in run.kafka.borrow().orders() {
         let held = first.entry(order.reservation_id).or_insert_with(|| (at, order));
@@ -228,9 +236,8 @@ fn too_late(run: &Run, redis: &Redis) -> Vec<String> {
                 && by.generation > u64::from(order.generation)
                 && by.at < *at
         };
-        if let Some(by) = restored.iter().find(is_over)
-            && (!may_come || (stored.contains(&order.reservation_id) && !was_replaced))
-        {
+        let is_stored = stored.contains(&order.reservation_id);
+        if let Some(by) = restored.iter().filter(is_over).find(|by| !may_come || (is_stored && is_counted(by))) {
             let since = at.since(by.at);
             found.push(format!(
                 "I1: order {} of {}, reserved in generation {}, came into the log {since:?} after the rebuild of generation {} \

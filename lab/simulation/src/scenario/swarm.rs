@@ -415,7 +415,8 @@ impl Shape {
         self.faults.retain(|planned| !planned.fault.is_of_replicas());
         let edge = random.below(self.edges.len() as u64) as usize;
         let buyer = random.below(self.buyers.len() as u64) as usize;
-        let at = self.buyers[buyer].comes_after;
+        // Redis has the sale still when it has lost what came last.
+        let at = self.buyers[buyer].comes_after.max(Duration::from_millis(400));
         let slow = Duration::from_millis(16_000 + random.below(8000));
         let killed_at = at + Duration::from_millis(8 + random.below(40));
         // Some are sure to be there by then.
@@ -423,10 +424,6 @@ impl Shape {
             let within = Duration::from_micros(random.below(6000));
             (other.comes_after, other.door) = (at + within, Some(edge));
         }
-        let loss = match random.below(2) {
-            0 => Fault::RedisFlushed,
-            _ => Fault::RedisRolledBack(Duration::from_millis(200 + random.below(800))),
-        };
         for node in 0..self.nodes {
             let slowed = Fault::SlowEdgeKafka(edge, node, slow);
             self.faults.push(Planned { at, lasts: killed_at - at, fault: slowed });
@@ -434,6 +431,7 @@ impl Shape {
         let a_second = Duration::from_secs(1);
         self.faults.push(Planned { at: killed_at, lasts: a_second, fault: Fault::EdgeKilled(edge) });
         let lost_at = killed_at + Duration::from_millis(random.below(50));
+        let loss = Fault::RedisRolledBack(lost_at - at + Duration::from_millis(5));
         self.faults.push(Planned { at: lost_at, lasts: a_second / 4, fault: loss });
         (self.rebuilds_at_once, self.rebuilds_by_itself) = (true, false);
     }

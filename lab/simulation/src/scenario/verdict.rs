@@ -20,6 +20,7 @@ use super::faults::Fault;
 use super::run::{EPOCH_MS, Run};
 use super::truth;
 use super::{lines, moments, patience};
+use crate::postgres::Sale;
 use crate::{operator, worker};
 
 /// What a run came to.
@@ -58,7 +59,10 @@ pub fn judge(run: &mut Run) -> Report {
     let history = run.history();
     let truth = truth::read(run);
     let records_ran_out = !run.shape.records_last();
-    let redis_was_replaced = run.shape.faults.iter().any(|planned| planned.fault.is_of_replicas());
+    let is_counted = |row: &Sale| row.log_ends.as_ref().is_some_and(|ends| !ends.is_empty());
+    let is_uncounted = run.postgres.borrow().sales().any(|row| row.generation > 1 && !is_counted(row));
+    let forgets = |fault: &Fault| fault.is_of_replicas() || fault.loses_a_sale();
+    let redis_was_replaced = is_uncounted || run.shape.faults.iter().any(|planned| forgets(&planned.fault));
     let allow = Allow { redis_lost_data: run.lost_data, redis_was_replaced, records_ran_out, ..Allow::default() };
     let verdict = check(&truth, &history, allow);
     let mut faults = run.troubles.clone();
