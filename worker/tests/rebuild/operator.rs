@@ -240,3 +240,18 @@ fn looks(client: &mut Client) -> u64 {
     let calls = statistics.split("cmdstat_info:calls=").nth(1).unwrap_or("0");
     calls.split(',').next().and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }
+
+/// A new program's command before any new worker: nothing is fenced off that could not be opened again.
+#[test]
+fn a_rebuild_over_a_ledger_of_an_earlier_version_is_refused_before_anything_is_changed() {
+    let world = World::start();
+    let mut client = world.client();
+    let sale = world.open(&mut client);
+    world.wait_for("SELECT count(*) FROM sales", 1);
+    let mut in_postgres = world.postgres.client("flux").expect("a connection");
+    in_postgres.batch_execute("DELETE FROM flux_schema WHERE version > 6").expect("as it was before");
+    let (code, said) = world.rebuild(&[]);
+    assert!(code == Some(1) && said.contains("start a flux-worker of this version"), "{said}");
+    let fields = ["HMGET", &sale.key("sale"), "state", "gen"];
+    assert_eq!(server::strings(client.command(&fields)), ["open", "1"]);
+}
