@@ -21,7 +21,7 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// How many there are.
-pub(crate) const MIGRATIONS: usize = 6;
+pub(crate) const MIGRATIONS: usize = 7;
 
 /// A migrated database of its own.
 pub(crate) async fn ledger(server: &Server) -> (Ledger, PostgresConfig) {
