@@ -11,7 +11,7 @@
 
 use std::rc::Rc;
 
-use flux_protocol::ages::PUBLISHED_AGE_MAX;
+use flux_protocol::fence::Spans;
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::redis_keys;
@@ -289,7 +289,7 @@ impl Core {
         let Some(operation) = self.operations.get(index) else { return };
         if !acknowledged {
             operation.answer = operation.unpublished();
-        } else if now.instant.since(operation.asked) >= PUBLISHED_AGE_MAX {
+        } else if !Spans::SHIPPED.may_answer(operation.asked, now.instant) {
             // A rebuild may have looked before the word of it stood in the log.
             operation.answer = Answer::Unknown;
         }

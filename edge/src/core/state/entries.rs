@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use flux_protocol::ages::PUBLISHED_AGE_MAX;
+use flux_protocol::fence::Spans;
 use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::time::Instant;
 
@@ -141,7 +141,7 @@ impl Entries {
     /// Whether an acknowledgement that comes `now` counts. Since then a rebuild may have waited, and looked into the log before the
     /// record stood there.
     pub fn counts_still(&self, index: EntryIndex, now: Instant) -> bool {
-        now.since(self.places[index.0 as usize].asked) < PUBLISHED_AGE_MAX
+        Spans::SHIPPED.may_answer(self.places[index.0 as usize].asked, now)
     }
 
     /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
