@@ -55,7 +55,7 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
 /// that has just ended is not somebody.
 ///
 /// # Errors
-/// It can be told no more than whether it is taken: no such address, no right to a port below 1024.
+/// That cannot be told: there is no such address here, or no right to its port.
 pub fn is_taken(address: SocketAddr) -> io::Result<bool> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

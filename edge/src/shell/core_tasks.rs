@@ -75,10 +75,8 @@ pub fn listen(plan: &Plan) -> Result<Listening, ListenError> {
         warn!(%address, "another process listens on --listen too: the kernel gives each a part of the connections");
     }
     sockets[0].admin = Some(admin_socket);
-    let waiting_room = waiting_room.map(|(address, socket)| {
-        sockets[0].waiting_room = Some(socket);
-        address
-    });
+    let (waiting_room, socket) = waiting_room.unzip();
+    sockets[0].waiting_room = socket;
     Ok(Listening { listen: address, admin, waiting_room, sockets })
 }
 
