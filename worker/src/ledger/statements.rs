@@ -29,19 +29,10 @@ const ORDER_COLUMNS: i16 = 10;
 pub(super) struct Asked {
     total: i64,
     units: i64,
-    /// The lowest of its orders' generations.
-    generation: Option<u32>,
     /// An event of the span says the total.
     is_announced: bool,
     /// Its records do not agree on the total.
     is_disputed: bool,
-}
-
-impl Asked {
-    /// Whether one of its orders is of an older generation than this.
-    pub(super) fn is_older_than(&self, in_force: u32) -> bool {
-        self.generation.is_some_and(|generation| generation < in_force)
-    }
 }
 
 /// Sales in the order in which their rows are locked.
@@ -52,7 +43,6 @@ fn ask_order<'a>(sales: &mut AskedSales<'a>, order: &'a OwnedRecord) {
     let asked = sales.entry((&order.product_id, order.sale_id)).or_insert(Asked { total, ..Asked::default() });
     asked.is_disputed |= asked.total != total;
     asked.units += i64::from(order.quantity);
-    asked.generation = Some(asked.generation.map_or(order.generation, |lowest| lowest.min(order.generation)));
 }
 
 /// The event's word on the total goes before that of an order, and the first event's before that of the next.

@@ -20,7 +20,9 @@
 //! COMMIT is only sent when every answer before it was what had to come; so a connection that is lost earlier has
 //! changed nothing, and one that is lost after it leaves a doubt that the offset resolves.
 
-use flux_protocol::order::Uuid;
+use std::collections::BTreeMap;
+
+use flux_protocol::order::{OwnedRecord, Uuid};
 use flux_protocol::planted::{Bug, is_planted};
 use flux_protocol::postgres::{ErrorClass, Row, ServerError, TransactionStatus};
 use flux_protocol::rare::{Rare, is_taken};
@@ -300,8 +302,7 @@ impl Store {
             return self.undo(Next::GoOn);
         }
         if !batch.progress.careful {
-            let sales = statements::sales_of(batch.entries(batch.span()));
-            match has_older_generation(asked, reply, &sales) {
+            match has_older_generation(asked, reply, batch.entries(batch.span())) {
                 Some(false) => {}
                 Some(true) => {
                     batch.progress.careful = true;
@@ -412,14 +413,21 @@ fn known(asked: &[Prepared], reply: &Reply) -> Option<Known> {
 }
 
 /// Whether a sale that was taken from has a higher generation in force than one of its orders; `None` where that cannot be read.
-fn has_older_generation(asked: &[Prepared], reply: &Reply, sales: &AskedSales<'_>) -> Option<bool> {
+fn has_older_generation(asked: &[Prepared], reply: &Reply, span: &[Entry]) -> Option<bool> {
     let rows = reply.of(asked, Purpose::Take).map_or(&[][..], |completed| &completed.rows);
-    let mut is_older = false;
+    let mut rebuilt = BTreeMap::new();
     for row in rows {
-        let (product, sale, in_force) = (row.text(0)?, row.get::<u64>(1)?, row.get::<u32>(2)?);
-        is_older |= sales.get(&(product, sale))?.is_older_than(in_force);
+        let (product, sale, in_force): (_, u64, u32) = (row.text(0)?, row.get(1)?, row.get(2)?);
+        // Nothing is older than the first.
+        if in_force > 1 {
+            rebuilt.insert((product, sale), in_force);
+        }
     }
-    Some(is_older)
+    let is_older = |order: &OwnedRecord| {
+        let in_force = rebuilt.get(&(order.product_id.as_str(), order.sale_id));
+        in_force.is_some_and(|in_force| order.generation < *in_force)
+    };
+    Some(!rebuilt.is_empty() && statements::orders_in(span).any(|(_, order)| is_older(order)))
 }
 
 fn fenced(batch: &Batch) -> StoreError {
