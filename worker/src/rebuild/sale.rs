@@ -377,7 +377,7 @@ fn opened_with(options: &Options) -> Result<[Param; 6], Ended> {
 
 /// Where what was counted of the log ends, as statements take it.
 fn counted_to(ends: Option<&Ends>) -> [Param; 2] {
-    // No topic has the id of zeros.
+    // Stands as NULL then: no topic has the id of zeros.
     let (topic_id, offsets) = ends.map_or(([0; 16], Vec::new()), |ends| (ends.topic_id, ends.offsets.clone()));
     [Param::Uuid(Uuid(topic_id)), Param::I64s(offsets)]
 }

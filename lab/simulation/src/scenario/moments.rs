@@ -219,7 +219,7 @@ fn too_late(run: &Run, redis: &Redis) -> Vec<String> {
         postgres.sales().any(|row| {
             let is_its = row.product_id == by.product && row.sale_id.cast_unsigned() == by.sale_id;
             let is_in_force = u64::from(row.generation.cast_unsigned()) == by.generation;
-            is_its && is_in_force && row.log_ends.as_ref().is_some_and(|ends| !ends.is_empty())
+            is_its && is_in_force && row.log_ends.is_some()
         })
     };
     let stored: BTreeSet<Uuid> = postgres.orders().map(|row| row.reservation_id).collect();

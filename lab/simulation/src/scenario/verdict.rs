@@ -20,7 +20,6 @@ use super::faults::Fault;
 use super::run::{EPOCH_MS, Run};
 use super::truth;
 use super::{lines, moments, patience};
-use crate::postgres::Sale;
 use crate::{operator, worker};
 
 /// What a run came to.
@@ -59,8 +58,7 @@ pub fn judge(run: &mut Run) -> Report {
     let history = run.history();
     let truth = truth::read(run);
     let records_ran_out = !run.shape.records_last();
-    let is_counted = |row: &Sale| row.log_ends.as_ref().is_some_and(|ends| !ends.is_empty());
-    let is_uncounted = run.postgres.borrow().sales().any(|row| row.generation > 1 && !is_counted(row));
+    let is_uncounted = run.postgres.borrow().sales().any(|row| row.generation > 1 && row.log_ends.is_none());
     let forgets = |fault: &Fault| fault.is_of_replicas() || fault.loses_a_sale();
     let redis_was_replaced = is_uncounted || run.shape.faults.iter().any(|planned| forgets(&planned.fault));
     let allow = Allow { redis_lost_data: run.lost_data, redis_was_replaced, records_ran_out, ..Allow::default() };

@@ -214,7 +214,7 @@ fn a_rebuild_fills_what_is_not_known_of_an_opening_and_changes_nothing_else() {
     let opened = |with: i64, queue: &str| {
         let numbers = [Param::I32(1), Param::I64(with), Param::I64(with), Param::Text(with.to_string())];
         let rest = [Param::I32(with as i32), Param::I64(1_000_000_000_000 + with), Param::Text(queue.to_owned())];
-        let log = counted(true, &[3, with]);
+        let log = counted(TOPIC, &[3, with]);
         file!("rebuild_in_force", of_sale().into_iter().chain(numbers).chain(rest).chain(log).collect())
     };
     let [first, second] = [(7, "fair"), (8, "retry")].map(|(with, queue)| {

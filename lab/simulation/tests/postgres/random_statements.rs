@@ -253,7 +253,7 @@ fn sale_closed(random: &mut Random) -> Asked {
 
 fn counted_log(random: &mut Random) -> [Param; 2] {
     let ends: Vec<i64> = (0..random.below(4)).map(|_| bigint(random)).collect();
-    words::counted(random.per_mille(700), &ends)
+    words::counted([TOPIC, TOPIC, id(8), words::NO_TOPIC][random.below(4) as usize], &ends)
 }
 
 fn rebuild_write(random: &mut Random) -> Asked {

@@ -121,9 +121,12 @@ pub(crate) fn take(sales: &[Taken]) -> Asked {
     file!("take", params)
 }
 
-/// How far the log was counted: of our topic or another, in so many partitions.
-pub(crate) fn counted(is_ours: bool, ends: &[i64]) -> [Param; 2] {
-    [Param::Uuid(if is_ours { TOPIC } else { id(8) }), Param::I64s(ends.to_vec())]
+/// No topic: zeros are NULL.
+pub(crate) const NO_TOPIC: Uuid = Uuid([0; 16]);
+
+/// How far the log of a topic was counted, in so many partitions.
+pub(crate) fn counted(topic: Uuid, ends: &[i64]) -> [Param; 2] {
+    [Param::Uuid(topic), Param::I64s(ends.to_vec())]
 }
 
 pub(crate) fn open_sales(sales: &[Taken]) -> Asked {

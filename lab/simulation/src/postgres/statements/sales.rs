@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use flux_protocol::order::Uuid;
+
 use super::super::error::SqlError;
 use super::super::rows::{Product, Sale};
 use super::super::values::{Params, boolean, interval_of_ms, interval_unless_0, row, timestamp_of_interval};
@@ -221,6 +223,12 @@ pub(super) fn closed(scope: &mut Scope<'_>, params: &Params) -> Plan {
     update_sale(scope, params, change, false)
 }
 
+/// `nullif($n, uuid '00000000-0000-0000-0000-000000000000')` and `nullif($n+1, '{}')`.
+fn counted_to(params: &Params, number: usize) -> Result<(Option<Uuid>, Option<Vec<i64>>), SqlError> {
+    let topic = Some(*params.uuid(number)?).filter(|topic| topic.0 != [0; 16]);
+    Ok((topic, Some(params.i64s(number + 1)?.to_vec()).filter(|ends| !ends.is_empty())))
+}
+
 /// `coalesce(log_ends[$4 + 1], 0)`.
 fn log_end(sale: &Sale, partition: i32) -> i64 {
     let ends = sale.log_ends.as_deref().unwrap_or_default();
@@ -237,7 +245,7 @@ pub(super) fn rebuild_close(scope: &mut Scope<'_>, params: &Params) -> Plan {
 
 pub(super) fn rebuild_withdraw(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (withdrawn, now) = (*params.i64(3)?, scope.now);
-    let (log_topic, log_ends) = (Some(*params.uuid(4)?), Some(params.i64s(5)?.to_vec()));
+    let (log_topic, log_ends) = counted_to(params, 4)?;
     let change = move |held: Sale| {
         let log_ends = log_ends.clone();
         let highest = held.generation.max(held.raised);
@@ -263,7 +271,7 @@ pub(super) fn rebuild_in_force(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let (generation, rate, burst) = (*params.i32(3)?, *params.i64(4)?, *params.i64(5)?);
     let (seed, per_user, opens_at) = (params.text(6)?.to_owned(), *params.i32(7)?, interval_unless_0(*params.i64(8)?)?);
     let queue = unless_empty(params.text(9)?);
-    let counted = (Some(*params.uuid(10)?), Some(params.i64s(11)?.to_vec()));
+    let counted = counted_to(params, 10)?;
     let change = move |held: Sale| {
         let overtaken = held.generation > generation;
         let (log_topic, log_ends) = if overtaken { (held.log_topic, held.log_ends.clone()) } else { counted.clone() };
