@@ -226,6 +226,19 @@ impl Edge {
     /// # Errors
     /// Where the binary is not found.
     pub fn new(run: &RunDir, name: &str, environment: &[(String, String)]) -> Result<Edge, LabError> {
+        Edge::of(edge_binary()?, run, name, environment)
+    }
+
+    /// The same of another build of the program.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub fn of(
+        program: PathBuf,
+        run: &RunDir,
+        name: &str,
+        environment: &[(String, String)],
+    ) -> Result<Edge, LabError> {
         let (public, admin, waiting_room) = (Port::reserve()?, Port::reserve()?, Port::reserve()?);
         let mut all: Environment = vec![
             ("FLUX_LISTEN".to_owned(), public.address().to_string()),
@@ -234,7 +247,7 @@ impl Edge {
             ("FLUX_WAITING_ROOM_URL".to_owned(), format!("http://{}/", waiting_room.address())),
         ];
         merge(&mut all, environment);
-        let program = Program::new(run, name, edge_binary()?, all, admin.address());
+        let program = Program::new(run, name, program, all, admin.address());
         Ok(Edge { program, public, admin, waiting_room })
     }
 

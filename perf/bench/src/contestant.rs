@@ -11,6 +11,9 @@ use super::scenario::Scenario;
 use flux_lab::programs;
 use flux_lab::servers::balancer;
 
+/// The variable that names the program of [`Contestant::EdgeEarlier`].
+pub const EARLIER_EDGE: &str = "FLUX_EDGE_EARLIER_BIN";
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -19,6 +22,8 @@ pub enum Contestant {
     Edge,
     /// flux-edge on epoll.
     EdgeEpoll,
+    /// flux-edge as it was before a change, on io_uring: the program that [`EARLIER_EDGE`] names.
+    EdgeEarlier,
     /// Go: net/http, rueidis, franz-go.
     Go,
     /// Rust: axum, fred, rdkafka.
@@ -42,6 +47,8 @@ pub enum Contestant {
 pub enum Source {
     /// Our edge.
     Edge,
+    /// Our edge as another build has it.
+    EarlierEdge(PathBuf),
     /// A peer's program.
     Peer(PathBuf),
 }
@@ -52,6 +59,7 @@ impl Contestant {
         match self {
             Contestant::Edge => "edge",
             Contestant::EdgeEpoll => "edge-epoll",
+            Contestant::EdgeEarlier => "edge-earlier",
             Contestant::Go => "go",
             Contestant::Axum => "axum",
             Contestant::Nginx => "nginx",
@@ -65,8 +73,8 @@ impl Contestant {
 
     /// Whether it is our edge, alone or behind another program.
     pub fn is_ours(self) -> bool {
-        use Contestant::{Edge, EdgeEpoll, EdgeHttps, EdgeTlsLinks, HaproxyHttps, NginxHttps};
-        matches!(self, Edge | EdgeEpoll | EdgeTlsLinks | EdgeHttps | NginxHttps | HaproxyHttps)
+        use Contestant::{Edge, EdgeEarlier, EdgeEpoll, EdgeHttps, EdgeTlsLinks, HaproxyHttps, NginxHttps};
+        matches!(self, Edge | EdgeEpoll | EdgeEarlier | EdgeTlsLinks | EdgeHttps | NginxHttps | HaproxyHttps)
     }
 
     /// Whether its clients speak TLS.
@@ -117,6 +125,10 @@ impl Contestant {
             && kind.program().is_none()
         {
             return Err(format!("{kind:?} is not installed"));
+        }
+        if self == Contestant::EdgeEarlier {
+            let named = std::env::var_os(EARLIER_EDGE).map(PathBuf::from).filter(|path| path.is_file());
+            return named.map(Source::EarlierEdge).ok_or_else(|| format!("{EARLIER_EDGE} names no program"));
         }
         if self.is_ours() {
             return programs::edge_binary().map(|_| Source::Edge).map_err(|error| error.to_string());

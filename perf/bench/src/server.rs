@@ -1,7 +1,7 @@
 //! One contestant, running: our edge or a peer, started for one measurement and ended after it.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use flux_lab::error::LabError;
 use flux_lab::http_client;
 use flux_lab::ports::Port;
 use flux_lab::process::{Ending, Process};
-use flux_lab::programs::{Edge, Environment};
+use flux_lab::programs::{self, Edge, Environment};
 use flux_lab::run_dir::RunDir;
 use flux_lab::servers::balancer::Balancer;
 use flux_lab::servers::{Kafka, Redis};
@@ -66,8 +66,9 @@ impl Server {
     /// Where it does not come up.
     pub fn start(contestant: Contestant, source: &Source, around: &Surroundings<'_>) -> Result<Server, LabError> {
         let running = match source {
+            Source::EarlierEdge(program) => Running::Edge(Box::new(start_edge(contestant, program.clone(), around)?)),
             Source::Edge => {
-                let edge = start_edge(contestant, around)?;
+                let edge = start_edge(contestant, programs::edge_binary()?, around)?;
                 match contestant.balancer() {
                     None => Running::Edge(Box::new(edge)),
                     Some(kind) => {
@@ -180,7 +181,7 @@ pub struct ReserveCounts {
     pub orders: f64,
 }
 
-fn start_edge(contestant: Contestant, around: &Surroundings<'_>) -> Result<Edge, LabError> {
+fn start_edge(contestant: Contestant, program: PathBuf, around: &Surroundings<'_>) -> Result<Edge, LabError> {
     let driver = if contestant == Contestant::EdgeEpoll { "epoll" } else { "uring" };
     let mut environment: Environment = [
         ("FLUX_REDIS", format!("redis://{}", around.redis.address())),
@@ -194,7 +195,7 @@ fn start_edge(contestant: Contestant, around: &Surroundings<'_>) -> Result<Edge,
     // What stands later in the list wins.
     environment.extend(encryption(contestant, around).into_iter().map(|(name, value)| (name.to_owned(), value)));
     environment.extend(around.edge_environment.iter().cloned());
-    let mut edge = Edge::new(around.run, &around.name, &environment)?;
+    let mut edge = Edge::of(program, around.run, &around.name, &environment)?;
     edge.program.start()?;
     Ok(edge)
 }
