@@ -51,7 +51,7 @@ impl Capture {
 fn produce(topic: &str, id: Uuid, producer: ProducerId, sequence: i32) -> ProduceRequest {
     let partition = |index: i32| {
         let mut batch = BatchBuilder::new();
-        batch.append(1_705_234_800_123, |out| out.extend_from_slice(b"golden")).expect("a short value");
+        batch.append(1_705_234_800_123, None, |out| out.extend_from_slice(b"golden")).expect("a short value");
         batch.seal(producer, sequence);
         let records = Bytes::copy_from_slice(batch.bytes());
         PartitionProduceData::default().with_index(index).with_records(Some(records))

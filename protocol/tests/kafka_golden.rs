@@ -116,7 +116,7 @@ fn the_batch_of_the_java_client() {
     let mut batch = BatchBuilder::new();
     let values = ["short".to_owned(), "x".repeat(300), "y".repeat(9000)];
     for (timestamp, value) in [1_705_234_800_123, 1_705_234_800_999, 1_705_234_800_100].into_iter().zip(&values) {
-        batch.append(timestamp, |out| out.extend_from_slice(value.as_bytes())).unwrap();
+        batch.append(timestamp, None, |out| out.extend_from_slice(value.as_bytes())).unwrap();
     }
     batch.seal(producer, 0);
     let ours = batch.bytes();

@@ -148,6 +148,7 @@ impl Log {
         let fetch = FetchConfig {
             // What was acknowledged is there, whatever transaction stands before it.
             isolation: Isolation::Uncommitted,
+            answer_bytes_min: 1,
             answer_bytes_max: FETCH_ANSWER_BYTES_MAX,
             buffered_bytes_max: FETCH_BUFFERED_BYTES_MAX,
             wait: FETCH_WAIT,

@@ -112,9 +112,12 @@ fn written_and_read(mut input: Input<'_>) {
     let base = (input.number() >> 12) as i64;
     while !input.is_empty() && records.len() < 100 {
         let timestamp = base + i64::from(input.byte());
+        let key = input.byte();
+        // Around the widths of its length: none, empty, and up to some hundred bytes.
+        let key = key.checked_sub(128).map(|bytes| vec![bytes; 3 * usize::from(bytes)]);
         let value = input.piece(255).repeat(1 + usize::from(input.byte() & 0x3f));
-        batch.append(timestamp, |out| out.extend_from_slice(&value)).expect("short");
-        records.push((timestamp, value));
+        batch.append(timestamp, key.as_deref(), |out| out.extend_from_slice(&value)).expect("short");
+        records.push((timestamp, key, value));
     }
     if records.is_empty() {
         return;
@@ -123,12 +126,13 @@ fn written_and_read(mut input: Input<'_>) {
     let read = FetchedRecords::scan(Bytes::copy_from_slice(batch.bytes()), 0, Vec::new()).expect("a batch of ours");
     let read: Vec<_> = read.collect();
     assert_eq!(read.len(), records.len());
-    for (index, (entry, (timestamp, value))) in read.iter().zip(&records).enumerate() {
+    for (index, (entry, (timestamp, key, value))) in read.iter().zip(&records).enumerate() {
         let Entry::Record(record) = entry else { panic!("{entry:?}") };
-        assert_eq!((record.offset, record.timestamp_ms, &record.key), (index as i64, *timestamp, &None));
+        assert_eq!((record.offset, record.timestamp_ms), (index as i64, *timestamp));
+        assert_eq!(record.key.as_deref(), key.as_deref());
         assert_eq!(record.value.as_deref(), Some(&value[..]));
     }
     let mut again = Vec::new();
-    batch.for_each(|timestamp, value| again.push((timestamp, value.to_vec())));
+    batch.for_each(|timestamp, key, value| again.push((timestamp, key.map(<[u8]>::to_vec), value.to_vec())));
     assert_eq!(again, records);
 }

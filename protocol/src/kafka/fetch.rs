@@ -42,12 +42,15 @@ pub enum Isolation {
 pub struct FetchConfig {
     /// How far is read.
     pub isolation: Isolation,
+    /// A broker may wait until it has so many bytes, for [`FetchConfig::wait`]; 1 to be told of each record at once. More makes one
+    /// answer of what many clients write in that time.
+    pub answer_bytes_min: usize,
     /// Most bytes of records one answer brings, where there are few leaders; a single batch that is larger comes whole all
     /// the same.
     pub answer_bytes_max: usize,
     /// Most bytes of records asked for or not taken yet, all leaders together; at least one answer's worth.
     pub buffered_bytes_max: usize,
-    /// How long a broker may wait for a first new record.
+    /// How long a broker may wait for [`FetchConfig::answer_bytes_min`].
     pub wait: Duration,
     /// For jitter.
     pub seed: u64,
@@ -360,7 +363,7 @@ impl Fetcher {
             FetchTopic::default().with_topic_id(uuid::Uuid::from_bytes(topic)).with_partitions(partitions.collect());
         FetchRequest::default()
             .with_max_wait_ms(i32::try_from(self.config.wait.as_millis()).unwrap_or(i32::MAX))
-            .with_min_bytes(1)
+            .with_min_bytes(i32::try_from(self.config.answer_bytes_min).unwrap_or(i32::MAX))
             .with_max_bytes(bytes_max)
             .with_isolation_level(self.config.isolation as i8)
             .with_session_id(0)

@@ -12,6 +12,7 @@ const NODE: NodeId = 1;
 fn config() -> FetchConfig {
     FetchConfig {
         isolation: Isolation::Committed,
+        answer_bytes_min: 1,
         answer_bytes_max: 1000,
         buffered_bytes_max: 3000,
         wait: Duration::from_millis(250),

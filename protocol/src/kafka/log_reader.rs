@@ -103,9 +103,19 @@ impl LogReader {
         Some(Ends { topic_id: topic.id, offsets: offsets? })
     }
 
+    /// The topic's id, where it is known: offsets belong to it.
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.cluster.topic().map(|topic| topic.id)
+    }
+
     /// Why a broker does not take us, in one line: until it does.
     pub fn refusal(&self) -> Option<String> {
         self.cluster.refusal().or_else(|| self.cluster.topic_refusal())
+    }
+
+    /// The broker's error for the topic (3: no such topic), where the latest metadata had one.
+    pub fn latest_topic_error(&self) -> Option<i16> {
+        self.cluster.topic_error()
     }
 
     /// The broker's error for the topic (3: no such topic), as of [`LogReader::ask_ends`] or later.

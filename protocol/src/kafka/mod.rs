@@ -50,5 +50,6 @@ pub mod records_decode;
 pub mod sasl;
 pub mod security;
 pub mod settings;
+pub mod strands;
 pub mod versions;
 pub mod wire;

@@ -256,7 +256,7 @@ impl<T: Copy> Producer<T> {
 
     // Records in, outcomes out.
 
-    /// Appends a record: `write` appends its value to the buffer it is given, and does nothing else to it.
+    /// Appends a record without a key: `write` appends its value to the buffer it is given, and does nothing else to it.
     /// `timestamp_ms` is milliseconds since the Unix epoch; once a broker has refused such a time for being too far from its own
     /// clock, records travel without one. Allocates nothing once the pools are warm.
     ///
@@ -267,6 +267,22 @@ impl<T: Copy> Producer<T> {
         now: Instant,
         partition: i32,
         timestamp_ms: i64,
+        token: T,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), AppendError> {
+        self.append_keyed(now, partition, timestamp_ms, None, token, write)
+    }
+
+    /// The same under a key, where it is given one.
+    ///
+    /// # Errors
+    /// [`AppendError`], likewise.
+    pub fn append_keyed(
+        &mut self,
+        now: Instant,
+        partition: i32,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
         token: T,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), AppendError> {
@@ -281,7 +297,7 @@ impl<T: Copy> Producer<T> {
         let its = &mut self.partitions[index];
         self.serial_last += 1;
         let (records, tokens) = its.open_batch(now, self.serial_last, &mut self.finished).parts();
-        if let Err(ValueTooLong(bytes)) = records.append(timestamp_ms, write) {
+        if let Err(ValueTooLong(bytes)) = records.append(timestamp_ms, key, write) {
             its.drop_empty(&mut self.finished);
             return Err(AppendError::ValueTooLong(bytes));
         }

@@ -4,12 +4,12 @@
 //! base offset:i64 | length:i32 | leader epoch:i32 | magic:i8 = 2 | crc:u32 | attributes:i16 | last offset delta:i32
 //! | base timestamp:i64 | max timestamp:i64 | producer id:i64 | producer epoch:i16 | base sequence:i32 | count:i32 | records
 //!
-//! record   length:varint | attributes:i8 | timestamp delta:varint | offset delta:varint | key length:varint
+//! record   length:varint | attributes:i8 | timestamp delta:varint | offset delta:varint | key length:varint | key
 //!          | value length:varint | value | count of headers:varint
 //! ```
 //!
 //! Values are written by their owner straight into the batch; lengths are filled in behind them, the header and its
-//! CRC-32C last. Records have no key, no headers and no compression. Never sends anything and never reads a batch
+//! CRC-32C last. Records have no headers and no compression, and a key only where they are given one. Never sends anything and never reads a batch
 //! (decoding is the consumer's).
 
 /// Bytes in front of the first record.
@@ -91,11 +91,18 @@ impl BatchBuilder {
     }
 
     /// Appends a record whose value is what `write` appends to the buffer it is given (it must not do anything else to
-    /// it). `timestamp_ms` is milliseconds since the Unix epoch, or [`NO_TIMESTAMP`].
+    /// it), under `key` where it has one: what compaction keeps the last record of. `timestamp_ms` is milliseconds since the
+    /// Unix epoch, or [`NO_TIMESTAMP`].
     ///
     /// # Errors
     /// [`ValueTooLong`] where the value has more than [`VALUE_BYTES_MAX`]: the batch is as before.
-    pub fn append(&mut self, timestamp_ms: i64, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ValueTooLong> {
+    #[inline]
+    pub fn append(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ValueTooLong> {
         if self.count == 0 {
             self.buffer.clear();
             self.buffer.resize(HEADER_BYTES, 0);
@@ -108,11 +115,18 @@ impl BatchBuilder {
         let mut at = LENGTH_VARINT_BYTES + 1; // length, attributes = 0
         at += put_varint(&mut head[at..], timestamp_ms.wrapping_sub(self.base_timestamp));
         at += put_varint(&mut head[at..], i64::from(self.count));
-        head[at] = NO_KEY;
-        at += 1;
-        let fixed = at - LENGTH_VARINT_BYTES; // between the two lengths
-        at += LENGTH_VARINT_BYTES;
-        self.buffer.extend_from_slice(&head[..at]);
+        let mut fixed = at - LENGTH_VARINT_BYTES; // between the two lengths
+        if let Some(key) = key {
+            at += put_varint(&mut head[at..], key.len() as i64);
+            self.buffer.extend_from_slice(&head[..at]);
+            self.buffer.extend_from_slice(key);
+            self.buffer.extend_from_slice(&[0; LENGTH_VARINT_BYTES]);
+            fixed = at - LENGTH_VARINT_BYTES + key.len();
+        } else {
+            head[at] = NO_KEY;
+            fixed += 1;
+            self.buffer.extend_from_slice(&head[..at + 1 + LENGTH_VARINT_BYTES]);
+        }
 
         let value_start = self.buffer.len();
         write(&mut self.buffer);
@@ -145,14 +159,16 @@ impl BatchBuilder {
         let new_fixed = start + record_width;
         let new_value = new_fixed + fixed + value_width;
         let tail = value_bytes + 1; // with the count of headers
-        let mut between = [0; RECORD_HEAD_BYTES_MAX];
-        between[..fixed].copy_from_slice(&self.buffer[old_fixed..old_fixed + fixed]);
+        // What moves towards the end goes from the last to the first, what moves towards the start the other way.
         if new_value > old_value {
             self.buffer.resize(new_value + tail, 0);
+            self.buffer.copy_within(old_value..old_value + tail, new_value);
+            self.buffer.copy_within(old_fixed..old_fixed + fixed, new_fixed);
+        } else {
+            self.buffer.copy_within(old_fixed..old_fixed + fixed, new_fixed);
+            self.buffer.copy_within(old_value..old_value + tail, new_value);
+            self.buffer.truncate(new_value + tail);
         }
-        self.buffer.copy_within(old_value..old_value + tail, new_value);
-        self.buffer.truncate(new_value + tail);
-        self.buffer[new_fixed..new_fixed + fixed].copy_from_slice(&between[..fixed]);
     }
 
     /// Fills the header in: from now on the batch can be sent, as often as need be, as [`BatchBuilder::bytes`].
@@ -187,18 +203,19 @@ impl BatchBuilder {
         &self.buffer
     }
 
-    /// Calls `each` with the timestamp and the value of each record, in order: for splitting a batch that a broker found
+    /// Calls `each` with timestamp, key and value of each record, in order: for splitting a batch that a broker found
     /// too large.
-    pub fn for_each(&self, mut each: impl FnMut(i64, &[u8])) {
+    pub fn for_each(&self, mut each: impl FnMut(i64, Option<&[u8]>, &[u8])) {
         let mut rest = self.buffer.get(HEADER_BYTES..).unwrap_or(&[]);
         for _ in 0..self.count {
             let (_, after) = take_varint(rest);
             let (timestamp_delta, after) = take_varint(&after[1..]);
             let (_, after) = take_varint(after);
-            let (_, after) = take_varint(after);
+            let (key_bytes, after) = take_varint(after);
+            let (key, after) = after.split_at(key_bytes.max(0) as usize);
             let (value_bytes, after) = take_varint(after);
             let (value, after) = after.split_at(value_bytes as usize);
-            each(self.base_timestamp.wrapping_add(timestamp_delta), value);
+            each(self.base_timestamp.wrapping_add(timestamp_delta), (key_bytes >= 0).then_some(key), value);
             rest = &after[1..];
         }
         debug_assert!(rest.is_empty());
@@ -217,8 +234,8 @@ impl Put<'_> {
     }
 }
 
-/// Two lengths, attributes, a timestamp delta of ten bytes, an offset delta of five, the key's length.
-const RECORD_HEAD_BYTES_MAX: usize = 2 * LENGTH_VARINT_BYTES + 1 + 10 + 5 + 1;
+/// Two lengths, attributes, a timestamp delta of ten bytes, an offset delta of five, the key's length of five.
+const RECORD_HEAD_BYTES_MAX: usize = 2 * LENGTH_VARINT_BYTES + 1 + 10 + 5 + 5;
 
 /// −1 in zigzag.
 const NO_KEY: u8 = 1;
@@ -267,24 +284,26 @@ mod tests {
     use kafka_protocol::records::RecordBatchDecoder;
     use proptest::prelude::*;
 
-    fn build(records: &[(i64, Vec<u8>)], producer: ProducerId, sequence: i32) -> BatchBuilder {
+    type Written = (i64, Option<Vec<u8>>, Vec<u8>);
+
+    fn build(records: &[Written], producer: ProducerId, sequence: i32) -> BatchBuilder {
         let mut batch = BatchBuilder::new();
-        for (timestamp, value) in records {
-            batch.append(*timestamp, |out| out.extend_from_slice(value)).unwrap();
+        for (timestamp, key, value) in records {
+            batch.append(*timestamp, key.as_deref(), |out| out.extend_from_slice(value)).unwrap();
         }
         batch.seal(producer, sequence);
         batch
     }
 
-    fn check_against_the_crate(records: &[(i64, Vec<u8>)], producer: ProducerId, sequence: i32) {
+    fn check_against_the_crate(records: &[Written], producer: ProducerId, sequence: i32) {
         let batch = build(records, producer, sequence);
         let mut bytes = Bytes::copy_from_slice(batch.bytes());
         let decoded = RecordBatchDecoder::decode(&mut bytes).unwrap().records; // checks the CRC
         assert!(bytes.is_empty());
         assert_eq!(decoded.len(), records.len());
-        for (index, (found, (timestamp, value))) in decoded.iter().zip(records).enumerate() {
+        for (index, (found, (timestamp, key, value))) in decoded.iter().zip(records).enumerate() {
             assert_eq!(found.value.as_deref(), Some(&value[..]));
-            assert_eq!(found.key, None);
+            assert_eq!(found.key.as_deref(), key.as_deref());
             assert!(found.headers.is_empty());
             assert_eq!(found.timestamp, *timestamp);
             assert_eq!(found.offset, index as i64);
@@ -293,8 +312,9 @@ mod tests {
             assert!(!found.transactional && !found.control);
         }
         let mut index = 0;
-        batch.for_each(|timestamp, value| {
-            assert_eq!((timestamp, value), (records[index].0, &records[index].1[..]));
+        batch.for_each(|timestamp, key, value| {
+            let expected = &records[index];
+            assert_eq!((timestamp, key, value), (expected.0, expected.1.as_deref(), &expected.2[..]));
             index += 1;
         });
         assert_eq!(index, records.len());
@@ -305,7 +325,13 @@ mod tests {
     fn lengths_of_every_width() {
         let producer = ProducerId { id: 7, epoch: 3 };
         for bytes in (0..140).chain(8_100..8_300).chain([20_000, VALUE_BYTES_MAX]) {
-            let records = [(5, vec![b'x'; bytes]), (6, vec![b'y'; 300]), (4, vec![b'z'; bytes])];
+            for key in [0, 1, 60, 64, 300, 9_000] {
+                let key = Some(vec![b'k'; key]);
+                let records =
+                    [(5, key.clone(), vec![b'x'; bytes]), (6, None, vec![b'y'; 300]), (4, key, vec![b'z'; bytes])];
+                check_against_the_crate(&records, producer, 0);
+            }
+            let records = [(5, None, vec![b'x'; bytes]), (6, None, vec![b'y'; 300]), (4, None, vec![b'z'; bytes])];
             check_against_the_crate(&records, producer, 0);
         }
     }
@@ -315,26 +341,26 @@ mod tests {
         let producer = ProducerId { id: 7, epoch: 3 };
         let too_long = vec![b'x'; VALUE_BYTES_MAX + 1];
         let mut batch = BatchBuilder::new();
-        assert_eq!(batch.append(99, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
+        assert_eq!(batch.append(99, None, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
         assert!(batch.is_empty() && batch.bytes().is_empty());
-        batch.append(10, |out| out.extend_from_slice(b"first")).unwrap();
-        assert_eq!(batch.append(99, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
-        batch.append(10, |out| out.extend_from_slice(b"second")).unwrap();
+        batch.append(10, None, |out| out.extend_from_slice(b"first")).unwrap();
+        assert_eq!(batch.append(99, None, |out| out.extend_from_slice(&too_long)), Err(ValueTooLong(too_long.len())));
+        batch.append(10, None, |out| out.extend_from_slice(b"second")).unwrap();
         batch.seal(producer, 5);
-        let same = build(&[(10, b"first".to_vec()), (10, b"second".to_vec())], producer, 5);
+        let same = build(&[(10, None, b"first".to_vec()), (10, None, b"second".to_vec())], producer, 5);
         assert_eq!(batch.bytes(), same.bytes());
     }
 
     #[test]
     fn a_batch_can_be_sealed_again() {
-        let mut batch = build(&[(1, b"x".to_vec())], ProducerId { id: 1, epoch: 0 }, 9);
+        let mut batch = build(&[(1, None, b"x".to_vec())], ProducerId { id: 1, epoch: 0 }, 9);
         batch.seal(ProducerId { id: 2, epoch: 0 }, 0);
-        assert_eq!(batch.bytes(), build(&[(1, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
+        assert_eq!(batch.bytes(), build(&[(1, None, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
         batch.clear();
         assert!(batch.is_empty() && batch.bytes().is_empty());
-        batch.append(1, |out| out.push(b'x')).unwrap();
+        batch.append(1, None, |out| out.push(b'x')).unwrap();
         batch.seal(ProducerId { id: 2, epoch: 0 }, 0);
-        assert_eq!(batch.bytes(), build(&[(1, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
+        assert_eq!(batch.bytes(), build(&[(1, None, b"x".to_vec())], ProducerId { id: 2, epoch: 0 }, 0).bytes());
     }
 
     proptest! {
@@ -342,10 +368,10 @@ mod tests {
         #[test]
         fn the_crate_reads_what_was_written(
             base in 0i64..1 << 52,
-            records in proptest::collection::vec((-70_000i64..70_000_000, proptest::collection::vec(any::<u8>(), 0..600)), 1..60),
+            records in proptest::collection::vec((-70_000i64..70_000_000, proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)), proptest::collection::vec(any::<u8>(), 0..600)), 1..60),
             id in 0i64.., epoch in 0i16.., sequence in 0i32..1 << 30,
         ) {
-            let records: Vec<_> = records.into_iter().map(|(delta, value)| (base + delta, value)).collect();
+            let records: Vec<_> = records.into_iter().map(|(delta, key, value)| (base + delta, key, value)).collect();
             check_against_the_crate(&records, ProducerId { id, epoch }, sequence);
         }
     }

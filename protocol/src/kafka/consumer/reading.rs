@@ -39,6 +39,7 @@ impl Reading {
     pub(super) fn new(config: &ConsumerConfig) -> Reading {
         let fetcher = Fetcher::new(FetchConfig {
             isolation: Isolation::Committed,
+            answer_bytes_min: 1,
             answer_bytes_max: config.answer_bytes_max,
             buffered_bytes_max: config.buffered_bytes_max,
             wait: config.fetch_wait,

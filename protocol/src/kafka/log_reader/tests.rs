@@ -16,6 +16,7 @@ fn ends_come_from_all_leaders_by_the_connections_that_there_are() {
     };
     let fetch = FetchConfig {
         isolation: Isolation::Committed,
+        answer_bytes_min: 1,
         answer_bytes_max: 1000,
         buffered_bytes_max: 3000,
         wait: Duration::from_millis(250),

@@ -373,8 +373,8 @@ impl<T: Copy> Partition<T> {
         let timed = self.queue.remove(index).expect("the index was found");
         *serials += 1;
         let mut untimed = finished.batch(*serials, timed.opened);
-        timed.records.for_each(|_, value| {
-            let appended = untimed.records.append(NO_TIMESTAMP, |out| out.extend_from_slice(value));
+        timed.records.for_each(|_, key, value| {
+            let appended = untimed.records.append(NO_TIMESTAMP, key, |out| out.extend_from_slice(value));
             debug_assert!(appended.is_ok(), "it was in a batch before");
         });
         untimed.tokens.extend_from_slice(&timed.tokens);
@@ -394,9 +394,9 @@ impl<T: Copy> Partition<T> {
         };
         let mut halves = [finished.batch(serial(), whole.opened), finished.batch(serial(), whole.opened)];
         let mut place = 0;
-        whole.records.for_each(|timestamp, value| {
+        whole.records.for_each(|timestamp, key, value| {
             let target = &mut halves[usize::from(place >= half)];
-            let appended = target.records.append(timestamp, |out| out.extend_from_slice(value));
+            let appended = target.records.append(timestamp, key, |out| out.extend_from_slice(value));
             debug_assert!(appended.is_ok(), "it was in a batch before");
             place += 1;
         });
