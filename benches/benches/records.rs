@@ -19,7 +19,7 @@ const TIMESTAMP: i64 = TIMESTAMP_MS as i64;
 fn build(batch: &mut BatchBuilder, values: &[Vec<u8>]) {
     batch.clear();
     for value in values {
-        batch.append(TIMESTAMP, |out| out.extend_from_slice(value)).expect("a short value");
+        batch.append(TIMESTAMP, None, |out| out.extend_from_slice(value)).expect("a short value");
     }
     batch.seal(PRODUCER, 0);
 }

@@ -233,12 +233,7 @@ impl Edge {
     ///
     /// # Errors
     /// Where no port is free.
-    pub fn of(
-        program: PathBuf,
-        run: &RunDir,
-        name: &str,
-        environment: &[(String, String)],
-    ) -> Result<Edge, LabError> {
+    pub fn of(program: PathBuf, run: &RunDir, name: &str, environment: &[(String, String)]) -> Result<Edge, LabError> {
         let (public, admin, waiting_room) = (Port::reserve()?, Port::reserve()?, Port::reserve()?);
         let mut all: Environment = vec![
             ("FLUX_LISTEN".to_owned(), public.address().to_string()),

@@ -52,6 +52,12 @@ pub async fn serve(config: &Config, listener: Bound, stop: Rc<Notify>) -> Result
         Some(prepared) => prepared?,
     };
     info!(topic = config.topic, topic_id = %known, "the topic is there and the ledger is migrated");
+    let (of_fences, client) = (config.clone(), client_id.clone());
+    flux_net::spawn(async move {
+        if let Err(error) = topic::ensure_fences(&of_fences, &client, seed.wrapping_add(3)).await {
+            warn!(%error, "nobody looks for the topic of the fences");
+        }
+    });
     flux_net::spawn(order_status::answer(questions, config.postgres.clone(), Rc::clone(&metrics), clock));
     flux_net::spawn(index::keep(config.postgres.clone()));
     let (maintained, known, counted) = (config.clone(), Rc::clone(&health), Rc::clone(&metrics));

@@ -37,9 +37,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use flux_protocol::fence::FenceLogConfig;
 use flux_protocol::http::Request;
 use flux_protocol::kafka::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use flux_protocol::kafka::producer::{Producer, ProducerConfig, Settled};
+use flux_protocol::kafka::strands::Strand;
 use flux_protocol::resp::Reply;
 use flux_protocol::time::{Instant, Now};
 
@@ -51,6 +53,7 @@ use crate::core::request::{Outcome, Role};
 use crate::core::state::board::Board;
 use crate::core::state::broker_clocks::BrokerClocks;
 use crate::core::state::discovery::Discovery;
+use crate::core::state::fences::Fences;
 use crate::core::state::gauges::Gauges;
 use crate::core::state::ids::Ids;
 use crate::core::state::kafka_refusal::KafkaRefusal;
@@ -133,6 +136,10 @@ pub struct Core {
     settled: Vec<RecordTag>,
     broker_clocks: BrokerClocks,
     kafka_refusal: KafkaRefusal,
+    /// Its place on the board of the fences, where the process reads them.
+    fence_place: Option<usize>,
+    /// The first core reads them for all.
+    fences: Option<Box<Fences>>,
 }
 
 impl Core {
@@ -190,6 +197,8 @@ impl Core {
             settled: Vec::new(),
             broker_clocks: BrokerClocks::default(),
             kafka_refusal: KafkaRefusal::default(),
+            fence_place: None,
+            fences: None,
         }
     }
 
@@ -199,6 +208,23 @@ impl Core {
     pub fn beside(mut self, board: Arc<Board>) -> Core {
         assert!(self.products.is_empty(), "a core that knows nothing yet");
         self.products = Products::new(board);
+        self
+    }
+
+    /// The same of a process that reads the fences and writes heartbeats. Once all its cores share a board ([`Core::beside`]).
+    #[must_use]
+    pub fn reading_fences(mut self, now: Now) -> Core {
+        self.fence_place = Some(self.products.board().fences.join());
+        if self.is_first {
+            let config = FenceLogConfig {
+                orders: self.config.topic.clone(),
+                bootstrap: self.config.kafka.clone(),
+                login: self.config.kafka_login.clone(),
+                client_id: "flux-edge".to_owned(),
+                seed: u64::from_le_bytes(self.ids.nonce()).wrapping_add(1),
+            };
+            self.fences = Some(Box::new(Fences::new(config, self.ids.draw(), now)));
+        }
         self
     }
 
@@ -295,6 +321,37 @@ impl Core {
         self.expire_statuses(now);
         self.poll_queues(now);
         self.redis.handle_time(now.instant);
+        self.obey_fences();
+    }
+
+    /// What the other cores and the topic are to know of this one: it acts by every fence that was read.
+    fn obey_fences(&mut self) {
+        let Some(place) = self.fence_place else { return };
+        let fences = &self.products.board().fences;
+        if self.drain_until.is_some() && self.is_idle() {
+            fences.leave(place);
+        } else {
+            fences.note_obeyed(place);
+        }
+    }
+
+    fn drive_fences(&mut self, now: Now) {
+        if let Some(reader) = &mut self.fences {
+            reader.drive(now, self.products.board(), &self.counters);
+        }
+    }
+
+    /// Whether nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.orders.is_empty() && self.outbox.entries.is_empty() && self.outbox.is_clean() && self.operations.is_empty()
+    }
+
+    /// Bytes for the machine of the fences.
+    fn handle_fence_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+        let Some(fences) = &mut self.fences else { return Ok(()) };
+        let result = fences.handle_broker_bytes(now.instant, broker, buffer);
+        self.drive_fences(now);
+        result.map_err(|error| PeerFault(error.to_string()))
     }
 
     fn note_kafka_refusal(&mut self) {
@@ -305,6 +362,10 @@ impl Core {
     fn handle_round(&mut self, now: Now) {
         self.note_kafka_refusal();
         self.refusals.tell();
+        if let Some(reader) = &mut self.fences {
+            reader.tell();
+        }
+        self.obey_fences();
         self.config.site.retry_after.note_round();
         BrokerClocks::note_untimed(&self.producer, &self.counters, self.probe.skew_ms());
         self.broker_clocks.note_times(now, &mut self.producer, &self.counters);
@@ -404,14 +465,23 @@ impl Machine for Core {
     }
 
     fn poll_broker_action(&mut self) -> Option<BrokerAction> {
-        self.producer.poll_action()
+        let action = self.producer.poll_action().map(|action| Strand::First.outer_action(action));
+        action.or_else(|| Some(Strand::Second.outer_action(self.fences.as_mut()?.poll_action()?)))
     }
 
     fn handle_broker_open(&mut self, now: Now, broker: BrokerKey) {
-        self.producer.handle_broker_open(now.instant, broker);
+        match (Strand::of(broker), &mut self.fences) {
+            ((Strand::First, broker), _) => self.producer.handle_broker_open(now.instant, broker),
+            ((Strand::Second, broker), Some(fences)) => fences.handle_broker_open(now.instant, broker),
+            ((Strand::Second, _), None) => {}
+        }
     }
 
     fn handle_broker_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+        let broker = match Strand::of(broker) {
+            (Strand::First, broker) => broker,
+            (Strand::Second, broker) => return self.handle_fence_bytes(now, broker, buffer),
+        };
         let result = self.producer.handle_broker_bytes(now.instant, broker, buffer);
         if result.as_ref().is_err_and(ClusterError::is_login) {
             self.note_kafka_refusal();
@@ -421,12 +491,22 @@ impl Machine for Core {
     }
 
     fn handle_broker_closed(&mut self, now: Now, broker: BrokerKey) {
-        self.producer.handle_broker_closed(now.instant, broker);
-        self.settle_published(now);
+        match (Strand::of(broker), &mut self.fences) {
+            ((Strand::First, broker), _) => {
+                self.producer.handle_broker_closed(now.instant, broker);
+                self.settle_published(now);
+            }
+            ((Strand::Second, broker), Some(fences)) => fences.handle_broker_closed(now.instant, broker),
+            ((Strand::Second, _), None) => {}
+        }
     }
 
     fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
-        self.producer.poll_broker_write(broker, out);
+        match (Strand::of(broker), &mut self.fences) {
+            ((Strand::First, broker), _) => self.producer.poll_broker_write(broker, out),
+            ((Strand::Second, broker), Some(fences)) => fences.poll_broker_write(broker, out),
+            ((Strand::Second, _), None) => {}
+        }
     }
 
     fn kafka_down_for(&self, now: Now) -> Duration {
@@ -441,12 +521,16 @@ impl Machine for Core {
         };
         let round = self.refreshes.next_round;
         let tick = if self.has_deadlines() { self.next_tick.min(round) } else { round };
-        self.producer.next_deadline().min(tick).min(of_redis)
+        let of_fences = self.fences.as_ref().map_or(Instant::FAR_FUTURE, |fences| fences.next_deadline());
+        self.producer.next_deadline().min(tick).min(of_redis).min(of_fences)
     }
 
     fn handle_time(&mut self, now: Now) {
         self.producer.handle_time(now.instant);
         self.settle_published(now);
+        if self.fences.as_ref().is_some_and(|fences| now.instant >= fences.next_deadline()) {
+            self.drive_fences(now);
+        }
         if now.instant >= self.next_tick {
             self.handle_tick(now);
         }
@@ -462,6 +546,6 @@ impl Machine for Core {
     }
 
     fn is_drained(&self) -> bool {
-        self.orders.is_empty() && self.outbox.entries.is_empty() && self.outbox.is_clean() && self.operations.is_empty()
+        self.is_idle() && self.fences.as_ref().is_none_or(|fences| fences.have_left())
     }
 }

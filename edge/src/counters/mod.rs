@@ -156,6 +156,19 @@ impl Latency {
     }
 }
 
+/// What a process knows of the fences; of the first core, which reads them for all. Gauges.
+#[derive(Debug, Default)]
+pub struct FenceCounters {
+    /// 1 while the process is current: it has lately read a heartbeat of its own.
+    pub is_current: Counter,
+    /// The offset up to which the topic was read.
+    pub read_to: Counter,
+    /// Records that were none of ours.
+    pub strangers: Counter,
+    /// Fences of more products than are held.
+    pub left_out: Counter,
+}
+
 /// What one core counts of the fair queues, all of them together.
 #[derive(Debug, Default)]
 pub struct QueueCounters {
@@ -292,6 +305,8 @@ pub struct Counters {
     pub relay_unreadable: Counter,
     /// Of fair queues.
     pub queues: QueueCounters,
+    /// Of the fences.
+    pub fences: FenceCounters,
     /// Orders under way.
     pub orders_pending: Counter,
     /// Records that the producer may still take.

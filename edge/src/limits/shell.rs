@@ -18,6 +18,8 @@ pub const CONNECTIONS_PER_CORE_MAX: usize = 16_000;
 /// room, signals (12 in all); and 8 for name resolution, brokers that `--kafka` does not name, and connections that are
 /// accepted only to be told that there is no place.
 pub const DESCRIPTORS_RESERVED: usize = 20;
+/// For the first core's reading and writing of fences, beside its links for orders: two brokers each, on the way from one to the other.
+pub const DESCRIPTORS_RESERVED_FENCES: usize = 4;
 /// And for each core: its ring or epoll, listener, doorbell, link to Redis and timers (13 on a ring), and one for the
 /// timer of a connect. Each broker that `--kafka` names comes on top.
 pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 14;

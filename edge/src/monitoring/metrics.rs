@@ -78,6 +78,7 @@ impl Collector for Scrape {
         self.encode_families(&mut encoder)?;
         self.encode_sums(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.encode_fences(&mut encoder)?;
         self.encode_skew(&mut encoder)?;
         flux_net::tls::metrics::encode(&self.certificates, &mut encoder)?;
         product_metrics::encode(&self.cores, &mut encoder)?;
@@ -211,6 +212,21 @@ impl Scrape {
                 let labels: Labels<'_> = [("core", index.to_string())];
                 gauge(of(core)).encode(metric.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What the first core has read for all.
+    fn encode_fences(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(first) = self.cores.first() else { return Ok(()) };
+        let fences = &first.decisions.fences;
+        for (name, help, figure) in [
+            ("fences_current", "1 while the edge knows of every fence that was waited out", &fences.is_current),
+            ("fences_read_offset", "Where the next record of the fences' topic is read", &fences.read_to),
+            ("fences_strangers", "Records of the fences' topic that are none of ours", &fences.strangers),
+            ("fences_left_out", "Fences of more products than are held", &fences.left_out),
+        ] {
+            gauge(figure.get()).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
         Ok(())
     }

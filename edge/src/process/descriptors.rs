@@ -4,7 +4,9 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::limits::shell::{CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PER_CORE};
+use crate::limits::shell::{
+    CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_FENCES, DESCRIPTORS_RESERVED_PER_CORE,
+};
 
 /// Raises the limit to what the process may raise it to, and gives it.
 pub fn raise_limit() -> io::Result<u64> {
@@ -25,7 +27,7 @@ pub fn connections_per_core(limit: u64, cores: usize, brokers: usize) -> usize {
 }
 
 fn reserved(cores: usize, brokers: usize) -> usize {
-    DESCRIPTORS_RESERVED + cores * (DESCRIPTORS_RESERVED_PER_CORE + brokers)
+    DESCRIPTORS_RESERVED + DESCRIPTORS_RESERVED_FENCES + cores * (DESCRIPTORS_RESERVED_PER_CORE + brokers)
 }
 
 #[cfg(test)]

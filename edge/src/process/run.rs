@@ -113,7 +113,8 @@ fn serve(config: &Config) -> ExitCode {
     let running = start(plan, move |index, listen, counters, now| {
         let mut core = told.for_core(listen.port());
         core.identity.clone_from(&known);
-        Core::new(Rc::new(core), Arc::clone(&counters.decisions), index, random::draw(), now).beside(Arc::clone(&board))
+        let core = Core::new(Rc::new(core), Arc::clone(&counters.decisions), index, random::draw(), now);
+        core.beside(Arc::clone(&board)).reading_fences(now)
     });
     let running = match running {
         Ok(running) => running,

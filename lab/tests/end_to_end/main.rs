@@ -5,6 +5,7 @@ mod check;
 mod dashboard;
 mod edges;
 mod fair;
+mod fences;
 mod front;
 mod identity;
 mod kafka;

@@ -37,12 +37,30 @@ pub enum Refusal {
     OtherRedis,
 }
 
-/// What a fence says of its product.
+/// What the highest fence of a product says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Standing {
-    sale_id: u64,
-    generation: u32,
-    replid: Replid,
+pub struct Standing {
+    /// The sale.
+    pub sale_id: u64,
+    /// Its generation.
+    pub generation: u32,
+    /// The history of the Redis that alone may sell it.
+    pub replid: Replid,
+}
+
+impl Standing {
+    /// Whether this generation of a sale may be sold from the Redis of that history.
+    ///
+    /// # Errors
+    /// [`Refusal`], by the fence alone: why not.
+    pub fn permits(&self, sale_id: u64, generation: u32, replid: &Replid) -> Result<(), Refusal> {
+        match (sale_id, generation).cmp(&(self.sale_id, self.generation)) {
+            std::cmp::Ordering::Less => Err(Refusal::Behind),
+            std::cmp::Ordering::Greater => Err(Refusal::Ahead),
+            std::cmp::Ordering::Equal if self.replid != *replid => Err(Refusal::OtherRedis),
+            std::cmp::Ordering::Equal => Ok(()),
+        }
+    }
 }
 
 /// See the module.
@@ -83,8 +101,11 @@ impl Member {
         }
     }
 
-    /// A record of the partition as it stands there, at its offset. A stranger's is counted, and nothing else.
-    pub fn handle_bytes(&mut self, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), RecordError> {
+    /// A record of the partition as it stands there, at its offset; what it says.
+    ///
+    /// # Errors
+    /// [`RecordError`]: a stranger's. It is counted, and nothing else.
+    pub fn handle_bytes(&mut self, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<FenceRecord, RecordError> {
         let parsed = FenceRecord::parse(key, value);
         match &parsed {
             Ok(record) => self.handle_record(offset, record),
@@ -93,7 +114,7 @@ impl Member {
                 self.read_to = self.read_to.max(offset + 1);
             }
         }
-        parsed.map(drop)
+        parsed
     }
 
     /// The same, parsed.
@@ -142,19 +163,28 @@ impl Member {
 
     /// Whether no fence that it does not know of can have been waited out.
     pub fn is_current(&self, now: Instant) -> bool {
-        self.confirmed.is_some_and(|sent| now.since(sent) < self.spans.currency)
+        self.current_until().is_some_and(|until| now < until)
     }
 
     /// Whether the sale may be sold from the Redis of that history, by what was read: whether that is up to date is
     /// [`Member::is_current`].
     pub fn permits(&self, product: &Identifier, sale_id: u64, generation: u32, replid: &Replid) -> Result<(), Refusal> {
-        let standing = self.standings.get(product).ok_or(Refusal::NoFence)?;
-        match (sale_id, generation).cmp(&(standing.sale_id, standing.generation)) {
-            std::cmp::Ordering::Less => Err(Refusal::Behind),
-            std::cmp::Ordering::Greater => Err(Refusal::Ahead),
-            std::cmp::Ordering::Equal if standing.replid != *replid => Err(Refusal::OtherRedis),
-            std::cmp::Ordering::Equal => Ok(()),
-        }
+        self.standing(product).ok_or(Refusal::NoFence)?.permits(sale_id, generation, replid)
+    }
+
+    /// The highest fence of a product that was read.
+    pub fn standing(&self, product: &Identifier) -> Option<Standing> {
+        self.standings.get(product).copied()
+    }
+
+    /// Until when it is current, where it is or was.
+    pub fn current_until(&self) -> Option<Instant> {
+        self.confirmed.map(|sent| sent + self.spans.currency)
+    }
+
+    /// The number of the last heartbeat that it was told to write; 0 before the first.
+    pub fn beat(&self) -> u64 {
+        self.beat
     }
 
     /// Whether an order of this sale may be reserved at the Redis of that history now. `now` is from when the order's age counts.

@@ -15,7 +15,7 @@ pub mod spans;
 pub mod watch;
 
 pub use log::{FenceLog, FenceLogConfig, FenceLogEvent};
-pub use member::{Member, Refusal};
+pub use member::{Member, Refusal, Standing};
 pub use record::{Fence, FenceRecord, Gone, Heartbeat, Replid};
 pub use spans::Spans;
 pub use watch::{Wait, Watch};

@@ -14,10 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use flux_protocol::fence::Standing;
 use flux_protocol::order::Identifier;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
 
+use crate::core::state::fence_board::FenceBoard;
+use crate::core::state::standing::{StandingWords, Torn};
 use crate::limits::ASKED_NOTED_EVERY;
 use crate::redis::replies::Refreshed;
 use crate::sale::{Sale, SaleState};
@@ -37,6 +40,8 @@ pub struct Sight {
     /// When a look was asked for that found no sale to be believed, µs; the last of them.
     suspended_at: AtomicU64,
     asked: AtomicU64,
+    /// The highest fence of it.
+    standing: StandingWords,
     /// Odd while a core writes.
     sequence: AtomicU64,
     words: [AtomicU64; WORDS],
@@ -84,6 +89,11 @@ impl Sight {
     pub fn is_suspended_since(&self, seen: Option<Instant>) -> bool {
         let suspended_at = self.suspended_at.load(Ordering::Acquire);
         suspended_at > 0 && seen.is_none_or(|seen| seen.as_micros() < suspended_at)
+    }
+
+    /// The highest fence of it that was read.
+    pub(crate) fn standing(&self) -> Result<Option<Standing>, Torn> {
+        self.standing.read()
     }
 
     /// A request asks for the product. Written now and then only, so that cores do not fight for its cache line.
@@ -217,9 +227,11 @@ fn from_words(words: &[u64; WORDS]) -> Refreshed {
 /// Names of a board before it is first looked through for those that no core has any more.
 const NAMES_KEPT: usize = 1024;
 
-/// The sights of one process, by product.
+/// The sights of one process, by product, and what it knows of the fences.
 #[derive(Debug, Default)]
 pub struct Board {
+    /// Whether the process is current, and how far its cores are.
+    pub fences: FenceBoard,
     names: Mutex<Names>,
 }
 
@@ -228,6 +240,8 @@ struct Names {
     all: HashMap<Identifier, Weak<Sight>, RandomState>,
     /// How many there may be before those that no core has any more are removed.
     kept: usize,
+    /// The highest fence of every product that has one, at most [`FENCED_PRODUCTS_MAX`](flux_protocol::fence::member::FENCED_PRODUCTS_MAX).
+    fenced: HashMap<Identifier, Standing, RandomState>,
 }
 
 impl Board {
@@ -242,8 +256,22 @@ impl Board {
             names.kept = 2 * names.all.len();
         }
         let sight = Arc::<Sight>::default();
+        if let Some(standing) = names.fenced.get(&name) {
+            sight.standing.write(standing);
+        }
         names.all.insert(name, Arc::downgrade(&sight));
         sight
+    }
+
+    /// The highest fence of a product, as the core that reads them obeys it.
+    pub(crate) fn note_fence(&self, name: Identifier, standing: Standing) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.fenced.insert(name, standing) == Some(standing) {
+            return;
+        }
+        if let Some(sight) = names.all.get(&name).and_then(Weak::upgrade) {
+            sight.standing.write(&standing);
+        }
     }
 
     /// That of a product which some core has in memory.
@@ -254,6 +282,8 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use flux_protocol::fence::Replid;
+
     use super::*;
 
     fn name(n: usize) -> Identifier {
@@ -346,6 +376,22 @@ mod tests {
                 }
             }
         });
+    }
+
+    #[test]
+    fn a_fence_is_found_by_whoever_looks_at_the_product_before_and_after() {
+        let (board, of) = (Board::default(), |n: u64| {
+            let replid = Replid::parse(format!("{n:040x}").as_bytes()).expect("an id");
+            Standing { sale_id: n, generation: 1, replid }
+        });
+        let before = board.sight(name(1));
+        assert_eq!(before.standing(), Ok(None));
+        board.note_fence(name(1), of(7));
+        board.note_fence(name(2), of(8));
+        board.note_fence(name(1), of(9));
+        assert_eq!(before.standing(), Ok(Some(of(9))));
+        assert_eq!(board.sight(name(2)).standing(), Ok(Some(of(8))));
+        assert_eq!(board.sight(name(3)).standing(), Ok(None));
     }
 
     #[test]
