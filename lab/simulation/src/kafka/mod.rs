@@ -4,7 +4,7 @@
 //! appended by the leader and *replicated* a moment later: only then is it acknowledged to who asked for acks=all, and only
 //! then do consumers see it; a leader that goes before that takes it along. It never opens a socket or reads a clock.
 //!
-//! - `wire`: frames in and out; `requests`, `fetch`: what each request comes to; `log`, `group`: the state they work on.
+//! - `wire`: frames in and out; `requests`, `produce`, `fetch`: what each request comes to; `log`, `group`: the state they work on.
 //! - `peer`: connections, and requests that wait; `faults`: what can happen; `observe`: what a checker reads.
 
 mod faults;
@@ -13,6 +13,7 @@ mod group;
 mod log;
 mod observe;
 mod peer;
+mod produce;
 mod requests;
 mod wire;
 
