@@ -1,4 +1,4 @@
-//! What can happen to the cluster. Each fault is one call, between two calls of the network.
+//! What can happen to the cluster, and to the orders' topic. Each fault is one call, between two calls of the network.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use flux_protocol::time::Now;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
 use super::log::Header;
+use super::topic::ORDERS;
 use super::{BROKER_SESSION, ELECTION, Kafka, Node};
 
 /// What becomes of a produce request.
@@ -50,12 +51,12 @@ impl Kafka {
 
     /// Another node leads a partition, without what was not replicated.
     pub fn move_leader(&mut self, now: Now, partition: usize) {
-        let successor = self.alive(self.partitions[partition].leader + 1);
-        self.lead(now.instant, partition, successor);
+        let successor = self.alive(self.topics[ORDERS].partitions[partition].leader + 1);
+        self.lead(now.instant, ORDERS, partition, successor);
         self.work_all(now.instant);
     }
 
-    /// What becomes of the next produce requests, in order.
+    /// What becomes of the next produce requests for the orders' topic, in order.
     pub fn spoil_produce(&mut self, faults: impl IntoIterator<Item = ProduceFault>) {
         self.produce_faults.extend(faults);
     }
@@ -65,7 +66,7 @@ impl Kafka {
         self.produce_faults.clear();
     }
 
-    /// Batches with these bytes anywhere in them are refused with `code`: MESSAGE_TOO_LARGE (10), CORRUPT_MESSAGE (2),
+    /// Orders' batches with these bytes anywhere in them are refused with `code`: MESSAGE_TOO_LARGE (10), CORRUPT_MESSAGE (2),
     /// INVALID_RECORD (87).
     pub fn poison(&mut self, bytes: &[u8], code: i16) {
         self.poison = Some((Bytes::copy_from_slice(bytes), code));
@@ -83,7 +84,8 @@ impl Kafka {
 
     /// What is known of producers is gone.
     pub fn forget_producers(&mut self) {
-        self.partitions.iter_mut().for_each(|partition| partition.log.forget_producers());
+        let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.log.forget_producers());
     }
 
     /// The next records that are read come with a wrong checksum.
@@ -93,20 +95,21 @@ impl Kafka {
 
     /// Somebody else opens a transaction on a partition: what is appended from now on is acknowledged, and not stable.
     pub fn open_transaction(&mut self, partition: usize) {
-        let log = &mut self.partitions[partition].log;
+        let log = &mut self.topics[ORDERS].partitions[partition].log;
         log.unstable_from = Some(log.end());
     }
 
     /// It ends.
     pub fn end_transaction(&mut self, now: Now, partition: usize) {
-        self.partitions[partition].log.unstable_from = None;
+        self.topics[ORDERS].partitions[partition].log.unstable_from = None;
         self.work_all(now.instant);
     }
 
     /// Somebody else writes a record into the topic.
     pub fn write_stray(&mut self, now: Now, partition: usize, value: &[u8]) {
-        let index = partition % self.partitions.len().max(1);
-        let Some(partition) = self.partitions.get_mut(index) else { return };
+        let partitions = &mut self.topics[ORDERS].partitions;
+        let index = partition % partitions.len().max(1);
+        let Some(partition) = partitions.get_mut(index) else { return };
         let record = Record {
             transactional: false,
             control: false,
@@ -132,19 +135,19 @@ impl Kafka {
 
     /// What stands before `offset` is deleted.
     pub fn delete_before(&mut self, partition: usize, offset: i64) {
-        self.partitions[partition].log.delete_before(offset);
+        self.topics[ORDERS].partitions[partition].log.delete_before(offset);
     }
 
     /// The topic is deleted and made anew, empty and under another id.
     pub fn recreate_topic(&mut self, now: Now) {
-        let partitions = self.partitions.len();
-        self.create(partitions);
+        let partitions = self.topics[ORDERS].partitions.len();
+        self.create(ORDERS, partitions);
         self.work_all(now.instant);
     }
 
     /// More partitions.
     pub fn grow(&mut self, now: Now, partitions: usize) {
-        self.add_partitions(partitions);
+        self.add_partitions(ORDERS, partitions);
         self.work_all(now.instant);
     }
 

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest, 
 use super::Kafka;
 use super::log::HEADER_BYTES;
 use super::requests::{OFFSET_OUT_OF_RANGE, Step, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
+use super::topic::ORDERS;
 use super::wire::Asked;
 
 impl Kafka {
@@ -40,14 +41,18 @@ impl Kafka {
         let mut has_news = false;
         let mut topics = Vec::new();
         for topic in &request.topics {
-            let is_known = self.names_topic(true, topic.topic_id, &topic.topic);
+            let known = self.asked_topic(true, topic.topic_id, &topic.topic);
             let mut partitions = Vec::new();
             for wanted in &topic.partitions {
                 let data = PartitionData::default().with_partition_index(wanted.partition);
-                let error = if is_known { self.not_served(node, wanted.partition) } else { Some(UNKNOWN_TOPIC_ID) };
-                let data = match error {
-                    Some(code) => data.with_error_code(code).with_high_watermark(-1),
-                    None => self.read_log(now, data, (wanted.fetch_offset, request.isolation_level), &mut room),
+                let served = known
+                    .ok_or(UNKNOWN_TOPIC_ID)
+                    .and_then(|topic| self.not_served(node, topic, wanted.partition).map_or(Ok(topic), Err));
+                let data = match served {
+                    Err(code) => data.with_error_code(code).with_high_watermark(-1),
+                    Ok(topic) => {
+                        self.read_log(now, topic, data, (wanted.fetch_offset, request.isolation_level), &mut room)
+                    }
                 };
                 has_news |= data.error_code != 0 || data.records.as_ref().is_some_and(|records| !records.is_empty());
                 partitions.push(data);
@@ -60,11 +65,12 @@ impl Kafka {
     fn read_log(
         &mut self,
         now: Instant,
+        topic: usize,
         data: PartitionData,
         (offset, isolation_level): (i64, i8),
         room: &mut usize,
     ) -> PartitionData {
-        let log = &self.partitions[data.partition_index as usize].log;
+        let log = &self.topics[topic].partitions[data.partition_index as usize].log;
         let (visible, stable) = (log.visible(now, isolation_level), log.stable(now));
         let data = data.with_high_watermark(log.high_watermark(now)).with_last_stable_offset(stable);
         let data = data.with_log_start_offset(log.start);
@@ -80,7 +86,7 @@ impl Kafka {
             *room = room.saturating_sub(batch.bytes.len());
             records.extend_from_slice(&batch.bytes);
         }
-        if !records.is_empty() && std::mem::take(&mut self.damages_next_fetch) {
+        if topic == ORDERS && !records.is_empty() && std::mem::take(&mut self.damages_next_fetch) {
             // In the first batch: those before a damaged one are good.
             records[HEADER_BYTES] ^= 0xff;
         }
@@ -90,14 +96,17 @@ impl Kafka {
     pub(super) fn list_offsets(&self, now: Instant, node: usize, request: &ListOffsetsRequest) -> ListOffsetsResponse {
         const EARLIEST: i64 = -2;
         let topics = request.topics.iter().map(|topic| {
-            let is_ours = topic.name.0.as_str() == self.topic;
+            let place = self.place_of(topic.name.0.as_str());
             let partitions = topic.partitions.iter().map(|wanted| {
                 let found = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
-                let error = if is_ours { self.not_served(node, wanted.partition_index) } else { Some(UNKNOWN_TOPIC) };
-                if let Some(code) = error {
-                    return found.with_error_code(code);
-                }
-                let log = &self.partitions[wanted.partition_index as usize].log;
+                let served = place
+                    .ok_or(UNKNOWN_TOPIC)
+                    .and_then(|topic| self.not_served(node, topic, wanted.partition_index).map_or(Ok(topic), Err));
+                let topic = match served {
+                    Ok(topic) => topic,
+                    Err(code) => return found.with_error_code(code),
+                };
+                let log = &self.topics[topic].partitions[wanted.partition_index as usize].log;
                 let end = log.visible(now, request.isolation_level);
                 found.with_offset(if wanted.timestamp == EARLIEST { log.start } else { end })
             });

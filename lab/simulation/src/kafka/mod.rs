@@ -1,10 +1,11 @@
 //! A fake Apache Kafka: brokers, logs, idempotent producers and a group coordinator.
 //!
-//! One topic on one or more nodes, as a client of the versions in `flux_protocol::kafka::versions` sees it. A batch is
-//! appended by the leader and *replicated* a moment later: only then is it acknowledged to who asked for acks=all, and only
-//! then do consumers see it; a leader that goes before that takes it along. It never opens a socket or reads a clock.
+//! The orders' topic, and what others are created, on one or more nodes, as a client of the versions in
+//! `flux_protocol::kafka::versions` sees them. A batch is appended by the leader and *replicated* a moment later: only then
+//! is it acknowledged to who asked for acks=all, and only then do consumers see it; a leader that goes before that takes it
+//! along. It never opens a socket or reads a clock. What is drawn for other topics changes no draw of the orders'.
 //!
-//! - `wire`: frames in and out; `requests`, `produce`, `fetch`: what each request comes to; `log`, `group`: the state they work on.
+//! - `wire`: frames in and out; `requests`, `produce`, `fetch`: what each request comes to; `topic`, `log`, `group`: the state they work on.
 //! - `peer`: connections, and requests that wait; `faults`: what can happen; `observe`: what a checker reads.
 
 mod faults;
@@ -15,6 +16,7 @@ mod observe;
 mod peer;
 mod produce;
 mod requests;
+mod topic;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,8 +27,8 @@ use flux_protocol::time::Instant;
 
 pub use self::faults::ProduceFault;
 use self::group::Group;
-use self::log::Log;
 use self::peer::Connection;
+use self::topic::{ORDERS, Topic};
 use crate::peer::SocketId;
 use crate::random::Random;
 
@@ -49,28 +51,23 @@ struct Node {
     replaced_at: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Partition {
-    log: Log,
-    leader: usize,
-    leader_epoch: i32,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Kafka {
+    /// What is drawn for the orders' topic.
     random: Random,
-    topic: String,
-    topic_id: u128,
-    /// Partitions of the topic; none: it does not exist.
-    partitions: Vec<Partition>,
+    /// What is drawn for all others.
+    random_of_others: Random,
+    /// The orders' first.
+    topics: Vec<Topic>,
     nodes: Vec<Node>,
     group: Group,
     coordinator: usize,
     producer_ids: i64,
     replication_slowed: Duration,
+    /// Of requests for the orders' topic.
     produce_faults: VecDeque<ProduceFault>,
-    /// Batches with these bytes in them are refused with this code.
+    /// Orders' batches with these bytes in them are refused with this code.
     poison: Option<(Bytes, i16)>,
     damages_next_fetch: bool,
     connections: BTreeMap<SocketId, Connection>,
@@ -86,14 +83,14 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// A cluster of so many nodes; its topic has so many partitions, or with 0 is not there until it is created.
+    /// A cluster of so many nodes; the orders' topic has so many partitions, or with 0 is not there until it is created.
     pub fn new(nodes: usize, topic: &str, partitions: usize, random: Random) -> Kafka {
         assert!(nodes > 0, "a cluster has a node");
         let mut kafka = Kafka {
+            // Apart from the start: how often one is asked does not show in the other.
+            random_of_others: Random::new(!random.clone().bits()),
             random,
-            topic: topic.to_owned(),
-            topic_id: 0,
-            partitions: Vec::new(),
+            topics: vec![Topic::named(topic)],
             nodes: vec![Node::default(); nodes],
             group: Group::new(),
             coordinator: 0,
@@ -111,22 +108,12 @@ impl Kafka {
             places: BTreeMap::new(),
             read_until: BTreeMap::new(),
         };
-        kafka.create(partitions);
+        kafka.create(ORDERS, partitions);
         kafka
     }
 
-    /// Makes the topic anew, under an id that it never had.
-    fn create(&mut self, partitions: usize) {
-        self.topic_id = u128::from(self.random.bits()) << 64 | u128::from(self.random.bits());
-        self.partitions.clear();
-        self.add_partitions(partitions);
-    }
-
-    fn add_partitions(&mut self, count: usize) {
-        for _ in 0..count {
-            let leader = self.alive(self.partitions.len() % self.nodes.len());
-            self.partitions.push(Partition { log: Log::default(), leader, leader_epoch: 0 });
-        }
+    fn random_of(&mut self, topic: usize) -> &mut Random {
+        if topic == ORDERS { &mut self.random } else { &mut self.random_of_others }
     }
 
     /// `wanted`, or the next node that is up; `wanted` where none is.
@@ -140,17 +127,6 @@ impl Kafka {
         self.nodes.get(node).is_some_and(|node| !node.is_down)
     }
 
-    /// Kafka's error code for partition `index` asked of `node`, if it cannot serve it.
-    fn not_served(&self, node: usize, index: i32) -> Option<i16> {
-        const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-        const NOT_LEADER_OR_FOLLOWER: i16 = 6;
-        match usize::try_from(index).ok().and_then(|index| self.partitions.get(index)) {
-            None => Some(UNKNOWN_TOPIC_OR_PARTITION),
-            Some(partition) if partition.leader != node => Some(NOT_LEADER_OR_FOLLOWER),
-            Some(_) => None,
-        }
-    }
-
     /// The other nodes take over what `node` led; what it had not replicated is lost.
     fn replace(&mut self, now: Instant, node: usize) {
         self.nodes[node].replaced_at = None;
@@ -158,23 +134,15 @@ impl Kafka {
         if successor == node {
             return; // It is the only one: its partitions wait for it.
         }
-        for index in 0..self.partitions.len() {
-            if self.partitions[index].leader == node {
-                self.lead(now, index, successor);
+        for topic in 0..self.topics.len() {
+            for index in 0..self.topics[topic].partitions.len() {
+                if self.topics[topic].partitions[index].leader == node {
+                    self.lead(now, topic, index, successor);
+                }
             }
         }
         if self.coordinator == node {
             self.coordinator = successor;
         }
-    }
-
-    fn lead(&mut self, now: Instant, index: usize, node: usize) {
-        // Whoever waits for the old leader's replicas waits for nothing.
-        self.end_waiting_produce(self.partitions[index].leader);
-        let partition = &mut self.partitions[index];
-        partition.log.lose_unreplicated(now);
-        partition.leader = node;
-        partition.leader_epoch += 1;
-        self.forget_places(index);
     }
 }

@@ -1,4 +1,4 @@
-//! What a checker reads. Never changes anything.
+//! What a checker reads, of the orders' topic. Never changes anything.
 
 use bytes::Bytes;
 use flux_protocol::order::{OwnedRecord, TopicRecord};
@@ -7,12 +7,13 @@ use kafka_protocol::records::RecordBatchDecoder;
 
 use super::Kafka;
 use super::log::Batch;
+use super::topic::ORDERS;
 
 impl Kafka {
     /// Every record that is in the log, replicated or not: partition, offset, value.
     pub fn records(&self) -> Vec<(i32, i64, Bytes)> {
         let mut records = Vec::new();
-        for (partition, index) in self.partitions.iter().zip(0..) {
+        for (partition, index) in self.topics[ORDERS].partitions.iter().zip(0..) {
             for batch in &partition.log.batches {
                 let mut bytes = batch.bytes.clone();
                 let decoded = RecordBatchDecoder::decode(&mut bytes).expect("its checksum was looked at");
@@ -26,7 +27,7 @@ impl Kafka {
 
     /// Every order that is in the log, with when it came there.
     pub fn orders(&self) -> Vec<(Instant, OwnedRecord)> {
-        let batches = self.partitions.iter().flat_map(|partition| &partition.log.batches);
+        let batches = self.topics[ORDERS].partitions.iter().flat_map(|partition| &partition.log.batches);
         let orders =
             batches.flat_map(|batch| orders_of(batch).into_iter().map(|(_, order)| (batch.appended_at, order)));
         orders.collect()
@@ -35,14 +36,15 @@ impl Kafka {
     /// Every record that every replica has: what was acknowledged on acks=all is among them.
     pub fn replicated(&self, now: Instant) -> Vec<(i32, i64, Bytes)> {
         let mut records = self.records();
-        let ends: Vec<i64> = self.partitions.iter().map(|partition| partition.log.high_watermark(now)).collect();
+        let partitions = self.topics[ORDERS].partitions.iter();
+        let ends: Vec<i64> = partitions.map(|partition| partition.log.high_watermark(now)).collect();
         records.retain(|(partition, offset, _)| *offset < ends[*partition as usize]);
         records
     }
 
     /// Whether every replica has a record of this order: what a 200 says.
     pub fn holds(&mut self, now: Instant, order_id: &str) -> bool {
-        for (partition, index) in self.partitions.iter().zip(0..) {
+        for (partition, index) in self.topics[ORDERS].partitions.iter().zip(0..) {
             let read = self.read_until.entry(index).or_default();
             for batch in partition.log.batches.iter().rev().take_while(|batch| batch.base >= *read) {
                 for (offset, order) in orders_of(batch) {
@@ -52,7 +54,7 @@ impl Kafka {
             *read = (*read).max(partition.log.end());
         }
         let mut places = self.places.get(order_id).into_iter().flatten();
-        places.any(|(index, offset)| *offset < self.partitions[*index].log.high_watermark(now))
+        places.any(|(index, offset)| *offset < self.topics[ORDERS].partitions[*index].log.high_watermark(now))
     }
 
     /// A partition's end was cut off: it is read anew.
@@ -63,17 +65,17 @@ impl Kafka {
 
     /// Where each partition ends.
     pub fn ends(&self) -> Vec<i64> {
-        self.partitions.iter().map(|partition| partition.log.end()).collect()
+        self.topics[ORDERS].partitions.iter().map(|partition| partition.log.end()).collect()
     }
 
     /// The topic's id.
     pub fn topic_id(&self) -> u128 {
-        self.topic_id
+        self.topics[ORDERS].id
     }
 
     /// The node that leads a partition.
     pub fn leader(&self, partition: usize) -> usize {
-        self.partitions[partition].leader
+        self.topics[ORDERS].partitions[partition].leader
     }
 
     /// Members of the group.

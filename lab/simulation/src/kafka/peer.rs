@@ -178,8 +178,9 @@ impl Kafka {
 
     /// When consumers that wait may have something to read.
     fn look_for_news(&mut self, now: Instant) {
-        let logs = self.partitions.iter().map(|partition| partition.log.next_replication(now));
-        self.next_news = logs.min().unwrap_or(Instant::FAR_FUTURE);
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let replicated = partitions.map(|partition| partition.log.next_replication(now));
+        self.next_news = replicated.min().unwrap_or(Instant::FAR_FUTURE);
     }
 
     /// Says what the group has to say.
@@ -209,10 +210,11 @@ impl Kafka {
         }
     }
 
-    /// Ends the connections to a node on which a produce request waits to be answered.
-    pub(super) fn end_waiting_produce(&mut self, node: usize) {
+    /// Ends the connections to a node on which a produce request for this topic waits to be answered.
+    pub(super) fn end_waiting_produce(&mut self, node: usize, topic: usize) {
         let waits = |connection: &Connection| {
-            connection.node == node && matches!(connection.waiting, Some((_, Waiting::Until(..))))
+            connection.node == node
+                && matches!(&connection.waiting, Some((asked, Waiting::Until(..))) if self.produces_to(asked, topic))
         };
         let waiting = self.connections.iter().filter(|(_, connection)| waits(connection));
         let sockets: Vec<SocketId> = waiting.map(|(socket, _)| *socket).collect();

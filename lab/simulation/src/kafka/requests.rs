@@ -106,23 +106,23 @@ impl Kafka {
                 .with_port(i32::from(PORT) + node as i32)
         });
         let replicas: Vec<BrokerId> = (0..self.nodes.len()).map(id).collect();
-        let partitions = self.partitions.iter().zip(0..).map(|(partition, index)| {
-            let is_led = self.can_reach(partition.leader);
-            MetadataResponsePartition::default()
-                .with_partition_index(index)
-                .with_leader_id(if is_led { id(partition.leader) } else { BrokerId(-1) })
-                .with_leader_epoch(partition.leader_epoch)
-                .with_replica_nodes(replicas.clone())
-                .with_isr_nodes(replicas.clone())
-                .with_error_code(if is_led { 0 } else { LEADER_NOT_AVAILABLE })
-        });
         let topics = request.topics.iter().flatten().map(|asked| {
-            let topic = MetadataResponseTopic::default().with_name(asked.name.clone());
-            let is_ours = asked.name.as_ref().is_some_and(|name| name.0.as_str() == self.topic);
-            if !is_ours || self.partitions.is_empty() {
-                return topic.with_error_code(UNKNOWN_TOPIC);
-            }
-            topic.with_topic_id(uuid::Uuid::from_u128(self.topic_id)).with_partitions(partitions.clone().collect())
+            let found = MetadataResponseTopic::default().with_name(asked.name.clone());
+            let place = asked.name.as_ref().and_then(|name| self.place_of(name.0.as_str()));
+            let Some(topic) = place.map(|place| &self.topics[place]).filter(|topic| topic.exists()) else {
+                return found.with_error_code(UNKNOWN_TOPIC);
+            };
+            let partitions = topic.partitions.iter().zip(0..).map(|(partition, index)| {
+                let is_led = self.can_reach(partition.leader);
+                MetadataResponsePartition::default()
+                    .with_partition_index(index)
+                    .with_leader_id(if is_led { id(partition.leader) } else { BrokerId(-1) })
+                    .with_leader_epoch(partition.leader_epoch)
+                    .with_replica_nodes(replicas.clone())
+                    .with_isr_nodes(replicas.clone())
+                    .with_error_code(if is_led { 0 } else { LEADER_NOT_AVAILABLE })
+            });
+            found.with_topic_id(uuid::Uuid::from_u128(topic.id)).with_partitions(partitions.collect())
         });
         MetadataResponse::default()
             .with_brokers(brokers.collect())
@@ -133,14 +133,19 @@ impl Kafka {
     fn create_topics(&mut self, request: &CreateTopicsRequest) -> CreateTopicsResponse {
         let mut results = Vec::new();
         for topic in &request.topics {
-            let exists = !self.partitions.is_empty() || topic.name.0.as_str() != self.topic;
+            let place = self.place_or_new(topic.name.0.as_str());
+            let exists = self.topics[place].exists();
             if !exists {
-                self.create(usize::try_from(topic.num_partitions).unwrap_or(1));
+                let asked = topic.configs.iter();
+                let settings =
+                    asked.filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
+                self.topics[place].settings = settings.collect();
+                self.create(place, usize::try_from(topic.num_partitions).unwrap_or(1));
             }
             let result = CreatableTopicResult::default()
                 .with_name(topic.name.clone())
                 .with_error_code(if exists { TOPIC_ALREADY_EXISTS } else { 0 })
-                .with_topic_id(uuid::Uuid::from_u128(self.topic_id))
+                .with_topic_id(uuid::Uuid::from_u128(self.topics[place].id))
                 .with_num_partitions(topic.num_partitions)
                 .with_replication_factor(self.nodes.len() as i16);
             results.push(result);
@@ -149,32 +154,21 @@ impl Kafka {
     }
 
     fn describe_configs(&self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
-        let settings = [
-            ("cleanup.policy", "delete".to_owned()),
-            ("retention.ms", "-1".to_owned()),
-            ("retention.bytes", "-1".to_owned()),
-            ("message.timestamp.type", "CreateTime".to_owned()),
-            ("min.insync.replicas", self.nodes.len().saturating_sub(1).max(1).to_string()),
-            ("unclean.leader.election.enable", "false".to_owned()),
-        ];
         let results = request.resources.iter().map(|resource| {
-            let configs = settings.iter().map(|(name, value)| {
-                DescribeConfigsResourceResult::default()
-                    .with_name(StrBytes::from_static_str(name))
-                    .with_value(Some(StrBytes::from_string(value.clone())))
-            });
-            DescribeConfigsResult::default()
+            let found = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
-                .with_resource_name(resource.resource_name.clone())
-                .with_configs(configs.collect())
+                .with_resource_name(resource.resource_name.clone());
+            let Some(settings) = self.settings_of(resource.resource_name.as_str()) else {
+                return found.with_error_code(UNKNOWN_TOPIC);
+            };
+            let configs = settings.into_iter().map(|(name, value)| {
+                DescribeConfigsResourceResult::default()
+                    .with_name(StrBytes::from_string(name))
+                    .with_value(Some(StrBytes::from_string(value)))
+            });
+            found.with_configs(configs.collect())
         });
         DescribeConfigsResponse::default().with_results(results.collect())
-    }
-
-    /// Whether a request names the topic, by id from some version on, else by name.
-    pub(super) fn names_topic(&self, by_id: bool, topic_id: uuid::Uuid, name: &TopicName) -> bool {
-        !self.partitions.is_empty()
-            && if by_id { topic_id.as_u128() == self.topic_id } else { name.0.as_str() == self.topic }
     }
 
     fn find_coordinator(&self, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
