@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flux_protocol::time::Now;
-use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
-use super::log::Header;
 use super::topic::ORDERS;
 use super::{BROKER_SESSION, ELECTION, Kafka, Node};
 
@@ -110,26 +108,7 @@ impl Kafka {
         let partitions = &mut self.topics[ORDERS].partitions;
         let index = partition % partitions.len().max(1);
         let Some(partition) = partitions.get_mut(index) else { return };
-        let record = Record {
-            transactional: false,
-            control: false,
-            partition_leader_epoch: 0,
-            producer_id: -1,
-            producer_epoch: -1,
-            timestamp_type: TimestampType::Creation,
-            timestamp: now.wall_ms.cast_signed(),
-            offset: 0,
-            sequence: -1,
-            key: None,
-            value: Some(Bytes::copy_from_slice(value)),
-            headers: Default::default(),
-            delete_horizon: Default::default(),
-        };
-        let mut bytes = BytesMut::new();
-        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-        RecordBatchEncoder::encode(&mut bytes, [&record], &options).expect("a record of some bytes");
-        let header = Header::read(&bytes).expect("it was made here");
-        partition.log.append(header, &bytes, partition.leader_epoch, now.instant, now.instant);
+        partition.write_stray(now, None, Some(value));
         self.work_all(now.instant);
     }
 

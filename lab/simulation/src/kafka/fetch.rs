@@ -78,7 +78,7 @@ impl Kafka {
             return data.with_error_code(OFFSET_OUT_OF_RANGE).with_records(Some(Bytes::new()));
         }
         let mut records = BytesMut::new();
-        for batch in log.batches.iter().filter(|batch| batch.end() > offset && batch.end() <= visible) {
+        for batch in log.batches.iter().filter(|batch| batch.end > offset && batch.end <= visible) {
             // A first batch comes whole, however large.
             if !records.is_empty() && batch.bytes.len() > *room {
                 break;

@@ -46,17 +46,13 @@ impl Header {
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
     pub(super) base: i64,
+    /// Behind its last record: where the next batch began, whatever has been compacted away since.
+    pub(super) end: i64,
     pub(super) header: Header,
     pub(super) bytes: Bytes,
     pub(super) appended_at: Instant,
     /// Until then a new leader may not have it.
     pub(super) replicated_at: Instant,
-}
-
-impl Batch {
-    pub(super) fn end(&self) -> i64 {
-        self.base + i64::from(self.header.records)
-    }
 }
 
 /// What a producer's batch is to a log that knows the producer.
@@ -75,7 +71,7 @@ pub(super) struct Log {
     pub(super) batches: Vec<Batch>,
     /// Where it begins, once something was deleted.
     pub(super) start: i64,
-    /// Where it ended, once everything was deleted.
+    /// Where it ended when something was deleted or compacted away.
     end_at_least: i64,
     /// Where a transaction of somebody else began that is open: nothing from there on is stable.
     pub(super) unstable_from: Option<i64>,
@@ -99,7 +95,18 @@ struct Known {
 
 impl Log {
     pub(super) fn end(&self) -> i64 {
-        self.batches.last().map_or(self.end_at_least, Batch::end)
+        self.batches.last().map_or(self.end_at_least, |batch| batch.end.max(self.end_at_least))
+    }
+
+    /// It ended here, even where the last batches are gone.
+    pub(super) fn keep_end(&mut self, end: i64) {
+        self.end_at_least = end;
+    }
+
+    /// Whether the last of a producer's sequences that is known stands in this batch.
+    pub(super) fn is_last_of_producer(&self, batch: &Batch) -> bool {
+        let last = self.producers.get(&batch.header.producer).and_then(|producer| producer.batches.back());
+        last.is_some_and(|known| known.base == batch.base)
     }
 
     /// What consumers may see: what every replica has.
@@ -164,7 +171,8 @@ impl Log {
         written.extend_from_slice(&bytes[8..12]);
         written.put_i32(leader_epoch);
         written.extend_from_slice(&bytes[16..]);
-        self.batches.push(Batch { base, header, bytes: written.freeze(), appended_at, replicated_at });
+        let end = base + i64::from(header.records);
+        self.batches.push(Batch { base, end, header, bytes: written.freeze(), appended_at, replicated_at });
         if header.producer >= 0 {
             let producer = self.producers.entry(header.producer).or_default();
             if producer.epoch != header.epoch {
@@ -183,6 +191,7 @@ impl Log {
     pub(super) fn lose_unreplicated(&mut self, now: Instant) {
         let end = self.high_watermark(now);
         self.batches.retain(|batch| batch.base < end);
+        self.end_at_least = self.end_at_least.min(end);
         for producer in self.producers.values_mut() {
             producer.batches.retain(|known| known.base < end);
         }
@@ -197,7 +206,7 @@ impl Log {
     /// Deletes what stands before `offset`, whole batches only.
     pub(super) fn delete_before(&mut self, offset: i64) {
         self.end_at_least = self.end();
-        self.batches.retain(|batch| batch.end() > offset);
+        self.batches.retain(|batch| batch.end > offset);
         self.start = self.batches.first().map_or(self.end_at_least, |batch| batch.base);
     }
 }

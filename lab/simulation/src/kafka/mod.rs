@@ -5,17 +5,24 @@
 //! is it acknowledged to who asked for acks=all, and only then do consumers see it; a leader that goes before that takes it
 //! along. It never opens a socket or reads a clock. What is drawn for other topics changes no draw of the orders'.
 //!
-//! - `wire`: frames in and out; `requests`, `produce`, `fetch`: what each request comes to; `topic`, `log`, `group`: the state they work on.
-//! - `peer`: connections, and requests that wait; `faults`: what can happen; `observe`: what a checker reads.
+//! - `wire`: frames in and out; `requests`, `produce`, `fetch`: what each request comes to; `topic`, `log`, `group`: the state they work on;
+//!   `compaction`: what a log comes to whose records have keys.
+//! - `peer`: connections, and requests that wait; `faults`: what can happen; `observe`: what a checker reads; `others`:
+//!   both of these for other topics than the orders', whose `records` have keys.
 
+mod compaction;
 mod faults;
 mod fetch;
 mod group;
 mod log;
 mod observe;
+mod others;
 mod peer;
 mod produce;
+mod records;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod wire;
 
@@ -25,8 +32,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use flux_protocol::time::Instant;
 
+pub use self::compaction::Tombstones;
 pub use self::faults::ProduceFault;
 use self::group::Group;
+pub use self::others::Keyed;
 use self::peer::Connection;
 use self::topic::{ORDERS, Topic};
 use crate::peer::SocketId;

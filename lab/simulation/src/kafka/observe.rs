@@ -63,6 +63,12 @@ impl Kafka {
         self.places.values_mut().for_each(|places| places.retain(|(partition, _)| *partition != index));
     }
 
+    /// The topic is gone.
+    pub(super) fn forget_all_places(&mut self) {
+        self.read_until.clear();
+        self.places.clear();
+    }
+
     /// Where each partition ends.
     pub fn ends(&self) -> Vec<i64> {
         self.topics[ORDERS].partitions.iter().map(|partition| partition.log.end()).collect()

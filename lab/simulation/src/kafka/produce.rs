@@ -9,6 +9,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
 use super::faults::ProduceFault;
 use super::log::{Fit, Header};
+use super::records::records;
 use super::requests::{Step, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
 use super::topic::ORDERS;
 use super::wire::Asked;
@@ -77,6 +78,12 @@ impl Kafka {
         }
         let batch = batch.ok_or(INVALID_RECORD)?;
         let header = Header::read(batch)?;
+        // A compacted topic takes no record without a key.
+        if self.topics[topic].is_compacted()
+            && !records(batch).is_some_and(|records| records.iter().all(|record| record.key.is_some()))
+        {
+            return Err(INVALID_RECORD);
+        }
         if topic == ORDERS
             && let Some((needle, code)) = &self.poison
             && batch.windows(needle.len()).any(|window| window == &needle[..])

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use flux_protocol::time::Instant;
+use bytes::{Bytes, BytesMut};
+use flux_protocol::time::{Instant, Now};
 use kafka_protocol::messages::TopicName;
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
 use super::Kafka;
-use super::log::Log;
+use super::log::{Header, Log};
 
 /// The place of the orders' topic among a cluster's: its name is known from the first, whether or not it exists.
 pub(super) const ORDERS: usize = 0;
@@ -30,6 +32,32 @@ pub(super) struct Topic {
     pub(super) settings: BTreeMap<String, String>,
 }
 
+impl Partition {
+    /// Somebody without a producer's id writes a record, which every replica has at once. `value`: `None` is a tombstone.
+    pub(super) fn write_stray(&mut self, now: Now, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let record = Record {
+            transactional: false,
+            control: false,
+            partition_leader_epoch: 0,
+            producer_id: -1,
+            producer_epoch: -1,
+            timestamp_type: TimestampType::Creation,
+            timestamp: now.wall_ms.cast_signed(),
+            offset: 0,
+            sequence: -1,
+            key: key.map(Bytes::copy_from_slice),
+            value: value.map(Bytes::copy_from_slice),
+            headers: Default::default(),
+            delete_horizon: Default::default(),
+        };
+        let mut bytes = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        RecordBatchEncoder::encode(&mut bytes, [&record], &options).expect("a record of some bytes");
+        let header = Header::read(&bytes).expect("it was made here");
+        self.log.append(header, &bytes, self.leader_epoch, now.instant, now.instant);
+    }
+}
+
 impl Topic {
     /// One that has still to be made.
     pub(super) fn named(name: &str) -> Topic {
@@ -39,6 +67,11 @@ impl Topic {
     pub(super) fn exists(&self) -> bool {
         !self.partitions.is_empty()
     }
+
+    /// Whether of each key only the last record has to be kept.
+    pub(super) fn is_compacted(&self) -> bool {
+        self.settings.get("cleanup.policy").is_some_and(|policy| policy.split(',').any(|how| how.trim() == "compact"))
+    }
 }
 
 impl Kafka {
@@ -47,8 +80,16 @@ impl Kafka {
         let random = self.random_of(topic);
         let id = u128::from(random.bits()) << 64 | u128::from(random.bits());
         self.topics[topic].id = id;
-        self.topics[topic].partitions.clear();
+        self.forget_partitions(topic);
         self.add_partitions(topic, partitions);
+    }
+
+    /// The topic is gone, with all that stood in it.
+    pub(super) fn forget_partitions(&mut self, topic: usize) {
+        self.topics[topic].partitions.clear();
+        if topic == ORDERS {
+            self.forget_all_places();
+        }
     }
 
     pub(super) fn add_partitions(&mut self, topic: usize, count: usize) {
