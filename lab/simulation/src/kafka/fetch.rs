@@ -30,7 +30,7 @@ impl Kafka {
         Ok(asked.answer(&self.fetched(now, node, &request).0))
     }
 
-    /// The answer, where there are records, or something to complain of.
+    /// The answer, where there are as many bytes as were asked for at least, or something to complain of.
     pub(super) fn try_fetch(&mut self, now: Instant, node: usize, request: &FetchRequest) -> Option<FetchResponse> {
         let (response, has_news) = self.fetched(now, node, request);
         has_news.then_some(response)
@@ -38,7 +38,7 @@ impl Kafka {
 
     fn fetched(&mut self, now: Instant, node: usize, request: &FetchRequest) -> (FetchResponse, bool) {
         let mut room = usize::try_from(request.max_bytes).unwrap_or(0);
-        let mut has_news = false;
+        let (mut bytes, mut is_refused) = (0, false);
         let mut topics = Vec::new();
         for topic in &request.topics {
             let known = self.asked_topic(true, topic.topic_id, &topic.topic);
@@ -54,12 +54,14 @@ impl Kafka {
                         self.read_log(now, topic, data, (wanted.fetch_offset, request.isolation_level), &mut room)
                     }
                 };
-                has_news |= data.error_code != 0 || data.records.as_ref().is_some_and(|records| !records.is_empty());
+                is_refused |= data.error_code != 0;
+                bytes += data.records.as_ref().map_or(0, Bytes::len);
                 partitions.push(data);
             }
             topics.push(FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(partitions));
         }
-        (FetchResponse::default().with_responses(topics), has_news)
+        let is_enough = bytes >= usize::try_from(request.min_bytes).unwrap_or(0);
+        (FetchResponse::default().with_responses(topics), is_refused || is_enough)
     }
 
     fn read_log(

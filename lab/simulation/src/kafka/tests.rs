@@ -165,7 +165,7 @@ fn produce(topics: impl IntoIterator<Item = TopicProduceData>) -> ProduceRequest
 fn fetch(id: uuid::Uuid, offset: i64) -> FetchRequest {
     let partition = FetchPartition::default().with_partition(0).with_fetch_offset(offset).with_current_leader_epoch(-1);
     let topic = FetchTopic::default().with_topic_id(id).with_partitions(vec![partition]);
-    FetchRequest::default().with_max_bytes(1 << 20).with_max_wait_ms(10).with_topics(vec![topic])
+    FetchRequest::default().with_min_bytes(1).with_max_bytes(1 << 20).with_max_wait_ms(200).with_topics(vec![topic])
 }
 
 /// A batch but for what the broker writes into it: its base offset and its leader's epoch.
@@ -275,6 +275,24 @@ fn records_with_keys_pass_through_byte_by_byte() {
     let keyless = batch(41, 0, &[(Some("k"), Some("v")), (None, Some("v"))]);
     assert_eq!(bench.produce(FENCES, &keyless).0, 87, "a compacted topic takes no record without a key");
     assert_eq!(bench.ends(FENCES), (0, 3));
+}
+
+#[test]
+fn a_fetch_waits_for_as_many_bytes_as_it_wants() {
+    let mut bench = Bench::with_fences();
+    let fence = batch(-1, -1, &[(Some("k"), Some("v"))]);
+    let node = bench.kafka.leader_of(FENCES, 0).expect("it exists");
+    for (wanted, ms) in [(1, 0), (fence.len(), 0), (fence.len() + 1, 200)] {
+        let id = bench.id(FENCES);
+        let offset = bench.ends(FENCES).1;
+        let wanted = i32::try_from(wanted).expect("few");
+        let reader = bench.send(node, 17, &fetch(id, offset).with_min_bytes(wanted));
+        let before = bench.now.instant;
+        bench.kafka.write_stray_to(bench.now, FENCES, b"k", Some(b"v"));
+        let answer = bench.answer::<FetchRequest>(reader, 17).expect("an answer");
+        assert_eq!(answer.responses[0].partitions[0].records.as_ref().map(Bytes::len), Some(fence.len()));
+        assert_eq!(bench.now.instant.since(before), Duration::from_millis(ms), "{wanted} bytes");
+    }
 }
 
 #[test]
