@@ -1,5 +1,7 @@
 //! The fake cluster, asked by the clients that ship.
 
+mod topics;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
