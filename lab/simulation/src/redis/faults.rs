@@ -171,7 +171,12 @@ impl Redis {
     /// The same, while the old master lives on where nobody reaches it, with all that it holds: where it is one, and has not died.
     pub fn fail_over_beside(&mut self, now: Now, missed: Duration) {
         if self.crashed_at.is_none() && !self.server.store.identity.is_replica {
-            let (identity, data) = (self.server.store.identity.clone(), self.server.store.data.clone());
+            let (mut identity, data) = (self.server.store.identity.clone(), self.server.store.data.clone());
+            // Its successor was a replica of it, shown or not, and has left it.
+            identity.change(|identity| {
+                identity.has_backlog = true;
+                identity.replicas = identity.replicas.saturating_sub(1);
+            });
             self.old_master = Some((identity, data));
         }
         self.fail_over(now, missed);
@@ -184,6 +189,12 @@ impl Redis {
         self.close_connections();
         self.start(data);
         self.server.store.identity = identity;
+    }
+
+    /// It had a replica before anything else happened to it: it has a backlog, and takes the next one without another
+    /// replication id. Draws nothing.
+    pub fn had_replica(&mut self) {
+        self.server.store.identity.change(|identity| identity.has_backlog = true);
     }
 
     /// A replica connects. The first makes the backlog, and with it a new replication id under the same run id: harmless.

@@ -2,8 +2,9 @@
 //! reply. A failing sequence names its seed and all that led to the difference.
 //!
 //! - `real`, `fake`, `sides`: the two of them; `mask`: what must differ (times, ids, run ids) given names of its own;
-//! - `commands`, `conversions`, `sales` with `scripts`: what is asked.
+//! - `commands`, `conversions`, `sales` with `scripts`: what is asked; `backlog`: who has one, which takes two real servers.
 
+mod backlog;
 mod commands;
 mod conversions;
 mod fake;
