@@ -108,6 +108,7 @@ fn mains(
         let board = Arc::clone(&board);
         let main: Task = Box::pin(async move {
             let machine = Core::new(told, decisions, index, random::draw(), clock.now()).beside(board);
+            let machine = machine.reading_fences(clock.now());
             core.run(sockets, machine, || {}).await.expect("simulated timers cost nothing");
         });
         main
