@@ -68,10 +68,7 @@ impl Decoder {
                         (CHUNK_LINE_BYTES_MAX, Fault::ChunkLineTooLong)
                     };
                     let Some(line) = self.line(buffer, most, fault)? else { return Ok(false) };
-                    let size = chunk_size(&buffer[line])?;
-                    if size > limits.body_bytes_max - (self.body.1 - self.body.0) {
-                        return Err(Fault::ContentTooLarge);
-                    }
+                    let size = chunk_size(&buffer[line], limits.body_bytes_max - (self.body.1 - self.body.0))?;
                     self.phase = if size == 0 { Phase::Trailers(self.next) } else { Phase::Data(size) };
                 }
                 Phase::Data(left) => {
@@ -131,14 +128,12 @@ impl Decoder {
     }
 }
 
-/// The size that a chunk's first line gives: `chunk-size [ chunk-ext ]`.
-fn chunk_size(line: &[u8]) -> Result<usize, Fault> {
+/// The size that a chunk's first line gives: `chunk-size [ chunk-ext ]`, of `room` bytes at most. However many digits it has, none
+/// of them is lost (RFC 9112 section 7.1): what is well-formed and too large is told so.
+fn chunk_size(line: &[u8], room: usize) -> Result<usize, Fault> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
-    if !(1..=CHUNK_SIZE_DIGITS_MAX).contains(&digits) {
-        return Err(Fault::ChunkSize);
-    }
     let (digits, extensions) = line.split_at(digits);
-    if !matches!(extensions, [] | [b';' | b' ' | b'\t', ..]) {
+    if digits.is_empty() || !matches!(extensions, [] | [b';' | b' ' | b'\t', ..]) {
         return Err(Fault::ChunkSize);
     }
     if !are_extensions(extensions) {
@@ -148,7 +143,14 @@ fn chunk_size(line: &[u8]) -> Result<usize, Fault> {
         b'0'..=b'9' => digit - b'0',
         _ => (digit | 0x20) - b'a' + 10,
     };
-    Ok(digits.iter().fold(0, |size, digit| size << 4 | usize::from(value(digit))))
+    let size = digits.iter().fold(0_usize, |size, digit| size.saturating_mul(16).saturating_add(value(digit).into()));
+    if size > room {
+        return Err(Fault::ContentTooLarge);
+    }
+    if digits.len() > CHUNK_SIZE_DIGITS_MAX {
+        return Err(Fault::ChunkSize);
+    }
+    Ok(size)
 }
 
 /// Whether `rest` is `*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )`.

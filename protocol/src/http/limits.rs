@@ -9,8 +9,8 @@ pub(super) const BLANK_LINES_MAX: usize = 2;
 pub(super) const REQUEST_LINE_REST_BYTES_MAX: usize = "OPTIONS".len() + 2 + "HTTP/1.1\r\n".len();
 /// Longest chunk-size line, extensions and CRLF included. We act on no extension.
 pub(super) const CHUNK_LINE_BYTES_MAX: usize = 256;
-/// Most hexadecimal digits of a chunk size: enough for any 32-bit size, too few to overflow, and no room for a long
-/// run of zeros.
+/// Most hexadecimal digits of a chunk size that we take: enough for any 32-bit size, and no room for a long run of zeros, which others
+/// may read otherwise.
 pub(super) const CHUNK_SIZE_DIGITS_MAX: usize = 8;
 
 /// Bounds on one request, in bytes and fields.
