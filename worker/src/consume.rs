@@ -50,8 +50,6 @@ struct State {
     /// On its way to the ledger's task.
     job: Option<Job>,
     observe_due: Instant,
-    /// The right that a broker has denied us last, in words, and when.
-    denied: Option<(String, Instant)>,
 }
 
 impl BrokerOwner for Shared {
@@ -132,7 +130,6 @@ pub async fn run(config: &Config, surroundings: Surroundings) -> std::io::Result
             pipeline: Pipeline::new(Intake::new(&config.topic, intake), now),
             job: None,
             observe_due: now,
-            denied: None,
         }),
         turn: Rc::new(Notify::new()),
         job: Notify::new(),
@@ -215,7 +212,6 @@ impl Shared {
                     _ => None,
                 };
                 self.note_event(&event, denied.as_deref());
-                state.denied = denied.map(|denied| (denied, now)).or(state.denied.take());
                 state.pipeline.handle_event(now, event);
             } else if let Some(command) = state.pipeline.poll_command(now) {
                 match command {
@@ -286,8 +282,8 @@ impl Shared {
             let told = state.consumer.refusal();
             let why = told.unwrap_or_else(|| format!("the brokers answer error {code} for the topic"));
             self.health.kafka.fails(now, &why);
-        } else if let Some((denied, _)) = state.denied.as_ref().filter(|(_, at)| now.since(*at) < DENIAL_AGE_MAX) {
-            self.health.kafka.fails(now, denied);
+        } else if let Some(denied) = state.consumer.denied() {
+            self.health.kafka.fails(now, &denied);
         } else {
             match lacking(state.consumer.standing(now)) {
                 None => self.health.kafka.works(),

@@ -3,6 +3,7 @@
 //! Never decides what to do about it.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use flux_protocol::time::Instant;
 use tracing::{info, warn};
@@ -21,8 +22,18 @@ pub struct Reach {
     was_reached: Cell<bool>,
     since: Cell<Option<Instant>>,
     reason: RefCell<String>,
-    /// When and for what reasons it was logged within the last [`REPEAT_LOG_INTERVAL`], while it is out of reach.
-    logged: RefCell<Vec<(Instant, String)>>,
+    /// What was logged of it while it is out of reach.
+    logged: RefCell<Vec<Said>>,
+}
+
+/// A reason that was logged.
+#[derive(Debug)]
+struct Said {
+    /// `None`: any other than those that were said before it.
+    reason: Option<String>,
+    at: Instant,
+    /// It is said again so long after `at`.
+    pause: Duration,
 }
 
 impl Reach {
@@ -47,8 +58,8 @@ impl Reach {
         }
     }
 
-    /// It does not, and why. What lasts for a moment only is not logged, the same reason every ten seconds only, and no more than a
-    /// few reasons in that time.
+    /// It does not, and why. What lasts for a moment only is not logged. A reason is logged at once, and again after pauses that double
+    /// from [`REPEAT_LOG_INTERVAL`] on; beyond a few of them all others count as one.
     pub fn fails(&self, now: Instant, reason: &str) {
         if self.is_told(now, reason) {
             warn!(server = self.name, reason, "not usable; asked again");
@@ -61,14 +72,7 @@ impl Reach {
         }
         self.reason.replace(reason.to_owned());
         let lasts = self.since.get().is_some_and(|since| now.since(since) >= READY_PATIENCE);
-        let logged = &mut *self.logged.borrow_mut();
-        logged.retain(|(at, _)| *at + REPEAT_LOG_INTERVAL > now);
-        let is_said = logged.len() >= REPEAT_LOG_REASONS_MAX || logged.iter().any(|(_, said)| said == reason);
-        let is_told = lasts && !is_said;
-        if is_told {
-            logged.push((now, reason.to_owned()));
-        }
-        is_told
+        lasts && is_due(&mut self.logged.borrow_mut(), now, reason)
     }
 
     /// Whether the last attempt failed.
@@ -81,6 +85,25 @@ impl Reach {
         let since = self.since.get()?;
         let counts = !self.was_reached.get() || now.since(since) >= READY_PATIENCE;
         counts.then(|| format!("{}: {}", self.name, self.reason.borrow()))
+    }
+}
+
+/// Whether a reason is to be logged now, beside those that were.
+fn is_due(logged: &mut Vec<Said>, now: Instant, reason: &str) -> bool {
+    let said = logged.iter_mut().find(|said| said.reason.as_deref().is_none_or(|known| known == reason));
+    match said {
+        Some(said) if now < said.at + said.pause => false,
+        Some(said) => {
+            (said.at, said.pause) = (now, said.pause.saturating_mul(2));
+            true
+        }
+        None => {
+            // The last place is that of all others.
+            let is_known = logged.len() + 1 < REPEAT_LOG_REASONS_MAX;
+            let reason = is_known.then(|| reason.to_owned());
+            logged.push(Said { reason, at: now, pause: REPEAT_LOG_INTERVAL });
+            true
+        }
     }
 }
 
@@ -184,18 +207,16 @@ mod tests {
 
     /// A server that is away for an hour is asked every second; the log is read by people.
     #[test]
-    fn the_same_reason_is_logged_every_ten_seconds_and_another_at_once() {
+    fn the_same_reason_is_logged_ever_more_rarely_and_another_at_once() {
         let at = |millis: u64| Instant::from_micros(millis * 1000);
         let reach = Reach::new("kafka", at(0));
-        let logged = |millis: u64, reason: &str| {
-            reach.fails(at(millis), reason);
-            reach.logged.borrow().last().map(|(logged_at, _)| logged_at.as_micros() / 1000)
-        };
-        assert_eq!(logged(500, "refused"), None, "it may last for a moment only");
-        assert_eq!(logged(1_000, "refused"), Some(1_000));
-        assert_eq!([2_000, 6_000, 10_999].map(|millis| logged(millis, "refused")), [Some(1_000); 3]);
-        assert_eq!(logged(11_000, "refused"), Some(11_000));
-        assert_eq!(logged(11_500, "unreachable"), Some(11_500));
+        let is_told = |seconds: u64, reason: &str| reach.is_told(at(seconds * 1000), reason);
+        assert!(!is_told(0, "refused"), "it may last for a moment only");
+        let told: Vec<u64> = (1..=3600).filter(|second| is_told(*second, "refused")).collect();
+        assert_eq!(told, [1, 11, 31, 71, 151, 311, 631, 1271, 2551]);
+        assert!(is_told(3601, "unreachable"), "another reason is news");
+        reach.works();
+        assert!(!is_told(3602, "refused") && is_told(3603, "refused"), "and so is the same one, later");
     }
 
     /// A text that is another one each time, since something in it rises or changes from one to the next, is as long an outage.
@@ -210,7 +231,7 @@ mod tests {
                     usize::from(reach.is_told(at(second * 1000 + part * 300), &format!("attempt {second}.{part}")));
             }
         }
-        assert!((1..=4 * 360).contains(&lines), "{lines}");
+        assert!((1..=4 + 9).contains(&lines), "{lines}");
         let taking_turns = Reach::new("kafka", at(0));
         let mut told =
             (1..=9).filter(|second| taking_turns.is_told(at(second * 1000), ["one", "other"][*second as usize % 2]));

@@ -42,8 +42,6 @@ pub const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often readiness and gauges are brought up to date.
 pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a right that a broker has denied is told of: while it is missing, it is denied more often.
-pub const DENIAL_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// First wait before PostgreSQL is asked again; doubled up to [`RETRY_WAIT_MAX`].
 pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
@@ -56,9 +54,9 @@ pub const FATAL_WAIT: Duration = Duration::from_secs(5);
 pub const TABLE_WAIT_MIN: Duration = Duration::from_millis(500);
 /// Longest wait after the tables have refused what they took before: how long a mended table may wait for us.
 pub const TABLE_WAIT_MAX: Duration = Duration::from_secs(15);
-/// An error that repeats itself is logged this often.
+/// An error that repeats itself is logged again after this time, then after twice as long, and so on.
 pub const REPEAT_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// Reasons that are said of one thing in that time, however many there are.
+/// Reasons of one outage that are told apart for it; the last place is that of all others.
 pub const REPEAT_LOG_REASONS_MAX: usize = 4;
 /// Times in a row that a partition is claimed anew because another worker went on with it; then the group is joined
 /// anew, for two members believe that they hold it.

@@ -160,6 +160,12 @@ impl Consumer {
         self.cluster.refusal().or_else(|| self.cluster.topic_refusal())
     }
 
+    /// The right that a broker denies us now, in words: until one takes what the right is for.
+    pub fn denied(&self) -> Option<String> {
+        let code = self.membership.group.denied().or(self.reading.fetcher.denied())?;
+        self.denial(code)
+    }
+
     /// What an operator has to mend where a broker has answered `code`; `None` where that says something else.
     pub fn denial(&self, code: i16) -> Option<String> {
         denial::in_words(code, &self.cluster.who(), "Read", &self.config.topic)

@@ -12,6 +12,7 @@
 //! is another one, a damaged batch are asked for again, and the owner is told each time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 
 use super::backoff::{SplitMix64, backoff};
+use super::denial;
 use super::error_code as code;
 use super::fetch_answer::{PartitionData, read_answer};
 use super::limits::{FETCH_SHARE_BYTES_MIN, STANDSTILL_RETRY};
@@ -83,6 +85,16 @@ pub struct Position {
     /// The leader's epoch under which the record before it was written; `None`: it is not known. With it a broker can tell
     /// a log that was cut off and has grown anew.
     pub leader_epoch: Option<i32>,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {} from offset {}", self.partition, self.offset)?;
+        match self.leader_epoch {
+            Some(epoch) => write!(f, " (leader epoch {epoch})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What the owner is to know about a partition.
@@ -173,6 +185,8 @@ pub struct Fetcher {
     /// Where partitions end, as answers have said since the owner looked.
     ends: BTreeMap<i32, i64>,
     is_metadata_stale: bool,
+    /// The error code by which a broker has denied us the topic, until one gives records of it.
+    denied: Option<i16>,
 }
 
 impl Fetcher {
@@ -193,7 +207,13 @@ impl Fetcher {
             events: VecDeque::new(),
             ends: BTreeMap::new(),
             is_metadata_stale: false,
+            denied: None,
         }
+    }
+
+    /// The error code by which brokers deny us the topic, until one answers for a partition that is read.
+    pub fn denied(&self) -> Option<i16> {
+        self.denied
     }
 
     /// Reads `partition` from `offset` on. What was read of it before and not taken is dropped.
@@ -234,6 +254,7 @@ impl Fetcher {
         self.partitions.clear();
         self.ready.clear();
         self.events.clear();
+        self.denied = None;
     }
 
     /// Asks for no more records of `partition` until [`Fetcher::resume`]; what has come is still given.
@@ -410,6 +431,7 @@ impl Fetcher {
         let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch == epoch) else {
             return; // Stopped since, or started elsewhere.
         };
+        denial::note(&mut self.denied, data.error);
         match data.error {
             0 => {}
             code::OFFSET_OUT_OF_RANGE => {

@@ -207,6 +207,27 @@ fn a_moved_leader_makes_the_metadata_stale_and_nothing_else() {
 }
 
 #[test]
+fn a_right_to_the_topic_is_missing_until_a_broker_answers_for_what_is_read() {
+    const DENIED: i16 = 29;
+    let mut fetcher = Fetcher::new(config());
+    fetcher.start(at(1), 0, 0);
+    let (id, _) = asked(&mut fetcher, 1).unwrap();
+    fetcher.handle_answer(at(2), id, TOPIC, answer(vec![partition(0, DENIED, Bytes::new())])).unwrap();
+    assert_eq!(fetcher.denied(), Some(DENIED));
+    let later = fetcher.next_deadline(at(2)).as_micros();
+    let (id, _) = asked(&mut fetcher, later).unwrap();
+    fetcher.handle_answer(at(later), id, TOPIC, answer(vec![partition(0, 0, Bytes::new())])).unwrap();
+    assert_eq!(fetcher.denied(), None);
+}
+
+#[test]
+fn a_position_is_told_in_words() {
+    let position = Position { partition: 3, offset: 40, leader_epoch: Some(2) };
+    assert_eq!(position.to_string(), "partition 3 from offset 40 (leader epoch 2)");
+    assert_eq!(Position { leader_epoch: None, ..position }.to_string(), "partition 3 from offset 40");
+}
+
+#[test]
 fn damage_is_told_and_never_skipped() {
     let mut damaged = batch(5, 1).to_vec();
     *damaged.last_mut().unwrap() ^= 1;

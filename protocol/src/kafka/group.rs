@@ -39,6 +39,7 @@ use self::coordinator::{Coordinator, is_elsewhere};
 pub use self::event::{GroupEvent, LostReason};
 use super::assignor;
 use super::backoff::{SplitMix64, backoff};
+use super::denial;
 use super::error_code as code;
 pub use super::group_config::GroupConfig;
 use super::group_request::Speaker;
@@ -88,6 +89,8 @@ pub struct Group {
     session_end: Instant,
     failures: u32,
     commits: Commits,
+    /// See [`Group::denied`].
+    denied: Option<i16>,
     events: VecDeque<GroupEvent>,
 }
 
@@ -110,8 +113,14 @@ impl Group {
             session_end: Instant::FAR_FUTURE,
             failures: 0,
             commits: Commits::default(),
+            denied: None,
             events: VecDeque::new(),
         }
+    }
+
+    /// The error code by which the coordinator denies us the group, until it takes us.
+    pub fn denied(&self) -> Option<i16> {
+        self.denied
     }
 
     /// The coordinator, where known: requests go to it, except for FindCoordinator.
@@ -274,6 +283,7 @@ impl Group {
                 Some(found)
             }
             Err(error) => {
+                denial::note(&mut self.denied, error);
                 if !is_elsewhere(error) {
                     self.events.push_back(GroupEvent::Refused { code: error });
                 }
@@ -288,6 +298,7 @@ impl Group {
         if self.membership != Membership::Joining {
             return;
         }
+        denial::note(&mut self.denied, response.error_code);
         match response.error_code {
             0 => self.joined(now, response),
             code::MEMBER_ID_REQUIRED => {
@@ -331,6 +342,7 @@ impl Group {
         if self.membership != Membership::Syncing {
             return;
         }
+        denial::note(&mut self.denied, response.error_code);
         match response.error_code {
             0 => match assignor::decode_assignment(response.assignment.clone(), &self.config.topic) {
                 Ok(partitions) => {
@@ -363,6 +375,7 @@ impl Group {
         let Some(asked) = self.heartbeat_asked.take() else {
             return; // Of a membership that has ended since.
         };
+        denial::note(&mut self.denied, response.error_code);
         match response.error_code {
             // Alive, and counted from when we asked: the coordinator cannot have heard of us later than that.
             0 => self.session_end = asked + self.config.session_timeout,

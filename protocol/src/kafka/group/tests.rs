@@ -362,6 +362,30 @@ fn a_refusal_is_told_and_asked_again_after_a_wait() {
     scene.join();
 }
 
+/// A worker says that a right is missing for as long as it is, and no longer.
+#[test]
+fn a_right_to_the_group_is_missing_until_the_coordinator_takes_us() {
+    const DENIED: i16 = 30;
+    let mut scene = Scene::member();
+    scene.wait_until_due();
+    scene.heartbeat(DENIED);
+    assert_eq!(scene.group.denied(), Some(DENIED));
+    scene.wait_until_due();
+    scene.heartbeat(0);
+    assert_eq!(scene.group.denied(), None);
+
+    let mut scene = Scene::new();
+    scene.find(1);
+    scene.join();
+    scene.group.handle_join(scene.now, &JoinGroupResponse::default().with_error_code(DENIED));
+    assert_eq!(scene.group.denied(), Some(DENIED));
+    scene.wait_until_due();
+    scene.join_first();
+    assert_eq!(scene.group.denied(), Some(DENIED), "it has not been let in");
+    scene.sync_as_leader(1, &["me"]);
+    assert_eq!(scene.group.denied(), None);
+}
+
 #[test]
 fn who_cannot_be_understood_gets_nothing_and_holds_nobody_up() {
     let mut scene = Scene::new();
