@@ -135,7 +135,9 @@ fn a_port_that_is_taken_is_a_mistake_too() {
 #[test]
 fn a_second_edge_on_one_port_serves_and_says_that_it_shares_it() {
     let says_so = |lines: &[serde_json::Value]| {
-        lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("another process listens")))
+        lines
+            .iter()
+            .any(|line| line["message"].as_str().is_some_and(|text| text.contains("another socket has the port")))
     };
     let (mut first, lines, _log) = start_at("127.0.0.1:0", &[]);
     assert!(!says_so(&lines), "{lines:?}");

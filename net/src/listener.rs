@@ -51,8 +51,9 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Bound> {
     Ok(socket.into())
 }
 
-/// Whether somebody listens on an address already, also where they would share its port with us. Patient, as [`bind`] is: a process
-/// that has just ended is not somebody.
+/// Whether another socket has an address already, also where it would share its port with us. Which it is the kernel does not say:
+/// one that listens, or a connection that has the port for its own end. Patient, as [`bind`] is: a process that has just ended has
+/// none.
 ///
 /// # Errors
 /// That cannot be told: there is no such address here, or no right to its port.

@@ -54,7 +54,7 @@ pub struct Listening {
     pub sockets: Vec<Sockets>,
 }
 
-/// Binds all that a plan names. Another edge that listens there already is told of, not refused: it may be the one before, which drains.
+/// Binds all that a plan names. That somebody may listen there already is told, not refused: it may be the edge before, which drains.
 ///
 /// # Errors
 /// The first address that cannot be bound.
@@ -72,7 +72,10 @@ pub fn listen(plan: &Plan) -> Result<Listening, ListenError> {
         sockets.push(Sockets { public: public.1, admin: None, waiting_room: None });
     }
     if is_shared {
-        warn!(%address, "another process listens on --listen too: the kernel gives each a part of the connections");
+        warn!(
+            %address,
+            "another socket has the port of --listen, too: where a process listens there, the kernel gives each a part of the connections"
+        );
     }
     sockets[0].admin = Some(admin_socket);
     let (waiting_room, socket) = waiting_room.unzip();
