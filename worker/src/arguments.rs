@@ -143,13 +143,13 @@ pub enum Switch {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Print the conservation account of each sale over Redis, topic and PostgreSQL. Exit code 0: it holds; 1: it does
-    /// not; 3: a server was out of reach for 30 s
+    /// not; 3: a server could not be asked
     Audit(AuditArguments),
-    /// Prove a suspended sale's stock from the ledger and open it again. Exit code 0: done; 1: refused; 3: a server was
-    /// out of reach for 30 s
+    /// Prove a suspended sale's stock from the ledger and open it again. Exit code 0: done; 1: refused; 3: a server
+    /// could not be asked
     Rebuild(RebuildArguments),
     /// Show the records that were set aside, or store them once what was in their way is mended. Exit code 0: done; 1: some
-    /// were refused again; 3: PostgreSQL was out of reach for 30 s
+    /// were refused again; 3: PostgreSQL could not be asked
     DeadLetters(DeadLettersArguments),
 }
 

@@ -16,7 +16,7 @@ use crate::arguments::DeadLettersAction;
 use crate::batch::{Batch, Origin, Stored};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, StoreError};
-use crate::oneshot::{Ended, PATIENCE, PAUSE};
+use crate::oneshot::{self, Ended, PATIENCE, PAUSE};
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Replayed {
     pub left: u64,
 }
 
-/// Prints what it did. Exit code 0: done; 1: some were refused again; 3: PostgreSQL was out of reach for 30 s.
+/// Prints what it did. Exit code 0: done; 1: some were refused again; 3: PostgreSQL could not be asked.
 pub async fn run(config: &Config, action: DeadLettersAction, product: Option<&Identifier>) -> ExitCode {
     let product = product.map(Identifier::as_str);
     let done = match action {
@@ -140,15 +140,7 @@ async fn store(ledger: &mut Ledger, batch: &mut Batch) -> Result<Stored, Ended> 
 }
 
 async fn connected(config: &Config) -> Result<Ledger, Ended> {
-    let mut left = PATIENCE;
-    loop {
-        match Ledger::connect(&config.postgres).await {
-            Err(error) if error.is_retryable() && left > PAUSE => {}
-            outcome => return Ok(outcome?),
-        }
-        sleep(PAUSE).await?;
-        left -= PAUSE;
-    }
+    oneshot::connected(async || Ledger::connect(&config.postgres).await).await
 }
 
 /// Those that come behind the last one.

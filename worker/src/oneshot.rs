@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use flux_net::sleep;
 use flux_protocol::kafka::cluster::ClusterConfig;
-use flux_protocol::kafka::fetch::{FetchConfig, Isolation};
+use flux_protocol::kafka::fetch::{FetchConfig, FetchEvent, Isolation};
 use flux_protocol::kafka::log_reader::{Ends, LogReader};
 use flux_protocol::kafka::records_decode::Entry;
 use flux_protocol::order::{TopicRecord, Uuid};
 use flux_protocol::postgres::{Param, SessionOptions, StatementLimit};
+use flux_protocol::resp::ErrorKind;
 
 use crate::config::Config;
 use crate::kafka_driver::Driver;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Unasked};
 use crate::limits::{FETCH_ANSWER_BYTES_MAX, FETCH_BUFFERED_BYTES_MAX, FETCH_WAIT};
 use crate::redis::{Redis, RedisError};
 
@@ -29,14 +30,16 @@ const STATEMENT_LIMIT: StatementLimit = StatementLimit::Within(Duration::from_se
 
 /// Exit code of a command that was refused, or whose account does not hold.
 const EXIT_REFUSED: u8 = 1;
-/// Exit code where a server was out of reach.
-const EXIT_OUT_OF_REACH: u8 = 3;
+/// Exit code where a server could not be asked.
+const EXIT_NOT_ASKED: u8 = 3;
 
 /// Why a command ends before its end.
 #[derive(Clone, Debug)]
 pub enum Ended {
     /// A server was out of reach for [`PATIENCE`]. Run again when it is back.
     OutOfReach(String),
+    /// A server is there and does not let itself be asked: a login, a right, a database or a topic is missing. Says which.
+    NotAsked(String),
     /// Nothing that waiting would mend; says what to do.
     Refused(String),
     /// Only somebody who knows can say how to go on, and nothing was changed; says by which command lines.
@@ -46,30 +49,50 @@ pub enum Ended {
 impl Ended {
     /// As the command line has it.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Ended::OutOfReach(_) => EXIT_OUT_OF_REACH,
-            Ended::Refused(_) | Ended::Undecided(_) => EXIT_REFUSED,
-        })
+        match self {
+            Ended::OutOfReach(_) | Ended::NotAsked(_) => not_asked(),
+            Ended::Refused(_) | Ended::Undecided(_) => ExitCode::from(EXIT_REFUSED),
+        }
     }
+}
+
+/// The exit code where a server could not be asked, so that nothing can be said.
+pub fn not_asked() -> ExitCode {
+    ExitCode::from(EXIT_NOT_ASKED)
 }
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ended::OutOfReach(line) | Ended::Refused(line) | Ended::Undecided(line) => f.write_str(line),
+            Ended::OutOfReach(line) | Ended::NotAsked(line) | Ended::Refused(line) | Ended::Undecided(line) => {
+                f.write_str(line)
+            }
         }
     }
 }
 
 impl From<LedgerError> for Ended {
     fn from(error: LedgerError) -> Ended {
-        if error.is_retryable() { Ended::OutOfReach(error.to_string()) } else { Ended::Refused(error.to_string()) }
+        let line = error.to_string();
+        match error.unasked() {
+            _ if error.is_retryable() => Ended::OutOfReach(line),
+            Some(Unasked::Denied) => Ended::NotAsked(line),
+            Some(Unasked::NoTables) => Ended::NotAsked(format!(
+                "{line}: is this the ledger's database? A flux-worker makes its tables when it starts"
+            )),
+            None => Ended::Refused(line),
+        }
     }
 }
 
 impl From<RedisError> for Ended {
     fn from(error: RedisError) -> Ended {
-        if error.is_retryable() { Ended::OutOfReach(error.to_string()) } else { Ended::Refused(error.to_string()) }
+        let line = error.to_string();
+        match error {
+            _ if error.is_retryable() => Ended::OutOfReach(line),
+            RedisError::TooOld(_) | RedisError::Server { kind: ErrorKind::Denied, .. } => Ended::NotAsked(line),
+            _ => Ended::Refused(line),
+        }
     }
 }
 
@@ -79,25 +102,35 @@ impl From<std::io::Error> for Ended {
     }
 }
 
+/// Connects to a server, which is waited for.
+///
+/// # Errors
+/// [`Ended::OutOfReach`] or [`Ended::NotAsked`]: over a connection that was not made nothing was asked.
+pub async fn connected<T, E: Into<Ended>>(mut connect: impl AsyncFnMut() -> Result<T, E>) -> Result<T, Ended> {
+    let mut left = PATIENCE;
+    loop {
+        match connect().await.map_err(Into::into) {
+            Ok(connection) => return Ok(connection),
+            Err(Ended::OutOfReach(_)) if left > PAUSE => {}
+            Err(Ended::Refused(line)) => return Err(Ended::NotAsked(line)),
+            Err(ended) => return Err(ended),
+        }
+        sleep(PAUSE).await?;
+        left -= PAUSE;
+    }
+}
+
 /// Connects to the ledger, pinned: what is held over it (a lock) is gone with it, and is then not gone on without.
 ///
 /// # Errors
 /// [`Ended`].
 pub async fn ledger(config: &Config) -> Result<Ledger, Ended> {
-    let mut left = PATIENCE;
-    loop {
-        let options = SessionOptions {
-            application_name: "flux-worker".to_owned(),
-            statement: STATEMENT_LIMIT,
-            ..SessionOptions::default()
-        };
-        match Ledger::connect_pinned(&config.postgres, options).await {
-            Err(error) if error.is_retryable() && left > PAUSE => {}
-            outcome => return Ok(outcome?),
-        }
-        sleep(PAUSE).await?;
-        left -= PAUSE;
-    }
+    let options = || SessionOptions {
+        application_name: "flux-worker".to_owned(),
+        statement: STATEMENT_LIMIT,
+        ..SessionOptions::default()
+    };
+    connected(async || Ledger::connect_pinned(&config.postgres, options()).await).await
 }
 
 /// Connects to Redis.
@@ -105,15 +138,7 @@ pub async fn ledger(config: &Config) -> Result<Ledger, Ended> {
 /// # Errors
 /// [`Ended`].
 pub async fn redis(config: &Config) -> Result<Redis, Ended> {
-    let mut left = PATIENCE;
-    loop {
-        match Redis::connect(&config.redis).await {
-            Err(error) if error.is_retryable() && left > PAUSE => {}
-            outcome => return Ok(outcome?),
-        }
-        sleep(PAUSE).await?;
-        left -= PAUSE;
-    }
+    connected(async || Redis::connect(&config.redis).await).await
 }
 
 /// The topic, to be looked at.
@@ -187,8 +212,8 @@ impl Log {
         });
         match found.await? {
             Some(Ok(ends)) => Ok(ends),
-            Some(Err(3)) => Err(Ended::Refused(format!("Kafka has no topic {}", self.topic))),
-            Some(Err(code)) => Err(Ended::Refused(match refusal {
+            Some(Err(3)) => Err(Ended::NotAsked(format!("Kafka has no topic {}", self.topic))),
+            Some(Err(code)) => Err(Ended::NotAsked(match refusal {
                 Some(why) => format!("Kafka: {why}"),
                 None => format!("Kafka refuses the topic {}: error {code}", self.topic),
             })),
@@ -217,14 +242,21 @@ impl Log {
                     reader.start(now, partition, offset);
                 }
                 if let Some(event) = reader.poll_event() {
-                    return Some(Err(format!("the log cannot be read: {event:?}")));
+                    let denied = match event {
+                        FetchEvent::Refused { code, .. } => reader.denial(code),
+                        _ => None,
+                    };
+                    return Some(Err(match denied {
+                        Some(denied) => Ended::NotAsked(format!("Kafka: {denied}")),
+                        None => Ended::Refused(cannot_be_read(&event)),
+                    }));
                 }
                 reader.poll_records().map(Ok)
             });
             let Some(piece) = piece.await? else {
                 return Err(Ended::OutOfReach("Kafka has not answered for 30 s".to_owned()));
             };
-            let mut fetched = piece.map_err(Ended::Refused)?;
+            let mut fetched = piece?;
             let partition = fetched.partition;
             let Some(at) = open.iter().position(|(open, _)| *open == partition) else { continue };
             let end = open[at].1;
@@ -249,6 +281,23 @@ impl Log {
             }
         }
         Ok(found)
+    }
+}
+
+/// Why a partition cannot be read, in words.
+fn cannot_be_read(event: &FetchEvent) -> String {
+    match event {
+        FetchEvent::OffsetOutOfRange { partition, offset } => {
+            format!("partition {partition} cannot be read from offset {offset}: it is not in the log")
+        }
+        FetchEvent::Diverged { partition, offset, end_offset } => format!(
+            "partition {partition} cannot be read from offset {offset}: the log is another one from {end_offset} on than \
+             the ledger has read"
+        ),
+        FetchEvent::Damaged { partition, error } => format!("partition {partition} cannot be read: {error}"),
+        FetchEvent::Refused { partition, code } => {
+            format!("partition {partition} cannot be read: Kafka answers error {code}")
+        }
     }
 }
 

@@ -117,7 +117,7 @@ struct OnItsWay<'a> {
 
 type Outcomes = BTreeMap<usize, Result<Option<String>, Ended>>;
 
-/// What a step came to for one of several sales: kept, or noted as its end. Out of reach is the end of all.
+/// What a step came to for one of several sales: kept, or noted as its end. A server that cannot be asked is the end of all.
 fn noted<T>(outcomes: &mut Outcomes, at: usize, step: Result<Option<T>, Ended>) -> Result<Option<T>, Ended> {
     match step {
         Ok(Some(value)) => Ok(Some(value)),
@@ -129,7 +129,7 @@ fn noted<T>(outcomes: &mut Outcomes, at: usize, step: Result<Option<T>, Ended>) 
             outcomes.insert(at, Err(refused));
             Ok(None)
         }
-        Err(ended @ Ended::OutOfReach(_)) => Err(ended),
+        Err(ended @ (Ended::OutOfReach(_) | Ended::NotAsked(_))) => Err(ended),
     }
 }
 

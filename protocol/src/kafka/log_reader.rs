@@ -24,6 +24,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, TopicName};
 use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
 use super::cluster::{Cluster, ClusterConfig, Lane, Response, Target};
 use super::connection::{Answer, RequestLimits};
+use super::denial;
 use super::fetch::{FetchConfig, FetchEvent, FetchId, Fetched, Fetcher, Isolation};
 use super::limits::FRAME_BYTES_MAX;
 use super::metadata::{NodeId, TopicId, text};
@@ -116,6 +117,11 @@ impl LogReader {
     /// The broker's error for the topic (3: no such topic), where the latest metadata had one.
     pub fn latest_topic_error(&self) -> Option<i16> {
         self.cluster.topic_error()
+    }
+
+    /// What an operator has to mend where a broker has answered `code`; `None` where that says something else.
+    pub fn denial(&self, code: i16) -> Option<String> {
+        denial::in_words(code, &self.cluster.who(), "Read", &self.topic)
     }
 
     /// The broker's error for the topic (3: no such topic), as of [`LogReader::ask_ends`] or later.

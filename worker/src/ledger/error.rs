@@ -3,6 +3,20 @@
 use flux_net::secrets::file::SecretFileError;
 use flux_protocol::postgres::{ErrorClass, LoginError, ServerError};
 
+/// `SQLSTATE`s by which a server says that there is nothing it lets us ask (PostgreSQL, appendix A).
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const UNDEFINED_TABLE: &str = "42P01";
+const INVALID_SCHEMA_NAME: &str = "3F000";
+
+/// Why a server that is there cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unasked {
+    /// The login, or a right, or the server is too old.
+    Denied,
+    /// The ledger's tables are not there.
+    NoTables,
+}
+
 /// Why the ledger could not be asked, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -62,6 +76,20 @@ impl LedgerError {
             | LedgerError::NewerSchema { .. }
             | LedgerError::OlderSchema { .. }
             | LedgerError::Unexpected(_) => false,
+        }
+    }
+
+    /// Whether the server did not let itself be asked, and why, where waiting does not mend that.
+    pub fn unasked(&self) -> Option<Unasked> {
+        match self {
+            LedgerError::Login { .. } | LedgerError::PassFile(_) | LedgerError::TooOld(_) => Some(Unasked::Denied),
+            LedgerError::Server(error) if error.class() == ErrorClass::Login => Some(Unasked::Denied),
+            LedgerError::Server(error) => match error.code.as_str() {
+                INSUFFICIENT_PRIVILEGE => Some(Unasked::Denied),
+                UNDEFINED_TABLE | INVALID_SCHEMA_NAME => Some(Unasked::NoTables),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -20,6 +20,9 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (7, "0007_late", include_str!("../../sql/0007_late.sql")),
 ];
 
+/// How many there are: what a database that had none of our tables has been migrated by.
+pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
+
 /// Key of the advisory lock: "flux" in ASCII, then 1 for migrations.
 const LOCK: i64 = 0x666c_7578_0000_0001;
 

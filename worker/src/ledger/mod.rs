@@ -22,7 +22,8 @@ mod views;
 
 use flux_protocol::postgres::{Param, Row, SessionOptions, Statement};
 
-pub use error::{LedgerError, StoreError};
+pub use error::{LedgerError, StoreError, Unasked};
+pub use migrate::SCHEMA_VERSION;
 pub use target::LedgerTarget;
 pub use views::{OrderStatus, PendingReturn, ReturnState, Stray, Units};
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use flux_protocol::kafka::denial::is_denial;
 use flux_protocol::kafka::producer::{AppendError, Producer, ProducerConfig, Settled};
 use flux_protocol::redis_keys;
 use flux_protocol::resp::command;
@@ -73,7 +74,9 @@ async fn page_published(
     let mut to_append: Vec<(usize, usize)> = all.collect();
     let (mut waiting, mut settled) = (to_append.len(), Vec::new());
     let total = waiting as u64;
+    let mut refusal = None;
     let outcome = driver.until(2 * PATIENCE, |producer, now| {
+        refusal = producer.refusal();
         let partitions = producer.partition_count()?;
         while let Some(token) = to_append.pop() {
             let (entry, order) = (&entries[token.0], &entries[token.0].orders[token.1]);
@@ -97,6 +100,10 @@ async fn page_published(
                 Settled::Acknowledged => waiting -= settled.len(),
                 // Unknown: once more, under the same ids.
                 Settled::Abandoned => to_append.append(&mut settled),
+                Settled::Refused(code) if is_denial(code) => {
+                    let why = producer.refusal().unwrap_or_else(|| format!("error {code}"));
+                    return Some(Err(Ended::NotAsked(format!("Kafka takes no order of the outbox: {why}"))));
+                }
                 Settled::Refused(code) => {
                     let token = settled.first().copied().unwrap_or_default();
                     return Some(Err(refused(entries, token, &format!("error {code}"))));
@@ -108,7 +115,10 @@ async fn page_published(
     match outcome.await? {
         Some(Ok(())) => Ok(total),
         Some(Err(ended)) => Err(ended),
-        None => Err(Ended::OutOfReach("Kafka has not acknowledged the outbox's orders".to_owned())),
+        None => Err(Ended::OutOfReach(match refusal {
+            Some(why) => format!("Kafka has not acknowledged the outbox's orders: {why}"),
+            None => "Kafka has not acknowledged the outbox's orders".to_owned(),
+        })),
     }
 }
 

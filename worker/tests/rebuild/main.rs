@@ -7,4 +7,5 @@ mod cost;
 mod log;
 mod operator;
 mod redis_loses;
+mod unasked;
 mod world;
