@@ -41,6 +41,21 @@ impl Account {
         self.available + self.reserved + self.stored + self.dead_lettered + self.awaiting_return + self.withdrawn
     }
 
+    /// It is closed, and Redis does not hold it any more: it has no stock there that could be missed, so the account is the ledger's
+    /// own. What Redis had taken and the ledger never heard of is withdrawn by a rebuild.
+    pub(super) fn is_without_redis(&mut self) {
+        if self.holds() {
+            self.notes
+                .push("it is closed, and Redis does not hold it any more: the ledger has all of its units".to_owned());
+        } else {
+            self.faults.push(format!(
+                "Redis does not hold this sale, which is closed, and what it had taken is lost with it: flux-worker rebuild \
+                 --product {} withdraws what the ledger does not have",
+                self.product
+            ));
+        }
+    }
+
     /// Every unit is somewhere and none is in two places. Where Redis lost data and orders were rejected for want of
     /// room, those units are what may be missing.
     pub fn holds(&self) -> bool {
@@ -118,6 +133,23 @@ mod tests {
         assert!(!lost(5, 5).holds(), "too many is too many");
         assert!(lost(1, 2).to_string().contains("3 units missing"));
         assert!(lost(5, 5).to_string().contains("1 units too many"));
+    }
+
+    #[test]
+    fn a_closed_sale_needs_no_redis_where_the_ledger_has_all_of_it() {
+        let closed = |stored| Account { available: 0, reserved: 0, stored, withdrawn: 4, ..account() };
+        let judged = |stored| {
+            let mut account = closed(stored);
+            account.is_without_redis();
+            account
+        };
+        assert!(
+            judged(6).holds() && judged(6).to_string().contains("the ledger has all of its units"),
+            "{}",
+            judged(6)
+        );
+        assert!(!judged(5).holds() && judged(5).to_string().contains("rebuild --product p withdraws"), "{}", judged(5));
+        assert!(!judged(7).holds(), "too many is too many");
     }
 
     #[test]

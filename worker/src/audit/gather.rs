@@ -95,7 +95,7 @@ pub(super) async fn accounts(
     }
     // The ledger last, and all of it at one moment.
     ledger.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &[]).await?;
-    in_ledger(ledger, product, &returned, &foreign, &mut accounts).await?;
+    let gone = in_ledger(ledger, product, &returned, &foreign, &mut accounts).await?;
     let settled = settled(ledger, &on_their_way).await?;
     let mut waiting: Vec<(&Uuid, &OnItsWay)> = on_their_way.iter().filter(|(id, _)| !settled.contains(*id)).collect();
     waiting.sort_by(|a, b| (&a.1.sale, &a.1.place, a.0).cmp(&(&b.1.sale, &b.1.place, b.0)));
@@ -109,6 +109,11 @@ pub(super) async fn accounts(
             "order {} ({} units, reservation {reservation}) stands in {} and is not stored",
             order.order_id, order.quantity, order.place
         ));
+    }
+    for sale in gone {
+        if let Some(account) = accounts.get_mut(&sale) {
+            account.is_without_redis();
+        }
     }
     let mut accounts: Vec<Account> = accounts.into_values().collect();
     for account in accounts.iter_mut().filter(|account| account.state == UNANNOUNCED) {
@@ -254,14 +259,14 @@ fn unknown(sale: &SaleKey) -> Account {
     Account { product: sale.0.clone(), sale_id: sale.1, state: "not in the ledger".to_owned(), ..Account::default() }
 }
 
-/// What the ledger says of each sale.
+/// What the ledger says of each sale. Comes back with those that it knows as closed and Redis does not hold.
 async fn in_ledger(
     ledger: &mut Ledger,
     product: Option<&str>,
     returned: &BTreeSet<String>,
     foreign: &BTreeSet<SaleKey>,
     accounts: &mut BTreeMap<SaleKey, Account>,
-) -> Result<(), Ended> {
+) -> Result<BTreeSet<SaleKey>, Ended> {
     let of_product = [Param::Text(product.unwrap_or_default().to_owned())];
     let latest: BTreeMap<String, u64> = latest(accounts);
     let sums = ledger.query(include_str!("../../sql/statements/audit_sales.sql"), &of_product);
@@ -275,6 +280,7 @@ async fn in_ledger(
             known.insert(sale.0, (sale.1, account.faults.is_empty()));
         }
     }
+    let mut gone = BTreeSet::new();
     for row in rows {
         let sale: SaleKey = (column(&row, 0)?, number(&row, 1)?);
         let in_redis = accounts.contains_key(&sale);
@@ -297,7 +303,14 @@ async fn in_ledger(
                 account.notes.push("a sale of another topic has its name in Redis now".to_owned());
             } else if latest.get(&sale.0).is_none_or(|latest| sale.1 > *latest) {
                 account.state = "not in Redis".to_owned();
-                account.faults.push("Redis does not hold this sale: its stock is lost".to_owned());
+                if row.text(3) == Some("closed") {
+                    gone.insert(sale.clone());
+                } else {
+                    account.faults.push(format!(
+                        "Redis does not hold this sale: its stock is lost, and flux-worker rebuild --product {} brings it back",
+                        sale.0
+                    ));
+                }
                 if !is_announced(&row) {
                     // No sale of the product is in Redis that an event tells of: it may be stray, and it may be one that was lost.
                     account.state = UNANNOUNCED.to_owned();
@@ -351,7 +364,7 @@ async fn in_ledger(
             "the return of {quantity} units of order {order}'s reservation {reservation} ended as {state}: {why}"
         ));
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// The latest sale of each product in Redis.
