@@ -361,4 +361,21 @@ mod tests {
         metrics.set_lag([(2, 0)].into_iter());
         assert!(!metrics.render().contains("partition=\"1\""), "a partition given up is not reported any more");
     }
+
+    #[test]
+    fn alarms_ask_for_metrics_that_there_are() {
+        let metrics = Metrics::new();
+        metrics.set_lag([(1, 7)].into_iter());
+        let text = metrics.render();
+        let alarms = include_str!("../../perf/observability/alerts.yml");
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let words = alarms.split(|letter| !is_part(letter));
+        // Those of certificates are there where there are certificates.
+        let named = words.filter(|word| word.starts_with("flux_worker_") && !word.starts_with("flux_worker_tls_"));
+        for name in named.clone() {
+            let described = format!("# TYPE {} ", name.trim_end_matches("_total"));
+            assert!(text.contains(&described), "{described}is not in\n{text}");
+        }
+        assert!(named.clone().any(|name| name == "flux_worker_late_total"), "who may have to look is told");
+    }
 }

@@ -112,3 +112,20 @@ impl Units {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Whoever asks the table by SQL reads them there.
+    #[test]
+    fn each_state_of_a_return_is_in_the_manual() {
+        let schema = include_str!("../../sql/0006_unfounded_returns.sql");
+        let states = schema.split("state IN (").nth(1).and_then(|rest| rest.split(')').next()).expect("all of them");
+        let manual = include_str!("../../../docs/SPEC.md");
+        let told = manual.split("`returns.state`").nth(1).expect("it is named");
+        let told = told.split("\n\n").next().expect("its paragraph");
+        for state in states.split(", ") {
+            let named = state.replace('\'', "`");
+            assert!(told.contains(&named), "{named} is not in {told}");
+        }
+    }
+}
