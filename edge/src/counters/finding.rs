@@ -7,6 +7,8 @@ pub struct Finding {
     pub setting: &'static str,
     /// What it is set to; `None`: the server does not say.
     pub value: Option<String>,
+    /// Why it does not say, where it told that.
+    pub unread: Option<String>,
     /// What may be lost.
     pub risk: &'static str,
     /// What to set.
@@ -16,10 +18,11 @@ pub struct Finding {
 impl Finding {
     /// What is wrong with its server, or not known of it, in words for an operator.
     pub fn in_words(&self) -> String {
-        let Finding { setting, value, risk, remedy } = self;
-        match value {
-            Some(value) => format!("{setting} is {value}: {risk}; {remedy}"),
-            None => format!("does not say what {setting} is: {remedy}"),
+        let Finding { setting, value, unread, risk, remedy } = self;
+        match (value, unread) {
+            (Some(value), _) => format!("{setting} is {value}: {risk}; {remedy}"),
+            (None, Some(why)) => format!("does not say what {setting} is, since {why}: look yourself, and {remedy}"),
+            (None, None) => format!("does not say what {setting} is: look yourself, and {remedy}"),
         }
     }
 }
@@ -27,7 +30,8 @@ impl Finding {
 #[cfg(test)]
 impl Finding {
     pub(crate) fn example(setting: &'static str) -> Finding {
-        Finding { setting, value: Some("wrong".to_owned()), risk: "orders are lost", remedy: "set it right" }
+        let value = Some("wrong".to_owned());
+        Finding { setting, value, unread: None, risk: "orders are lost", remedy: "set it right" }
     }
 }
 

@@ -25,8 +25,8 @@ pub struct TopicSettings {
     pub replicas: usize,
     /// Whether our user may write to it; `None` where that was not told.
     pub may_write: Option<bool>,
-    /// The settings asked for by name, defaults of the broker included; the error code where it refuses to tell.
-    pub values: Result<BTreeMap<String, String>, i16>,
+    /// The settings asked for by name, defaults of the broker included; why it refuses to tell, in words, where it does.
+    pub values: Result<BTreeMap<String, String>, String>,
 }
 
 /// The request for the settings `names` of `topic`.

@@ -10,6 +10,7 @@ use flux_protocol::kafka::settings::TopicSettings;
 use flux_protocol::resp::Reply;
 
 use crate::counters::finding::Finding;
+use crate::redis::refusals::words;
 
 /// The settings of Redis that are asked for by name. A user who may not ask is told all of them but `appendfsync` by `INFO`.
 pub(crate) const REDIS_SETTINGS: [&str; 3] = ["maxmemory-policy", "appendonly", "appendfsync"];
@@ -49,16 +50,16 @@ pub(crate) fn report(server: &str, findings: &[Finding]) {
     }
 }
 
-/// Names and values of an answer to `CONFIG GET`; none where it was refused or the command is renamed.
-pub(crate) fn pairs(reply: Reply<'_>) -> BTreeMap<String, String> {
+/// Names and values of an answer to `CONFIG GET`; Redis' words where it was refused or the command is renamed.
+pub(crate) fn pairs(reply: Reply<'_>) -> Result<BTreeMap<String, String>, String> {
     let mut pairs = BTreeMap::new();
-    if let Ok(Some(mut items)) = reply.items() {
+    if let Some(mut items) = reply.items().map_err(words)? {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         while let (Some(name), Some(value)) = (items.next_bulk(), items.next_bulk()) {
             pairs.insert(text(name), text(value));
         }
     }
-    pairs
+    Ok(pairs)
 }
 
 /// A field of `INFO`.
@@ -66,12 +67,15 @@ pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-pub(crate) fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Vec<Finding> {
-    let set = |name: &str| settings.get(name).map(String::as_str);
+/// `settings`: the answer to `CONFIG GET`, or why there is none.
+pub(crate) fn judge_redis(info: &str, settings: &Result<BTreeMap<String, String>, String>) -> Vec<Finding> {
+    let set = |name: &str| settings.as_ref().ok()?.get(name).map(String::as_str);
+    let unread = settings.as_ref().err();
     let mut findings = Vec::new();
     let mut judge = |setting, value: Option<&str>, is_good: &dyn Fn(&str) -> bool, risk, remedy| {
         if value.is_none_or(|value| !is_good(value)) {
-            findings.push(Finding { setting, value: value.map(str::to_owned), risk, remedy });
+            let unread = unread.filter(|_| value.is_none()).cloned();
+            findings.push(Finding { setting, value: value.map(str::to_owned), unread, risk, remedy });
         }
     };
     let major = |version: &str| version.split('.').next().and_then(|major| major.parse::<u32>().ok());
@@ -124,11 +128,11 @@ pub(crate) fn judge_redis(info: &str, settings: &BTreeMap<String, String>) -> Ve
 }
 
 pub(crate) fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
-    let set = |name: &str| told.values.as_ref().ok().and_then(|values| values.get(name)).map(String::as_str);
+    let set = |name: &str| told.values.as_ref().ok()?.get(name).map(String::as_str);
     let mut findings = Vec::new();
     let mut judge = |setting, value: Option<&str>, is_good: &dyn Fn(&str) -> bool, risk, remedy| {
         if value.is_none_or(|value| !is_good(value)) {
-            findings.push(Finding { setting, value: value.map(str::to_owned), risk, remedy });
+            findings.push(Finding { setting, value: value.map(str::to_owned), unread: None, risk, remedy });
         }
     };
     judge(
@@ -146,6 +150,16 @@ pub(crate) fn judge_topic(told: &TopicSettings) -> Vec<Finding> {
         "a broker's disk that is lost takes accepted orders with it, a 200 included",
         "keep three copies of the topic",
     );
+    if let Err(why) = &told.values {
+        findings.push(Finding {
+            setting: "the topic's configuration",
+            value: None,
+            unread: Some(why.clone()),
+            risk: "whether the topic keeps its records is not known",
+            remedy: "permit DescribeConfigs on the topic",
+        });
+        return findings;
+    }
     if told.replicas >= 2 {
         judge(
             "min.insync.replicas",
@@ -204,13 +218,18 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
+    /// Redis has told these.
+    fn told(pairs: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {
+        Ok(map(pairs))
+    }
+
     fn found(findings: &[Finding]) -> Vec<(&'static str, Option<&str>)> {
         findings.iter().map(|finding| (finding.setting, finding.value.as_deref())).collect()
     }
 
     #[test]
     fn a_redis_set_as_it_should_be_is_not_warned_of() {
-        let good = map(&[("maxmemory-policy", "noeviction"), ("appendonly", "yes"), ("appendfsync", "everysec")]);
+        let good = told(&[("maxmemory-policy", "noeviction"), ("appendonly", "yes"), ("appendfsync", "everysec")]);
         assert_eq!(found(&judge_redis(INFO, &good)), []);
         let replicated = INFO.replace("slaves:0", "slaves:1");
         let held = format!("{replicated}min_slaves_good_slaves:1\r\n");
@@ -222,11 +241,11 @@ mod tests {
     #[test]
     fn whether_writes_wait_for_replicas_is_told_by_info() {
         let replicated = INFO.replace("slaves:0", "slaves:1");
-        let fsync = map(&[("appendfsync", "everysec")]);
+        let fsync = told(&[("appendfsync", "everysec")]);
         let off = [("min-replicas-to-write", Some("off"))];
         assert_eq!(found(&judge_redis(&replicated, &fsync)), off);
         // With a lag of 0.
-        let without_lag = map(&[("appendfsync", "everysec"), ("min-replicas-to-write", "1")]);
+        let without_lag = told(&[("appendfsync", "everysec"), ("min-replicas-to-write", "1")]);
         assert_eq!(found(&judge_redis(&replicated, &without_lag)), off);
         for good_now in ["0", "1"] {
             let held = format!("{replicated}min_slaves_good_slaves:{good_now}\r\n");
@@ -236,7 +255,7 @@ mod tests {
 
     #[test]
     fn each_setting_of_redis_that_loses_something_is_named() {
-        let bad = map(&[("maxmemory-policy", "allkeys-lru"), ("appendonly", "yes"), ("appendfsync", "no")]);
+        let bad = told(&[("maxmemory-policy", "allkeys-lru"), ("appendonly", "yes"), ("appendfsync", "no")]);
         let info = INFO.replace("7.2.4", "6.2.14").replace("slaves:0", "slaves:2");
         let expected = [
             ("redis_version", Some("6.2.14")),
@@ -245,17 +264,24 @@ mod tests {
             ("min-replicas-to-write", Some("off")),
         ];
         assert_eq!(found(&judge_redis(&info, &bad)), expected);
-        assert_eq!(found(&judge_redis(INFO, &map(&[("appendonly", "no")]))), [("appendonly", Some("no"))]);
+        assert_eq!(found(&judge_redis(INFO, &told(&[("appendonly", "no")]))), [("appendonly", Some("no"))]);
     }
 
     #[test]
     fn what_config_does_not_tell_is_read_from_info_or_said_to_be_unknown() {
-        assert_eq!(found(&judge_redis(INFO, &BTreeMap::new())), [("appendfsync", None)]);
+        let denied = Err("NOPERM User shop has no permissions to run the 'config|get' command".to_owned());
+        let untold = judge_redis(INFO, &denied);
+        assert_eq!(found(&untold), [("appendfsync", None)]);
+        assert_eq!(
+            untold[0].in_words(),
+            "does not say what appendfsync is, since NOPERM User shop has no permissions to run the 'config|get' command: look \
+             yourself, and set appendfsync everysec or always"
+        );
         let off = INFO.replace("aof_enabled:1", "aof_enabled:0").replace("noeviction", "volatile-lru");
         let expected = [("maxmemory-policy", Some("volatile-lru")), ("appendonly", Some("no"))];
-        assert_eq!(found(&judge_redis(&off, &BTreeMap::new())), expected);
+        assert_eq!(found(&judge_redis(&off, &Ok(BTreeMap::new()))), expected);
         let nothing = [("redis_version", None), ("maxmemory-policy", None), ("appendonly", None)];
-        assert_eq!(found(&judge_redis("", &BTreeMap::new())), nothing);
+        assert_eq!(found(&judge_redis("", &Ok(BTreeMap::new()))), nothing);
     }
 
     #[test]
@@ -286,8 +312,17 @@ mod tests {
             bad.insert(setting.to_owned(), value.to_owned());
             assert_eq!(judged(3, &bad), [(setting, Some(value.to_owned()))]);
         }
-        let refused = judge_topic(&TopicSettings { replicas: 3, may_write: None, values: Err(29) });
-        assert!(refused.len() == 7 && refused.iter().all(|finding| finding.value.is_none()));
+        // Nobody is told to set what nobody has read.
+        let why = "user shop lacks the right DescribeConfigs on topic orders".to_owned();
+        let refused = judge_topic(&TopicSettings { replicas: 3, may_write: Some(true), values: Err(why) });
+        let words: Vec<String> = refused.iter().map(Finding::in_words).collect();
+        assert_eq!(
+            words,
+            [
+                "does not say what the topic's configuration is, since user shop lacks the right DescribeConfigs on topic orders: look \
+              yourself, and permit DescribeConfigs on the topic"
+            ]
+        );
         let reader = judge_topic(&TopicSettings { replicas: 3, may_write: Some(false), values: Ok(good) });
         assert_eq!(found(&reader), [("acl", Some("not WRITE"))]);
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{Producer, Token};
 use crate::kafka::cluster::Target;
 use crate::kafka::connection::{Answer, RequestError, RequestLimits};
+use crate::kafka::denial;
 use crate::kafka::settings::{self, TopicSettings};
 use crate::kafka::wire::WireError;
 use crate::time::Instant;
@@ -62,7 +63,11 @@ impl<T: Copy> Producer<T> {
         }
         let told = std::mem::take(&mut self.topic);
         let (replicas, may_write) = told.copies?;
-        Some(TopicSettings { replicas, may_write, values: told.values? })
+        let why = |code| {
+            let denied = denial::in_words(code, &self.cluster.who(), "DescribeConfigs", &self.config.topic);
+            denied.unwrap_or_else(|| format!("Kafka answers error {code}"))
+        };
+        Some(TopicSettings { replicas, may_write, values: told.values?.map_err(why) })
     }
 
     /// `None`: the connection was lost, and with it the whole inquiry.
