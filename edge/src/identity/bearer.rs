@@ -25,9 +25,10 @@ const SUBJECT_BYTES_MAX: usize = 1024;
 pub enum Refusal {
     /// No `authorization`, or not of the scheme `Bearer`.
     Missing,
-    /// No JWT that the edge reads: its shape, `crit`, or an algorithm other than RS256, ES256, EdDSA and HS256 (`none` is
-    /// one).
+    /// No JWT that the edge reads: its shape, or an algorithm other than RS256, ES256, EdDSA and HS256 (`none` is one).
     Malformed,
+    /// Its header has `crit`: extensions that must be understood, and none is here (RFC 7515 section 4.1.11).
+    Critical,
     /// No key of its algorithm and id.
     UnknownKey,
     Signature,
@@ -44,8 +45,8 @@ pub enum Refusal {
 }
 
 /// Names of all [`Refusal`]s, in their order: the labels of `flux_edge_tokens_refused_total`.
-pub const REFUSALS: [&str; 9] =
-    ["missing", "malformed", "unknown_key", "signature", "expired", "not_yet", "audience", "issuer", "claims"];
+pub const REFUSALS: [&str; 10] =
+    ["missing", "malformed", "crit", "unknown_key", "signature", "expired", "not_yet", "audience", "issuer", "claims"];
 
 const _: () = assert!(Refusal::Claims as usize + 1 == REFUSALS.len());
 
@@ -55,6 +56,7 @@ impl Refusal {
         match self {
             Refusal::Missing => "a bearer token is needed",
             Refusal::Malformed => "the token is no JWT by RS256, ES256, EdDSA or HS256",
+            Refusal::Critical => "the token has crit: no extension of JWS is understood here",
             Refusal::UnknownKey => "the token was signed with a key that is not known here",
             Refusal::Signature => "the signature of the token is not valid",
             Refusal::Expired => "the token has expired",
@@ -135,9 +137,13 @@ fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
 }
 
 fn verify(keys: &KeySet, rules: &Rules, token: &[u8], wall_ms: u64) -> Result<Verified, Refusal> {
+    // First: the crate does not read a header with members of a type that it does not expect.
+    if names_extensions(token) {
+        return Err(Refusal::Critical);
+    }
     let header = decode_header(token).map_err(|_| Refusal::Malformed)?;
     let is_known = matches!(header.alg, Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA | Algorithm::HS256);
-    if !is_known || names_extensions(token) {
+    if !is_known {
         return Err(Refusal::Malformed);
     }
     let mut candidates = keys.candidates(header.alg, header.kid.as_deref()).peekable();
@@ -178,7 +184,7 @@ fn names_extensions(token: &[u8]) -> bool {
     let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
     let header = URL_SAFE_NO_PAD.decode(header).ok();
     let members = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
-    members.is_none_or(|members| members.contains_key("crit"))
+    members.is_some_and(|members| members.contains_key("crit"))
 }
 
 /// Whether `iss` is one string, and `aud` one or a list of them (RFC 7519, sections 4.1.1 and 4.1.3), where the token has them. The

@@ -124,7 +124,7 @@ fn no_algorithm_no_signature_and_a_public_key_as_a_secret_are_refused() {
         }
         for crit in [r#"["b64"],"b64":false"#, "[]", "null"] {
             let extended = with_header(&token, &format!(r#"{{"alg":"RS256","crit":{crit}}}"#));
-            assert_eq!(gate.ask(&extended), Err(Refusal::Malformed), "{crit}");
+            assert_eq!(gate.ask(&extended), Err(Refusal::Critical), "{crit}");
         }
     }
     // The attacker knows the public key, and signs with it as if it were a shared secret (RFC 8725 section 2.1).
@@ -134,6 +134,17 @@ fn no_algorithm_no_signature_and_a_public_key_as_a_secret_are_refused() {
     let confused = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).expect("a token");
     assert_eq!(gates[0].ask(&confused), Err(Refusal::UnknownKey));
     assert_eq!(gates[1].ask(&confused), Err(Refusal::Signature));
+}
+
+/// Operators count by them, and the manual says what each means.
+#[test]
+fn each_reason_is_in_the_manual() {
+    let manual = include_str!("../../../docs/SPEC.md");
+    let line = manual.split("flux_edge_tokens_refused_total{reason}").nth(1).expect("it is named");
+    let line = line.split("\n- **").next().expect("its own paragraph");
+    for reason in REFUSALS {
+        assert!(line.contains(&format!("`{reason}`")), "{reason} is not in {line}");
+    }
 }
 
 #[test]
