@@ -6,10 +6,15 @@
 --       seen none; may be left out)
 --
 -- Reply, strings: OK <sale id> <generation> <total> <withdrawn> <rate> <burst>, again the same for a closed sale;
--- U: no such sale; S <reason>: suspended; T <topic>: its orders belong into that topic, and so does word of its end. For
--- these three nothing changed.
+-- U: no such sale; S <reason>: suspended; T <topic>: its orders belong into that topic, and so does word of its end; P <command>:
+-- its user may not run this command, which it needs. For these four nothing changed.
 
 local stock_key, sale_key = KEYS[1], KEYS[2]
+-- A sale that may not be read is not suspended.
+local lacking = denied(reads()) or denied({{'SET', stock_key, '0'}, {'HSET', sale_key, 'state', 'closed'}})
+if lacking then
+  return {'P', lacking}
+end
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 if (sale or reason == 'unknown') and is_behind(sale, ARGV[2], ARGV[3]) then
   return {'S', 'behind'}
@@ -34,9 +39,6 @@ if not (number(fields[1]) and number(fields[2]) and number(fields[3])) then
 end
 local withdrawn = fields[1]
 if sale[3] == 'open' then
-  if not (permits('TIME') and permits('SET', stock_key, '0') and permits('HSET', sale_key, 'state', 'closed')) then
-    return {'S', 'permission'}
-  end
   withdrawn = string.format('%d', stock)
   local time = redis.call('TIME')
   redis.call('SET', stock_key, '0')

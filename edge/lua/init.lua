@@ -16,8 +16,8 @@
 --                    a sale has units both sold and left, and force was 0; nothing changed
 --   T <topic>        the sale before is of that topic, and not over: closed, and nothing of it in the outbox. Nothing changed
 --   R                its id would be beyond 2^52 - 1: the sale before has the last one there is. Nothing changed
---   S <reason>       the sale before is suspended, run_id is another, or permission: its user may not do all that it does; nothing
---                    changed
+--   S <reason>       the sale before is suspended, or run_id is another; nothing changed
+--   P <command>      its user may not run this command, which it needs; nothing changed
 --
 -- The outbox is kept: what stands in it is delivered under its own sale id.
 
@@ -27,10 +27,17 @@ local is_fair = ARGV[9] == 'fair'
 -- Notes of earlier sales that are kept: the latest. There may be twice as many before the others go. The ledger tells of those.
 local EARLIER_KEPT = 500
 
--- Nothing may fail behind the first write. What its user may not do else is looked for below, when the keys are known.
-if info == '' or not (permits('TIME') and permits('HMGET', sale_key, 'id') and permits('HLEN', sales)
-    and permits('HGETALL', sales) and permits('HDEL', sales, '1')) then
-  return {'S', 'permission'}
+-- Nothing may fail behind the first write, and a sale that may not be read is not suspended.
+local records_to_be = records_of(sale_key, '0')
+local lacking = denied(reads()) or denied({{'HLEN', sales}, {'HGETALL', sales}, {'HDEL', sales, '1'}, {'SET', stock_key, '1'},
+  {'UNLINK', sale_key}, {'UNLINK', users}, {'UNLINK', rate_key}, {'UNLINK', records_to_be}, {'HSET', sale_key, 'id', '1'},
+  {'HSET', claims, '.', ''}, {'HSET', users, '.', ''}, {'HSET', records_to_be, '.', ''}, {'SREM', returned, '.'},
+  {'SADD', returned, '.'}, {'HSET', rate_key, '.', ''}, {'HSET', sales, '.', ''},
+  {'XGROUP', 'CREATE', outbox, '.', '$', 'MKSTREAM'}, {'XGROUP', 'DESTROY', outbox, '.'}})
+  or queue_key and denied({{'HSET', queue_key, '.', ''}, {'UNLINK', queue_key}, {'HSET', turns_of(queue_key), '.', ''},
+    {'UNLINK', turns_of(queue_key)}})
+if lacking then
+  return {'P', lacking}
 end
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if not replid or (ARGV[5] ~= '' and ARGV[5] ~= run_id) then
@@ -86,16 +93,6 @@ if rate > 0 then
   tokens = burst * 1000000 - rate * math.floor(math.min(200000, burst * 1000000 / (2 * rate)))
 end
 local replica = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0 and '1' or '0'
-
-if not (permits('SET', stock_key, '1') and permits('UNLINK', sale_key) and permits('UNLINK', users)
-    and permits('UNLINK', rate_key) and permits('UNLINK', records_of(sale_key, id)) and permits('HSET', sale_key, 'id', '1')
-    and permits('HSET', claims, '.', '') and permits('HSET', users, '.', '')
-    and permits('HSET', records_of(sale_key, id), '.', '') and permits('SREM', returned, '.') and permits('SADD', returned, '.')
-    and permits('HSET', rate_key, '.', '') and permits('HSET', sales, '.', '')
-    and permits('XGROUP', 'CREATE', outbox, '.', '$', 'MKSTREAM') and permits('XGROUP', 'DESTROY', outbox, '.')
-    and (not queue_key or permits('HSET', queue_key, '.', '') and permits('UNLINK', queue_key))) then
-  return {'S', 'permission'}
-end
 
 -- From here on writes; every key is there or free, and of its own type.
 if not before then

@@ -348,7 +348,8 @@ for _ = 1, tonumber(ARGV[1]) do
   local head = said
   local is_read, write, sale, ids, taken = pcall(decide, head, k, a, n)
   if not is_read then
-    reply[head] = 'Sread'
+    -- `replay` says so where its user may not look.
+    reply[head] = type(write) == 'string' and string.find(write, 'permission', 1, true) and 'Spermission' or 'Sread'
   elseif write then
     write(head, k, a, n, sale, ids, taken)
   end

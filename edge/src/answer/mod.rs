@@ -188,6 +188,14 @@ impl Answer {
         Answer::Document(Box::new(Document { status, fields: Vec::new(), content_type: JSON, body }))
     }
 
+    /// 503 in other words than [`Unavailable`] has: nothing was done.
+    pub fn unavailable(msg: &str) -> Answer {
+        let body = Bytes::from(problem::refusal(503, "unavailable", msg));
+        let document =
+            Document { status: 503, fields: vec![("retry-after", "1".to_owned())], content_type: JSON, body };
+        Answer::Document(Box::new(document))
+    }
+
     /// With one more field; of documents only.
     pub fn with_field(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         match &mut self {

@@ -319,7 +319,8 @@ pub struct Counters {
     pub kafka_fault: Mutex<Option<String>>,
     /// Why a broker of Kafka does not take this edge, in words for an operator.
     pub kafka_refusal: Mutex<Option<String>>,
-    /// What Redis' user may not do that an edge needs now and then; `None` until it was asked. Only of the first core.
+    /// What Redis' user may not do beside what no order is taken without, and what follows; `None` until it was asked. Only of the first
+    /// core.
     pub redis_lacks: Mutex<Option<Vec<String>>>,
     /// Settings of Redis that put something at risk, or are not told; `None` until they were looked at. Only of the first core.
     pub redis_findings: Mutex<Option<Vec<Finding>>>,

@@ -90,6 +90,11 @@ fn unready(cores: &[CoreCounters], question: Question) -> Vec<String> {
         if let Some(why) = &*refusal {
             reasons.push(format!("Redis lets no order through: {why} (core {index})"));
         }
+        let lacks = core.decisions.redis_lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lacks) = lacks.as_ref().filter(|lacks| !lacks.is_empty()) {
+            let lacks = lacks.join("; ");
+            reasons.push(format!("the user of Redis lacks rights that an edge needs: {lacks} (core {index})"));
+        }
         let refusal = core.decisions.kafka_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let kafka_fault = core.decisions.kafka_fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let redis_fault = core.decisions.redis_fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -186,6 +191,14 @@ mod tests {
             cores[0].shell.draining.set(1);
             assert_eq!(unready(&cores, question), ["draining"]);
             cores[0].shell.draining.set(0);
+            *cores[0].decisions.redis_refusal.lock().expect("not poisoned") = None;
+            let without = "without SET product:{x}:stock: no sale is opened; no sale is closed";
+            *cores[0].decisions.redis_lacks.lock().expect("not poisoned") = Some(vec![without.to_owned()]);
+            assert_eq!(
+                unready(&cores, question),
+                [format!("the user of Redis lacks rights that an edge needs: {without} (core 0)")]
+            );
+            *cores[0].decisions.redis_lacks.lock().expect("not poisoned") = Some(Vec::new());
         }
     }
 }

@@ -193,7 +193,7 @@ fn redis(config: &Config, core: &CoreCounters) -> Vec<Line> {
         Some(why) => Line::new(Verdict::Risk, format!("{server}: lets no order through: {why}")),
     }];
     if !lacks.is_empty() {
-        let text = format!("{server}: its user may not do what is needed now and then: {}", lacks.join(", "));
+        let text = format!("{server}: its user lacks rights that an edge needs: {}", lacks.join("; "));
         lines.push(Line::new(Verdict::Risk, text));
     }
     let skew_ms = counters.redis_clock_skew_ms.get().cast_signed();

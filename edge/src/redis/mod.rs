@@ -6,5 +6,6 @@ pub mod keys;
 pub mod lease_reply;
 pub(crate) mod refusals;
 pub mod replies;
+pub mod rights;
 pub mod scripts;
 pub mod work;

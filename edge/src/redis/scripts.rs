@@ -3,6 +3,7 @@
 use flux_protocol::resp::Script;
 
 const TRUST: &str = include_str!("../../lua/trust.lua");
+const RIGHTS: &str = include_str!("../../lua/rights.lua");
 const OUTBOX: &str = include_str!("../../lua/outbox.lua");
 const SALE_PHASE: &str = include_str!("../../lua/sale_phase.lua");
 const FAIR_QUEUE: &str = include_str!("../../lua/fair_queue.lua");
@@ -51,8 +52,8 @@ impl Scripts {
             queue: Script::new(include_str!("../../lua/queue.lua"), &[TRUST, SALE_PHASE]),
             probe: Script::new(include_str!("../../lua/probe.lua"), &[]),
             refresh: Script::new(include_str!("../../lua/refresh.lua"), &[TRUST, SALE_PHASE, OUTBOX]),
-            init: Script::new(include_str!("../../lua/init.lua"), &[TRUST]),
-            close: Script::new(include_str!("../../lua/close.lua"), &[TRUST]),
+            init: Script::new(include_str!("../../lua/init.lua"), &[TRUST, RIGHTS]),
+            close: Script::new(include_str!("../../lua/close.lua"), &[TRUST, RIGHTS]),
             relay: Script::new(include_str!("../../lua/relay.lua"), &[TRUST]),
             page: Script::new(include_str!("../../lua/page.lua"), &[]),
             forget: Script::new(include_str!("../../lua/forget.lua"), &[TRUST]),

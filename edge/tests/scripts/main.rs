@@ -10,6 +10,7 @@ mod relay;
 mod replay_lookup;
 mod reserve;
 mod retire;
+mod rights;
 mod sales;
 mod topics;
 mod trust;

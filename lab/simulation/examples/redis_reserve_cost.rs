@@ -9,6 +9,7 @@ use flux_simulation::random::Random;
 use flux_simulation::redis::Redis;
 
 const TRUST: &str = include_str!("../../../edge/lua/trust.lua");
+const RIGHTS: &str = include_str!("../../../edge/lua/rights.lua");
 const PHASE: &str = include_str!("../../../edge/lua/sale_phase.lua");
 const OUTBOX: &str = include_str!("../../../edge/lua/outbox.lua");
 /// As many as a run makes; beyond that the data outgrows the processor's caches.
@@ -31,7 +32,7 @@ fn main() {
     redis.handle_open(now_at(0), SOCKET, 6379);
     let names = ["stock", "sale", "outbox", "claims", "users", "returned", "rate", "sales"];
     let keys = names.map(|name| format!("product:{{p}}:{name}"));
-    let init = Script::new(include_str!("../../../edge/lua/init.lua"), &[TRUST]);
+    let init = Script::new(include_str!("../../../edge/lua/init.lua"), &[TRUST, RIGHTS]);
     let reserve = Script::new(include_str!("../../../edge/lua/reserve.lua"), &[TRUST, PHASE, OUTBOX]);
     let mut wire = Vec::new();
     init.write_load(&mut wire);

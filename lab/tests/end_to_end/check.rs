@@ -51,7 +51,7 @@ fn each_server_and_each_thing_that_is_wrong_has_a_line_and_nothing_is_written() 
     assert_eq!(ran.code, Some(1));
     let risks = lines(&ran, "RISK").join("\n");
     assert!(risks.contains("lets no order through: its user may not XADD"), "{}", ran.output);
-    assert!(risks.contains("needed now and then") && risks.contains("SADD flux:products"), "{}", ran.output);
+    assert!(risks.contains("without SADD product:") && risks.contains("no sale is opened"), "{}", ran.output);
     assert!(!ran.output.contains("secret") && !ran.errors.contains("secret"), "{}{}", ran.output, ran.errors);
 
     deployment.redis.stop().expect("Redis ends");

@@ -36,7 +36,8 @@ fn wait_until_unready(deployment: &Deployment, why: &str) {
 fn wait_until_logged(deployment: &Deployment, why: &str) {
     wait_until("the log says why", || {
         let log = deployment.edges[0].program.output();
-        log.lines().any(|line| line.contains("lets no order through") && line.contains(why))
+        let says_so = |line: &str| line.contains("lets no order through") || line.contains("lacks rights");
+        log.lines().any(|line| says_so(line) && line.contains(why))
     });
 }
 
@@ -108,7 +109,9 @@ fn a_user_of_redis_who_lacks_a_permission_is_told_which() {
     wait_until_ready(&deployment);
     let rules = [
         (&["-info"][..], &["+info"][..], "its user may not INFO"),
-        (&["-time"], &["+time"], "its user may not TIME"),
+        (&["-time"], &["+time"], "without TIME: no order is taken of a sale that has a rate limit"),
+        (&["-xrevrange"], &["+xrevrange"], "it is not seen how sales stand"),
+        (&["-sadd"], &["+sadd"], "no sale is opened"),
         (&["-xadd"], &["+xadd"], "XADD product:"),
         (&["resetkeys", "~product:*", "~idempotency:*"], &["allkeys"], "EXISTS flux:products"),
     ];
@@ -122,6 +125,15 @@ fn a_user_of_redis_who_lacks_a_permission_is_told_which() {
         wait_until_ready(&deployment);
     }
     assert_eq!(deployment.order("phone", "a", "a", 1).unwrap().status, 200);
+    // An operator who opens a sale is told the right, and of no sale that is suspended.
+    redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("default")
+        .arg("-hdel")
+        .exec(&mut deployment.redis.connection().unwrap())
+        .unwrap();
+    let refused = deployment.init("next", 10).expect_err("HDEL is needed").to_string();
+    assert!(refused.contains("503") && refused.contains("its user may not HDEL"), "{refused}");
 }
 
 /// Scripts are loaded when a connection begins: without that permission there is none.

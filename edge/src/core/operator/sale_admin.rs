@@ -15,7 +15,7 @@ use flux_protocol::fence::Spans;
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, SaleEvent};
 use flux_protocol::redis_keys;
-use flux_protocol::resp::{self, Belief, Reply};
+use flux_protocol::resp::{self, Belief, Reply, printable};
 use flux_protocol::time::Now;
 
 use crate::answer::{Answer, ReplyTo, Unavailable};
@@ -159,7 +159,7 @@ impl Core {
                 operation.events.extend(sale_under_way(name, &words[1..]));
                 return self.publish_events(now, index);
             }
-            word => return self.end(index, refusal(word)),
+            _ => return self.refuse_operation(now, index, &words),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
         let (sale_id, generation, before) = match numbers.as_deref() {
@@ -213,7 +213,7 @@ impl Core {
         match words.first().map(Vec::as_slice) {
             Some(b"OK") => {}
             Some(b"U") => return self.end(index, Answer::UnknownProduct),
-            word => return self.end(index, refusal(word)),
+            _ => return self.refuse_operation(now, index, &words),
         }
         let numbers: Option<Vec<u64>> = words[1..].iter().map(|word| number(word)).collect();
         let event = numbers.and_then(|numbers| sale_closed(name, &numbers, timestamp));
@@ -227,6 +227,24 @@ impl Core {
             self.refreshes.want(&mut self.products, product);
         }
         self.publish_events(now, index);
+    }
+
+    /// What `init.lua` or `close.lua` says where nothing was opened or closed.
+    fn refuse_operation(&mut self, now: Now, index: OperationIndex, words: &[Vec<u8>]) {
+        let [word, rest @ ..] = words else { return self.end(index, Answer::Unknown) };
+        let answer = match &**word {
+            b"S" => Answer::error(409, SUSPENDED),
+            b"T" => Answer::error(409, OTHER_TOPIC),
+            b"R" => Answer::error(409, NO_ID_LEFT),
+            b"P" => {
+                // The probe says it in the log and by `/readyz`.
+                self.probe.next = now.instant;
+                let command = rest.first().map(|command| printable(command)).unwrap_or_default();
+                Answer::unavailable(&format!("{}: its user may not {command}", Unavailable::Redis.message()))
+            }
+            _ => Answer::Unknown,
+        };
+        self.end(index, answer);
     }
 
     fn words(&mut self, reply: Option<Reply<'_>>) -> Result<Vec<Vec<u8>>, Answer> {
@@ -304,16 +322,6 @@ impl Core {
         if let Some(operation) = self.operations.remove(index) {
             self.replies.complete(operation.reply_to, answer);
         }
-    }
-}
-
-/// What the first word of `init.lua` or `close.lua` says where nothing was opened or closed.
-fn refusal(word: Option<&[u8]>) -> Answer {
-    match word {
-        Some(b"S") => Answer::error(409, SUSPENDED),
-        Some(b"T") => Answer::error(409, OTHER_TOPIC),
-        Some(b"R") => Answer::error(409, NO_ID_LEFT),
-        _ => Answer::Unknown,
     }
 }
 

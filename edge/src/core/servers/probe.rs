@@ -10,13 +10,14 @@ use std::sync::PoisonError;
 
 use flux_protocol::resp::{Reply, printable};
 use flux_protocol::time::Now;
-use tracing::warn;
+use tracing::{error, info};
 
 use crate::core::Core;
 use crate::core::calls::PendingCall;
 use crate::limits::PROBE_INTERVAL;
 use crate::redis::refusals::words;
 use crate::redis::replies::number;
+use crate::redis::rights::{Lacking, judge};
 use crate::redis::scripts::SCRIPTS;
 
 impl Core {
@@ -58,22 +59,21 @@ impl Core {
         if !self.is_first {
             return self.probe.set_refusal(&self.counters, None);
         }
-        let (mut without, mut lacks) = (Vec::new(), Vec::new());
+        let mut denied = Vec::new();
         while let Some(missing) = items.next_bulk() {
-            match missing.split_first() {
-                Some((b'!', command)) => without.push(printable(command.trim_ascii())),
-                Some((_, command)) => lacks.push(printable(command.trim_ascii())),
-                None => {}
-            }
+            denied.push(printable(missing));
         }
-        if self.probe.lacks != lacks {
-            if !lacks.is_empty() {
-                warn!(missing = lacks.join(", "), "the user of Redis lacks permissions that are needed now and then");
+        let Lacking { stops, others } = judge(denied.iter().map(String::as_str));
+        if self.probe.lacks != others {
+            if others.is_empty() {
+                info!("the user of Redis has all rights again that an edge needs beside taking orders");
+            } else {
+                error!(lacking = others.join("; "), "the user of Redis lacks rights that an edge needs");
             }
-            self.probe.lacks = lacks;
+            self.probe.lacks = others;
         }
         *self.counters.redis_lacks.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.probe.lacks.clone());
-        let refuses = (!without.is_empty()).then(|| format!("its user may not {}", without.join(", ")));
+        let refuses = (!stops.is_empty()).then(|| format!("its user may not {}", stops.join(", ")));
         self.probe.set_refusal(&self.counters, refuses);
     }
 }

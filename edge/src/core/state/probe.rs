@@ -19,7 +19,7 @@ pub(crate) struct Probe {
     pub(crate) refuses: Option<String>,
     /// Redis' words, where it has refused this connection's login or its scripts: the connection is about to end.
     login_refused: Option<String>,
-    /// What else the edge's ACL user may not do, as last logged.
+    /// What else the edge's ACL user may not do, and what follows, as last logged.
     pub(crate) lacks: Vec<String>,
     /// Redis' clock less this edge's, ms.
     skew_ms: i64,

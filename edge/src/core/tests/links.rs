@@ -96,13 +96,18 @@ fn what_refuses_an_order_is_known_before_anybody_buys_and_told_apart() {
 #[test]
 fn what_its_user_may_not_do_is_told_by_name() {
     let mut bench = Bench::new();
-    let missing = ["1705234800000000", "! INFO replication", "! EXISTS flux:products", "- UNLINK product:{x}:sale"];
+    let lacks = |bench: &Bench| bench.counters.redis_lacks.lock().expect("not poisoned").clone().expect("it was asked");
+    let missing = ["1705234800000000", "INFO replication", "XADD product:{x}:outbox", "UNLINK product:{x}:sale"];
     bench.redis.script("probe", array(&missing.map(str::to_owned)));
     bench.pass(500);
-    assert_eq!(refusal(&bench).as_deref(), Some("its user may not INFO replication, EXISTS flux:products"));
+    assert_eq!(refusal(&bench).as_deref(), Some("its user may not INFO replication, XADD product:{x}:outbox"));
+    assert_eq!(lacks(&bench), ["without UNLINK product:{x}:sale: no sale is opened"]);
     bench.redis.script("probe", array(&[missing[0].to_owned(), missing[3].to_owned()]));
     bench.pass(500);
     assert_eq!(refusal(&bench), None, "orders get through without that one");
+    assert_eq!(lacks(&bench), ["without UNLINK product:{x}:sale: no sale is opened"]);
+    bench.pass(1_000);
+    assert_eq!(lacks(&bench), [] as [String; 0]);
 }
 
 #[test]

@@ -187,3 +187,21 @@ fn what_kafka_does_not_acknowledge_is_unknown_but_a_refusal_stands() {
         assert!(bench.core.is_drained());
     }
 }
+
+/// A sale that may not be read is not suspended: no rebuild mends a right that is missing.
+#[test]
+fn a_right_that_is_missing_is_told_by_name_and_is_no_suspended_sale() {
+    for (path, name, body) in
+        [("/init", "init", r#"{"productId":"p","quantity":100}"#), ("/close", "close", r#"{"productId":"p"}"#)]
+    {
+        let mut bench = Bench::new();
+        bench.redis.script(name, words(&["P", "SADD product:{p}:returned"]));
+        let asked = bench.operate(path, body);
+        bench.run();
+        assert_eq!(status(&bench, asked), Some(503), "{path}");
+        let written = bench.written(asked);
+        let said = r#"{"status":"unavailable","msg":"Redis unavailable: its user may not SADD product:{p}:returned","#;
+        assert!(written.contains(said) && written.contains("\r\nretry-after: 1\r\n"), "{written}");
+        assert!(bench.broker.arrived.is_empty(), "{path}: nothing was done");
+    }
+}

@@ -54,9 +54,9 @@ macro_rules! files {
 }
 
 /// The files of which scripts are made.
-const FILES: [(&str, &str); 24] = files! {
-    "edge/lua/trust.lua" "edge/lua/outbox.lua" "edge/lua/sale_phase.lua" "edge/lua/fair_queue.lua" "edge/lua/reserve.lua"
-    "edge/lua/lease.lua" "edge/lua/queue.lua" "edge/lua/probe.lua" "edge/lua/refresh.lua" "edge/lua/init.lua"
+const FILES: [(&str, &str); 25] = files! {
+    "edge/lua/trust.lua" "edge/lua/rights.lua" "edge/lua/outbox.lua" "edge/lua/sale_phase.lua" "edge/lua/fair_queue.lua"
+    "edge/lua/reserve.lua" "edge/lua/lease.lua" "edge/lua/queue.lua" "edge/lua/probe.lua" "edge/lua/refresh.lua" "edge/lua/init.lua"
     "edge/lua/close.lua" "edge/lua/relay.lua" "edge/lua/page.lua" "edge/lua/forget.lua" "edge/lua/retire.lua"
     "edge/lua/settle.lua" "edge/lua/split_entry.lua" "edge/lua/status.lua" "edge/lua/replay_lookup.lua" "worker/lua/returns.lua"
     "worker/lua/suspend.lua" "worker/lua/lost.lua" "worker/lua/rebuild_fence.lua" "worker/lua/rebuild_restore.lua"
