@@ -18,9 +18,18 @@
 --   Nrecord  nobody took units under this reservation: the order's record names another one, or there is none. Nothing changed
 --   Nunits   fewer units of the sale are taken than it names. Nothing changed
 --   P<id>    not now: of a sale or generation that this Redis, which holds sale <id>, has not heard of
--- or one single string: S<reason> suspended (edge/lua/trust.lua), U no such sale. Nothing changed.
+-- or one single string: S<reason> suspended (edge/lua/trust.lua), U no such sale, L<command> its user may not run this command, which
+-- it needs. Nothing changed.
 
 local stock_key, sale_key, users, returned = KEYS[1], KEYS[2], KEYS[5], KEYS[6]
+-- Before anything is believed: what may not be read is not lost.
+local lacking = denied({{'INFO', 'replication'}, {'HMGET', sale_key, 'id'}, {'EXISTS', sale_key}, {'GET', stock_key},
+  {'XLEN', KEYS[3]}, {'HGET', KEYS[4], '.'}, {'HGET', users, '.'}, {'SISMEMBER', returned, '.'},
+  {'HGET', records_of(sale_key, '0'), '.'}, {'SADD', returned, '.'}, {'INCRBY', stock_key, '1'}, {'HINCRBY', users, 'u', '-1'},
+  {'HDEL', users, 'u'}})
+if lacking then
+  return {'L' .. lacking}
+end
 local sale, reason = believe(sale_key, unpack(KEYS))
 if reason == 'unknown' then
   return {'U'}
@@ -28,10 +37,6 @@ end
 local stock = sale and units(sale, stock_key)
 if sale then
   reason = not stock and 'stock' or broken(sale, unpack(KEYS, 3, 6))
-end
-if not reason and not (permits('SADD', returned, '.') and permits('INCRBY', stock_key, '1')
-    and permits('HINCRBY', users, 'u', '-1') and permits('HDEL', users, 'u')) then
-  reason = 'permission'
 end
 if reason then
   return {'S' .. reason}

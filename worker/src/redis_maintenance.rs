@@ -40,7 +40,7 @@ pub async fn run(config: Config, health: &Health, metrics: &Metrics) {
                 }
             }
             Err(error) => {
-                let trouble = matches!(error, ReturnsError::Redis(_)).then(|| error.to_string());
+                let trouble = (!matches!(error, ReturnsError::Ledger(_))).then(|| error.to_string());
                 health.redis_trouble.replace(trouble);
                 // Behind a Redis that is away there may be one that refuses.
                 if failing.is_due(error.to_string()) {
@@ -103,7 +103,7 @@ async fn turn(
         }
     }
     metrics.end_round();
-    Ok(())
+    kept.returns.is_permitted()
 }
 
 /// Puts the products of open sales into the registry, which may have lost them.
@@ -131,7 +131,8 @@ async fn note_lost(redis: &mut Redis, scripts: &Scripts, units: &Units) -> Resul
         ["OK"] => error!(
             product = units.product_id,
             sale = units.sale_id,
-            "Redis has lost this open sale: it is suspended, run flux-worker rebuild --product {}",
+            "this Redis does not hold this open sale, and it is suspended here: it was lost, or the edges sell it from another --redis \
+             or another database of it. Where they have the same, run flux-worker rebuild --product {}",
             units.product_id
         ),
         // It has changed since it was looked at: the next look tells.

@@ -32,6 +32,9 @@ pub enum ReturnsError {
     /// Redis could not be asked. It may have given units back all the same: it will say so when asked again.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// Our user in Redis lacks a right. Whatever does not need it was done.
+    #[error("its user may not {0}: units of second reservations are not given back")]
+    Denied(String),
 }
 
 /// What has become of the returns that were asked for.
@@ -50,15 +53,17 @@ pub struct Given {
 }
 
 /// The walk over what is pending: it goes round, so that returns which have to wait keep no others waiting.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Round {
     /// All up to this reservation have had their turn.
     behind: Uuid,
+    /// The command that the script may not run, as of the last call.
+    denied: Option<String>,
 }
 
 impl Default for Round {
     fn default() -> Round {
-        Round { behind: START }
+        Round { behind: START, denied: None }
     }
 }
 
@@ -77,6 +82,7 @@ impl Round {
         scripts: &Scripts,
     ) -> Result<Given, ReturnsError> {
         let mut given = Given::default();
+        self.denied = None;
         for _ in 0..PAGES_MAX {
             let page = ledger.pending_returns(RETURNS_MAX, self.behind).await?;
             if !page.is_empty()
@@ -85,12 +91,20 @@ impl Round {
                 sleep(span).await.map_err(|error| RedisError::Lost(error.to_string()))?;
             }
             let is_last = self.advance(&page);
-            settle(ledger, redis, scripts, page, &mut given).await?;
+            settle(ledger, redis, scripts, page, (&mut given, &mut self.denied)).await?;
             if is_last {
                 break;
             }
         }
         Ok(given)
+    }
+
+    /// What keeps returns from being given back, where our user in Redis lacks a right.
+    ///
+    /// # Errors
+    /// [`ReturnsError::Denied`].
+    pub fn is_permitted(&self) -> Result<(), ReturnsError> {
+        self.denied.as_ref().map_or(Ok(()), |command| Err(ReturnsError::Denied(command.clone())))
     }
 
     /// Goes behind a page; whether it was the last one of the round.
@@ -106,7 +120,7 @@ async fn settle(
     redis: &mut Redis,
     scripts: &Scripts,
     page: Vec<PendingReturn>,
-    given: &mut Given,
+    (given, denied): (&mut Given, &mut Option<String>),
 ) -> Result<(), ReturnsError> {
     let mut by_product: BTreeMap<String, Vec<PendingReturn>> = BTreeMap::new();
     for pending in page {
@@ -118,7 +132,8 @@ async fn settle(
         let (mut over, mut elsewhere) = (Vec::new(), Vec::new());
         let mut held = 0;
         // A single word is said of all of them.
-        let all = answers.first().filter(|answer| answer.starts_with(['S', 'U']));
+        let all = answers.first().filter(|answer| answer.starts_with(['S', 'U', 'L']));
+        *denied = all.and_then(|answer| answer.strip_prefix('L')).map(str::to_owned).or(denied.take());
         for (at, pending) in pending.iter().enumerate() {
             let answer = all.or(answers.get(at)).ok_or(RedisError::Unexpected("fewer answers than returns"))?;
             match Fate::read(answer)? {
@@ -250,7 +265,7 @@ impl Fate {
             [b'P', ..] => Fate::Elsewhere(number()?),
             // No sale has this id.
             b"U" => Fate::Elsewhere(0),
-            [b'S', ..] => Fate::Waits,
+            [b'S' | b'L', ..] => Fate::Waits,
             _ => return Err(RedisError::Unexpected("a letter that returns.lua does not say")),
         })
     }
@@ -272,6 +287,7 @@ mod tests {
             ("P1705234700000", Fate::Elsewhere(1_705_234_700_000)),
             ("U", Fate::Elsewhere(0)),
             ("Srecords", Fate::Waits),
+            ("LINCRBY product:{p}:stock", Fate::Waits),
         ] {
             assert_eq!(Fate::read(answer).expect("it is one"), fate, "{answer}");
         }

@@ -5,6 +5,9 @@ use flux_protocol::resp::Script;
 /// What must hold before a sale is believed: one text for edge and worker.
 const TRUST: &str = include_str!("../../edge/lua/trust.lua");
 
+/// Which of its user's rights a script lacks.
+const RIGHTS: &str = include_str!("../../edge/lua/rights.lua");
+
 /// Every script the worker calls.
 #[derive(Debug)]
 pub struct Scripts {
@@ -24,7 +27,7 @@ impl Scripts {
     /// All of them; their digests are counted here.
     pub fn new() -> Scripts {
         Scripts {
-            returns: Script::new(include_str!("../lua/returns.lua"), &[TRUST]),
+            returns: Script::new(include_str!("../lua/returns.lua"), &[TRUST, RIGHTS]),
             suspend: Script::new(include_str!("../lua/suspend.lua"), &[TRUST]),
             lost: Script::new(include_str!("../lua/lost.lua"), &[TRUST]),
             rebuild_fence: Script::new(include_str!("../lua/rebuild_fence.lua"), &[TRUST]),

@@ -11,7 +11,7 @@ use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::consume::{self, Surroundings};
 use crate::health::Health;
-use crate::ledger::{Ledger, LedgerError, index};
+use crate::ledger::{Ledger, LedgerError, SCHEMA_VERSION, index};
 use crate::limits::{RETRY_WAIT_MAX, RETRY_WAIT_MIN};
 use crate::metrics::{Metrics, Server};
 use crate::order_status::{self, Questions};
@@ -116,7 +116,12 @@ async fn prepare(
 async fn migrated(config: &Config) -> Result<Ledger, LedgerError> {
     let mut ledger = Ledger::connect(&config.postgres).await?;
     let applied = ledger.migrate().await?;
-    if applied > 0 {
+    if applied == SCHEMA_VERSION {
+        info!(
+            applied,
+            "the database had no ledger: its tables are made, and the topic is read into them from its beginning"
+        );
+    } else if applied > 0 {
         info!(applied, "the ledger has been migrated");
     }
     Ok(ledger)

@@ -387,3 +387,44 @@ fn a_sale_of_another_topic_is_not_rebuilt_and_a_rebuilt_one_keeps_its_topic() {
     assert_eq!(sale.refresh_of(&mut client, true, "other").state(), ("foreign", "orders"));
     assert_eq!(sale.refresh_of(&mut client, true, "orders").state(), ("open", ""));
 }
+
+/// Nothing waits without a word for a right that nobody knows of.
+#[test]
+fn the_right_that_returns_lack_is_named_and_nothing_is_changed() {
+    let server = Server::start();
+    let (mut operator, mut client) = (server.connect(), server.connect());
+    let sale = Sale::open(&mut operator, "p", &Options { per_user: 5, ..PLAIN });
+    sale.reserve(&mut operator, &[order("r1", 2, "o1", "ann")]);
+    let asked = ("r1", &*sale.id, 1, 2, "ann", "o1");
+    for lacking in ["incrby", "sadd", "hincrby", "hdel", "hmget", "get", "xlen", "sismember", "hget", "info", "exists"]
+    {
+        operator.command(&["ACL", "SETUSER", "flux", "reset", "on", ">x", "~*", "+@all", &format!("-{lacking}")]);
+        client.run("AUTH flux x");
+        let before = operator.snapshot();
+        let told = give_back(&mut client, "p", &[asked]);
+        assert!(told[0].to_ascii_lowercase().starts_with(&format!("l{lacking} ")), "without {lacking}: {told:?}");
+        assert_eq!(operator.snapshot(), before, "without {lacking}");
+    }
+    operator.command(&["ACL", "SETUSER", "flux", "+@all"]);
+    assert_eq!(give_back(&mut client, "p", &[asked]), ["R"]);
+}
+
+/// The manual grants what the worker's scripts run, and what it asks for beside them.
+#[test]
+fn the_manual_grants_each_command_of_a_script() {
+    let manual = include_str!("../../../docs/OPERATING.md");
+    let line = manual.lines().find(|line| line.trim().starts_with("ACL SETUSER flux-worker")).expect("a line");
+    let granted: Vec<&str> = line.split(' ').filter_map(|word| word.strip_prefix('+')).collect();
+    let scripts = Scripts::new();
+    for script in [&scripts.returns, &scripts.suspend, &scripts.lost, &scripts.rebuild_fence, &scripts.rebuild_restore]
+    {
+        for mark in ["redis.call('", "redis.pcall('"] {
+            for command in script.source().split(mark).skip(1).filter_map(|rest| rest.split('\'').next()) {
+                let command = command.to_ascii_lowercase();
+                let is_granted =
+                    granted.iter().any(|right| *right == command || right.starts_with(&format!("{command}|")));
+                assert!(is_granted, "+{command} is not in {line}");
+            }
+        }
+    }
+}
