@@ -17,13 +17,14 @@ use flux_net::failures::{BrokerFailures, Failures};
 use flux_net::{Address, BrokerEnd, BrokerOwner, Brokers, Clock, Notify, Timer};
 use flux_protocol::kafka::client::{BrokerKey, KafkaClient};
 use flux_protocol::kafka::consumer::{Consumer, ConsumerConfig, Event, Standing};
+use flux_protocol::kafka::fetch::Position;
 use flux_protocol::order::Uuid;
 use flux_protocol::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
 use crate::health::Health;
-use crate::intake::{Intake, IntakeConfig};
+use crate::intake::{Gap, Intake, IntakeConfig};
 use crate::kafka_driver::{BROKER_OPTIONS, note_answer, note_end};
 use crate::ledger::Ledger;
 use crate::limits::*;
@@ -184,9 +185,11 @@ impl Shared {
         while state.pipeline.wants_records()
             && let Some(fetched) = state.consumer.poll_records()
         {
-            if let Some(gap) = state.pipeline.handle_records(now, fetched) {
+            if let Some(Gap { partition, expected, found }) = state.pipeline.handle_records(now, fetched) {
                 error!(
-                    ?gap,
+                    partition,
+                    expected,
+                    found,
                     "records that do not follow those before them: dropped, and the position is asked for anew"
                 );
             }
@@ -238,7 +241,7 @@ impl Shared {
                 self.metrics.assigned();
             }
             Event::Release => info!("a rebalance: storing what is in hand"),
-            Event::Lost(reason) => warn!(?reason, "partitions lost"),
+            Event::Lost(reason) => warn!(%reason, "partitions lost"),
             Event::TopicReplaced { was, is } => error!(
                 was = %Uuid(*was), is = %Uuid(*is),
                 "the topic was deleted and made anew: orders that were not stored are gone with it"
@@ -264,7 +267,7 @@ impl Shared {
             Event::Refused { partition, code } => {
                 let why = denied.map_or_else(|| format!("error {code}"), str::to_owned);
                 if let Some(times) = self.refusals.note(self.clock.instant(), &why) {
-                    warn!(?partition, code, why, times, "a broker refuses; asked again");
+                    warn!(partition, code, why, times, "a broker refuses; asked again");
                 }
                 self.metrics.failed(Server::kafka);
             }
@@ -311,7 +314,10 @@ impl Shared {
             }
             Outcome::GoesOn => {}
             Outcome::Dropped(None) => debug!("positions are not asked for any more: the partitions are another's"),
-            Outcome::Reading(positions) => info!(?positions, "reading"),
+            Outcome::Reading(positions) => {
+                let positions: Vec<String> = positions.iter().map(Position::to_string).collect();
+                info!(positions = positions.join(", "), "reading");
+            }
             Outcome::Stored { partition, next_offset, stored, took } => {
                 self.metrics.stored(stored, took.as_secs_f64());
                 debug!(partition, next_offset, ?stored, "stored");

@@ -80,7 +80,8 @@ async fn turn(
         false => kept.returns.give_back(ledger, redis, scripts).await?,
     };
     if given.returned + given.absorbed + given.withdrawn + given.unfounded > 0 {
-        info!(?given, "units of second reservations are settled");
+        let Given { returned, absorbed, withdrawn, unfounded, waiting } = given;
+        info!(returned, absorbed, withdrawn, unfounded, waiting, "units of second reservations are settled");
         metrics.unfounded(given.unfounded);
     }
     // The ledger first: what is stored between the two readings is then missing, not counted twice.

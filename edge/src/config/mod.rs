@@ -167,6 +167,12 @@ impl Invocation {
 }
 
 impl Config {
+    /// Kafka's bootstrap brokers, as people write them.
+    pub fn brokers(&self) -> String {
+        let brokers: Vec<String> = self.kafka.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        brokers.join(",")
+    }
+
     /// Reads a command line that is there to serve; see [`Invocation::read`].
     ///
     /// # Errors

@@ -206,8 +206,7 @@ fn redis(config: &Config, core: &CoreCounters) -> Vec<Line> {
 }
 
 fn kafka(config: &Config, core: &CoreCounters) -> Vec<Line> {
-    let brokers: Vec<String> = config.kafka.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-    let server = format!("Kafka {}, topic {}", brokers.join(","), config.topic);
+    let server = format!("Kafka {}, topic {}", config.brokers(), config.topic);
     let counters = &core.decisions;
     let findings = locked(&counters.topic_findings);
     if core.shell.kafka_down_ms.get() > 0 || findings.is_none() {

@@ -152,7 +152,7 @@ fn serve(config: &Config) -> ExitCode {
         waiting_room = running.waiting_room.map(tracing::field::display),
         tls = config.tls.is_some(),
         redis = %config.redis.address,
-        kafka = ?config.kafka,
+        kafka = config.brokers(),
         topic = config.topic,
         connections_per_core,
         "flux-edge serves"

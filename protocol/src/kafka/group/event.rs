@@ -1,5 +1,7 @@
 //! What a group member tells its owner.
 
+use std::fmt;
+
 /// What the owner is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupEvent {
@@ -35,4 +37,14 @@ pub enum LostReason {
     IllegalGeneration,
     /// No heartbeat was answered for a whole session timeout.
     SessionOver,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LostReason::UnknownMember => "the group's coordinator has forgotten this member",
+            LostReason::IllegalGeneration => "the group has gone on without this member",
+            LostReason::SessionOver => "no heartbeat was answered for a whole session",
+        })
+    }
 }
