@@ -246,7 +246,7 @@ impl<'a> Rebuild<'a> {
         Fencing { redis, scripts, product, topic: &config.topic }.restore(sale, &account).await?;
         let earlier = match earlier {
             0 => String::new(),
-            sales => format!("; what {sales} earlier sales had lost is withdrawn"),
+            sales => format!("; the accounts of {sales} earlier sales are drawn up anew"),
         };
         Ok(format!(
             "{product}: sale {} is {} again as generation {}: {} of {} units left, {} sold, {} withdrawn; {published} \

@@ -8,7 +8,7 @@
 //! with its reason; an operator who finds that it was right can have it stored all the same (`flux-worker dead-letters
 //! replay`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use flux_protocol::order::{OwnedRecord, SaleEvent, Uuid};
 use flux_protocol::planted::{Bug, is_planted};
@@ -91,6 +91,8 @@ pub struct Verdicts {
     pub rejected: Vec<(usize, Rejection)>,
     /// Contradicts the ledger: a dead letter. Ascending.
     pub contradictions: Vec<(usize, DeadReason)>,
+    /// Sales of which orders have units that were withdrawn as nobody's.
+    pub overdrawn: BTreeSet<SaleKey>,
 }
 
 impl Verdicts {
@@ -182,6 +184,9 @@ fn judge_order(at: usize, order: &OwnedRecord, offset: i64, known: &mut Known, v
     let sold = sale.sold + u64::from(quantity);
     if sold <= sale.total {
         sale.sold = sold;
+        if sale.withdrawn > sale.total - sold {
+            verdicts.overdrawn.insert((order.product_id.clone(), order.sale_id));
+        }
         known.orders.insert(order.order_id, (order.reservation_id, quantity));
         verdicts.stored.push(at);
     } else {

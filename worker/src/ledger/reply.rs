@@ -31,6 +31,8 @@ pub enum Purpose {
     SaleTotal,
     /// Writes what an event says of a sale.
     SaleEvent,
+    /// Withdraws less of a sale that was over.
+    WithdrawLess,
     /// Writes the products' stock.
     Products,
     /// Reads what tells whether a commit took place: the offset, or the dead letters that are left.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use flux_protocol::order::{OwnedRecord, SaleEvent, Uuid};
 use flux_protocol::postgres::{CopyRows, Param};
 
-use super::judge::Verdicts;
+use super::judge::{SaleKey, Verdicts};
 use super::reply::{Prepared, Purpose};
 use crate::batch::{Batch, Content, DeadReason, Entry, Origin};
 
@@ -211,6 +211,11 @@ pub(super) fn lock_sales(origin: &Origin, sales: &AskedSales<'_>) -> Prepared {
     let mut params = keys(sales);
     params.extend([Param::Uuid(origin.topic_id), Param::I32(origin.partition)]);
     Prepared::new(Purpose::LockSales, statement!("lock_sales"), params)
+}
+
+pub(super) fn withdraw_less((product, sale): &SaleKey) -> Prepared {
+    let params = vec![Param::Text(product.clone()), Param::I64(*sale as i64)];
+    Prepared::new(Purpose::WithdrawLess, statement!("withdraw_less"), params)
 }
 
 pub(super) fn show_stock(sales: &AskedSales<'_>) -> Prepared {

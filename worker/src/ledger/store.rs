@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The short way asks nothing first: a batch of new orders is one write, one answer, one COMMIT. Whatever meets it (a
-//! key that exists, a sale without room or of another total, an order of an older generation than is in force, a transaction
-//! that crosses it) undoes it and takes the careful way, where the sales' rows are locked before anything is read, so that what is read still stands when it is acted upon.
+//! key that exists, a sale without room or of another total, an order of an older generation than is in force, or of units that
+//! were withdrawn, a transaction that crosses it) undoes it and takes the careful way, where the sales' rows are locked before anything is read, so that what is read still stands when it is acted upon.
 //! A record that the database cannot store is found by halving and becomes a dead letter, unless the database does not take
 //! what it took before either ([`super::probe`]): then it is no record's fault, and nothing is set aside. What takes the
 //! server too long is halved as well, and so is what comes after it for a while ([`super::pace`]).
@@ -302,7 +302,7 @@ impl Store {
             return self.undo(Next::GoOn);
         }
         if !batch.progress.careful {
-            match has_older_generation(asked, reply, batch.entries(batch.span())) {
+            match is_for_the_careful_way(asked, reply, batch.entries(batch.span())) {
                 Some(false) => {}
                 Some(true) => {
                     batch.progress.careful = true;
@@ -383,6 +383,7 @@ fn ask_written(batch: &Batch, verdicts: &Verdicts) -> Vec<Prepared> {
         });
         asked.push(statements::copy_orders(origin, span, stored.iter().copied()));
         asked.push(statements::take(&statements::sales_of_stored(span, &stored)));
+        asked.extend(verdicts.overdrawn.iter().map(statements::withdraw_less));
     }
     let sales = statements::sales_of(span);
     if !sales.is_empty() {
@@ -412,12 +413,16 @@ fn known(asked: &[Prepared], reply: &Reply) -> Option<Known> {
     Some(known)
 }
 
-/// Whether a sale that was taken from has a higher generation in force than one of its orders; `None` where that cannot be read.
-fn has_older_generation(asked: &[Prepared], reply: &Reply, span: &[Entry]) -> Option<bool> {
+/// Whether a sale that was taken from has a higher generation in force than one of its orders, or had withdrawn what its orders have;
+/// `None` where that cannot be read.
+fn is_for_the_careful_way(asked: &[Prepared], reply: &Reply, span: &[Entry]) -> Option<bool> {
     let rows = reply.of(asked, Purpose::Take).map_or(&[][..], |completed| &completed.rows);
     let mut rebuilt = BTreeMap::new();
     for row in rows {
         let (product, sale, in_force): (_, u64, u32) = (row.text(0)?, row.get(1)?, row.get(2)?);
+        if row.text(3)? == "t" {
+            return Some(true);
+        }
         // Nothing is older than the first.
         if in_force > 1 {
             rebuilt.insert((product, sale), in_force);

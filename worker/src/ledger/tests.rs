@@ -188,6 +188,33 @@ fn what_an_older_generation_sold_behind_what_was_counted_is_refused_whatever_roo
     assert_eq!(stored, Stored { orders: 1, ..Stored::default() });
 }
 
+/// A rebuild has withdrawn what nobody had, and then somebody has it.
+#[test]
+fn what_orders_have_after_all_is_withdrawn_no_more() {
+    let mut model = model(1);
+    store(&mut model, &mut batch(0, 0, 9, &[order(2)]));
+    let phone = ("phone".to_owned(), 7);
+    let account = |model: &Model| {
+        let sale = &model.committed.sales[&phone];
+        (sale.sold, sale.withdrawn)
+    };
+    model.committed.sales.get_mut(&phone).expect("opened by its order").withdrawn = 6;
+    // Two are on their way.
+    let (_, runs) = store(&mut model, &mut batch(0, 1, 9, &[order(4), order(6)]));
+    assert_eq!((account(&model), runs), ((3, 6), 2), "the short way");
+    // short, ROLLBACK, examine, write, COMMIT
+    let (stored, runs) = store(&mut model, &mut batch(0, 3, 9, &[order(8), order(10)]));
+    assert_eq!((stored.orders, account(&model), runs), (2, (5, 4), 5));
+    let (stored, _) = store(&mut model, &mut batch(0, 5, 9, &[order(8), Order { quantity: 5, ..order(12) }]));
+    assert_eq!(
+        (stored.duplicates, stored.rejected, account(&model)),
+        (1, 1, (5, 4)),
+        "nothing of either was withdrawn"
+    );
+    let (stored, _) = store(&mut model, &mut batch(0, 7, 9, &[Order { quantity: 4, ..order(14) }]));
+    assert_eq!((stored.orders, account(&model)), (1, (9, 0)));
+}
+
 #[test]
 fn a_close_of_an_older_generation_that_comes_too_late_closes_nothing() {
     let mut model = model(1);

@@ -251,9 +251,9 @@ impl Sale {
             .await
     }
 
-    /// Draws up the accounts of the product's sales that were over before this one, where units are nowhere: no edge publishes
-    /// their orders any more, the outbox is in the log and the log in the ledger, so their reservations were lost with Redis,
-    /// and what nobody has is withdrawn. How many such sales there were.
+    /// Draws up the accounts of the product's sales that were over before this one, where they are wrong: no edge publishes
+    /// their orders any more, the outbox is in the log and the log in the ledger, so what nobody has is withdrawn, and no more. It may be
+    /// more than was, where reservations were lost with Redis, or less, where orders have come since. How many such sales there were.
     pub(super) async fn settle_earlier(
         &self,
         ledger: &mut Ledger,
@@ -261,13 +261,13 @@ impl Sale {
         ends: Option<&Ends>,
     ) -> Result<usize, Ended> {
         let sql = include_str!("../../sql/statements/rebuild_earlier.sql");
-        let short = ledger.query(sql, &[text_of(product), bigint(self.id)?]).await?;
-        for row in &short {
+        let wrong = ledger.query(sql, &[text_of(product), bigint(self.id)?]).await?;
+        for row in &wrong {
             let id = number(row, 0)?;
-            let withdrawn = withdraw_rest(ledger, product, id, ends).await?;
-            info!(product, sale = id, withdrawn, "Redis had lost reservations of this sale after it was over");
+            let (before, withdrawn) = withdraw_rest(ledger, product, id, ends).await?;
+            info!(product, sale = id, before, withdrawn, "the account of this sale, which is over, is drawn up anew");
         }
-        Ok(short.len())
+        Ok(wrong.len())
     }
 
     async fn put_in_force(&self, ledger: &mut Ledger, product: &str, ends: Option<&Ends>) -> Result<(), Ended> {
@@ -303,23 +303,23 @@ fn opening(row: &Row, column: usize) -> Result<Opening, LedgerError> {
     })
 }
 
-/// Withdraws all units of a sale that was over and that no order has; how many it has withdrawn then. Returns to it, which Redis
-/// takes no more, are counted in.
-async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64, ends: Option<&Ends>) -> Result<u64, Ended> {
+/// Withdraws all units of a sale that was over and that no order has; how many were withdrawn before, and how many are now. Returns
+/// to it, which Redis takes no more, are counted in.
+async fn withdraw_rest(ledger: &mut Ledger, product: &str, id: u64, ends: Option<&Ends>) -> Result<(u64, u64), Ended> {
     ledger
-        .atomically(async |ledger| -> Result<u64, Ended> {
+        .atomically(async |ledger| -> Result<(u64, u64), Ended> {
             let of_sale = [text_of(product), bigint(id)?];
             let rows = ledger.query(include_str!("../../sql/statements/rebuild_account.sql"), &of_sale).await?;
             let row = rows.first().ok_or(LedgerError::Unexpected("the sale is gone"))?;
             let (total, sold, dead): (u64, u64, u64) = (number(row, 0)?, number(row, 1)?, number(row, 4)?);
-            let left = total.saturating_sub(sold).saturating_sub(dead);
+            let (left, before) = (total.saturating_sub(sold).saturating_sub(dead), number(row, 2)?);
             let [product_id, id] = of_sale;
             let absorbed = [product_id.clone(), id.clone(), Param::I32(i32::MAX)];
             ledger.execute(include_str!("../../sql/statements/rebuild_absorb.sql"), &absorbed).await?;
             let mut withdrawn = vec![product_id, id, bigint(left)?];
             withdrawn.extend(counted_to(ends));
             ledger.execute(include_str!("../../sql/statements/rebuild_withdraw.sql"), &withdrawn).await?;
-            Ok(left)
+            Ok((before, left))
         })
         .await
 }

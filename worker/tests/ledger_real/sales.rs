@@ -97,3 +97,37 @@ fn sales_open_and_close_by_their_events() {
         assert_eq!(number(&mut ledger, &known).await, 60_050);
     });
 }
+
+/// A rebuild has withdrawn what nobody had of a sale that was over, and its orders come after all. A unit of it is set aside.
+#[test]
+fn what_orders_have_after_all_is_withdrawn_no_more() {
+    let server = Server::shared();
+    run(async {
+        let (mut ledger, _) = ledger(&server).await;
+        ledger.claim(TOPIC, 0).await.unwrap();
+        let of = |number| Order { total: 10, ..order(number) };
+        ledger.store(&mut batch(0, [of(1)])).await.unwrap();
+        let set_aside =
+            "insert into dead_letters (topic, topic_id, partition, kafka_offset, reason, product_id, sale_id, quantity)
+            select 'orders', gen_random_uuid(), 0, 0, 'a test', product_id, sale_id, 1 from sales";
+        ledger.execute(set_aside, &[]).await.unwrap();
+        let rebuilt = "update sales set state = 'closed', withdrawn = 8, generation = 2, raised = 3, rate = 0";
+        ledger.execute(rebuilt, &[]).await.unwrap();
+        let account = format!("select 100 * withdrawn + 10 * generation + raised from sales where sale_id = {SALE}");
+        // Of a product's latest sale Redis says what was withdrawn.
+        assert_eq!(ledger.store(&mut batch(1, [of(2)])).await.unwrap().orders, 1);
+        assert_eq!(ledger.store(&mut batch(2, [of(3)])).await.unwrap().orders, 1);
+        assert_eq!(number(&mut ledger, &account).await, 823);
+        // Nor of one behind which only an order tells of a sale.
+        let next = Order { sale: SALE + 1, ..of(4) };
+        assert_eq!(ledger.store(&mut batch(3, [next, of(5)])).await.unwrap().orders, 2);
+        assert_eq!(number(&mut ledger, &account).await, 823);
+        ledger.execute("update sales set rate = 0", &[]).await.unwrap();
+        assert_eq!(ledger.store(&mut batch(5, [of(6)])).await.unwrap().orders, 1);
+        assert_eq!(number(&mut ledger, &account).await, 444, "10 = 5 sold + 1 set aside + 4, under a new generation");
+        let rest: Vec<Order> = (7..=12).map(of).collect();
+        let stored = ledger.store(&mut batch(6, rest)).await.unwrap();
+        assert_eq!((stored.orders, stored.rejected), (5, 1), "the ledger's gate is the sale's total");
+        assert_eq!(number(&mut ledger, &account).await, 55);
+    });
+}

@@ -140,7 +140,7 @@ fn the_ways_out_of_a_stray_later_sale_are_printed_and_lead_to_their_end() {
     let line =
         format!("sale {stray} is closed again as generation 2: 0 of 1000000 units left, 2 sold, 999998 withdrawn");
     assert!(code == Some(0) && said.contains(&line), "{said}");
-    assert!(said.contains("what 1 earlier sales had lost is withdrawn"), "the sale before is over, too: {said}");
+    assert!(said.contains("the accounts of 1 earlier sales are drawn up anew"), "the sale before is over, too: {said}");
     let ended = Sale { id: stray.to_string(), generation: 2, ..sale.clone() };
     assert_eq!(ended.refresh(&mut client, true).state(), ("closed", ""));
     let (code, said) = world.audit();

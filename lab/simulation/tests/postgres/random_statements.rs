@@ -258,7 +258,8 @@ fn counted_log(random: &mut Random) -> [Param; 2] {
 
 fn rebuild_write(random: &mut Random) -> Asked {
     let (product, sale) = (product(random), Param::I64(small(random, 3)));
-    match random.below(6) {
+    match random.below(7) {
+        6 => file!("withdraw_less", vec![product, sale]),
         0 => file!("sale_total", vec![product, sale, Param::I64(bigint(random))]),
         1 => file!("rebuild_absorb", vec![product, sale, Param::I32(integer(random))]),
         2 if random.per_mille(500) => {

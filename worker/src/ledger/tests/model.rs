@@ -22,6 +22,7 @@ pub(super) struct Order {
 pub(super) struct Sale {
     pub(super) total: i64,
     pub(super) sold: i64,
+    pub(super) withdrawn: i64,
     /// An event has told of it.
     pub(super) is_announced: bool,
     pub(super) generation: i64,
@@ -31,7 +32,7 @@ pub(super) struct Sale {
 
 impl Sale {
     pub(super) fn of(total: i64) -> Sale {
-        Sale { total, sold: 0, is_announced: false, generation: 1, counted_to: None }
+        Sale { total, sold: 0, withdrawn: 0, is_announced: false, generation: 1, counted_to: None }
     }
 }
 
@@ -192,7 +193,8 @@ fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) ->
                     sale.sold += units;
                     completed.count += 1;
                     let (id, generation) = (key.1.to_string(), sale.generation.to_string());
-                    completed.rows.push(Row::of(&[Some(&key.0), Some(&id), Some(&generation)]));
+                    let is_overdrawn = if sale.withdrawn > sale.total - sale.sold { "t" } else { "f" };
+                    completed.rows.push(Row::of(&[Some(&key.0), Some(&id), Some(&generation), Some(is_overdrawn)]));
                 }
             }
         }
@@ -204,11 +206,12 @@ fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) ->
         Purpose::LockSales => {
             for key in keys(params) {
                 let sale = &tables.sales[&key];
-                let numbers = [key.1, sale.total, sale.sold, sale.generation].map(|number| number.to_string());
+                let numbers = [key.1, sale.total, sale.sold, sale.withdrawn, sale.generation];
+                let numbers = numbers.map(|number| number.to_string());
                 let is_announced = if sale.is_announced { "t" } else { "f" };
-                let [id, total, sold, generation] = numbers.each_ref().map(|number| Some(number.as_str()));
+                let [id, total, sold, withdrawn, generation] = numbers.each_ref().map(|number| Some(number.as_str()));
                 let counted_to = sale.counted_to.map(|end| end.to_string());
-                let rest = [Some("0"), Some(is_announced), generation, counted_to.as_deref()];
+                let rest = [withdrawn, Some(is_announced), generation, counted_to.as_deref()];
                 completed.rows.push(Row::of(&[&[Some(&*key.0), id, total, sold], &rest[..]].concat()));
             }
         }
@@ -258,6 +261,12 @@ fn carry_out(tables: &mut Tables, statement: &Prepared, poison: Option<Uuid>) ->
             } else if !sale.is_announced {
                 sale.total = i64_of(&params[2]);
             }
+        }
+        Purpose::WithdrawLess => {
+            let (Param::Text(product), sale) = (&params[0], i64_of(&params[1])) else { panic!("no product") };
+            let sale = tables.sales.get_mut(&(product.clone(), sale)).expect("an order was stored of it");
+            assert!(sale.withdrawn > sale.total - sale.sold, "asked for in vain");
+            (sale.withdrawn, sale.generation) = (sale.total - sale.sold, sale.generation + 1);
         }
         Purpose::Products => {}
         other => panic!("{other:?} is no part of a batch"),

@@ -56,9 +56,11 @@ pub(super) fn earlier(scope: &mut Scope<'_>, params: &Params) -> Plan {
     let rows: Vec<_> = rows.cloned().collect();
     for sale in rows {
         let sums = Sums(scope, &sale);
-        let returns = sums.returns("pending") + sums.returns("withdrawn");
-        let somewhere = [sale.withdrawn, sums.dead(), returns].into_iter().try_fold(sale.sold, i64::checked_add);
-        if sale.total > somewhere.ok_or_else(|| SqlError::out_of_range("bigint"))? {
+        let (pending, withdrawn) = (sums.returns("pending"), sums.returns("withdrawn"));
+        let parts = [sale.withdrawn, sums.dead(), pending + withdrawn];
+        let somewhere = parts.into_iter().try_fold(sale.sold, i64::checked_add);
+        let somewhere = somewhere.ok_or_else(|| SqlError::out_of_range("bigint"))?;
+        if sale.total > somewhere || sale.total < somewhere - pending {
             scope.answer(row![sale.sale_id]);
         }
     }

@@ -8,6 +8,7 @@ use flux_protocol::order::Uuid;
 use super::super::error::SqlError;
 use super::super::rows::{Product, Sale};
 use super::super::values::{Params, boolean, interval_of_ms, interval_unless_0, row, timestamp_of_interval};
+use super::audit::Sums;
 use super::{Plan, Scope, Steps, done, step};
 
 /// A sale as the statements that open one propose it.
@@ -66,7 +67,8 @@ pub(super) fn take(_: &mut Scope<'_>, params: &Params) -> Plan {
                 },
             )?;
             if let Some(sale) = written {
-                scope.answer(row![sale.product_id, sale.sale_id, sale.generation]);
+                let is_overdrawn = boolean(sale.withdrawn > sale.total - sale.sold);
+                scope.answer(row![sale.product_id, sale.sale_id, sale.generation, is_overdrawn]);
             }
             Ok(())
         })
@@ -253,6 +255,30 @@ pub(super) fn rebuild_withdraw(scope: &mut Scope<'_>, params: &Params) -> Plan {
         let closed_at = held.closed_at.or(Some(now));
         let (generation, raised) = (next, next);
         Ok(Some(Sale { is_closed: true, closed_at, withdrawn, generation, raised, log_topic, log_ends, ..held }))
+    };
+    update_sale(scope, params, change, false)
+}
+
+pub(super) fn withdraw_less(scope: &mut Scope<'_>, params: &Params) -> Plan {
+    let (product, sale_id) = (params.text(1)?, *params.i64(2)?);
+    let is_later = |row: &Sale| row.product_id == product && row.sale_id > sale_id && row.rate.is_some();
+    if !scope.database.sales.scan(scope.owner).any(is_later) {
+        return done();
+    }
+    let Some(seen) = scope.database.sales.get(scope.owner, &(product.to_owned(), sale_id)).cloned() else {
+        return done();
+    };
+    // The subqueries read the snapshot even where the row is read anew.
+    let sums = Sums(scope, &seen);
+    let elsewhere = sums.dead() + sums.returns("withdrawn");
+    let change = move |held: Sale| {
+        let left = held.total - held.sold - elsewhere;
+        if held.withdrawn == 0 || held.withdrawn <= left {
+            return Ok(None);
+        }
+        let highest = held.generation.max(held.raised);
+        let next = highest.checked_add(1).ok_or_else(|| SqlError::out_of_range("integer"))?;
+        Ok(Some(Sale { withdrawn: left.max(0), generation: next, raised: next, ..held }))
     };
     update_sale(scope, params, change, false)
 }
