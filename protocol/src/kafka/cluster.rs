@@ -1,7 +1,7 @@
 //! The brokers of one cluster and the leaders of one topic: what a producer and a consumer share.
 //!
 //! A machine that needs Kafka (producer, consumer, admin) owns a `Cluster<P>` and passes the shell's calls through, all of them
-//! those of [`KafkaClient`]:
+//! those of [`KafkaClient`](super::client::KafkaClient):
 //!
 //! ```text
 //! shell                          machine                                Cluster<P>
@@ -32,7 +32,9 @@
 //!
 //! Never retries a request of its user, never decides what an error code means, never resolves a name.
 
+mod connections;
 mod refusal;
+mod shell;
 mod slot;
 mod slots;
 mod target;
@@ -44,21 +46,18 @@ mod wanted;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Request;
 
 use self::refusal::Refusal;
-use self::slot::{Peer, Purpose, Slot, Socket};
+use self::slot::{Peer, Purpose};
 use self::slots::Slots;
 pub use self::target::{Lane, Target};
 use self::topology::Topology;
-use self::wanted::{Kept, Wanted};
+use self::wanted::Wanted;
 use super::backoff::SplitMix64;
-use super::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
-use super::connection::{Answer, BrokerConnection, ConnectionError, RequestError, RequestLimits};
+use super::client::{BrokerAction, BrokerKey};
+use super::connection::{Answer, RequestError, RequestLimits};
 use super::denial;
-use super::limits::{LOGIN_BACKOFF, METADATA_TIMEOUT};
 use super::metadata::{self, Address, NodeId, Topic};
 use super::sasl::identity::Identity;
 use super::versions::ApiKeyCode;
@@ -308,264 +307,6 @@ impl<P> Cluster<P> {
         if let Some(index) = self.slots.place_of(broker) {
             self.fail_slot(now, index, true);
             self.drive(now);
-        }
-    }
-}
-
-impl<P> KafkaClient for Cluster<P> {
-    fn poll_action(&mut self) -> Option<BrokerAction> {
-        self.actions.pop_front()
-    }
-
-    fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
-        let Some(index) = self.slots.place_of(broker) else {
-            return;
-        };
-        let slot = &mut self.slots[index];
-        if matches!(slot.socket, Socket::Opening { .. }) {
-            let login = self.config.login.as_ref();
-            slot.socket = Socket::Open(BrokerConnection::open(now, &self.config.client_id, login));
-        }
-    }
-
-    fn handle_broker_bytes(
-        &mut self,
-        now: Instant,
-        broker: BrokerKey,
-        buffer: &mut BytesMut,
-    ) -> Result<(), ClusterError> {
-        let Some(index) = self.slots.place_of(broker) else {
-            buffer.clear();
-            return Err(ClusterError::Forgotten);
-        };
-        let result = self.read_answers(now, index, buffer);
-        if let Err(error) = &result {
-            buffer.clear();
-            self.note_refusal(now, index, error);
-            self.fail_slot(now, index, false);
-        }
-        self.drive(now);
-        result
-    }
-
-    fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
-        if let Some(index) = self.slots.place_of(broker) {
-            self.fail_slot(now, index, false);
-            self.drive(now);
-        }
-    }
-
-    fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
-        if let Some(connection) = self.slots.connection(broker) {
-            connection.poll_write(out);
-        }
-    }
-
-    fn next_deadline(&self) -> Instant {
-        let mut earliest = Instant::FAR_FUTURE;
-        let (mut any_ready, mut any_open) = (false, false);
-        for slot in self.slots.iter() {
-            earliest = earliest.min(slot.deadline());
-            any_ready |= slot.is_ready();
-            any_open |= slot.is_open();
-            if self.probe_timeout.is_some() {
-                earliest = earliest.min(slot.probe_deadline());
-            }
-        }
-        for kept in &self.wanted.kept {
-            if self.may_open(kept) {
-                earliest = earliest.min(kept.not_before);
-            }
-        }
-        if let Some(due) = self.topology.due() {
-            if any_ready {
-                earliest = earliest.min(due);
-            } else if !any_open && self.bootstrap_may_open() {
-                earliest = earliest.min(due.max(self.wanted.bootstrap.not_before()));
-            }
-        }
-        earliest
-    }
-
-    fn handle_time(&mut self, now: Instant) {
-        while let Some(index) = self.slots.find(|slot| slot.is_overdue(now)) {
-            self.fail_slot(now, index, true);
-        }
-        self.renew_logins(now);
-        self.look_for_silence(now);
-        self.drive(now);
-    }
-}
-
-impl<P> Cluster<P> {
-    // Inside.
-
-    fn look_for_silence(&mut self, now: Instant) {
-        if let Some(timeout) = self.probe_timeout {
-            self.changes += self.slots.look_for_silence(now, timeout);
-        }
-    }
-
-    fn renew_logins(&mut self, now: Instant) {
-        for (broker, error) in self.slots.renew_logins(now) {
-            if let Some(index) = self.slots.place_of(broker) {
-                self.note_refusal(now, index, &error.into());
-                self.fail_slot(now, index, true);
-            }
-        }
-    }
-
-    fn note_refusal(&mut self, now: Instant, index: usize, error: &ClusterError) {
-        if let ClusterError::Connection(ConnectionError::Login(why)) = error {
-            self.refusal.note(now, &self.slots[index].address, why.to_string());
-        }
-    }
-
-    fn read_answers(&mut self, now: Instant, index: usize, buffer: &mut BytesMut) -> Result<(), ClusterError> {
-        let broker = self.slots[index].key;
-        (self.heard, self.slots[index].heard) = (now, now);
-        if std::mem::take(&mut self.slots[index].is_silent) {
-            self.changes += 1;
-        }
-        let Socket::Open(connection) = &mut self.slots[index].socket else {
-            return Err(ConnectionError::Unsolicited.into());
-        };
-        let was_ready = connection.is_ready();
-        let mut metadata_answer = None;
-        while let Some((purpose, answer)) = connection.next_answer(now, buffer)? {
-            match purpose {
-                Purpose::User(token) => self.responses.push_back(Response { token, broker, answer: Some(answer) }),
-                Purpose::Metadata => metadata_answer = Some(answer),
-            }
-        }
-        if !was_ready && connection.is_ready() {
-            self.changes += 1;
-            self.wanted.note_ready(self.slots[index].peer);
-            self.refusal.clear(&self.slots[index].address);
-        }
-        if let Some(answer) = metadata_answer {
-            self.topology.note_answered(now);
-            let response = answer.decode::<MetadataRequest>()?;
-            let metadata = metadata::read(&response, &self.config.topic)?;
-            self.changes += 1;
-            let wanted = &self.wanted;
-            self.topology.take(now, metadata, |node| wanted.nodes().any(|(its, _)| its == node));
-            self.adopt_bootstrap();
-        }
-        Ok(())
-    }
-
-    /// A bootstrap connection to an address that turns out to be a node's becomes that node's.
-    fn adopt_bootstrap(&mut self) {
-        for index in 0..self.slots.len() {
-            let slot = &self.slots[index];
-            if slot.peer != Peer::Bootstrap {
-                continue;
-            }
-            let Some(node) = self.topology.node_at(&slot.address) else {
-                continue;
-            };
-            let peer = Peer::Node(node, Lane::DATA);
-            if !self.slots.has(peer) {
-                self.slots[index].peer = peer;
-            }
-        }
-    }
-
-    /// A connection has ended by no wish of ours: wait before the next, and see whether leaders have moved.
-    fn fail_slot(&mut self, now: Instant, index: usize, tell_shell: bool) {
-        let slot = &self.slots[index];
-        let longer = if self.refusal.is_of(&slot.address) { LOGIN_BACKOFF } else { Duration::ZERO };
-        self.wanted.note_failure(now, slot.peer, longer, &mut self.random);
-        self.close_slot(now, index, tell_shell);
-        self.topology.expire(now);
-    }
-
-    fn close_slot(&mut self, now: Instant, index: usize, tell_shell: bool) {
-        let slot = self.slots.remove(index);
-        self.changes += 1;
-        if tell_shell {
-            self.actions.push_back(BrokerAction::Close { broker: slot.key });
-        }
-        let Socket::Open(connection) = slot.socket else {
-            return;
-        };
-        for purpose in connection.into_tokens() {
-            match purpose {
-                Purpose::User(token) => self.responses.push_back(Response { token, broker: slot.key, answer: None }),
-                Purpose::Metadata => self.topology.note_lost(now),
-            }
-        }
-    }
-
-    fn open_slot(&mut self, now: Instant, peer: Peer, address: Address) {
-        let (host, port) = (address.host.clone(), address.port);
-        let broker = self.slots.add(now, peer, address);
-        self.actions.push_back(BrokerAction::Connect { broker, host, port });
-    }
-
-    fn may_open(&self, kept: &Kept) -> bool {
-        let Peer::Node(node, _) = kept.peer else {
-            return false;
-        };
-        self.topology.nodes.contains_key(&node) && !self.slots.has(kept.peer)
-    }
-
-    /// One attempt at a time, and none at an address to which a connection is under way or open.
-    fn bootstrap_may_open(&self) -> bool {
-        let bootstrap = &self.wanted.bootstrap;
-        !self.slots.iter().any(|slot| slot.peer == Peer::Bootstrap || bootstrap.is_next(&slot.address))
-    }
-
-    /// Does what is due: opens wanted connections, asks for metadata, closes a bootstrap connection that has served.
-    fn drive(&mut self, now: Instant) {
-        if self.slots.iter().any(Slot::is_open) {
-            self.refusal.forget_old(now);
-        }
-        for index in 0..self.wanted.kept.len() {
-            let kept = &self.wanted.kept[index];
-            if kept.not_before <= now && self.may_open(kept) {
-                let peer = kept.peer;
-                let Peer::Node(node, _) = peer else { continue };
-                if let Some(address) = self.topology.nodes.get(&node).cloned() {
-                    self.open_slot(now, peer, address);
-                }
-            }
-        }
-        if self.topology.due().is_some_and(|due| due <= now) {
-            self.ask_for_metadata(now);
-        }
-        self.close_spare_bootstrap(now);
-    }
-
-    fn ask_for_metadata(&mut self, now: Instant) {
-        let request = metadata::request(&self.config.topic);
-        if let Ok((_, connection)) = self.slots.ready_connection(Target::Any) {
-            let limits = RequestLimits::within(METADATA_TIMEOUT);
-            match connection.request(now, &request, Purpose::Metadata, limits) {
-                Ok(()) => self.topology.note_asked(now),
-                // Full, or a broker without a common version: another time, perhaps another broker.
-                Err(_) => self.topology.put_off(now),
-            }
-        } else if self.slots.iter().any(Slot::is_open) {
-            // Asked as soon as its login has been renewed.
-        } else if !self.bootstrap_may_open() {
-            self.wanted.bootstrap.skip();
-        } else if self.wanted.bootstrap.not_before() <= now {
-            let address = self.wanted.bootstrap.take_next();
-            self.open_slot(now, Peer::Bootstrap, address);
-        }
-    }
-
-    /// One connection a leader: the one we came in through is closed once another is ready and it is idle.
-    fn close_spare_bootstrap(&mut self, now: Instant) {
-        let spare = |slot: &Slot<P>| slot.peer == Peer::Bootstrap && slot.is_ready() && slot.in_flight() == 0;
-        let Some(index) = self.slots.find(spare) else {
-            return;
-        };
-        let other = |slot: &Slot<P>| slot.peer != Peer::Bootstrap && slot.is_ready();
-        if self.slots.iter().any(other) {
-            self.close_slot(now, index, true);
         }
     }
 }

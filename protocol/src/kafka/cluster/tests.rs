@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use kafka_protocol::messages::MetadataRequest;
+
 use super::*;
+use crate::kafka::client::{ClusterError, KafkaClient};
 use crate::kafka::fake::{BOOTSTRAP_PORT, Fake, TOPIC};
 use crate::kafka::limits::{CONNECT_TIMEOUT, RECONNECT_BACKOFF_MAX, RESPONSE_BYTES_MAX};
 use crate::kafka::metadata::Partition;
