@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 pub use self::options::{DeploymentOptions, Servers};
 use self::shared::{lock, shared, start_servers};
+use crate::control::Controlled;
 use crate::crowd::CrowdOptions;
 use crate::error::LabError;
 use crate::http_client::{self, HttpAnswer};

@@ -1,7 +1,8 @@
 //! Flux-Gate's proving ground: a tool for developers that starts isolated real servers and the real programs, sends
 //! them a crowd, and checks from outside what was promised.
 //!
-//! - [`servers`]: Redis, Kafka and PostgreSQL of our own; [`programs`]: the real edge and worker.
+//! - [`servers`]: Redis, Kafka and PostgreSQL of our own; [`programs`]: the real edge and worker; [`control`]: how each of them is
+//!   ended, killed and paused.
 //! - [`crowd`]: the load client and its history; [`truth`]: what the servers hold; [`checker`]: whether the two agree.
 //! - [`proxy`]: wires that misbehave; [`chaos`]: faults under load, with the verdict.
 //! - [`chromedriver`]: a headless Chromium's driver, for what people see.
@@ -13,6 +14,7 @@
 pub mod chaos;
 pub mod checker;
 pub mod chromedriver;
+pub mod control;
 pub mod crowd;
 pub mod demo;
 pub mod deployment;

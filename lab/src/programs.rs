@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use crate::control::{Controlled, Slot};
 use crate::error::{Doing, LabError};
 use crate::http_client;
 use crate::ports::Port;
@@ -14,6 +15,8 @@ use crate::run_dir::RunDir;
 
 /// How long a program may take until it is ready.
 pub const READY_MAX: Duration = Duration::from_secs(60);
+/// How long it may take until it has drained and ended.
+const STOP_MAX: Duration = Duration::from_secs(60);
 
 /// Variables of the environment, by name.
 pub type Environment = Vec<(String, String)>;
@@ -28,7 +31,7 @@ pub struct Program {
     under: Vec<String>,
     log: PathBuf,
     probe: SocketAddr,
-    process: Option<Process>,
+    slot: Slot,
     _run: RunDir,
 }
 
@@ -43,7 +46,7 @@ impl Program {
             under: Vec::new(),
             log,
             probe,
-            process: None,
+            slot: Slot::new(libc::SIGTERM, STOP_MAX),
             _run: run.clone(),
         }
     }
@@ -71,7 +74,7 @@ impl Program {
             }
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        self.process = Some(Process::start(&self.name, command, &self.log, Ending::KILL)?);
+        self.slot.put(Process::start(&self.name, command, &self.log, Ending::KILL)?);
         Ok(())
     }
 
@@ -90,7 +93,7 @@ impl Program {
     /// Where it ends first, or is not ready within `timeout`.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
         let probe = self.probe;
-        let Some(process) = &mut self.process else {
+        let Some(process) = self.slot.process() else {
             return Err(LabError::failed(format!("{} was not started", self.name)));
         };
         process.wait_ready(timeout, || is_ready(probe))
@@ -101,19 +104,9 @@ impl Program {
         is_ready(self.probe)
     }
 
-    /// Whether its process is there (paused counts as there).
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.exited().is_none())
-    }
-
     /// What its log is called.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Its process id, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
     }
 
     /// SIGTERM, and waits until it has drained and ended. A promise of both programs is exit code 0 here.
@@ -121,33 +114,23 @@ impl Program {
     /// # Errors
     /// Where it still runs after `timeout`, or was not running.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus, LabError> {
-        let Some(process) = &mut self.process else {
-            return Err(LabError::failed(format!("{} was not started", self.name)));
-        };
-        let status = process.stop(libc::SIGTERM, timeout)?;
-        self.process = None;
-        Ok(status)
+        let status = self.slot.end(timeout)?;
+        status.ok_or_else(|| LabError::failed(format!("{} was not started", self.name)))
     }
 
     /// Any other signal.
     pub fn signal(&mut self, signal: i32) {
-        if let Some(process) = &mut self.process {
-            process.signal(signal);
-        }
+        self.slot.signal(signal);
     }
 
     /// SIGTERM without waiting.
     pub fn signal_terminate(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.signal(libc::SIGTERM);
-        }
+        self.slot.signal(libc::SIGTERM);
     }
 
     /// SIGHUP: it reads anew what it keeps in files.
     pub fn signal_reload(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.signal(libc::SIGHUP);
-        }
+        self.slot.signal(libc::SIGHUP);
     }
 
     /// Waits until it has ended by itself.
@@ -155,29 +138,9 @@ impl Program {
     /// # Errors
     /// As [`Program::terminate`].
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus, LabError> {
-        match &mut self.process {
+        match self.slot.process() {
             Some(process) => process.wait(timeout),
             None => Err(LabError::failed(format!("{} was not started", self.name))),
-        }
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// SIGSTOP.
-    ///
-    /// # Errors
-    /// See [`LabError`].
-    pub fn pause(&mut self) -> Result<(), LabError> {
-        self.process.as_mut().map_or(Ok(()), Process::pause)
-    }
-
-    /// SIGCONT.
-    pub fn resume(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.resume();
         }
     }
 
@@ -201,6 +164,16 @@ impl Program {
     /// All it has written so far.
     pub fn output(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+impl Controlled for Program {
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn slot_mut(&mut self) -> &mut Slot {
+        &mut self.slot
     }
 }
 

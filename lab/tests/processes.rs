@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::ports::Port;
 use flux_lab::programs::Program;
 use flux_lab::run_dir::RunDir;

@@ -1,5 +1,6 @@
 //! Server control against the real servers: what a restart keeps, what a kill does, what a pause does.
 
+use flux_lab::control::Controlled;
 use flux_lab::run_dir::RunDir;
 use flux_lab::servers::{Data, Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions};
 use flux_lab::topic::TopicReader;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::outcome::Outcome;
 use super::trial::{PLENTY, Trial, WAIT_MAX, two_edges, variable};
 use crate::checker::Invariant;
+use crate::control::Controlled;
 use crate::deployment::DeploymentOptions;
 use crate::error::LabError;
 use crate::links::Links;

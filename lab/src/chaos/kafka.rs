@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::outcome::Outcome;
 use super::trial::{PLENTY, PRODUCT, Trial, WAIT_MAX, proxied, two_edges, variable};
 use crate::checker::Invariant;
+use crate::control::Controlled;
 use crate::crowd::{self, Order};
 use crate::deployment::{DeploymentOptions, Servers};
 use crate::error::{Doing, LabError};

@@ -9,6 +9,7 @@ use super::clock::FalseClock;
 use super::outcome::Outcome;
 use super::partition::Partition;
 use super::trial::{PLENTY, PRODUCT, Trial, proxied, two_edges};
+use crate::control::Controlled;
 use crate::crowd::Arrival;
 use crate::deployment::DeploymentOptions;
 use crate::error::{Doing, LabError};

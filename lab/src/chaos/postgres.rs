@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::trial::{PLENTY, PRODUCT, Trial, WAIT_MAX, proxied};
+use crate::control::Controlled;
 use crate::deployment::{DeploymentOptions, Servers};
 use crate::error::{Doing, LabError};
 use crate::run_dir::RunDir;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::trial::{PLENTY, Trial, WAIT_MAX, proxied, two_edges};
+use crate::control::Controlled;
 use crate::deployment::DeploymentOptions;
 use crate::error::{Doing, LabError};
 use crate::proxy::{Proxy, Then, Way};

@@ -6,6 +6,7 @@ use super::outcome::{Marks, Outcome};
 use super::trial::{PRODUCT, Trial, WAIT_MAX};
 use super::vitals::Vitals;
 use crate::checker::{self, Invariant};
+use crate::control::Controlled;
 use crate::crowd::{self, Exchange};
 use crate::error::LabError;
 use crate::programs::Program;

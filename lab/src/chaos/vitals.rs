@@ -1,5 +1,6 @@
 //! What a process takes from the machine, read from /proc: the resources half of I6.
 
+use crate::control::Controlled;
 use crate::programs::Program;
 
 /// Descriptors that may be open more than before: a reconnect under way, a broker that was not yet known.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::outcome::Outcome;
 use super::trial::{PLENTY, PRODUCT, Trial, WAIT_MAX, proxied};
 use crate::checker::Invariant;
+use crate::control::Controlled;
 use crate::deployment::DeploymentOptions;
 use crate::error::{Doing, LabError};
 use crate::http_client;

@@ -11,6 +11,7 @@ use flux_protocol::order::Uuid;
 use serde_json::json;
 
 use super::telling::{Findings, rows, say, show_progress};
+use crate::control::Controlled;
 use crate::crowd::histogram::{Histogram, show_us};
 use crate::crowd::{self, Arrival, History, Orders, Outcome, Repeat};
 use crate::deployment::{Deployment, DeploymentOptions, Servers};

@@ -12,15 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::broker::Side;
-use self::broker::{Broker, Proxied, run};
+use self::broker::{Broker, Proxied, STOP_MAX, run};
 pub(crate) use self::installed::check_installed;
 use self::installed::{java, libs};
 pub use self::options::{Jvm, KafkaLogins, KafkaOptions};
 use self::properties::{LOG4J, properties};
+use crate::control::{Controlled, Slot};
 use crate::error::{Doing, LabError};
 use crate::kafka_client::KafkaConnection;
 use crate::ports::Port;
-use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::run_dir::RunDir;
 use crate::servers::Data;
@@ -58,7 +58,7 @@ impl Kafka {
             let (java, libs) = (java.clone(), libs.clone());
             let (heap_mib, jvm) = (options.heap_mib, options.jvm);
             let encrypted = options.tls.as_ref().map(|_| Port::reserve()).transpose()?;
-            let process = None;
+            let slot = Slot::new(libc::SIGTERM, STOP_MAX);
             let login = options.login.as_ref().map(|_| Port::reserve()).transpose()?;
             let users = options.login.iter().flat_map(|login| &login.users);
             let scram_users = users
@@ -78,7 +78,7 @@ impl Kafka {
                 login,
                 scram_users,
                 encrypted,
-                process,
+                slot,
             });
         }
         let voter = |broker: &Broker| Some(format!("{}@{}", broker.id, broker.controller.as_ref()?.address()));
@@ -121,10 +121,7 @@ impl Kafka {
     /// Where one does not end.
     pub fn stop(&mut self) -> Result<(), LabError> {
         // All at once: a controlled shutdown of the last ones would wait for the controllers that are gone.
-        for process in self.brokers.iter_mut().filter_map(|broker| broker.process.as_mut()) {
-            process.resume();
-            process.signal(libc::SIGTERM);
-        }
+        self.brokers.iter_mut().for_each(|broker| broker.slot.ask_to_end());
         self.brokers.iter_mut().try_for_each(Broker::stop)
     }
 
@@ -236,7 +233,7 @@ impl Kafka {
 
     /// The processes of its brokers that run.
     pub fn pids(&self) -> Vec<u32> {
-        self.brokers.iter().filter_map(|broker| broker.process.as_ref().map(Process::pid)).collect()
+        self.brokers.iter().filter_map(Broker::pid).collect()
     }
 
     /// Raises the number of a topic's partitions to `partitions`.

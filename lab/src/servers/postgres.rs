@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::control::{Controlled, Slot};
 use crate::error::{Doing, LabError};
 use crate::ports::Port;
 use crate::process::{Ending, Process};
@@ -49,7 +50,7 @@ pub struct Postgres {
     sockets: PathBuf,
     log: PathBuf,
     port: Port,
-    process: Option<Process>,
+    slot: Slot,
     _run: RunDir,
 }
 
@@ -73,8 +74,8 @@ impl Postgres {
         let data = options.data.clone().unwrap_or_else(|| home.join("data"));
         let sockets = home.join("socket");
         let log = run.join(format!("postgres-{}.log", port.number()));
-        let mut postgres =
-            Postgres { programs, account, options, data, sockets, log, port, process: None, _run: run.clone() };
+        let slot = Slot::new(libc::SIGINT, STOP_MAX);
+        let mut postgres = Postgres { programs, account, options, data, sockets, log, port, slot, _run: run.clone() };
         for directory in [home.as_path(), &postgres.data, &postgres.sockets] {
             postgres.make_directory(directory)?;
         }
@@ -91,7 +92,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts it again after [`Postgres::stop`] or [`Postgres::kill`], on the same port. Nothing happens where it runs.
+    /// Starts it again after [`Controlled::stop`] or [`Controlled::kill`], on the same port. Nothing happens where it runs.
     ///
     /// # Errors
     /// Where it does not come up.
@@ -122,53 +123,9 @@ impl Postgres {
         for (name, value) in &self.options.settings {
             set(name, value);
         }
-        let process = self.process.insert(Process::start("postgres", command, &self.log, Ending::QUIT)?);
+        let process = self.slot.put(Process::start("postgres", command, &self.log, Ending::QUIT)?);
         let url = url(&self.port, "postgres");
         process.wait_ready(READY_MAX, || answers(&url))
-    }
-
-    /// Whether its process is there (paused counts as there).
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.exited().is_none())
-    }
-
-    /// Its postmaster, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
-    /// A fast shutdown: sessions are cut, open transactions rolled back.
-    ///
-    /// # Errors
-    /// Where it does not end.
-    pub fn stop(&mut self) -> Result<(), LabError> {
-        if let Some(process) = &mut self.process {
-            process.stop(libc::SIGINT, STOP_MAX)?;
-        }
-        self.process = None;
-        Ok(())
-    }
-
-    /// SIGKILL to the postmaster and every backend: the next start recovers from the log.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
-    }
-
-    /// SIGSTOP to the postmaster and every backend.
-    ///
-    /// # Errors
-    /// See [`LabError`].
-    pub fn pause(&mut self) -> Result<(), LabError> {
-        self.process.as_mut().map_or(Ok(()), Process::pause)
-    }
-
-    /// SIGCONT after [`Postgres::pause`].
-    pub fn resume(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.resume();
-        }
     }
 
     /// Ends it and starts it again, with its data or with a new, empty cluster.
@@ -273,9 +230,19 @@ impl Postgres {
     }
 }
 
+impl Controlled for Postgres {
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn slot_mut(&mut self) -> &mut Slot {
+        &mut self.slot
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.process = None;
+        self.slot.empty();
         // A killed server leaves its lock file and, in the system, the small segment that guards its data directory;
         // the next start would have taken it over, but there is none. Line 7 of the file: its key and its id.
         let lock = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();

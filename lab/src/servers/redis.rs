@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::control::{Controlled, Slot};
 use crate::error::{Doing, LabError};
 use crate::ports::Port;
 use crate::process::{Ending, Process};
@@ -36,7 +37,7 @@ pub struct Redis {
     log: PathBuf,
     port: Port,
     tls_port: Option<Port>,
-    process: Option<Process>,
+    slot: Slot,
     _run: RunDir,
 }
 
@@ -52,13 +53,13 @@ impl Redis {
         let log = run.join(format!("redis-{}.log", port.number()));
         let program = program()?;
         let tls_port = options.tls.as_ref().map(|_| Port::reserve()).transpose()?;
-        let run_dir = run.clone();
-        let mut redis = Redis { program, options, directory, log, port, tls_port, process: None, _run: run_dir };
+        let (slot, run_dir) = (Slot::new(libc::SIGTERM, STOP_MAX), run.clone());
+        let mut redis = Redis { program, options, directory, log, port, tls_port, slot, _run: run_dir };
         redis.up()?;
         Ok(redis)
     }
 
-    /// Starts it again after [`Redis::stop`] or [`Redis::kill`], on the same port, with the data that is on disk.
+    /// Starts it again after [`Controlled::stop`] or [`Controlled::kill`], on the same port, with the data that is on disk.
     /// Nothing happens where it runs.
     ///
     /// # Errors
@@ -82,51 +83,9 @@ impl Redis {
         }
         command.args(&self.options.arguments);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
-        let process = self.process.insert(Process::start("redis-server", command, &self.log, Ending::KILL)?);
+        let process = self.slot.put(Process::start("redis-server", command, &self.log, Ending::KILL)?);
         let url = format!("redis://{}", self.port.address());
         process.wait_ready(READY_MAX, || ping(&url))
-    }
-
-    /// Whether its process is there (paused counts as there).
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.exited().is_none())
-    }
-
-    /// Its process, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
-    /// Ends it by SIGTERM: what its settings say is on disk stays on disk.
-    ///
-    /// # Errors
-    /// Where it does not end.
-    pub fn stop(&mut self) -> Result<(), LabError> {
-        if let Some(process) = &mut self.process {
-            process.stop(libc::SIGTERM, STOP_MAX)?;
-        }
-        self.process = None;
-        Ok(())
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// SIGSTOP: it takes no more part in anything, its sockets stay open.
-    ///
-    /// # Errors
-    /// See [`LabError`].
-    pub fn pause(&mut self) -> Result<(), LabError> {
-        self.process.as_mut().map_or(Ok(()), Process::pause)
-    }
-
-    /// SIGCONT after [`Redis::pause`].
-    pub fn resume(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.resume();
-        }
     }
 
     /// Ends it and starts it again. With [`Data::Keep`] it writes all it holds first, whatever its settings. Either way
@@ -192,6 +151,16 @@ impl Redis {
     /// Where it cannot be reached.
     pub fn connection(&self) -> Result<redis::Connection, LabError> {
         connect(&self.url())
+    }
+}
+
+impl Controlled for Redis {
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn slot_mut(&mut self) -> &mut Slot {
+        &mut self.slot
     }
 }
 

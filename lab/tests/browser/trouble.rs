@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::{REQUEST_MAX, Visit};
+use flux_lab::control::Controlled;
 
 #[test]
 fn redis_stops_and_comes_back_and_the_order_is_bought_once() {

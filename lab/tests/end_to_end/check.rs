@@ -1,5 +1,6 @@
 //! `flux-edge check` on real servers: what it says of those that are well, of those set wrong, and of those that are not there.
 
+use flux_lab::control::Controlled;
 use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::programs::{self, Ran};
 

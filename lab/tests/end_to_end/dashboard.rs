@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::deployment::Deployment;
 use flux_lab::http_client::{self, HttpAnswer};
 use serde_json::{Value, json};

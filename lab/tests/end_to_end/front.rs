@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::crowd::{Outcome, Refusal};
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client::{self, HttpAnswer};

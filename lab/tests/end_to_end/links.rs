@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client;
 

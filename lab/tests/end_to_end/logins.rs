@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flux_lab::control::Controlled;
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client;
 use flux_lab::programs::{Edge, Environment, Worker};

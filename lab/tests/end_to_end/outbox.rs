@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::crowd::{Arrival, CrowdOptions, Order, Orders, Outcome, Repeat, Running};
 use flux_lab::deployment::{Deployment, DeploymentOptions};
 use flux_lab::http_client;

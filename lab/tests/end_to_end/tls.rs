@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::deployment::{Deployment, DeploymentOptions, Servers};
 use flux_lab::http_client;
 use flux_lab::servers::{Encryption, KafkaOptions, PostgresOptions, RedisOptions};

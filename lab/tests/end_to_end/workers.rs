@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flux_lab::control::Controlled;
 use flux_lab::crowd::Repeat;
 use flux_lab::deployment::{Deployment, DeploymentOptions};
 

@@ -11,6 +11,7 @@ use super::contestant::{Contestant, Source};
 use super::scenario::Sale;
 use super::stage::Certificates;
 use super::usage;
+use flux_lab::control::Controlled;
 use flux_lab::error::LabError;
 use flux_lab::http_client;
 use flux_lab::ports::Port;

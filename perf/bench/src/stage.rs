@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::contestant::{Contestant, Source};
 use super::server::{Server, Surroundings};
 use super::usage;
+use flux_lab::control::Controlled;
 use flux_lab::error::{Doing, LabError};
 use flux_lab::process::LOOK_AGAIN;
 use flux_lab::programs::Environment;

@@ -10,6 +10,7 @@ use flux_protocol::order::{Record, Uuid, order_id};
 use super::figures::StoredRow;
 use super::stage::{PARTITIONS, Stage};
 use super::usage;
+use flux_lab::control::Controlled;
 use flux_lab::error::{Doing, LabError};
 use flux_lab::process::{Ending, LOOK_AGAIN, Process};
 use flux_lab::programs::{Environment, Worker};

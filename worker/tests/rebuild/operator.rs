@@ -1,5 +1,6 @@
 //! What nobody but an operator knows is not guessed: it is refused by name, with the ways out.
 
+use flux_lab::control::Controlled;
 use flux_test_support::redis::{self as server, Client};
 use flux_test_support::sale::{Options, PLAIN, Sale};
 

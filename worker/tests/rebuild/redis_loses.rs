@@ -1,5 +1,6 @@
 //! What a Redis costs that has lost something or takes no writes: nothing that was acknowledged, and never a unit sold twice.
 
+use flux_lab::control::Controlled;
 use std::time::{Duration, Instant};
 
 use flux_protocol::order::Uuid;

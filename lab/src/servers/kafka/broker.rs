@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::options::Jvm;
+use crate::control::{Controlled, Slot};
 use crate::error::{Doing, LabError};
 use crate::kafka_client::KafkaConnection;
 use crate::ports::Port;
@@ -13,7 +14,7 @@ use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 
 const READY_MAX: Duration = Duration::from_secs(90);
-const STOP_MAX: Duration = Duration::from_secs(60);
+pub(super) const STOP_MAX: Duration = Duration::from_secs(60);
 /// Any 16 bytes in URL-safe base64; every cluster of the lab may have the same.
 const CLUSTER_ID: &str = "Rmx1eC1HYXRlLWxhYi0xMA";
 
@@ -68,18 +69,13 @@ pub struct Broker {
     /// What formatting sets up of it.
     pub(super) scram_users: Vec<String>,
     pub(super) encrypted: Option<Port>,
-    pub(super) process: Option<Process>,
+    pub(super) slot: Slot,
 }
 
 impl Broker {
     /// Its node id, from 1.
     pub fn id(&self) -> usize {
         self.id
-    }
-
-    /// Whether its process is there.
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.exited().is_none())
     }
 
     /// Starts it and waits until it has registered. Nothing happens where it runs.
@@ -91,38 +87,6 @@ impl Broker {
         self.wait_ready(1)
     }
 
-    /// SIGTERM, a controlled shutdown.
-    ///
-    /// # Errors
-    /// Where it does not end.
-    pub fn stop(&mut self) -> Result<(), LabError> {
-        if let Some(process) = &mut self.process {
-            process.stop(libc::SIGTERM, STOP_MAX)?;
-        }
-        self.process = None;
-        Ok(())
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// SIGSTOP.
-    ///
-    /// # Errors
-    /// See [`LabError`].
-    pub fn pause(&mut self) -> Result<(), LabError> {
-        self.process.as_mut().map_or(Ok(()), Process::pause)
-    }
-
-    /// SIGCONT.
-    pub fn resume(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.resume();
-        }
-    }
-
     pub(super) fn launch(&mut self) -> Result<(), LabError> {
         if self.is_running() {
             return Ok(());
@@ -130,7 +94,7 @@ impl Broker {
         let mut command = self.java();
         command.arg(format!("-Dlog4j2.configurationFile={}", self.home.join("log4j2.properties").display()));
         command.arg("kafka.Kafka").arg(self.home.join("server.properties"));
-        self.process = Some(Process::start("kafka", command, &self.log, Ending::KILL)?);
+        self.slot.put(Process::start("kafka", command, &self.log, Ending::KILL)?);
         Ok(())
     }
 
@@ -138,7 +102,7 @@ impl Broker {
     pub(super) fn wait_ready(&mut self, brokers: usize) -> Result<(), LabError> {
         let address = self.port.address().to_string();
         let port = i32::from(self.port.number());
-        let Some(process) = &mut self.process else { return Err(LabError::failed("the broker was not started")) };
+        let Some(process) = self.slot.process() else { return Err(LabError::failed("the broker was not started")) };
         process.wait_ready(READY_MAX, || {
             KafkaConnection::open(&address).and_then(|mut broker| broker.metadata(None)).is_ok_and(|answer| {
                 answer.brokers.len() >= brokers && answer.brokers.iter().any(|broker| broker.port == port)
@@ -180,6 +144,16 @@ impl Broker {
         command.arg("-cp").arg(self.libs.join("*"));
         command.env_remove("KAFKA_OPTS").env_remove("JAVA_TOOL_OPTIONS");
         command
+    }
+}
+
+impl Controlled for Broker {
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn slot_mut(&mut self) -> &mut Slot {
+        &mut self.slot
     }
 }
 
