@@ -2,8 +2,8 @@
 -- Closes a sale: no more is sold, what was left is withdrawn. Orders in the outbox are still delivered.
 --
 -- KEYS  stock, sale, outbox, claims, users, returned, rate, sales, queue
--- ARGV  1 the caller's topic (may be left out), 2 sale id, 3 generation, the latest that the caller has seen ("" where it has
---       seen none; may be left out)
+-- ARGV  1 the caller's topic (may be left out), 2 sale id, 3 generation with its fence (trust.lua), the latest that the
+--       caller has seen ("" where it has seen none; may be left out)
 --
 -- Reply, strings: OK <sale id> <generation> <total> <withdrawn> <rate> <burst>, again the same for a closed sale;
 -- U: no such sale; S <reason>: suspended; T <topic>: its orders belong into that topic, and so does word of its end; P <command>:
@@ -15,6 +15,7 @@ local lacking = denied(reads()) or denied({{'SET', stock_key, '0'}, {'HSET', sal
 if lacking then
   return {'P', lacking}
 end
+told = ARGV[3]
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 if (sale or reason == 'unknown') and is_behind(sale, ARGV[2], ARGV[3]) then
   return {'S', 'behind'}

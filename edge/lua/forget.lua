@@ -21,6 +21,7 @@ local reply, gone = {}, {}
 -- What is replied for the product whose keys begin behind KEYS[k].
 local function judge(k)
   local sale_key, outbox = KEYS[k + 2], KEYS[k + 3]
+  told = true
   local sale, reason = believe(sale_key, KEYS[k + 1], unpack(KEYS, k + 3, k + 9))
   if reason == 'unknown' then
     return replid and 'G' or 'K'

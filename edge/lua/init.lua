@@ -46,6 +46,7 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+told = ARGV[12]
 local sale, reason = believe(sale_key, stock_key, unpack(KEYS, 3, 9))
 if (sale or reason == 'unknown') and is_behind(sale, ARGV[11], ARGV[12]) then
   return {'S', 'behind'}

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 rate, 2 sale, 3 stock; with a fair queue also 4 queue
 -- ARGV  1 tokens wanted, 2 longest life in µs that the caller will use (200000 and more: all that is allowed);
---       3 sale id, 4 generation, the latest that the caller has seen ("" where it has seen none);
+--       3 sale id, 4 generation, the latest that the caller has seen ("" where it has seen none), with its fence (trust.lua);
 --       with a fair queue also what the core has counted since its last call: 5 how many were served; 6 of how many
 --       cohorts some have come, and for each the tick and how many; for each slot in which places were given the slot and
 --       how many (fair_queue.lua)
@@ -22,6 +22,7 @@
 -- Tokens are kept in millionths: what accrues in a microsecond at `rate` is then a whole number, and nothing is rounded.
 
 local rate_key, sale_key, stock_key, queue_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+told = ARGV[4]
 local sale, reason = believe(sale_key, unpack(KEYS))
 if not sale then
   return {-1, 0, 0, reason == 'unknown' and 'U' or 'S'}

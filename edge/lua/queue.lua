@@ -10,6 +10,7 @@
 -- caller has seen; U: no such sale.
 
 local queue_key, sale_key, stock_key = KEYS[1], KEYS[2], KEYS[3]
+told = true
 local sale, reason = believe(sale_key, queue_key, stock_key)
 if not sale then
   return {reason == 'unknown' and 'U' or 'S'}

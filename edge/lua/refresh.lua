@@ -10,7 +10,7 @@
 --    1 state: open, scheduled, sold_out, closed, suspended, unknown (none of the product's keys is there), foreign (its
 --      orders belong into another topic: nothing is changed, and the fields from 3 on are empty)
 --    2 reason, where it is suspended (trust.lua); where it is foreign its topic
---    3 sale id, 4 generation, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
+--    3 sale id, 4 generation, and where it is sold under a fence the master_replid that this has to name, a blank between, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
 --    9 outbox entries, 10 oldest entry id ("" if none), 11 outbox orders (exact up to 32 entries, else never fewer
 --      than there are), 12 replica: 1 where this sale's Redis was ever seen with a replica
 --   13 newest entry id ("" if none), 14 milliseconds until it opens, on Redis' clock ("0": it has),
@@ -20,6 +20,7 @@
 -- master_replid2 all zeros (the first replica was attached, or the backlog released: nothing was lost), a caller that
 -- vouches for the one the sale is bound to lets it take the new one over.
 
+told = true
 local replicas = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) > 0
 local harmless = ARGV[1] ~= '' and replid and string.find(info, 'master_replid2:' .. string.rep('0', 40), 1, true)
 local run_id = nil
@@ -80,7 +81,7 @@ local function refresh(k)
   end
   local left = redis.pcall('GET', stock_key)
   local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
-  say(reason and 'suspended' or phase, reason, fields[1], fields[2], fields[3], number(left) and left, fields[4], fields[5],
+  say(reason and 'suspended' or phase, reason, fields[1], sale and sale.fenced and fields[2] .. ' ' .. replid or fields[2], fields[3], number(left) and left, fields[4], fields[5],
     entries, oldest, orders, fields[7] or '0', newest, left_ms or '0',
     fields[8] == 'fair' and fields[9] or '')
 end

@@ -6,8 +6,9 @@
 --       and, where the caller wants it, 5 an entry id ("" if none): this and older ones are due whatever time their ids
 --       show (the caller has itself seen them stand for the horizon; a clock that was set back makes ids of the future);
 --       6 the caller's topic (may be left out): the entries of a sale of another are left alone;
---       7 an entry id behind which the walk goes on ("" from the oldest), 8 most entries of one partition, then for each
---       partition that is to get fewer: it and how many (all may be left out)
+--       7 an entry id behind which the walk goes on ("" from the oldest), 8 most entries of one partition, 9 the sale's
+--       generation with its fence (trust.lua; "" where it has none), then for each partition that is to get fewer: it and how
+--       many (all may be left out)
 --
 -- Reply: flat, oldest entry first: id, h, o, id, h, o … Only entries claimed by this very call: one whose claim has not
 -- run out is skipped, the caller's own too. Last of all, where the walk has not come to the end, the entry id to go on
@@ -17,6 +18,7 @@
 -- each time would never come further than one call's worth of such entries.
 
 local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
+told = ARGV[9]
 local sale = believe(sale_key)
 if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] then
   return {}
@@ -39,7 +41,7 @@ local most, until_ms = tonumber(ARGV[4]), string.format('%d', now + ARGV[3])
 local behind = ARGV[7] or ''
 local reply, taken, from = {}, 0, behind ~= '' and '(' .. behind or '-'
 local share, room = tonumber(ARGV[8] or '') or most, {}
-for i = 9, #ARGV - 1, 2 do
+for i = 10, #ARGV - 1, 2 do
   room[ARGV[i]] = tonumber(ARGV[i + 1])
 end
 local last = nil

@@ -4,7 +4,7 @@
 --
 -- KEYS  for each group: stock, sale, records (idempotency:{P}:<the group's sale id>). On a cluster: one group a call.
 -- ARGV  1 number of groups; then for each group: sale id, n, the latest sale id and generation that the caller has seen
---       ("" where it has seen none), then n order ids
+--       ("" where it has seen none), with its fence (trust.lua), then n order ids
 --
 -- Reply: for each group in turn one string of numbers, a blank behind each: the units that are for sale, 0 where it is
 -- closed; then which of its orders have a record of this sale, counted from 1, ascending (reserve.lua says what a record
@@ -16,6 +16,7 @@
 -- One group, whose keys begin behind KEYS[k]; its sale id is ARGV[from - 4], its order ids are ARGV[from] to ARGV[to].
 local function recorded(k, from, to)
   local stock_key, sale_key, records = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  told = ARGV[from - 1]
   local sale, reason = believe(sale_key, stock_key, records)
   if not sale then
     return reason == 'unknown' and 'U' or 'S'

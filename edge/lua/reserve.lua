@@ -5,7 +5,7 @@
 -- KEYS  for each group: stock, sale, outbox, claims, users, returned, records (idempotency:{P}:<the group's sale id>).
 --       On a cluster: one group a call.
 -- ARGV  1 number of groups, 2 most undelivered orders of a product;
---       then for each group: n, sale id, generation, partition, the quantity of each of its orders ("" where they differ
+--       then for each group: n, sale id, generation with its fence (trust.lua), partition, the quantity of each of its orders ("" where they differ
 --       or one was called by its place), then n times: head = "<reservation id> <quantity> ", orderId, tail = " <userId>
 --       <timestamp in ms>" and a line feed, which the last one lacks; behind them, where it was "", n quantities, or where
 --       an order of a fair sale was called by its place "<quantity> <the place's slot>". A line of the outbox is head,
@@ -110,6 +110,7 @@ end
 local function decide(head, k, a, n)
   local stock_key, sale_key, outbox = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local claims, users, returned, records = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
+  told = ARGV[a + 2]
   local sale, reason = believe(sale_key, stock_key, outbox, claims, users, returned)
   if not sale then
     reply[head] = reason == 'unknown' and 'U' or 'S' .. reason
@@ -134,7 +135,7 @@ local function decide(head, k, a, n)
   if not same_sale then
     local previous = redis.call('HMGET', sale_key, 'prev_id', 'prev_gen')
     mark = previous[1] == ARGV[a + 1] and previous[2] and previous[1] .. ' ' .. previous[2]
-  elseif ARGV[a + 2] ~= sale[2] then
+  elseif told ~= sale[2] and string.match(told, '^%d*') ~= sale[2] then
     reply[head] = 'G'
     return
   end

@@ -11,6 +11,7 @@
 -- that records of this sale and generation are gone, so that an order without one may have had one (returns.lua of the worker).
 
 local outbox, sale_key = KEYS[1], KEYS[2]
+told = true
 local sale = believe(sale_key)
 if not sale then
   return 0

@@ -11,6 +11,7 @@
 -- after a lost reply it finds the old entry gone.
 
 local outbox, claims, sale_key = KEYS[1], KEYS[2], KEYS[3]
+told = true
 local sale = believe(sale_key)
 if not sale or redis.pcall('HGET', claims, '.') ~= sale[1] .. ' ' .. sale[2] then
   return 'S'

@@ -14,6 +14,7 @@
 -- One group, whose keys begin behind KEYS[k] and whose order ids are ARGV[from] to ARGV[to].
 local function letters_of(k, from, to)
   local outbox, sale_key = KEYS[k + 1], KEYS[k + 2]
+  told = true
   local sale = believe(sale_key, outbox)
   if not sale or is_behind(sale, ARGV[from - 2], ARGV[from - 1]) then
     return 'S'

@@ -4,7 +4,12 @@
 -- there and back give another one; FLUSHALL and lost writes leave keys missing. /init and rebuild make every key, each
 -- hash and set with a member `.` that names sale and generation, so absence always means loss.
 --
--- Where a reason is given, it is one word: permission (its user may not ask who this Redis is), role, replid, state, behind
+-- A sale that was opened under a fence (docs/FENCE.md) stands here as `fenced` in place of open, which edges of older versions
+-- take for suspended. It is believed of a caller alone that obeys the fence by which this very Redis sells it: who does tells
+-- generations with the master_replid that the fence names behind them, a blank between.
+--
+-- Where a reason is given, it is one word: permission (its user may not ask who this Redis is), role, replid, fence (the caller
+-- obeys none, or one that names another Redis), state, behind
 -- (the caller has seen a later sale or generation than this Redis holds: an old master that woke, or data that went back),
 -- or the key that is missing or not what it should be.
 
@@ -16,6 +21,10 @@ info = type(info) == 'string' and info or ''
 local _, before_id = string.find(info, 'master_replid:', 1, true)
 local replid = before_id and string.find(info, 'role:master', 1, true) and string.match(info, '^%x+', before_id + 1)
 
+-- The generation as the caller has told it, with the fence that it obeys; true of a script that sells nothing and believes
+-- nothing for good. Set before anything is believed.
+local told = nil
+
 -- A whole number as Redis itself would write it, or nil.
 local function number(text)
   if type(text) == 'string' and (text == '0' or string.find(text, '^[1-9]%d*$')) then
@@ -25,7 +34,8 @@ local function number(text)
 end
 
 -- The sale's fields, or nil and a reason; 'unknown' where there is neither the sale nor any of the other keys given.
--- Fields: 1 id, 2 gen, 3 state, 4 replid, 5 total, 6 orders, 7 per_user, 8 opens_at, 9 queue.
+-- Fields: 1 id, 2 gen, 3 state (open, too, where it is sold under a fence: then `fenced` is set), 4 replid, 5 total, 6 orders,
+-- 7 per_user, 8 opens_at, 9 queue.
 local function believe(sale_key, ...)
   local sale = redis.pcall('HMGET', sale_key, 'id', 'gen', 'state', 'replid', 'total', 'orders', 'per_user', 'opens_at',
     'queue')
@@ -44,7 +54,12 @@ local function believe(sale_key, ...)
   if sale[4] ~= replid then
     return nil, 'replid'
   end
-  if sale[3] ~= 'open' and sale[3] ~= 'closed' then
+  if sale[3] == 'fenced' then
+    if told ~= true and string.match(told or '', ' (%x+)$') ~= replid then
+      return nil, 'fence'
+    end
+    sale[3], sale.fenced = 'open', true
+  elseif sale[3] ~= 'open' and sale[3] ~= 'closed' then
     return nil, 'state'
   end
   return sale
@@ -79,7 +94,7 @@ local function is_behind(sale, id, generation)
   if sale and sale[1] == id and sale[2] == generation then
     return false
   end
-  id, generation = tonumber(id or ''), tonumber(generation or '')
+  id, generation = tonumber(id or ''), tonumber(string.match(generation or '', '^%d*'))
   if not id then
     return false
   end

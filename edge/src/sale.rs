@@ -1,6 +1,8 @@
 //! A sale as Redis shows it, and the ticket of its queue as it travels: the words that answers, counters and a core's memory
 //! share.
 
+use flux_protocol::fence::Replid;
+use flux_protocol::order::decimal;
 use flux_protocol::queue::TICKET_TEXT_BYTES;
 use flux_protocol::resp;
 
@@ -51,22 +53,32 @@ pub struct Sale {
 }
 
 /// The latest sale id and generation that a core has seen of a product, as the scripts take them: an earlier one is never
-/// believed (`is_behind` of `lua/trust.lua`).
+/// believed (`is_behind` of `lua/trust.lua`). With them goes the fence that the caller obeys, without which a sale that is sold
+/// under one is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen(Option<(u64, u32)>);
+pub struct Seen {
+    latest: Option<(u64, u32)>,
+    obeyed: Option<Replid>,
+}
 
 impl Seen {
     /// Of a product whose latest sale and generation, as far as they are known, are these.
     pub fn of(latest: Option<(u64, u32)>) -> Seen {
-        Seen(latest)
+        Seen { latest, obeyed: None }
+    }
+
+    /// The same of a caller that obeys the fence by which the Redis of this history sells that sale.
+    #[must_use]
+    pub fn obeying(self, fence: Option<Replid>) -> Seen {
+        Seen { obeyed: fence, ..self }
     }
 
     /// Appends the two as arguments of a call; they are empty where no sale was seen.
     pub fn write(self, out: &mut Vec<u8>) {
-        match self.0 {
+        match self.latest {
             Some((id, generation)) => {
                 resp::bulk_number(out, id);
-                resp::bulk_number(out, generation.into());
+                write_generation(out, generation, self.obeyed);
             }
             None => {
                 resp::bulk(out, b"");
@@ -77,6 +89,21 @@ impl Seen {
 
     /// The two in words.
     pub fn texts(self) -> [String; 2] {
-        self.0.map_or_else(Default::default, |(id, generation)| [id.to_string(), generation.to_string()])
+        let Some((id, generation)) = self.latest else { return Default::default() };
+        let generation = match self.obeyed {
+            Some(fence) => format!("{generation} {}", fence.as_str()),
+            None => generation.to_string(),
+        };
+        [id.to_string(), generation]
+    }
+}
+
+/// Appends a generation as an argument of a call, with the fence that is obeyed (`lua/trust.lua`).
+pub fn write_generation(out: &mut Vec<u8>, generation: u32, fence: Option<Replid>) {
+    match fence {
+        Some(fence) => {
+            resp::bulk_parts(out, &[decimal(generation.into(), &mut [0; 20]), b" ", fence.as_str().as_bytes()]);
+        }
+        None => resp::bulk_number(out, generation.into()),
     }
 }

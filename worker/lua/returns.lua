@@ -30,6 +30,7 @@ local lacking = denied({{'INFO', 'replication'}, {'HMGET', sale_key, 'id'}, {'EX
 if lacking then
   return {'L' .. lacking}
 end
+told = true
 local sale, reason = believe(sale_key, unpack(KEYS))
 if reason == 'unknown' then
   return {'U'}

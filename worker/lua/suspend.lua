@@ -9,6 +9,7 @@
 -- ("sale"), fewer units ("stock"), or suspended already (edge/lua/trust.lua). Nothing changed then.
 
 local stock_key, sale_key = KEYS[1], KEYS[2]
+told = true
 local sale, reason = believe(sale_key, unpack(KEYS))
 if not sale then
   return {'NO', reason}

@@ -42,6 +42,8 @@ pub enum Unavailable {
     Busy,
     /// The sale's orders belong into another topic than this edge's.
     OtherTopic,
+    /// The sale is sold under a fence, and this edge has not lately read that it may sell it.
+    Fenced,
 }
 
 impl Unavailable {
@@ -57,6 +59,7 @@ impl Unavailable {
             Unavailable::Changed => "Sale changed, repeat with the same key",
             Unavailable::Busy => "Another order with this key is under way",
             Unavailable::OtherTopic => "Sale of another topic",
+            Unavailable::Fenced => "Not certain which Redis may sell",
         }
     }
 }

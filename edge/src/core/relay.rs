@@ -73,6 +73,7 @@ impl Core {
         let stood = product.outbox.stood.map_or_else(String::new, |id| id.to_string());
         let behind = product.relay.walk.as_ref().and_then(|walk| walk.behind);
         let share = (RELAY_ENTRIES_IN_HAND_MAX / self.producer.partition_count().unwrap_or(1).max(1)).max(1);
+        let [_, generation] = self.products.seen_obeying(now.instant, index).texts();
         let mut arguments = vec![
             self.config.edge_id.clone(),
             rare::instead(self.config.relay_horizon(), Rare::HastyRelay, Duration::ZERO).as_millis().to_string(),
@@ -82,6 +83,7 @@ impl Core {
             self.config.topic.clone(),
             behind.map_or_else(String::new, |id| id.to_string()),
             share.to_string(),
+            generation,
         ];
         for (partition, in_hand) in self.outbox.entries.claimed_by_partition() {
             arguments.extend([partition.to_string(), share.saturating_sub(in_hand).to_string()]);
@@ -162,7 +164,8 @@ impl Core {
             return None;
         }
         let name = self.products[index].name;
-        let entry = self.outbox.entries.insert_claimed(index, id, head.orders, head.partition, asked);
+        let of = (index, (head.sale_id, head.generation));
+        let entry = self.outbox.entries.insert_claimed(of, id, head.orders, head.partition, asked);
         if is_planted(Bug::RelayWithoutClaim) {
             self.outbox.remove_too_early(now.instant, &mut self.products, entry);
         }

@@ -63,6 +63,8 @@ pub enum OrderOutcome {
     UnavailableBusy,
     /// 503: the sale is of another topic.
     UnavailableOtherTopic,
+    /// 503: the edge has not lately read that it may sell.
+    UnavailableFenced,
     /// 503: Redis did not answer in time.
     Unknown,
     /// 429: their user came too often.
@@ -70,7 +72,7 @@ pub enum OrderOutcome {
 }
 
 /// Names of all [`OrderOutcome`]s, in their order.
-pub const ORDER_OUTCOMES: [&str; 20] = [
+pub const ORDER_OUTCOMES: [&str; 21] = [
     "accepted",
     "replayed",
     "pending",
@@ -89,6 +91,7 @@ pub const ORDER_OUTCOMES: [&str; 20] = [
     "unavailable_changed",
     "unavailable_busy",
     "unavailable_other_topic",
+    "unavailable_fenced",
     "unknown",
     "limited",
 ];
@@ -121,6 +124,7 @@ impl OrderOutcome {
                 Unavailable::Changed => OrderOutcome::UnavailableChanged,
                 Unavailable::Busy => OrderOutcome::UnavailableBusy,
                 Unavailable::OtherTopic => OrderOutcome::UnavailableOtherTopic,
+                Unavailable::Fenced => OrderOutcome::UnavailableFenced,
             },
             Answer::KeyReused
             | Answer::Stock { .. }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use flux_protocol::fence::Replid;
 use flux_protocol::order::Uuid;
 use flux_protocol::outbox_entry::EntryId;
 use flux_protocol::queue::{Seed, Slot};
@@ -142,6 +143,8 @@ pub enum Refreshed {
     /// How it stands.
     Sale {
         sale: Sale,
+        /// It is sold under a fence, which has to name this Redis.
+        is_fenced: bool,
         /// Open (also where it is sold out), scheduled or closed.
         state: SaleState,
         /// It opens so long after Redis was asked, at the latest; zero where it has opened.
@@ -179,7 +182,13 @@ impl Refreshed {
             b"closed" => SaleState::Closed,
             _ => return None,
         };
+        // Of a sale that is sold under a fence the generation stands with the history of the Redis that this has to name.
+        let (generation, fence) = match generation.iter().position(|byte| *byte == b' ') {
+            Some(blank) => (&generation[..blank], Some(Replid::parse(&generation[blank + 1..])?)),
+            None => (generation, None),
+        };
         Some(Refreshed::Sale {
+            is_fenced: fence.is_some(),
             sale: Sale {
                 id: number(id)?,
                 generation: u32::try_from(number(generation)?).ok()?,

@@ -2,6 +2,7 @@
 
 mod believed;
 mod conservation;
+mod fenced;
 mod lease;
 mod probe;
 mod queue;

@@ -208,9 +208,9 @@ fn each_partition_has_its_share_of_what_is_handed_out() {
     let (found, _) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "10"]);
     assert_eq!(found.iter().filter(|(_, head, _)| head.starts_with("1 ")).count(), 10);
     assert_eq!(ids(&found)[10..], other.iter().map(String::as_str).collect::<Vec<_>>());
-    let (found, _) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "10", "1", "0", "2", "7"]);
+    let (found, _) = sale.relay_on(&mut client, "a", &["0", "60000", "64", "", "", "", "10", "", "1", "0", "2", "7"]);
     assert_eq!(found, [], "no more of that partition, and the others are claimed");
-    let (found, behind) = sale.relay_on(&mut client, "a", &["0", "60000", "4", "", "", "", "10", "1", "9"]);
+    let (found, behind) = sale.relay_on(&mut client, "a", &["0", "60000", "4", "", "", "", "10", "", "1", "9"]);
     assert_eq!((found.len(), behind), (4, found[3].0.clone()), "a call that is full goes on behind its last");
 }
 

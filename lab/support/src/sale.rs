@@ -56,6 +56,8 @@ pub struct Sale {
     pub product: String,
     pub id: String,
     pub generation: u32,
+    /// The master_replid that the fence names which the caller obeys, where it obeys one.
+    pub fence: Option<String>,
     pub orders_max: u64,
 }
 
@@ -81,7 +83,7 @@ impl Sale {
     pub fn open(client: &mut Client, product: &str, options: &Options) -> Sale {
         let reply = strings(init_reply(client, product, options));
         assert_eq!(reply[0], "OK", "{reply:?}");
-        Sale { product: product.into(), id: reply[1].clone(), generation: 1, orders_max: 100_000 }
+        Sale { product: product.into(), id: reply[1].clone(), generation: 1, fence: None, orders_max: 100_000 }
     }
 
     pub fn key(&self, name: &str) -> String {
@@ -166,7 +168,20 @@ impl Sale {
 
     /// What a caller says that has seen this one.
     pub fn seen(&self) -> [String; 2] {
-        [self.id.clone(), self.generation.to_string()]
+        [self.id.clone(), self.told_generation()]
+    }
+
+    /// Its generation as a caller tells it.
+    pub fn told_generation(&self) -> String {
+        match &self.fence {
+            Some(fence) => format!("{} {fence}", self.generation),
+            None => self.generation.to_string(),
+        }
+    }
+
+    /// As it stands where it was opened under a fence.
+    pub fn put_under_a_fence(&self, client: &mut Client) {
+        client.command(&["HSET", &self.key("sale"), "state", "fenced", "fenced", "1"]);
     }
 
     /// `status` of one order: its letter, or S.
@@ -249,7 +264,7 @@ pub fn reserve_reply(client: &mut Client, groups: &[(&Sale, &[Order])]) -> Owned
     for (sale, orders) in groups {
         call_keys.extend(keys(&sale.product).into_iter().take(6));
         call_keys.push(sale.records_key());
-        arguments.extend([orders.len().to_string(), sale.id.clone(), sale.generation.to_string(), "3".to_owned()]);
+        arguments.extend([orders.len().to_string(), sale.id.clone(), sale.told_generation(), "3".to_owned()]);
         // As `Call::fill` of `gate.rs` does.
         let quantities: Vec<String> = orders
             .iter()

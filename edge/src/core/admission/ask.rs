@@ -16,16 +16,18 @@ use crate::core::state::token_lease::lease_life;
 use crate::core::state::wakes::Wake;
 use crate::redis::scripts::SCRIPTS;
 use crate::redis::work::Work;
-use crate::sale::SaleState;
+use crate::sale::{SaleState, Seen};
 
 impl Core {
     /// Asks for tokens of the product's sale if more are wanted than are at hand.
     pub(crate) fn ask_for_tokens(&mut self, now: Now, index: ProductIndex) {
-        let product = &mut self.products[index];
-        let Some(sale) = product.sale else { return };
+        let Some(sale) = self.products[index].sale else { return };
         if sale.rate == 0 || !self.redis.is_ready() {
             return;
         }
+        // Where it may not be sold nobody needs a token.
+        let Ok(fence) = self.products.fence(now.instant, index, (sale.id, sale.generation)) else { return };
+        let product = &mut self.products[index];
         let admission = &mut product.admission;
         if admission.queue.is_some() {
             return self.ask_queue_status(now, index, false);
@@ -38,12 +40,12 @@ impl Core {
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
         let (mut wanted_digits, mut life_digits) = ([0; 20], [0; 20]);
-        let (mut id_digits, mut generation_digits) = ([0; 20], [0; 20]);
+        let [id_text, generation_text] = Seen::of(Some((sale.id, sale.generation))).obeying(fence).texts();
         let arguments = [
             decimal(wanted, &mut wanted_digits),
             decimal(life, &mut life_digits),
-            decimal(sale.id, &mut id_digits),
-            decimal(sale.generation.into(), &mut generation_digits),
+            id_text.as_bytes(),
+            generation_text.as_bytes(),
         ];
         self.redis.call_script(now.instant, PendingCall::Lease(index), |out| {
             SCRIPTS.lease.write_call_with(out, &keys, &arguments);
@@ -56,10 +58,12 @@ impl Core {
         if !self.redis.is_ready() {
             return;
         }
+        let Some(sale) = self.products[index].sale else { return };
+        let Ok(fence) = self.products.fence(now.instant, index, (sale.id, sale.generation)) else { return };
         let product = &mut self.products[index];
         let may_move = product.visible_state(now.instant) == SaleState::Open;
         let admission = &mut product.admission;
-        let (Some(sale), Some(queue)) = (product.sale, &mut admission.queue) else { return };
+        let Some(queue) = &mut admission.queue else { return };
         let wanted = admission.tokens.wants(now.instant, admission.waiters.len());
         if !queue.is_due(now.instant, is_urgent || wanted.is_some(), may_move) {
             return;
@@ -78,8 +82,8 @@ impl Core {
         [&names.rate, &names.sale, &names.stock, &names.queue].into_iter().for_each(|key| keys.push(key));
         arguments.push_number(wanted.unwrap_or(0));
         arguments.push_number(lease_life(sale.rate, sale.burst).as_micros() as u64);
-        arguments.push_number(sale.id);
-        arguments.push_number(sale.generation.into());
+        let seen = Seen::of(Some((sale.id, sale.generation))).obeying(fence).texts();
+        seen.iter().for_each(|word| arguments.push(word.as_bytes()));
         arguments.push_number(report.served);
         arguments.push_number(report.arrived.len() as u64);
         let issued = report.issued.iter().map(|(slot, count)| (u64::from(*slot), *count));

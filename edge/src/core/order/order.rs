@@ -8,6 +8,7 @@
 //! that had to wait comes back through one queue (`state/wakes.rs`), which is emptied here. Nothing on the way of an order that
 //! is well-formed allocates, locks, formats or logs.
 
+use flux_protocol::fence::Refusal;
 use flux_protocol::http::Request;
 use flux_protocol::order::{Identifier, Record, Uuid, order_id};
 use flux_protocol::planted::{Bug, is_planted};
@@ -200,8 +201,25 @@ impl Core {
 
     // Admit.
 
-    /// The first of: suspended, under way here, Redis away, no place for one more order, not yet open, closed or sold
-    /// out (its record is looked up), Kafka's topic unknown, no place with the producer, no token. Where there is a fair
+    /// Why the fences forbid to sell a product's sale as it was last seen; `None`: they do not, or it is sold under none.
+    fn fence_refusal(&mut self, now: Now, index: ProductIndex) -> Option<Unavailable> {
+        let product = &self.products[index];
+        let sale = product.sale.filter(|_| product.is_fenced)?;
+        match self.products.fence(now.instant, index, (sale.id, sale.generation)) {
+            Ok(_) => None,
+            // Another is in force, and shows when it has been opened.
+            Err(Refusal::Behind) => {
+                self.refreshes.want(&mut self.products, index);
+                Some(Unavailable::Suspended)
+            }
+            Err(Refusal::NotCurrent | Refusal::NoFence | Refusal::Ahead | Refusal::OtherRedis) => {
+                Some(Unavailable::Fenced)
+            }
+        }
+    }
+
+    /// The first of: suspended, under way here, Redis away, no place for one more order, a fence that forbids it, not yet
+    /// open, closed or sold out (its record is looked up), Kafka's topic unknown, no place with the producer, no token. Where there is a fair
     /// queue it decides in place of the last, and of the opening.
     fn way(&mut self, now: Now, index: ProductIndex, wish: &Wish, id: Uuid) -> Way {
         if self.products[index].state == SaleState::Suspended {
@@ -215,6 +233,9 @@ impl Core {
         }
         if !self.orders.has_place(self.products[index].under_way) {
             return Way::Answer(Answer::Unavailable(Unavailable::Full));
+        }
+        if let Some(why) = self.fence_refusal(now, index) {
+            return Way::Answer(Answer::Unavailable(why));
         }
         let state = self.products[index].state_at(now.instant);
         if matches!(state, SaleState::Closed | SaleState::Scheduled) && !self.products[index].is_fresh(now) {

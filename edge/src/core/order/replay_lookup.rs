@@ -25,7 +25,9 @@ impl Core {
             return false;
         }
         let (products, orders, lookups) = (&self.products, &self.orders, &mut self.lookups);
-        self.redis.call_script_if(now.instant, |out| lookups.seal(products, orders, out).map(PendingCall::Lookup))
+        self.redis.call_script_if(now.instant, |out| {
+            lookups.seal(now.instant, products, orders, out).map(PendingCall::Lookup)
+        })
     }
 
     /// Which orders have records. No reply: the connection is gone, and nothing was reserved.

@@ -96,7 +96,7 @@ impl Core {
         let entry = match head {
             Some(Head::AllAccepted(id)) => {
                 let entry = self.outbox.entries.insert(
-                    group.product,
+                    (group.product, (group.sale_id, group.generation)),
                     id,
                     orders.len() as u32,
                     Origin::Reserved,
@@ -120,7 +120,7 @@ impl Core {
         // The codes tell which orders are in the entry; they are counted before the first of them can settle.
         let codes: SmallVec<[Option<Code>; 64]> =
             orders.iter().map(|_| items.as_mut().and_then(Iterator::next).and_then(|item| Code::read(&item))).collect();
-        let mut entries = self.open_entries((group.product, call.first_sent), entry, orders, &codes);
+        let mut entries = self.open_entries(group, call.first_sent, entry, orders, &codes);
         for (index, code) in orders.iter().zip(&codes) {
             let place = self
                 .entry_of(*index, code.as_ref(), entry)
@@ -150,7 +150,8 @@ impl Core {
     /// The entries this reply makes this core's business. Their orders stand in them in the order of the call.
     fn open_entries(
         &mut self,
-        (product, asked): (ProductIndex, Instant),
+        group: &Group,
+        asked: Instant,
         own: Option<EntryId>,
         orders: &[OrderIndex],
         codes: &[Option<Code>],
@@ -166,7 +167,8 @@ impl Core {
         let own_is_whole = codes.iter().all(Option::is_some);
         let mut open = |(id, orders): &(EntryId, u32)| {
             let origin = if own == Some(*id) && own_is_whole { Origin::Reserved } else { Origin::Recorded };
-            Opened { id: *id, index: self.outbox.entries.insert(product, *id, *orders, origin, asked), placed: 0 }
+            let of = (group.product, (group.sale_id, group.generation));
+            Opened { id: *id, index: self.outbox.entries.insert(of, *id, *orders, origin, asked), placed: 0 }
         };
         counted.iter().map(&mut open).collect()
     }

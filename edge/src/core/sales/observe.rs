@@ -47,11 +47,12 @@ impl Core {
             }
             Refreshed::Unknown => self.suspend(index, "unknown"),
             Refreshed::Suspended { reason, stands } => {
-                product.fenced = product.fenced.max(stands);
+                product.suspended = product.suspended.max(stands);
                 self.suspend(index, &reason);
             }
             Refreshed::Sale {
                 sale,
+                is_fenced,
                 state,
                 opens_in,
                 stock,
@@ -72,7 +73,7 @@ impl Core {
                     // Units came back: what was remembered is not true any more.
                     product.sold_out_until = Instant::default();
                 }
-                product.sale = Some(sale);
+                (product.sale, product.is_fenced) = (Some(sale), is_fenced);
                 product.state = state;
                 if state == SaleState::Scheduled {
                     product.schedule(asked, opens_in);

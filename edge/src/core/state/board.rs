@@ -160,6 +160,8 @@ const SUSPENDED: u64 = 17;
 const FOREIGN: u64 = 18;
 /// Beside the state: there is a fair queue.
 const FAIR: u64 = 1 << 8;
+/// And it is sold under a fence.
+const FENCED: u64 = 1 << 9;
 
 fn to_words(asked: Instant, refreshed: &Refreshed) -> [u64; WORDS] {
     let mut words = [0; WORDS];
@@ -173,7 +175,9 @@ fn to_words(asked: Instant, refreshed: &Refreshed) -> [u64; WORDS] {
             SUSPENDED | u64::from(generation) << 32
         }
         Refreshed::Foreign(_) => FOREIGN,
-        Refreshed::Sale { sale, state, opens_in, stock, outbox_entries, outbox_orders, queue_seed, .. } => {
+        Refreshed::Sale {
+            sale, is_fenced, state, opens_in, stock, outbox_entries, outbox_orders, queue_seed, ..
+        } => {
             let opens_us = u64::try_from(opens_in.as_micros()).unwrap_or(u64::MAX);
             words[2..10].copy_from_slice(&[
                 sale.id,
@@ -189,7 +193,8 @@ fn to_words(asked: Instant, refreshed: &Refreshed) -> [u64; WORDS] {
                 *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
             }
             let state = STATES.iter().position(|known| known == state).expect("every state stands there") as u64;
-            state | if queue_seed.is_some() { FAIR } else { 0 } | u64::from(sale.generation) << 32
+            let flags = if queue_seed.is_some() { FAIR } else { 0 } | if *is_fenced { FENCED } else { 0 };
+            state | flags | u64::from(sale.generation) << 32
         }
     };
     words
@@ -213,6 +218,7 @@ fn from_words(words: &[u64; WORDS]) -> Refreshed {
     }
     Refreshed::Sale {
         sale: Sale { id: words[2], generation, total: words[3], rate: words[4], burst: words[5] },
+        is_fenced: kind & FENCED != 0,
         state: STATES[(kind & 0xf) as usize],
         opens_in: Duration::from_micros(words[6]),
         stock: words[7],
@@ -293,6 +299,7 @@ mod tests {
     fn refreshed(n: u64) -> Refreshed {
         Refreshed::Sale {
             sale: Sale { id: n, generation: n as u32, total: n, rate: n, burst: n },
+            is_fenced: n % 2 == 1,
             state: SaleState::Scheduled,
             opens_in: Duration::from_micros(n),
             stock: n,

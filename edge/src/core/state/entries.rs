@@ -42,6 +42,8 @@ struct Entry {
     origin: Origin,
     /// When that was asked of Redis whose answer told of it.
     asked: Instant,
+    /// Id and generation of the sale that its orders were reserved in.
+    sale: (u64, u32),
     /// The partition that its orders go to, where the relay was handed it; else [`NO_PARTITION`].
     partition: i32,
     /// How many orders it holds.
@@ -93,10 +95,10 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// An entry of `orders` orders is this core's to deliver, as Redis told it when it was `asked`.
+    /// An entry of `orders` orders of this `sale` and generation is this core's to deliver, as Redis told it when it was `asked`.
     pub fn insert(
         &mut self,
-        product: ProductIndex,
+        (product, sale): (ProductIndex, (u64, u32)),
         id: EntryId,
         orders: u32,
         origin: Origin,
@@ -105,7 +107,7 @@ impl Entries {
         assert!((1..=ENTRY_ORDERS_MAX).contains(&orders), "an entry holds as many orders as a call at most");
         self.claimed += usize::from(origin == Origin::Claimed);
         let (partition, unsettled, acknowledged) = (NO_PARTITION, orders, 0);
-        let entry = Entry { product, id, origin, asked, partition, orders, unsettled, acknowledged };
+        let entry = Entry { product, id, origin, asked, sale, partition, orders, unsettled, acknowledged };
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = entry;
@@ -121,13 +123,13 @@ impl Entries {
     /// The same of one that the relay was handed, whose orders go to `partition`.
     pub fn insert_claimed(
         &mut self,
-        product: ProductIndex,
+        of: (ProductIndex, (u64, u32)),
         id: EntryId,
         orders: u32,
         partition: i32,
         asked: Instant,
     ) -> EntryIndex {
-        let index = self.insert(product, id, orders, Origin::Claimed, asked);
+        let index = self.insert(of, id, orders, Origin::Claimed, asked);
         self.places[index.0 as usize].partition = partition;
         *self.claimed_by_partition.entry(partition).or_default() += 1;
         index
@@ -142,6 +144,12 @@ impl Entries {
     /// record stood there.
     pub fn counts_still(&self, index: EntryIndex, now: Instant) -> bool {
         Spans::SHIPPED.may_answer(self.places[index.0 as usize].asked, now)
+    }
+
+    /// Of which product an entry is, and of which sale and generation.
+    pub fn sale_of(&self, index: EntryIndex) -> (ProductIndex, (u64, u32)) {
+        let entry = &self.places[index.0 as usize];
+        (entry.product, entry.sale)
     }
 
     /// The order at `place` of the entry is settled: acknowledged by Kafka, or left to the relay.
@@ -205,8 +213,13 @@ mod tests {
 
     fn settled(origin: Origin, acknowledged: &[bool]) -> EntryOutcome {
         let mut entries = Entries::default();
-        let entry =
-            entries.insert(ProductIndex::of_place(7), ID, acknowledged.len() as u32, origin, Instant::from_micros(0));
+        let entry = entries.insert(
+            (ProductIndex::of_place(7), (1, 1)),
+            ID,
+            acknowledged.len() as u32,
+            origin,
+            Instant::default(),
+        );
         assert_eq!(entries.claimed(), usize::from(origin == Origin::Claimed));
         let mut last = EntryOutcome::NotYet;
         // Kafka's word may come in any order.

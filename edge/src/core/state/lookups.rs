@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use flux_protocol::resp;
+use flux_protocol::time::Instant;
 
 use crate::core::state::orders::{OrderIndex, Orders};
 use crate::core::state::product_index::ProductIndex;
@@ -57,7 +58,13 @@ impl Lookups {
     }
 
     /// Seals up to 512 waiting orders into a look-up and appends it to `out`. `None`: all that waited had given up.
-    pub fn seal(&mut self, products: &Products, orders: &Orders, out: &mut Vec<u8>) -> Option<LookupIndex> {
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        products: &Products,
+        orders: &Orders,
+        out: &mut Vec<u8>,
+    ) -> Option<LookupIndex> {
         let place = self.asked.iter().position(|lookup| !lookup.busy).unwrap_or_else(|| {
             self.asked.push(Lookup::default());
             self.asked.len() - 1
@@ -84,7 +91,7 @@ impl Lookups {
         }
         self.batch.sort_by_key(|(key, _)| *key);
         let lookup = &mut self.asked[place];
-        lookup.fill(&self.batch, products, orders, out);
+        lookup.fill(now, &self.batch, products, orders, out);
         Some(LookupIndex(place))
     }
 
@@ -102,7 +109,14 @@ impl Lookups {
 
 impl Lookup {
     /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/replay_lookup.lua`).
-    fn fill(&mut self, batch: &[(GroupKey, OrderIndex)], products: &Products, orders: &Orders, out: &mut Vec<u8>) {
+    fn fill(
+        &mut self,
+        now: Instant,
+        batch: &[(GroupKey, OrderIndex)],
+        products: &Products,
+        orders: &Orders,
+        out: &mut Vec<u8>,
+    ) {
         self.busy = true;
         self.orders.clear();
         self.groups.clear();
@@ -126,7 +140,7 @@ impl Lookup {
             let (product, sale_id) = of_sale[0].0;
             resp::bulk_number(out, sale_id);
             resp::bulk_number(out, of_sale.len() as u64);
-            products[product].seen().write(out);
+            products.seen_obeying(now, product).write(out);
             for (_, index) in of_sale {
                 resp::bulk(out, &orders.get(*index).expect("sealed just now").order_id.text());
             }

@@ -21,8 +21,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The order at `place` of an entry is settled: acknowledged by Kafka, or left to the relay. Whether it is acknowledged in time: one
-    /// that is not stays in the outbox, and is delivered once more.
+    /// The order at `place` of an entry is settled: acknowledged by Kafka, or left to the relay. Whether it is acknowledged in time, and
+    /// before its sale was fenced off: one that is not stays in the outbox, and is delivered once more.
     pub(crate) fn settle(
         &mut self,
         now: Instant,
@@ -31,7 +31,9 @@ impl Outbox {
         place: u8,
         acknowledged: bool,
     ) -> bool {
-        let acknowledged = acknowledged && self.entries.counts_still(entry, now);
+        let (product, sale) = self.entries.sale_of(entry);
+        let acknowledged =
+            acknowledged && self.entries.counts_still(entry, now) && !products.is_fenced_off(product, sale);
         if acknowledged && is_planted(Bug::EntryGoneWithFirstOrder) {
             self.remove_too_early(now, products, entry);
         }

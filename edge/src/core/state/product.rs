@@ -139,8 +139,10 @@ pub struct Product {
     pub keys: Keys,
     /// Its sale, once one was seen.
     pub sale: Option<Sale>,
+    /// That is sold under a fence: by edges that obey it alone.
+    pub is_fenced: bool,
     /// The highest sale id and generation under which it was seen suspended.
-    pub fenced: Option<(u64, u32)>,
+    pub suspended: Option<(u64, u32)>,
     /// Its orders belong into another topic, as the last refresh said: then there is no `sale`.
     pub is_foreign: bool,
     /// The sale's state as last seen; [`SaleState::SoldOut`] is kept in `sold_out_until` instead.
@@ -177,11 +179,12 @@ impl Product {
         Seen::of(self.latest())
     }
 
-    /// Id and generation of the latest sale that was seen, open or suspended. Both only ever rise, so a Redis that shows an earlier one
+    /// Id and generation of the latest sale that was seen, open, suspended or fenced in the log. Both only ever rise, so a Redis that shows an earlier one
     /// has slept, or has lost what came since. A generation under which a sale is suspended may be a rebuild's that has not come to its
     /// end: its number is taken all the same.
     pub(crate) fn latest(&self) -> Option<(u64, u32)> {
-        self.fenced.max(self.sale.map(|sale| (sale.id, sale.generation)))
+        let fenced = self.sight.standing().ok().flatten().map(|fence| (fence.sale_id, fence.generation));
+        self.suspended.max(self.sale.map(|sale| (sale.id, sale.generation))).max(fenced)
     }
 
     pub(crate) fn new(name: Identifier, sight: Arc<Sight>) -> Product {
@@ -189,7 +192,8 @@ impl Product {
             name,
             keys: Keys::new(&name),
             sale: None,
-            fenced: None,
+            is_fenced: false,
+            suspended: None,
             is_foreign: false,
             state: SaleState::Suspended,
             opens: Instant::default(),

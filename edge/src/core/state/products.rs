@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use flux_protocol::fence::{Refusal, Replid};
 use flux_protocol::order::Identifier;
 use flux_protocol::time::Instant;
 use foldhash::fast::RandomState;
@@ -14,7 +15,9 @@ use foldhash::fast::RandomState;
 use crate::core::state::board::Board;
 use crate::core::state::product::Product;
 use crate::core::state::product_index::ProductIndex;
+use crate::core::state::standing::Torn;
 use crate::limits::{LEFT_PRODUCTS_MAX, PRODUCTS_MAX, PRODUCTS_SWEPT_MAX, UNKNOWN_NAMES_MAX};
+use crate::sale::{Sale, Seen};
 use crate::slab::Slab;
 
 #[derive(Debug)]
@@ -45,6 +48,44 @@ impl Products {
     /// What the cores tell each other.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// The fence by which this process may sell this generation of a product's sale now: `None` where it is sold under none.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it may not.
+    pub(crate) fn fence(
+        &self,
+        now: Instant,
+        index: ProductIndex,
+        (sale_id, generation): (u64, u32),
+    ) -> Result<Option<Replid>, Refusal> {
+        let product = &self[index];
+        if !product.is_fenced {
+            return Ok(None);
+        }
+        if !self.board.fences.is_current(now) {
+            return Err(Refusal::NotCurrent);
+        }
+        // Whoever is just being told of another fence asks again.
+        let standing = product.sight.standing().map_err(|Torn| Refusal::NotCurrent)?.ok_or(Refusal::NoFence)?;
+        standing.permits(sale_id, generation, &standing.replid).map(|()| Some(standing.replid))
+    }
+
+    /// Whether a fence is known above this generation of a product's sale: nothing that comes of it is told as certain.
+    pub(crate) fn is_fenced_off(&self, index: ProductIndex, sale: (u64, u32)) -> bool {
+        match self[index].sight.standing() {
+            Ok(None) => false,
+            Ok(Some(standing)) => (standing.sale_id, standing.generation) > sale,
+            Err(Torn) => true,
+        }
+    }
+
+    /// What a script is told that acts on a product's sale as it was last seen: with the fence, where it is obeyed.
+    pub(crate) fn seen_obeying(&self, now: Instant, index: ProductIndex) -> Seen {
+        let product = &self[index];
+        let of_sale = |sale: Sale| self.fence(now, index, (sale.id, sale.generation)).ok().flatten();
+        product.seen().obeying(product.sale.and_then(of_sale))
     }
 
     /// The product of that name, if it is in memory.

@@ -20,6 +20,7 @@ use crate::core::state::product_index::ProductIndex;
 use crate::core::state::products::Products;
 use crate::limits::{CALL_ORDERS_MAX, CALLS_OUTSTANDING_MAX, CROWD_PLACES_MIN, ORDERS_IN_LINE_TOGETHER_MAX};
 use crate::redis::scripts::SCRIPTS;
+use crate::sale::write_generation;
 
 /// A reserve call's place among those outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl ReserveCalls {
             self.calls.len() - 1
         });
         let call = &mut self.calls[place];
-        call.fill(&self.batch, terms, products, orders);
+        call.fill(now, &self.batch, terms, products, orders);
         call.busy = true;
         call.first_sent = now;
         call.repeated = false;
@@ -183,7 +184,14 @@ impl ReserveCalls {
 
 impl ReserveBatch {
     /// Encodes the whole `EVALSHA`: all keys, then all arguments (see the head of `lua/reserve.lua`).
-    fn fill(&mut self, batch: &[(GroupKey, OrderIndex)], terms: CallTerms, products: &Products, orders: &Orders) {
+    fn fill(
+        &mut self,
+        now: Instant,
+        batch: &[(GroupKey, OrderIndex)],
+        terms: CallTerms,
+        products: &Products,
+        orders: &Orders,
+    ) {
         self.orders.clear();
         self.groups.clear();
         self.bytes.clear();
@@ -232,7 +240,9 @@ impl ReserveBatch {
         for group in &self.groups {
             resp::bulk_number(out, group.orders as u64);
             resp::bulk_number(out, group.sale_id);
-            resp::bulk_number(out, u64::from(group.generation));
+            // Without a fence where it may not be sold: the script refuses it then.
+            let fence = products.fence(now, group.product, (group.sale_id, group.generation));
+            write_generation(out, group.generation, fence.ok().flatten());
             resp::bulk_number(out, terms.partition as u64);
             match group.quantity {
                 Some(quantity) => resp::bulk_number(out, u64::from(quantity)),

@@ -8,6 +8,7 @@ mod ages;
 mod broker;
 mod cors;
 mod fair;
+mod fenced;
 mod figures;
 mod limits;
 mod links;

@@ -188,5 +188,5 @@ fn a_partition_that_cannot_be_written_is_given_no_more_than_its_share() {
     let call = bench.redis.calls("relay").pop().expect("it goes on");
     let (all, taken) = (RELAY_ENTRIES_IN_HAND_MAX, RELAY_ENTRIES_MAX);
     // One partition, so its share is all there is; what is in hand of it counts.
-    assert_eq!(call[11..], [all.to_string(), "0".to_owned(), (all - taken).to_string()]);
+    assert_eq!(call[11..], [all.to_string(), "1".to_owned(), "0".to_owned(), (all - taken).to_string()]);
 }
