@@ -363,7 +363,7 @@ fn a_sale_runs_with_the_rights_in_kafka_that_the_manual_names() {
     let options = DeploymentOptions { edges: 0, workers: 0, servers, ..DeploymentOptions::default() };
     let mut deployment = Deployment::start(options).expect("servers");
     let lines: Vec<&str> = MANUAL.lines().filter(|line| line.trim().starts_with("kafka-acls.sh")).collect();
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 5, "{lines:?}");
     let (topic, group) = (deployment.sources().topic.clone(), format!("workers-of-{}", deployment.sources().topic));
     let named = |line: &&str| {
         line.replace("--topic orders", &format!("--topic {topic}"))
@@ -389,6 +389,9 @@ fn a_sale_runs_with_the_rights_in_kafka_that_the_manual_names() {
         |deployment: &Deployment| (deployment.edges[0].program.output(), deployment.workers[0].program.output());
     let (edge_log, worker_log) = outputs(&deployment);
     assert_eq!((denied(&edge_log), denied(&worker_log)), (0, 0), "{edge_log}\n{worker_log}");
+    wait_until("the edge reads the fences and its heartbeats", || {
+        told(deployment.edges[0].admin(), "/metrics").contains("flux_edge_fences_current 1")
+    });
 
     let (edge_admin, worker_admin) = (deployment.edges[0].admin(), deployment.workers[0].admin());
     for (line, operation, address, path, words) in [
