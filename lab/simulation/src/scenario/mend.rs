@@ -145,7 +145,9 @@ impl Run {
     fn has_an_edge_seen_what_is_lost(&self, product: &str) -> bool {
         let (redis, postgres) = (self.redis.borrow(), self.postgres.borrow());
         let in_redis = redis.sale(product).and_then(|sale| sale.get("id")?.parse().ok()).unwrap_or(0);
-        let in_ledger = postgres.sales().filter(|row| row.product_id == product).map(|row| row.sale_id as u64).max();
+        // Of one that orders alone tell of the ledger knows nothing that a rebuild could bring back.
+        let announced = postgres.sales().filter(|row| row.product_id == product && row.rate.is_some());
+        let in_ledger = announced.map(|row| row.sale_id as u64).max();
         let latest = in_ledger.unwrap_or(0).max(in_redis);
         redis.past(product).iter().any(|stood| stood.sale_id > latest)
     }
