@@ -51,7 +51,7 @@ impl Core {
         let (seed_text, queue_text) = (seed.as_bytes(), queue.name().as_bytes());
         let config = Rc::clone(&self.config);
         let topic_text = config.topic.as_bytes();
-        let [seen_id, seen_generation] = self.seen_of(name);
+        let [seen_id, seen_generation] = self.seen_of(now, name);
         let arguments = [
             total_text,
             rate_text,
@@ -104,7 +104,7 @@ impl Core {
         let index = self.operations.insert(now.instant, reply_to, name);
         self.operations.get(index).expect("begun just now").answer = done(&format!("Sale of {name} closed"));
         let keys = Keys::new(&name);
-        let [seen_id, seen_generation] = self.seen_of(name);
+        let [seen_id, seen_generation] = self.seen_of(now, name);
         let arguments = [self.config.topic.as_bytes(), seen_id.as_bytes(), seen_generation.as_bytes()];
         self.redis.call_script(now.instant, PendingCall::Close(index), |out| {
             SCRIPTS.close.write_call_with(out, &keys.of_product(), &arguments);
@@ -112,10 +112,11 @@ impl Core {
         Ok(())
     }
 
-    /// The latest sale id and generation that this core has seen of a product, as the scripts take them.
-    fn seen_of(&self, name: Identifier) -> [String; 2] {
-        let latest = self.products.find(name.as_bytes()).and_then(|index| self.products[index].latest());
-        Seen::of(latest).texts()
+    /// The latest sale id and generation that this core has seen of a product, as the scripts take them, with the fence that it
+    /// obeys.
+    fn seen_of(&self, now: Now, name: Identifier) -> [String; 2] {
+        let known = self.products.find(name.as_bytes());
+        known.map_or(Seen::of(None), |index| self.products.seen_obeying(now.instant, index)).texts()
     }
 
     fn may_begin(&self, name: Identifier) -> Result<(), Answer> {
