@@ -182,6 +182,6 @@ mod tests {
         };
         assert_eq!(playing(Scenario::HttpsNew), ["edge-https", "nginx-https", "haproxy-https"]);
         assert_eq!(playing(Scenario::TlsLinks), ["edge", "edge-tls-links"]);
-        assert_eq!(playing(Scenario::Accepted), ["edge", "edge-epoll", "go", "axum"]);
+        assert_eq!(playing(Scenario::Accepted), ["edge", "edge-epoll", "edge-earlier", "go", "axum"]);
     }
 }
