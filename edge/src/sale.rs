@@ -90,20 +90,34 @@ impl Seen {
     /// The two in words.
     pub fn texts(self) -> [String; 2] {
         let Some((id, generation)) = self.latest else { return Default::default() };
-        let generation = match self.obeyed {
-            Some(fence) => format!("{generation} {}", fence.as_str()),
-            None => generation.to_string(),
-        };
-        [id.to_string(), generation]
+        let mut text = [0; GENERATION_TEXT_BYTES];
+        let generation = generation_text(generation, self.obeyed, &mut text);
+        [id.to_string(), String::from_utf8_lossy(generation).into_owned()]
     }
+}
+
+/// Room for a generation in words, with the fence that is obeyed.
+pub type GenerationText = [u8; GENERATION_TEXT_BYTES];
+
+/// Twenty digits, a blank, forty characters.
+pub const GENERATION_TEXT_BYTES: usize = 61;
+
+/// A generation in words, with the fence that is obeyed (`lua/trust.lua`).
+pub fn generation_text(generation: u32, fence: Option<Replid>, text: &mut GenerationText) -> &[u8] {
+    let mut digits = [0; 20];
+    let digits = decimal(generation.into(), &mut digits);
+    let mut end = digits.len();
+    text[..end].copy_from_slice(digits);
+    if let Some(fence) = fence {
+        let fence = fence.as_str().as_bytes();
+        text[end] = b' ';
+        text[end + 1..end + 1 + fence.len()].copy_from_slice(fence);
+        end += 1 + fence.len();
+    }
+    &text[..end]
 }
 
 /// Appends a generation as an argument of a call, with the fence that is obeyed (`lua/trust.lua`).
 pub fn write_generation(out: &mut Vec<u8>, generation: u32, fence: Option<Replid>) {
-    match fence {
-        Some(fence) => {
-            resp::bulk_parts(out, &[decimal(generation.into(), &mut [0; 20]), b" ", fence.as_str().as_bytes()]);
-        }
-        None => resp::bulk_number(out, generation.into()),
-    }
+    resp::bulk(out, generation_text(generation, fence, &mut [0; GENERATION_TEXT_BYTES]));
 }

@@ -16,7 +16,7 @@ use crate::core::state::token_lease::lease_life;
 use crate::core::state::wakes::Wake;
 use crate::redis::scripts::SCRIPTS;
 use crate::redis::work::Work;
-use crate::sale::{SaleState, Seen};
+use crate::sale::{GENERATION_TEXT_BYTES, SaleState, generation_text};
 
 impl Core {
     /// Asks for tokens of the product's sale if more are wanted than are at hand.
@@ -40,12 +40,12 @@ impl Core {
         let life = lease_life(sale.rate, sale.burst).as_micros() as u64;
         let keys: [&[u8]; 3] = [&product.keys.rate, &product.keys.sale, &product.keys.stock];
         let (mut wanted_digits, mut life_digits) = ([0; 20], [0; 20]);
-        let [id_text, generation_text] = Seen::of(Some((sale.id, sale.generation))).obeying(fence).texts();
+        let (mut id_digits, mut generation) = ([0; 20], [0; GENERATION_TEXT_BYTES]);
         let arguments = [
             decimal(wanted, &mut wanted_digits),
             decimal(life, &mut life_digits),
-            id_text.as_bytes(),
-            generation_text.as_bytes(),
+            decimal(sale.id, &mut id_digits),
+            generation_text(sale.generation, fence, &mut generation),
         ];
         self.redis.call_script(now.instant, PendingCall::Lease(index), |out| {
             SCRIPTS.lease.write_call_with(out, &keys, &arguments);
@@ -82,8 +82,8 @@ impl Core {
         [&names.rate, &names.sale, &names.stock, &names.queue].into_iter().for_each(|key| keys.push(key));
         arguments.push_number(wanted.unwrap_or(0));
         arguments.push_number(lease_life(sale.rate, sale.burst).as_micros() as u64);
-        let seen = Seen::of(Some((sale.id, sale.generation))).obeying(fence).texts();
-        seen.iter().for_each(|word| arguments.push(word.as_bytes()));
+        arguments.push_number(sale.id);
+        arguments.push(generation_text(sale.generation, fence, &mut [0; GENERATION_TEXT_BYTES]));
         arguments.push_number(report.served);
         arguments.push_number(report.arrived.len() as u64);
         let issued = report.issued.iter().map(|(slot, count)| (u64::from(*slot), *count));
