@@ -10,7 +10,8 @@
 --    1 state: open, scheduled, sold_out, closed, suspended, unknown (none of the product's keys is there), foreign (its
 --      orders belong into another topic: nothing is changed, and the fields from 3 on are empty)
 --    2 reason, where it is suspended (trust.lua); where it is foreign its topic
---    3 sale id, 4 generation, and where it is sold under a fence the master_replid that this has to name, a blank between, 5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
+--    3 sale id, 4 generation, and where it is sold under a fence the master_replid that this has to name, a blank between,
+--    5 total, 6 stock, 7 rate, 8 burst: empty where they cannot be read
 --    9 outbox entries, 10 oldest entry id ("" if none), 11 outbox orders (exact up to 32 entries, else never fewer
 --      than there are), 12 replica: 1 where this sale's Redis was ever seen with a replica
 --   13 newest entry id ("" if none), 14 milliseconds until it opens, on Redis' clock ("0": it has),
@@ -81,7 +82,8 @@ local function refresh(k)
   end
   local left = redis.pcall('GET', stock_key)
   local entries, oldest, orders, newest = outbox_of(outbox, number(fields[6]) or 0)
-  say(reason and 'suspended' or phase, reason, fields[1], sale and sale.fenced and fields[2] .. ' ' .. replid or fields[2], fields[3], number(left) and left, fields[4], fields[5],
+  local generation = sale and sale.fenced and fields[2] .. ' ' .. replid or fields[2]
+  say(reason and 'suspended' or phase, reason, fields[1], generation, fields[3], number(left) and left, fields[4], fields[5],
     entries, oldest, orders, fields[7] or '0', newest, left_ms or '0',
     fields[8] == 'fair' and fields[9] or '')
 end

@@ -5,8 +5,8 @@
 -- KEYS  for each group: stock, sale, outbox, claims, users, returned, records (idempotency:{P}:<the group's sale id>).
 --       On a cluster: one group a call.
 -- ARGV  1 number of groups, 2 most undelivered orders of a product;
---       then for each group: n, sale id, generation with its fence (trust.lua), partition, the quantity of each of its orders ("" where they differ
---       or one was called by its place), then n times: head = "<reservation id> <quantity> ", orderId, tail = " <userId>
+--       then for each group: n, sale id, generation with its fence (trust.lua), partition, the quantity of each of its orders
+--       ("" where they differ or one was called by its place), then n times: head = "<reservation id> <quantity> ", orderId, tail = " <userId>
 --       <timestamp in ms>" and a line feed, which the last one lacks; behind them, where it was "", n quantities, or where
 --       an order of a fair sale was called by its place "<quantity> <the place's slot>". A line of the outbox is head,
 --       orderId and tail, a record head and entry id.

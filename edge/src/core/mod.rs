@@ -349,7 +349,7 @@ impl Core {
     /// Bytes for the machine of the fences.
     fn handle_fence_bytes(&mut self, now: Now, broker: BrokerKey, buffer: &mut BytesMut) -> Result<(), PeerFault> {
         let Some(fences) = &mut self.fences else { return Ok(()) };
-        let result = fences.handle_broker_bytes(now.instant, broker, buffer);
+        let result = fences.log().handle_broker_bytes(now.instant, broker, buffer);
         self.drive_fences(now);
         result.map_err(|error| PeerFault(error.to_string()))
     }
@@ -466,13 +466,13 @@ impl Machine for Core {
 
     fn poll_broker_action(&mut self) -> Option<BrokerAction> {
         let action = self.producer.poll_action().map(|action| Strand::First.outer_action(action));
-        action.or_else(|| Some(Strand::Second.outer_action(self.fences.as_mut()?.poll_action()?)))
+        action.or_else(|| Some(Strand::Second.outer_action(self.fences.as_mut()?.log().poll_action()?)))
     }
 
     fn handle_broker_open(&mut self, now: Now, broker: BrokerKey) {
         match (Strand::of(broker), &mut self.fences) {
             ((Strand::First, broker), _) => self.producer.handle_broker_open(now.instant, broker),
-            ((Strand::Second, broker), Some(fences)) => fences.handle_broker_open(now.instant, broker),
+            ((Strand::Second, broker), Some(fences)) => fences.log().handle_broker_open(now.instant, broker),
             ((Strand::Second, _), None) => {}
         }
     }
@@ -496,7 +496,7 @@ impl Machine for Core {
                 self.producer.handle_broker_closed(now.instant, broker);
                 self.settle_published(now);
             }
-            ((Strand::Second, broker), Some(fences)) => fences.handle_broker_closed(now.instant, broker),
+            ((Strand::Second, broker), Some(fences)) => fences.log().handle_broker_closed(now.instant, broker),
             ((Strand::Second, _), None) => {}
         }
     }
@@ -504,7 +504,7 @@ impl Machine for Core {
     fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
         match (Strand::of(broker), &mut self.fences) {
             ((Strand::First, broker), _) => self.producer.poll_broker_write(broker, out),
-            ((Strand::Second, broker), Some(fences)) => fences.poll_broker_write(broker, out),
+            ((Strand::Second, broker), Some(fences)) => fences.log().poll_broker_write(broker, out),
             ((Strand::Second, _), None) => {}
         }
     }

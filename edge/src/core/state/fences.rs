@@ -2,9 +2,8 @@
 //!
 //! What is read goes to the board, where every core finds it. Never sells, never refuses an order.
 
-use bytes::BytesMut;
 use flux_protocol::fence::{FenceLog, FenceLogConfig, FenceLogEvent, FenceRecord, Gone, Heartbeat, Member, Spans};
-use flux_protocol::kafka::client::{BrokerAction, BrokerKey, ClusterError, KafkaClient};
+use flux_protocol::kafka::client::KafkaClient;
 use flux_protocol::order::Uuid;
 use flux_protocol::time::{Instant, Now};
 use tracing::{debug, info, warn};
@@ -118,31 +117,9 @@ impl Fences {
         }
     }
 
-    // What the shell calls, as for every machine that speaks with brokers.
-
-    pub(crate) fn poll_action(&mut self) -> Option<BrokerAction> {
-        self.log.poll_action()
-    }
-
-    pub(crate) fn handle_broker_open(&mut self, now: Instant, broker: BrokerKey) {
-        self.log.handle_broker_open(now, broker);
-    }
-
-    pub(crate) fn handle_broker_bytes(
-        &mut self,
-        now: Instant,
-        broker: BrokerKey,
-        buffer: &mut BytesMut,
-    ) -> Result<(), ClusterError> {
-        self.log.handle_broker_bytes(now, broker, buffer)
-    }
-
-    pub(crate) fn handle_broker_closed(&mut self, now: Instant, broker: BrokerKey) {
-        self.log.handle_broker_closed(now, broker);
-    }
-
-    pub(crate) fn poll_broker_write(&mut self, broker: BrokerKey, out: &mut Vec<u8>) {
-        self.log.poll_broker_write(broker, out);
+    /// The topic, for its sockets.
+    pub(crate) fn log(&mut self) -> &mut FenceLog {
+        &mut self.log
     }
 
     /// When [`Fences::drive`] is due.
